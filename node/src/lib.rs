@@ -1,0 +1,17 @@
+//! The Skyclaw daemon and its command line.
+//!
+//! The only crate that wires. `engine` alone calls the machine and the store; everything else
+//! knows its inbox only.
+
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod engine;
+pub mod handle;
+pub mod host;
+pub mod run;
+pub mod supervisor;
+pub mod tasks;
+pub mod telemetry;
+pub mod testnet;
+pub mod time;

@@ -1,0 +1,203 @@
+//! What a node must remember: the port between the machine and its disk.
+//!
+//! Always: the machine reads through [`Shelf`] and writes through [`Batch`]; a [`Durable`] exists
+//! only for a batch that one transaction has put on disk, and only it releases held effects.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Hlc, Wall};
+use crate::id::{Hash, HostId, JobId};
+use crate::record::Signed;
+use crate::record::host::LegacyHost;
+use crate::record::result::JobResult;
+use crate::record::spec::{Spec, Subject};
+use crate::register::{Certificate, Val, Voter};
+use crate::view::{HostView, ServiceView};
+
+/// One change to what is remembered.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A register's head; written once.
+    Spec(Box<Signed<Spec>>),
+    /// This node's row of a register, replaced.
+    Row {
+        /// Which register.
+        subject: Subject,
+        /// When it was made: jobs are listed by it.
+        created: Hlc,
+        /// The row.
+        row: Box<Voter>,
+    },
+    /// A result, by (job, attempt).
+    Result(Box<Signed<JobResult>>),
+    /// The newest certificate of a register.
+    Certificate(Box<Signed<Certificate>>),
+    /// A host, replaced.
+    Host(Box<Signed<LegacyHost>>),
+    /// A host that was removed long ago.
+    ForgetHost(HostId),
+    /// The answer to a keyed request.
+    Key {
+        /// Scope hash of the key.
+        scope: Hash,
+        /// The answer.
+        row: Box<KeyRow>,
+    },
+    /// A key whose time is over.
+    ForgetKey {
+        /// Scope hash of the key.
+        scope: Hash,
+        /// As stored.
+        expires_at: Wall,
+    },
+    /// How far a lease of an HTTP host was extended; `None` once it is over.
+    LeaseNote {
+        /// Which job.
+        job: JobId,
+        /// Until when.
+        until: Option<Wall>,
+    },
+}
+
+/// Changes that become durable together.
+#[derive(Debug)]
+pub struct Batch {
+    /// Rises by one with each batch of a run.
+    pub seq: u64,
+    /// In order; a later one of the same key wins.
+    pub writes: Vec<Write>,
+    /// The clock after the last command.
+    pub clock: Hlc,
+    /// The display counter after the last command.
+    pub version: u64,
+}
+
+impl Batch {
+    /// To be called by the store once the transaction of this batch is on disk, and by nobody else.
+    #[must_use]
+    pub fn into_durable(self) -> Durable {
+        Durable { seq: self.seq }
+    }
+}
+
+/// Proof that a batch is on disk.
+#[derive(Debug)]
+pub struct Durable {
+    seq: u64,
+}
+
+impl Durable {
+    /// Which batch.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+/// The remembered answer to a keyed request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRow {
+    /// Of the request.
+    pub fingerprint: Hash,
+    /// From when on the key is unknown.
+    pub expires_at: Wall,
+    /// What was answered.
+    pub answer: KeyAnswer,
+}
+
+/// An answer as remembered. A job's payload is not stored again: its spec never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyAnswer {
+    /// The job, as its register stood then.
+    Job(JobAt),
+    /// There was no job.
+    NoJob,
+    /// The host as it stood then.
+    Host(HostView),
+    /// The service as it stood then.
+    Service(ServiceView),
+    /// There was no service.
+    NoService,
+    /// The url was taken.
+    Joined,
+    /// It was removed.
+    Removed,
+}
+
+/// A job at one value of its register.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobAt {
+    /// Which job.
+    pub job: JobId,
+    /// The value.
+    pub val: Val,
+}
+
+/// A register as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRegister {
+    /// Its head.
+    pub spec: Signed<Spec>,
+    /// This node's row.
+    pub row: Voter,
+    /// The newest certificate seen.
+    pub certificate: Option<Signed<Certificate>>,
+    /// How far its lease was extended.
+    pub lease_note: Option<Wall>,
+}
+
+impl StoredRegister {
+    /// The newest value that is known to be chosen. With one voter, what it accepted is chosen.
+    #[must_use]
+    pub fn chosen(&self) -> Option<&Val> {
+        if self.spec.body().voters.len() == 1 {
+            return self.row.accepted.as_ref().map(|a| &a.val);
+        }
+        self.certificate.as_ref().map(|c| &c.body().val)
+    }
+}
+
+/// The disk did not answer. Nothing was changed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ShelfError(pub String);
+
+/// What the machine may look up on disk. It sees committed batches only.
+pub trait Shelf {
+    /// One register.
+    ///
+    /// # Errors
+    /// [`ShelfError`] if the disk failed; a row that does not decode counts as absent.
+    fn register(&self, subject: &Subject) -> Result<Option<StoredRegister>, ShelfError>;
+    /// One result.
+    ///
+    /// # Errors
+    /// As [`Shelf::register`].
+    fn result(&self, job: &JobId, attempt: u32) -> Result<Option<Signed<JobResult>>, ShelfError>;
+    /// The answer to a key.
+    ///
+    /// # Errors
+    /// As [`Shelf::register`].
+    fn key(&self, scope: &Hash) -> Result<Option<KeyRow>, ShelfError>;
+    /// At most `most` keys that expired before `now`, as (scope, expiry).
+    ///
+    /// # Errors
+    /// As [`Shelf::register`].
+    fn expired_keys(&self, now: Wall, most: usize) -> Result<Vec<(Hash, Wall)>, ShelfError>;
+}
+
+/// Everything a machine starts from.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The largest stamp written.
+    pub clock: Hlc,
+    /// The display counter.
+    pub version: u64,
+    /// All hosts, removed ones included.
+    pub hosts: Vec<Signed<LegacyHost>>,
+    /// All services, and the jobs that have not ended, with their payloads dropped by the machine.
+    pub registers: Vec<StoredRegister>,
+}

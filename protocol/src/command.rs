@@ -1,0 +1,266 @@
+//! What a user, host or operator asks of a coordinator, and how it answers.
+//!
+//! Always: a command was checked for shape and bounds by whoever made it (`http-compat`); whether
+//! it may happen is decided by the machine. Every refusal says what happened to the state.
+
+use crate::clock::Hlc;
+use crate::id::{Hash, HostId, JobId, ServiceId};
+use crate::view::{HostView, JobStatus, JobView, Milli, ServiceDef, ServiceStatus, ServiceView};
+
+/// One request to the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A host announces itself, again or for the first time.
+    RegisterHost {
+        /// Its id; minted when absent.
+        id: Option<HostId>,
+        /// Its name.
+        name: String,
+        /// Sorted, unique.
+        capabilities: Vec<String>,
+        /// Jobs it takes at once, at least 1.
+        max_parallel: Milli,
+    },
+    /// A host is alive and says what it runs; extends its leases.
+    Heartbeat {
+        /// Which host.
+        host: HostId,
+        /// Its own count, for display; a positive one extends its leases.
+        active: Option<Milli>,
+        /// The jobs it runs, where it says so; extends exactly those.
+        running: Option<Vec<JobId>>,
+    },
+    /// Forget a host. Its leases run out.
+    RemoveHost {
+        /// Which host.
+        host: HostId,
+    },
+    /// A host asks for a job.
+    Claim {
+        /// Which host.
+        host: HostId,
+        /// How long to hold the request while there is none, in milliseconds; 0 answers at once.
+        wait_ms: u32,
+    },
+    /// Take a job.
+    Submit(JobRequest),
+    /// A host ended a run.
+    Complete(Completion),
+    /// End a job that has not ended.
+    Cancel {
+        /// Which job.
+        job: JobId,
+    },
+    /// Deploy a service, or replace the one of that id.
+    PutService {
+        /// Its id; minted when absent.
+        id: Option<ServiceId>,
+        /// What it runs.
+        def: ServiceDef,
+    },
+    /// Forget a service.
+    RemoveService {
+        /// Which service.
+        id: ServiceId,
+    },
+    /// A host asks for a service to run.
+    ClaimService {
+        /// Which host.
+        host: HostId,
+    },
+    /// A host tells how a service does.
+    ReportService(ServiceReport),
+    /// Another coordinator's url becomes known.
+    Join {
+        /// The url, normalised.
+        url: String,
+    },
+}
+
+/// A job to be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRequest {
+    /// JSON text of the payload, verbatim; its kind was checked.
+    pub payload: Vec<u8>,
+    /// Sorted, unique.
+    pub required: Vec<String>,
+    /// Who submits it.
+    pub submitted_by: Option<String>,
+    /// Bound on lost attempts, none for unlimited.
+    pub max_attempts: Option<u32>,
+    /// Longest run the payload asks for, in milliseconds; only raises the expiry.
+    pub timeout_ms: Option<u64>,
+}
+
+/// A host's report of a finished run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// Which job.
+    pub job: JobId,
+    /// Which host.
+    pub host: HostId,
+    /// Whether the run succeeded.
+    pub success: bool,
+    /// Run time in milliseconds.
+    pub duration: Option<Milli>,
+    /// Exit code.
+    pub exit_code: Option<i64>,
+    /// Standard output.
+    pub stdout: Option<String>,
+    /// Standard error.
+    pub stderr: Option<String>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// A host's report on one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceReport {
+    /// Which service.
+    pub id: ServiceId,
+    /// Which host.
+    pub host: HostId,
+    /// How it does.
+    pub status: ServiceStatus,
+    /// Where it answers; removed when absent.
+    pub endpoint: Option<String>,
+    /// Why it failed; removed when absent.
+    pub error: Option<String>,
+}
+
+/// The caller's key for a request that must happen once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Hash over route, ids in it, principal and key.
+    pub scope: Hash,
+    /// Hash over the request in canonical form.
+    pub fingerprint: Hash,
+    /// The route as the conflict text names it, e.g. `/v1/jobs`.
+    pub route: String,
+}
+
+/// What a command came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The job as it stands after the command.
+    Job(Box<JobView>),
+    /// There is no job for this host now.
+    NoJob,
+    /// The host as it stands after the command.
+    Host(Box<HostView>),
+    /// The service as it stands after the command.
+    Service(Box<ServiceView>),
+    /// There is no service for this host now.
+    NoService,
+    /// The url is known now.
+    Joined,
+    /// It is gone.
+    Removed,
+}
+
+/// Why a command was not carried out. Unless a variant says otherwise nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No host of that id is known: register first.
+    #[error("unknown host: {0}")]
+    UnknownHost(String),
+    /// No job of that id is known.
+    #[error("unknown job: {0}")]
+    UnknownJob(String),
+    /// No service of that id is known.
+    #[error("unknown service: {0}")]
+    UnknownService(String),
+    /// The job's lease is another host's, or nobody's.
+    #[error("job {job} is assigned to {holder}")]
+    AssignedElsewhere {
+        /// Which job.
+        job: JobId,
+        /// The host's id, or `nobody`.
+        holder: String,
+    },
+    /// The job is queued or has ended.
+    #[error("job {0} is not leased")]
+    NotLeased(JobId),
+    /// The job has ended; it cannot be cancelled.
+    #[error("job {job} has already ended as {status}")]
+    AlreadyEnded {
+        /// Which job.
+        job: JobId,
+        /// How.
+        status: &'static str,
+    },
+    /// The service has no assignment for that host.
+    #[error("service {service} is not assigned to host {host}")]
+    NotAssigned {
+        /// Which service.
+        service: ServiceId,
+        /// Which host.
+        host: String,
+    },
+    /// The key was used with another request.
+    #[error("idempotency key reuse conflict for route {route}")]
+    KeyReuse {
+        /// The route.
+        route: String,
+    },
+    /// Too few coordinators are known.
+    #[error("insufficient peers: requires at least {need} known peers, got {got}")]
+    InsufficientPeers {
+        /// Acks needed from others.
+        need: usize,
+        /// Coordinators known.
+        got: usize,
+    },
+    /// Too few voters acknowledged in time. The write was given up; `job` may name a job that
+    /// a later takeover still finds.
+    #[error("replication target not met: required {need} peer acks, got {got}")]
+    TargetNotMet {
+        /// Acks needed from others.
+        need: usize,
+        /// Acks that came.
+        got: usize,
+        /// The job the refused submission had named, for `x-skyclaw-job-id`.
+        job: Option<JobId>,
+    },
+    /// The disk is nearly full: nothing new is taken, what is held goes on.
+    #[error("{0}")]
+    LowSpace(String),
+    /// The store cannot be used now; the node is trying to reopen it.
+    #[error("{0}")]
+    Store(String),
+    /// Too much is waiting here; try again soon.
+    #[error("busy: {0}")]
+    Busy(&'static str),
+    /// A bound of this node is reached.
+    #[error("this node holds its most of {what} ({limit})")]
+    Full {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        limit: usize,
+    },
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// Which jobs to list, newest last (by creation).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobQuery {
+    /// Only these.
+    pub status: Option<JobStatus>,
+    /// At most this many; none for all.
+    pub limit: Option<usize>,
+    /// Only those after this position.
+    pub after: Option<JobCursor>,
+}
+
+/// A position in the list of jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobCursor {
+    /// Creation stamp of the last job seen.
+    pub created: Hlc,
+    /// Its id.
+    pub id: JobId,
+}

@@ -1,0 +1,79 @@
+//! Every bound of the protocol, each with its reason. Bounds of sockets stand in `node`.
+
+/// Longest id, in bytes. Ids are table keys and path segments; legacy ids may be any text.
+pub const MAX_ID_BYTES: usize = 256;
+
+/// Longest body of an API request, in bytes; also the largest job (rule: API 8 MiB).
+pub const MAX_BODY_BYTES: usize = 8 << 20;
+
+/// Longest host or service name, submitter, error text or endpoint, in bytes.
+pub const MAX_TEXT_BYTES: usize = 4096;
+
+/// Most capabilities one host or requirement may name; matching is linear in it.
+pub const MAX_CAPABILITIES: usize = 64;
+
+/// Longest capability, in bytes.
+pub const MAX_CAPABILITY_BYTES: usize = 256;
+
+/// Largest definition of a service (command, args, env together), in bytes: it is rewritten
+/// with each change of the service's register.
+pub const MAX_SERVICE_BYTES: usize = 64 << 10;
+
+/// Most replicas of one service.
+pub const MAX_REPLICAS: u32 = 1000;
+
+/// Most jobs one host may run at once, in whole jobs.
+pub const MAX_PARALLEL: u64 = 1_000_000;
+
+/// Largest output text (stdout or stderr) kept in a result, in bytes. Hosts cut at
+/// `SKYCLAW_MAX_OUTPUT_BYTES` (128,000) by default; a larger text is refused, not cut.
+pub const MAX_OUTPUT_BYTES: usize = 2 << 20;
+
+/// Jobs that are queued or leased at one node. Their registers live in memory (about 0.5 KiB
+/// each, payloads stay on disk), so this is about 250 MiB.
+pub const MAX_LIVE_JOBS: usize = 500_000;
+
+/// Hosts one coordinator keeps.
+pub const MAX_HOSTS: usize = 20_000;
+
+/// Services one coordinator keeps; all of them live in memory.
+pub const MAX_SERVICES: usize = 5_000;
+
+/// Claims parked at one coordinator. A host parks one; more than one each is a client's error.
+pub const MAX_PARKED_CLAIMS: usize = 20_000;
+
+/// Longest a claim may be parked, in milliseconds: below common proxy timeouts.
+pub const MAX_CLAIM_WAIT_MS: u32 = 30_000;
+
+/// Requests that wait for one idempotency key that is being executed.
+pub const MAX_KEY_WAITERS: usize = 64;
+
+/// Changes waiting behind one register's write in flight. A ninth is answered `busy`.
+pub const MAX_REGISTER_QUEUE: usize = 8;
+
+/// Largest version and counter shown: JavaScript's largest exact integer (2^53 - 1).
+pub const MAX_VERSION: u64 = (1 << 53) - 1;
+
+/// How far ahead of ours another clock may be, in milliseconds.
+pub const MAX_CLOCK_DRIFT_MS: u64 = 60_000;
+
+/// How long a job may live before it expires, in milliseconds (7 days, `SKYCLAW_JOB_TTL_MS`).
+pub const DEFAULT_JOB_TTL_MS: u64 = 7 * 86_400_000;
+
+/// Longest `timeoutMs` of a job, in milliseconds (100 days).
+pub const MAX_TIMEOUT_MS: u64 = 100 * 86_400_000;
+
+/// Most voters of one register: a home draws them from a partner list of at most 8.
+pub const MAX_VOTERS: usize = 8;
+
+/// Most operations in one voter frame, and most commands in one commit.
+pub const MAX_BATCH_OPS: usize = 256;
+
+/// A commit takes no further command once its records exceed this many bytes.
+pub const MAX_BATCH_BYTES: usize = 512 << 10;
+
+/// Largest `maxAttempts` a job may ask for.
+pub const MAX_ATTEMPTS: u32 = 100;
+
+/// Urls kept from `/v1/network/join` and the settings together.
+pub const MAX_PEER_URLS: usize = 256;

@@ -1,0 +1,64 @@
+//! A host without a key of its own, vouched for by the coordinator it registered at.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Hlc;
+use crate::id::{HostId, NodeId};
+use crate::limits::{MAX_PARALLEL, MAX_TEXT_BYTES};
+use crate::record::spec::capabilities_hold;
+use crate::record::{Record, Reject};
+use crate::view::Milli;
+
+/// A host, last writer wins by (`at`, sponsor).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LegacyHost {
+    /// Its id, chosen by it or minted.
+    pub id: HostId,
+    /// Its name.
+    pub name: String,
+    /// Sorted, unique.
+    pub capabilities: Vec<String>,
+    /// Jobs it takes at once.
+    pub max_parallel: Milli,
+    /// When it first registered.
+    pub registered: Hlc,
+    /// When it last registered.
+    pub at: Hlc,
+    /// Display name of the coordinator that took this.
+    pub by: String,
+    /// That coordinator's counter.
+    pub display_version: u64,
+    /// True once it was removed: the removal must win over older registrations.
+    pub removed: bool,
+}
+
+impl LegacyHost {
+    /// The order by which a newer record replaces an older one.
+    #[must_use]
+    pub const fn rank(&self, sponsor: NodeId) -> (Hlc, NodeId) {
+        (self.at, sponsor)
+    }
+}
+
+impl Record for LegacyHost {
+    const KIND: &'static str = "legacy-host";
+    const MAX_BYTES: usize = 64 << 10;
+
+    fn stamp(&self) -> Hlc {
+        self.at
+    }
+
+    fn check(&self, _signer: NodeId) -> Result<(), Reject> {
+        if self.name.len() > MAX_TEXT_BYTES || self.by.len() > MAX_TEXT_BYTES {
+            return Err(Reject::Invalid("name is too long"));
+        }
+        if !capabilities_hold(&self.capabilities) {
+            return Err(Reject::Invalid("capabilities are bounded, sorted and unique"));
+        }
+        if self.max_parallel > Milli::whole(MAX_PARALLEL) {
+            return Err(Reject::Invalid("maxParallel is out of range"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! What a host reported of one finished attempt. Immutable; its content must be on a voter's disk
+//! before that voter accepts the register value that names it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Hlc;
+use crate::id::{HostId, JobId, NodeId};
+use crate::limits::{MAX_OUTPUT_BYTES, MAX_TEXT_BYTES};
+use crate::record::{Record, Reject};
+use crate::view::Milli;
+
+/// A report, signed by the coordinator that sponsors the host, or by the host itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobResult {
+    /// Which job.
+    pub job: JobId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Which host.
+    pub host: HostId,
+    /// Whether the run succeeded.
+    pub ok: bool,
+    /// When the report was taken.
+    pub at: Hlc,
+    /// Run time in milliseconds.
+    pub duration: Option<Milli>,
+    /// Exit code.
+    pub exit_code: Option<i64>,
+    /// Standard output.
+    pub stdout: Option<String>,
+    /// Standard error.
+    pub stderr: Option<String>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+impl Record for JobResult {
+    const KIND: &'static str = "result";
+    const MAX_BYTES: usize = 2 * MAX_OUTPUT_BYTES + (64 << 10);
+
+    fn stamp(&self) -> Hlc {
+        self.at
+    }
+
+    fn check(&self, _signer: NodeId) -> Result<(), Reject> {
+        let long = |text: &Option<String>, most| text.as_ref().is_some_and(|t| t.len() > most);
+        if long(&self.stdout, MAX_OUTPUT_BYTES) || long(&self.stderr, MAX_OUTPUT_BYTES) {
+            return Err(Reject::Invalid("output is too long"));
+        }
+        if long(&self.error, MAX_TEXT_BYTES) {
+            return Err(Reject::Invalid("error text is too long"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! The owner's side of one register: one value in flight, chosen by a quorum of votes.
+
+use super::{Accepted, Ballot, Val};
+use crate::id::NodeId;
+
+/// What an adopting proposer must write next: the highest value a quorum had accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// Under the new ballot.
+    pub ballot: Ballot,
+    /// One version above what was found.
+    pub val: Val,
+}
+
+/// What a message led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing new.
+    Waiting,
+    /// The value in flight is chosen now. Said once per value.
+    Chosen,
+    /// A higher ballot exists: this proposer leads no more.
+    Deposed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Lead {
+    /// Collects promises for `ballot`.
+    Preparing { ballot: Ballot, promises: Vec<(NodeId, Option<Accepted>)> },
+    /// Writes under `ballot`.
+    Leading { ballot: Ballot, val: Val, votes: Vec<NodeId>, chosen: bool },
+    /// Somebody else leads.
+    Deposed { by: Ballot },
+}
+
+/// The proposer of one register at one node. Memory only: a restart begins with [`Self::recover`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposer {
+    voters: Vec<NodeId>,
+    quorum: usize,
+    lead: Lead,
+}
+
+impl Proposer {
+    /// The home writes version 0 in round 0, for an id minted by this run of the process.
+    #[must_use]
+    pub const fn create(home: NodeId, voters: Vec<NodeId>, quorum: usize, val: Val) -> Self {
+        let ballot = Ballot { round: 0, proposer: home };
+        Self {
+            voters,
+            quorum,
+            lead: Lead::Leading { ballot, val, votes: Vec::new(), chosen: false },
+        }
+    }
+
+    /// Begins to lead a register whose row says `promised`: a ballot never used before.
+    /// The caller must have [`Self::ballot`] promised by its own voter and on disk before a
+    /// prepare leaves the node.
+    #[must_use]
+    pub fn prepare(
+        me: NodeId,
+        voters: Vec<NodeId>,
+        quorum: usize,
+        promised: Option<Ballot>,
+    ) -> Self {
+        let round = promised.map_or(1, |b| b.round.saturating_add(1));
+        let ballot = Ballot { round, proposer: me };
+        Self { voters, quorum, lead: Lead::Preparing { ballot, promises: Vec::new() } }
+    }
+
+    /// After a restart of a register whose only voter is this node: its own row is all there is,
+    /// so what it accepted is chosen, and the next write uses the next round.
+    #[must_use]
+    pub fn recover(me: NodeId, row_promised: Option<Ballot>, accepted: Accepted) -> Self {
+        let round = row_promised.map_or(1, |b| b.round.saturating_add(1));
+        Self {
+            voters: vec![me],
+            quorum: 1,
+            lead: Lead::Leading {
+                ballot: Ballot { round, proposer: me },
+                val: accepted.val,
+                votes: vec![me],
+                chosen: true,
+            },
+        }
+    }
+
+    /// The ballot it leads or prepares; `None` once deposed.
+    #[must_use]
+    pub const fn ballot(&self) -> Option<Ballot> {
+        match self.lead {
+            Lead::Preparing { ballot, .. } | Lead::Leading { ballot, .. } => Some(ballot),
+            Lead::Deposed { .. } => None,
+        }
+    }
+
+    /// Who votes.
+    #[must_use]
+    pub fn voters(&self) -> &[NodeId] {
+        &self.voters
+    }
+
+    /// The last value written, chosen or not; `None` while preparing or deposed.
+    #[must_use]
+    pub const fn current(&self) -> Option<&Val> {
+        match &self.lead {
+            Lead::Leading { val, .. } => Some(val),
+            _ => None,
+        }
+    }
+
+    /// The last value, if it is chosen: the only one effects may be drawn from.
+    #[must_use]
+    pub const fn chosen(&self) -> Option<&Val> {
+        match &self.lead {
+            Lead::Leading { val, chosen: true, .. } => Some(val),
+            _ => None,
+        }
+    }
+
+    /// Votes for the value in flight.
+    #[must_use]
+    pub const fn votes(&self) -> &[NodeId] {
+        match &self.lead {
+            Lead::Leading { votes, .. } => votes.as_slice(),
+            _ => &[],
+        }
+    }
+
+    /// Writes the next value. `None`, and nothing changed, unless the last one is chosen, not
+    /// terminal, and `val` is the next version. An unchosen version 0 may be followed by its abort.
+    pub fn propose(&mut self, next: Val) -> Option<Ballot> {
+        match &mut self.lead {
+            Lead::Leading { ballot, val, votes, chosen }
+                if next.ver == val.ver + 1
+                    && !val.is_terminal()
+                    && (*chosen || aborts(val, &next)) =>
+            {
+                *val = next;
+                votes.clear();
+                *chosen = false;
+                Some(*ballot)
+            }
+            _ => None,
+        }
+    }
+
+    /// A voter accepted (`ballot`, `ver`).
+    pub fn vote(&mut self, from: NodeId, at: Ballot, ver: u64) -> Step {
+        match &mut self.lead {
+            Lead::Leading { ballot, val, votes, chosen }
+                if *ballot == at && val.ver == ver && self.voters.contains(&from) =>
+            {
+                if !votes.contains(&from) {
+                    votes.push(from);
+                }
+                if !*chosen && votes.len() >= self.quorum {
+                    *chosen = true;
+                    return Step::Chosen;
+                }
+                Step::Waiting
+            }
+            _ => Step::Waiting,
+        }
+    }
+
+    /// A voter promised `at`. With a quorum of promises the highest accepted value is adopted and
+    /// must be written, by the returned value, before anything else.
+    pub fn promise(
+        &mut self,
+        from: NodeId,
+        at: Ballot,
+        accepted: Option<Accepted>,
+    ) -> Option<Adopted> {
+        let Lead::Preparing { ballot, promises } = &mut self.lead else { return None };
+        if *ballot != at
+            || !self.voters.contains(&from)
+            || promises.iter().any(|(known, _)| *known == from)
+        {
+            return None;
+        }
+        promises.push((from, accepted));
+        if promises.len() < self.quorum {
+            return None;
+        }
+        let highest = promises
+            .iter()
+            .filter_map(|(_, accepted)| accepted.as_ref())
+            .max_by_key(|a| (a.ballot, a.val.ver))?;
+        let mut val = highest.val.clone();
+        val.ver += 1;
+        let ballot = *ballot;
+        self.lead = Lead::Leading { ballot, val: val.clone(), votes: Vec::new(), chosen: false };
+        Some(Adopted { ballot, val })
+    }
+
+    /// A voter refused and told what it promised.
+    pub fn refused(&mut self, promised: Option<Ballot>) -> Step {
+        match (promised, self.ballot()) {
+            (Some(higher), Some(mine)) if higher > mine => {
+                self.lead = Lead::Deposed { by: higher };
+                Step::Deposed
+            }
+            _ => Step::Waiting,
+        }
+    }
+}
+
+/// An unchosen version 0 may be given up: both are writes of the same owner under one ballot,
+/// and a voter that has seen the abort never accepts version 0 any more.
+fn aborts(val: &Val, next: &Val) -> bool {
+    val.ver == 0 && next.job().is_some_and(|job| job.phase == super::Phase::Aborted)
+}

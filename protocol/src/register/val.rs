@@ -1,0 +1,212 @@
+//! The values a register holds. `ver` rises by one with each write of its owner.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Hlc, Wall};
+use crate::id::{Hash, HostId};
+use crate::limits::{MAX_REPLICAS, MAX_SERVICE_BYTES, MAX_TEXT_BYTES, MAX_VERSION};
+use crate::record::Reject;
+use crate::view::{Assignment, ServiceDef, ServiceStatus};
+
+/// One value of a register.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Val {
+    /// 0 for the first value.
+    pub ver: u64,
+    /// When it was proposed.
+    pub at: Hlc,
+    /// Display name of the coordinator that took the request.
+    pub by: String,
+    /// That coordinator's counter over all records: what HTTP shows as `version`.
+    pub display_version: u64,
+    /// The content.
+    pub state: State,
+}
+
+/// What the register is about decides which of the two it holds, for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Of a job.
+    Job(JobState),
+    /// Of a service.
+    Service(ServiceState),
+}
+
+/// ```text
+///            claim                     report
+///   Queued ---------> Leased ------------------> Done
+///     ^  \               |  \
+///     |   \   lease ran  |   \  lease ran out, too many lost
+///     +----\-------------+    +----------------> Exhausted
+///           \            |
+///            +-----------+--- cancel ----------> Cancelled
+///   version 0 that missed its quorum ----------> Aborted
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Waits for a host.
+    Queued,
+    /// A host holds the lease of `attempt`.
+    Leased,
+    /// A result was accepted and it was a success.
+    Succeeded,
+    /// A result was accepted and it was a failure.
+    Failed,
+    /// Ended by a user.
+    Cancelled,
+    /// Lost with its hosts too often.
+    Exhausted,
+    /// The submission was answered 503.
+    Aborted,
+}
+
+impl Phase {
+    /// True for the phases nothing leads out of.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        !matches!(self, Self::Queued | Self::Leased)
+    }
+}
+
+/// A job's part of a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobState {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Leases granted so far: the fencing token of the current one.
+    pub attempt: u32,
+    /// Attempts lost with their host or lease.
+    pub lost: u32,
+    /// Who holds, or after the end held, the lease.
+    pub host: Option<HostId>,
+    /// Length of the lease, in milliseconds: every node uses this number.
+    pub lease_ms: u64,
+    /// Extra wait before the owner takes the lease back, in milliseconds; 0 for HTTP hosts.
+    pub guard_ms: u64,
+    /// When the lease ends as first granted, for display and for HTTP hosts over a restart.
+    pub lease_expires: Wall,
+    /// Hash of the accepted result.
+    pub result: Option<Hash>,
+}
+
+impl JobState {
+    /// A job that was just taken.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            phase: Phase::Queued,
+            attempt: 0,
+            lost: 0,
+            host: None,
+            lease_ms: 0,
+            guard_ms: 0,
+            lease_expires: Wall(0),
+            result: None,
+        }
+    }
+}
+
+impl Default for JobState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A service's part of a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceState {
+    /// What it runs.
+    pub def: ServiceDef,
+    /// Rises with each deployment under the same id.
+    pub generation: u64,
+    /// When this generation was deployed.
+    pub deployed: Hlc,
+    /// Who runs it.
+    pub assignments: Vec<Assignment>,
+    /// Removed for good.
+    pub deleted: bool,
+}
+
+impl ServiceState {
+    /// Any running: running. Else any pending or none: pending. Else failed.
+    #[must_use]
+    pub fn status(&self) -> ServiceStatus {
+        let any = |status| self.assignments.iter().any(|a| a.status == status);
+        if any(ServiceStatus::Running) {
+            ServiceStatus::Running
+        } else if self.assignments.is_empty() || any(ServiceStatus::Pending) {
+            ServiceStatus::Pending
+        } else {
+            ServiceStatus::Failed
+        }
+    }
+}
+
+impl Val {
+    /// The job's part, `None` for a service.
+    #[must_use]
+    pub const fn job(&self) -> Option<&JobState> {
+        match &self.state {
+            State::Job(job) => Some(job),
+            State::Service(_) => None,
+        }
+    }
+
+    /// The service's part, `None` for a job.
+    #[must_use]
+    pub const fn service(&self) -> Option<&ServiceState> {
+        match &self.state {
+            State::Service(service) => Some(service),
+            State::Job(_) => None,
+        }
+    }
+
+    /// True if nothing may follow.
+    #[must_use]
+    pub const fn is_terminal(&self) -> bool {
+        match &self.state {
+            State::Job(job) => job.phase.is_terminal(),
+            State::Service(service) => service.deleted,
+        }
+    }
+
+    /// Checks the bounds of a value from elsewhere.
+    pub(crate) fn check(&self) -> Result<(), Reject> {
+        let fail = |why| Err(Reject::Invalid(why));
+        if self.by.len() > MAX_TEXT_BYTES {
+            return fail("name of the coordinator is too long");
+        }
+        if self.display_version > MAX_VERSION || self.ver > MAX_VERSION {
+            return fail("version is out of range");
+        }
+        if let State::Service(service) = &self.state {
+            if service.def.replicas > MAX_REPLICAS
+                || service.assignments.len() > 2 * MAX_REPLICAS as usize
+            {
+                return fail("too many replicas");
+            }
+            if service.def.bytes() > MAX_SERVICE_BYTES {
+                return fail("service is too large");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ServiceDef {
+    /// Bytes of all its texts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let env = self.env.iter().flatten().map(|(k, v)| k.len() + v.len());
+        self.name.len()
+            + self.command.len()
+            + self.cwd.as_ref().map_or(0, String::len)
+            + self.args.iter().chain(&self.required).map(String::len).sum::<usize>()
+            + env.sum::<usize>()
+    }
+}

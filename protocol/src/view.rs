@@ -1,0 +1,238 @@
+//! What users see of jobs, hosts and services: the result of folding records, in domain types.
+//!
+//! Always: a view is derived and may be thrown away; nothing is decided from it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Hlc, Wall};
+use crate::id::{HostId, JobId, ServiceId};
+
+/// A non-negative number with three decimals. Records hold no floats; old clients may send
+/// `maxParallel: 2.5`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Milli(pub u64);
+
+impl Milli {
+    /// A whole number.
+    #[must_use]
+    pub const fn whole(n: u64) -> Self {
+        Self(n.saturating_mul(1000))
+    }
+
+    /// The nearest such number, `None` for negative and non-finite ones.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub fn from_f64(n: f64) -> Option<Self> {
+        (n.is_finite() && n >= 0.0).then(|| Self((n * 1000.0).round() as u64))
+    }
+
+    /// As a float, for JSON.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn to_f64(self) -> f64 {
+        self.0 as f64 / 1000.0
+    }
+}
+
+/// The four states of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JobStatus {
+    /// Waits for a host.
+    Queued,
+    /// A host holds a lease on it.
+    Leased,
+    /// Ended well.
+    Completed,
+    /// Ended badly, was cancelled, refused or ran out of attempts.
+    Failed,
+}
+
+impl JobStatus {
+    /// The word of the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Leased => "leased",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The status a word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Queued, Self::Leased, Self::Completed, Self::Failed]
+            .into_iter()
+            .find(|status| status.as_str() == word)
+    }
+}
+
+/// A job as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobView {
+    /// Its id.
+    pub id: JobId,
+    /// When it was accepted.
+    pub created: Hlc,
+    /// When its register last changed.
+    pub updated: Wall,
+    /// Display name of the coordinator that took the last change.
+    pub updated_by: String,
+    /// That coordinator's counter at the change.
+    pub version: u64,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// Leases granted so far.
+    pub attempts: u32,
+    /// Capabilities a host must have; sorted, unique.
+    pub required: Vec<String>,
+    /// The payload, verbatim, as JSON text.
+    pub payload: Vec<u8>,
+    /// Who submitted it.
+    pub submitted_by: Option<String>,
+    /// The submitter's bound on lost attempts, if one was set.
+    pub max_attempts: Option<u32>,
+    /// The host that holds or held the last lease; none while queued.
+    pub assigned_host: Option<HostId>,
+    /// When the lease ends, while leased.
+    pub lease_expires: Option<Wall>,
+    /// What the host reported.
+    pub result: Option<ResultView>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// What a host reported of a finished run. Members it did not send are absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResultView {
+    /// When the report was taken.
+    pub finished_at: Wall,
+    /// Run time in milliseconds.
+    pub duration: Option<Milli>,
+    /// Exit code.
+    pub exit_code: Option<i64>,
+    /// Standard output.
+    pub stdout: Option<String>,
+    /// Standard error.
+    pub stderr: Option<String>,
+}
+
+/// A host as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostView {
+    /// Its id.
+    pub id: HostId,
+    /// Its name.
+    pub name: String,
+    /// What it can do; sorted, unique.
+    pub capabilities: Vec<String>,
+    /// Jobs it takes at once.
+    pub max_parallel: Milli,
+    /// Leases as last reported or granted. For display: the lease table decides.
+    pub active_leases: Milli,
+    /// When it was last heard of.
+    pub last_seen: Wall,
+    /// When it first registered.
+    pub registered: Wall,
+    /// Display name of the coordinator that took the last change.
+    pub updated_by: String,
+    /// That coordinator's counter at the change.
+    pub version: u64,
+}
+
+/// State of a service or of one assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceStatus {
+    /// Assigned or waiting, not yet reported.
+    Pending,
+    /// Reported running.
+    Running,
+    /// Reported failed.
+    Failed,
+}
+
+impl ServiceStatus {
+    /// The word of the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The status a word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Pending, Self::Running, Self::Failed]
+            .into_iter()
+            .find(|status| status.as_str() == word)
+    }
+}
+
+/// What a service runs. Bounded by [`crate::limits::MAX_SERVICE_BYTES`] in all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceDef {
+    /// Its name; not unique.
+    pub name: String,
+    /// The command.
+    pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Working directory on the host.
+    pub cwd: Option<String>,
+    /// Environment, in the order given. Sorted pairs would lose what the user wrote.
+    pub env: Option<Vec<(String, String)>>,
+    /// Instances wanted.
+    pub replicas: u32,
+    /// Capabilities a host must have; sorted, unique.
+    pub required: Vec<String>,
+}
+
+/// A service as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceView {
+    /// Its id.
+    pub id: ServiceId,
+    /// What it runs.
+    pub def: ServiceDef,
+    /// Summary of the assignments.
+    pub status: ServiceStatus,
+    /// When this generation was deployed.
+    pub created: Wall,
+    /// When its register last changed.
+    pub updated: Wall,
+    /// Display name of the coordinator that took the last change.
+    pub updated_by: String,
+    /// That coordinator's counter at the change.
+    pub version: u64,
+    /// Who runs it.
+    pub assignments: Vec<Assignment>,
+}
+
+/// One host's part in a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assignment {
+    /// The host.
+    pub host: HostId,
+    /// As last reported.
+    pub status: ServiceStatus,
+    /// When that was.
+    pub updated: Wall,
+    /// Where it answers.
+    pub endpoint: Option<String>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it was first reported running.
+    pub started: Option<Wall>,
+}
