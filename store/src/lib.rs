@@ -1,1 +1,32 @@
-//! Skeleton.
+//! What a node remembers: one redb file.
+//!
+//! Always: a [`Durable`](skyclaw_protocol::batch::Durable) is given only for a batch that one
+//! transaction has put on disk; a batch is there whole or not at all; the identity of the node
+//! lives in the file, so a node that lost its memory comes back as another node. What does not
+//! check out on reading is refused, counted and never trusted.
+//! Never here: decisions, clocks that decide anything, sockets, tokio.
+//!
+//! Start at `tables`. [`Store`] is the single writer and belongs to the engine's thread;
+//! [`Reader`] is for everybody.
+
+mod commit;
+mod error;
+mod index;
+mod migrate;
+mod open;
+mod read;
+mod seal;
+mod space;
+mod stats;
+mod tables;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use commit::Store;
+pub use error::{CommitError, LowSpace, OpenError, ReadError};
+pub use open::{Opened, Options};
+pub use read::{JobPage, JobRecord, Phases, Reader};
+pub use stats::{JobCounts, StoreStats};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! One batch, one transaction, one sync.
+
+mod writer;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use redb::Durability;
+use skyclaw_protocol::batch::{Batch, Durable, Write};
+use skyclaw_protocol::record::{Record, Signed};
+
+use crate::error::{CommitError, Fault};
+use crate::index;
+use crate::read::Shared;
+use crate::seal::seal;
+use crate::tables::{Head, META, META_HEAD};
+use writer::Writer;
+
+/// The single writer. It belongs to the thread of the engine; readers are [`Reader`]s.
+///
+/// Dropping it closes the file: readers then answer [`ReadError::Closed`], and the file can be
+/// opened again.
+///
+/// [`Reader`]: crate::Reader
+/// [`ReadError::Closed`]: crate::ReadError::Closed
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    head: Head,
+    usable: bool,
+}
+
+impl Store {
+    pub(crate) const fn new(shared: Arc<Shared>, head: Head) -> Self {
+        Self { shared, head, usable: true }
+    }
+
+    /// Puts a batch on disk. Once this returns [`Durable`] the batch survives any crash.
+    ///
+    /// # Errors
+    /// [`CommitError`]; the store then takes no further batch.
+    pub fn commit(&mut self, batch: Batch) -> Result<Durable, CommitError> {
+        let started = Instant::now();
+        match self.write(&batch) {
+            Ok(bytes) => {
+                self.shared.stats.committed(batch.writes.len(), bytes, started.elapsed());
+                Ok(batch.into_durable())
+            }
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Derives the derived tables anew, in one transaction. Opening does it by itself if they do
+    /// not match their counts; this is for doubts beyond that.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn rebuild_indexes(&mut self) -> Result<(), CommitError> {
+        let rebuilt = self.ready().and_then(|()| {
+            let head = self.head.clone();
+            rebuild(&self.shared, head).map_err(|fault| self.sort(fault))
+        });
+        match rebuilt {
+            Ok(head) => {
+                self.head = head;
+                Ok(())
+            }
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// False once a commit failed: drop the store and open the file again.
+    #[must_use]
+    pub const fn is_usable(&self) -> bool {
+        self.usable
+    }
+
+    fn ready(&self) -> Result<(), CommitError> {
+        if self.usable {
+            return Ok(());
+        }
+        Err(CommitError::Unusable { path: self.shared.place.path.clone() })
+    }
+
+    fn sort(&self, fault: Fault) -> CommitError {
+        CommitError::of(&self.shared.place.path, fault)
+    }
+
+    /// redb does nothing more after a failed write, and memory may be ahead of the disk.
+    fn fail(&mut self, error: CommitError) -> CommitError {
+        self.usable = false;
+        self.shared.stats.failed();
+        if matches!(error, CommitError::Full { .. }) && self.shared.place.release_ballast() {
+            tracing::warn!("the ballast of the database was given up, so that it can be reopened");
+        }
+        error
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<u64, CommitError> {
+        self.ready()?;
+        check_lengths(&batch.writes)?;
+        let (head, bytes) = self.transact(batch).map_err(|fault| self.sort(fault))?;
+        self.head = head;
+        Ok(bytes)
+    }
+
+    fn transact(&self, batch: &Batch) -> Result<(Head, u64), Fault> {
+        let mut txn = self.shared.begin_write()?;
+        txn.set_durability(Durability::Immediate)?;
+        let (index, bytes) = {
+            let mut writer = Writer::open(&txn, self.head.index.clone(), &self.shared.refusals)?;
+            for write in &batch.writes {
+                writer.apply(write)?;
+            }
+            writer.finish()?
+        };
+        let head = Head { clock: batch.clock, version: batch.version, index };
+        txn.open_table(META)?.insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
+        txn.commit()?;
+        Ok((head, bytes))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // The lock on the file goes with the writer, however long a reader is kept.
+        if let Err(error) = self.shared.close() {
+            tracing::warn!(?error, "the database was not closed cleanly; it is repaired at open");
+        }
+    }
+}
+
+/// Rebuilds the derived tables in one transaction.
+pub(crate) fn rebuild(shared: &Shared, mut head: Head) -> Result<Head, Fault> {
+    let mut txn = shared.begin_write()?;
+    txn.set_durability(Durability::Immediate)?;
+    head.index = index::rebuild(&txn, &shared.refusals)?;
+    txn.open_table(META)?.insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
+    txn.commit()?;
+    Ok(head)
+}
+
+/// Refuses what could be written but not read back, before anything is written.
+fn check_lengths(writes: &[Write]) -> Result<(), CommitError> {
+    fn check<T: Record>(record: &Signed<T>) -> Result<(), CommitError> {
+        let (kind, most, len) = (T::KIND, T::MAX_BYTES, record.raw().body.len());
+        if len > most {
+            return Err(CommitError::TooLong { kind, len, most });
+        }
+        Ok(())
+    }
+    writes.iter().try_for_each(|write| match write {
+        Write::Spec(record) => check(record),
+        Write::Result(record) => check(record),
+        Write::Certificate(record) => check(record),
+        Write::Host(record) => check(record),
+        Write::Row { .. }
+        | Write::ForgetHost(_)
+        | Write::Key { .. }
+        | Write::ForgetKey { .. }
+        | Write::LeaseNote { .. } => Ok(()),
+    })
+}

@@ -1,0 +1,261 @@
+//! Opening a file: whose it is, whether it is whole, and what a machine starts from.
+//!
+//! Always: a file that is not ours, or that is damaged, is left byte for byte as it is; a new
+//! database appears under its name whole or not at all; an existing file, even an empty one, is
+//! never taken for a place to start anew, since that would be a node that forgot its promises.
+
+mod create;
+mod probe;
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::backends::FileBackend;
+use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableError};
+use skyclaw_protocol::batch::Snapshot;
+use skyclaw_protocol::key::NodeKey;
+
+use crate::commit::{self, Store};
+use crate::error::{Fault, OpenError};
+use crate::migrate::{self, MIGRATIONS, Migration};
+use crate::read::{Reader, Shared};
+use crate::seal::{Found, Refusals};
+use crate::space::Place;
+use crate::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_SEED, create_all};
+use crate::{index, tables};
+
+/// How to open.
+#[derive(Clone)]
+pub struct Options {
+    /// Bytes of memory for pages of the file.
+    pub cache_bytes: usize,
+    /// Bytes that should stay free on the disk; see [`Reader::space_check`].
+    pub min_free_bytes: u64,
+    /// Bytes of the reserve beside the database; 0 for none.
+    pub ballast_bytes: u64,
+    /// Random bytes from which the identity of a new file is made. Unused if the file exists.
+    pub entropy: [u8; 32],
+}
+
+impl Options {
+    /// The usual sizes: 32 MiB of cache, 64 MiB to stay free, 16 MiB of ballast.
+    #[must_use]
+    pub const fn new(entropy: [u8; 32]) -> Self {
+        Self { cache_bytes: 32 << 20, min_free_bytes: 64 << 20, ballast_bytes: 16 << 20, entropy }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("cache_bytes", &self.cache_bytes)
+            .field("min_free_bytes", &self.min_free_bytes)
+            .field("ballast_bytes", &self.ballast_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct Opened {
+    /// For the engine.
+    pub store: Store,
+    /// For everybody.
+    pub reader: Reader,
+    /// Who this node is: the key lives in the file and dies with it.
+    pub key: NodeKey,
+    /// What the machine starts from.
+    pub snapshot: Snapshot,
+    /// True if the file was made just now.
+    pub created: bool,
+}
+
+impl Store {
+    /// Opens the file at `path`, or makes it if nothing stands there. Holds a lock on it until the
+    /// store is dropped.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a file that stands there is unchanged.
+    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Opened, OpenError> {
+        let path = path.as_ref();
+        let place = Place::of_file(path, options.min_free_bytes);
+        let created = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create::create(path, options)?,
+            Err(error) => return Err(OpenError::environment(path, error)),
+            Ok(_) => false,
+        };
+        check_header(path)?;
+        let file = || {
+            let file = OpenOptions::new().read(true).write(true).open(path);
+            let file = file.map_err(|error| OpenError::environment(path, error))?;
+            FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))
+        };
+        probe::probe(path, file()?)?;
+        let db = open_database(path, file()?, options.cache_bytes)?;
+        place.load_ballast(options.ballast_bytes);
+        start(place, db, MIGRATIONS, created)
+    }
+
+    /// Opens a database on any storage; an empty one is filled. For tests.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    #[cfg(any(test, feature = "testing"))]
+    pub fn open_backend(
+        backend: impl StorageBackend,
+        options: &Options,
+    ) -> Result<Opened, OpenError> {
+        let path = Path::new("(storage of a test)");
+        let place = Place { path: path.to_owned(), folder: None, min_free: 0 };
+        let created = backend.len().map_err(|error| OpenError::environment(path, error))? == 0;
+        let db = open_database(path, backend, options.cache_bytes)?;
+        if created {
+            create::fill(&db, options).map_err(|fault| OpenError::of(path, fault))?;
+        }
+        start(place, db, MIGRATIONS, created)
+    }
+}
+
+/// Looks at the first bytes before redb does: it would fill an empty file.
+fn check_header(path: &Path) -> Result<(), OpenError> {
+    const SQLITE: &[u8] = b"SQLite format 3\0";
+    const REDB: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+    let not_ours = |what, hint| Err(OpenError::NotOurs { path: path.to_owned(), what, hint });
+    let file = fs::metadata(path).map_err(|error| OpenError::environment(path, error))?;
+    if !file.is_file() {
+        return not_ours("not a file", "");
+    }
+    let mut head = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(SQLITE.len() as u64).read_to_end(&mut head))
+        .map_err(|error| OpenError::environment(path, error))?;
+    if head.is_empty() {
+        return Err(OpenError::corrupt(path, "it is empty"));
+    }
+    if head.starts_with(SQLITE) {
+        return not_ours(
+            "a SQLite database, as the original coordinator keeps it",
+            ", or take its jobs over with `skyclaw import`",
+        );
+    }
+    if REDB.starts_with(&head) {
+        return Err(OpenError::corrupt(path, "it ends too early"));
+    }
+    if !head.starts_with(REDB) {
+        return not_ours("not a database of this program", "");
+    }
+    Ok(())
+}
+
+/// Opens storage with redb. A panic in redb means pages that contradict each other.
+fn open_database(
+    path: &Path,
+    backend: impl StorageBackend,
+    cache_bytes: usize,
+) -> Result<Database, OpenError> {
+    let open = || Database::builder().set_cache_size(cache_bytes).create_with_backend(backend);
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(error)) => Err(OpenError::of(path, error.into())),
+        Err(_) => Err(OpenError::corrupt(path, "its pages contradict each other")),
+    }
+}
+
+/// What a file says of itself.
+struct Meta {
+    seed: [u8; 32],
+    head: Head,
+    migrations: u64,
+}
+
+/// Reads the rows without which a file cannot be used.
+fn read_meta(
+    path: &Path,
+    db: &Database,
+    refusals: &Refusals,
+    known_migrations: usize,
+) -> Result<Meta, OpenError> {
+    let fault = |fault: Fault| OpenError::of(path, fault);
+    let other = OpenError::NotOurs {
+        path: path.to_owned(),
+        what: "a redb database of another program",
+        hint: "",
+    };
+    let txn = db.begin_read().map_err(|error| fault(error.into()))?;
+    let meta = match txn.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::TableDoesNotExist(_) | TableError::TableTypeMismatch { .. }) => {
+            return Err(other);
+        }
+        Err(error) => return Err(fault(error.into())),
+    };
+    let damaged = |what: &str| OpenError::corrupt(path, format!("its {what} does not check out"));
+    let format: u64 = match refusals.get(&meta, &META, META_FORMAT).map_err(fault)? {
+        Found::This(format) => format,
+        Found::Nothing => return Err(other),
+        Found::Refused => return Err(damaged("format number")),
+    };
+    let newer = |found, known| OpenError::NewerFormat { path: path.to_owned(), found, known };
+    if format > FORMAT {
+        return Err(newer(format, FORMAT));
+    }
+    let seed: Option<Vec<u8>> = refusals.get(&meta, &META, META_SEED).map_err(fault)?.ok();
+    let seed = seed.and_then(|seed| <[u8; 32]>::try_from(seed).ok());
+    let head: Option<Head> = refusals.get(&meta, &META, META_HEAD).map_err(fault)?.ok();
+    let migrations = migrate::done(&meta, refusals).map_err(fault)?;
+    let known = known_migrations as u64;
+    if let Some(found) = migrations.filter(|found| *found > known) {
+        return Err(newer(found, known));
+    }
+    Ok(Meta {
+        seed: seed.ok_or_else(|| damaged("identity"))?,
+        head: head.ok_or_else(|| damaged("head"))?,
+        migrations: migrations.ok_or_else(|| damaged("count of migrations"))?,
+    })
+}
+
+/// Brings an open database up to this version and reads what a machine starts from.
+fn start(
+    place: Place,
+    db: Database,
+    migrations: &[Migration],
+    created: bool,
+) -> Result<Opened, OpenError> {
+    let path = place.path.clone();
+    let fault = |fault: Fault| OpenError::of(&path, fault);
+    let meta = read_meta(&path, &db, &Refusals::default(), migrations.len())?;
+    let migrated = migrate::run(&db, migrations, meta.migrations).map_err(fault)?;
+    let shared = Arc::new(Shared::new(place, db));
+    let mut head = meta.head;
+    if migrated > 0 || !prepare(&shared, &head).map_err(fault)? {
+        tracing::warn!(path = %path.display(), "the derived tables are rebuilt");
+        head = commit::rebuild(&shared, head).map_err(fault)?;
+    }
+    let snapshot = shared.snapshot(&head).map_err(fault)?;
+    Ok(Opened {
+        store: Store::new(Arc::clone(&shared), head),
+        reader: Reader::new(shared),
+        key: NodeKey::from_seed(&meta.seed),
+        snapshot,
+        created,
+    })
+}
+
+/// Makes tables that are missing. True if the derived ones hold what they should.
+fn prepare(shared: &Shared, head: &Head) -> Result<bool, Fault> {
+    let mut txn = shared.begin_write()?;
+    txn.set_durability(Durability::Immediate)?;
+    let before = txn.list_tables()?.count();
+    create_all(&txn)?;
+    let holds = index::holds(&txn, &head.index)?;
+    if before == tables::COUNT {
+        txn.abort()?;
+    } else {
+        txn.commit()?;
+    }
+    Ok(holds)
+}

@@ -1,0 +1,177 @@
+//! A look at a file that leaves it as it is.
+//!
+//! redb writes while it opens: it marks the file as in use, and it repairs. So a file is first
+//! opened over an overlay in memory; only one that opens there and says that it is ours is opened
+//! in place. The lock is the real one, so a file in use is noticed here.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+
+use super::{open_database, read_meta};
+use crate::error::OpenError;
+use crate::migrate::MIGRATIONS;
+use crate::seal::Refusals;
+
+/// Memory for pages: only a few are needed, unless redb repairs.
+const CACHE_BYTES: usize = 4 << 20;
+
+/// Opens the file without changing it.
+pub(super) fn probe(path: &Path, file: FileBackend) -> Result<(), OpenError> {
+    let len = file.len().map_err(|error| OpenError::environment(path, error))?;
+    let overlay =
+        Overlay { file, changes: Mutex::new(Changes { len, kept: len, pages: BTreeMap::new() }) };
+    let look = || {
+        let db = open_database(path, overlay, CACHE_BYTES)?;
+        read_meta(path, &db, &Refusals::default(), MIGRATIONS.len()).map(drop)
+    };
+    catch_unwind(AssertUnwindSafe(look))
+        .unwrap_or_else(|_| Err(OpenError::corrupt(path, "its pages contradict each other")))
+}
+
+const PAGE: u64 = 4096;
+
+/// What differs from the file.
+#[derive(Debug)]
+struct Changes {
+    len: u64,
+    /// Bytes of the file that were never cut off; what lies beyond is zero until written.
+    kept: u64,
+    pages: BTreeMap<u64, Vec<u8>>,
+}
+
+/// A file whose changes stay in memory.
+#[derive(Debug)]
+struct Overlay {
+    file: FileBackend,
+    changes: Mutex<Changes>,
+}
+
+impl Overlay {
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A page as it stands in the file, zeros where it ends.
+    fn original(&self, number: u64, kept: u64) -> io::Result<Vec<u8>> {
+        let mut page = vec![0; PAGE as usize];
+        let start = number * PAGE;
+        let there = kept.saturating_sub(start).min(PAGE) as usize;
+        if there > 0 {
+            self.file.read(start, &mut page[..there])?;
+        }
+        Ok(page)
+    }
+}
+
+/// Splits a stretch into (page, offset in it, bytes).
+fn pieces(mut offset: u64, mut len: usize) -> impl Iterator<Item = (u64, usize, usize)> {
+    std::iter::from_fn(move || {
+        if len == 0 {
+            return None;
+        }
+        let within = (offset % PAGE) as usize;
+        let piece = (offset / PAGE, within, len.min(PAGE as usize - within));
+        offset += piece.2 as u64;
+        len -= piece.2;
+        Some(piece)
+    })
+}
+
+impl StorageBackend for Overlay {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.changes().len)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let changes = self.changes();
+        if offset.saturating_add(out.len() as u64) > changes.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut done = 0;
+        for (number, within, len) in pieces(offset, out.len()) {
+            let target = &mut out[done..done + len];
+            match changes.pages.get(&number) {
+                Some(page) => target.copy_from_slice(&page[within..within + len]),
+                None => {
+                    let page = self.original(number, changes.kept)?;
+                    target.copy_from_slice(&page[within..within + len]);
+                }
+            }
+            done += len;
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut changes = self.changes();
+        changes.kept = changes.kept.min(len);
+        changes.len = len;
+        _ = changes.pages.split_off(&len.div_ceil(PAGE));
+        if let Some(page) = changes.pages.get_mut(&(len / PAGE)) {
+            page[(len % PAGE) as usize..].fill(0);
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut changes = self.changes();
+        if offset.saturating_add(data.len() as u64) > changes.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut done = 0;
+        for (number, within, len) in pieces(offset, data.len()) {
+            if !changes.pages.contains_key(&number) {
+                let page = self.original(number, changes.kept)?;
+                changes.pages.insert(number, page);
+            }
+            if let Some(page) = changes.pages.get_mut(&number) {
+                page[within..within + len].copy_from_slice(&data[done..done + len]);
+            }
+            done += len;
+        }
+        Ok(())
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.file.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.query_lock_range(start, end)
+    }
+}

@@ -1,0 +1,225 @@
+//! Reads, from any thread. Each call is one short read transaction and sees committed batches only.
+
+mod jobs;
+mod view;
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+use skyclaw_protocol::Hash;
+use skyclaw_protocol::JobId;
+use skyclaw_protocol::batch::{KeyRow, Shelf, ShelfError, Snapshot, StoredRegister};
+use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::record::Signed;
+use skyclaw_protocol::record::result::JobResult;
+use skyclaw_protocol::record::spec::Subject;
+
+pub use jobs::{JobPage, JobRecord, Phases};
+use view::View;
+
+use crate::error::{Fault, LowSpace, ReadError};
+use crate::seal::{Found, Refusals};
+use crate::space::Place;
+use crate::stats::{JobCounts, StoreStats};
+use crate::tables::{
+    HOSTS, Head, Index, KEYS, KEYS_BY_EXPIRY, LIVE, META, META_HEAD, services, subject_of,
+};
+
+/// One open file, shared by its writer and its readers.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) place: Place,
+    db: RwLock<Option<Database>>,
+    pub(crate) refusals: Refusals,
+    pub(crate) stats: StoreStats,
+}
+
+impl Shared {
+    pub(crate) fn new(place: Place, db: Database) -> Self {
+        Self {
+            place,
+            db: RwLock::new(Some(db)),
+            refusals: Refusals::default(),
+            stats: StoreStats::default(),
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
+        // Nothing that can panic runs under the lock, so a poisoned one still holds the truth.
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        match &*db {
+            Some(db) => act(db),
+            None => Err(Fault(Box::new(redb::Error::DatabaseClosed))),
+        }
+    }
+
+    pub(crate) fn begin_write(&self) -> Result<WriteTransaction, Fault> {
+        self.with(|db| Ok(db.begin_write()?))
+    }
+
+    pub(crate) fn begin_read(&self) -> Result<ReadTransaction, Fault> {
+        self.with(|db| Ok(db.begin_read()?))
+    }
+
+    pub(crate) fn close(&self) -> Result<(), Fault> {
+        let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(db.map_or(Ok(()), Database::close)?)
+    }
+
+    /// All hosts and the live registers.
+    pub(crate) fn snapshot(&self, head: &Head) -> Result<Snapshot, Fault> {
+        let txn = self.begin_read()?;
+        let mut snapshot =
+            Snapshot { clock: head.clock, version: head.version, ..Snapshot::default() };
+        for entry in txn.open_table(HOSTS)?.iter()? {
+            let (key, stored) = entry?;
+            if let Found::This(host) = self.refusals.signed(&HOSTS, key.value(), stored.value()) {
+                snapshot.hosts.push(host);
+            }
+        }
+        let view = View::open(&txn, &self.refusals)?;
+        for entry in txn.open_table(LIVE)?.iter()? {
+            let Some(subject) = subject_of(entry?.0.value()) else { continue };
+            snapshot.registers.extend(view.register(&subject)?);
+        }
+        Ok(snapshot)
+    }
+}
+
+/// Reads one database. Clones share it; each may be used from any thread.
+///
+/// A call blocks its thread while the disk answers. After the [`Store`](crate::Store) was dropped
+/// every call answers [`ReadError::Closed`].
+#[derive(Clone, Debug)]
+pub struct Reader(Arc<Shared>);
+
+impl Reader {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    fn read<T>(
+        &self,
+        act: impl FnOnce(&ReadTransaction, &Refusals) -> Result<T, Fault>,
+    ) -> Result<T, ReadError> {
+        let path = || self.0.place.path.clone();
+        let done = self.0.begin_read().and_then(|txn| act(&txn, &self.0.refusals));
+        done.map_err(|fault| match *fault.0 {
+            redb::Error::DatabaseClosed => ReadError::Closed { path: path() },
+            source => ReadError::Disk { path: path(), source: Box::new(source) },
+        })
+    }
+
+    /// The services that were not removed, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the disk did not answer; a register that does not decode is left out.
+    pub fn services(&self) -> Result<Vec<StoredRegister>, ReadError> {
+        self.read(|txn, refusals| {
+            let view = View::open(txn, refusals)?;
+            let mut found = Vec::new();
+            for entry in txn.open_table(LIVE)?.range(services())? {
+                let Some(subject) = subject_of(entry?.0.value()) else { continue };
+                let register = view.register(&subject)?;
+                found.extend(register.filter(|r| !r.chosen().is_some_and(|v| v.is_terminal())));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Jobs by phase, without a scan.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the disk did not answer.
+    pub fn job_counts(&self) -> Result<JobCounts, ReadError> {
+        self.read(|txn, refusals| {
+            let head: Found<Head> = refusals.get(&txn.open_table(META)?, &META, META_HEAD)?;
+            Ok(JobCounts::new(&head.ok().map_or(Index::EMPTY, |head| head.index)))
+        })
+    }
+
+    /// Reads that were refused since the file was opened, since the checksum or the form of the
+    /// record did not hold. Above 0 the disk, or somebody, altered the file.
+    #[must_use]
+    pub fn refused_records(&self) -> u64 {
+        self.refused_by_table().map(|(_, count)| count).sum()
+    }
+
+    /// [`Reader::refused_records`] of each table, by its name.
+    pub fn refused_by_table(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.refusals.by_table()
+    }
+
+    /// What was committed since the file was opened.
+    #[must_use]
+    pub fn stats(&self) -> &StoreStats {
+        &self.0.stats
+    }
+
+    /// Which file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.place.path
+    }
+
+    /// Bytes free to this process where the file stands.
+    ///
+    /// # Errors
+    /// [`ReadError::Space`] if the system does not say.
+    pub fn free_space(&self) -> Result<u64, ReadError> {
+        let place = &self.0.place;
+        place.free().map_err(|source| ReadError::Space { path: place.path.clone(), source })
+    }
+
+    /// Compares the room with the mark of [`Options`](crate::Options).
+    ///
+    /// # Errors
+    /// [`LowSpace`]: take nothing new, go on with what is held.
+    pub fn space_check(&self) -> Result<(), LowSpace> {
+        self.0.place.check()
+    }
+}
+
+impl From<ReadError> for ShelfError {
+    fn from(error: ReadError) -> Self {
+        use std::error::Error;
+        Self(match error.source() {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        })
+    }
+}
+
+impl Shelf for Reader {
+    fn register(&self, subject: &Subject) -> Result<Option<StoredRegister>, ShelfError> {
+        let read = self.read(|txn, refusals| View::open(txn, refusals)?.register(subject));
+        Ok(read?)
+    }
+
+    fn result(&self, job: &JobId, attempt: u32) -> Result<Option<Signed<JobResult>>, ShelfError> {
+        let read = self.read(|txn, refusals| View::open(txn, refusals)?.result(job, attempt));
+        Ok(read?)
+    }
+
+    fn key(&self, scope: &Hash) -> Result<Option<KeyRow>, ShelfError> {
+        let read = self
+            .read(|txn, refusals| Ok(refusals.get(&txn.open_table(KEYS)?, &KEYS, &scope.0)?.ok()));
+        Ok(read?)
+    }
+
+    fn expired_keys(&self, now: Wall, most: usize) -> Result<Vec<(Hash, Wall)>, ShelfError> {
+        let read = self.read(|txn, _| {
+            let table = txn.open_table(KEYS_BY_EXPIRY)?;
+            let before = table.range(..(now.0, &[0; 32]))?;
+            let mut keys = Vec::new();
+            for entry in before.take(most) {
+                let (key, _) = entry?;
+                let (expires_at, scope) = key.value();
+                keys.push((Hash(*scope), Wall(expires_at)));
+            }
+            Ok(keys)
+        });
+        Ok(read?)
+    }
+}

@@ -1,0 +1,140 @@
+//! Jobs as they are listed: by creation, filtered by phase without reading what is filtered out.
+
+use std::ops::Bound;
+
+use skyclaw_protocol::batch::StoredRegister;
+use skyclaw_protocol::record::Signed;
+use skyclaw_protocol::record::result::JobResult;
+use skyclaw_protocol::record::spec::Subject;
+use skyclaw_protocol::register::{Phase, Val};
+use skyclaw_protocol::{JobCursor, JobId};
+
+use super::Reader;
+use super::view::View;
+use crate::error::{Fault, ReadError};
+use crate::tables::{JOBS_BY_CREATED, NOTHING_CHOSEN, phase_code, rank};
+
+/// Bytes of specs and results in one page; a page ends early beyond it, so that a list of large
+/// jobs does not have to fit into memory at once.
+const PAGE_BYTES: usize = 32 << 20;
+
+/// A set of phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phases(u8);
+
+impl Phases {
+    /// All of them.
+    pub const ALL: Self = Self(0x7f);
+
+    /// Those given.
+    #[must_use]
+    pub fn of(phases: &[Phase]) -> Self {
+        Self(phases.iter().fold(0, |set, phase| set | 1 << phase_code(Some(*phase))))
+    }
+
+    /// True if `phase` is among them.
+    #[must_use]
+    pub const fn has(self, phase: Phase) -> bool {
+        self.0 & 1 << phase_code(Some(phase)) != 0
+    }
+
+    /// True if a job filed under this code must be looked at.
+    const fn may_hold(self, code: u8) -> bool {
+        // A code nobody wrote says nothing: the register itself decides.
+        code > NOTHING_CHOSEN || self.0 & 1 << code != 0
+    }
+}
+
+/// A job and the result that its register names.
+#[derive(Clone, Debug)]
+pub struct JobRecord {
+    /// Its register.
+    pub register: StoredRegister,
+    /// The accepted result, if its content is here.
+    pub result: Option<Signed<JobResult>>,
+}
+
+/// Part of the list of jobs, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct JobPage {
+    /// The jobs; each is known to be chosen and in a phase that was asked for.
+    pub jobs: Vec<JobRecord>,
+    /// Where to go on; `None` if nothing that matches follows. A page may be shorter than its
+    /// limit and still go on.
+    pub next: Option<JobCursor>,
+}
+
+impl Reader {
+    /// At most `limit` jobs in one of `phases`, created after `after`, oldest first.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the disk did not answer; a register that does not decode is left out.
+    pub fn jobs(
+        &self,
+        after: Option<&JobCursor>,
+        limit: usize,
+        phases: Phases,
+    ) -> Result<JobPage, ReadError> {
+        self.read(|txn, refusals| {
+            let view = View::open(txn, refusals)?;
+            let table = txn.open_table(JOBS_BY_CREATED)?;
+            let start = match after {
+                Some(cursor) => Bound::Excluded((rank(cursor.created), cursor.id.as_str())),
+                None => Bound::Unbounded,
+            };
+            let mut page = JobPage::default();
+            let mut last = after.cloned();
+            let mut bytes = 0;
+            for entry in table.range::<(u64, &str)>((start, Bound::Unbounded))? {
+                let (key, code) = entry?;
+                if !phases.may_hold(code.value()) {
+                    continue;
+                }
+                if page.jobs.len() >= limit || bytes >= PAGE_BYTES {
+                    page.next = last;
+                    break;
+                }
+                let (stamp, id) = key.value();
+                let Ok(id) = JobId::new(id) else { continue };
+                let Some(job) = record(&view, &id)? else { continue };
+                if !phase(&job).is_some_and(|phase| phases.has(phase)) {
+                    continue;
+                }
+                bytes += job.register.spec.raw().body.len()
+                    + job.result.as_ref().map_or(0, |result| result.raw().body.len());
+                let created = skyclaw_protocol::clock::Hlc {
+                    ms: stamp >> 16,
+                    count: (stamp & 0xffff) as u16,
+                };
+                last = Some(JobCursor { created, id });
+                page.jobs.push(job);
+            }
+            Ok(page)
+        })
+    }
+
+    /// One job, whether or not anything is known to be chosen of it.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the disk did not answer; a job that does not decode is absent.
+    pub fn job(&self, id: &JobId) -> Result<Option<JobRecord>, ReadError> {
+        self.read(|txn, refusals| record(&View::open(txn, refusals)?, id))
+    }
+}
+
+fn record(view: &View<'_>, id: &JobId) -> Result<Option<JobRecord>, Fault> {
+    let Some(register) = view.register(&Subject::Job(id.clone()))? else { return Ok(None) };
+    let accepted = register
+        .chosen()
+        .and_then(Val::job)
+        .and_then(|job| job.result.map(|hash| (job.attempt, hash)));
+    let result = match accepted {
+        Some((attempt, hash)) => view.result(id, attempt)?.filter(|r| r.hash() == hash),
+        None => None,
+    };
+    Ok(Some(JobRecord { register, result }))
+}
+
+fn phase(job: &JobRecord) -> Option<Phase> {
+    Some(job.register.chosen()?.job()?.phase)
+}

@@ -1,0 +1,72 @@
+//! The tables a register is put together from, in one read transaction.
+
+use redb::{ReadOnlyTable, ReadTransaction};
+use skyclaw_protocol::JobId;
+use skyclaw_protocol::batch::StoredRegister;
+use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::record::Signed;
+use skyclaw_protocol::record::result::JobResult;
+use skyclaw_protocol::record::spec::{Spec, Subject};
+use skyclaw_protocol::register::Voter;
+
+use crate::error::Fault;
+use crate::seal::{Found, Refusals};
+use crate::tables::{
+    CERTIFICATES, LEASE_NOTES, RESULTS, ROWS, SPECS, StoredRow, result_key, subject_key,
+};
+
+type SealedTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+pub(super) struct View<'r> {
+    specs: SealedTable,
+    rows: SealedTable,
+    certificates: SealedTable,
+    lease_notes: SealedTable,
+    results: SealedTable,
+    refusals: &'r Refusals,
+}
+
+impl<'r> View<'r> {
+    pub(super) fn open(txn: &ReadTransaction, refusals: &'r Refusals) -> Result<Self, Fault> {
+        Ok(Self {
+            specs: txn.open_table(SPECS)?,
+            rows: txn.open_table(ROWS)?,
+            certificates: txn.open_table(CERTIFICATES)?,
+            lease_notes: txn.open_table(LEASE_NOTES)?,
+            results: txn.open_table(RESULTS)?,
+            refusals,
+        })
+    }
+
+    /// A register whose head is here. Without a row this node has not voted on it; with a row that
+    /// does not check out it is absent, since a forgotten promise must not look like none made.
+    pub(super) fn register(&self, subject: &Subject) -> Result<Option<StoredRegister>, Fault> {
+        let key = subject_key(subject);
+        let spec: Found<Signed<Spec>> = self.refusals.get_signed(&self.specs, &SPECS, &key)?;
+        let Found::This(spec) = spec else { return Ok(None) };
+        let row: Found<StoredRow> = self.refusals.get(&self.rows, &ROWS, &key)?;
+        let row = match row {
+            Found::This(stored) => stored.row,
+            Found::Nothing => Voter::EMPTY,
+            Found::Refused => return Ok(None),
+        };
+        let certificate = self.refusals.get_signed(&self.certificates, &CERTIFICATES, &key)?.ok();
+        let lease_note = match subject {
+            Subject::Job(id) => self.lease_note(id)?,
+            Subject::Service(_) => None,
+        };
+        Ok(Some(StoredRegister { spec, row, certificate, lease_note }))
+    }
+
+    fn lease_note(&self, job: &JobId) -> Result<Option<Wall>, Fault> {
+        Ok(self.refusals.get(&self.lease_notes, &LEASE_NOTES, job.as_str().as_bytes())?.ok())
+    }
+
+    pub(super) fn result(
+        &self,
+        job: &JobId,
+        attempt: u32,
+    ) -> Result<Option<Signed<JobResult>>, Fault> {
+        Ok(self.refusals.get_signed(&self.results, &RESULTS, &result_key(job, attempt))?.ok())
+    }
+}

@@ -1,0 +1,191 @@
+//! Every table, with its key and value. A name carries a version: a change of meaning is a new
+//! name and a migration.
+//!
+//! Sealed tables hold the ground truth; their values are read and written through `seal` only.
+//! Derived tables may be dropped, `index::rebuild` refills them; their values are not sealed,
+//! since whatever they point at is checked when it is read.
+
+use redb::{TableDefinition, TableHandle};
+use serde::{Deserialize, Serialize};
+use skyclaw_protocol::JobId;
+use skyclaw_protocol::clock::Hlc;
+use skyclaw_protocol::record::spec::Subject;
+use skyclaw_protocol::register::{Phase, Voter};
+
+/// A table of sealed values.
+pub(crate) type Sealed = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+/// Key: one of the `META_` names. Value: see there.
+pub(crate) const META: Sealed = TableDefinition::new("meta-1");
+/// Key: subject. Value: `Raw` of a spec. Minted ids rise with time, so new rows go to the end.
+pub(crate) const SPECS: Sealed = TableDefinition::new("specs-1");
+/// Key: subject. Value: [`StoredRow`].
+pub(crate) const ROWS: Sealed = TableDefinition::new("rows-1");
+/// Key: job and attempt, see [`result_key`]. Value: `Raw` of a result.
+pub(crate) const RESULTS: Sealed = TableDefinition::new("results-1");
+/// Key: subject. Value: `Raw` of the newest certificate.
+pub(crate) const CERTIFICATES: Sealed = TableDefinition::new("certificates-1");
+/// Key: text of the host id. Value: `Raw` of the host.
+pub(crate) const HOSTS: Sealed = TableDefinition::new("hosts-1");
+/// Key: scope hash of an idempotency key. Value: `KeyRow`.
+pub(crate) const KEYS: Sealed = TableDefinition::new("keys-1");
+/// Key: text of the job id. Value: `Wall` until which its lease was extended.
+pub(crate) const LEASE_NOTES: Sealed = TableDefinition::new("lease-notes-1");
+
+/// The ground truth, in the order of the counters of refused records.
+pub(crate) const SEALED: [Sealed; 8] =
+    [META, SPECS, ROWS, RESULTS, CERTIFICATES, HOSTS, KEYS, LEASE_NOTES];
+
+/// Derived. Key: creation stamp ([`rank`]) and id of a job. Value: code of its chosen phase
+/// ([`phase_code`]).
+pub(crate) const JOBS_BY_CREATED: TableDefinition<'static, (u64, &'static str), u8> =
+    TableDefinition::new("jobs-by-created-1");
+/// Derived: what a node starts from, all services and the jobs that have not ended.
+/// Key: subject. Value: [`LIVE_ALONE`] or 0.
+pub(crate) const LIVE: TableDefinition<'static, &'static [u8], u8> = TableDefinition::new("live-1");
+/// Derived. Key: (expiry in ms, scope hash) of an idempotency key.
+pub(crate) const KEYS_BY_EXPIRY: TableDefinition<'static, (u64, &'static [u8; 32]), ()> =
+    TableDefinition::new("keys-by-expiry-1");
+
+/// Set in [`LIVE`] if this node is the only voter: then what it accepted is chosen.
+pub(crate) const LIVE_ALONE: u8 = 1;
+
+/// `u64`: the number below. Another number means other rules for the whole file.
+pub(crate) const META_FORMAT: &[u8] = b"format";
+/// The format this version writes.
+pub(crate) const FORMAT: u64 = 1;
+/// Seed of the node's key, 32 bytes. Written once.
+pub(crate) const META_SEED: &[u8] = b"seed";
+/// `u64`: how many migrations were run.
+pub(crate) const META_MIGRATIONS: &[u8] = b"migrations";
+/// [`Head`].
+pub(crate) const META_HEAD: &[u8] = b"head";
+
+/// What changes with every commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Head {
+    /// The largest stamp written.
+    pub(crate) clock: Hlc,
+    /// The display counter.
+    pub(crate) version: u64,
+    /// What the derived tables should hold.
+    pub(crate) index: Index,
+}
+
+/// Version and row counts of the derived tables, by which a damaged one is noticed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Index {
+    /// [`INDEX_VERSION`] when written.
+    pub(crate) version: u32,
+    /// Jobs by phase code; the last counts those of which nothing is known to be chosen.
+    pub(crate) jobs: [u64; 8],
+    /// Rows of [`LIVE`].
+    pub(crate) live: u64,
+    /// Rows of [`KEYS_BY_EXPIRY`].
+    pub(crate) keys: u64,
+}
+
+/// Rises when the derived tables are derived otherwise; older ones are rebuilt at open.
+pub(crate) const INDEX_VERSION: u32 = 1;
+
+impl Index {
+    pub(crate) const EMPTY: Self = Self { version: INDEX_VERSION, jobs: [0; 8], live: 0, keys: 0 };
+}
+
+/// A voter's row and the creation stamp by which its job is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoredRow {
+    pub(crate) created: Hlc,
+    pub(crate) row: Voter,
+}
+
+/// First byte of the key of a job.
+const JOB: u8 = b'j';
+/// First byte of the key of a service.
+const SERVICE: u8 = b's';
+
+/// The key of a subject: its kind, then the text of its id.
+pub(crate) fn subject_key(subject: &Subject) -> Vec<u8> {
+    let (kind, id) = match subject {
+        Subject::Job(id) => (JOB, id.as_str()),
+        Subject::Service(id) => (SERVICE, id.as_str()),
+    };
+    [&[kind], id.as_bytes()].concat()
+}
+
+/// The subject of a key, `None` if no subject has this key.
+pub(crate) fn subject_of(key: &[u8]) -> Option<Subject> {
+    let (kind, id) = key.split_first()?;
+    let id = std::str::from_utf8(id).ok()?;
+    match *kind {
+        JOB => Some(Subject::Job(JobId::new(id).ok()?)),
+        SERVICE => Some(Subject::Service(skyclaw_protocol::ServiceId::new(id).ok()?)),
+        _ => None,
+    }
+}
+
+/// All keys of services.
+pub(crate) fn services() -> std::ops::Range<&'static [u8]> {
+    &[SERVICE]..&[SERVICE + 1]
+}
+
+/// The key of a result. An id holds no control character, so the zero byte ends it.
+pub(crate) fn result_key(job: &JobId, attempt: u32) -> Vec<u8> {
+    [job.as_str().as_bytes(), &[0], &attempt.to_be_bytes()].concat()
+}
+
+/// A stamp as a number of the same order: 48 bits of milliseconds, 16 of the counter.
+pub(crate) fn rank(stamp: Hlc) -> u64 {
+    stamp.ms.min((1 << 48) - 1) << 16 | u64::from(stamp.count)
+}
+
+/// Code of "nothing is known to be chosen".
+pub(crate) const NOTHING_CHOSEN: u8 = 7;
+
+/// The code of a phase in [`JOBS_BY_CREATED`]; never changes.
+pub(crate) const fn phase_code(phase: Option<Phase>) -> u8 {
+    match phase {
+        Some(Phase::Queued) => 0,
+        Some(Phase::Leased) => 1,
+        Some(Phase::Succeeded) => 2,
+        Some(Phase::Failed) => 3,
+        Some(Phase::Cancelled) => 4,
+        Some(Phase::Exhausted) => 5,
+        Some(Phase::Aborted) => 6,
+        None => NOTHING_CHOSEN,
+    }
+}
+
+/// Creates all tables: reading one that was never created is an error of redb.
+pub(crate) fn create_all(txn: &redb::WriteTransaction) -> Result<(), redb::TableError> {
+    for table in SEALED {
+        txn.open_table(table)?;
+    }
+    txn.open_table(JOBS_BY_CREATED)?;
+    txn.open_table(LIVE)?;
+    txn.open_table(KEYS_BY_EXPIRY)?;
+    Ok(())
+}
+
+/// Names of [`SEALED`].
+pub(crate) const NAMES: [&str; 8] = [
+    "meta-1",
+    "specs-1",
+    "rows-1",
+    "results-1",
+    "certificates-1",
+    "hosts-1",
+    "keys-1",
+    "lease-notes-1",
+];
+
+/// Position in [`SEALED`].
+pub(crate) fn position(table: &Sealed) -> usize {
+    NAMES.iter().position(|name| *name == table.name()).unwrap_or(0)
+}
+
+/// How many tables there are.
+pub(crate) const COUNT: usize = SEALED.len() + 3;

@@ -1,0 +1,1 @@
+//! Storage that crashes, fills up and fails, for tests.
