@@ -1,2 +1,4 @@
 //! Daemon.
-fn main() {}
+fn main() {
+    skyclaw_node::supervisor::shim::run_if_asked();
+}
