@@ -71,6 +71,17 @@ pub struct Engine {
     thread: std::thread::JoinHandle<Result<(), OpenError>>,
 }
 
+/// The engine did not start, or ended with the store unusable.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store cannot be used. The file is unchanged.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The system gave no thread, or it ended by itself.
+    #[error("the engine's thread could not run")]
+    Thread(#[source] std::io::Error),
+}
+
 impl Engine {
     /// Opens the store and starts the thread.
     ///
@@ -78,8 +89,8 @@ impl Engine {
     /// starts the engine all the same: it refuses commands with the reason and tries again.
     ///
     /// # Errors
-    /// [`OpenError`] if the file is not ours, damaged, in use or from a newer version.
-    pub fn start(config: EngineConfig) -> Result<Self, OpenError> {
+    /// [`EngineError`] if the file is not ours, damaged, in use or from a newer version.
+    pub fn start(config: EngineConfig) -> Result<Self, EngineError> {
         let (inbox, receiver) = sync_channel(ENGINE_INBOX);
         let shared = Arc::new(Shared::default());
         let (started, first) = sync_channel(1);
@@ -89,17 +100,14 @@ impl Engine {
                 let shared = Arc::clone(&shared);
                 move || Life { config, inbox: receiver, shared }.run(&started)
             })
-            .map_err(|cause| OpenError::environment("the engine's thread", cause))?;
-        match first.recv() {
-            Ok(Ok(())) => Ok(Self { inbox, shared, thread }),
-            // The thread ended: it returns why.
-            _ => match thread.join() {
-                Ok(Err(error)) => Err(error),
-                _ => Err(OpenError::environment(
-                    "the engine's thread",
-                    std::io::Error::other("it ended at once"),
-                )),
-            },
+            .map_err(EngineError::Thread)?;
+        if first.recv().is_ok() {
+            return Ok(Self { inbox, shared, thread });
+        }
+        // The thread ended before it began to serve: it returns why.
+        match thread.join() {
+            Ok(Err(error)) => Err(error.into()),
+            _ => Err(EngineError::Thread(std::io::Error::other("it ended at once"))),
         }
     }
 
@@ -124,11 +132,14 @@ impl Engine {
     /// Finishes what is begun and ends the thread.
     ///
     /// # Errors
-    /// [`OpenError`] if the store could not be opened again after a failure.
-    pub fn stop(self) -> Result<(), OpenError> {
+    /// [`EngineError`] if the store could not be opened again after a failure.
+    pub fn stop(self) -> Result<(), EngineError> {
         // A full inbox drains; a closed one means that the thread has ended already.
         let _ = self.inbox.send(Input::Stop);
-        self.thread.join().unwrap_or(Ok(()))
+        match self.thread.join() {
+            Ok(ended) => Ok(ended?),
+            Err(_) => Err(EngineError::Thread(std::io::Error::other("it panicked"))),
+        }
     }
 }
 
@@ -146,20 +157,25 @@ struct Life {
 }
 
 impl Life {
-    fn run(self, started: &SyncSender<Result<(), ()>>) -> Result<(), OpenError> {
+    fn run(self, started: &SyncSender<()>) -> Result<(), OpenError> {
+        let mut served = false;
         loop {
-            let reason = match Store::open(&self.config.db_path, self.config.store.clone()) {
+            let reason = match Store::open(&self.config.db_path, &self.config.store) {
                 Ok(opened) => {
-                    let _ = started.try_send(Ok(()));
+                    let _ = started.try_send(());
+                    served = true;
                     match self.serve(opened) {
                         End::Stopped => return Ok(()),
                         End::StoreFailed(reason) => reason,
                     }
                 }
-                Err(error) if error.may_heal() => {
-                    let reason = chain(&error);
-                    let _ = started.try_send(Ok(()));
-                    reason
+                // At the start a file in use is another node's; later it is our own, not let go yet.
+                Err(error)
+                    if error.can_heal()
+                        && (served || !matches!(error, OpenError::InUse { .. })) =>
+                {
+                    let _ = started.try_send(());
+                    chain(&error)
                 }
                 Err(error) => {
                     tracing::error!(error = chain(&error), "the store cannot be used");
@@ -198,7 +214,7 @@ impl Life {
 }
 
 /// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

@@ -9,20 +9,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{Backend, Identity, JobPage, Readiness, Request};
-use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
+use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError};
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::limits::MAX_PEER_URLS;
 use skyclaw_protocol::machine::Token;
-use skyclaw_protocol::record::result::JobResult;
+use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
+use skyclaw_protocol::register::Phase;
 use skyclaw_protocol::{
-    Answer, Command, HostId, HostView, JobCursor, JobId, JobQuery, JobView, Refusal, ServiceId,
+    Answer, Command, HostId, HostView, JobId, JobQuery, JobStatus, JobView, Refusal, ServiceId,
     ServiceView, fold,
 };
-use skyclaw_store::Reader;
+use skyclaw_store::{JobRecord, Phases, ReadError, Reader};
 use tokio::sync::oneshot;
 
-use crate::engine::{Engine, Input, Shared, Status};
+use crate::engine::{Engine, Input, Shared, Status, chain};
 use crate::telemetry::Metrics;
 use crate::time;
 
@@ -118,8 +119,7 @@ impl NodeHandle {
 
     fn job_at(&self, at: &JobAt) -> Result<JobView, Refusal> {
         let reader = self.reader()?;
-        let unreadable =
-            || Refusal::Store(format!("the record of job {} cannot be read", at.job));
+        let unreadable = || Refusal::Store(format!("the record of job {} cannot be read", at.job));
         let stored = reader
             .register(&Subject::Job(at.job.clone()))
             .map_err(store_refusal)?
@@ -128,7 +128,7 @@ impl NodeHandle {
             Some(state) => reader.result(&at.job, state.attempt).map_err(store_refusal)?,
             None => None,
         };
-        let result = result.as_ref().map(|signed| signed.body());
+        let result = result.as_ref().map(Signed::body);
         fold::job_view(stored.spec.body(), &at.val, result, None, time::wall())
             .ok_or_else(unreadable)
     }
@@ -158,13 +158,13 @@ impl NodeHandle {
     /// Runs a read of unbounded length beside the async threads.
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Reader) -> Result<T, ShelfError> + Send + 'static,
+        read: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Refusal> {
         let reader = self.reader()?;
         tokio::task::spawn_blocking(move || read(&reader))
             .await
-            .unwrap_or_else(|_| Err(ShelfError("the read was given up".into())))
-            .map_err(store_refusal)
+            .map_err(|_| Refusal::Stopping)?
+            .map_err(|error| Refusal::Store(chain(&error)))
     }
 }
 
@@ -188,41 +188,42 @@ impl Drop for HangUp<'_> {
 }
 
 /// A stored job as users see it; `None` while its first value is not known to be chosen.
-fn view(stored: &StoredRegister, result: Option<&JobResult>, now: Wall) -> Option<JobView> {
-    let val = stored.chosen()?;
-    fold::job_view(stored.spec.body(), val, result, stored.lease_note, now)
+fn view(job: &JobRecord, now: Wall) -> Option<JobView> {
+    let register = &job.register;
+    let result = job.result.as_ref().map(Signed::body);
+    fold::job_view(register.spec.body(), register.chosen()?, result, register.lease_note, now)
 }
 
-fn one_job(reader: &Reader, id: JobId) -> Result<Option<JobView>, ShelfError> {
-    let Some(stored) = reader.register(&Subject::Job(id.clone()))? else { return Ok(None) };
-    let attempt = stored
-        .chosen()
-        .and_then(|val| val.job())
-        .and_then(|state| state.result.map(|_| state.attempt));
-    let result = match attempt {
-        Some(attempt) => reader.result(&id, attempt)?,
-        None => None,
-    };
-    Ok(view(&stored, result.as_ref().map(|signed| signed.body()), time::wall()))
+/// The phases that a status of the API stands for.
+fn phases(status: Option<JobStatus>) -> Phases {
+    match status {
+        None => Phases::ALL,
+        Some(JobStatus::Queued) => Phases::of(&[Phase::Queued]),
+        Some(JobStatus::Leased) => Phases::of(&[Phase::Leased]),
+        Some(JobStatus::Completed) => Phases::of(&[Phase::Succeeded]),
+        Some(JobStatus::Failed) => {
+            Phases::of(&[Phase::Failed, Phase::Cancelled, Phase::Exhausted, Phase::Aborted])
+        }
+    }
 }
 
-fn job_page(reader: &Reader, query: &JobQuery) -> Result<JobPage, ShelfError> {
-    let after = query.after.as_ref().map(|cursor| (cursor.created, cursor.id.clone()));
-    let limit = query.limit.unwrap_or(usize::MAX);
-    let page = reader.jobs(after, limit, query.status)?;
+fn job_page(reader: &Reader, query: &JobQuery) -> Result<JobPage, ReadError> {
     let now = time::wall();
-    let jobs: Vec<JobView> = page
-        .jobs
-        .iter()
-        .filter_map(|(stored, result)| {
-            view(stored, result.as_ref().map(|signed| signed.body()), now)
-        })
-        .collect();
-    let next = page.next.map(|(created, id)| JobCursor { created, id });
-    Ok(JobPage { jobs, next })
+    let limit = query.limit.unwrap_or(usize::MAX);
+    let mut page = JobPage { jobs: Vec::new(), next: query.after.clone() };
+    // The store ends a page early where jobs are large.
+    loop {
+        let room = limit - page.jobs.len();
+        let part = reader.jobs(page.next.as_ref(), room, phases(query.status))?;
+        page.jobs.extend(part.jobs.iter().filter_map(|job| view(job, now)));
+        page.next = part.next;
+        if page.next.is_none() || page.jobs.len() >= limit {
+            return Ok(page);
+        }
+    }
 }
 
-fn all_services(reader: &Reader) -> Result<Vec<ServiceView>, ShelfError> {
+fn all_services(reader: &Reader) -> Result<Vec<ServiceView>, ReadError> {
     let mut services: Vec<ServiceView> = reader
         .services()?
         .iter()
@@ -247,10 +248,11 @@ impl Backend for NodeHandle {
 
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobView>, Refusal>> {
         // Two or three lookups in the page cache: not worth another thread.
-        futures::future::ready(
-            self.reader().and_then(|reader| one_job(&reader, id).map_err(store_refusal)),
-        )
-        .boxed()
+        let found = self.reader().and_then(|reader| {
+            let job = reader.job(&id).map_err(|error| Refusal::Store(chain(&error)))?;
+            Ok(job.and_then(|job| view(&job, time::wall())))
+        });
+        futures::future::ready(found).boxed()
     }
 
     fn jobs(&self, query: JobQuery) -> BoxFuture<'_, Result<JobPage, Refusal>> {
@@ -271,8 +273,7 @@ impl Backend for NodeHandle {
 
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
         futures::future::ready(self.reader().and_then(|reader| {
-            let stored =
-                reader.register(&Subject::Service(id)).map_err(store_refusal)?;
+            let stored = reader.register(&Subject::Service(id)).map_err(store_refusal)?;
             Ok(stored.and_then(|stored| fold::service_view(stored.spec.body(), stored.chosen()?)))
         }))
         .boxed()
@@ -292,6 +293,6 @@ impl Backend for NodeHandle {
     }
 
     fn metrics(&self) -> String {
-        self.0.metrics.render(&self.0.shared)
+        self.0.metrics.render()
     }
 }

@@ -35,8 +35,7 @@ impl Life {
         tracing::info!(node = %key.id(), registers = snapshot.registers.len(), "store opened");
         let mut seed = [0; 32];
         rand::fill(&mut seed);
-        let machine =
-            Machine::new(self.config.machine.clone(), key, seed, time::now(), snapshot);
+        let machine = Machine::new(self.config.machine.clone(), key, seed, time::now(), snapshot);
         let space = SpaceWatch { checked: Instant::now(), low: low_space(&reader) };
         let mut incarnation = Incarnation {
             life: self,
