@@ -1,0 +1,1 @@
+//! Behaviour of the API against a fake node.
