@@ -100,8 +100,7 @@ impl Policy {
 /// Whether a payload may set this variable. Refused is what makes a program load or run other
 /// code than the host meant, what names the private directories, and what is ours.
 fn may_set(name: &str) -> bool {
-    const PREFIXES: [&str; 7] =
-        ["LD_", "DYLD_", "PYTHON", "PERL", "RUBY", "GIT_", "SKYCLAW_"];
+    const PREFIXES: [&str; 7] = ["LD_", "DYLD_", "PYTHON", "PERL", "RUBY", "GIT_", "SKYCLAW_"];
     // The last four do for bash and glibc what the named ones do: start-up options, a prompt
     // that is expanded (and so executed), loadable converters.
     const NAMES: [&str; 9] =

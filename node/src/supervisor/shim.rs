@@ -74,8 +74,7 @@ fn supervise() -> io::Result<Never> {
             obey(socket)
         }
         Err(error) => {
-            let event =
-                Event::NotStarted { errno: error.raw_os_error(), text: error.to_string() };
+            let event = Event::NotStarted { errno: error.raw_os_error(), text: error.to_string() };
             wire::send(&socket, &event)?;
             wire::send(&socket, &Event::Gone)?;
             std::process::exit(0)
@@ -101,11 +100,7 @@ fn outlive_signals() -> io::Result<impl Sized> {
     Ok((runtime, streams))
 }
 
-fn start(
-    launch: &Launch,
-    stdout: impl Into<Stdio>,
-    stderr: impl Into<Stdio>,
-) -> io::Result<Pid> {
+fn start(launch: &Launch, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> io::Result<Pid> {
     let child = Command::new(&launch.program)
         .arg0(&launch.arg0)
         .args(&launch.args)
@@ -208,4 +203,3 @@ fn kill_all() -> ! {
 pub(super) fn stop_command(grace: Duration) -> [u8; 8] {
     u64::try_from(grace.as_millis()).unwrap_or(u64::MAX).to_be_bytes()
 }
-

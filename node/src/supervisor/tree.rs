@@ -25,10 +25,7 @@ pub(super) struct Process {
 /// All processes that can be seen.
 pub(super) fn scan() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| read(entry.file_name().to_str()?.parse().ok()?))
-        .collect()
+    entries.flatten().filter_map(|entry| read(entry.file_name().to_str()?.parse().ok()?)).collect()
 }
 
 fn read(pid: i32) -> Option<Process> {

@@ -68,7 +68,9 @@ impl WorkRoot {
         let make = |name: &str| {
             let dir = path.join(name);
             private_dirs().create(&dir)?;
-            dir.into_os_string().into_string().map_err(|_| io::Error::from(io::ErrorKind::InvalidFilename))
+            dir.into_os_string()
+                .into_string()
+                .map_err(|_| io::Error::from(io::ErrorKind::InvalidFilename))
         };
         let made = make("home").and_then(|home| Ok((home, make("tmp")?, make("work")?)));
         match made {
@@ -114,11 +116,9 @@ fn sweep(base: &Path, prefix: &str) {
 fn is_dead(root: &Path) -> bool {
     match File::open(root.join(LOCK)) {
         Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok(),
-        Err(_) => fs::symlink_metadata(root)
-            .and_then(|meta| meta.modified())
-            .is_ok_and(|at| {
-                SystemTime::now().duration_since(at).is_ok_and(|age| age > UNLOCKED_GRACE)
-            }),
+        Err(_) => fs::symlink_metadata(root).and_then(|meta| meta.modified()).is_ok_and(|at| {
+            SystemTime::now().duration_since(at).is_ok_and(|age| age > UNLOCKED_GRACE)
+        }),
     }
 }
 
