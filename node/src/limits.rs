@@ -17,3 +17,9 @@ pub const HTTP_STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// A clock before this day was never set: jobs are not taken (2026-01-01).
 pub const EARLIEST_WALL_MS: u64 = 1_767_225_600_000;
+
+/// How long a write waits for its quorum, in milliseconds: below the timeouts of HTTP clients.
+pub const QUORUM_TIMEOUT_MS: u64 = 2000;
+
+/// Time on top of the jobs' own grace for a host to kill, reap and report what it ran.
+pub const HOST_STOP_SLACK: Duration = Duration::from_secs(8);

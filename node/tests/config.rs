@@ -33,10 +33,8 @@ fn from_env(vars: &[(&str, &str)]) -> Resolved {
 
 #[track_caller]
 fn error_of(vars: &[(&str, &str)]) -> String {
-    match resolve(Layer::default(), env(vars), Layer::default()) {
-        Ok(_) => panic!("accepted: {vars:?}"),
-        Err(errors) => errors.to_string(),
-    }
+    let resolved = resolve(Layer::default(), env(vars), Layer::default());
+    resolved.expect_err("these settings are refused").to_string()
 }
 
 fn coordinator(resolved: &Resolved) -> CoordinatorConfig {
@@ -210,7 +208,14 @@ fn empty_text_is_the_default_and_a_switch_is_off_for_zero_alone() {
 #[test]
 fn flags_go_before_environment_before_file_before_defaults() {
     type Show = fn(&Resolved) -> String;
-    let cases: &[(&[&str], (&str, &str), &str, [&str; 4], Show)] = &[
+    type Case = (
+        &'static [&'static str],
+        (&'static str, &'static str),
+        &'static str,
+        [&'static str; 4],
+        Show,
+    );
+    let cases: &[Case] = &[
         (
             &["--http-port", "1"],
             ("SKYCLAW_COORDINATOR_PORT", "2"),

@@ -1,4 +1,14 @@
-//! Daemon.
-fn main() {
-    skyclaw_node::supervisor::shim::run_if_asked();
+//! The command line.
+
+use std::process::ExitCode;
+
+use skyclaw_node::cli::{self, Invocation};
+use skyclaw_node::config::EnvVars;
+
+fn main() -> ExitCode {
+    cli::main(&Invocation {
+        args: std::env::args_os().collect(),
+        env: EnvVars::from_os(std::env::vars_os()),
+        exe: std::env::current_exe().ok(),
+    })
 }

@@ -65,7 +65,8 @@ impl Config {
     /// # Errors
     /// Everything that cannot be meant, at once.
     pub fn resolve(layers: &Layers) -> Result<Resolved, ConfigErrors> {
-        let (settled, warnings) = Settled::new(layers)?;
+        let (settled, odd) = Settled::new(layers, |_| true)?;
+        let warnings = layers.warnings().cloned().chain(odd).collect();
         let config = settled.config(layers)?;
         let report = Report::new(&settled, &config);
         Ok(Resolved { config, warnings, report })
@@ -73,7 +74,8 @@ impl Config {
 }
 
 impl ClientConfig {
-    /// What the settings mean for the command line, and warnings. A file that was not named, but
+    /// What the settings mean for the command line, and warnings. Settings of the daemon are not
+    /// looked at: a bad port of a node is no reason to refuse `skyclaw jobs`. A file that was not named, but
     /// only lies in the current folder, may not direct a token of the environment anywhere:
     /// the folder may be someone else's.
     ///
@@ -83,7 +85,8 @@ impl ClientConfig {
         layers: &Layers,
         file_was_named: bool,
     ) -> Result<(Self, Vec<String>), ConfigErrors> {
-        let (settled, mut warnings) = Settled::new(layers)?;
+        let ours = |key| matches!(key, Key::Token | Key::CoordinatorUrls | Key::CoordinatorUrl);
+        let (settled, mut warnings) = Settled::new(layers, ours)?;
         let fallback = || vec![DEFAULT_COORDINATOR_URL.to_owned()];
         let foreign_token =
             settled.origin(Key::Token).is_some_and(|origin| matches!(origin, Origin::Env));
@@ -105,13 +108,17 @@ impl ClientConfig {
 }
 
 impl Settled {
-    /// Picks and judges every setting; the text of secrets does not reach the errors.
-    fn new(layers: &Layers) -> Result<(Self, Vec<String>), ConfigErrors> {
-        let mut warnings: Vec<String> = layers.warnings().cloned().collect();
+    /// Picks and judges the settings `wanted`; the text of secrets does not reach the errors.
+    fn new(
+        layers: &Layers,
+        wanted: impl Fn(Key) -> bool,
+    ) -> Result<(Self, Vec<String>), ConfigErrors> {
+        let mut warnings = Vec::new();
         let mut errors = Vec::new();
         let mut values = Vec::with_capacity(SETTINGS.len());
         for setting in SETTINGS {
-            let Some(given) = layers.get(setting.key) else {
+            let given = layers.get(setting.key).filter(|_| wanted(setting.key));
+            let Some(given) = given else {
                 values.push(None);
                 continue;
             };
