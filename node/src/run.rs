@@ -30,7 +30,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 
 pub use error::StartError;
-pub use signal::run;
+pub use signal::{run, stop_with_parent};
 
 /// A running node.
 #[derive(Debug)]

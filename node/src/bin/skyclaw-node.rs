@@ -28,6 +28,9 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
             .collect::<Vec<_>>()
             .join("\n")
     };
+    if let Some(parent) = args.stop_with_parent {
+        run::stop_with_parent(parent).map_err(|error| said(&error))?;
+    }
     if let NodeCommand::Testnet { nodes, once } = args.command {
         return runtime()?.block_on(testnet::run(nodes, once)).map_err(|error| said(&error));
     }

@@ -17,6 +17,8 @@ pub struct NodeArgs {
     pub flags: Layer,
     /// The subcommand.
     pub command: NodeCommand,
+    /// Stop when the parent process, which has this id, ends.
+    pub stop_with_parent: Option<u32>,
 }
 
 /// The subcommands of `skyclaw-node`.
@@ -81,9 +83,13 @@ impl NodeArgs {
             },
             _ => NodeCommand::Run,
         };
-        Ok(Self { flags: flags(inner)?, command })
+        let stop_with_parent = inner.get_one(STOP_WITH_PARENT).copied();
+        Ok(Self { flags: flags(inner)?, command, stop_with_parent })
     }
 }
+
+/// For programs that start nodes: no node is left behind when they are killed.
+const STOP_WITH_PARENT: &str = "stop-with-parent";
 
 /// Processes of a testnet: one coordinator and two hosts.
 const DEFAULT_NODES: u16 = 3;
@@ -96,6 +102,15 @@ pub fn command() -> Command {
         .about("The Skyclaw daemon: takes jobs and services, and runs them")
         .after_help(AFTER_HELP)
         .args(SETTINGS.iter().filter_map(arg))
+        .arg(
+            Arg::new(STOP_WITH_PARENT)
+                .long(STOP_WITH_PARENT)
+                .value_name("PID")
+                .value_parser(clap::value_parser!(u32))
+                .help("Stop when the parent process, which must have this id, ends")
+                .hide_short_help(true)
+                .global(true),
+        )
         .subcommand(Command::new("run").about("Run the node (also when no command is named)"))
         .subcommand(
             Command::new("config").about("Print the settings and where each comes from").arg(

@@ -80,3 +80,18 @@ fn warn_of_open_doors(config: &Config, settings: &CoordinatorConfig) {
         );
     }
 }
+
+/// Stops this process, as by SIGTERM, when its parent `parent` ends in whatever way.
+///
+/// # Errors
+/// If the system refuses, or the parent is gone already.
+pub fn stop_with_parent(parent: u32) -> std::io::Result<()> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    // It may have ended before the line above.
+    let now = getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
+    if now == Some(parent) {
+        return Ok(());
+    }
+    Err(std::io::Error::other(format!("process {parent} is not this process's parent")))
+}
