@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// redb does nothing more after a failed write, and memory may be ahead of the disk.
-    fn fail(&mut self, error: CommitError) -> CommitError {
+    pub(crate) fn fail(&mut self, error: CommitError) -> CommitError {
         self.usable = false;
         self.shared.stats.failed();
         if matches!(error, CommitError::Full { .. }) && self.shared.place.release_ballast() {

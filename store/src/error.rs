@@ -124,16 +124,16 @@ fn is_short_read(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
 }
 
-/// A batch was not committed. Reopening finds it whole or not at all, and no effect of it may be
-/// released: with [`Full`](Self::Full), [`ReadOnly`](Self::ReadOnly),
-/// [`TooLong`](Self::TooLong) and [`Unusable`](Self::Unusable) it is not there; with
-/// [`Io`](Self::Io) and [`Storage`](Self::Storage) only reopening can tell.
+/// A batch was not committed, and no effect of it may be released. Reopening finds it whole or not
+/// at all. With [`TooLong`](Self::TooLong) and [`Unusable`](Self::Unusable) nothing was written;
+/// with the others only reopening can tell, since the failure may have come with the last sync (a
+/// disk that is full or read-only says so before, so that nothing is kept).
 ///
 /// After any of these the store takes no further batch: drop it and open the file again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// No space, or the quota is used up. Nothing of the batch is kept.
+    /// No space, or the quota is used up. The ballast was given up, so that reopening has room.
     #[error("{path} cannot grow: make room on its disk")]
     Full {
         /// Which file.
@@ -142,7 +142,7 @@ pub enum CommitError {
         #[source]
         source: io::Error,
     },
-    /// The file or its disk has become read-only. Nothing of the batch is kept.
+    /// The file or its disk has become read-only.
     #[error("{path} is read-only: make its disk writable")]
     ReadOnly {
         /// Which file.
@@ -151,7 +151,7 @@ pub enum CommitError {
         #[source]
         source: io::Error,
     },
-    /// The disk failed. Whether the batch is kept shows when the file is opened again.
+    /// The disk failed.
     #[error("{path} cannot be written: check its disk")]
     Io {
         /// Which file.
@@ -160,7 +160,7 @@ pub enum CommitError {
         #[source]
         source: io::Error,
     },
-    /// The database engine gave up. Whether the batch is kept shows when the file is opened again.
+    /// The database engine gave up.
     #[error("{path} does not take the batch")]
     Storage {
         /// Which file.

@@ -21,12 +21,12 @@ use skyclaw_protocol::key::NodeKey;
 
 use crate::commit::{self, Store};
 use crate::error::{Fault, OpenError};
+use crate::index;
 use crate::migrate::{self, MIGRATIONS, Migration};
 use crate::read::{Reader, Shared};
 use crate::seal::{Found, Refusals};
 use crate::space::Place;
 use crate::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_SEED, create_all};
-use crate::{index, tables};
 
 /// How to open.
 #[derive(Clone)]
@@ -252,7 +252,7 @@ fn prepare(shared: &Shared, head: &Head) -> Result<bool, Fault> {
     let before = txn.list_tables()?.count();
     create_all(&txn)?;
     let holds = index::holds(&txn, &head.index)?;
-    if before == tables::COUNT {
+    if txn.list_tables()?.count() == before {
         txn.abort()?;
     } else {
         txn.commit()?;

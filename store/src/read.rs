@@ -45,8 +45,11 @@ impl Shared {
         }
     }
 
-    fn with<T>(&self, act: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
-        // Nothing that can panic runs under the lock, so a poisoned one still holds the truth.
+    pub(crate) fn with<T>(
+        &self,
+        act: impl FnOnce(&Database) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        // What the lock guards is replaced whole, so a panic under it leaves nothing by halves.
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         match &*db {
             Some(db) => act(db),
@@ -97,6 +100,11 @@ pub struct Reader(Arc<Shared>);
 impl Reader {
     pub(crate) const fn new(shared: Arc<Shared>) -> Self {
         Self(shared)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
     }
 
     fn read<T>(

@@ -41,7 +41,7 @@ pub(crate) fn seal<T: Serialize>(table: &Sealed, key: &[u8], value: &T) -> Vec<u
     seal_bytes(table, key, &codec::encode(value))
 }
 
-fn seal_bytes(table: &Sealed, key: &[u8], value: &[u8]) -> Vec<u8> {
+pub(crate) fn seal_bytes(table: &Sealed, key: &[u8], value: &[u8]) -> Vec<u8> {
     [&sum(table.name(), key, value)[..], value].concat()
 }
 

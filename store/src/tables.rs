@@ -186,6 +186,3 @@ pub(crate) const NAMES: [&str; 8] = [
 pub(crate) fn position(table: &Sealed) -> usize {
     NAMES.iter().position(|name| *name == table.name()).unwrap_or(0)
 }
-
-/// How many tables there are.
-pub(crate) const COUNT: usize = SEALED.len() + 3;

@@ -1,1 +1,250 @@
-//! Storage that crashes, fills up and fails, for tests.
+//! Storage that crashes, fills up and fails, for tests of this and other crates.
+//!
+//! A [`Disk`] is an image in memory. What was written but not synced when the power is cut is kept
+//! in part, as a seed decides: each write whole, as a torn prefix or not at all. Lengths change in
+//! order, as the metadata of a journalling file system does.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::StorageBackend;
+
+/// Chance from a seed (splitmix64): tests must replay.
+#[derive(Clone, Debug)]
+pub struct Chance(u64);
+
+impl Chance {
+    /// The same seed gives the same numbers.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `most`, 0 if there is none.
+    pub fn below(&mut self, most: u64) -> u64 {
+        self.number().checked_rem(most).unwrap_or(0)
+    }
+}
+
+/// What a disk does with writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Takes them.
+    #[default]
+    Good,
+    /// Answers `EROFS`; reads work.
+    ReadOnly,
+    /// Answers `EIO` to everything.
+    Broken,
+}
+
+enum Change {
+    Len(u64),
+    Write(u64, Vec<u8>),
+}
+
+#[derive(Default)]
+struct State {
+    /// What survives a crash for sure.
+    synced: Vec<u8>,
+    /// What a running process sees.
+    image: Vec<u8>,
+    unsynced: Vec<Change>,
+    /// Pages that take up room; the rest of the image is a hole.
+    pages: HashSet<u64>,
+    quota: Option<u64>,
+    health: Health,
+    /// Changes until the power is cut.
+    fuse: Option<u64>,
+    /// Rises with each crash: handles of an earlier process are dead.
+    life: u64,
+}
+
+const PAGE: u64 = 4096;
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Default)]
+pub struct Disk(Arc<Mutex<State>>);
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").field("bytes", &self.state().image.len()).finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A handle for [`Store::open_backend`](crate::Store::open_backend). It dies with the next
+    /// crash.
+    #[must_use]
+    pub fn backend(&self) -> Handle {
+        Handle { disk: self.clone(), life: self.state().life }
+    }
+
+    /// Refuses writes to new pages beyond `bytes` with `ENOSPC`; `None` for no bound.
+    pub fn set_quota(&self, bytes: Option<u64>) {
+        self.state().quota = bytes;
+    }
+
+    /// Bytes that take up room.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.state().pages.len() as u64 * PAGE
+    }
+
+    /// Lets writes fail, or heals.
+    pub fn set_health(&self, health: Health) {
+        self.state().health = health;
+    }
+
+    /// Cuts the power after `changes` more changes (writes, lengths and syncs).
+    pub fn cut_power_after(&self, changes: u64) {
+        self.state().fuse = Some(changes);
+    }
+
+    /// True if the power was cut.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.state().fuse == Some(0)
+    }
+
+    /// The machine went down and came up: unsynced changes are kept as `seed` decides, earlier
+    /// handles are dead, the power is back.
+    pub fn crash(&self, seed: u64) {
+        let mut chance = Chance::new(seed);
+        let mut state = self.state();
+        let changes = std::mem::take(&mut state.unsynced);
+        let mut image = std::mem::take(&mut state.synced);
+        // Lengths keep their order, and a write beyond the length that was kept is not seen.
+        let lengths = changes.iter().filter(|c| matches!(c, Change::Len(_))).count() as u64;
+        let mut kept = chance.below(lengths + 1);
+        let odds = chance.below(5);
+        for change in changes {
+            match change {
+                Change::Len(len) if kept > 0 => {
+                    kept -= 1;
+                    image.resize(len as usize, 0);
+                }
+                Change::Len(_) => {}
+                Change::Write(offset, data) => {
+                    let len = match chance.below(4) {
+                        n if n < odds => data.len(),
+                        3 => chance.below(data.len() as u64) as usize,
+                        _ => 0,
+                    };
+                    overwrite(&mut image, offset, &data[..len]);
+                }
+            }
+        }
+        state.image.clone_from(&image);
+        state.synced = image;
+        state.fuse = None;
+        state.life += 1;
+    }
+}
+
+/// Writes what lies within the image.
+fn overwrite(image: &mut [u8], offset: u64, data: &[u8]) {
+    let start = (offset as usize).min(image.len());
+    let end = start.saturating_add(data.len()).min(image.len());
+    image[start..end].copy_from_slice(&data[..end - start]);
+}
+
+/// One process's view of a [`Disk`].
+#[derive(Debug)]
+pub struct Handle {
+    disk: Disk,
+    life: u64,
+}
+
+impl Handle {
+    fn alive(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.disk.state();
+        if state.life != self.life || state.fuse == Some(0) || state.health == Health::Broken {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
+        }
+        Ok(state)
+    }
+
+    fn changeable(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.alive()?;
+        if state.health == Health::ReadOnly {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::ROFS.raw_os_error()));
+        }
+        state.fuse = state.fuse.map(|left| left.saturating_sub(1));
+        Ok(state)
+    }
+}
+
+impl StorageBackend for Handle {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.alive()?.image.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let state = self.alive()?;
+        let start = offset as usize;
+        match state.image.get(start..start.saturating_add(out.len())) {
+            Some(bytes) => out.copy_from_slice(bytes),
+            None => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.changeable()?;
+        state.image.resize(len as usize, 0);
+        state.pages.retain(|page| page * PAGE < len);
+        state.unsynced.push(Change::Len(len));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.changeable()?;
+        let changes = std::mem::take(&mut state.unsynced);
+        for change in changes {
+            match change {
+                Change::Len(len) => state.synced.resize(len as usize, 0),
+                Change::Write(offset, data) => overwrite(&mut state.synced, offset, &data),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = self.changeable()?;
+        if offset.saturating_add(data.len() as u64) > state.image.len() as u64 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let touched = offset / PAGE..(offset + data.len() as u64).div_ceil(PAGE);
+        let new: Vec<u64> = touched.filter(|page| !state.pages.contains(page)).collect();
+        let used = (state.pages.len() + new.len()) as u64 * PAGE;
+        if !new.is_empty() && state.quota.is_some_and(|quota| used > quota) {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()));
+        }
+        state.pages.extend(new);
+        overwrite(&mut state.image, offset, data);
+        state.unsynced.push(Change::Write(offset, data.to_vec()));
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! Power cuts, full disks and disks that fail.
+
+use std::collections::BTreeMap;
+
+use redb::{ReadableTable, TableHandle};
+use skyclaw_protocol::batch::{Batch, KeyAnswer, KeyRow, Write};
+use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::register::Phase;
+use skyclaw_protocol::{Hash, HostId};
+
+use super::world::{World, options};
+use crate::seal::Found;
+use crate::tables::{Head, JOBS_BY_CREATED, KEYS_BY_EXPIRY, LIVE, META, META_HEAD, SEALED};
+use crate::testing::{Chance, Disk, Health};
+use crate::{CommitError, OpenError, Opened, Reader, Store};
+
+/// Everything a file holds, by table and key.
+pub(super) type Dump = BTreeMap<(String, Vec<u8>), Vec<u8>>;
+
+pub(super) fn dump(reader: &Reader) -> Dump {
+    let txn = reader.shared().begin_read().unwrap();
+    let mut all = Dump::new();
+    for name in SEALED {
+        for entry in txn.open_table(name).unwrap().iter().unwrap() {
+            let (key, value) = entry.unwrap();
+            all.insert((name.name().to_owned(), key.value().to_vec()), value.value().to_vec());
+        }
+    }
+    for entry in txn.open_table(JOBS_BY_CREATED).unwrap().iter().unwrap() {
+        let (key, value) = entry.unwrap();
+        let key = format!("{:?}", key.value()).into_bytes();
+        all.insert((JOBS_BY_CREATED.name().to_owned(), key), vec![value.value()]);
+    }
+    for entry in txn.open_table(LIVE).unwrap().iter().unwrap() {
+        let (key, value) = entry.unwrap();
+        all.insert((LIVE.name().to_owned(), key.value().to_vec()), vec![value.value()]);
+    }
+    for entry in txn.open_table(KEYS_BY_EXPIRY).unwrap().iter().unwrap() {
+        let key = format!("{:?}", entry.unwrap().0.value()).into_bytes();
+        all.insert((KEYS_BY_EXPIRY.name().to_owned(), key), vec![]);
+    }
+    all
+}
+
+/// Up to which batch a file goes: each counts the version up by one.
+fn version(reader: &Reader) -> u64 {
+    let shared = reader.shared();
+    let meta = shared.begin_read().unwrap().open_table(META).unwrap();
+    let head: Found<Head> = shared.refusals.get(&meta, &META, META_HEAD).unwrap();
+    head.ok().unwrap().version
+}
+
+/// A batch of a few random writes.
+fn random_batch(world: &mut World, chance: &mut Chance) -> Batch {
+    const PHASES: [Phase; 4] = [Phase::Queued, Phase::Leased, Phase::Succeeded, Phase::Failed];
+    let mut writes = Vec::new();
+    for _ in 0..=chance.below(5) {
+        let id = world.id(chance.below(12));
+        let phase = PHASES[chance.below(4) as usize];
+        let scope = Hash::of(&[chance.below(4) as u8]);
+        let expires_at = Wall(chance.below(3));
+        let host = ["a", "b", "c"][chance.below(3) as usize];
+        match chance.below(9) {
+            0..=2 => writes.extend(world.job(&id, phase)),
+            3 => writes.push(world.certificate(&id, phase)),
+            4 => writes.push(Write::Result(Box::new(world.result(&id, chance.below(3) as u32)))),
+            5 => writes.push(Write::Host(Box::new(world.host(host)))),
+            6 => writes.push(Write::ForgetHost(HostId::new(host).unwrap())),
+            7 => {
+                let answer = KeyAnswer::Removed;
+                let row = KeyRow { fingerprint: scope, expires_at, answer };
+                writes.push(Write::Key { scope, row: Box::new(row) });
+            }
+            _ => {
+                writes.push(Write::ForgetKey { scope, expires_at });
+                writes.push(Write::LeaseNote { job: id, until: Some(Wall(4)) });
+            }
+        }
+    }
+    world.batch(writes)
+}
+
+/// The same batches on two disks: one that never fails, one that does.
+struct Twins {
+    seed: u64,
+    /// What a file holds after each number of batches.
+    truth: Vec<Dump>,
+    batches: u64,
+}
+
+impl Twins {
+    fn new(seed: u64, batches: u64) -> Self {
+        let disk = Disk::new();
+        let mut healthy = Store::open_backend(disk.backend(), &options()).unwrap();
+        let mut truth = vec![dump(&healthy.reader)];
+        let (mut world, mut chance) = (World::new(), Chance::new(seed));
+        for _ in 0..batches {
+            healthy.store.commit(random_batch(&mut world, &mut chance)).unwrap();
+            truth.push(dump(&healthy.reader));
+        }
+        Self { seed, truth, batches }
+    }
+
+    /// Commits the batches from the first on that is not there, until one fails. Returns how many
+    /// are durable.
+    fn commit_on(&self, opened: &mut Opened, from: u64) -> (u64, Option<CommitError>) {
+        let (mut world, mut chance) = (World::new(), Chance::new(self.seed));
+        let mut durable = from;
+        for n in 1..=self.batches {
+            let batch = random_batch(&mut world, &mut chance);
+            if n <= from {
+                continue;
+            }
+            match opened.store.commit(batch) {
+                Ok(proof) => durable = proof.seq(),
+                Err(error) => return (durable, Some(error)),
+            }
+        }
+        (durable, None)
+    }
+
+    /// What was promised is there, and nothing by halves.
+    fn check(&self, opened: &Opened, durable: u64) -> u64 {
+        let seed = self.seed;
+        let there = version(&opened.reader);
+        assert!(there >= durable, "seed {seed}: {durable} durable, {there} there");
+        assert!(there <= durable + 1, "seed {seed}: {there} was never committed");
+        let held = dump(&opened.reader);
+        assert!(
+            held == self.truth[there as usize],
+            "seed {seed}: batch {there} is there by halves"
+        );
+        assert_eq!(opened.reader.refused_records(), 0, "seed {seed}");
+        there
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_instant_keeps_what_was_durable_and_halves_nothing() {
+    let mut cut = 0;
+    for seed in 0..240 {
+        let twins = Twins::new(seed, 8);
+        let mut chance = Chance::new(!seed);
+        let disk = Disk::new();
+        let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
+        let mut durable = 0;
+        for _ in 0..3 {
+            disk.cut_power_after(1 + chance.below(60));
+            (durable, _) = twins.commit_on(&mut opened, durable);
+            cut += u64::from(disk.is_cut());
+            drop(opened);
+            disk.crash(chance.number());
+            // Power may fail again while the file is repaired.
+            disk.cut_power_after(1 + chance.below(40));
+            if let Ok(opened) = Store::open_backend(disk.backend(), &options()) {
+                durable = twins.check(&opened, durable);
+            }
+            disk.crash(chance.number());
+            opened = Store::open_backend(disk.backend(), &options())
+                .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            durable = twins.check(&opened, durable);
+        }
+        let (durable, error) = twins.commit_on(&mut opened, durable);
+        assert!(error.is_none() && durable == 8, "seed {seed}");
+        twins.check(&opened, 8);
+    }
+    assert!(cut > 300, "the power was cut in {cut} runs only");
+}
+
+#[test]
+fn a_full_disk_fails_the_commit_whole_and_opens_again() {
+    let twins = Twins::new(5, 60);
+    let disk = Disk::new();
+    let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
+    disk.set_quota(Some(disk.used() + 40 * 4096));
+    let (durable, error) = twins.commit_on(&mut opened, 0);
+    let error = error.expect("the quota is small");
+    assert!(matches!(error, CommitError::Full { .. }), "{error:?}");
+    assert!(error.to_string().contains("make room"), "{error}");
+    assert!(!opened.store.is_usable());
+    let again = opened.store.commit(World::new().batch(vec![])).unwrap_err();
+    assert!(matches!(again, CommitError::Unusable { .. }));
+    assert_eq!(opened.reader.stats().failures(), 2);
+    drop(opened);
+
+    disk.set_quota(None);
+    let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
+    assert_eq!(twins.check(&opened, durable), durable, "nothing of the failed batch is kept");
+    assert!(twins.commit_on(&mut opened, durable).1.is_none());
+    twins.check(&opened, 60);
+}
+
+#[test]
+fn a_disk_that_turns_read_only_or_fails_is_named_as_such() {
+    for health in [Health::ReadOnly, Health::Broken] {
+        let twins = Twins::new(9, 2);
+        let disk = Disk::new();
+        let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
+        disk.set_health(health);
+        let (durable, error) = twins.commit_on(&mut opened, 0);
+        let error = error.expect("the disk fails");
+        match health {
+            Health::ReadOnly => assert!(matches!(error, CommitError::ReadOnly { .. }), "{error:?}"),
+            _ => assert!(matches!(error, CommitError::Io { .. }), "{error:?}"),
+        }
+        drop(opened);
+        let refused = Store::open_backend(disk.backend(), &options()).unwrap_err();
+        assert!(matches!(refused, OpenError::Environment { .. }), "{refused:?}");
+        assert!(refused.can_heal());
+        disk.set_health(Health::Good);
+        let opened = Store::open_backend(disk.backend(), &options()).unwrap();
+        twins.check(&opened, durable);
+    }
+}
