@@ -21,7 +21,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use serde_json::Value;
 
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::config::{ClientConfig, DEFAULT_FILE, EnvVars, Key, Layer, Layers};
 use args::{Cli, Command};
 pub use error::CliError;
@@ -54,7 +54,10 @@ pub fn main(invocation: &Invocation) -> ExitCode {
                 drop(output.json(&error.document()));
             }
             output.say(&error.to_string());
-            if let Some(hint) = error.hint() {
+            // The original's commands say what they always said, and why nobody was reached.
+            let legacy = words.first().is_some_and(|word| Legacy::parse(word).is_some());
+            let unreached = matches!(error, CliError::Client(ClientError::Network { .. }));
+            if let Some(hint) = error.hint().filter(|_| unreached || !legacy) {
                 output.hint(&hint);
             }
             error.exit_code()

@@ -1,12 +1,17 @@
 //! Settings, as `skyclaw-node` and `skyclaw` resolve them. No test touches the real environment.
 
+#[path = "config/file.rs"]
+mod file;
+#[path = "config/report.rs"]
+mod report;
+
 use std::path::Path;
 use std::time::Duration;
 
 use skyclaw_node::config::{
-    ClientConfig, Config, ConfigErrors, CoordinatorConfig, DEFAULT_COORDINATOR_URL, EnvVars,
-    Fallback, HostConfig, HostLink, Key, Layer, Layers, LogFormat, NodeArgs, NodeCommand, Resolved,
-    Role, SETTINGS, Secrecy, Secret, Value, integer, list, parse_file,
+    Config, ConfigErrors, CoordinatorConfig, EnvVars, Fallback, HostConfig, HostLink, Key, Layer,
+    Layers, LogFormat, NodeArgs, NodeCommand, Resolved, Role, SETTINGS, Secrecy, Value, integer,
+    list, parse_file,
 };
 
 fn env(vars: &[(&str, &str)]) -> Layer {
@@ -421,169 +426,10 @@ fn unknown_variables_are_listed_with_a_guess() {
 }
 
 #[test]
-fn unknown_keys_of_the_file_are_errors_that_name_the_line() {
-    let parse = |text: &str| {
-        parse_file(text, Path::new("dir/skyclaw.toml")).expect_err("refused").to_string()
-    };
-    assert_eq!(
-        parse("# a comment\nlease_ms = 1\nleese_ms = 2\n"),
-        "dir/skyclaw.toml:3: unknown setting `leese_ms`; did you mean `lease_ms`?"
-    );
-    assert!(parse("http-port = 1").ends_with("did you mean `coordinator_port`?"));
-    assert!(parse("SKYCLAW_TOKEN = 'x'").ends_with("did you mean `token`?"));
-    assert!(parse("config = 'x'").contains("unknown setting `config`"));
-    assert!(parse("\n[coordinator]\nport = 1").starts_with("dir/skyclaw.toml:2: unknown setting"));
-    assert!(parse("\n\nlease_ms = = 2").starts_with("dir/skyclaw.toml:3: "));
-    assert_eq!(
-        parse("lease_ms = '5'"),
-        "SKYCLAW_LEASE_MS (dir/skyclaw.toml:1) is `\"5\"`, allowed is a whole number of ms from 10 to 8640000000"
-    );
-    assert!(parse("peer_discovery = 'off'").contains("allowed is true or false"));
-    assert!(parse("capabilities = 5").contains("array of texts"));
-    assert!(parse("lease_ms = 1.5").contains("`1.5`"));
-}
-
-#[test]
-fn errors_in_the_file_do_not_show_secrets() {
-    for text in [
-        "token = ['geheim']",
-        "token = \"geheim",
-        "token = geheim",
-        "public_api_keys = { geheim = 1 }",
-    ] {
-        let error = parse_file(text, Path::new("f")).expect_err("refused").to_string();
-        assert!(!error.contains("geheim"), "{error}");
-    }
-}
-
-#[test]
-fn secrets_are_masked_in_report_and_debug() {
-    let resolved = from_env(&[
-        ("SKYCLAW_TOKEN", "geheim1"),
-        ("SKYCLAW_PUBLIC_API_KEYS", "geheim2:acme:openclaw|shell:shell, geheim3"),
-        ("SKYCLAW_PEER_URLS", "http://user:geheim4@b:1/x,http://c"),
-    ]);
-    let text = resolved.report.to_text();
-    let json = resolved.report.to_json(&resolved.warnings).to_string();
-    let debug = format!("{resolved:?} {:?}", env(&[("SKYCLAW_TOKEN", "geheim1")]));
-    for shown in [&text, &json, &debug] {
-        for secret in ["geheim1", "geheim2", "geheim3"] {
-            assert!(!shown.contains(secret), "{secret} in {shown}");
-        }
-    }
-    assert!(!text.contains("geheim4") && !json.contains("geheim4"));
-    for shown in [&text, &json] {
-        assert!(shown.contains("***:acme:openclaw|shell:shell,***"), "{shown}");
-        assert!(shown.contains("http://***@b:1/x"), "{shown}");
-    }
-    assert_eq!(format!("{0:?} {0}", Secret::new("geheim")), "Secret(***) ***");
-    let vars = EnvVars::new([("SKYCLAW_TOKEN", "geheim1")]);
-    assert_eq!(format!("{vars:?}"), "{\"SKYCLAW_TOKEN\"}");
-}
-
-#[test]
-fn the_report_names_the_origin_of_each_value() {
-    let resolved = resolve(
-        flags(&["--http-port", "1"]),
-        env(&[("SKYCLAW_LEASE_MS", "100")]),
-        file("\npoll_ms = 50"),
-    )
-    .expect("right");
-    let json = resolved.report.to_json(&resolved.warnings);
-    let row = |name: &str| {
-        let rows = json["settings"].as_array().expect("rows");
-        rows.iter().find(|row| row["name"] == name).cloned().expect("a row")
-    };
-    for (name, value, origin, place) in [
-        ("SKYCLAW_COORDINATOR_PORT", 1, "flag", "flag"),
-        ("SKYCLAW_LEASE_MS", 100, "env", "env"),
-        ("SKYCLAW_POLL_MS", 50, "file", "skyclaw.toml:2"),
-        ("SKYCLAW_HEARTBEAT_MS", 5000, "default", "default"),
-    ] {
-        let row = row(name);
-        assert_eq!(
-            (&row["value"], &row["origin"], &row["place"]),
-            (&value.into(), &origin.into(), &place.into())
-        );
-    }
-    assert!(row("SKYCLAW_TOKEN")["value"].is_null());
-    assert_eq!(row("SKYCLAW_ROLE")["value"][1], "host");
-    let text = resolved.report.to_text();
-    assert_eq!(text.lines().count(), SETTINGS.len());
-    assert!(text.contains("auto (1)"), "{text}");
-}
-
-#[test]
 fn a_token_with_blanks_around_it_is_warned_about() {
     let resolved = from_env(&[("SKYCLAW_TOKEN", "abc\n")]);
     assert!(resolved.warnings.iter().any(|w| w.contains("no client can match")));
     assert_eq!(resolved.config.token.map(|t| t.expose().to_owned()), Some("abc\n".to_owned()));
-}
-
-#[test]
-fn a_file_with_a_token_that_all_can_read_is_warned_about() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let dir = tempfile::tempdir().expect("a folder");
-    let path = dir.path().join("skyclaw.toml");
-    std::fs::write(&path, "token = 'geheim'\nrole = 'coordinator'").expect("written");
-    for (mode, warned) in [(0o644, true), (0o600, false)] {
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
-        let layers = Layers::load(Layer::default(), &EnvVars::default(), &path).expect("read");
-        let resolved = Config::resolve(&layers).expect("right");
-        assert_eq!(resolved.config.roles, [Role::Coordinator]);
-        assert_eq!(resolved.warnings.iter().any(|w| w.contains("chmod 600")), warned);
-    }
-}
-
-#[test]
-fn the_file_is_the_one_named_or_the_one_that_lies_there() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let lying = dir.path().join("skyclaw.toml");
-    let named = dir.path().join("other.toml");
-    std::fs::write(&lying, "network = 'lying'").expect("written");
-    std::fs::write(&named, "network = 'named'").expect("written");
-    let network = |flags: Layer, env: &EnvVars, default: &Path| {
-        let layers = Layers::load(flags, env, default)?;
-        Config::resolve(&layers).map(|resolved| resolved.config.network)
-    };
-    let variable = EnvVars::new([("SKYCLAW_CONFIG", named.to_str().expect("text"))]);
-    let none = EnvVars::default();
-    assert_eq!(network(Layer::default(), &none, &lying).as_deref(), Ok("lying"));
-    assert_eq!(network(Layer::default(), &variable, &lying).as_deref(), Ok("named"));
-    let args = flags(&["--config", lying.to_str().expect("text")]);
-    assert_eq!(network(args, &variable, &named).as_deref(), Ok("lying"));
-    assert_eq!(network(Layer::default(), &none, Path::new("/no/such")).as_deref(), Ok("local"));
-    let missing = flags(&["--config", "/no/such/file.toml"]);
-    let error = network(missing, &none, &lying).expect_err("a named file must be there");
-    assert!(error.to_string().starts_with("cannot read /no/such/file.toml: "), "{error}");
-}
-
-#[test]
-fn the_command_line_finds_its_coordinators() {
-    let urls = |vars: &[(&str, &str)]| {
-        let layers = Layers::new(Layer::default(), env(vars), Layer::default());
-        ClientConfig::resolve(&layers, false).expect("right").0.urls
-    };
-    assert_eq!(urls(&[]), [DEFAULT_COORDINATOR_URL]);
-    assert_eq!(urls(&[("SKYCLAW_COORDINATOR_URLS", " ")]), [DEFAULT_COORDINATOR_URL]);
-    assert_eq!(urls(&[("SKYCLAW_COORDINATOR_URLS", ",")]), Vec::<String>::new());
-    assert_eq!(urls(&[("SKYCLAW_COORDINATOR_URL", "")]), Vec::<String>::new());
-    assert_eq!(urls(&[("SKYCLAW_COORDINATOR_URL", "http://a")]), ["http://a"]);
-}
-
-#[test]
-fn a_file_that_only_lies_there_does_not_get_the_token_of_the_environment() {
-    let resolve = |vars: &[(&str, &str)], named: bool| {
-        let layers =
-            Layers::new(Layer::default(), env(vars), file("coordinator_url = 'http://elsewhere'"));
-        ClientConfig::resolve(&layers, named).expect("right")
-    };
-    let token = ("SKYCLAW_TOKEN", "geheim");
-    let (config, warnings) = resolve(&[token], false);
-    assert_eq!(config.urls, [DEFAULT_COORDINATOR_URL]);
-    assert_eq!(warnings.len(), 1);
-    assert_eq!(resolve(&[token], true).0.urls, ["http://elsewhere"]);
-    assert_eq!(resolve(&[], false).0.urls, ["http://elsewhere"]);
 }
 
 #[test]

@@ -100,11 +100,18 @@ impl CliError {
             Self::Client(ClientError::Status { status: 401, .. }) => {
                 Some("set SKYCLAW_TOKEN to the token of the coordinator".to_owned())
             }
+            Self::Client(ClientError::Status { status: 404, body }) => Some(
+                if body.contains("\"not found\"") {
+                    "this coordinator does not know the request: is it of another version?"
+                } else {
+                    "`skyclaw jobs` lists the jobs"
+                }
+                .to_owned(),
+            ),
             Self::StillRunning { id, .. } => Some(format!("ask again with `skyclaw job {id}`")),
             Self::Daemon { .. } => {
                 Some("`skyclaw-node` is looked for beside `skyclaw`: install both".to_owned())
             }
-            Self::Usage(_) => Some("`skyclaw --help` lists the commands".to_owned()),
             _ => None,
         }
     }

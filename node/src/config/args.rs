@@ -64,7 +64,8 @@ impl NodeArgs {
     /// Parses the arguments, the program's name first.
     ///
     /// # Errors
-    /// Help, version or a mistake; `clap::Error::exit` prints it and ends with the right code.
+    /// Help, version or a mistake. `clap::Error::print` prints it; a mistake
+    /// (`clap::Error::use_stderr`) ends the process with 1, as other wrong settings do.
     pub fn parse<T: Into<OsString> + Clone>(
         args: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {

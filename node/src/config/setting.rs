@@ -124,7 +124,7 @@ settings! {
         "Coordinators to talk to, tried in order";
     CoordinatorUrl "SKYCLAW_COORDINATOR_URL" None, Common, Kind::Url, Nothing, Urls,
         "One coordinator, where no list is given (the command line falls back to http://127.0.0.1:8787)";
-    Config "SKYCLAW_CONFIG" Some("config"), Common, Kind::Text, Made("./skyclaw.toml, if there is one"), Open,
+    Config "SKYCLAW_CONFIG" Some("config"), Common, Kind::Path, Made("./skyclaw.toml, if there is one"), Open,
         "File with settings";
     Log "SKYCLAW_LOG" Some("log"), Common, Kind::Text, Text("info"), Open,
         "What is logged: a level, or a filter such as skyclaw_node=debug,info";
