@@ -10,7 +10,14 @@ use skyclaw_node::{run, supervisor, telemetry, testnet};
 fn main() -> ExitCode {
     // First of all: this process may be the keeper of one job.
     supervisor::shim::run_if_asked();
-    let args = NodeArgs::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let args = match NodeArgs::parse(std::env::args_os()) {
+        Ok(args) => args,
+        Err(text) => {
+            // Help and version are no mistakes; everything else ends with 1, as all our errors do.
+            let _ = text.print();
+            return if text.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
     match start(args) {
         Ok(code) => code,
         Err(text) => {
