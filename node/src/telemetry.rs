@@ -1,5 +1,6 @@
 //! Logs and metrics: how the node tells what it does.
 
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
@@ -12,17 +13,26 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogConfig, LogFormat};
 use crate::engine::{Shared, Status};
 
-/// Sends logs to stderr, as the settings say. A filter that does not parse is replaced by `info`.
-///
-/// stdout is for what users and scripts read.
-pub fn init(config: &LogConfig) {
-    let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+/// Sends logs to stderr, as the settings say; stdout is for what users and scripts read. Returns
+/// what is wrong with the filter, if it does not parse: `info` holds then.
+pub fn init(config: &LogConfig) -> Option<String> {
+    let (filter, warning) = match EnvFilter::try_new(&config.filter) {
+        Ok(filter) => (filter, None),
+        Err(error) => {
+            let warning = format!("SKYCLAW_LOG is no filter ({error}); `info` is used");
+            (EnvFilter::new("info"), Some(warning))
+        }
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // Set before or by a test: the first subscriber stays.
     let _ = match config.format {
         LogFormat::Json => builder.json().try_init(),
         LogFormat::Text => builder.with_target(false).try_init(),
     };
+    warning
 }
 
 /// All metrics of the node.

@@ -56,8 +56,8 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    telemetry::init(&config.log);
-    for warning in &warnings {
+    let filter_warning = telemetry::init(&config.log);
+    for warning in warnings.iter().chain(&filter_warning) {
         tracing::warn!("{warning}");
     }
     Ok(runtime()?.block_on(run::run(&config)))
