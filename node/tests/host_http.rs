@@ -1,5 +1,7 @@
 //! The HTTP port of the host against scripted servers.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

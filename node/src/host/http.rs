@@ -1,8 +1,8 @@
 //! Coordinators over HTTP: the routes of the original, ours or its own.
 //!
 //! Always: urls are tried in order, starting with the one that last answered well; a network
-//! error or any answer but 2xx moves on. What is told in the end is what lets the host act: an
-//! unknown host beats silence, silence beats a refusal.
+//! error or any answer but 2xx moves on. What is told in the end is the answer that lets the
+//! host act: an unknown host before a refusal, a refusal before silence.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
