@@ -6,6 +6,7 @@
 
 pub mod agent;
 mod drive;
+mod embedded;
 pub mod http;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use skyclaw_protocol::{HostId, JobId};
 
 pub use crate::supervisor::{Outcome, StopReason};
 pub use drive::run;
+pub use embedded::Embedded;
 
 /// What a host says of itself when it registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
