@@ -8,7 +8,7 @@ use serde_json::Value;
 use skyclaw_http_compat::Request;
 use skyclaw_protocol::{Answer, Command, Completion, HostId, JobId, Milli, Refusal};
 
-use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report};
+use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
 use crate::handle::NodeHandle;
 
 /// The coordinator in this process.
@@ -69,7 +69,12 @@ impl Coordinator for Embedded {
         async move {
             let active = Some(Milli::whole(running.len() as u64));
             let beat = Command::Heartbeat { host, active, running: Some(running) };
-            self.call(beat).await.map(|_| Pulse::default())
+            match self.call(beat).await? {
+                Answer::Alive { ended, .. } => Ok(Pulse {
+                    end: ended.into_iter().map(|job| (job, StopReason::LeaseLost)).collect(),
+                }),
+                _ => Err(unexpected()),
+            }
         }
         .boxed()
     }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use skyclaw_protocol::limits::{MAX_BODY_BYTES, MAX_TEXT_BYTES};
 use skyclaw_protocol::{HostId, JobId};
 
-use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report};
+use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
 
 /// Asks a coordinator to hold a claim, in milliseconds. The original ignores it.
 const WAIT_HEADER: &str = "x-skyclaw-claim-wait-ms";
@@ -253,9 +253,12 @@ impl Coordinator for HttpCoordinator {
         Box::pin(async move {
             let path = format!("/v1/hosts/{}/heartbeat", encoded(host.as_str()));
             let body = json!({"activeLeases": running.len(), "leases": running});
-            self.ask(&path, &body, &[], PATIENCE).await?;
-            // The answer is the coordinator's idea of the host; ours is what really runs.
-            Ok(Pulse::default())
+            let answer = self.ask(&path, &body, &[], PATIENCE).await?;
+            // The rest is the coordinator's idea of the host; ours is what really runs.
+            let ended = answer.body.get("ended").and_then(Value::as_array);
+            let ended = ended.into_iter().flatten().filter_map(Value::as_str);
+            let end = ended.filter_map(|id| Some((JobId::new(id).ok()?, StopReason::LeaseLost)));
+            Ok(Pulse { end: end.collect() })
         })
     }
 
