@@ -49,7 +49,7 @@ fn iso(at: Wall) -> Value {
 
 /// A number with up to three decimals, none if it is whole.
 fn number(n: Milli) -> Value {
-    if n.0 % 1000 == 0 { (n.0 / 1000).into() } else { n.to_f64().into() }
+    if n.0.is_multiple_of(1000) { (n.0 / 1000).into() } else { n.to_f64().into() }
 }
 
 /// Adds a member if there is one.

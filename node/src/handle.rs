@@ -110,6 +110,9 @@ impl NodeHandle {
             KeyAnswer::Job(at) => Answer::Job(Box::new(self.job_at(&at)?)),
             KeyAnswer::NoJob => Answer::NoJob,
             KeyAnswer::Host(host) => Answer::Host(Box::new(host)),
+            KeyAnswer::Alive(alive) => {
+                Answer::Alive { host: Box::new(alive.host), ended: alive.ended }
+            }
             KeyAnswer::Service(service) => Answer::Service(Box::new(service)),
             KeyAnswer::NoService => Answer::NoService,
             KeyAnswer::Joined => Answer::Joined,

@@ -12,20 +12,25 @@
 mod error;
 mod signal;
 
+use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use skyclaw_http_compat::{
     ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, normalize_url, router, serve,
 };
-use skyclaw_protocol::NetworkId;
 use skyclaw_protocol::machine::Config as MachineConfig;
+use skyclaw_protocol::placement::capability_list;
+use skyclaw_protocol::{HostId, NetworkId};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
-use crate::config::{Config, CoordinatorConfig, Secret};
+use crate::config::{Config, CoordinatorConfig, HostConfig, HostLink, Secret};
 use crate::engine::{Engine, EngineConfig};
 use crate::handle::NodeHandle;
+use crate::host;
 use crate::limits::{HOST_STOP_SLACK, HTTP_STOP_GRACE, QUORUM_TIMEOUT_MS};
+use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 
@@ -74,23 +79,38 @@ impl Node {
         Ok(node)
     }
 
+    /// Returns once the host has registered.
     async fn start_host(&mut self, config: &Config) -> Result<(), StartError> {
         let Some(settings) = &config.host else { return Ok(()) };
-        let tasks = Tasks::default();
-        /*HOST let link: Arc<dyn host::Coordinator> = match (&settings.link, &self.coordinator) {
+        let link: Box<dyn host::Coordinator> = match (&settings.link, &self.coordinator) {
             (HostLink::Embedded, Some(coordinator)) => {
-                Arc::new(host::Embedded::new(coordinator.handle.clone()))
+                Box::new(host::Embedded::new(coordinator.handle.clone()))
             }
             (HostLink::Http(urls), _) => {
-                Arc::new(host::HttpCoordinators::new(urls, config.token.clone())?)
+                let token = config.token.as_ref().map(Secret::expose);
+                Box::new(host::http::HttpCoordinator::new(urls, token).map_err(StartError::Host)?)
             }
             (HostLink::Embedded, None) => return Err(StartError::NoCoordinator),
         };
-        let running = host::Host::start(settings, link, tasks.token()).await?;
-        tasks.spawn(running);
-        HOST*/
-        self.host = Some(RunningHost { tasks, grace: settings.stop_grace });
-        Ok(())
+        let supervisor = Supervisor::new(supervisor_config(settings))
+            .map_err(|source| StartError::Supervisor { source })?;
+        let (registered, first) = oneshot::channel();
+        let host = host_config(settings, registered)?;
+        let tasks = Tasks::default();
+        let stop = tasks.token();
+        let (failed, failure) = oneshot::channel();
+        tasks.spawn(async move {
+            if let Err(error) = host::run(host, link.as_ref(), &supervisor, stop).await {
+                let _ = failed.send(error);
+            }
+        });
+        let grace = settings.stop_grace;
+        self.host = Some(RunningHost { tasks, grace });
+        tokio::select! {
+            biased;
+            Ok(error) = failure => Err(StartError::Host(error.to_string())),
+            _ = first => Ok(()),
+        }
     }
 
     /// The coordinator role, if it runs.
@@ -197,6 +217,54 @@ impl Coordinator {
             Err(error) => tracing::error!(%error, "the engine could not be stopped"),
         }
     }
+}
+
+fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
+    SupervisorConfig {
+        allowed: settings.allowed_commands.clone(),
+        openclaw_command: settings.openclaw_command.clone(),
+        default_timeout: settings.timeout,
+        max_output: settings.max_output_bytes,
+        work_root: settings.work_dir.clone(),
+        // What is not text cannot be handed on; a job sees the few names that policy allows.
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        ..SupervisorConfig::default()
+    }
+}
+
+/// The host's settings; `registered` is told of the first line, which says that it has registered.
+fn host_config(
+    settings: &HostConfig,
+    registered: oneshot::Sender<()>,
+) -> Result<host::HostConfig, StartError> {
+    let id = match settings.id.as_deref().map(str::trim).filter(|id| !id.is_empty()) {
+        Some(id) => Some(HostId::new(id).map_err(|error| {
+            StartError::Host(format!("SKYCLAW_HOST_ID cannot be used: {error}"))
+        })?),
+        None => None,
+    };
+    let spec = host::HostSpec {
+        id,
+        name: settings.name.clone(),
+        capabilities: capability_list(settings.capabilities.clone()),
+        max_parallel: settings.max_parallel as usize,
+    };
+    let registered = Mutex::new(Some(registered));
+    let mut config = host::HostConfig::new(spec);
+    config.poll = settings.poll;
+    config.heartbeat = settings.heartbeat;
+    config.drain = settings.stop_grace;
+    config.announce = host::Announcer::new(move |line| {
+        let first = registered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(first) = first {
+            let _ = first.send(());
+        }
+        // Nobody may be reading.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    });
+    Ok(config)
 }
 
 fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig {

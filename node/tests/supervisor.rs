@@ -1,5 +1,7 @@
 //! Jobs as real processes under the supervisor, with the built daemon as their shim.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -338,6 +340,23 @@ async fn neither_secrets_nor_hooks_get_into_the_environment() {
     }
     assert!(!outcome.stdout.contains("evil") && !outcome.stdout.contains("daemon-home"));
     assert!(outcome.stdout.contains("GREETING=hi\n") && outcome.stdout.contains("LANG=C.UTF-8\n"));
+}
+
+#[tokio::test]
+async fn a_job_gets_no_descriptor_but_the_three_and_an_empty_input() {
+    let outcome = Bench::new().sh("cat; cd /proc/$$/fd && echo *").await;
+    assert_eq!(outcome.stdout, "0 1 2\n");
+}
+
+#[tokio::test]
+async fn a_job_cannot_read_what_the_daemon_or_its_shim_hold() {
+    if rustix::process::geteuid().is_root() {
+        return; // Root reads everything.
+    }
+    let bench = Bench::new();
+    let daemon = std::process::id();
+    let outcome = bench.sh(&format!("cat /proc/{daemon}/environ /proc/$PPID/environ")).await;
+    assert_eq!((outcome.success, outcome.stdout.as_str()), (false, ""));
 }
 
 #[tokio::test]

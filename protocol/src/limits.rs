@@ -96,3 +96,6 @@ pub const LEASE_SLACK_MS: u64 = 30_000;
 pub const KEY_SWEEP: usize = 1024;
 /// See [`KEY_SWEEP`].
 pub const KEY_SWEEP_MS: u64 = 60_000;
+
+/// Jobs a heartbeat may name; each may cost a look at the disk. Further ones are not looked at.
+pub const MAX_HEARTBEAT_JOBS: usize = 10_000;

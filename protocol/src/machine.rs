@@ -183,7 +183,7 @@ impl Machine {
                 self.register_host(now, reply, id, name, capabilities, max_parallel);
             }
             Command::Heartbeat { host, active, running } => {
-                self.heartbeat(now, reply, &host, active, running.as_deref());
+                self.heartbeat(now, shelf, reply, &host, active, running.as_deref());
             }
             Command::RemoveHost { host } => self.remove_host(now, reply, &host),
             Command::Claim { host, wait_ms } => self.claim(now, reply, host, wait_ms),

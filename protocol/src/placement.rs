@@ -1,6 +1,7 @@
 //! Who may run what: capability matching, and rendezvous hashing for order among nodes.
 
 use crate::id::NodeId;
+use crate::record::spec::capability_order;
 
 /// True if every required capability is among the host's. Both lists are sorted and unique; an
 /// empty requirement matches every host.
@@ -8,6 +9,19 @@ use crate::id::NodeId;
 pub fn meets(capabilities: &[String], required: &[String]) -> bool {
     let mut have = capabilities.iter();
     required.iter().all(|want| have.by_ref().any(|c| c == want))
+}
+
+/// A capability list as it is kept: trimmed, without blanks and repeats, sorted by code unit.
+#[must_use]
+pub fn capability_list(words: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut list: Vec<String> = words
+        .into_iter()
+        .map(|word| word.trim().to_owned())
+        .filter(|word| !word.is_empty())
+        .collect();
+    list.sort_by(|a, b| capability_order(a, b));
+    list.dedup();
+    list
 }
 
 /// Nodes in rendezvous order of `key`, best first: every node that knows the same nodes gets the

@@ -71,6 +71,14 @@ pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
 fn host(answer: Answer) -> Result<Response, ApiError> {
     match answer {
         Answer::Host(host) => Ok(json::answer(&wrap("host", json::host::show(&host)))),
+        Answer::Alive { host, ended } => {
+            let mut body = wrap("host", json::host::show(&host));
+            // Only hosts that name their runs are told; the original does neither.
+            if !ended.is_empty() {
+                body["ended"] = json!(ended);
+            }
+            Ok(json::answer(&body))
+        }
         _ => Err(unexpected()),
     }
 }

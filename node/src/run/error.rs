@@ -21,6 +21,13 @@ pub enum StartError {
     /// The host role did not start.
     #[error("{0}")]
     Host(String),
+    /// Nowhere to run jobs.
+    #[error("jobs cannot be run here: check SKYCLAW_WORK_DIR and the temporary directory")]
+    Supervisor {
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// An embedded host without the coordinator role.
     #[error(
         "the host role alone needs a coordinator: set SKYCLAW_COORDINATOR_URLS, or add the \

@@ -29,9 +29,10 @@ pub(super) struct Defaults {
     pub(super) timeout: Duration,
 }
 
-/// The kind of a payload, for logs; empty if there is none.
-pub(crate) fn kind_of(payload: &Value) -> &str {
-    payload.get("kind").and_then(Value::as_str).unwrap_or_default()
+/// The kind of a payload, for logs: whatever a submitter wrote, but one short line.
+pub(crate) fn kind_of(payload: &Value) -> String {
+    let kind = payload.get("kind").and_then(Value::as_str).unwrap_or_default();
+    kind.chars().take(64).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 impl Plan {

@@ -84,12 +84,11 @@ impl Policy {
     ) -> Vec<(String, String)> {
         let mut all: BTreeMap<&str, &str> =
             self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        for (name, value) in asked {
-            if may_set(name) {
-                all.insert(name, value);
-            } else {
-                tracing::info!(variable = %name, "a job may not set this variable; left out");
-            }
+        let (allowed, refused): (Vec<_>, Vec<_>) =
+            asked.iter().partition(|(name, _)| may_set(name));
+        all.extend(allowed.into_iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        if !refused.is_empty() {
+            tracing::info!(count = refused.len(), "left out variables that a job may not set");
         }
         all.insert("HOME", home);
         all.insert("TMPDIR", tmp);

@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::errno::spawn_error;
 use super::output::Capture;
@@ -162,7 +162,7 @@ impl Task<'_> {
     ) -> Progress {
         let mut progress = Progress::default();
         let mut drain = std::pin::pin!(drain);
-        let mut timeout = std::pin::pin!(sleep_until(started + self.timeout));
+        let mut out_of_time = std::pin::pin!(sleep_until(started + self.timeout));
         // When the current wait for the shim, or for the pipes after it, is given up.
         let mut patience: Option<Instant> = None;
         let mut leftovers_told = false;
@@ -180,7 +180,7 @@ impl Task<'_> {
                         Some(Event::Exited { code }) => progress.exited = Some(code),
                         Some(Event::Gone) => progress.gone = true,
                         None => {
-                            end_orphans().await;
+                            end_orphans(&mut shim.child).await;
                             (progress.gone, progress.lost) = (true, true);
                         }
                     }
@@ -189,7 +189,7 @@ impl Task<'_> {
                     }
                 }
                 _ = &mut drain, if !progress.drained => progress.drained = true,
-                () = &mut timeout, if may_stop => {
+                () = &mut out_of_time, if may_stop => {
                     progress.cause = Some(Cause::TimedOut);
                     patience = Some(tell(shim, self.grace).await);
                 }
@@ -249,7 +249,11 @@ async fn expiry(at: Option<Instant>) {
 }
 
 /// Kills what a dead shim left, until nothing is left.
-async fn end_orphans() {
+async fn end_orphans(shim: &mut Child) {
+    // The socket closes before the kernel hands the shim's children on; waiting for the shim
+    // itself makes sure that they are ours. One that closed its socket and lives is no use.
+    let _ = shim.start_kill();
+    let _ = timeout(SHIM_PATIENCE, shim.wait()).await;
     // Once nothing is found look again: the last kill may have freed further descendants.
     let mut quiet = 0;
     for _ in 0..SWEEPS {

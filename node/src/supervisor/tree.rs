@@ -103,10 +103,11 @@ pub(super) fn kill_round(roots: &[Pid], groups: bool) -> bool {
     let alive: Vec<Process> =
         descendants(&scan(), roots).into_iter().filter(|process| !process.zombie).collect();
     for process in &alive {
-        if groups && process.group != own {
-            if let Some(group) = Pid::from_raw(process.group) {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
+        if groups
+            && process.group != own
+            && let Some(group) = Pid::from_raw(process.group)
+        {
+            let _ = kill_process_group(group, Signal::KILL);
         }
         signal(process, Signal::KILL);
     }

@@ -43,12 +43,13 @@ pub(super) struct JobDir {
 }
 
 impl WorkRoot {
-    /// A fresh root below `base`; roots of daemons that are no more are removed first.
+    /// A fresh root below `base`. Roots of daemons that are no more are removed meanwhile.
     pub(super) fn create(base: &Path) -> io::Result<Self> {
         private_dirs().recursive(true).create(base)?;
         let base = fs::canonicalize(base)?;
         let prefix = format!("skyclaw-{}-", geteuid().as_raw());
-        sweep(&base, &prefix);
+        let (swept, old) = (base.clone(), prefix.clone());
+        std::thread::Builder::new().name("sweep".into()).spawn(move || sweep(&swept, &old))?;
         loop {
             let name = format!("{prefix}{}-{:016x}", std::process::id(), rand::random::<u64>());
             let path = base.join(name);
@@ -229,7 +230,7 @@ mod tests {
             top = open(&top, "d").unwrap();
         }
         for closed in ["a/b/c", "a/b", "a"] {
-            fs::set_permissions(root.join(closed), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(root.join(closed), fs::Permissions::from_mode(0o000)).unwrap();
         }
         remove(&root).unwrap();
         assert!(!root.exists());
@@ -244,6 +245,9 @@ mod tests {
         fs::create_dir_all(dead.join("0/home")).unwrap();
         fs::write(dead.join(LOCK), "").unwrap();
         let another = WorkRoot::create(base.path()).unwrap();
+        for _ in 0..1000 {
+            std::thread::sleep(Duration::from_millis(if dead.exists() { 10 } else { 0 }));
+        }
         assert!(!dead.exists());
         assert!(living.path.exists() && another.path.exists());
         let mode = fs::metadata(&living.path).unwrap().permissions().mode();

@@ -2,19 +2,20 @@
 //!
 //! Always: the gate of a host is its entries in the lease table, never a number it sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::effect::ReplyTo;
 use super::output::Held;
 use super::{Machine, Timer};
-use crate::batch::{KeyAnswer, Write};
+use crate::batch::{Alive, KeyAnswer, Shelf, Write};
 use crate::clock::{Now, Wall};
 use crate::command::Refusal;
 use crate::id::{HostId, JobId};
-use crate::limits::MAX_HOSTS;
+use crate::limits::{MAX_HEARTBEAT_JOBS, MAX_HOSTS};
 use crate::record::Signed;
 use crate::record::host::LegacyHost;
 use crate::record::spec::Subject;
+use crate::register::Phase;
 use crate::view::{HostView, Milli};
 
 /// One host.
@@ -183,6 +184,7 @@ impl Machine {
     pub(super) fn heartbeat(
         &mut self,
         now: Now,
+        shelf: &dyn Shelf,
         reply: ReplyTo,
         id: &HostId,
         active: Option<Milli>,
@@ -199,29 +201,44 @@ impl Machine {
         }
         let view = host.view();
         // A host that names its runs extends those; one that only counts extends all it holds.
-        let extended: Vec<JobId> = match running {
-            Some(named) => {
-                let named: BTreeSet<_> = named.iter().collect();
-                host.leases.keys().filter(|job| named.contains(job)).cloned().collect()
-            }
+        let (extended, others): (Vec<JobId>, Vec<JobId>) = match running {
+            Some(named) => named
+                .iter()
+                .take(MAX_HEARTBEAT_JOBS)
+                .cloned()
+                .partition(|job| host.leases.contains_key(job)),
             None if active.is_some_and(|n| n > Milli::default()) => {
-                host.leases.keys().cloned().collect()
+                (host.leases.keys().cloned().collect(), Vec::new())
             }
-            None => Vec::new(),
+            None => (Vec::new(), Vec::new()),
         };
+        let named = running.is_some();
         for job in extended {
-            self.renew(now, job);
+            self.renew(now, job, named);
         }
-        if reply.key.is_some() {
-            return self.answer(now, reply, KeyAnswer::Host(view));
-        }
-        self.out.hold(Held::Reply { reply, answer: Ok(KeyAnswer::Host(view)), grant: false });
+        let ended = others.into_iter().filter(|job| self.has_lost(shelf, id, job)).collect();
+        let answer = KeyAnswer::Alive(Alive { host: view, ended });
+        self.remember(now, &reply, &answer);
+        self.out.hold(Held::Reply { reply, answer: Ok(answer), grant: false });
     }
 
-    fn renew(&mut self, now: Now, job: JobId) {
+    /// True if a job that `host` runs without a lease has ended or is another's. While it only
+    /// waits in the queue again its result would still count, and of an unknown job nothing is
+    /// known: it may be another coordinator's.
+    fn has_lost(&self, shelf: &dyn Shelf, host: &HostId, job: &JobId) -> bool {
+        let Ok(val) = self.job_value(shelf, job) else { return false };
+        val.job().is_some_and(|state| {
+            state.phase.is_terminal()
+                || (state.phase == Phase::Leased && state.host.as_ref() != Some(host))
+        })
+    }
+
+    /// `named`: the host says that it runs this very job, whatever was concluded before.
+    fn renew(&mut self, now: Now, job: JobId, named: bool) {
         let Some(entry) = self.registers.get_mut(&Subject::Job(job.clone())) else { return };
         let Some(lease) = entry.lease.as_mut() else { return };
         let before = lease.ends;
+        lease.renewable |= named;
         let note = lease.renew(now);
         let (ends, shown) = (lease.ends, lease.shown);
         if ends != before {

@@ -63,7 +63,7 @@ impl Machine {
     }
 
     /// The newest chosen value of a job, from memory or, once it has ended, from disk.
-    fn job_value(&self, shelf: &dyn Shelf, job: &JobId) -> Result<Val, Refusal> {
+    pub(super) fn job_value(&self, shelf: &dyn Shelf, job: &JobId) -> Result<Val, Refusal> {
         let unknown = || Refusal::UnknownJob(job.to_string());
         let subject = Subject::Job(job.clone());
         if let Some(entry) = self.registers.get(&subject) {
