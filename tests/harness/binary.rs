@@ -45,8 +45,7 @@ fn folder_of_fresh_programs() -> PathBuf {
 
 fn build(folder: &Path) {
     let target = folder.parent().expect("profiles lie in the target folder");
-    let mut command =
-        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // The whole workspace, so that features come out as in `cargo test --workspace`.
     command.current_dir(workspace_root()).args(["build", "--workspace", "--bins", "--target-dir"]);
     command.arg(target);

@@ -42,7 +42,6 @@ impl Response {
     }
 
     /// The body of a 200.
-    #[must_use]
     #[track_caller]
     pub fn ok(&self) -> Value {
         assert_eq!(self.status, 200, "{}", self.text());
@@ -50,7 +49,6 @@ impl Response {
     }
 
     /// The text of an error of that status; its body holds nothing else.
-    #[must_use]
     #[track_caller]
     pub fn error(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.text());
@@ -176,11 +174,12 @@ impl Connection {
     }
 }
 
-/// Sends `bytes` over a connection of their own and returns all that comes back.
+/// Sends `bytes` over a connection of their own and returns all that comes back until the node
+/// closes it. The connection is not half closed: to the node that is a caller who went away.
 #[must_use]
 pub fn raw(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut connection = Connection::open(address).expect("the node listens");
     // It may refuse before it has read everything.
-    let _ = connection.send(bytes).and_then(|()| connection.finish());
+    let _ = connection.send(bytes);
     connection.receive_rest().unwrap_or_default()
 }

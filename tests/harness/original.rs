@@ -94,9 +94,7 @@ impl State {
                 Reply::json(200, json!({ "host": host }))
             }
             ("POST", ["v1", "hosts", id, what]) => match (self.hosts.get(*id), *what) {
-                (None, _) => {
-                    Reply::json(500, json!({ "error": format!("unknown host: {id}") }))
-                }
+                (None, _) => Reply::json(500, json!({ "error": format!("unknown host: {id}") })),
                 (Some(host), "heartbeat") => Reply::json(200, json!({ "host": host })),
                 (Some(_), "claim") => {
                     let mut job = self.queue.pop_front().unwrap_or_default();

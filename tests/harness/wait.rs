@@ -18,11 +18,7 @@ pub fn eventually<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
 
 /// As [`eventually`], with a deadline that is part of what is tested.
 #[track_caller]
-pub fn within<T>(
-    patience: Duration,
-    what: &str,
-    mut look: impl FnMut() -> Result<T, String>,
-) -> T {
+pub fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let until = Instant::now() + patience;
     loop {
         let seen = match look() {
