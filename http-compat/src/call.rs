@@ -13,7 +13,7 @@ use crate::body::{Inbound, Taken};
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::json::fields::Document;
-use crate::routes::Api;
+use crate::routes::{Api, elsewhere};
 
 /// What a handler is given.
 #[derive(Debug)]
@@ -86,11 +86,12 @@ impl Call {
     /// A change whose body matters: reads it, makes the command of it, has it carried out.
     pub(crate) async fn change(
         mut self,
-        command: impl FnOnce(Document) -> Result<Command, ApiError>,
+        command: impl FnOnce(&Document) -> Result<Command, ApiError> + Send + 'static,
     ) -> Result<Answer, ApiError> {
         let document = self.document().await?;
         let once = self.once(Principal::Token, || idempotency::fingerprint(document.value()))?;
-        self.run(command(document)?, once).await
+        let command = elsewhere(document.is_large(), move || command(&document)).await??;
+        self.run(command, once).await
     }
 
     /// A change whose body is not looked at, except that a repeated key must repeat it.

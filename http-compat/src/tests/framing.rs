@@ -29,7 +29,8 @@ async fn start(rig: &Rig) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let served = serve_with(listener, rig.router.clone(), stop.clone(), PATIENCE);
+    let (router, metrics, ended) = (rig.router.clone(), rig.metrics.clone(), stop.clone());
+    let served = async move { serve_with(listener, router, &metrics, ended, PATIENCE).await };
     Server { at, stop, task: tokio::spawn(served) }
 }
 
@@ -129,6 +130,9 @@ async fn w9_old_and_broken_requests() {
     let mut stream = TcpStream::connect(server.at).await.unwrap();
     let _ = stream.write_all(large.as_bytes()).await;
     rest(&mut stream).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let counted = ["bad_head", "large_head"].map(|reason| rig.metrics.refusals(reason));
+    assert_eq!(counted, [1, 1]);
 }
 
 #[tokio::test]
