@@ -86,7 +86,7 @@ impl Inbound {
             }
             Err(_) => {
                 *self.body.get_mut() = None;
-                Err(ApiError::SlowBody(limits.time.as_secs()))
+                Err(ApiError::SlowBody(limits.time))
             }
         }
     }

@@ -1,5 +1,6 @@
 //! One request on its way through a handler.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
@@ -16,7 +17,6 @@ use crate::json::fields::Document;
 use crate::routes::{Api, elsewhere};
 
 /// What a handler is given.
-#[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) api: Arc<Api>,
     pub(crate) method: &'static str,
@@ -26,6 +26,17 @@ pub(crate) struct Call {
     pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) inbound: Inbound,
+}
+
+impl fmt::Debug for Call {
+    /// Without the headers: they hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("template", &self.template)
+            .field("raw_id", &self.raw_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Call {

@@ -211,11 +211,16 @@ async fn respond(
     router: Router,
     request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
-    let stays = request.version() == Version::HTTP_11 && !says_close(request.headers());
+    let old = request.version() == Version::HTTP_10;
+    let stays = !old && !says_close(request.headers());
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Served);
     let mut response = router.oneshot(request).await?;
-    if stays && !says_close(response.headers()) {
+    if old {
+        // Said in its own version, hyper ends the connection and adds no contrary header.
+        *response.version_mut() = Version::HTTP_10;
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    } else if stays && !says_close(response.headers()) {
         let (name, value) = KEEP_ALIVE;
         response.headers_mut().insert(name, value);
     }

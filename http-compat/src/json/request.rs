@@ -20,7 +20,7 @@ use crate::text::{cut, trim};
 /// What a service needs of a host unless it says otherwise.
 const SERVICE_HOST: &str = "service-host";
 
-/// Names the text of what JavaScript shows for a missing field.
+/// What JavaScript shows for a missing field, and so the legacy texts.
 const UNDEFINED: &str = "undefined";
 
 /// Most leases a host may show in a heartbeat; a larger number tells nobody anything.
