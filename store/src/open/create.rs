@@ -32,7 +32,7 @@ pub(super) fn create(path: &Path, options: &Options) -> Result<bool, OpenError> 
     new.read(true).write(true).create_new(true).mode(0o600);
     let file = new.open(&draft.0).map_err(environment)?;
     let backend = FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))?;
-    let db = open_database(path, backend, options.cache_bytes)?;
+    let db = open_database(path, backend, options.cache_bytes, false)?;
     fill(&db, options)
         .and_then(|()| Ok(db.close()?))
         .map_err(|fault| OpenError::of(path, fault))?;
