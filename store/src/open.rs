@@ -95,6 +95,7 @@ impl Store {
         };
         probe::probe(path, file()?)?;
         let db = open_database(path, file()?, options.cache_bytes, false)?;
+        create::sweep(path);
         place.load_ballast(options.ballast_bytes);
         start(place, db, MIGRATIONS, created)
     }

@@ -84,7 +84,7 @@ fn random_batch(world: &mut World, chance: &mut Chance) -> Batch {
 /// Registers of one voter, or of three.
 fn start(seed: u64) -> (World, Chance) {
     let mut world = World::new();
-    world.voters = if seed % 2 == 0 { 1 } else { 3 };
+    world.voters = if seed.is_multiple_of(2) { 1 } else { 3 };
     (world, Chance::new(seed))
 }
 
