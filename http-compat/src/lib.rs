@@ -1,5 +1,33 @@
-//! The `/v1` API of Skyclaw.
+//! The `/v1` HTTP API of Skyclaw: the routes, texts and JSON of the original program, plus the
+//! routes it lacked, in front of a [`Backend`].
+//!
+//! Always: this crate converts and checks shape; whether something may happen is decided behind
+//! the port. Every request is answered with JSON, every refusal with `{error}` and one count in
+//! [`HttpMetrics`]. Bodies, connections and texts are bounded.
+//!
+//! Never here: storage, leases, quorum, reading of the environment.
 
+mod auth;
 mod backend;
+mod body;
+mod call;
+mod config;
+mod cors;
+mod error;
+mod idempotency;
+mod json;
+mod metrics;
+mod peer_url;
+mod routes;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod text;
 
+pub use auth::{PublicKey, Secret};
 pub use backend::{Backend, Identity, JobPage, Readiness, Request};
+pub use config::ApiConfig;
+pub use metrics::HttpMetrics;
+pub use peer_url::normalize_url;
+pub use routes::router;
+pub use serve::serve;

@@ -1,1 +1,141 @@
-//! client.
+//! An HTTP client that knows several coordinators.
+//!
+//! Always: they are tried in order, beginning with the last good one; a failure to connect and
+//! any answer but 2xx moves on; the last failure is reported. A change carries one idempotency
+//! key over all attempts, so that a lost answer does not become a second job (F40).
+//!
+//! Never here: redirects and proxies. Both could carry the token to a stranger, and the original
+//! knew no proxy.
+
+mod error;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use crate::config::Secret;
+pub use error::ClientError;
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest wait for an answer, its body included: above the quorum timeout of coordinators.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+const TOKEN: HeaderName = HeaderName::from_static("x-skyclaw-token");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("x-idempotency-key");
+
+/// What is escaped in a path segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Talks to the first coordinator that answers.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    bases: Vec<String>,
+    last_good: AtomicUsize,
+}
+
+impl Client {
+    /// A client of these coordinators. Slashes at the end of a url do no harm (F41).
+    ///
+    /// # Errors
+    /// The token cannot be sent, or the system's certificates cannot be used.
+    pub fn new(urls: &[String], token: Option<&Secret>) -> Result<Self, ClientError> {
+        install_crypto();
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            // HTTP knows no blanks around a value; the original's client dropped them too.
+            let mut value = HeaderValue::from_str(token.expose().trim()).map_err(|_| {
+                ClientError::Setup("SKYCLAW_TOKEN cannot be sent in a header".to_owned())
+            })?;
+            value.set_sensitive(true);
+            headers.insert(TOKEN, value);
+        }
+        let mut builder = reqwest::Client::builder()
+            .default_headers(headers)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        let bases: Vec<String> =
+            urls.iter().map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
+        if !bases.iter().any(|base| base.to_ascii_lowercase().starts_with("https:")) {
+            // Without https no certificate is looked at, and a machine may have none.
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder.build().map_err(|error| ClientError::Setup(error.to_string()))?;
+        Ok(Self { http, bases, last_good: AtomicUsize::new(0) })
+    }
+
+    /// Asks for a document.
+    ///
+    /// # Errors
+    /// No coordinator answered with one.
+    pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
+        self.request(&Method::GET, path, None).await
+    }
+
+    /// Asks for a change, at most once.
+    ///
+    /// # Errors
+    /// No coordinator answered that it was made.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.request(&Method::POST, path, Some(body)).await
+    }
+
+    async fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ClientError> {
+        let key = uuid::Uuid::new_v4().to_string();
+        let count = self.bases.len();
+        let first = self.last_good.load(Ordering::Relaxed);
+        let mut last = ClientError::NoCoordinators;
+        for at in (0..count).map(|step| (first + step) % count) {
+            let base = &self.bases[at];
+            let mut request = self.http.request(method.clone(), format!("{base}{path}"));
+            if let Some(body) = body {
+                request = request.header(IDEMPOTENCY_KEY, &key).json(body);
+            }
+            match attempt(base, request).await {
+                Ok(answer) => {
+                    self.last_good.store(at, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+async fn attempt(base: &str, request: reqwest::RequestBuilder) -> Result<Value, ClientError> {
+    let network = |error| ClientError::network(base, &error);
+    let response = request.send().await.map_err(network)?;
+    let status = response.status();
+    let body = response.bytes().await.map_err(network)?;
+    if !status.is_success() {
+        let body = String::from_utf8_lossy(&body).into_owned();
+        return Err(ClientError::Status { status: status.as_u16(), body });
+    }
+    serde_json::from_slice(&body).map_err(|_| ClientError::NotJson { url: base.to_owned() })
+}
+
+/// `id` as one segment of a path.
+#[must_use]
+pub fn segment(id: &str) -> String {
+    utf8_percent_encode(id, SEGMENT).to_string()
+}
+
+/// Makes `ring` the process's provider of TLS arithmetic. A second call changes nothing.
+pub fn install_crypto() {
+    // An error only says that another part of the process was first.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}

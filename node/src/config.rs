@@ -1,1 +1,191 @@
-//! config.
+//! Settings: what was given, then what it means.
+//!
+//! Flags go before `SKYCLAW_*` variables, these before `skyclaw.toml`, this before defaults. Each
+//! source parses into one [`Layer`]; [`Config::resolve`] is the only place where they meet.
+//! [`SETTINGS`] declares each setting once; parsers, help and report follow from it.
+//!
+//! Always: below `main` nobody reads the environment. Secrets do not reach messages or reports.
+
+mod args;
+mod env;
+mod error;
+mod file;
+mod layer;
+mod near;
+mod report;
+mod resolve;
+mod secret;
+mod setting;
+mod value;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use args::{NodeArgs, NodeCommand, command as node_command};
+pub use env::EnvVars;
+pub use error::{ConfigError, ConfigErrors};
+pub use file::{DEFAULT_FILE, parse as parse_file};
+pub use layer::{Coordinators, Given, Layer, Layers, Origin};
+pub use report::{Report, Row};
+pub use resolve::{DEFAULT_COORDINATOR_URL, Resolved};
+pub use secret::Secret;
+pub use setting::{Fallback, Key, Part, SETTINGS, Secrecy, Setting};
+pub use value::{Kind, Value, integer, list};
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Takes jobs and services, keeps them, hands them to hosts.
+    Coordinator,
+    /// Runs them.
+    Host,
+    /// Leads requests to services.
+    Gateway,
+}
+
+impl Role {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Coordinator => "coordinator",
+            Self::Host => "host",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    /// The role a word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Coordinator, Self::Host, Self::Gateway].into_iter().find(|r| r.as_str() == word)
+    }
+}
+
+/// The settings of a node.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its roles: sorted, at least one.
+    pub roles: Vec<Role>,
+    /// The shared token; none means no check.
+    pub token: Option<Secret>,
+    /// Name of the network.
+    pub network: String,
+    /// Logging.
+    pub log: LogConfig,
+    /// There if the node is a coordinator.
+    pub coordinator: Option<CoordinatorConfig>,
+    /// There if the node is a host.
+    pub host: Option<HostConfig>,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A filter of `tracing`; not yet parsed.
+    pub filter: String,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The settings of the coordinator role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoordinatorConfig {
+    /// Address the API listens on: a name or an IP address.
+    pub listen_host: String,
+    /// Port of the API; 0 takes a free one.
+    pub listen_port: u16,
+    /// Display name.
+    pub node_id: String,
+    /// Url for others, as given: not yet normalised.
+    pub public_url: Option<String>,
+    /// The database file.
+    pub db_path: PathBuf,
+    /// Below this much free disk nothing new is taken.
+    pub db_min_free_bytes: u64,
+    /// Lease of jobs claimed over HTTP.
+    pub lease: Duration,
+    /// A host silent for so long counts as dead.
+    pub host_ttl: Duration,
+    /// A job not ended after so long expires.
+    pub job_ttl: Duration,
+    /// Other coordinators, as given: not yet normalised.
+    pub peer_urls: Vec<String>,
+    /// How often their state is fetched.
+    pub peer_sync: Duration,
+    /// Whether they are asked for further peers.
+    pub peer_discovery: bool,
+    /// Coordinators that must hold a change; at least 1.
+    pub min_replications: u32,
+    /// Whether that number was chosen here, and may change as peers are met.
+    pub min_replications_auto: bool,
+    /// How long the answer to an idempotency key is kept.
+    pub idempotency_ttl: Duration,
+    /// `SKYCLAW_PUBLIC_API_KEYS`, not yet parsed.
+    pub public_api_keys: Option<Secret>,
+    /// Origin for the public API.
+    pub public_cors_origin: String,
+}
+
+/// How a host gets its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostLink {
+    /// From the coordinator in the same process.
+    Embedded,
+    /// From these coordinators, as given; at least one.
+    Http(Vec<String>),
+}
+
+/// The settings of the host role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostConfig {
+    /// Where work comes from.
+    pub link: HostLink,
+    /// Its id; the coordinator makes one otherwise.
+    pub id: Option<String>,
+    /// Display name.
+    pub name: String,
+    /// What it can do, in the order given.
+    pub capabilities: Vec<String>,
+    /// Commands it may run.
+    pub allowed_commands: Vec<String>,
+    /// The openclaw program.
+    pub openclaw_command: String,
+    /// Jobs run at once; at least 1.
+    pub max_parallel: u32,
+    /// Wait between claims that found nothing.
+    pub poll: Duration,
+    /// How often it says it is alive.
+    pub heartbeat: Duration,
+    /// Longest run of a job that names no timeout; at least 1 s.
+    pub timeout: Duration,
+    /// What running jobs get when the node is told to stop.
+    pub stop_grace: Duration,
+    /// Most of each output that is kept.
+    pub max_output_bytes: usize,
+    /// Folder under which jobs get their own.
+    pub work_dir: Option<PathBuf>,
+    /// Whether it runs services too.
+    pub services: bool,
+    /// First port given to services.
+    pub service_base_port: u16,
+    /// Url of this host, without port, under which its services are reached; as given.
+    pub service_public_base_url: Option<String>,
+}
+
+/// The settings of the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// Coordinators, tried in order; may be empty.
+    pub urls: Vec<String>,
+    /// The shared token.
+    pub token: Option<Secret>,
+}

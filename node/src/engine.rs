@@ -1,1 +1,226 @@
-//! engine.
+//! The hub: one thread that alone calls the machine and the store.
+//!
+//! ```text
+//! inbox -> Machine -> Batch -> Store -> Durable -> Machine -> effects
+//! ```
+//!
+//! Always: commands that wait together share one commit (group commit without a timer: while one
+//! batch is written the next gathers). Nothing is answered before it is durable. When a commit
+//! fails, the machine's memory is ahead of the disk and is thrown away whole, everybody who waits
+//! is told the reason, and a new machine starts from what the disk holds: the same road as a
+//! restart of the process, so no promise outlives the memory it was made from.
+
+mod serve;
+mod shared;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use skyclaw_protocol::batch::KeyAnswer;
+use skyclaw_protocol::machine::{Config as MachineConfig, Token};
+use skyclaw_protocol::{Command, HostView, Idempotency, Refusal};
+use skyclaw_store::{OpenError, Store};
+use tokio::sync::oneshot;
+
+use crate::limits::{ENGINE_INBOX, STORE_RETRY};
+pub use shared::{Shared, Status};
+
+/// Where an answer goes.
+pub type ReplySender = oneshot::Sender<Result<KeyAnswer, Refusal>>;
+
+/// Something for the engine to do.
+#[derive(Debug)]
+pub enum Input {
+    /// Carry out a command.
+    Call {
+        /// Unique among those waiting.
+        token: Token,
+        /// What.
+        command: Command,
+        /// The caller's key.
+        idempotency: Option<Idempotency>,
+        /// Where the answer goes.
+        reply: ReplySender,
+    },
+    /// The caller of a parked claim went away.
+    HangUp(Token),
+    /// List the hosts.
+    Hosts(oneshot::Sender<Result<Vec<HostView>, Refusal>>),
+    /// Finish what is begun, then end.
+    Stop,
+}
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The store's file.
+    pub db_path: PathBuf,
+    /// How the store is opened.
+    pub store: skyclaw_store::Options,
+    /// The machine's settings.
+    pub machine: MachineConfig,
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Engine {
+    inbox: SyncSender<Input>,
+    shared: Arc<Shared>,
+    thread: std::thread::JoinHandle<Result<(), OpenError>>,
+}
+
+/// The engine did not start, or ended with the store unusable.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store cannot be used. The file is unchanged.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The system gave no thread, or it ended by itself.
+    #[error("the engine's thread could not run")]
+    Thread(#[source] std::io::Error),
+}
+
+impl Engine {
+    /// Opens the store and starts the thread.
+    ///
+    /// A store that cannot be opened now but may heal (permissions, a full or read-only disk)
+    /// starts the engine all the same: it refuses commands with the reason and tries again.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the file is not ours, damaged, in use or from a newer version.
+    pub fn start(config: EngineConfig) -> Result<Self, EngineError> {
+        let (inbox, receiver) = sync_channel(ENGINE_INBOX);
+        let shared = Arc::new(Shared::default());
+        let (started, first) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || Life { config, inbox: receiver, shared }.run(&started)
+            })
+            .map_err(EngineError::Thread)?;
+        if first.recv().is_ok() {
+            return Ok(Self { inbox, shared, thread });
+        }
+        // The thread ended before it began to serve: it returns why.
+        match thread.join() {
+            Ok(Err(error)) => Err(error.into()),
+            _ => Err(EngineError::Thread(std::io::Error::other("it ended at once"))),
+        }
+    }
+
+    /// What others may read of the engine without entering it.
+    #[must_use]
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Where inputs go.
+    #[must_use]
+    pub fn inbox(&self) -> SyncSender<Input> {
+        self.inbox.clone()
+    }
+
+    /// True once the thread has ended by itself: the store turned out to be damaged.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Finishes what is begun and ends the thread.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the store could not be opened again after a failure.
+    pub fn stop(self) -> Result<(), EngineError> {
+        // A full inbox drains; a closed one means that the thread has ended already.
+        let _ = self.inbox.send(Input::Stop);
+        match self.thread.join() {
+            Ok(ended) => Ok(ended?),
+            Err(_) => Err(EngineError::Thread(std::io::Error::other("it panicked"))),
+        }
+    }
+}
+
+/// How one incarnation of the machine ended.
+enum End {
+    Stopped,
+    StoreFailed(String),
+}
+
+/// The thread's own state.
+struct Life {
+    config: EngineConfig,
+    inbox: Receiver<Input>,
+    shared: Arc<Shared>,
+}
+
+impl Life {
+    fn run(self, started: &SyncSender<()>) -> Result<(), OpenError> {
+        let mut served = false;
+        loop {
+            let reason = match Store::open(&self.config.db_path, &self.config.store) {
+                Ok(opened) => {
+                    let _ = started.try_send(());
+                    served = true;
+                    match self.serve(opened) {
+                        End::Stopped => return Ok(()),
+                        End::StoreFailed(reason) => reason,
+                    }
+                }
+                // At the start a file in use is another node's; later it is our own, not let go yet.
+                Err(error)
+                    if error.can_heal()
+                        && (served || !matches!(error, OpenError::InUse { .. })) =>
+                {
+                    let _ = started.try_send(());
+                    chain(&error)
+                }
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "the store cannot be used");
+                    self.shared.set_status(Status::Failed(chain(&error)));
+                    return Err(error);
+                }
+            };
+            if self.shared.status() != Status::Failed(reason.clone()) {
+                tracing::error!(reason, "the store cannot be used now; trying again");
+            }
+            self.shared.set_reader(None);
+            self.shared.set_status(Status::Failed(reason.clone()));
+            if self.refuse_for(STORE_RETRY, &reason) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Refuses everything with `reason`. True if asked to stop.
+    fn refuse_for(&self, patience: Duration, reason: &str) -> bool {
+        let until = Instant::now() + patience;
+        loop {
+            match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Input::Call { reply, .. }) => {
+                    let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
+                }
+                Ok(Input::Hosts(reply)) => {
+                    let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
+                }
+                Ok(Input::HangUp(_)) => {}
+                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+                Err(RecvTimeoutError::Timeout) => return false,
+            }
+        }
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}

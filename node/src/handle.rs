@@ -1,1 +1,301 @@
-//! handle.
+//! The node as the HTTP API and the embedded host see it: a cloneable door to the engine.
+//!
+//! Commands enter the engine's inbox; reads go to the store's snapshot and never enter it.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use skyclaw_http_compat::{Backend, Identity, JobPage, Readiness, Request};
+use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError};
+use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::limits::MAX_PEER_URLS;
+use skyclaw_protocol::machine::Token;
+use skyclaw_protocol::record::Signed;
+use skyclaw_protocol::record::spec::Subject;
+use skyclaw_protocol::register::Phase;
+use skyclaw_protocol::{
+    Answer, Command, HostId, HostView, JobId, JobQuery, JobStatus, JobView, Refusal, ServiceId,
+    ServiceView, fold,
+};
+use skyclaw_store::{JobRecord, Phases, ReadError, Reader};
+use tokio::sync::oneshot;
+
+use crate::engine::{Engine, Input, Shared, Status, chain};
+use crate::telemetry::Metrics;
+use crate::time;
+
+/// Cheap to clone. Works until the engine stops, then refuses.
+#[derive(Clone, Debug)]
+pub struct NodeHandle(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    inbox: SyncSender<Input>,
+    shared: Arc<Shared>,
+    next_token: AtomicU64,
+    identity: Identity,
+    peers: Mutex<Vec<String>>,
+    metrics: Arc<Metrics>,
+}
+
+impl NodeHandle {
+    /// A door to `engine`. `peers` are normalised urls of other coordinators.
+    #[must_use]
+    pub fn new(
+        engine: &Engine,
+        identity: Identity,
+        peers: Vec<String>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            inbox: engine.inbox(),
+            shared: engine.shared(),
+            next_token: AtomicU64::new(0),
+            identity,
+            peers: Mutex::new(peers),
+            metrics,
+        }))
+    }
+
+    fn send(&self, input: Input) -> Result<(), Refusal> {
+        self.0.inbox.try_send(input).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                self.0.shared.count_busy();
+                Refusal::Busy("too many requests are waiting")
+            }
+            TrySendError::Disconnected(_) => Refusal::Stopping,
+        })
+    }
+
+    fn reader(&self) -> Result<Reader, Refusal> {
+        self.0.shared.reader().ok_or_else(|| match self.0.shared.status() {
+            Status::Failed(reason) => Refusal::Store(reason),
+            _ => Refusal::Store("the store is being opened".into()),
+        })
+    }
+
+    /// Carries out a command; resolves once its effect is durable.
+    ///
+    /// # Errors
+    /// [`Refusal`], saying what is wrong.
+    pub async fn command(&self, request: Request) -> Result<Answer, Refusal> {
+        let Request { command, idempotency } = request;
+        let joined = match &command {
+            Command::Join { url } => {
+                self.check_room_for(url)?;
+                Some(url.clone())
+            }
+            _ => None,
+        };
+        let parks = matches!(command, Command::Claim { wait_ms, .. } if wait_ms > 0);
+        let token = Token(self.0.next_token.fetch_add(1, Relaxed));
+        let (reply, answer) = oneshot::channel();
+        self.send(Input::Call { token, command, idempotency, reply })?;
+        let mut hang_up = HangUp { handle: parks.then_some(self), token };
+        let answer = answer.await.unwrap_or(Err(Refusal::Stopping));
+        hang_up.handle = None;
+        let answer = self.resolve(answer?)?;
+        if let Some(url) = joined {
+            self.add_peer(url);
+        }
+        Ok(answer)
+    }
+
+    /// Turns the machine's answer into what users see, with payload and result from the disk.
+    fn resolve(&self, answer: KeyAnswer) -> Result<Answer, Refusal> {
+        Ok(match answer {
+            KeyAnswer::Job(at) => Answer::Job(Box::new(self.job_at(&at)?)),
+            KeyAnswer::NoJob => Answer::NoJob,
+            KeyAnswer::Host(host) => Answer::Host(Box::new(host)),
+            KeyAnswer::Alive(alive) => {
+                Answer::Alive { host: Box::new(alive.host), ended: alive.ended }
+            }
+            KeyAnswer::Service(service) => Answer::Service(Box::new(service)),
+            KeyAnswer::NoService => Answer::NoService,
+            KeyAnswer::Joined => Answer::Joined,
+            KeyAnswer::Removed => Answer::Removed,
+        })
+    }
+
+    fn job_at(&self, at: &JobAt) -> Result<JobView, Refusal> {
+        let reader = self.reader()?;
+        let unreadable = || Refusal::Store(format!("the record of job {} cannot be read", at.job));
+        let stored = reader
+            .register(&Subject::Job(at.job.clone()))
+            .map_err(store_refusal)?
+            .ok_or_else(unreadable)?;
+        let result = match at.val.job().filter(|state| state.result.is_some()) {
+            Some(state) => reader.result(&at.job, state.attempt).map_err(store_refusal)?,
+            None => None,
+        };
+        let result = result.as_ref().map(Signed::body);
+        fold::job_view(stored.spec.body(), &at.val, result, None, time::wall())
+            .ok_or_else(unreadable)
+    }
+
+    fn check_room_for(&self, url: &str) -> Result<(), Refusal> {
+        let peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if peers.len() >= MAX_PEER_URLS && !peers.iter().any(|known| known == url) {
+            return Err(Refusal::Full { what: "peer urls", limit: MAX_PEER_URLS });
+        }
+        Ok(())
+    }
+
+    fn add_peer(&self, url: String) {
+        let mut peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = self.0.identity.public_url.as_ref() == Some(&url);
+        if !own && !peers.contains(&url) && peers.len() < MAX_PEER_URLS {
+            peers.push(url);
+        }
+    }
+
+    async fn host_list(&self) -> Result<Vec<HostView>, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Input::Hosts(reply))?;
+        answer.await.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    /// Runs a read of unbounded length beside the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let reader = self.reader()?;
+        tokio::task::spawn_blocking(move || read(&reader))
+            .await
+            .map_err(|_| Refusal::Stopping)?
+            .map_err(|error| Refusal::Store(chain(&error)))
+    }
+}
+
+fn store_refusal(error: ShelfError) -> Refusal {
+    Refusal::Store(error.0)
+}
+
+/// Tells the engine that a parked claim's caller is gone.
+struct HangUp<'a> {
+    handle: Option<&'a NodeHandle>,
+    token: Token,
+}
+
+impl Drop for HangUp<'_> {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle {
+            // A full inbox loses the news; the claim then ends by its own timer.
+            let _ = handle.send(Input::HangUp(self.token));
+        }
+    }
+}
+
+/// A stored job as users see it; `None` while its first value is not known to be chosen.
+fn view(job: &JobRecord, now: Wall) -> Option<JobView> {
+    let register = &job.register;
+    let result = job.result.as_ref().map(Signed::body);
+    fold::job_view(register.spec.body(), register.chosen()?, result, register.lease_note, now)
+}
+
+/// The phases that a status of the API stands for.
+fn phases(status: Option<JobStatus>) -> Phases {
+    match status {
+        None => Phases::ALL,
+        Some(JobStatus::Queued) => Phases::of(&[Phase::Queued]),
+        Some(JobStatus::Leased) => Phases::of(&[Phase::Leased]),
+        Some(JobStatus::Completed) => Phases::of(&[Phase::Succeeded]),
+        Some(JobStatus::Failed) => {
+            Phases::of(&[Phase::Failed, Phase::Cancelled, Phase::Exhausted, Phase::Aborted])
+        }
+    }
+}
+
+fn job_page(reader: &Reader, query: &JobQuery) -> Result<JobPage, ReadError> {
+    let now = time::wall();
+    let limit = query.limit.unwrap_or(usize::MAX);
+    let mut page = JobPage { jobs: Vec::new(), next: query.after.clone() };
+    // The store ends a page early where jobs are large.
+    loop {
+        let room = limit - page.jobs.len();
+        let part = reader.jobs(page.next.as_ref(), room, phases(query.status))?;
+        page.jobs.extend(part.jobs.iter().filter_map(|job| view(job, now)));
+        page.next = part.next;
+        if page.next.is_none() || page.jobs.len() >= limit {
+            return Ok(page);
+        }
+    }
+}
+
+fn all_services(reader: &Reader) -> Result<Vec<ServiceView>, ReadError> {
+    let mut services: Vec<ServiceView> = reader
+        .services()?
+        .iter()
+        .filter_map(|stored| fold::service_view(stored.spec.body(), stored.chosen()?))
+        .collect();
+    services.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    Ok(services)
+}
+
+impl Backend for NodeHandle {
+    fn identity(&self) -> Identity {
+        self.0.identity.clone()
+    }
+
+    fn peers(&self) -> Vec<String> {
+        self.0.peers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, Refusal>> {
+        self.command(request).boxed()
+    }
+
+    fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobView>, Refusal>> {
+        // Two or three lookups in the page cache: not worth another thread.
+        let found = self.reader().and_then(|reader| {
+            let job = reader.job(&id).map_err(|error| Refusal::Store(chain(&error)))?;
+            Ok(job.and_then(|job| view(&job, time::wall())))
+        });
+        futures::future::ready(found).boxed()
+    }
+
+    fn jobs(&self, query: JobQuery) -> BoxFuture<'_, Result<JobPage, Refusal>> {
+        self.read(move |reader| job_page(reader, &query)).boxed()
+    }
+
+    fn hosts(&self) -> BoxFuture<'_, Result<Vec<HostView>, Refusal>> {
+        self.host_list().boxed()
+    }
+
+    fn host(&self, id: HostId) -> BoxFuture<'_, Result<Option<HostView>, Refusal>> {
+        async move { Ok(self.host_list().await?.into_iter().find(|host| host.id == id)) }.boxed()
+    }
+
+    fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceView>, Refusal>> {
+        self.read(all_services).boxed()
+    }
+
+    fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
+        futures::future::ready(self.reader().and_then(|reader| {
+            let stored = reader.register(&Subject::Service(id)).map_err(store_refusal)?;
+            Ok(stored.and_then(|stored| fold::service_view(stored.spec.body(), stored.chosen()?)))
+        }))
+        .boxed()
+    }
+
+    fn readiness(&self) -> Readiness {
+        let mut reasons = Vec::new();
+        match self.0.shared.status() {
+            Status::Ready => {}
+            Status::Starting => reasons.push("the store is being opened".into()),
+            Status::Failed(reason) => reasons.push(reason),
+        }
+        if let Some(low) = self.0.shared.reader().and_then(|reader| reader.space_check().err()) {
+            reasons.push(low.to_string());
+        }
+        if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
+    }
+
+    fn metrics(&self) -> String {
+        self.0.metrics.render()
+    }
+}

@@ -9,6 +9,7 @@ pub mod config;
 pub mod engine;
 pub mod handle;
 pub mod host;
+pub mod limits;
 pub mod run;
 pub mod supervisor;
 pub mod tasks;

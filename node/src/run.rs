@@ -1,1 +1,317 @@
-//! run.
+//! The wiring, top to bottom: which parts a node is made of, how they start and how they stop.
+//!
+//! ```text
+//!   HTTP -> http-compat -> NodeHandle -> engine -> machine, store
+//!                 host loop -^ (embedded)
+//!   host loop -> HTTP client -> coordinators (host role alone)
+//! ```
+//!
+//! Stopping goes against the data's way: first the host (its runs end and are reported), then the
+//! API (requests under way are answered), last the engine.
+
+mod error;
+mod signal;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use skyclaw_http_compat::{
+    ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, normalize_url, router, serve,
+};
+use skyclaw_protocol::machine::Config as MachineConfig;
+use skyclaw_protocol::placement::capability_list;
+use skyclaw_protocol::{HostId, NetworkId};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::config::{Config, CoordinatorConfig, HostConfig, HostLink, Secret};
+use crate::engine::{Engine, EngineConfig};
+use crate::handle::NodeHandle;
+use crate::host;
+use crate::limits::{HOST_STOP_SLACK, HTTP_STOP_GRACE, QUORUM_TIMEOUT_MS};
+use crate::supervisor::{Supervisor, SupervisorConfig};
+use crate::tasks::Tasks;
+use crate::telemetry::Metrics;
+
+pub use error::StartError;
+pub use signal::{run, stop_with_parent};
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    coordinator: Option<Coordinator>,
+    host: Option<RunningHost>,
+}
+
+/// The coordinator role while it runs.
+#[derive(Debug)]
+pub struct Coordinator {
+    engine: Engine,
+    handle: NodeHandle,
+    http: Tasks,
+    address: SocketAddr,
+    lines: Vec<String>,
+}
+
+#[derive(Debug)]
+struct RunningHost {
+    tasks: Tasks,
+    grace: std::time::Duration,
+}
+
+impl Node {
+    /// Starts every role that `config` names. Returns once the API listens and the host, if any,
+    /// has registered.
+    ///
+    /// # Errors
+    /// [`StartError`], in words for the person at the terminal. Nothing is left running.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let coordinator = match &config.coordinator {
+            Some(coordinator) => Some(Coordinator::start(config, coordinator).await?),
+            None => None,
+        };
+        let mut node = Self { coordinator, host: None };
+        if let Err(error) = node.start_host(config).await {
+            node.stop().await;
+            return Err(error);
+        }
+        Ok(node)
+    }
+
+    /// Returns once the host has registered.
+    async fn start_host(&mut self, config: &Config) -> Result<(), StartError> {
+        let Some(settings) = &config.host else { return Ok(()) };
+        let link: Box<dyn host::Coordinator> = match (&settings.link, &self.coordinator) {
+            (HostLink::Embedded, Some(coordinator)) => {
+                Box::new(host::Embedded::new(coordinator.handle.clone()))
+            }
+            (HostLink::Http(urls), _) => {
+                let token = config.token.as_ref().map(Secret::expose);
+                Box::new(host::http::HttpCoordinator::new(urls, token).map_err(StartError::Host)?)
+            }
+            (HostLink::Embedded, None) => return Err(StartError::NoCoordinator),
+        };
+        let supervisor = Supervisor::new(supervisor_config(settings))
+            .map_err(|source| StartError::Supervisor { source })?;
+        let (registered, first) = oneshot::channel();
+        let host = host_config(settings, registered)?;
+        let tasks = Tasks::default();
+        let stop = tasks.token();
+        let (failed, failure) = oneshot::channel();
+        tasks.spawn(async move {
+            if let Err(error) = host::run(host, link.as_ref(), &supervisor, stop).await {
+                let _ = failed.send(error);
+            }
+        });
+        let grace = settings.stop_grace;
+        self.host = Some(RunningHost { tasks, grace });
+        tokio::select! {
+            biased;
+            Ok(error) = failure => Err(StartError::Host(error.to_string())),
+            _ = first => Ok(()),
+        }
+    }
+
+    /// The coordinator role, if it runs.
+    #[must_use]
+    pub const fn coordinator(&self) -> Option<&Coordinator> {
+        self.coordinator.as_ref()
+    }
+
+    /// Stops every role: running jobs get their grace, then end, and are reported.
+    pub async fn stop(self) {
+        if let Some(RunningHost { tasks, grace }) = self.host
+            && !tasks.shutdown(grace + HOST_STOP_SLACK).await
+        {
+            tracing::warn!("the host did not stop in time; what it ran is ended with this process");
+        }
+        if let Some(coordinator) = self.coordinator {
+            coordinator.stop().await;
+        }
+    }
+}
+
+impl Coordinator {
+    async fn start(config: &Config, settings: &CoordinatorConfig) -> Result<Self, StartError> {
+        // The port first: a second node on this machine should not touch the file.
+        let listen = (settings.listen_host.as_str(), settings.listen_port);
+        let listener = TcpListener::bind(listen).await.map_err(|source| StartError::Listen {
+            address: format!("{}:{}", listen.0, listen.1),
+            source,
+        })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: format!("{}:{}", listen.0, listen.1),
+            source,
+        })?;
+        let engine = {
+            let config = engine_config(config, settings);
+            tokio::task::spawn_blocking(move || Engine::start(config))
+                .await
+                .map_err(|_| StartError::Interrupted)??
+        };
+        let (metrics, http_metrics) = Metrics::new(HttpMetrics::register);
+        metrics.watch(engine.shared());
+        let public_url = settings.public_url.as_deref().and_then(normalize_url);
+        let mut peers: Vec<String> = Vec::new();
+        for url in settings.peer_urls.iter().filter_map(|url| normalize_url(url)) {
+            if !peers.contains(&url) && Some(&url) != public_url.as_ref() {
+                peers.push(url);
+            }
+        }
+        let lines = start_lines(settings, address, public_url.as_deref(), &peers);
+        let identity = Identity { node_id: settings.node_id.clone(), public_url };
+        let handle = NodeHandle::new(&engine, identity, peers, metrics);
+        let api = ApiConfig {
+            token: config.token.as_ref().map(Secret::expose).and_then(ApiSecret::new),
+            public_keys: settings
+                .public_api_keys
+                .as_ref()
+                .map_or_else(Vec::new, |keys| PublicKey::parse_list(keys.expose())),
+            cors_origin: settings.public_cors_origin.clone(),
+            metrics: http_metrics,
+            ..ApiConfig::default()
+        };
+        let http = Tasks::default();
+        let app = router(Arc::new(handle.clone()), api);
+        let stop = http.token();
+        http.spawn(async move {
+            if let Err(error) = serve(listener, app, stop, HTTP_STOP_GRACE).await {
+                tracing::error!(%error, "the API stopped listening");
+            }
+        });
+        Ok(Self { engine, handle, http, address, lines })
+    }
+
+    /// Where the API listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the original printed at its start.
+    pub fn start_lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
+    }
+
+    /// The door to the engine.
+    #[must_use]
+    pub const fn handle(&self) -> &NodeHandle {
+        &self.handle
+    }
+
+    /// True once the engine has ended by itself: the store turned out to be damaged.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.engine.is_dead()
+    }
+
+    async fn stop(self) {
+        if !self.http.shutdown(HTTP_STOP_GRACE * 2).await {
+            tracing::warn!("requests under way were dropped");
+        }
+        let engine = self.engine;
+        match tokio::task::spawn_blocking(move || engine.stop()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the engine ended with an error"),
+            Err(error) => tracing::error!(%error, "the engine could not be stopped"),
+        }
+    }
+}
+
+fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
+    SupervisorConfig {
+        allowed: settings.allowed_commands.clone(),
+        openclaw_command: settings.openclaw_command.clone(),
+        default_timeout: settings.timeout,
+        max_output: settings.max_output_bytes,
+        work_root: settings.work_dir.clone(),
+        // What is not text cannot be handed on; a job sees the few names that policy allows.
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        ..SupervisorConfig::default()
+    }
+}
+
+/// The host's settings; `registered` is told of the first line, which says that it has registered.
+fn host_config(
+    settings: &HostConfig,
+    registered: oneshot::Sender<()>,
+) -> Result<host::HostConfig, StartError> {
+    let id = match settings.id.as_deref().map(str::trim).filter(|id| !id.is_empty()) {
+        Some(id) => Some(HostId::new(id).map_err(|error| {
+            StartError::Host(format!("SKYCLAW_HOST_ID cannot be used: {error}"))
+        })?),
+        None => None,
+    };
+    let spec = host::HostSpec {
+        id,
+        name: settings.name.clone(),
+        capabilities: capability_list(settings.capabilities.clone()),
+        max_parallel: settings.max_parallel as usize,
+    };
+    let registered = Mutex::new(Some(registered));
+    let mut config = host::HostConfig::new(spec);
+    config.poll = settings.poll;
+    config.heartbeat = settings.heartbeat;
+    config.drain = settings.stop_grace;
+    config.announce = host::Announcer::new(move |line| {
+        let first = registered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(first) = first {
+            let _ = first.send(());
+        }
+        // Nobody may be reading.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    });
+    Ok(config)
+}
+
+fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig {
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let mut entropy = [0; 32];
+    rand::fill(&mut entropy);
+    let mut store = skyclaw_store::Options::new(entropy);
+    store.min_free_bytes = settings.db_min_free_bytes;
+    let token = config.token.as_ref().map_or("", |token| token.expose());
+    EngineConfig {
+        db_path: settings.db_path.clone(),
+        store,
+        machine: MachineConfig {
+            network: NetworkId::of_token(token, &config.network),
+            label: settings.node_id.clone(),
+            lease_ms: millis(settings.lease),
+            replicas: settings.min_replications as usize,
+            key_ttl_ms: millis(settings.idempotency_ttl),
+            job_ttl_ms: millis(settings.job_ttl),
+            quorum_timeout_ms: QUORUM_TIMEOUT_MS,
+        },
+    }
+}
+
+/// What the original printed at its start, word for word; scripts wait for it.
+fn start_lines(
+    settings: &CoordinatorConfig,
+    address: SocketAddr,
+    public_url: Option<&str>,
+    peers: &[String],
+) -> Vec<String> {
+    let copies = settings.min_replications;
+    let mut lines = vec![
+        format!(
+            "coordinator {} listening on http://{}:{}",
+            settings.node_id,
+            settings.listen_host,
+            address.port()
+        ),
+        format!(
+            "replication policy: min replicas {copies} ({} peer acks required)",
+            copies.saturating_sub(1)
+        ),
+    ];
+    lines.extend(public_url.map(|url| format!("public url: {url}")));
+    if !peers.is_empty() {
+        lines.push(format!("peers: {}", peers.join(", ")));
+    }
+    lines
+}

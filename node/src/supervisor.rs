@@ -1,1 +1,325 @@
-//! supervisor.
+//! Runs jobs as processes. Knows nothing of coordinators, leases or hosts.
+//!
+//! Always: a job has one [`Outcome`]; when it is told, no process of the job is left, however it
+//! detached itself, and its private directories are being removed. Output is bounded while it is
+//! read. The program is chosen by the host's settings, never by a payload (see `policy`).
+//!
+//! Each job hangs under a small process of its own, the [`shim`].
+
+mod errno;
+mod orphans;
+mod output;
+mod plan;
+mod policy;
+mod run;
+pub mod shim;
+mod tree;
+mod wire;
+mod workdir;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use serde_json::Value;
+use skyclaw_protocol::JobId;
+use skyclaw_protocol::limits::MAX_TEXT_BYTES;
+use tokio::sync::{oneshot, watch};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+pub(crate) use plan::kind_of;
+use plan::{Defaults, Plan};
+use policy::{Policy, Verdict};
+use wire::Launch;
+use workdir::{JobDir, WorkRoot};
+
+/// What the settings say about running jobs.
+#[derive(Clone, Debug)]
+pub struct SupervisorConfig {
+    /// The binary that calls [`shim::run_if_asked`] first; none for this process's own.
+    pub shim: Option<PathBuf>,
+    /// Names a job may run.
+    pub allowed: Vec<String>,
+    /// What `openclaw-run` runs; it must be allowed too.
+    pub openclaw_command: String,
+    /// For jobs that name no timeout.
+    pub default_timeout: Duration,
+    /// Bytes kept of each output stream.
+    pub max_output: usize,
+    /// Time between TERM and KILL when a job times out or is cancelled.
+    pub grace: Duration,
+    /// Where job directories are made; none for the system's temporary directory.
+    pub work_root: Option<PathBuf>,
+    /// The daemon's environment. A job gets the few variables that `policy` names.
+    pub environment: Vec<(String, String)>,
+    /// Hide the daemon's memory and environment from processes of the same user, jobs included.
+    /// It then leaves no core dumps and cannot be traced.
+    pub hidden: bool,
+}
+
+impl Default for SupervisorConfig {
+    fn default() -> Self {
+        Self {
+            shim: None,
+            allowed: ["openclaw", "node", "bash", "sh", "npm", "pnpm"].map(Into::into).into(),
+            openclaw_command: "openclaw".into(),
+            default_timeout: Duration::from_secs(300),
+            max_output: 128_000,
+            grace: Duration::from_secs(2),
+            work_root: None,
+            environment: Vec::new(),
+            hidden: true,
+        }
+    }
+}
+
+/// One job to run.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Which job; for logs.
+    pub job: JobId,
+    /// Which attempt; for logs.
+    pub attempt: u32,
+    /// What to run, as the submitter wrote it.
+    pub payload: Value,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The main process ended with code 0 and nothing else ended it.
+    pub success: bool,
+    /// Its exit code; 1 if it has none, 126 if the command is not allowed.
+    pub exit_code: i32,
+    /// From launch until the output ended.
+    pub duration: Duration,
+    /// Standard output, bounded.
+    pub stdout: String,
+    /// Standard error, bounded.
+    pub stderr: String,
+    /// Why it failed, where the exit code does not say it.
+    pub error: Option<String>,
+}
+
+impl Outcome {
+    /// A job that failed without running.
+    #[must_use]
+    pub fn failed(error: impl Into<String>) -> Self {
+        let mut error = error.into();
+        if error.len() > MAX_TEXT_BYTES {
+            error.truncate(error.floor_char_boundary(MAX_TEXT_BYTES));
+        }
+        Self {
+            success: false,
+            exit_code: 1,
+            duration: Duration::ZERO,
+            stdout: String::new(),
+            stderr: String::new(),
+            error: Some(error),
+        }
+    }
+}
+
+/// Why a run is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// Somebody cancelled the job.
+    Cancelled,
+    /// Another host may run it now.
+    LeaseLost,
+    /// The host stops.
+    HostStopped,
+}
+
+impl StopReason {
+    /// The error text of the job's outcome.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled: job terminated",
+            Self::LeaseLost => "lease lost: job terminated",
+            Self::HostStopped => "host stopped: job terminated",
+        }
+    }
+}
+
+/// Ends one run early. Cheap to clone; may outlive the run.
+#[derive(Clone, Debug)]
+pub struct Canceller(watch::Sender<Option<StopReason>>);
+
+impl Canceller {
+    /// TERM to every process of the job, KILL after the grace period. The first reason counts.
+    pub fn cancel(&self, reason: StopReason) {
+        self.0.send_if_modified(|now| {
+            let first = now.is_none();
+            now.get_or_insert(reason);
+            first
+        });
+    }
+}
+
+/// A run under way. Dropping it does not end the run.
+#[derive(Debug)]
+pub struct RunHandle {
+    canceller: Canceller,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+impl RunHandle {
+    /// The way to end this run.
+    #[must_use]
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+
+    /// See [`Canceller::cancel`].
+    pub fn cancel(&self, reason: StopReason) {
+        self.canceller.cancel(reason);
+    }
+
+    /// Waits until no process of the job is left.
+    pub async fn outcome(self) -> Outcome {
+        // The task answers in every case; it is dropped unanswered only with the whole runtime.
+        self.outcome.await.unwrap_or_else(|_| Outcome::failed(StopReason::HostStopped.as_str()))
+    }
+}
+
+/// Runs jobs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Supervisor(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shim: PathBuf,
+    policy: Policy,
+    defaults: Defaults,
+    max_output: usize,
+    grace: Duration,
+    root: WorkRoot,
+    shutdown: watch::Sender<Option<Duration>>,
+    tasks: TaskTracker,
+}
+
+impl Supervisor {
+    /// Resolves the allow list, makes this process the one that orphans come to, and makes the
+    /// root of the job directories.
+    ///
+    /// # Errors
+    /// If the kernel knows no subreapers or the directories cannot be made.
+    pub fn new(config: SupervisorConfig) -> io::Result<Self> {
+        orphans::adopt()?;
+        if config.hidden {
+            set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        }
+        let base = config.work_root.unwrap_or_else(std::env::temp_dir);
+        Ok(Self(Arc::new(Inner {
+            // The link works even after the file was replaced by an upgrade.
+            shim: config.shim.unwrap_or_else(|| "/proc/self/exe".into()),
+            policy: Policy::new(&config.allowed, &config.environment),
+            defaults: Defaults {
+                openclaw_command: config.openclaw_command,
+                timeout: config.default_timeout,
+            },
+            max_output: config.max_output,
+            grace: config.grace,
+            root: WorkRoot::create(&base)?,
+            shutdown: watch::Sender::new(None),
+            tasks: TaskTracker::new(),
+        })))
+    }
+
+    /// Runs a job. Every order has an outcome, also one that cannot be run.
+    #[must_use]
+    pub fn start(&self, order: Order) -> RunHandle {
+        let (answer, outcome) = oneshot::channel();
+        let canceller = Canceller(watch::Sender::new(None));
+        let cancelled = canceller.0.subscribe();
+        let inner = Arc::clone(&self.0);
+        let kind = kind_of(&order.payload);
+        let span = tracing::info_span!("job", job = %order.job, attempt = order.attempt, kind);
+        self.0.tasks.spawn(
+            async move {
+                let (result, dir) = inner.run(&order.payload, cancelled).await;
+                tracing::debug!(exit = result.exit_code, error = ?result.error, "ended");
+                let _ = answer.send(result);
+                if let Some(dir) = dir {
+                    clean(dir).await;
+                }
+            }
+            .instrument(span),
+        );
+        RunHandle { canceller, outcome }
+    }
+
+    /// Ends all runs: TERM, `grace`, KILL. Returns when none is left and their directories are
+    /// gone. Orders that come later fail at once.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.0.shutdown.send_replace(Some(grace));
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    async fn run(
+        &self,
+        payload: &Value,
+        cancelled: watch::Receiver<Option<StopReason>>,
+    ) -> (Outcome, Option<JobDir>) {
+        let shutdown = self.shutdown.subscribe();
+        if shutdown.borrow().is_some() {
+            return (Outcome::failed(StopReason::HostStopped.as_str()), None);
+        }
+        let plan = match Plan::read(payload, &self.defaults) {
+            Ok(plan) => plan,
+            Err(reason) => return (Outcome::failed(reason), None),
+        };
+        let program = match self.policy.judge(&plan.command) {
+            Verdict::Run(path) => path,
+            Verdict::Missing(errno) => {
+                let text = errno::spawn_error(&plan.command, Some(errno.raw_os_error()), "");
+                return (Outcome::failed(text), None);
+            }
+            Verdict::Refused => {
+                let refused = Outcome::failed(format!("command not allowed: {}", plan.command));
+                return (Outcome { exit_code: 126, ..refused }, None);
+            }
+        };
+        let dir = match self.root.job() {
+            Ok(dir) => dir,
+            Err(error) => {
+                let text = format!("cannot make the job's directory: {error}");
+                return (Outcome::failed(text), None);
+            }
+        };
+        let task = run::Task {
+            shim: &self.shim,
+            launch: Launch {
+                program,
+                env: self.policy.environment(&plan.env, &dir.home, &dir.tmp),
+                cwd: plan.cwd.unwrap_or_else(|| dir.work.clone()),
+                arg0: plan.command,
+                args: plan.args,
+            },
+            timeout: plan.timeout,
+            grace: self.grace,
+            max_output: self.max_output,
+            cancelled,
+            shutdown,
+        };
+        (task.run().await, Some(dir))
+    }
+}
+
+/// Removes a job's directories; also large ones, so not on a thread that others wait for.
+async fn clean(dir: JobDir) {
+    let path = dir.path.clone();
+    let removed = tokio::task::spawn_blocking(move || workdir::remove(&dir.path)).await;
+    if let Ok(Err(error)) = removed {
+        tracing::warn!(path = %path.display(), %error, "cannot remove a job's directory");
+    }
+}

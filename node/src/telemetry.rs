@@ -1,1 +1,111 @@
-//! telemetry.
+//! Logs and metrics: how the node tells what it does.
+
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogConfig, LogFormat};
+use crate::engine::{Shared, Status};
+
+/// Sends logs to stderr, as the settings say; stdout is for what users and scripts read. Returns
+/// what is wrong with the filter, if it does not parse: `info` holds then.
+pub fn init(config: &LogConfig) -> Option<String> {
+    let (filter, warning) = match EnvFilter::try_new(&config.filter) {
+        Ok(filter) => (filter, None),
+        Err(error) => {
+            let warning = format!("SKYCLAW_LOG is no filter ({error}); `info` is used");
+            (EnvFilter::new("info"), Some(warning))
+        }
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // Set before or by a test: the first subscriber stays.
+    let _ = match config.format {
+        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => builder.with_target(false).try_init(),
+    };
+    warning
+}
+
+/// All metrics of the node.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+}
+
+impl Metrics {
+    /// Metrics that other parts add theirs to with `register`.
+    pub fn new<T>(register: impl FnOnce(&mut Registry) -> T) -> (Arc<Self>, T) {
+        let mut registry = Registry::with_prefix("skyclaw");
+        let registered = register(&mut registry);
+        (Arc::new(Self { registry: Mutex::new(registry) }), registered)
+    }
+
+    /// Adds the engine's numbers, read when the metrics are.
+    pub fn watch(&self, shared: Arc<Shared>) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(Box::new(EngineNumbers(shared)));
+    }
+
+    /// All of them as OpenMetrics text.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing to a string fails only if a metric's own encoder does.
+        if text::encode(&mut out, &registry).is_err() {
+            out.clear();
+        }
+        out
+    }
+}
+
+#[derive(Debug)]
+struct EngineNumbers(Arc<Shared>);
+
+impl Collector for EngineNumbers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut gauge = |name: &str, help: &str, value: usize| {
+            let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+        };
+        let gauges = self.0.gauges();
+        gauge("jobs_queued", "Jobs that wait for a host", gauges.queued)?;
+        gauge("jobs_leased", "Jobs leased to hosts", gauges.leased)?;
+        gauge("hosts", "Hosts registered", gauges.hosts)?;
+        gauge("services", "Services deployed", gauges.services)?;
+        gauge("claims_parked", "Claims waiting for a job", gauges.parked)?;
+        gauge("keys_in_flight", "Keyed requests being carried out", gauges.keys_in_flight)?;
+        let ready = usize::from(self.0.status() == Status::Ready);
+        gauge("store_usable", "1 while the store can be used", ready)?;
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let metric = ConstCounter::new(value);
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+        };
+        counter("commands", "Commands taken by the engine", self.0.commands())?;
+        counter("inbox_full", "Inputs refused because the engine's inbox was full", self.0.busy())?;
+        if let Some(reader) = self.0.reader() {
+            let stats = reader.stats();
+            counter("store_commits", "Commits, one fsync each", stats.commits())?;
+            counter("store_commit_failures", "Commits that failed", stats.failures())?;
+            counter("store_records", "Records written", stats.records())?;
+            counter("store_bytes", "Bytes of records written", stats.bytes())?;
+            let micros = u64::try_from(stats.time().as_micros()).unwrap_or(u64::MAX);
+            counter("store_commit_micros", "Microseconds spent in commits", micros)?;
+            counter(
+                "store_records_refused",
+                "Stored records that did not check out when read",
+                reader.refused_records(),
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -116,6 +116,8 @@ pub enum KeyAnswer {
     NoJob,
     /// The host as it stood then.
     Host(HostView),
+    /// The answer to a heartbeat.
+    Alive(Alive),
     /// The service as it stood then.
     Service(ServiceView),
     /// There was no service.
@@ -158,6 +160,16 @@ impl StoredRegister {
         }
         self.certificate.as_ref().map(|c| &c.body().val)
     }
+}
+
+/// The answer to a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alive {
+    /// The host as it stood then.
+    pub host: HostView,
+    /// Of the jobs it named, those that are not its any more.
+    pub ended: Vec<JobId>,
 }
 
 /// The disk did not answer. Nothing was changed.

@@ -148,6 +148,14 @@ pub enum Answer {
     NoJob,
     /// The host as it stands after the command.
     Host(Box<HostView>),
+    /// The host as it stands after its heartbeat.
+    Alive {
+        /// The host.
+        host: Box<HostView>,
+        /// Of the jobs it said it runs, those that have ended or went to another host: it should
+        /// stop them.
+        ended: Vec<JobId>,
+    },
     /// The service as it stands after the command.
     Service(Box<ServiceView>),
     /// There is no service for this host now.

@@ -11,12 +11,18 @@ pub mod batch;
 pub mod clock;
 pub mod codec;
 mod command;
+pub mod fold;
 mod id;
 pub mod key;
+pub mod lease;
 pub mod limits;
+pub mod machine;
+pub mod placement;
+pub mod queue;
 pub mod record;
 pub mod register;
 mod view;
+pub mod wire;
 
 pub use command::{
     Answer, Command, Completion, Idempotency, JobCursor, JobQuery, JobRequest, Refusal,

@@ -77,3 +77,25 @@ pub const MAX_ATTEMPTS: u32 = 100;
 
 /// Urls kept from `/v1/network/join` and the settings together.
 pub const MAX_PEER_URLS: usize = 256;
+
+/// Distinct requirement sets in the queue: a claim looks at the head of each.
+pub const MAX_REQUIREMENT_SETS: usize = 4096;
+
+/// The display counter is stored this far ahead, so that changes kept in memory only (heartbeats)
+/// can take numbers that a crash does not give out again.
+pub const VERSION_SLACK: u64 = 1024;
+
+/// Nothing is granted this close to a job's expiry, in milliseconds: voters stop accepting then.
+pub const EXPIRY_MARGIN_MS: u64 = 60_000;
+
+/// How long past its own `timeoutMs` a lease may be extended, in milliseconds: time to kill a
+/// process tree and report.
+pub const LEASE_SLACK_MS: u64 = 30_000;
+
+/// Remembered answers deleted in one sweep, and how often it runs, in milliseconds.
+pub const KEY_SWEEP: usize = 1024;
+/// See [`KEY_SWEEP`].
+pub const KEY_SWEEP_MS: u64 = 60_000;
+
+/// Jobs a heartbeat may name; each may cost a look at the disk. Further ones are not looked at.
+pub const MAX_HEARTBEAT_JOBS: usize = 10_000;

@@ -1,2 +1,71 @@
-//! Daemon.
-fn main() {}
+//! The daemon.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use skyclaw_node::config::{Config, EnvVars, Layers, NodeArgs, NodeCommand, Resolved};
+use skyclaw_node::{run, supervisor, telemetry, testnet};
+
+fn main() -> ExitCode {
+    // First of all: this process may be the keeper of one job.
+    supervisor::shim::run_if_asked();
+    let args = match NodeArgs::parse(std::env::args_os()) {
+        Ok(args) => args,
+        Err(text) => {
+            // Help and version are no mistakes; everything else ends with 1, as all our errors do.
+            let _ = text.print();
+            return if text.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match start(args) {
+        Ok(code) => code,
+        Err(text) => {
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: NodeArgs) -> Result<ExitCode, String> {
+    let said = |text: &dyn std::fmt::Display| {
+        text.to_string()
+            .lines()
+            .map(|line| format!("[skyclaw] {line}"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    if let Some(parent) = args.stop_with_parent {
+        run::stop_with_parent(parent).map_err(|error| said(&error))?;
+    }
+    if let NodeCommand::Testnet { nodes, once } = args.command {
+        return runtime()?.block_on(testnet::run(nodes, once)).map_err(|error| said(&error));
+    }
+    let env = EnvVars::from_os(std::env::vars_os());
+    let default_file = Path::new(skyclaw_node::config::DEFAULT_FILE);
+    let layers = Layers::load(args.flags, &env, default_file).map_err(|error| said(&error))?;
+    let Resolved { config, warnings, report } =
+        Config::resolve(&layers).map_err(|error| said(&error))?;
+    if let NodeCommand::Config { json } = args.command {
+        let text =
+            if json { format!("{:#}\n", report.to_json(&warnings)) } else { report.to_text() };
+        // A closed pipe is the reader's choice.
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        for warning in warnings {
+            let _ = writeln!(std::io::stderr().lock(), "[skyclaw] {warning}");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let filter_warning = telemetry::init(&config.log);
+    for warning in warnings.iter().chain(&filter_warning) {
+        tracing::warn!("{warning}");
+    }
+    Ok(runtime()?.block_on(run::run(&config)))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("[skyclaw] no threads can be had: {error}"))
+}

@@ -6,7 +6,7 @@ use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, JobId, NodeId, ServiceId};
 use crate::limits::{
     MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_TEXT_BYTES,
-    MAX_VOTERS,
+    MAX_TIMEOUT_MS, MAX_VOTERS,
 };
 use crate::record::{Record, Reject};
 
@@ -63,6 +63,8 @@ pub struct JobSpec {
     pub submitted_by: Option<String>,
     /// Bound on lost attempts.
     pub max_attempts: Option<u32>,
+    /// Longest run the submitter allows, in milliseconds, if it said so.
+    pub timeout_ms: Option<u64>,
 }
 
 impl Record for Spec {
@@ -114,13 +116,22 @@ impl JobSpec {
         if self.max_attempts.is_some_and(|n| n == 0 || n > MAX_ATTEMPTS) {
             return Err(Reject::Invalid("maxAttempts is out of range"));
         }
+        if self.timeout_ms.is_some_and(|ms| ms > MAX_TIMEOUT_MS) {
+            return Err(Reject::Invalid("timeoutMs is out of range"));
+        }
         Ok(())
     }
+}
+
+/// The order of capability lists: by UTF-16 code unit, as the original sorted them.
+#[must_use]
+pub fn capability_order(a: &str, b: &str) -> std::cmp::Ordering {
+    a.encode_utf16().cmp(b.encode_utf16())
 }
 
 /// True if the list is within bounds, sorted by code unit and free of repeats.
 pub(crate) fn capabilities_hold(list: &[String]) -> bool {
     list.len() <= MAX_CAPABILITIES
         && list.iter().all(|c| !c.is_empty() && c.len() <= MAX_CAPABILITY_BYTES)
-        && list.windows(2).all(|pair| pair[0] < pair[1])
+        && list.windows(2).all(|pair| capability_order(&pair[0], &pair[1]).is_lt())
 }

@@ -1,4 +1,7 @@
 //! The owner's side of one register: one value in flight, chosen by a quorum of votes.
+//!
+//! The owner's own vote must be among them, so that whatever it answers is on its own disk too;
+//! since it writes in parallel with its voters this costs no time.
 
 use super::{Accepted, Ballot, Val};
 use crate::id::NodeId;
@@ -154,7 +157,7 @@ impl Proposer {
                 if !votes.contains(&from) {
                     votes.push(from);
                 }
-                if !*chosen && votes.len() >= self.quorum {
+                if !*chosen && votes.len() >= self.quorum && votes.contains(&ballot.proposer) {
                     *chosen = true;
                     return Step::Chosen;
                 }

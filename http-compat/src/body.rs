@@ -1,0 +1,184 @@
+//! Reading request bodies within bounds of size, time and memory.
+//!
+//! Always: at most [`LARGE_BODIES`] bodies beyond [`SMALL_BODY`] are held, so the memory of bodies
+//! is bounded whatever the number of connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use serde_json::Value;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::error::ApiError;
+use crate::json::fields::Document;
+use crate::text::trim;
+
+/// Bodies up to this many bytes need no leave: all connections together stay below 400 MiB.
+const SMALL_BODY: usize = 16 << 10;
+
+/// Larger bodies read or parsed at once. A parsed body takes up to some 30 times its size.
+const LARGE_BODIES: usize = 8;
+
+/// How long a larger body waits for its turn before the caller is told to come again.
+const TURN: Duration = Duration::from_secs(5);
+
+/// From this size on parsing leaves the async threads: about a millisecond of work.
+const PARSE_ELSEWHERE: usize = 128 << 10;
+
+/// What is read and thrown away of a body nobody wants, so that the caller gets to see the answer
+/// instead of a reset connection.
+const DRAIN_BYTES: usize = 64 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// The bounds of one API.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyLimits {
+    pub(crate) max: usize,
+    pub(crate) time: Duration,
+    large: Arc<Semaphore>,
+}
+
+impl BodyLimits {
+    pub(crate) fn new(max: usize, time: Duration) -> Self {
+        Self { max, time, large: Arc::new(Semaphore::new(LARGE_BODIES)) }
+    }
+}
+
+/// A body that was not read yet. Dropped unread, it is drained in the background.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    /// Never locked, only reached through `&mut`: makes a [`Body`] sharable between threads.
+    body: Mutex<Option<Body>>,
+    declared: Option<u64>,
+    expects_continue: bool,
+}
+
+impl Inbound {
+    pub(crate) fn new(headers: &HeaderMap, body: Body) -> Self {
+        Self {
+            declared: body.size_hint().exact(),
+            expects_continue: headers.contains_key(header::EXPECT),
+            body: Mutex::new((!body.is_end_stream()).then_some(body)),
+        }
+    }
+
+    /// Reads the whole body.
+    pub(crate) async fn read(&mut self, limits: &BodyLimits) -> Result<Taken, ApiError> {
+        if self.declared.is_some_and(|length| length > limits.max as u64) {
+            return Err(too_large(limits.max));
+        }
+        let Some(body) = self.body.get_mut() else {
+            return Ok(Taken { bytes: Bytes::new(), room: None });
+        };
+        let read = timeout(limits.time, collect(body, limits)).await;
+        match read {
+            Ok(Err(error @ ApiError::TooLarge(_))) => Err(error),
+            Ok(done) => {
+                *self.body.get_mut() = None;
+                done
+            }
+            Err(_) => {
+                *self.body.get_mut() = None;
+                Err(ApiError::SlowBody(limits.time.as_secs()))
+            }
+        }
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        // A caller that waits for "100 Continue" sends nothing; polling would invite the body.
+        if self.expects_continue {
+            return;
+        }
+        if let (Some(body), Ok(runtime)) =
+            (self.body.get_mut().take(), tokio::runtime::Handle::try_current())
+        {
+            runtime.spawn(timeout(DRAIN_TIME, drain(body)));
+        }
+    }
+}
+
+async fn collect(body: &mut Body, limits: &BodyLimits) -> Result<Taken, ApiError> {
+    let mut all = Vec::new();
+    let mut room = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::BrokenBody(error.to_string()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let size = all.len() + data.len();
+        if size > limits.max {
+            return Err(too_large(limits.max));
+        }
+        if size > SMALL_BODY && room.is_none() {
+            room = Some(turn(&limits.large).await?);
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(Taken { bytes: all.into(), room })
+}
+
+async fn turn(large: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {
+    match timeout(TURN, Arc::clone(large).acquire_owned()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(ApiError::BodyRoom),
+    }
+}
+
+async fn drain(mut body: Body) {
+    let mut left = DRAIN_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        let size = frame.data_ref().map_or(0, Bytes::len);
+        if size > left {
+            return;
+        }
+        left -= size;
+    }
+}
+
+fn too_large(max: usize) -> ApiError {
+    ApiError::TooLarge(format!("the body must not be larger than {max} bytes"))
+}
+
+/// A body that was read.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) bytes: Bytes,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Taken {
+    /// The body as JSON; an empty one is `{}`.
+    pub(crate) async fn parse(self) -> Result<Document, ApiError> {
+        let Self { bytes, room } = self;
+        let value = if bytes.len() < PARSE_ELSEWHERE {
+            parse(&bytes)?
+        } else {
+            tokio::task::spawn_blocking(move || parse(&bytes))
+                .await
+                .map_err(|_| ApiError::Internal("the parser stopped"))??
+        };
+        Ok(Document::new(value, room))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| ApiError::BadJson(format!("the body is not UTF-8: {error}")))?;
+    let text = trim(text);
+    if text.is_empty() {
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Null) => {
+            Err(ApiError::BadJson("the body must be a JSON object, not null".to_owned()))
+        }
+        Ok(value) => Ok(value),
+        Err(error) => Err(ApiError::BadJson(format!("the body is not valid JSON: {error}"))),
+    }
+}

@@ -1,0 +1,127 @@
+//! One request on its way through a handler.
+
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+use skyclaw_protocol::{Answer, Command, Hash, HostId, IdError, Idempotency, JobId, ServiceId};
+
+use crate::auth::Principal;
+use crate::backend::{Backend, Request};
+use crate::body::{Inbound, Taken};
+use crate::error::ApiError;
+use crate::idempotency;
+use crate::json::fields::Document;
+use crate::routes::Api;
+
+/// What a handler is given.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) api: Arc<Api>,
+    pub(crate) method: &'static str,
+    pub(crate) template: &'static str,
+    /// The id in the path, as sent.
+    pub(crate) raw_id: Option<String>,
+    pub(crate) query: Option<String>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) inbound: Inbound,
+}
+
+impl Call {
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.api.backend
+    }
+
+    pub(crate) fn host_id(&self) -> Result<HostId, ApiError> {
+        HostId::new(self.id()?).map_err(|error| bad_id("host", error))
+    }
+
+    pub(crate) fn job_id(&self) -> Result<JobId, ApiError> {
+        JobId::new(self.id()?).map_err(|error| bad_id("job", error))
+    }
+
+    pub(crate) fn service_id(&self) -> Result<ServiceId, ApiError> {
+        ServiceId::new(self.id()?).map_err(|error| bad_id("service", error))
+    }
+
+    /// The decoded id. What does not decode is refused rather than taken literally: two spellings
+    /// of a path must not name two records.
+    fn id(&self) -> Result<String, ApiError> {
+        let raw = self.raw_id.as_deref().unwrap_or_default();
+        let mut rest = raw.as_bytes();
+        while let Some(at) = rest.iter().position(|&byte| byte == b'%') {
+            let digits = rest.get(at + 1..at + 3).ok_or(ApiError::BadTarget)?;
+            if !digits.iter().all(u8::is_ascii_hexdigit) {
+                return Err(ApiError::BadTarget);
+            }
+            rest = &rest[at + 3..];
+        }
+        let text = percent_decode_str(raw).decode_utf8().map_err(|_| ApiError::BadTarget)?;
+        Ok(text.into_owned())
+    }
+
+    /// The body as JSON.
+    pub(crate) async fn document(&mut self) -> Result<Document, ApiError> {
+        self.taken().await?.parse().await
+    }
+
+    /// The body as it came.
+    pub(crate) async fn taken(&mut self) -> Result<Taken, ApiError> {
+        self.inbound.read(&self.api.bodies).await
+    }
+
+    /// The caller's idempotency key, bound to this request; `asked` is hashed only if there is one.
+    pub(crate) fn once(
+        &self,
+        principal: Principal,
+        asked: impl FnOnce() -> Hash,
+    ) -> Result<Option<Idempotency>, ApiError> {
+        let Some(key) = idempotency::key(&self.headers)? else { return Ok(None) };
+        let id = self.raw_id.is_some().then(|| self.id()).transpose()?;
+        let target = (self.method, self.template, id.as_deref());
+        Ok(Some(idempotency::bind(&key, target, principal, asked())))
+    }
+
+    /// A change whose body matters: reads it, makes the command of it, has it carried out.
+    pub(crate) async fn change(
+        mut self,
+        command: impl FnOnce(Document) -> Result<Command, ApiError>,
+    ) -> Result<Answer, ApiError> {
+        let document = self.document().await?;
+        let once = self.once(Principal::Token, || idempotency::fingerprint(document.value()))?;
+        self.run(command(document)?, once).await
+    }
+
+    /// A change whose body is not looked at, except that a repeated key must repeat it.
+    pub(crate) async fn change_bodiless(mut self, command: Command) -> Result<Answer, ApiError> {
+        let taken = self.taken().await?;
+        let once = self.once(Principal::Token, || idempotency::fingerprint_bytes(&taken.bytes))?;
+        drop(taken);
+        self.run(command, once).await
+    }
+
+    pub(crate) async fn run(
+        &self,
+        command: Command,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Answer, ApiError> {
+        Ok(self.backend().call(Request { command, idempotency }).await?)
+    }
+}
+
+fn bad_id(what: &str, error: IdError) -> ApiError {
+    ApiError::BadField(format!("the {what} id in the path is not usable: {error}"))
+}
+
+/// What the node answers to something it was not asked.
+pub(crate) const fn unexpected() -> ApiError {
+    ApiError::Internal("the node answered something else than was asked")
+}
+
+/// `{host: ...}` and the like.
+pub(crate) fn wrap(name: &str, value: Value) -> Value {
+    let mut map = serde_json::Map::new();
+    map.insert(name.to_owned(), value);
+    Value::Object(map)
+}

@@ -1,0 +1,101 @@
+//! Jobs as JSON, and the query of their listing.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+use skyclaw_protocol::clock::Hlc;
+use skyclaw_protocol::{JobCursor, JobId, JobQuery, JobStatus, JobView, ResultView};
+use url::form_urlencoded;
+
+use super::{iso, number, put};
+use crate::error::ApiError;
+
+/// Jobs on a page unless asked otherwise, and at most.
+const PAGE: usize = 100;
+const MAX_PAGE: usize = 1000;
+
+pub(crate) fn show(job: &JobView) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "id", Some(job.id.as_str()));
+    put(&mut map, "createdAt", Some(iso(job.created.wall())));
+    put(&mut map, "updatedAt", Some(iso(job.updated)));
+    put(&mut map, "updatedBy", Some(job.updated_by.as_str()));
+    put(&mut map, "version", Some(job.version));
+    put(&mut map, "status", Some(job.status.as_str()));
+    put(&mut map, "attempts", Some(job.attempts));
+    put(&mut map, "requirement", Some(json!({ "requiredCapabilities": job.required })));
+    // It was written by this crate, at this node or another.
+    put(&mut map, "payload", serde_json::from_slice::<Value>(&job.payload).ok());
+    put(&mut map, "submittedBy", job.submitted_by.as_deref());
+    put(&mut map, "maxAttempts", job.max_attempts);
+    put(&mut map, "assignedHostId", job.assigned_host.as_ref().map(|id| id.as_str()));
+    put(&mut map, "leaseExpiresAt", job.lease_expires.map(iso));
+    put(&mut map, "result", job.result.as_ref().map(result));
+    put(&mut map, "error", job.error.as_deref());
+    Value::Object(map)
+}
+
+fn result(result: &ResultView) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "finishedAt", Some(iso(result.finished_at)));
+    put(&mut map, "durationMs", result.duration.map(number));
+    put(&mut map, "exitCode", result.exit_code);
+    put(&mut map, "stdout", result.stdout.as_deref());
+    put(&mut map, "stderr", result.stderr.as_deref());
+    Value::Object(map)
+}
+
+/// Reads `?status=&limit=&cursor=`; of a repeated parameter the last counts, others are ignored.
+pub(crate) fn query(text: &str) -> Result<JobQuery, ApiError> {
+    let mut query = JobQuery { limit: Some(PAGE), ..JobQuery::default() };
+    for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+        match &*name {
+            "status" => query.status = Some(JobStatus::parse(&value).ok_or_else(bad_status)?),
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
+                query.limit = Some(limit.ok_or_else(bad_limit)?);
+            }
+            "cursor" => query.after = Some(parse_cursor(&value).ok_or_else(bad_cursor)?),
+            _ => {}
+        }
+    }
+    Ok(query)
+}
+
+fn bad_status() -> ApiError {
+    ApiError::BadField("status must be one of queued, leased, completed, failed".to_owned())
+}
+
+fn bad_limit() -> ApiError {
+    ApiError::BadField(format!("limit must be a whole number from 1 to {MAX_PAGE}"))
+}
+
+fn bad_cursor() -> ApiError {
+    ApiError::BadField("cursor must be the `next` of an earlier answer".to_owned())
+}
+
+/// A cursor as text that needs no escaping in a url: hex of time, counter and id.
+pub(crate) fn cursor(at: &JobCursor) -> String {
+    let mut text = format!("{:012x}{:04x}", at.created.ms, at.created.count);
+    for byte in at.id.as_str().bytes() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn parse_cursor(text: &str) -> Option<JobCursor> {
+    if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let ms = u64::from_str_radix(text.get(..12)?, 16).ok()?;
+    let count = u16::from_str_radix(text.get(12..16)?, 16).ok()?;
+    let id: Option<Vec<u8>> = text
+        .as_bytes()
+        .get(16..)?
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    let id = JobId::new(String::from_utf8(id?).ok()?).ok()?;
+    Some(JobCursor { created: Hlc { ms, count }, id })
+}

@@ -1,0 +1,290 @@
+//! Bodies into commands. Everything a legacy host would choke on is refused here.
+
+use serde_json::{Value, json};
+use skyclaw_protocol::limits::{
+    MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_OUTPUT_BYTES, MAX_PARALLEL, MAX_REPLICAS, MAX_SERVICE_BYTES,
+    MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
+};
+use skyclaw_protocol::{
+    Command, Completion, Hash, HostId, JobId, JobRequest, Milli, Refusal, ServiceDef, ServiceId,
+    ServiceReport, ServiceStatus,
+};
+
+use super::fields::{Document, Fields};
+use crate::auth::PublicKey;
+use crate::error::ApiError;
+use crate::idempotency::fingerprint;
+use crate::peer_url::normalize_url;
+use crate::text::{cut, trim};
+
+/// What a service needs of a host unless it says otherwise.
+const SERVICE_HOST: &str = "service-host";
+
+/// Names the text of what JavaScript shows for a missing field.
+const UNDEFINED: &str = "undefined";
+
+/// Most leases a host may show in a heartbeat; a larger number tells nobody anything.
+const MAX_SHOWN: f64 = 1e12;
+
+/// `POST /v1/hosts/register`.
+pub(crate) fn register(document: &Document) -> Result<Command, ApiError> {
+    let fields = document.fields();
+    let name = fields.required("name")?.to_owned();
+    let id = fields.text("hostId")?.map(trim).filter(|id| !id.is_empty());
+    let id = id.map(HostId::new).transpose().map_err(|e| bad_id(&fields, "hostId", e))?;
+    let capabilities = fields.capabilities("capabilities")?.unwrap_or_default();
+    let asked = fields.number("maxParallel")?.unwrap_or(1.0).max(1.0);
+    let max_parallel = Milli::from_f64(asked)
+        .filter(|n| *n <= Milli::whole(MAX_PARALLEL))
+        .ok_or_else(|| fields.bad("maxParallel", &format!("must be at most {MAX_PARALLEL}")))?;
+    Ok(Command::RegisterHost { id, name, capabilities, max_parallel })
+}
+
+/// `POST /v1/hosts/:id/heartbeat`: what is not usable is ignored, a heartbeat never fails by it.
+pub(crate) fn heartbeat(host: HostId, document: &Document) -> Command {
+    let fields = document.fields();
+    let active = fields.get("activeLeases").and_then(Value::as_f64);
+    let running = fields.get("leases").and_then(Value::as_array).and_then(|list| {
+        list.iter().map(|id| JobId::new(id.as_str()?).ok()).collect::<Option<Vec<_>>>()
+    });
+    let active = active.and_then(|count| Milli::from_f64(count.min(MAX_SHOWN)));
+    Command::Heartbeat { host, active, running }
+}
+
+/// `POST /v1/jobs`.
+pub(crate) fn job(document: &Document) -> Result<JobRequest, ApiError> {
+    let fields = document.fields();
+    let (payload, timeout_ms) = payload(&fields)?;
+    let max_attempts = match fields.integer("maxAttempts")? {
+        None => None,
+        Some(count) => {
+            let count = u32::try_from(count).ok().filter(|n| (1..=MAX_ATTEMPTS).contains(n));
+            Some(count.ok_or_else(|| {
+                fields.bad("maxAttempts", &format!("must be from 1 to {MAX_ATTEMPTS}"))
+            })?)
+        }
+    };
+    Ok(JobRequest {
+        payload,
+        required: requirement(&fields)?.capabilities(CAPABILITIES)?.unwrap_or_default(),
+        submitted_by: fields.trimmed("submittedBy")?.map(str::to_owned),
+        max_attempts,
+        timeout_ms,
+    })
+}
+
+const CAPABILITIES: &str = "requiredCapabilities";
+
+fn requirement<'a>(fields: &Fields<'a>) -> Result<Fields<'a>, ApiError> {
+    Ok(Fields::of(fields.object("requirement")?, "requirement."))
+}
+
+/// `POST /v1/public/jobs`: what the key allows, in the name of its label.
+pub(crate) fn public_job(document: &Document, key: &PublicKey) -> Result<JobRequest, ApiError> {
+    let fields = document.fields();
+    let mut job = job(document)?;
+    // As sent: a text that only resembles an allowed one is not allowed.
+    let asked = requirement(&fields)?.strings(CAPABILITIES)?.unwrap_or_default();
+    if !asked.iter().all(|text| key.capabilities().iter().any(|allowed| allowed == text)) {
+        return Err(ApiError::CapabilityNotAllowed);
+    }
+    let kind = fields.object("payload")?.and_then(|payload| payload.get("kind"));
+    if kind.and_then(Value::as_str) == Some("shell") && !key.allows_shell() {
+        return Err(ApiError::ShellNotAllowed);
+    }
+    if job.required.is_empty() {
+        key.capabilities().clone_into(&mut job.required);
+    }
+    job.submitted_by = Some(key.submitter());
+    Ok(job)
+}
+
+/// What a job asks for, whatever else was sent with it.
+pub(crate) fn job_fingerprint(job: &JobRequest) -> Hash {
+    let payload = serde_json::from_slice::<Value>(&job.payload).unwrap_or_default();
+    fingerprint(&json!([payload, job.required, job.submitted_by, job.max_attempts]))
+}
+
+/// The checked payload as JSON text, and its timeout in milliseconds.
+fn payload(fields: &Fields<'_>) -> Result<(Vec<u8>, Option<u64>), ApiError> {
+    let required = || fields.bad("payload", "is required");
+    let payload = fields.get("payload").and_then(Value::as_object).ok_or_else(required)?;
+    let kind = payload.get("kind").filter(|kind| truthy(kind)).ok_or_else(required)?;
+    let inner = Fields::of(Some(payload), "payload.");
+    match kind.as_str() {
+        Some("shell") => {
+            let command = inner.text("command")?.filter(|text| !text.is_empty());
+            let command = command.ok_or_else(|| inner.bad("command", "is required"))?;
+            inner.startable("command", [command])?;
+        }
+        Some("openclaw-run") => {
+            inner.startable("openclawDir", inner.text("openclawDir")?)?;
+        }
+        _ => {
+            let kind = kind.to_string();
+            let kind = cut(&kind, 100);
+            return Err(ApiError::BadField(format!(
+                "unknown job kind {kind}: use shell or openclaw-run"
+            )));
+        }
+    }
+    inner.startable("cwd", inner.text("cwd")?)?;
+    inner.startable("args", inner.strings("args")?.unwrap_or_default())?;
+    let env = inner.pairs("env")?.unwrap_or_default();
+    inner.startable("env", env.into_iter().flat_map(|(name, value)| [name, value]))?;
+    let timeout = timeout(&inner)?;
+    let text = serde_json::to_vec(payload).unwrap_or_default();
+    // Numbers may be longer in our spelling than in the caller's.
+    if text.len() > MAX_BODY_BYTES {
+        return Err(too_large("payload", MAX_BODY_BYTES));
+    }
+    Ok((text, timeout))
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+fn timeout(payload: &Fields<'_>) -> Result<Option<u64>, ApiError> {
+    match payload.number("timeoutMs")? {
+        None => Ok(None),
+        Some(ms) if ms > 0.0 && ms <= MAX_TIMEOUT_MS as f64 => Ok(Some(ms.ceil() as u64)),
+        Some(_) => {
+            let bound = format!("must be above 0 and at most {MAX_TIMEOUT_MS}");
+            Err(payload.bad("timeoutMs", &bound))
+        }
+    }
+}
+
+/// What JavaScript takes for true.
+fn truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+/// `POST /v1/jobs/:id/complete`.
+pub(crate) fn completion(job: JobId, document: &Document) -> Result<Command, ApiError> {
+    let fields = document.fields();
+    let host = fields.text("hostId")?;
+    let success = fields.flag("success")?.unwrap_or(false);
+    let duration = match fields.number("durationMs")? {
+        None => None,
+        Some(ms) => Some(
+            Milli::from_f64(ms).ok_or_else(|| fields.bad("durationMs", "must not be negative"))?,
+        ),
+    };
+    let exit_code = fields.integer("exitCode")?;
+    let stdout = output(&fields, "stdout")?;
+    let stderr = output(&fields, "stderr")?;
+    let error = error_text(&fields)?;
+    let host = match host {
+        None | Some("") => {
+            let shown = host.unwrap_or(UNDEFINED).to_owned();
+            return Err(Refusal::UnknownHost(shown).into());
+        }
+        Some(id) => HostId::new(id).map_err(|e| bad_id(&fields, "hostId", e))?,
+    };
+    Ok(Command::Complete(Completion {
+        job,
+        host,
+        success,
+        duration,
+        exit_code,
+        stdout,
+        stderr,
+        error,
+    }))
+}
+
+fn output(fields: &Fields<'_>, name: &str) -> Result<Option<String>, ApiError> {
+    match fields.text(name)? {
+        Some(text) if text.len() > MAX_OUTPUT_BYTES => Err(too_large(name, MAX_OUTPUT_BYTES)),
+        text => Ok(text.map(str::to_owned)),
+    }
+}
+
+/// A long error text is cut: a report refused because of it would lose the run it is about.
+fn error_text(fields: &Fields<'_>) -> Result<Option<String>, ApiError> {
+    Ok(fields.text("error")?.map(|text| cut(text, MAX_TEXT_BYTES).to_owned()))
+}
+
+/// `POST /v1/services`.
+pub(crate) fn service(document: &Document) -> Result<Command, ApiError> {
+    let fields = document.fields();
+    let name = fields.required("name")?.to_owned();
+    let command = fields.text("command")?.map(trim).filter(|text| !text.is_empty());
+    let command = command.ok_or_else(|| fields.bad("command", "is required"))?.to_owned();
+    let id = fields.text("serviceId")?.map(trim).filter(|id| !id.is_empty());
+    let id = id.map(ServiceId::new).transpose().map_err(|e| bad_id(&fields, "serviceId", e))?;
+    let args = fields.strings("args")?.unwrap_or_default();
+    let cwd = fields.text("cwd")?;
+    let env = fields.pairs("env")?;
+    fields.startable("command", [command.as_str()])?;
+    fields.startable("args", args.iter().copied())?;
+    fields.startable("cwd", cwd)?;
+    let texts = env.iter().flatten().flat_map(|(name, value)| [*name, *value]);
+    fields.startable("env", texts.clone())?;
+    let size: usize = args.iter().copied().chain(cwd).chain(texts).map(|text| text.len() + 4).sum();
+    if size + name.len() + command.len() > MAX_SERVICE_BYTES {
+        return Err(too_large("the service (command, args, cwd and env)", MAX_SERVICE_BYTES));
+    }
+    let required = fields.capabilities(CAPABILITIES)?;
+    let def = ServiceDef {
+        name,
+        command,
+        args: args.into_iter().map(str::to_owned).collect(),
+        cwd: cwd.map(str::to_owned),
+        env: env.map(|env| env.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()),
+        replicas: replicas(&fields)?,
+        required: required.unwrap_or_else(|| vec![SERVICE_HOST.to_owned()]),
+    };
+    Ok(Command::PutService { id, def })
+}
+
+fn replicas(fields: &Fields<'_>) -> Result<u32, ApiError> {
+    let asked = fields.integer("replicas")?.unwrap_or(1).max(1);
+    u32::try_from(asked)
+        .ok()
+        .filter(|count| *count <= MAX_REPLICAS)
+        .ok_or_else(|| fields.bad("replicas", &format!("must be at most {MAX_REPLICAS}")))
+}
+
+/// `POST /v1/services/:id/report`; the inner error is the name of a host that cannot exist.
+pub(crate) fn report(
+    id: ServiceId,
+    document: &Document,
+) -> Result<Result<Command, String>, ApiError> {
+    let fields = document.fields();
+    let host = fields.text("hostId")?;
+    let status = fields.text("status")?.and_then(ServiceStatus::parse);
+    let status =
+        status.ok_or_else(|| fields.bad("status", "must be one of pending, running, failed"))?;
+    let endpoint = fields.text("endpoint")?;
+    let endpoint = fields.short("endpoint", endpoint)?.map(str::to_owned);
+    let error = error_text(&fields)?;
+    let host = match host {
+        None | Some("") => return Ok(Err(host.unwrap_or(UNDEFINED).to_owned())),
+        Some(host) => HostId::new(host).map_err(|e| bad_id(&fields, "hostId", e))?,
+    };
+    Ok(Ok(Command::ReportService(ServiceReport { id, host, status, endpoint, error })))
+}
+
+/// `POST /v1/network/join`.
+pub(crate) fn url(document: &Document) -> Result<String, ApiError> {
+    let fields = document.fields();
+    // Whatever is no url is as good as none.
+    let url = fields.get("url").and_then(Value::as_str).and_then(normalize_url);
+    let url = url.ok_or_else(|| fields.bad("url", "is required"))?;
+    fields.short("url", Some(&url))?;
+    Ok(url)
+}
+
+fn bad_id(fields: &Fields<'_>, name: &str, error: skyclaw_protocol::IdError) -> ApiError {
+    fields.bad(name, &format!("is not usable: {error}"))
+}
+
+fn too_large(what: &str, max: usize) -> ApiError {
+    ApiError::TooLarge(format!("{what} must not be larger than {max} bytes"))
+}

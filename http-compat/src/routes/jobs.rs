@@ -1,0 +1,78 @@
+//! Jobs: submission, completion, and the looks at them the original lacked.
+
+use axum::response::Response;
+use serde_json::{Value, json};
+use skyclaw_protocol::{Answer, Command, JobQuery};
+
+use crate::backend::JobPage;
+use crate::call::{Call, unexpected, wrap};
+use crate::error::ApiError;
+use crate::json;
+
+/// `POST /v1/jobs`.
+pub(super) async fn submit(call: Call) -> Result<Response, ApiError> {
+    job(call.change(|document| Ok(Command::Submit(json::request::job(&document)?))).await?)
+}
+
+/// `POST /v1/jobs/:id/complete`.
+pub(super) async fn complete(call: Call) -> Result<Response, ApiError> {
+    let id = call.job_id()?;
+    job(call.change(|document| json::request::completion(id, &document)).await?)
+}
+
+/// `POST /v1/jobs/:id/cancel`.
+pub(super) async fn cancel(call: Call) -> Result<Response, ApiError> {
+    let id = call.job_id()?;
+    job(call.change_bodiless(Command::Cancel { job: id }).await?)
+}
+
+/// `GET /v1/jobs/:id`.
+pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
+    let job = call.backend().job(call.job_id()?).await?.ok_or(ApiError::NoRecord("job"))?;
+    Ok(json::answer(&wrap("job", json::job::show(&job))))
+}
+
+/// `GET /v1/jobs`: a page, oldest first.
+pub(super) async fn list(call: Call) -> Result<Response, ApiError> {
+    let query = json::job::query(call.query.as_deref().unwrap_or_default())?;
+    let page = async { Ok(call.backend().jobs(query).await?) };
+    let show = |page: JobPage| {
+        let mut value = json!({ "jobs": jobs(&page) });
+        if let Some(next) = &page.next {
+            value["next"] = json::job::cursor(next).into();
+        }
+        value
+    };
+    call.api.listing(page, show).await
+}
+
+/// `GET /v1/state`: everything this node knows.
+pub(super) async fn state(call: Call) -> Result<Response, ApiError> {
+    let backend = call.backend();
+    let all = async {
+        let hosts = backend.hosts().await?;
+        let page = backend.jobs(JobQuery::default()).await?;
+        let services = backend.services().await?;
+        Ok((backend.identity().node_id, hosts, page, services))
+    };
+    let show = |(node_id, hosts, page, services): (String, Vec<_>, JobPage, Vec<_>)| {
+        json!({
+            "nodeId": node_id,
+            "hosts": hosts.iter().map(json::host::show).collect::<Value>(),
+            "jobs": jobs(&page),
+            "services": services.iter().map(json::service::show).collect::<Value>(),
+        })
+    };
+    call.api.listing(all, show).await
+}
+
+fn jobs(page: &JobPage) -> Value {
+    page.jobs.iter().map(json::job::show).collect()
+}
+
+fn job(answer: Answer) -> Result<Response, ApiError> {
+    match answer {
+        Answer::Job(job) => Ok(json::answer(&wrap("job", json::job::show(&job)))),
+        _ => Err(unexpected()),
+    }
+}

@@ -1,0 +1,36 @@
+//! Other coordinators as HTTP clients know them.
+
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+use skyclaw_protocol::{Answer, Command};
+
+use crate::call::{Call, unexpected};
+use crate::error::ApiError;
+use crate::json;
+
+/// `GET /v1/network/peers`.
+pub(super) async fn peers(call: Call) -> Result<Response, ApiError> {
+    Ok(json::answer(&Value::Object(known(&call, Map::new()))))
+}
+
+/// `POST /v1/network/join`.
+pub(super) async fn join(mut call: Call) -> Result<Response, ApiError> {
+    let url = json::request::url(&call.document().await?)?;
+    match call.run(Command::Join { url }, None).await? {
+        Answer::Joined => {
+            let ok = Map::from_iter([("ok".to_owned(), Value::Bool(true))]);
+            Ok(json::answer(&Value::Object(known(&call, ok))))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+fn known(call: &Call, mut map: Map<String, Value>) -> Map<String, Value> {
+    let identity = call.backend().identity();
+    map.insert("nodeId".to_owned(), identity.node_id.into());
+    if let Some(url) = identity.public_url {
+        map.insert("self".to_owned(), url.into());
+    }
+    map.insert("peers".to_owned(), json!(call.backend().peers()));
+    map
+}

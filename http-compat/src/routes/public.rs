@@ -1,0 +1,40 @@
+//! The API for customers: their keys, their jobs, nothing else.
+
+use axum::response::Response;
+use skyclaw_protocol::{Answer, Command, JobView};
+
+use crate::auth;
+use crate::call::{Call, unexpected, wrap};
+use crate::error::ApiError;
+use crate::json;
+
+/// `POST /v1/public/jobs`.
+pub(super) async fn submit(mut call: Call) -> Result<Response, ApiError> {
+    let key = auth::find_key(&call.api.keys, &call.headers)?.clone();
+    let document = call.document().await?;
+    let job = json::request::public_job(&document, &key)?;
+    drop(document);
+    // Bound to what will be done, not to what was sent: dropped fields do not count.
+    let once = call.once(key.principal(), || json::request::job_fingerprint(&job))?;
+    match call.run(Command::Submit(job), once).await? {
+        Answer::Job(job) => Ok(show(&job)),
+        _ => Err(unexpected()),
+    }
+}
+
+/// `GET /v1/public/jobs/:id`: the job, if it is the caller's.
+pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
+    let submitter = auth::find_key(&call.api.keys, &call.headers)?.submitter();
+    let job = call.backend().job(call.job_id()?).await?;
+    job.filter(|job| job.submitted_by.as_ref() == Some(&submitter))
+        .map(|job| show(&job))
+        .ok_or(ApiError::NoRecord("job"))
+}
+
+fn show(job: &JobView) -> Response {
+    let mut value = json::job::show(job);
+    if let Some(fields) = value.as_object_mut() {
+        fields.shift_remove("submittedBy");
+    }
+    json::answer(&wrap("job", value))
+}

@@ -1,0 +1,16 @@
+//! Behaviour of the API in front of a fake node. Ids in comments are those of the contract
+//! (W, A, H, ...) and of the list of legacy defects (F).
+
+mod auth;
+mod fake;
+mod framing;
+mod hosts;
+mod idempotency;
+mod jobs;
+mod listing;
+mod network;
+mod noise;
+mod public;
+mod refusals;
+mod rig;
+mod services;

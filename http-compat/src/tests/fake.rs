@@ -1,0 +1,341 @@
+//! A node that remembers what it was asked and does the least that shapes can be seen.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use skyclaw_protocol::clock::{Hlc, Wall};
+use skyclaw_protocol::{
+    Answer, Assignment, Command, Hash, HostId, HostView, JobCursor, JobId, JobQuery, JobStatus,
+    JobView, Milli, Refusal, ResultView, ServiceId, ServiceStatus, ServiceView,
+};
+
+use crate::backend::{Backend, Identity, JobPage, Readiness, Request};
+
+/// 2026-01-02T03:04:05.678Z
+pub(super) const START: u64 = 1_767_323_045_678;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) asked: Vec<Request>,
+    pub(super) hosts: Vec<HostView>,
+    pub(super) jobs: Vec<JobView>,
+    pub(super) services: Vec<ServiceView>,
+    pub(super) peers: Vec<String>,
+    pub(super) public_url: Option<String>,
+    pub(super) not_ready: Vec<String>,
+    /// Answers the next commands with these.
+    pub(super) refuse: Vec<Refusal>,
+    stored: HashMap<Hash, (Hash, Answer)>,
+    version: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Fake {
+    state: Mutex<State>,
+    /// Claims parked now.
+    pub(super) parked: AtomicUsize,
+}
+
+struct Parked<'a>(&'a AtomicUsize);
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Fake {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// The last command it was given.
+    pub(super) fn last(&self) -> Command {
+        self.state().asked.last().expect("no command arrived").command.clone()
+    }
+
+    pub(super) fn asked(&self) -> usize {
+        self.state().asked.len()
+    }
+}
+
+impl State {
+    fn tick(&mut self) -> (u64, Hlc) {
+        self.version += 1;
+        (self.version, Hlc { ms: START + self.version, count: 0 })
+    }
+
+    pub(super) fn add_jobs(&mut self, count: usize) {
+        for _ in 0..count {
+            let payload = br#"{"kind":"shell","command":"true"}"#.to_vec();
+            self.submit(skyclaw_protocol::JobRequest {
+                payload,
+                required: Vec::new(),
+                submitted_by: None,
+                max_attempts: None,
+                timeout_ms: None,
+            });
+        }
+    }
+
+    fn submit(&mut self, job: skyclaw_protocol::JobRequest) -> Answer {
+        let (version, created) = self.tick();
+        self.jobs.push(JobView {
+            id: JobId::mint(created, version),
+            created,
+            updated: created.wall(),
+            updated_by: "node_a".to_owned(),
+            version,
+            status: JobStatus::Queued,
+            attempts: 0,
+            required: job.required,
+            payload: job.payload,
+            submitted_by: job.submitted_by,
+            max_attempts: job.max_attempts,
+            assigned_host: None,
+            lease_expires: None,
+            result: None,
+            error: None,
+        });
+        Answer::Job(Box::new(self.jobs.last().unwrap().clone()))
+    }
+
+    fn host(&mut self, id: &HostId) -> Result<&mut HostView, Refusal> {
+        let unknown = || Refusal::UnknownHost(id.to_string());
+        self.hosts.iter_mut().find(|host| host.id == *id).ok_or_else(unknown)
+    }
+
+    fn job(&mut self, id: &JobId) -> Result<&mut JobView, Refusal> {
+        let unknown = || Refusal::UnknownJob(id.to_string());
+        self.jobs.iter_mut().find(|job| job.id == *id).ok_or_else(unknown)
+    }
+
+    fn service(&mut self, id: &ServiceId) -> Result<&mut ServiceView, Refusal> {
+        let unknown = || Refusal::UnknownService(id.to_string());
+        self.services.iter_mut().find(|service| service.id == *id).ok_or_else(unknown)
+    }
+
+    fn apply(&mut self, command: Command) -> Result<Answer, Refusal> {
+        let (version, at) = self.tick();
+        match command {
+            Command::RegisterHost { id, name, capabilities, max_parallel } => {
+                let id = id.unwrap_or_else(|| HostId::mint(at, version));
+                self.hosts.retain(|host| host.id != id);
+                self.hosts.push(HostView {
+                    id,
+                    name,
+                    capabilities,
+                    max_parallel,
+                    active_leases: Milli::whole(0),
+                    last_seen: at.wall(),
+                    registered: Wall(START),
+                    updated_by: "node_a".to_owned(),
+                    version,
+                });
+                Ok(Answer::Host(Box::new(self.hosts.last().unwrap().clone())))
+            }
+            Command::Heartbeat { host, active, .. } => {
+                let host = self.host(&host)?;
+                host.active_leases = active.unwrap_or(host.active_leases);
+                Ok(Answer::Host(Box::new(host.clone())))
+            }
+            Command::RemoveHost { host } => {
+                self.host(&host)?;
+                self.hosts.retain(|known| known.id != host);
+                Ok(Answer::Removed)
+            }
+            Command::Claim { host, .. } => {
+                self.host(&host)?;
+                let queued = self.jobs.iter_mut().find(|job| job.status == JobStatus::Queued);
+                Ok(queued.map_or(Answer::NoJob, |job| {
+                    job.status = JobStatus::Leased;
+                    job.attempts += 1;
+                    job.assigned_host = Some(host);
+                    job.lease_expires = Some(at.wall().plus_ms(60_000));
+                    Answer::Job(Box::new(job.clone()))
+                }))
+            }
+            Command::Submit(job) => Ok(self.submit(job)),
+            Command::Complete(done) => {
+                self.host(&done.host)?;
+                let job = self.job(&done.job)?;
+                let holder = job.assigned_host.as_ref().map_or("nobody", |host| host.as_str());
+                if holder != done.host.as_str() {
+                    let holder = holder.to_owned();
+                    return Err(Refusal::AssignedElsewhere { job: done.job, holder });
+                }
+                if job.status != JobStatus::Leased {
+                    return Err(Refusal::NotLeased(done.job));
+                }
+                job.status = if done.success { JobStatus::Completed } else { JobStatus::Failed };
+                job.lease_expires = None;
+                job.error = done.error;
+                job.result = Some(ResultView {
+                    finished_at: at.wall(),
+                    duration: done.duration,
+                    exit_code: done.exit_code,
+                    stdout: done.stdout,
+                    stderr: done.stderr,
+                });
+                Ok(Answer::Job(Box::new(job.clone())))
+            }
+            Command::Cancel { job } => {
+                let view = self.job(&job)?;
+                if matches!(view.status, JobStatus::Completed | JobStatus::Failed) {
+                    return Err(Refusal::AlreadyEnded { job, status: view.status.as_str() });
+                }
+                view.status = JobStatus::Failed;
+                view.error = Some("cancelled".to_owned());
+                Ok(Answer::Job(Box::new(view.clone())))
+            }
+            Command::PutService { id, def } => {
+                let id = id.unwrap_or_else(|| ServiceId::mint(at, version));
+                self.services.retain(|service| service.id != id);
+                self.services.push(ServiceView {
+                    id,
+                    def,
+                    status: ServiceStatus::Pending,
+                    created: at.wall(),
+                    updated: at.wall(),
+                    updated_by: "node_a".to_owned(),
+                    version,
+                    assignments: Vec::new(),
+                });
+                Ok(Answer::Service(Box::new(self.services.last().unwrap().clone())))
+            }
+            Command::RemoveService { id } => {
+                self.service(&id)?;
+                self.services.retain(|service| service.id != id);
+                Ok(Answer::Removed)
+            }
+            Command::ClaimService { host } => {
+                self.host(&host)?;
+                Ok(self.services.first_mut().map_or(Answer::NoService, |service| {
+                    service.assignments.push(Assignment {
+                        host,
+                        status: ServiceStatus::Pending,
+                        updated: at.wall(),
+                        endpoint: None,
+                        error: None,
+                        started: None,
+                    });
+                    Answer::Service(Box::new(service.clone()))
+                }))
+            }
+            Command::ReportService(report) => {
+                let service = self.service(&report.id)?;
+                let part = service.assignments.iter_mut().find(|part| part.host == report.host);
+                let part = part.ok_or_else(|| Refusal::NotAssigned {
+                    service: report.id.clone(),
+                    host: report.host.to_string(),
+                })?;
+                part.status = report.status;
+                part.endpoint = report.endpoint;
+                part.error = report.error;
+                part.started = Some(at.wall());
+                service.status = report.status;
+                Ok(Answer::Service(Box::new(service.clone())))
+            }
+            Command::Join { url } => {
+                self.peers.push(url);
+                Ok(Answer::Joined)
+            }
+        }
+    }
+
+    fn take(&mut self, request: Request) -> Result<Answer, Refusal> {
+        self.asked.push(request.clone());
+        if !self.refuse.is_empty() {
+            return Err(self.refuse.remove(0));
+        }
+        if let Some(key) = &request.idempotency
+            && let Some((fingerprint, answer)) = self.stored.get(&key.scope)
+        {
+            if *fingerprint != key.fingerprint {
+                return Err(Refusal::KeyReuse { route: key.route.clone() });
+            }
+            return Ok(answer.clone());
+        }
+        let answer = self.apply(request.command)?;
+        if let Some(key) = request.idempotency {
+            self.stored.insert(key.scope, (key.fingerprint, answer.clone()));
+        }
+        Ok(answer)
+    }
+}
+
+impl Backend for Fake {
+    fn identity(&self) -> Identity {
+        Identity { node_id: "node_a".to_owned(), public_url: self.state().public_url.clone() }
+    }
+
+    fn peers(&self) -> Vec<String> {
+        self.state().peers.clone()
+    }
+
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, Refusal>> {
+        async move {
+            let waits = matches!(request.command, Command::Claim { wait_ms, .. } if wait_ms > 0);
+            let answer = self.state().take(request);
+            if waits && answer == Ok(Answer::NoJob) {
+                self.parked.fetch_add(1, Ordering::SeqCst);
+                let _parked = Parked(&self.parked);
+                std::future::pending::<()>().await;
+            }
+            answer
+        }
+        .boxed()
+    }
+
+    fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobView>, Refusal>> {
+        let found = self.state().job(&id).ok().cloned();
+        async { Ok(found) }.boxed()
+    }
+
+    fn jobs(&self, query: JobQuery) -> BoxFuture<'_, Result<JobPage, Refusal>> {
+        let after = |job: &&JobView| {
+            query.after.as_ref().is_none_or(|at| (job.created, &job.id) > (at.created, &at.id))
+        };
+        let fits = |job: &&JobView| query.status.is_none_or(|status| job.status == status);
+        let state = self.state();
+        let mut jobs: Vec<_> = state.jobs.iter().filter(after).filter(fits).cloned().collect();
+        let limit = query.limit.unwrap_or(usize::MAX);
+        let more = jobs.len() > limit;
+        jobs.truncate(limit);
+        let last = jobs.last().filter(|_| more);
+        let next = last.map(|job| JobCursor { created: job.created, id: job.id.clone() });
+        async { Ok(JobPage { jobs, next }) }.boxed()
+    }
+
+    fn hosts(&self) -> BoxFuture<'_, Result<Vec<HostView>, Refusal>> {
+        let hosts = self.state().hosts.clone();
+        async { Ok(hosts) }.boxed()
+    }
+
+    fn host(&self, id: HostId) -> BoxFuture<'_, Result<Option<HostView>, Refusal>> {
+        let found = self.state().host(&id).ok().cloned();
+        async { Ok(found) }.boxed()
+    }
+
+    fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceView>, Refusal>> {
+        let services = self.state().services.clone();
+        async { Ok(services) }.boxed()
+    }
+
+    fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
+        let found = self.state().service(&id).ok().cloned();
+        async { Ok(found) }.boxed()
+    }
+
+    fn readiness(&self) -> Readiness {
+        let reasons = self.state().not_ready.clone();
+        if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
+    }
+
+    fn metrics(&self) -> String {
+        "# EOF\n".to_owned()
+    }
+}

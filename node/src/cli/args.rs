@@ -1,0 +1,133 @@
+//! The command line of the commands that the original did not have.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Key, Layer, Origin, Value};
+
+/// `skyclaw`, without the original's commands: those take their arguments verbatim.
+#[derive(Debug, Parser)]
+#[command(
+    name = "skyclaw",
+    version,
+    disable_help_subcommand = true,
+    about = "The command line of Skyclaw"
+)]
+pub(super) struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub(super) global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Global {
+    /// Coordinator to talk to; may be repeated, tried in order
+    #[arg(long, global = true, value_name = "URL", value_delimiter = ',')]
+    pub(super) coordinator_url: Vec<String>,
+    /// File with settings
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) config: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+impl Global {
+    /// The settings among them.
+    #[must_use]
+    pub(super) fn layer(&self) -> Layer {
+        let mut layer = Layer::default();
+        if !self.coordinator_url.is_empty() {
+            let urls = Value::List(self.coordinator_url.clone());
+            layer.set(Key::CoordinatorUrls, urls, Origin::Flag);
+        }
+        if let Some(path) = &self.config {
+            let path = Value::Text(path.to_string_lossy().into_owned());
+            layer.set(Key::Config, path, Origin::Flag);
+        }
+        layer
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Submit a shell job
+    Submit(Submit),
+    /// Show a job with its output
+    Job(Job),
+    /// List jobs, the newest last
+    Jobs(Jobs),
+    /// End a job that has not ended
+    Cancel {
+        /// Id of the job
+        id: String,
+    },
+    /// List hosts
+    Hosts,
+}
+
+/// `skyclaw submit`.
+#[derive(Args, Debug)]
+pub(super) struct Submit {
+    /// Wait until it has ended; exit with 0 if it went well, else 1
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// Longest run, in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub(super) timeout_ms: Option<u64>,
+    /// Environment variable of the job; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(super) env: Vec<(String, String)>,
+    /// Working directory on the host
+    #[arg(long, value_name = "DIR")]
+    pub(super) cwd: Option<String>,
+    /// Capability the host must have besides `shell`; may be repeated
+    #[arg(long, value_name = "CAP", value_delimiter = ',')]
+    pub(super) requires: Vec<String>,
+    /// The command and its arguments; all that follows the command is the job's
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub(super) command: Vec<String>,
+}
+
+/// `skyclaw job`.
+#[derive(Args, Debug)]
+pub(super) struct Job {
+    /// Id of the job
+    pub(super) id: String,
+    /// Wait until it has ended; exit with 0 if it went well, else 1
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// Longest wait, in seconds; then exit with 124
+    #[arg(long, value_name = "SECONDS", requires = "wait", value_parser = seconds)]
+    pub(super) timeout: Option<Duration>,
+}
+
+/// `skyclaw jobs`.
+#[derive(Args, Debug)]
+pub(super) struct Jobs {
+    /// Only those: queued, leased, completed or failed
+    #[arg(long, value_name = "STATUS", value_parser = ["queued", "leased", "completed", "failed"])]
+    pub(super) status: Option<String>,
+    /// At most so many, the newest
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) limit: u32,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "write seconds as a number".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}

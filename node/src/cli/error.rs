@@ -1,0 +1,118 @@
+//! How a command fails, and what its user can do about it.
+
+use std::io;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::client::ClientError;
+use crate::config::ConfigErrors;
+
+/// A command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// The arguments make no sense. Nothing was done.
+    #[error("{0}")]
+    Usage(String),
+    /// The settings cannot be meant. Nothing was done.
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    /// The coordinators did not do it.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// A 2xx answer without the member it must have.
+    #[error("the answer has no `{0}`: is it a Skyclaw coordinator?")]
+    Answer(&'static str),
+    /// The wait was longer than wished for. The job goes on.
+    #[error("{id} is still {status} after {seconds} s")]
+    StillRunning {
+        /// The job.
+        id: String,
+        /// Its status.
+        status: String,
+        /// How long the wait was.
+        seconds: f64,
+    },
+    /// The daemon could not be started.
+    #[error("cannot start {program}: {reason}")]
+    Daemon {
+        /// Its path.
+        program: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The result could not be written. What was asked may be done.
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl CliError {
+    /// Whether the reader of the output has gone, which is no failure: `skyclaw jobs | head`.
+    pub(super) fn reader_has_gone(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The exit code: 1 as in the original, and what `timeout` gives for a wait that ran out.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(if matches!(self, Self::StillRunning { .. }) { 124 } else { 1 })
+    }
+
+    /// A word for programs.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Usage(_) => "usage",
+            Self::Config(_) => "config",
+            Self::Client(ClientError::NoCoordinators) => "no_coordinators",
+            Self::Client(ClientError::Network { .. }) => "network",
+            Self::Client(ClientError::Status { status, .. }) => match status {
+                401 | 403 => "unauthorized",
+                404 => "not_found",
+                409 => "conflict",
+                503 => "unavailable",
+                400..=499 => "refused",
+                _ => "server",
+            },
+            Self::Client(ClientError::Setup(_)) => "config",
+            Self::Client(_) | Self::Answer(_) => "bad_answer",
+            Self::StillRunning { .. } => "timeout",
+            Self::Daemon { .. } => "daemon",
+            Self::Output(_) => "output",
+        }
+    }
+
+    /// The failure as a document.
+    pub(super) fn document(&self) -> Value {
+        json!({ "ok": false, "error": { "type": self.kind(), "message": self.to_string() } })
+    }
+
+    /// What to do next, if that is known.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Client(ClientError::Network { url, cause }) => Some(format!(
+                "cannot reach the coordinator at {url}: {cause}\n\
+                 is it running? start one with `skyclaw-node`, or name another in \
+                 SKYCLAW_COORDINATOR_URL"
+            )),
+            Self::Client(ClientError::NoCoordinators) => {
+                Some("name a coordinator in SKYCLAW_COORDINATOR_URL".to_owned())
+            }
+            Self::Client(ClientError::Status { status: 401, .. }) => {
+                Some("set SKYCLAW_TOKEN to the token of the coordinator".to_owned())
+            }
+            Self::Client(ClientError::Status { status: 404, body }) => Some(
+                if body.contains("\"not found\"") {
+                    "this coordinator does not know the request: is it of another version?"
+                } else {
+                    "`skyclaw jobs` lists the jobs"
+                }
+                .to_owned(),
+            ),
+            Self::StillRunning { id, .. } => Some(format!("ask again with `skyclaw job {id}`")),
+            Self::Daemon { .. } => {
+                Some("`skyclaw-node` is looked for beside `skyclaw`: install both".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

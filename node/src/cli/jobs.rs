@@ -1,0 +1,218 @@
+//! `submit`, `job`, `jobs` and `cancel`.
+
+use std::collections::VecDeque;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::args::{Job, Jobs, Submit};
+use super::error::CliError;
+use super::legacy;
+use super::output::Output;
+use super::show;
+use crate::client::{Client, ClientError, segment};
+
+/// Jobs asked for at once: results may be large.
+const PAGE: u32 = 100;
+
+/// First and longest pause between two looks at a job.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Coordinators may be gone for so long while a job is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) async fn submit(
+    client: &Client,
+    args: Submit,
+    json: bool,
+    output: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let answer = client.post("/v1/jobs", &request(&args)).await?;
+    let id = job_of(&answer)?["id"].as_str().ok_or(CliError::Answer("id"))?.to_owned();
+    if args.wait {
+        output.say(&format!("submitted {id}, waiting for it"));
+        let answer = wait(client, &id, None, output).await?;
+        return print(&answer, json, true, output);
+    }
+    if json {
+        output.json(&answer)?;
+    } else {
+        output.text(&format!("{id}\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The body of a submission; members not asked for are left out.
+fn request(args: &Submit) -> Value {
+    let (command, rest) = args.command.split_first().map_or(("", &[][..]), |(c, r)| (c, r));
+    let mut payload = json!({ "kind": "shell", "command": command, "args": rest });
+    if let Some(cwd) = &args.cwd {
+        payload["cwd"] = json!(cwd);
+    }
+    if !args.env.is_empty() {
+        let env = args.env.iter().map(|(name, value)| (name.clone(), json!(value)));
+        payload["env"] = Value::Object(env.collect());
+    }
+    if let Some(ms) = args.timeout_ms {
+        payload["timeoutMs"] = json!(ms);
+    }
+    let mut required = vec!["shell"];
+    required.extend(args.requires.iter().map(String::as_str).filter(|cap| *cap != "shell"));
+    legacy::job(&payload, &required)
+}
+
+pub(super) async fn job(
+    client: &Client,
+    args: Job,
+    json: bool,
+    output: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let answer = if args.wait {
+        wait(client, &args.id, args.timeout, output).await?
+    } else {
+        client.get(&path(&args.id)).await?
+    };
+    print(&answer, json, args.wait, output)
+}
+
+pub(super) async fn cancel(
+    client: &Client,
+    id: &str,
+    json: bool,
+    output: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let answer = client.post(&format!("{}/cancel", path(id)), &json!({})).await?;
+    if json {
+        output.json(&answer)?;
+    } else {
+        output.text(&format!("{id} {}\n", show::text(&answer["job"], "status")))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The API lists the oldest first and by pages; the newest are what one wants to see.
+pub(super) async fn jobs(
+    client: &Client,
+    args: &Jobs,
+    json: bool,
+    output: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let most = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let mut newest: VecDeque<Value> = VecDeque::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut path = format!("/v1/jobs?limit={PAGE}");
+        if let Some(status) = &args.status {
+            path.push_str(&format!("&status={status}"));
+        }
+        if let Some(cursor) = &cursor {
+            path.push_str(&format!("&cursor={}", segment(cursor)));
+        }
+        let mut answer = client.get(&path).await?;
+        let Value::Array(page) = answer["jobs"].take() else {
+            return Err(CliError::Answer("jobs"));
+        };
+        newest.extend(page);
+        newest.drain(..newest.len().saturating_sub(most));
+        let next = answer["next"].as_str().map(str::to_owned);
+        // A cursor that stays where it was would have no end.
+        if next.is_none() || next == cursor {
+            break;
+        }
+        cursor = next;
+    }
+    if json {
+        output.json(&json!({ "jobs": newest }))?;
+    } else {
+        output.text(&show::jobs_table(newest.iter(), jiff::Timestamp::now()))?;
+        if newest.is_empty() {
+            output.say("no jobs");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn path(id: &str) -> String {
+    format!("/v1/jobs/{}", segment(id))
+}
+
+fn job_of(answer: &Value) -> Result<&Value, CliError> {
+    answer.get("job").filter(|job| job.is_object()).ok_or(CliError::Answer("job"))
+}
+
+fn status_of(answer: &Value) -> Result<&str, CliError> {
+    job_of(answer)?["status"].as_str().ok_or(CliError::Answer("status"))
+}
+
+/// Prints a job; its fate decides the exit code only for those who waited for it.
+fn print(
+    answer: &Value,
+    json: bool,
+    waited: bool,
+    output: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let failed = status_of(answer)? == "failed";
+    let printed = if json {
+        output.json(answer)
+    } else {
+        show::job(job_of(answer)?, jiff::Timestamp::now(), output)
+    };
+    match printed {
+        // The exit code tells of the job, also if nobody reads the rest.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
+    Ok(if waited && failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Looks at the job until it has ended. Coordinators that are gone for a while are waited for.
+async fn wait(
+    client: &Client,
+    id: &str,
+    timeout: Option<Duration>,
+    output: &mut Output,
+) -> Result<Value, CliError> {
+    let began = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    let mut gone_since: Option<Instant> = None;
+    let mut status = "unknown".to_owned();
+    loop {
+        match client.get(&path(id)).await {
+            Ok(answer) => {
+                gone_since = None;
+                status = status_of(&answer)?.to_owned();
+                if status == "completed" || status == "failed" {
+                    return Ok(answer);
+                }
+            }
+            Err(error) => {
+                let now = Instant::now();
+                let since = *gone_since.get_or_insert(now);
+                if !passes(&error) || now - since > PATIENCE {
+                    return Err(error.into());
+                }
+                if since == now {
+                    output.say(&format!("{error}; trying again"));
+                }
+            }
+        }
+        let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
+            let seconds = timeout.unwrap_or_default().as_secs_f64();
+            return Err(CliError::StillRunning { id: id.to_owned(), status, seconds });
+        }
+        tokio::time::sleep(left.map_or(pause, |left| pause.min(left))).await;
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Whether a failure may pass by itself.
+fn passes(error: &ClientError) -> bool {
+    match error {
+        ClientError::Network { .. } => true,
+        ClientError::Status { status, .. } => *status >= 500 || *status == 429,
+        _ => false,
+    }
+}

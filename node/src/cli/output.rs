@@ -1,0 +1,80 @@
+//! The only place that writes to the terminal.
+//!
+//! Always: text of others (names, outputs, errors) cannot steer a terminal.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal as _, Write};
+
+use serde_json::Value;
+
+/// Standard output and error of one command.
+pub struct Output {
+    out: Box<dyn Write>,
+    err: Box<dyn Write>,
+    terminal: bool,
+}
+
+impl Output {
+    /// Those of the process.
+    #[must_use]
+    pub fn stdio() -> Self {
+        let terminal = io::stdout().is_terminal();
+        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), terminal }
+    }
+
+    /// Text on standard output, as it is.
+    ///
+    /// # Errors
+    /// It cannot be written, e.g. as the reader has gone.
+    pub fn text(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+
+    /// Output of a job: verbatim into a file or pipe, without control codes onto a terminal.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn foreign(&mut self, text: &str) -> io::Result<()> {
+        let shown = if self.terminal { harmless(text) } else { Cow::Borrowed(text) };
+        self.text(&shown)?;
+        if text.is_empty() || text.ends_with('\n') { Ok(()) } else { self.text("\n") }
+    }
+
+    /// A document on standard output, indented by two spaces.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn json(&mut self, document: &Value) -> io::Result<()> {
+        self.text(&format!("{document:#}\n"))
+    }
+
+    /// A line on standard error, marked as ours. Nobody is left to tell if that fails.
+    pub fn say(&mut self, text: &str) {
+        drop(writeln!(self.err, "[skyclaw] {}", harmless(text)));
+    }
+
+    /// Further lines on standard error, as they are.
+    pub fn hint(&mut self, text: &str) {
+        drop(writeln!(self.err, "{}", harmless(text)));
+    }
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Output").field("terminal", &self.terminal).finish_non_exhaustive()
+    }
+}
+
+/// Without control characters, but with lines and tabs.
+#[must_use]
+pub(super) fn harmless(text: &str) -> Cow<'_, str> {
+    let bad = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.contains(bad) { text.replace(bad, "\u{fffd}").into() } else { text.into() }
+}
+
+/// The same on one line.
+#[must_use]
+pub(super) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,155 @@
+//! Jobs and hosts for people.
+//!
+//! Always: columns do not change with the data; a member that is missing shows as `-`.
+
+use std::fmt::Write as _;
+use std::io;
+
+use comfy_table::{ContentArrangement, Table};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::output::{Output, one_line};
+
+/// Longest command shown in a table, in characters.
+const COMMAND_WIDTH: usize = 60;
+
+/// Jobs, one per line.
+pub(super) fn jobs_table<'a>(jobs: impl Iterator<Item = &'a Value>, now: Timestamp) -> String {
+    let mut table = table(&["ID", "STATUS", "AGE", "ATTEMPTS", "HOST", "COMMAND"]);
+    for job in jobs {
+        table.add_row([
+            text(job, "id"),
+            text(job, "status"),
+            age(&job["createdAt"], now),
+            text(job, "attempts"),
+            text(job, "assignedHostId"),
+            shorten(&command(job)),
+        ]);
+    }
+    render(&table)
+}
+
+/// Hosts, one per line.
+pub(super) fn hosts_table(hosts: &[Value], now: Timestamp) -> String {
+    let mut table = table(&["ID", "NAME", "SEEN", "JOBS", "CAPABILITIES"]);
+    for host in hosts {
+        let capabilities = host["capabilities"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let capabilities: Vec<&str> = capabilities.iter().filter_map(Value::as_str).collect();
+        table.add_row([
+            text(host, "id"),
+            text(host, "name"),
+            age(&host["lastSeenAt"], now),
+            format!("{}/{}", text(host, "activeLeases"), text(host, "maxParallel")),
+            one_line(&capabilities.join(",")),
+        ]);
+    }
+    render(&table)
+}
+
+/// One job with its output.
+pub(super) fn job(job: &Value, now: Timestamp, output: &mut Output) -> io::Result<()> {
+    let result = &job["result"];
+    let mut lines = String::new();
+    let mut line = |name: &str, value: String| {
+        if value != "-" {
+            // Writing to a String cannot fail.
+            let _ = writeln!(lines, "{name:11}{value}");
+        }
+    };
+    line("id", text(job, "id"));
+    line("status", text(job, "status"));
+    line("command", command(job));
+    line("host", text(job, "assignedHostId"));
+    line("attempts", text(job, "attempts"));
+    line("created", time(&job["createdAt"], now));
+    line("lease ends", text(job, "leaseExpiresAt"));
+    line("finished", time(&result["finishedAt"], now));
+    line("took", result["durationMs"].as_f64().map_or_else(|| "-".to_owned(), took));
+    line("exit code", text(result, "exitCode"));
+    line("error", text(job, "error"));
+    output.text(&lines)?;
+    for name in ["stdout", "stderr"] {
+        if let Some(text) = result[name].as_str().filter(|text| !text.is_empty()) {
+            output.text(&format!("--- {name} ---\n"))?;
+            output.foreign(text)?;
+        }
+    }
+    Ok(())
+}
+
+/// A member as text on one line, `-` if it is missing.
+pub(super) fn text(object: &Value, member: &str) -> String {
+    match &object[member] {
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => one_line(text),
+        Value::Number(number) => number.to_string(),
+        _ => "-".to_owned(),
+    }
+}
+
+/// What a job runs, as one would type it, roughly.
+fn command(job: &Value) -> String {
+    let payload = &job["payload"];
+    let args = payload["args"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let first = match payload["kind"].as_str() {
+        Some("shell") => payload["command"].as_str().unwrap_or("-"),
+        Some(kind) => kind,
+        None => "-",
+    };
+    let words = std::iter::once(first).chain(args.iter().filter_map(Value::as_str));
+    let quoted = words.map(|word| {
+        let plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c == '\'');
+        if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    });
+    one_line(&quoted.collect::<Vec<_>>().join(" "))
+}
+
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= COMMAND_WIDTH {
+        return text.to_owned();
+    }
+    text.chars().take(COMMAND_WIDTH - 3).chain("...".chars()).collect()
+}
+
+/// How long ago, in the largest unit that fits.
+fn age(time: &Value, now: Timestamp) -> String {
+    let Some(then) = time.as_str().and_then(|text| text.parse::<Timestamp>().ok()) else {
+        return "-".to_owned();
+    };
+    match now.as_second().saturating_sub(then.as_second()).max(0) {
+        s @ 0..60 => format!("{s}s"),
+        s @ 60..3600 => format!("{}m", s / 60),
+        s @ 3600..86_400 => format!("{}h", s / 3600),
+        s => format!("{}d", s / 86_400),
+    }
+}
+
+fn time(time: &Value, now: Timestamp) -> String {
+    match time.as_str() {
+        Some(text) => format!("{} ({} ago)", one_line(text), age(&Value::from(text), now)),
+        None => "-".to_owned(),
+    }
+}
+
+fn took(ms: f64) -> String {
+    if ms < 1000.0 { format!("{ms:.0} ms") } else { format!("{:.1} s", ms / 1000.0) }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    // Columns begin at the left edge and are two spaces apart.
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+fn render(table: &Table) -> String {
+    let mut text = table.trim_fmt();
+    text.push('\n');
+    text
+}

@@ -1,0 +1,41 @@
+//! What `skyclaw` prints when it is asked for help.
+
+use std::fmt::Write as _;
+
+use crate::config::{Fallback, SETTINGS};
+
+const COMMANDS: &str = "\
+Usage: skyclaw <command> [args...]
+
+Commands:
+  submit [options] [--] COMMAND [ARG...]  submit a shell job, and wait for it if asked to
+  job ID [--wait] [--timeout S]           show a job with its output
+  jobs [--status S] [--limit N]           list jobs
+  cancel ID                               end a job
+  hosts                                   list hosts
+
+  enqueue-shell COMMAND [ARG...]          submit a shell job, print its id
+  enqueue-openclaw [ARG...]               submit an openclaw job, print its id
+  deploy-service NAME COMMAND [ARG...]    deploy a service, print its id
+  list-services                           print all services as JSON
+
+  coordinator | host | gateway [options]  start skyclaw-node in that role
+
+submit, job, jobs, cancel and hosts take --json, --coordinator-url URL and --config FILE;
+`skyclaw <command> --help` shows all options.
+";
+
+/// Usage and the list of variables.
+pub(super) fn text() -> String {
+    let mut text = COMMANDS.to_owned();
+    text.push_str("\nEnvironment:\n");
+    for setting in SETTINGS {
+        let default = match setting.fallback {
+            Fallback::Nothing => String::new(),
+            Fallback::Text(default) | Fallback::Made(default) => format!(" [{default}]"),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {:39} {}{default}", setting.env, setting.doc);
+    }
+    text
+}

@@ -1,0 +1,52 @@
+//! Why no coordinator answered as wanted.
+
+/// The last failure of a request. The texts are those of the original.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// There was nobody to ask: nothing was sent.
+    #[error("all coordinators unavailable")]
+    NoCoordinators,
+    /// No answer. Unknown whether the request was carried out.
+    #[error("fetch failed")]
+    Network {
+        /// Who was asked.
+        url: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// An answer other than 2xx: by the contract nothing was done.
+    #[error("request failed ({status}): {body}")]
+    Status {
+        /// Its status.
+        status: u16,
+        /// Its text.
+        body: String,
+    },
+    /// A 2xx answer that is no JSON: something else answers there.
+    #[error("the answer of {url} is not JSON")]
+    NotJson {
+        /// Who was asked.
+        url: String,
+    },
+    /// The client cannot be set up: nothing was sent.
+    #[error("{0}")]
+    Setup(String),
+}
+
+impl ClientError {
+    /// The innermost cause of an error of `reqwest`, whose own text repeats the url.
+    pub(super) fn network(url: &str, error: &reqwest::Error) -> Self {
+        if error.is_timeout() {
+            let cause =
+                if error.is_connect() { "no connection in time" } else { "no answer in time" };
+            return Self::Network { url: url.to_owned(), cause: cause.to_owned() };
+        }
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        let cause = if error.is_builder() { "it is no URL".to_owned() } else { cause.to_string() };
+        Self::Network { url: url.to_owned(), cause }
+    }
+}

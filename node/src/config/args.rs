@@ -1,0 +1,206 @@
+//! The command line of `skyclaw-node`.
+//!
+//! Always: flags come from the table of settings, so none can be missing or told twice.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::layer::{Layer, Origin, is_list};
+use super::setting::{Fallback, Key, SETTINGS, Setting};
+use super::value::{Kind, Value, list};
+
+/// What `skyclaw-node` was asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeArgs {
+    /// Settings given as flags.
+    pub flags: Layer,
+    /// The subcommand.
+    pub command: NodeCommand,
+    /// Stop when the parent process, which has this id, ends.
+    pub stop_with_parent: Option<u32>,
+}
+
+/// The subcommands of `skyclaw-node`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeCommand {
+    /// Run the node; also when none is named.
+    Run,
+    /// Print the settings and where each comes from.
+    Config {
+        /// As one JSON document.
+        json: bool,
+    },
+    /// Start a local network of processes.
+    Testnet {
+        /// Processes: one coordinator, the others hosts.
+        nodes: u16,
+        /// End after the check.
+        once: bool,
+    },
+}
+
+/// Settings shown by `-h`; `--help` shows all.
+const MAIN: &[Key] = &[
+    Key::Role,
+    Key::Config,
+    Key::CoordinatorUrls,
+    Key::CoordinatorHost,
+    Key::CoordinatorPort,
+    Key::DbPath,
+    Key::NodeId,
+    Key::PublicUrl,
+    Key::PeerUrls,
+    Key::MaxParallel,
+    Key::Log,
+];
+
+const AFTER_HELP: &str = "\
+Settings are taken from flags, then SKYCLAW_* variables, then skyclaw.toml, then defaults.
+Secrets have no flag: SKYCLAW_TOKEN, SKYCLAW_PUBLIC_API_KEYS, or the file.
+`skyclaw-node config` shows every setting and where it comes from.";
+
+impl NodeArgs {
+    /// Parses the arguments, the program's name first.
+    ///
+    /// # Errors
+    /// Help, version or a mistake. `clap::Error::print` prints it; a mistake
+    /// (`clap::Error::use_stderr`) ends the process with 1, as other wrong settings do.
+    pub fn parse<T: Into<OsString> + Clone>(
+        args: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches_from(args)?;
+        let mut inner = &matches;
+        let mut name = "run";
+        if let Some((sub, sub_matches)) = matches.subcommand() {
+            name = sub;
+            inner = sub_matches;
+        }
+        let command = match name {
+            "config" => NodeCommand::Config { json: inner.get_flag("json") },
+            "testnet" => NodeCommand::Testnet {
+                nodes: inner.get_one("nodes").copied().unwrap_or(DEFAULT_NODES),
+                once: inner.get_flag("once"),
+            },
+            _ => NodeCommand::Run,
+        };
+        let stop_with_parent = inner.get_one(STOP_WITH_PARENT).copied();
+        Ok(Self { flags: flags(inner)?, command, stop_with_parent })
+    }
+}
+
+/// For programs that start nodes: no node is left behind when they are killed.
+const STOP_WITH_PARENT: &str = "stop-with-parent";
+
+/// Processes of a testnet: one coordinator and two hosts.
+const DEFAULT_NODES: u16 = 3;
+
+/// The definition of the command line, for help, completions and man pages.
+#[must_use]
+pub fn command() -> Command {
+    Command::new("skyclaw-node")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("The Skyclaw daemon: takes jobs and services, and runs them")
+        .after_help(AFTER_HELP)
+        .args(SETTINGS.iter().filter_map(arg))
+        .arg(
+            Arg::new(STOP_WITH_PARENT)
+                .long(STOP_WITH_PARENT)
+                .value_name("PID")
+                .value_parser(clap::value_parser!(u32))
+                .help("Stop when the parent process, which must have this id, ends")
+                .hide_short_help(true)
+                .global(true),
+        )
+        .subcommand(Command::new("run").about("Run the node (also when no command is named)"))
+        .subcommand(
+            Command::new("config").about("Print the settings and where each comes from").arg(
+                Arg::new("json")
+                    .long("json")
+                    .action(ArgAction::SetTrue)
+                    .help("As one JSON document"),
+            ),
+        )
+        .subcommand(
+            Command::new("testnet")
+                .about("Start a local network: one coordinator, the others hosts")
+                .arg(
+                    Arg::new("nodes")
+                        .long("nodes")
+                        .value_name("N")
+                        .value_parser(clap::value_parser!(u16).range(2..=64))
+                        .help("Processes in all [default: 3]"),
+                )
+                .arg(
+                    Arg::new("once")
+                        .long("once")
+                        .action(ArgAction::SetTrue)
+                        .help("End after the check, with 0 if it went well"),
+                ),
+        )
+}
+
+fn arg(setting: &Setting) -> Option<Arg> {
+    let default = match setting.fallback {
+        Fallback::Nothing => String::new(),
+        Fallback::Text(text) | Fallback::Made(text) => format!(" [default: {text}]"),
+    };
+    let arg = Arg::new(setting.env)
+        .long(setting.flag?)
+        .value_name(value_name(setting.kind))
+        .help(format!("{}{default} [env: {}]", setting.doc, setting.env))
+        .help_heading(setting.part.heading())
+        .hide_short_help(!MAIN.contains(&setting.key))
+        .allow_negative_numbers(true)
+        .global(true);
+    Some(if is_list(setting.kind) { arg.action(ArgAction::Append) } else { arg })
+}
+
+fn value_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text | Kind::Verbatim => "TEXT",
+        Kind::OneOf(_) => "WORD",
+        Kind::Path => "PATH",
+        Kind::Url | Kind::UrlList => "URL",
+        Kind::List => "LIST",
+        Kind::Roles => "ROLES",
+        Kind::Switch => "0|1",
+        Kind::Int { unit: "ms", .. } => "MS",
+        Kind::Int { unit: "bytes", .. } => "BYTES",
+        Kind::Int { .. } => "N",
+        Kind::AutoInt { .. } => "N|auto",
+        Kind::Port => "PORT",
+    }
+}
+
+/// Flags are read by the same rules, but strictly: nobody types `1x` on purpose.
+fn flags(matches: &ArgMatches) -> Result<Layer, clap::Error> {
+    let mut layer = Layer::default();
+    for setting in SETTINGS.iter().filter(|setting| setting.flag.is_some()) {
+        let Some(texts) = matches.get_many::<String>(setting.env) else { continue };
+        let texts: Vec<&String> = texts.collect();
+        if is_list(setting.kind) {
+            let items = texts.iter().flat_map(|text| list(text)).collect();
+            layer.set(setting.key, Value::List(items), Origin::Flag);
+        } else if let Some(text) = texts.last() {
+            let numeric =
+                matches!(setting.kind, Kind::Int { .. } | Kind::AutoInt { .. } | Kind::Port);
+            let auto = matches!(setting.kind, Kind::AutoInt { .. }) && *text == "auto";
+            let switch = matches!(setting.kind, Kind::Switch);
+            if (numeric && !auto && text.parse::<i64>().is_err())
+                || (switch && *text != "0" && *text != "1")
+            {
+                return Err(clap::Error::raw(
+                    clap::error::ErrorKind::ValueValidation,
+                    format!(
+                        "--{} is `{text}`, allowed is {}\n",
+                        setting.flag.unwrap_or_default(),
+                        setting.kind.allowed()
+                    ),
+                ));
+            }
+            layer.read(setting.key, text, Origin::Flag);
+        }
+    }
+    Ok(layer)
+}

@@ -1,0 +1,109 @@
+//! Why the settings cannot be meant. Nothing was started.
+
+use std::path::PathBuf;
+
+use super::layer::Origin;
+
+/// One thing that is wrong. Never holds the text of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A value is not one of those allowed.
+    #[error("{setting} ({origin}) is `{found}`, allowed is {allowed}")]
+    Value {
+        /// The environment variable that names the setting.
+        setting: &'static str,
+        /// Where the value came from.
+        origin: Origin,
+        /// What it was.
+        found: String,
+        /// What it could be.
+        allowed: String,
+    },
+    /// The file with settings could not be read.
+    #[error("cannot read {}: {reason}", path.display())]
+    Unreadable {
+        /// Its path.
+        path: PathBuf,
+        /// The system's text.
+        reason: String,
+    },
+    /// The file with settings is not TOML.
+    #[error("{}:{line}: {reason}", path.display())]
+    Syntax {
+        /// Its path.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A key of the file is no setting.
+    #[error("{}:{line}: unknown setting `{key}`{}", path.display(), did_you_mean(near.as_deref()))]
+    UnknownKey {
+        /// The file's path.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key.
+        key: String,
+        /// A setting of nearly that name.
+        near: Option<String>,
+    },
+    /// The role is known, its code is not there yet.
+    #[error("the gateway role is not part of this version yet")]
+    Gateway,
+    /// A host was given an empty list of coordinators.
+    #[error("at least one coordinator URL is required for host")]
+    NoCoordinatorUrl,
+    /// A host was given no coordinators at all.
+    #[error(
+        "a host without coordinator URLs would join over libp2p, which comes with a later version: \
+         set SKYCLAW_COORDINATOR_URLS"
+    )]
+    NoTransport,
+}
+
+/// `; did you mean ...?`, or nothing.
+pub(crate) fn did_you_mean(near: Option<&str>) -> String {
+    near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+}
+
+/// Everything that is wrong, found in one go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// Nothing if there are none.
+    ///
+    /// # Errors
+    /// The errors, if there are any.
+    pub(crate) fn check(errors: Vec<ConfigError>) -> Result<(), Self> {
+        if errors.is_empty() { Ok(()) } else { Err(Self(errors)) }
+    }
+
+    /// The errors; at least one.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+}
+
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
+}
+
+impl std::fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}

@@ -1,0 +1,358 @@
+//! The one place where the sources meet: from what was given to what it means.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::env::EnvVars;
+use super::error::{ConfigError, ConfigErrors};
+use super::file;
+use super::layer::{Coordinators, Layer, Layers, Origin};
+use super::report::Report;
+use super::secret::Secret;
+use super::setting::{Fallback, Key, SETTINGS, Secrecy};
+use super::value::{Value, judge};
+use super::{
+    ClientConfig, Config, CoordinatorConfig, HostConfig, HostLink, LogConfig, LogFormat, Role,
+};
+
+/// Where the command line looks when nothing names a coordinator.
+pub const DEFAULT_COORDINATOR_URL: &str = "http://127.0.0.1:8787";
+
+/// The settings of one start, with all that is worth saying about them.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// What the settings mean.
+    pub config: Config,
+    /// What was corrected or looks like a slip; to be logged at start.
+    pub warnings: Vec<String>,
+    /// Every setting with its origin, fit to be shown.
+    pub report: Report,
+}
+
+/// Settings that won and were judged.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    values: Vec<Option<(Value, Origin)>>,
+}
+
+impl Layers {
+    /// Reads the environment and the file, which is the one named by flag or variable or
+    /// `default_file` if it exists.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds what is no setting.
+    pub fn load(flags: Layer, env: &EnvVars, default_file: &Path) -> Result<Self, ConfigErrors> {
+        let env = env.layer();
+        let named = [&flags, &env].into_iter().find_map(|layer| match layer.get(Key::Config) {
+            Some(given) => match &given.value {
+                Value::Text(path) => Some(PathBuf::from(path)),
+                _ => None,
+            },
+            None => None,
+        });
+        let file = match named {
+            Some(path) => file::read(&path)?,
+            None if default_file.exists() => file::read(default_file)?,
+            None => Layer::default(),
+        };
+        Ok(Self::new(flags, env, file))
+    }
+}
+
+impl Config {
+    /// What the settings mean for a node.
+    ///
+    /// # Errors
+    /// Everything that cannot be meant, at once.
+    pub fn resolve(layers: &Layers) -> Result<Resolved, ConfigErrors> {
+        let (settled, odd) = Settled::new(layers, |_| true)?;
+        let warnings = layers.warnings().cloned().chain(odd).collect();
+        let config = settled.config(layers)?;
+        let report = Report::new(&settled, &config);
+        Ok(Resolved { config, warnings, report })
+    }
+}
+
+impl ClientConfig {
+    /// What the settings mean for the command line, and warnings. Settings of the daemon are not
+    /// looked at: a bad port of a node is no reason to refuse `skyclaw jobs`. A file that was not named, but
+    /// only lies in the current folder, may not direct a token of the environment anywhere:
+    /// the folder may be someone else's.
+    ///
+    /// # Errors
+    /// Everything that cannot be meant, at once.
+    pub fn resolve(
+        layers: &Layers,
+        file_was_named: bool,
+    ) -> Result<(Self, Vec<String>), ConfigErrors> {
+        let ours = |key| matches!(key, Key::Token | Key::CoordinatorUrls | Key::CoordinatorUrl);
+        let (settled, mut warnings) = Settled::new(layers, ours)?;
+        let fallback = || vec![DEFAULT_COORDINATOR_URL.to_owned()];
+        let foreign_token =
+            settled.origin(Key::Token).is_some_and(|origin| matches!(origin, Origin::Env));
+        let urls = match layers.coordinators() {
+            Coordinators::Unset | Coordinators::BlankList => fallback(),
+            Coordinators::Urls(_, origin @ Origin::File { .. })
+                if foreign_token && !file_was_named =>
+            {
+                warnings.push(format!(
+                    "the coordinator named in {origin} is not used with the token of the \
+                     environment: name the file in SKYCLAW_CONFIG if it is yours"
+                ));
+                fallback()
+            }
+            Coordinators::Urls(urls, _) => urls,
+        };
+        Ok((Self { urls, token: settled.secret(Key::Token) }, warnings))
+    }
+}
+
+impl Settled {
+    /// Picks and judges the settings `wanted`; the text of secrets does not reach the errors.
+    fn new(
+        layers: &Layers,
+        wanted: impl Fn(Key) -> bool,
+    ) -> Result<(Self, Vec<String>), ConfigErrors> {
+        let mut warnings = Vec::new();
+        let mut errors = Vec::new();
+        let mut values = Vec::with_capacity(SETTINGS.len());
+        for setting in SETTINGS {
+            let given = layers.get(setting.key).filter(|_| wanted(setting.key));
+            let Some(given) = given else {
+                values.push(None);
+                continue;
+            };
+            let origin = given.origin.clone();
+            let name = setting.env;
+            warnings.extend(given.odd.iter().map(|odd| format!("{name} ({origin}): {odd}")));
+            match judge(setting.key, given.value.clone()) {
+                Ok((value, warning)) => {
+                    warnings.extend(warning.map(|text| format!("{name} ({origin}): {text}")));
+                    values.push(Some((value, origin)));
+                }
+                Err(allowed) => {
+                    let found = shown(&given.value);
+                    errors.push(ConfigError::Value { setting: name, origin, found, allowed });
+                    values.push(None);
+                }
+            }
+        }
+        ConfigErrors::check(errors)?;
+        Ok((Self { values }, warnings))
+    }
+
+    fn config(&self, layers: &Layers) -> Result<Config, ConfigErrors> {
+        let roles = self.roles()?;
+        if roles.contains(&Role::Gateway) {
+            return Err(ConfigError::Gateway.into());
+        }
+        let coordinates = roles.contains(&Role::Coordinator);
+        let host = match (roles.contains(&Role::Host), coordinates) {
+            (false, _) => None,
+            (true, true) => Some(self.host(HostLink::Embedded)),
+            (true, false) => match layers.coordinators() {
+                Coordinators::Unset => return Err(ConfigError::NoTransport.into()),
+                Coordinators::BlankList => return Err(ConfigError::NoCoordinatorUrl.into()),
+                Coordinators::Urls(urls, _) if urls.is_empty() => {
+                    return Err(ConfigError::NoCoordinatorUrl.into());
+                }
+                Coordinators::Urls(urls, _) => Some(self.host(HostLink::Http(urls))),
+            },
+        };
+        Ok(Config {
+            roles,
+            token: self.secret(Key::Token),
+            network: self.text(Key::Network),
+            log: LogConfig {
+                filter: self.text(Key::Log),
+                format: match self.text(Key::LogFormat).as_str() {
+                    "json" => LogFormat::Json,
+                    _ => LogFormat::Text,
+                },
+            },
+            coordinator: coordinates.then(|| self.coordinator()),
+            host,
+        })
+    }
+
+    fn roles(&self) -> Result<Vec<Role>, ConfigErrors> {
+        let mut roles = Vec::new();
+        for word in self.list(Key::Role) {
+            let role = Role::parse(&word).ok_or_else(|| ConfigError::Value {
+                setting: Key::Role.setting().env,
+                origin: self.origin(Key::Role).unwrap_or(Origin::Default),
+                found: word.clone(),
+                allowed: Key::Role.setting().kind.allowed(),
+            })?;
+            if !roles.contains(&role) {
+                roles.push(role);
+            }
+        }
+        if roles.is_empty() {
+            return Err(ConfigError::Value {
+                setting: Key::Role.setting().env,
+                origin: self.origin(Key::Role).unwrap_or(Origin::Default),
+                found: String::new(),
+                allowed: Key::Role.setting().kind.allowed(),
+            }
+            .into());
+        }
+        roles.sort_unstable();
+        Ok(roles)
+    }
+
+    fn coordinator(&self) -> CoordinatorConfig {
+        let peer_urls = self.list(Key::PeerUrls);
+        let explicit = match self.value(Key::MinReplications) {
+            Some(Value::Int(n)) => u32::try_from(*n).ok(),
+            _ => None,
+        };
+        CoordinatorConfig {
+            listen_host: self.text(Key::CoordinatorHost),
+            listen_port: self.port(Key::CoordinatorPort),
+            node_id: self
+                .optional(Key::NodeId)
+                .unwrap_or_else(|| format!("node_{}", uuid::Uuid::new_v4())),
+            public_url: self.optional(Key::PublicUrl),
+            db_path: self.text(Key::DbPath).into(),
+            db_min_free_bytes: self.number(Key::DbMinFreeBytes),
+            lease: self.duration(Key::LeaseMs),
+            host_ttl: self.duration(Key::HostTtlMs),
+            job_ttl: self.duration(Key::JobTtlMs),
+            min_replications: explicit.unwrap_or(if peer_urls.is_empty() { 1 } else { 2 }),
+            min_replications_auto: explicit.is_none(),
+            peer_urls,
+            peer_sync: self.duration(Key::PeerSyncMs),
+            peer_discovery: self.switch(Key::PeerDiscovery),
+            idempotency_ttl: self.duration(Key::IdempotencyTtlMs),
+            public_api_keys: self.secret(Key::PublicApiKeys),
+            public_cors_origin: self.text(Key::PublicCorsOrigin),
+        }
+    }
+
+    fn host(&self, link: HostLink) -> HostConfig {
+        HostConfig {
+            link,
+            id: self.optional(Key::HostId),
+            name: self
+                .optional(Key::HostName)
+                .unwrap_or_else(|| format!("openclaw-node-{}", std::process::id())),
+            capabilities: self.list(Key::Capabilities),
+            allowed_commands: self.list(Key::AllowedCommands),
+            openclaw_command: self.text(Key::OpenclawCommand),
+            max_parallel: u32::try_from(self.number(Key::MaxParallel)).unwrap_or(u32::MAX),
+            poll: self.duration(Key::PollMs),
+            heartbeat: self.duration(Key::HeartbeatMs),
+            timeout: self.duration(Key::TimeoutMs),
+            stop_grace: self.duration(Key::StopGraceMs),
+            max_output_bytes: usize::try_from(self.number(Key::MaxOutputBytes))
+                .unwrap_or(usize::MAX),
+            work_dir: self.optional(Key::WorkDir).map(PathBuf::from),
+            services: self.switch(Key::ServiceHostEnabled),
+            service_base_port: self.port(Key::ServiceBasePort),
+            service_public_base_url: self.optional(Key::ServicePublicBaseUrl),
+        }
+    }
+
+    pub(crate) fn value(&self, key: Key) -> Option<&Value> {
+        self.values.get(key as usize)?.as_ref().map(|(value, _)| value)
+    }
+
+    pub(crate) fn origin(&self, key: Key) -> Option<Origin> {
+        self.values.get(key as usize)?.as_ref().map(|(_, origin)| origin.clone())
+    }
+
+    fn optional(&self, key: Key) -> Option<String> {
+        match self.value(key) {
+            Some(Value::Text(text)) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    fn secret(&self, key: Key) -> Option<Secret> {
+        match self.value(key) {
+            Some(Value::Secret(secret)) => Some(secret.clone()),
+            _ => None,
+        }
+    }
+
+    // The following have a default in the table, read by the same rule (a test holds that).
+
+    fn text(&self, key: Key) -> String {
+        self.optional(key).unwrap_or_else(|| match key.setting().fallback {
+            Fallback::Text(text) => text.to_owned(),
+            Fallback::Nothing | Fallback::Made(_) => String::new(),
+        })
+    }
+
+    fn list(&self, key: Key) -> Vec<String> {
+        match self.value(key) {
+            Some(Value::List(items)) => items.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn switch(&self, key: Key) -> bool {
+        !matches!(self.value(key), Some(Value::Switch(false)))
+    }
+
+    fn number(&self, key: Key) -> u64 {
+        match self.value(key) {
+            Some(Value::Int(n)) => u64::try_from(*n).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    fn port(&self, key: Key) -> u16 {
+        u16::try_from(self.number(key)).unwrap_or(0)
+    }
+
+    fn duration(&self, key: Key) -> Duration {
+        Duration::from_millis(self.number(key))
+    }
+}
+
+/// A value for an error message.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        Value::Secret(secret) => secret.to_string(),
+        Value::Int(n) => n.to_string(),
+        Value::Auto => "auto".to_owned(),
+        Value::Switch(on) => u8::from(*on).to_string(),
+        Value::List(items) => items.join(","),
+        Value::Blank => String::new(),
+    }
+}
+
+/// A value as far as it may be shown: also what the report prints.
+pub(crate) fn masked(value: &Value, secrecy: Secrecy) -> String {
+    match (value, secrecy) {
+        (Value::Secret(secret), Secrecy::ApiKeys) => mask_keys(secret.expose()),
+        (value, Secrecy::Urls) => mask_urls(&shown(value)),
+        (value, _) => shown(value),
+    }
+}
+
+/// `key:label:caps:flag,...` without the keys.
+fn mask_keys(text: &str) -> String {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let masked = entries.map(|entry| match entry.split_once(':') {
+        Some((_, rest)) => format!("{}:{rest}", super::secret::MASK),
+        None => super::secret::MASK.to_owned(),
+    });
+    masked.collect::<Vec<_>>().join(",")
+}
+
+/// Urls without user and password.
+fn mask_urls(text: &str) -> String {
+    let masked = text.split(',').map(|url| {
+        let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        match rest[..end].rfind('@') {
+            Some(at) => format!("{scheme}://{}{}", super::secret::MASK, &rest[at..]),
+            None => url.to_owned(),
+        }
+    });
+    masked.collect::<Vec<_>>().join(",")
+}

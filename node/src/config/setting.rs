@@ -1,0 +1,231 @@
+//! The settings themselves: each is one row here and nowhere else.
+//!
+//! Always: the key in `skyclaw.toml` is the variable's name without `SKYCLAW_`, in lower case.
+//! A row's flag, default and rule are what the parsers, `--help` and `skyclaw-node config` use.
+
+use skyclaw_protocol::limits;
+
+use super::value::Kind;
+
+/// Which part of the program a setting is for; also the heading in `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// All roles and the command line.
+    Common,
+    /// The coordinator role.
+    Coordinator,
+    /// The host role.
+    Host,
+    /// The gateway role.
+    Gateway,
+}
+
+impl Part {
+    /// The heading shown above its settings.
+    #[must_use]
+    pub const fn heading(self) -> &'static str {
+        match self {
+            Self::Common => "All roles",
+            Self::Coordinator => "Coordinator",
+            Self::Host => "Host",
+            Self::Gateway => "Gateway",
+        }
+    }
+}
+
+/// What holds when no source gives a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// Nothing: the feature is off, or the other side decides.
+    Nothing,
+    /// This text, read by the same rule as the variable.
+    Text(&'static str),
+    /// Made at start; the text describes it.
+    Made(&'static str),
+}
+
+/// How much of a value may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    /// All of it.
+    Open,
+    /// Nothing but that it is set.
+    Hidden,
+    /// Entries `key:label:capabilities:flag`: all but the key.
+    ApiKeys,
+    /// Urls: all but user and password.
+    Urls,
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its name in the program.
+    pub key: Key,
+    /// Its environment variable.
+    pub env: &'static str,
+    /// Its flag without the dashes. Secrets have none: a command line is readable by others.
+    pub flag: Option<&'static str>,
+    /// Who uses it.
+    pub part: Part,
+    /// How it is read and what is allowed.
+    pub kind: Kind,
+    /// What holds otherwise.
+    pub fallback: Fallback,
+    /// How much of it may be shown.
+    pub secrecy: Secrecy,
+    /// One sentence for people.
+    pub doc: &'static str,
+}
+
+impl Setting {
+    /// Its key in `skyclaw.toml`; none for the path of that file.
+    #[must_use]
+    pub fn toml_key(&self) -> Option<String> {
+        let bare = self.env.strip_prefix("SKYCLAW_")?;
+        (self.key != Key::Config).then(|| bare.to_ascii_lowercase())
+    }
+}
+
+/// Longest interval, in milliseconds: far below what timers can hold (F39).
+const MAX_MS: i64 = limits::MAX_TIMEOUT_MS.cast_signed();
+
+/// An interval of a loop. Below 10 ms it would only spin (F39).
+const INTERVAL: Kind = Kind::Int { min: 10, max: MAX_MS, unit: "ms" };
+
+const fn ms_from(min: i64) -> Kind {
+    Kind::Int { min, max: MAX_MS, unit: "ms" }
+}
+
+macro_rules! settings {
+    ($($key:ident $env:literal $flag:expr, $part:ident, $kind:expr, $fallback:expr, $secrecy:ident, $doc:literal;)*) => {
+        /// The name of a setting in the program.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Key { $(#[doc = $doc] $key,)* }
+
+        /// Every setting, in the order shown to people.
+        pub static SETTINGS: &[Setting] = &[$(Setting {
+            key: Key::$key, env: $env, flag: $flag, part: Part::$part, kind: $kind,
+            fallback: $fallback, secrecy: Secrecy::$secrecy, doc: $doc,
+        },)*];
+    };
+}
+
+use Fallback::{Made, Nothing, Text};
+
+settings! {
+    Role "SKYCLAW_ROLE" Some("role"), Common, Kind::Roles, Text("coordinator,host"), Open,
+        "What this process does: any of coordinator, host, gateway";
+    Network "SKYCLAW_NETWORK" Some("network"), Common, Kind::Text, Text("local"), Open,
+        "Name of the network this node belongs to";
+    Token "SKYCLAW_TOKEN" None, Common, Kind::Verbatim, Nothing, Hidden,
+        "Shared token of hosts, peers and operators; unset means no check";
+    CoordinatorUrls "SKYCLAW_COORDINATOR_URLS" Some("coordinator-url"), Common, Kind::UrlList, Nothing, Urls,
+        "Coordinators to talk to, tried in order";
+    CoordinatorUrl "SKYCLAW_COORDINATOR_URL" None, Common, Kind::Url, Nothing, Urls,
+        "One coordinator, where no list is given (the command line falls back to http://127.0.0.1:8787)";
+    Config "SKYCLAW_CONFIG" Some("config"), Common, Kind::Path, Made("./skyclaw.toml, if there is one"), Open,
+        "File with settings";
+    Log "SKYCLAW_LOG" Some("log"), Common, Kind::Text, Text("info"), Open,
+        "What is logged: a level, or a filter such as skyclaw_node=debug,info";
+    LogFormat "SKYCLAW_LOG_FORMAT" Some("log-format"), Common, Kind::OneOf(&["text", "json"]), Text("text"), Open,
+        "How it is logged: text or json";
+
+    CoordinatorHost "SKYCLAW_COORDINATOR_HOST" Some("http-host"), Coordinator, Kind::Text, Text("0.0.0.0"), Open,
+        "Address the HTTP API listens on";
+    CoordinatorPort "SKYCLAW_COORDINATOR_PORT" Some("http-port"), Coordinator, Kind::Port, Text("8787"), Open,
+        "Port of the HTTP API; 0 takes a free one";
+    NodeId "SKYCLAW_COORDINATOR_NODE_ID" Some("node-id"), Coordinator, Kind::Text, Made("node_<uuid>, new at each start"), Open,
+        "Display name of this coordinator";
+    PublicUrl "SKYCLAW_COORDINATOR_PUBLIC_URL" Some("public-url"), Coordinator, Kind::Text, Nothing, Urls,
+        "Url under which others reach this coordinator";
+    DbPath "SKYCLAW_DB_PATH" Some("db"), Coordinator, Kind::Path, Text(".skyclaw/coordinator.db"), Open,
+        "Database file; its folder is made if missing";
+    DbMinFreeBytes "SKYCLAW_DB_MIN_FREE_BYTES" Some("db-min-free-bytes"), Coordinator,
+        Kind::Int { min: 0, max: i64::MAX, unit: "bytes" }, Text("67108864"), Open,
+        "Below this much free disk nothing new is taken";
+    LeaseMs "SKYCLAW_LEASE_MS" Some("lease-ms"), Coordinator, INTERVAL, Text("60000"), Open,
+        "How long a claimed job is held for its host without news of it";
+    HostTtlMs "SKYCLAW_HOST_TTL_MS" Some("host-ttl-ms"), Coordinator, INTERVAL, Text("15000"), Open,
+        "A host silent for so long counts as dead";
+    JobTtlMs "SKYCLAW_JOB_TTL_MS" Some("job-ttl-ms"), Coordinator, INTERVAL, Text("604800000"), Open,
+        "A job not ended after so long expires";
+    PeerUrls "SKYCLAW_PEER_URLS" Some("peer-url"), Coordinator, Kind::UrlList, Nothing, Urls,
+        "Other coordinators to replicate with";
+    PeerSyncMs "SKYCLAW_PEER_SYNC_MS" Some("peer-sync-ms"), Coordinator, INTERVAL, Text("3000"), Open,
+        "How often state is fetched from peers";
+    PeerDiscovery "SKYCLAW_PEER_DISCOVERY" Some("peer-discovery"), Coordinator, Kind::Switch, Text("1"), Open,
+        "Learn of further peers from peers; 0 turns it off";
+    MinReplications "SKYCLAW_MIN_REPLICATIONS" Some("min-replications"), Coordinator,
+        Kind::AutoInt { min: 1, max: u32::MAX as i64 }, Text("auto"), Open,
+        "Coordinators that must hold a change before it is answered; auto is 2 with peers, else 1";
+    IdempotencyTtlMs "SKYCLAW_IDEMPOTENCY_TTL_MS" Some("idempotency-ttl-ms"), Coordinator, INTERVAL, Text("86400000"), Open,
+        "How long the answer to an idempotency key is kept";
+    PublicApiKeys "SKYCLAW_PUBLIC_API_KEYS" None, Coordinator, Kind::Verbatim, Nothing, ApiKeys,
+        "Keys of the public API: key:label:capabilities:shell, separated by commas";
+    PublicCorsOrigin "SKYCLAW_PUBLIC_CORS_ORIGIN" Some("public-cors-origin"), Coordinator, Kind::Text, Text("*"), Open,
+        "Origin that may call the public API from a browser";
+
+    HostId "SKYCLAW_HOST_ID" Some("host-id"), Host, Kind::Verbatim, Nothing, Open,
+        "Id of this host; the coordinator makes one otherwise";
+    HostName "SKYCLAW_HOST_NAME" Some("host-name"), Host, Kind::Verbatim, Made("openclaw-node-<pid>"), Open,
+        "Display name of this host";
+    Capabilities "SKYCLAW_CAPABILITIES" Some("capabilities"), Host, Kind::List, Text("shell,openclaw,service-host"), Open,
+        "What this host can do";
+    AllowedCommands "SKYCLAW_ALLOWED_COMMANDS" Some("allowed-commands"), Host, Kind::List,
+        Text("openclaw,node,bash,sh,npm,pnpm"), Open,
+        "Commands that jobs and services may run";
+    OpenclawCommand "SKYCLAW_OPENCLAW_COMMAND" Some("openclaw-command"), Host, Kind::Verbatim, Text("openclaw"), Open,
+        "The openclaw program";
+    MaxParallel "SKYCLAW_MAX_PARALLEL" Some("max-parallel"), Host,
+        Kind::Int { min: 1, max: limits::MAX_PARALLEL.cast_signed(), unit: "jobs" }, Text("1"), Open,
+        "Jobs run at once";
+    PollMs "SKYCLAW_POLL_MS" Some("poll-ms"), Host, INTERVAL, Text("2000"), Open,
+        "Wait between claims that found nothing";
+    HeartbeatMs "SKYCLAW_HEARTBEAT_MS" Some("heartbeat-ms"), Host, INTERVAL, Text("5000"), Open,
+        "How often the host says it is alive";
+    TimeoutMs "SKYCLAW_TIMEOUT_MS" Some("timeout-ms"), Host, ms_from(1000), Text("300000"), Open,
+        "Longest run of a job that names no timeout";
+    StopGraceMs "SKYCLAW_STOP_GRACE_MS" Some("stop-grace-ms"), Host, ms_from(0), Text("10000"), Open,
+        "What running jobs get when the node is told to stop";
+    MaxOutputBytes "SKYCLAW_MAX_OUTPUT_BYTES" Some("max-output-bytes"), Host,
+        Kind::Int { min: 0, max: limits::MAX_OUTPUT_BYTES as i64, unit: "bytes" }, Text("128000"), Open,
+        "Most of each output that is kept";
+    WorkDir "SKYCLAW_WORK_DIR" Some("work-dir"), Host, Kind::Path, Nothing, Open,
+        "Folder under which jobs get their own folders";
+    ServiceHostEnabled "SKYCLAW_SERVICE_HOST_ENABLED" Some("service-host-enabled"), Host, Kind::Switch, Text("1"), Open,
+        "Run services too; 0 turns it off";
+    ServiceBasePort "SKYCLAW_SERVICE_BASE_PORT" Some("service-base-port"), Host, Kind::Port, Text("3100"), Open,
+        "First port given to services";
+    ServicePublicBaseUrl "SKYCLAW_SERVICE_HOST_PUBLIC_BASE_URL" Some("service-host-public-base-url"), Host,
+        Kind::Text, Nothing, Urls,
+        "Url of this host, without port, under which its services are reached";
+
+    GatewayHost "SKYCLAW_GATEWAY_HOST" Some("gateway-host"), Gateway, Kind::Text, Text("0.0.0.0"), Open,
+        "Address the gateway listens on";
+    GatewayPort "SKYCLAW_GATEWAY_PORT" Some("gateway-port"), Gateway, Kind::Port, Text("8790"), Open,
+        "Port of the gateway";
+    GatewayRefreshMs "SKYCLAW_GATEWAY_REFRESH_MS" Some("gateway-refresh-ms"), Gateway, INTERVAL, Text("3000"), Open,
+        "How often the table of services is fetched";
+    GatewayHealthProbeMs "SKYCLAW_GATEWAY_HEALTH_PROBE_MS" Some("gateway-health-probe-ms"), Gateway, INTERVAL, Text("5000"), Open,
+        "How often endpoints are probed";
+    GatewayHealthPath "SKYCLAW_GATEWAY_HEALTH_PATH" Some("gateway-health-path"), Gateway, Kind::Verbatim, Text("/health"), Open,
+        "Path of the probe";
+    GatewayHealthTimeoutMs "SKYCLAW_GATEWAY_HEALTH_TIMEOUT_MS" Some("gateway-health-timeout-ms"), Gateway, ms_from(500), Text("1500"), Open,
+        "Longest wait for a probe";
+    GatewayRetryAttempts "SKYCLAW_GATEWAY_RETRY_ATTEMPTS" Some("gateway-retry-attempts"), Gateway,
+        Kind::Int { min: 0, max: 100, unit: "attempts" }, Text("1"), Open,
+        "Further endpoints tried for requests that may be repeated";
+    GatewayUnhealthyCooldownMs "SKYCLAW_GATEWAY_UNHEALTHY_COOLDOWN_MS" Some("gateway-unhealthy-cooldown-ms"), Gateway,
+        ms_from(1000), Text("10000"), Open,
+        "How long a failing endpoint is left alone";
+}
+
+impl Key {
+    /// The row of this setting.
+    #[must_use]
+    pub fn setting(self) -> &'static Setting {
+        // The macro writes keys and rows in one order.
+        &SETTINGS[self as usize]
+    }
+}

@@ -1,0 +1,190 @@
+//! One incarnation: a machine over an open store, until told to stop or the store fails.
+
+use std::collections::HashMap;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Instant;
+
+use skyclaw_protocol::clock::Now;
+use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
+use skyclaw_protocol::machine::{Effect, Machine, Token};
+use skyclaw_protocol::{Command, Refusal};
+use skyclaw_store::{Opened, Reader, Store};
+
+use super::{End, Input, Life, ReplySender, Status, chain};
+use crate::limits::{EARLIEST_WALL_MS, ENGINE_TICK};
+use crate::time;
+
+struct Incarnation<'a> {
+    life: &'a Life,
+    machine: Machine,
+    store: Store,
+    reader: Reader,
+    waiting: HashMap<Token, ReplySender>,
+    space: SpaceWatch,
+}
+
+/// Free space, looked up at most once per tick: new work is refused while it is low.
+struct SpaceWatch {
+    checked: Instant,
+    low: Option<String>,
+}
+
+impl Life {
+    pub(super) fn serve(&self, opened: Opened) -> End {
+        let Opened { store, reader, key, snapshot, .. } = opened;
+        tracing::info!(node = %key.id(), registers = snapshot.registers.len(), "store opened");
+        let mut seed = [0; 32];
+        rand::fill(&mut seed);
+        let machine = Machine::new(self.config.machine.clone(), key, seed, time::now(), snapshot);
+        let space = SpaceWatch { checked: Instant::now(), low: low_space(&reader) };
+        let mut incarnation = Incarnation {
+            life: self,
+            machine,
+            store,
+            reader: reader.clone(),
+            waiting: HashMap::new(),
+            space,
+        };
+        self.shared.set_reader(Some(reader));
+        self.shared.set_status(Status::Ready);
+        incarnation.run()
+    }
+}
+
+impl Incarnation<'_> {
+    fn run(&mut self) -> End {
+        let mut stopping = false;
+        // Registers led before the start may have something to say already.
+        if let Err(reason) = self.drain(time::now()) {
+            return End::StoreFailed(reason);
+        }
+        loop {
+            let patience = self
+                .machine
+                .next_timeout()
+                .map_or(ENGINE_TICK, |at| time::now().mono.until(at).min(ENGINE_TICK));
+            match self.life.inbox.recv_timeout(patience) {
+                Ok(input) => {
+                    stopping |= self.take(input);
+                    // Whatever waits joins this commit, up to its bounds.
+                    for _ in 1..MAX_BATCH_OPS {
+                        if self.machine.pending_bytes() > MAX_BATCH_BYTES {
+                            break;
+                        }
+                        let Ok(input) = self.life.inbox.try_recv() else { break };
+                        stopping |= self.take(input);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => stopping = true,
+            }
+            let now = time::now();
+            self.machine.expire(now, &self.reader);
+            if let Err(reason) = self.drain(now) {
+                return End::StoreFailed(reason);
+            }
+            self.life.shared.set_gauges(self.machine.gauges());
+            if stopping {
+                self.refuse_all(&Refusal::Stopping);
+                return End::Stopped;
+            }
+        }
+    }
+
+    /// True if asked to stop.
+    fn take(&mut self, input: Input) -> bool {
+        match input {
+            Input::Call { token, command, idempotency, reply } => {
+                self.life.shared.count_command();
+                if let Some(refusal) = self.not_now(&command) {
+                    let _ = reply.send(Err(refusal));
+                    return false;
+                }
+                self.waiting.insert(token, reply);
+                self.machine.handle(time::now(), &self.reader, token, command, idempotency);
+            }
+            Input::HangUp(token) => self.machine.hang_up(token),
+            Input::Hosts(reply) => {
+                let _ = reply.send(Ok(self.machine.host_views()));
+            }
+            Input::Stop => return true,
+        }
+        false
+    }
+
+    /// New work is not taken while the disk is nearly full or the clock was never set; what is
+    /// held goes on.
+    fn not_now(&mut self, command: &Command) -> Option<Refusal> {
+        if !matches!(command, Command::Submit(_) | Command::PutService { .. }) {
+            return None;
+        }
+        if time::wall().0 < EARLIEST_WALL_MS {
+            return Some(Refusal::Store(
+                "the clock of this machine is not set: it stands before 2026".into(),
+            ));
+        }
+        if self.space.checked.elapsed() > ENGINE_TICK {
+            self.space = SpaceWatch { checked: Instant::now(), low: low_space(&self.reader) };
+        }
+        self.space.low.clone().map(Refusal::LowSpace)
+    }
+
+    /// Writes and releases until nothing is left to do.
+    fn drain(&mut self, now: Now) -> Result<(), String> {
+        loop {
+            let mut progressed = false;
+            if let Some(step) = self.machine.take_step() {
+                progressed = true;
+                self.deliver(step.early);
+                if let Some(batch) = step.batch {
+                    match self.store.commit(batch) {
+                        Ok(durable) => {
+                            self.machine.durable(time::now(), &self.reader, &durable);
+                        }
+                        Err(error) => {
+                            let reason = chain(&error);
+                            self.refuse_all(&Refusal::Store(reason.clone()));
+                            return Err(reason);
+                        }
+                    }
+                }
+            }
+            self.machine.settle(now, &self.reader);
+            let effects = self.machine.take_effects();
+            progressed |= !effects.is_empty();
+            self.deliver(effects);
+            if !progressed {
+                return Ok(());
+            }
+        }
+    }
+
+    fn deliver(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Reply { to, answer, grant } => {
+                    let Some(reply) = self.waiting.remove(&to) else { continue };
+                    if let Err(Ok(answer)) = reply.send(answer)
+                        && grant
+                    {
+                        self.machine.undelivered(time::now(), &answer);
+                    }
+                }
+                // This node knows no other coordinator, so no register has another voter.
+                Effect::Send { to, .. } => {
+                    tracing::warn!(peer = ?to, "a frame for a peer that is not connected");
+                }
+            }
+        }
+    }
+
+    fn refuse_all(&mut self, refusal: &Refusal) {
+        for (_, reply) in self.waiting.drain() {
+            let _ = reply.send(Err(refusal.clone()));
+        }
+    }
+}
+
+fn low_space(reader: &Reader) -> Option<String> {
+    reader.space_check().err().map(|low| low.to_string())
+}

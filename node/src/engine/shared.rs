@@ -1,0 +1,82 @@
+//! What others may read of the engine without entering it.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use skyclaw_protocol::machine::Gauges;
+use skyclaw_store::Reader;
+
+/// How the engine does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Status {
+    /// The store is being opened.
+    #[default]
+    Starting,
+    /// It works.
+    Ready,
+    /// The store cannot be used: why.
+    Failed(String),
+}
+
+/// Written by the engine, read by anyone. No lock is held over anything but a clone.
+#[derive(Debug, Default)]
+pub struct Shared {
+    reader: RwLock<Option<Reader>>,
+    status: Mutex<Status>,
+    gauges: Mutex<Gauges>,
+    commands: AtomicU64,
+    busy: AtomicU64,
+}
+
+impl Shared {
+    /// The store as of now; `None` while it cannot be used.
+    #[must_use]
+    pub fn reader(&self) -> Option<Reader> {
+        self.reader.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_reader(&self, reader: Option<Reader>) {
+        *self.reader.write().unwrap_or_else(PoisonError::into_inner) = reader;
+    }
+
+    /// How the engine does.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_status(&self, status: Status) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// Sizes of what the machine holds.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        *self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_gauges(&self, gauges: Gauges) {
+        *self.gauges.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+    }
+
+    pub(super) fn count_command(&self) {
+        self.commands.fetch_add(1, Relaxed);
+    }
+
+    /// Commands taken since the start.
+    #[must_use]
+    pub fn commands(&self) -> u64 {
+        self.commands.load(Relaxed)
+    }
+
+    /// Counts an input refused because the inbox was full.
+    pub fn count_busy(&self) {
+        self.busy.fetch_add(1, Relaxed);
+    }
+
+    /// Inputs refused because the inbox was full.
+    #[must_use]
+    pub fn busy(&self) -> u64 {
+        self.busy.load(Relaxed)
+    }
+}

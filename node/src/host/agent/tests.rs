@@ -1,0 +1,243 @@
+//! The agent under virtual time.
+
+use super::*;
+
+const POLL: u64 = 2000;
+const BEAT: u64 = 5000;
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn job(n: u32) -> JobId {
+    JobId::new(format!("job_{n}")).unwrap()
+}
+
+fn host() -> HostId {
+    HostId::new("h").unwrap()
+}
+
+fn agent(max_parallel: usize) -> HostAgent {
+    let pace = Pace { max_parallel, poll: ms(POLL), heartbeat: ms(BEAT) };
+    HostAgent::new(pace, host(), Duration::ZERO)
+}
+
+fn claim() -> Action {
+    Action::Claim { host: host() }
+}
+
+fn complete(n: u32, attempt: u32) -> Action {
+    Action::Complete { host: host(), job: job(n), attempt }
+}
+
+fn beat(jobs: &[u32]) -> Action {
+    Action::Heartbeat { host: host(), running: jobs.iter().map(|n| job(*n)).collect() }
+}
+
+#[track_caller]
+fn does(agent: &mut HostAgent, at: u64, expected: &[Action]) {
+    let mut done = Vec::new();
+    while let Some(action) = agent.poll(ms(at)) {
+        done.push(action);
+        assert!(done.len() < 100, "spins");
+    }
+    assert_eq!(done, expected);
+}
+
+fn take(agent: &mut HostAgent, at: u64, n: u32) -> bool {
+    agent.claimed(ms(at), Claimed::Job { job: job(n), attempt: 1 }, 0.5)
+}
+
+fn empty(agent: &mut HostAgent, at: u64, parked: bool) {
+    assert!(!agent.claimed(ms(at), Claimed::Empty { parked }, 0.5));
+}
+
+#[test]
+fn it_claims_at_once_and_one_at_a_time_while_slots_are_free() {
+    let mut agent = agent(2);
+    does(&mut agent, 0, &[claim()]);
+    does(&mut agent, 100, &[]);
+    assert!(take(&mut agent, 100, 1));
+    does(&mut agent, 100, &[claim()]);
+    assert!(take(&mut agent, 200, 2));
+    does(&mut agent, 200, &[]);
+}
+
+#[test]
+fn after_nothing_it_pauses_unless_the_coordinator_held_the_claim() {
+    let mut agent = agent(1);
+    does(&mut agent, 0, &[claim()]);
+    empty(&mut agent, 10, false);
+    assert_eq!(agent.wakeup(), Some(ms(10 + POLL)));
+    does(&mut agent, 10 + POLL, &[claim()]);
+    empty(&mut agent, 4900, true);
+    does(&mut agent, 4900, &[claim()]);
+}
+
+#[test]
+fn held_claims_that_come_back_early_do_not_spin() {
+    let mut agent = agent(1);
+    does(&mut agent, 0, &[claim()]);
+    empty(&mut agent, 1, true);
+    does(&mut agent, 1, &[]);
+    does(&mut agent, 1000, &[claim()]);
+}
+
+#[test]
+fn a_heartbeat_tells_what_holds_a_slot_and_only_one_is_under_way() {
+    let mut agent = agent(2);
+    does(&mut agent, 0, &[claim()]);
+    take(&mut agent, 10, 1);
+    does(&mut agent, 10, &[claim()]);
+    take(&mut agent, 20, 2);
+    agent.finished(ms(30), &job(2));
+    does(&mut agent, 30, &[complete(2, 1)]);
+    does(&mut agent, BEAT, &[beat(&[1, 2])]);
+    assert!(agent.completed(ms(BEAT), &job(2), Reply::Accepted, 0.5));
+    does(&mut agent, 3 * BEAT, &[claim()]);
+    agent.beaten(ms(3 * BEAT), true);
+    does(&mut agent, 3 * BEAT, &[beat(&[1])]);
+}
+
+#[test]
+fn a_result_is_offered_until_it_is_taken_with_growing_pauses() {
+    let mut agent = agent(1);
+    does(&mut agent, 0, &[claim()]);
+    take(&mut agent, 0, 1);
+    agent.finished(ms(0), &job(1));
+    let mut at = Duration::ZERO;
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        assert_eq!(agent.poll(at), Some(complete(1, 1)));
+        assert!(!agent.completed(at, &job(1), Reply::Failed, 0.5));
+        agent.beat_at = Duration::MAX;
+        let next = agent.wakeup().unwrap();
+        pauses.push((next - at).as_millis());
+        at = next;
+    }
+    assert_eq!(pauses, [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+    assert_eq!(agent.poll(at), Some(complete(1, 1)));
+    assert!(agent.completed(at, &job(1), Reply::Accepted, 0.5));
+    assert_eq!(agent.poll(at), Some(claim()));
+}
+
+#[test]
+fn a_refused_result_frees_its_slot_and_a_doubtful_one_does_in_the_end() {
+    let mut agent = agent(1);
+    does(&mut agent, 0, &[claim()]);
+    take(&mut agent, 0, 1);
+    agent.finished(ms(0), &job(1));
+    does(&mut agent, 0, &[complete(1, 1)]);
+    assert!(agent.completed(ms(0), &job(1), Reply::Refused, 0.5));
+
+    does(&mut agent, 0, &[claim()]);
+    take(&mut agent, 0, 2);
+    agent.finished(ms(0), &job(2));
+    agent.beat_at = Duration::MAX;
+    let mut offers = 0;
+    loop {
+        let at = agent.wakeup().unwrap();
+        assert_eq!(agent.poll(at), Some(complete(2, 1)));
+        offers += 1;
+        if agent.completed(at, &job(2), Reply::Doubtful, 0.5) {
+            break;
+        }
+    }
+    assert_eq!((offers, agent.active()), (DOUBTFUL_OFFERS, 0));
+}
+
+#[test]
+fn a_forgotten_host_registers_again_and_goes_on_with_what_runs() {
+    let mut agent = agent(2);
+    does(&mut agent, 0, &[claim()]);
+    take(&mut agent, 0, 1);
+    does(&mut agent, 0, &[claim()]);
+    agent.claimed(ms(6000), Claimed::UnknownHost, 0.5);
+    does(&mut agent, 6000, &[Action::Register]);
+    agent.finished(ms(6000), &job(1));
+    does(&mut agent, 6001, &[]);
+    agent.register_failed(ms(6001), 0.5);
+    assert_eq!(agent.wakeup(), Some(ms(6001 + POLL)));
+    does(&mut agent, 6001 + POLL, &[Action::Register]);
+    agent.registered(ms(8100), host());
+    does(&mut agent, 8100, &[beat(&[1]), complete(1, 1), claim()]);
+}
+
+#[test]
+fn coordinators_that_contradict_each_other_do_not_make_it_spin() {
+    let mut agent = agent(1);
+    let mut registrations = 0;
+    let mut at = 0;
+    while at < 60_000 {
+        while let Some(action) = agent.poll(ms(at)) {
+            match action {
+                Action::Register => {
+                    registrations += 1;
+                    agent.registered(ms(at), host());
+                }
+                Action::Claim { .. } => drop(agent.claimed(ms(at), Claimed::UnknownHost, 0.5)),
+                Action::Heartbeat { .. } => agent.beaten(ms(at), false),
+                Action::Complete { .. } => unreachable!(),
+            }
+        }
+        at += 10;
+    }
+    assert!((20..=31).contains(&registrations), "{registrations}");
+}
+
+#[test]
+fn failing_claims_are_paced_and_start_over_after_a_good_one() {
+    let mut agent = agent(1);
+    agent.beat_at = Duration::MAX;
+    let mut pauses = Vec::new();
+    let mut at = Duration::ZERO;
+    for _ in 0..4 {
+        assert_eq!(agent.poll(at), Some(claim()));
+        agent.claimed(at, Claimed::Failed, 0.5);
+        pauses.push((agent.wakeup().unwrap() - at).as_millis());
+        at = agent.wakeup().unwrap();
+    }
+    assert_eq!(pauses, [2000, 4000, 5000, 5000]);
+}
+
+#[test]
+fn a_job_leased_again_while_it_runs_is_not_run_twice() {
+    let mut agent = agent(2);
+    does(&mut agent, 0, &[claim()]);
+    assert!(take(&mut agent, 0, 1));
+    does(&mut agent, 0, &[claim()]);
+    assert!(!agent.claimed(ms(100), Claimed::Job { job: job(1), attempt: 2 }, 0.5));
+    assert_eq!(agent.active(), 1);
+    agent.finished(ms(200), &job(1));
+    does(&mut agent, 200, &[complete(1, 2), claim()]);
+}
+
+#[test]
+fn after_stop_it_claims_no_more_but_reports() {
+    let mut agent = agent(2);
+    does(&mut agent, 0, &[claim()]);
+    take(&mut agent, 0, 1);
+    agent.stop();
+    does(&mut agent, 0, &[]);
+    agent.finished(ms(10), &job(1));
+    does(&mut agent, 10, &[complete(1, 1)]);
+    agent.completed(ms(10), &job(1), Reply::Accepted, 0.5);
+    does(&mut agent, 20, &[]);
+}
+
+#[test]
+fn intervals_of_nothing_do_not_spin() {
+    let pace = Pace { max_parallel: 0, poll: Duration::ZERO, heartbeat: Duration::ZERO };
+    let mut agent = HostAgent::new(pace, host(), Duration::ZERO);
+    let mut actions = 0;
+    for at in 0..1000 {
+        while let Some(action) = agent.poll(ms(at)) {
+            actions += 1;
+            match action {
+                Action::Claim { .. } => empty(&mut agent, at, false),
+                _ => agent.beaten(ms(at), true),
+            }
+        }
+    }
+    assert!(actions <= 201, "{actions}");
+}

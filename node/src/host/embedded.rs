@@ -1,0 +1,116 @@
+//! A host inside a coordinator: the port to the engine of the same process.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use skyclaw_http_compat::Request;
+use skyclaw_protocol::{Answer, Command, Completion, HostId, JobId, Milli, Refusal};
+
+use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
+use crate::handle::NodeHandle;
+
+/// The coordinator in this process.
+#[derive(Clone, Debug)]
+pub struct Embedded(NodeHandle);
+
+impl Embedded {
+    /// Goes through the same door as the API.
+    #[must_use]
+    pub const fn new(handle: NodeHandle) -> Self {
+        Self(handle)
+    }
+
+    async fn call(&self, command: Command) -> Result<Answer, PortError> {
+        self.0.command(Request { command, idempotency: None }).await.map_err(port_error)
+    }
+}
+
+/// Which refusals may go away by waiting.
+fn port_error(refusal: Refusal) -> PortError {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::UnknownHost(_) => PortError::UnknownHost(text),
+        Refusal::UnknownJob(_)
+        | Refusal::AssignedElsewhere { .. }
+        | Refusal::NotLeased(_)
+        | Refusal::AlreadyEnded { .. } => PortError::Refused { status: 0, text, unanimous: true },
+        _ => PortError::Unavailable(text),
+    }
+}
+
+fn unexpected() -> PortError {
+    PortError::Unavailable("the engine gave another answer than was asked for".into())
+}
+
+impl Coordinator for Embedded {
+    fn register(&self, spec: HostSpec) -> BoxFuture<'_, Result<HostId, PortError>> {
+        async move {
+            let command = Command::RegisterHost {
+                id: spec.id,
+                name: spec.name,
+                capabilities: spec.capabilities,
+                max_parallel: Milli::whole(spec.max_parallel as u64),
+            };
+            match self.call(command).await? {
+                Answer::Host(host) => Ok(host.id),
+                _ => Err(unexpected()),
+            }
+        }
+        .boxed()
+    }
+
+    fn heartbeat(
+        &self,
+        host: HostId,
+        running: Vec<JobId>,
+    ) -> BoxFuture<'_, Result<Pulse, PortError>> {
+        async move {
+            let active = Some(Milli::whole(running.len() as u64));
+            let beat = Command::Heartbeat { host, active, running: Some(running) };
+            match self.call(beat).await? {
+                Answer::Alive { ended, .. } => Ok(Pulse {
+                    end: ended.into_iter().map(|job| (job, StopReason::LeaseLost)).collect(),
+                }),
+                _ => Err(unexpected()),
+            }
+        }
+        .boxed()
+    }
+
+    fn claim(&self, host: HostId, wait: Duration) -> BoxFuture<'_, Result<Claim, PortError>> {
+        async move {
+            let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+            let job = match self.call(Command::Claim { host, wait_ms }).await? {
+                Answer::Job(job) => Some(ClaimedJob {
+                    payload: serde_json::from_slice(&job.payload).unwrap_or(Value::Null),
+                    attempt: job.attempts,
+                    id: job.id,
+                }),
+                _ => None,
+            };
+            Ok(Claim { job, parked: true })
+        }
+        .boxed()
+    }
+
+    fn complete(&self, report: Report) -> BoxFuture<'_, Result<(), PortError>> {
+        async move {
+            let outcome = &report.outcome;
+            let micros = u64::try_from(outcome.duration.as_micros()).unwrap_or(u64::MAX);
+            let completion = Completion {
+                job: report.job,
+                host: report.host,
+                success: outcome.success,
+                duration: Some(Milli::whole(micros / 1000)),
+                exit_code: Some(outcome.exit_code.into()),
+                stdout: Some(outcome.stdout.clone()),
+                stderr: Some(outcome.stderr.clone()),
+                error: outcome.error.clone(),
+            };
+            self.call(Command::Complete(completion)).await.map(drop)
+        }
+        .boxed()
+    }
+}

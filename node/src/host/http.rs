@@ -1,0 +1,294 @@
+//! Coordinators over HTTP: the routes of the original, ours or its own.
+//!
+//! Always: urls are tried in order, starting with the one that last answered well; a network
+//! error or any answer but 2xx moves on. What is told in the end is the answer that lets the
+//! host act: an unknown host before a refusal, a refusal before silence.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
+use serde_json::{Value, json};
+use skyclaw_protocol::limits::{MAX_BODY_BYTES, MAX_TEXT_BYTES};
+use skyclaw_protocol::{HostId, JobId};
+
+use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
+
+/// Asks a coordinator to hold a claim, in milliseconds. The original ignores it.
+const WAIT_HEADER: &str = "x-skyclaw-claim-wait-ms";
+
+/// Stands in the answer of a coordinator that holds claims.
+const PARKED_HEADER: &str = "x-skyclaw-claim-wait";
+
+/// How long an answer may take, beyond the time it was asked to be held. Writes wait for other
+/// coordinators, those of the original for a slow one.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a connection may take: a host that is down must not hold up the next url.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Largest answer: the largest job, every character of it escaped.
+const MAX_ANSWER_BYTES: usize = 6 * MAX_BODY_BYTES;
+
+/// What JavaScript's `encodeURIComponent` leaves as it is.
+const ID: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
+
+/// Gives TLS its arithmetic. May be called any number of times, before any client is built.
+pub fn install_tls() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        // Somebody else's choice is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// Coordinators behind a list of base urls.
+#[derive(Debug)]
+pub struct HttpCoordinator {
+    client: reqwest::Client,
+    urls: Vec<String>,
+    headers: HeaderMap,
+    last_good: AtomicUsize,
+}
+
+/// A good answer.
+struct Answer {
+    body: Value,
+    parked: bool,
+}
+
+impl HttpCoordinator {
+    /// Coordinators at these urls, asked with this token.
+    ///
+    /// # Errors
+    /// The text to show, if the token cannot stand in a header or TLS cannot be set up.
+    pub fn new(urls: &[String], token: Option<&str>) -> Result<Self, String> {
+        install_tls();
+        let builder = || {
+            // Redirects would carry the token to wherever they point.
+            reqwest::Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_PATIENCE)
+        };
+        // A machine without root certificates can still talk plain HTTP.
+        let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
+        let client = client.map_err(|error| format!("cannot set up the HTTP client: {error}"))?;
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        if let Some(token) = token.filter(|token| !token.is_empty()) {
+            let mut value = HeaderValue::from_bytes(token.as_bytes())
+                .map_err(|_| "the token holds characters that cannot be sent".to_owned())?;
+            value.set_sensitive(true);
+            headers.insert("x-skyclaw-token", value);
+        }
+        let urls = urls.iter().map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
+        Ok(Self { client, urls, headers, last_good: AtomicUsize::new(0) })
+    }
+
+    /// Asks one coordinator after the other.
+    async fn ask(
+        &self,
+        path: &str,
+        body: &Value,
+        extra: &[(&'static str, String)],
+        patience: Duration,
+    ) -> Result<Answer, PortError> {
+        let body = body.to_string();
+        let first = self.last_good.load(Ordering::Relaxed);
+        let mut errors = Vec::new();
+        for turn in 0..self.urls.len() {
+            let index = (first + turn) % self.urls.len();
+            match self.ask_one(&self.urls[index], path, body.clone(), extra, patience).await {
+                Ok(answer) => {
+                    self.last_good.store(index, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        Err(together(errors))
+    }
+
+    async fn ask_one(
+        &self,
+        base: &str,
+        path: &str,
+        body: String,
+        extra: &[(&'static str, String)],
+        patience: Duration,
+    ) -> Result<Answer, PortError> {
+        let lost = |error: reqwest::Error| {
+            PortError::Unavailable(format!("fetch failed: {}", chain(&error.without_url(), base)))
+        };
+        let mut request = self
+            .client
+            .post(format!("{base}{path}"))
+            .headers(self.headers.clone())
+            .timeout(patience)
+            .body(body);
+        for (name, value) in extra {
+            request = request.header(*name, value);
+        }
+        let mut response = request.send().await.map_err(lost)?;
+        let status = response.status();
+        let parked = response.headers().contains_key(PARKED_HEADER);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_ANSWER_BYTES {
+                return Err(PortError::Unavailable(format!("the answer of {base} is too large")));
+            }
+        }
+        if !status.is_success() {
+            return Err(refusal(status.as_u16(), &bytes));
+        }
+        let body = serde_json::from_slice(&bytes)
+            .map_err(|_| PortError::Unavailable(format!("{base} did not answer with JSON")))?;
+        Ok(Answer { body, parked })
+    }
+}
+
+/// What an answer other than 2xx means.
+fn refusal(status: u16, body: &[u8]) -> PortError {
+    let body = String::from_utf8_lossy(&body[..body.len().min(MAX_TEXT_BYTES)]);
+    let said = serde_json::from_str::<Value>(&body).ok();
+    let said = said.as_ref().and_then(|said| said.get("error")).and_then(Value::as_str);
+    let said = said.unwrap_or(&body);
+    let text = format!("request failed ({status}): {body}");
+    if said.starts_with("unknown host") {
+        return PortError::UnknownHost(text);
+    }
+    // The original answers its own refusals with 500.
+    let domain = said.starts_with("unknown job")
+        || said.contains(" is assigned to ")
+        || said.ends_with(" is not leased");
+    let passing = matches!(status, 408 | 425 | 429);
+    if domain || ((400..500).contains(&status) && !passing) {
+        return PortError::Refused { status, text, unanimous: true };
+    }
+    PortError::Unavailable(text)
+}
+
+/// One error for all that were asked, the last of the weightiest kind.
+fn together(errors: Vec<PortError>) -> PortError {
+    let silent = errors.iter().any(|error| matches!(error, PortError::Unavailable(_)));
+    let weight = |error: &PortError| match error {
+        PortError::UnknownHost(_) => 2,
+        PortError::Refused { .. } => 1,
+        PortError::Unavailable(_) => 0,
+    };
+    match errors.into_iter().max_by_key(weight) {
+        Some(PortError::Refused { status, text, .. }) => {
+            PortError::Refused { status, text, unanimous: !silent }
+        }
+        Some(error) => error,
+        None => PortError::Unavailable("all coordinators unavailable".into()),
+    }
+}
+
+/// An error with its causes: the outermost alone never says what went wrong.
+fn chain(error: &dyn std::error::Error, base: &str) -> String {
+    let mut text = format!("{base}: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn encoded(id: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(id, ID)
+}
+
+fn unexpected(what: &str) -> PortError {
+    PortError::Unavailable(format!("unexpected answer: {what}"))
+}
+
+/// The job of a claim's answer, `None` for null.
+fn claimed_job(body: &mut Value) -> Result<Option<ClaimedJob>, PortError> {
+    let Some(job) = body.get_mut("job").filter(|job| !job.is_null()) else { return Ok(None) };
+    let id = job.get("id").and_then(Value::as_str).ok_or_else(|| unexpected("no job id"))?;
+    let id = JobId::new(id).map_err(|error| unexpected(&error.to_string()))?;
+    let attempt = job.get("attempts").and_then(Value::as_u64).unwrap_or_default();
+    let payload = job.get_mut("payload").map(Value::take).unwrap_or_default();
+    Ok(Some(ClaimedJob { id, attempt: u32::try_from(attempt).unwrap_or(u32::MAX), payload }))
+}
+
+impl Coordinator for HttpCoordinator {
+    fn register(&self, spec: HostSpec) -> BoxFuture<'_, Result<HostId, PortError>> {
+        Box::pin(async move {
+            let mut body = json!({
+                "name": spec.name,
+                "capabilities": spec.capabilities,
+                "maxParallel": spec.max_parallel,
+            });
+            if let Some(id) = spec.id {
+                body["hostId"] = json!(id);
+            }
+            let answer = self.ask("/v1/hosts/register", &body, &[], PATIENCE).await?;
+            let id = answer.body.pointer("/host/id").and_then(Value::as_str);
+            let id = id.ok_or_else(|| unexpected("no host id"))?;
+            HostId::new(id).map_err(|error| unexpected(&error.to_string()))
+        })
+    }
+
+    fn heartbeat(
+        &self,
+        host: HostId,
+        running: Vec<JobId>,
+    ) -> BoxFuture<'_, Result<Pulse, PortError>> {
+        Box::pin(async move {
+            let path = format!("/v1/hosts/{}/heartbeat", encoded(host.as_str()));
+            let body = json!({"activeLeases": running.len(), "leases": running});
+            let answer = self.ask(&path, &body, &[], PATIENCE).await?;
+            // The rest is the coordinator's idea of the host; ours is what really runs.
+            let ended = answer.body.get("ended").and_then(Value::as_array);
+            let ended = ended.into_iter().flatten().filter_map(Value::as_str);
+            let end = ended.filter_map(|id| Some((JobId::new(id).ok()?, StopReason::LeaseLost)));
+            Ok(Pulse { end: end.collect() })
+        })
+    }
+
+    fn claim(&self, host: HostId, wait: Duration) -> BoxFuture<'_, Result<Claim, PortError>> {
+        Box::pin(async move {
+            let path = format!("/v1/hosts/{}/claim", encoded(host.as_str()));
+            let extra = [(WAIT_HEADER, wait.as_millis().to_string())];
+            let mut answer = self.ask(&path, &json!({}), &extra, wait + PATIENCE).await?;
+            Ok(Claim { job: claimed_job(&mut answer.body)?, parked: answer.parked })
+        })
+    }
+
+    fn complete(&self, report: Report) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            let path = format!("/v1/jobs/{}/complete", encoded(report.job.as_str()));
+            let outcome = &report.outcome;
+            let mut body = json!({
+                "hostId": report.host,
+                "success": outcome.success,
+                "durationMs": u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX),
+                "exitCode": outcome.exit_code,
+                "stdout": outcome.stdout,
+                "stderr": outcome.stderr,
+            });
+            if let Some(error) = &outcome.error {
+                body["error"] = json!(error);
+            }
+            // An answer may be lost: the same offer again must not be taken for another.
+            let extra = [("x-idempotency-key", report.key.to_string())];
+            self.ask(&path, &body, &extra, PATIENCE).await.map(drop)
+        })
+    }
+}

@@ -1,0 +1,25 @@
+//! Bounds of the running node, each with its reason. Bounds of the protocol stand there.
+
+use std::time::Duration;
+
+/// Inputs waiting for the engine. A full inbox is answered 503 `busy`: a client can retry, an
+/// unbounded queue cannot be taken back. At 10,000 commands a second this is 0.4 s of work.
+pub const ENGINE_INBOX: usize = 4096;
+
+/// How long the engine sleeps at most: it looks at the free space and at its timers that often.
+pub const ENGINE_TICK: Duration = Duration::from_millis(500);
+
+/// How often a store that failed is opened again.
+pub const STORE_RETRY: Duration = Duration::from_secs(2);
+
+/// How long the answers of requests in flight are waited for when the node stops.
+pub const HTTP_STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// A clock before this day was never set: jobs are not taken (2026-01-01).
+pub const EARLIEST_WALL_MS: u64 = 1_767_225_600_000;
+
+/// How long a write waits for its quorum, in milliseconds: below the timeouts of HTTP clients.
+pub const QUORUM_TIMEOUT_MS: u64 = 2000;
+
+/// Time on top of the jobs' own grace for a host to kill, reap and report what it ran.
+pub const HOST_STOP_SLACK: Duration = Duration::from_secs(8);

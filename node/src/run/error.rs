@@ -1,0 +1,52 @@
+//! Why a node did not start, in words for the person at the terminal.
+
+use crate::engine::EngineError;
+
+/// The node did not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The API's port cannot be had.
+    #[error("cannot listen on {address}: {}", advice(source))]
+    Listen {
+        /// Host and port.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store or the engine's thread.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The host role did not start.
+    #[error("{0}")]
+    Host(String),
+    /// Nowhere to run jobs.
+    #[error("jobs cannot be run here: check SKYCLAW_WORK_DIR and the temporary directory")]
+    Supervisor {
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An embedded host without the coordinator role.
+    #[error(
+        "the host role alone needs a coordinator: set SKYCLAW_COORDINATOR_URLS, or add the \
+         coordinator role"
+    )]
+    NoCoordinator,
+    /// The process is ending.
+    #[error("the start was interrupted")]
+    Interrupted,
+}
+
+fn advice(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another program listens there. Stop it, or choose \
+             another port with SKYCLAW_COORDINATOR_PORT or --http-port"
+            .into(),
+        std::io::ErrorKind::PermissionDenied => {
+            "this user may not. Choose a port above 1023 with SKYCLAW_COORDINATOR_PORT".into()
+        }
+        _ => format!("{error}. Check SKYCLAW_COORDINATOR_HOST and SKYCLAW_COORDINATOR_PORT"),
+    }
+}

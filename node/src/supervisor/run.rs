@@ -1,0 +1,290 @@
+//! One run of one job, from its launch to "no process is left", as the daemon sees it.
+//!
+//! ```text
+//!            launch ──> running ──> main process ended ──> pipes closed ──> gone ──> outcome
+//!                          │               │                    (leftovers are killed)  ^
+//!                          └── timeout, cancel, shutdown: TERM, grace, KILL ────────────┘
+//! ```
+//!
+//! Always: exactly one outcome, and none before every process of the job is gone, unless the
+//! kernel itself does not let go of one.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::errno::spawn_error;
+use super::output::Capture;
+use super::wire::{self, Event, Launch};
+use super::{Outcome, StopReason, orphans, shim};
+
+/// How long a shim may take beyond the grace period before it is given up as stopped or stuck.
+const SHIM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a pipe is read after the last process is gone. It ends by itself then, unless the
+/// job passed it to a process that is not its own.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Rounds of killing orphans before the rest is left to the next sweep.
+const SWEEPS: u32 = 400;
+
+/// What a run needs.
+pub(super) struct Task<'a> {
+    pub(super) shim: &'a Path,
+    pub(super) launch: Launch,
+    pub(super) timeout: Duration,
+    pub(super) grace: Duration,
+    pub(super) max_output: usize,
+    pub(super) cancelled: watch::Receiver<Option<StopReason>>,
+    pub(super) shutdown: watch::Receiver<Option<Duration>>,
+}
+
+/// Why a run is being ended before it ended itself.
+enum Cause {
+    TimedOut,
+    Stopped(StopReason),
+}
+
+/// The daemon's ends of a shim.
+struct Shim {
+    child: Child,
+    _registered: orphans::Registered,
+    events: mpsc::UnboundedReceiver<Event>,
+    commands: OwnedWriteHalf,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+}
+
+/// How far a run has come.
+#[derive(Default)]
+struct Progress {
+    /// Exit code of the main process; inner none for a signal.
+    exited: Option<Option<i32>>,
+    not_started: Option<String>,
+    cause: Option<Cause>,
+    gone: bool,
+    /// The shim ended without saying that all is gone.
+    lost: bool,
+    drained: bool,
+}
+
+impl Task<'_> {
+    pub(super) async fn run(mut self) -> Outcome {
+        let started = Instant::now();
+        let mut shim = match self.open().await {
+            Ok(shim) => shim,
+            Err(error) => {
+                return Outcome::failed(format!("cannot start the job's supervisor: {error}"));
+            }
+        };
+        let mut stdout = Capture::new(self.max_output);
+        let mut stderr = Capture::new(self.max_output);
+        let (out, err) = (shim.stdout.take(), shim.stderr.take());
+        let drain = async { tokio::join!(stdout.fill(out), stderr.fill(err)) };
+        let progress = self.watch(started, &mut shim, drain).await;
+        let duration = started.elapsed();
+        // The shim has said its last word; this only collects its exit status.
+        tokio::spawn(async move { shim.child.wait().await });
+
+        let (success, exit_code, error) = match progress {
+            Progress { not_started: Some(text), .. } => (false, 1, Some(text)),
+            Progress { cause: Some(Cause::TimedOut), .. } => {
+                (false, 1, Some(format!("timed out after {}ms", self.timeout.as_millis())))
+            }
+            Progress { cause: Some(Cause::Stopped(reason)), .. } => {
+                (false, 1, Some(reason.as_str().to_owned()))
+            }
+            Progress { lost: true, .. } => (
+                false,
+                1,
+                Some("the job's supervisor was killed; what the job left was ended".to_owned()),
+            ),
+            Progress { exited, .. } => {
+                let code = exited.flatten().unwrap_or(1);
+                (exited == Some(Some(0)), code, None)
+            }
+        };
+        Outcome {
+            success,
+            exit_code,
+            duration,
+            stdout: stdout.into_text(),
+            stderr: stderr.into_text(),
+            error,
+        }
+    }
+
+    /// Starts the shim and gives it its order.
+    async fn open(&self) -> io::Result<Shim> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let (child, registered) = orphans::spawn(
+            Command::new(self.shim)
+                .arg0("skyclaw-job")
+                .arg(shim::SHIM_ARGUMENT)
+                .env_clear()
+                .stdin(Stdio::from(OwnedFd::from(theirs)))
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        )?;
+        let (from, mut commands) = UnixStream::from_std(ours)?.into_split();
+        let mut shim = Shim {
+            child,
+            _registered: registered,
+            events: listen(from),
+            commands: {
+                // A shim that dies at once is noticed by the end of its events.
+                let _ = commands.write_all(&wire::encode(&self.launch)?).await;
+                commands
+            },
+            stdout: None,
+            stderr: None,
+        };
+        shim.stdout = shim.child.stdout.take();
+        shim.stderr = shim.child.stderr.take();
+        Ok(shim)
+    }
+
+    async fn watch(
+        &mut self,
+        started: Instant,
+        shim: &mut Shim,
+        drain: impl Future<Output = ((), ())>,
+    ) -> Progress {
+        let mut progress = Progress::default();
+        let mut drain = std::pin::pin!(drain);
+        let mut out_of_time = std::pin::pin!(sleep_until(started + self.timeout));
+        // When the current wait for the shim, or for the pipes after it, is given up.
+        let mut patience: Option<Instant> = None;
+        let mut leftovers_told = false;
+
+        while !(progress.gone && progress.drained) {
+            let may_stop = progress.cause.is_none() && !progress.gone;
+            tokio::select! {
+                event = shim.events.recv(), if !progress.gone => {
+                    match event {
+                        Some(Event::Started { pid }) => tracing::debug!(pid, "started"),
+                        Some(Event::NotStarted { errno, text }) => {
+                            let command = &self.launch.arg0;
+                            progress.not_started = Some(spawn_error(command, errno, &text));
+                        }
+                        Some(Event::Exited { code }) => progress.exited = Some(code),
+                        Some(Event::Gone) => progress.gone = true,
+                        None => {
+                            end_orphans(&mut shim.child).await;
+                            (progress.gone, progress.lost) = (true, true);
+                        }
+                    }
+                    if progress.gone {
+                        patience = Some(Instant::now() + DRAIN);
+                    }
+                }
+                _ = &mut drain, if !progress.drained => progress.drained = true,
+                () = &mut out_of_time, if may_stop => {
+                    progress.cause = Some(Cause::TimedOut);
+                    patience = Some(tell(shim, self.grace).await);
+                }
+                reason = asked(&mut self.cancelled), if may_stop => {
+                    progress.cause = Some(Cause::Stopped(reason));
+                    patience = Some(tell(shim, self.grace).await);
+                }
+                grace = asked(&mut self.shutdown), if may_stop => {
+                    progress.cause = Some(Cause::Stopped(StopReason::HostStopped));
+                    patience = Some(tell(shim, grace).await);
+                }
+                () = expiry(patience) => {
+                    if progress.gone {
+                        tracing::warn!("output is held open by a process that is not the job's");
+                        return progress;
+                    }
+                    tracing::warn!("the job's shim does not answer; it is killed");
+                    let _ = shim.child.start_kill();
+                    // Its events end now. Should even that not happen, the run ends here.
+                    if Instant::now() > patience.unwrap_or(started) + SHIM_PATIENCE {
+                        progress.lost = true;
+                        return progress;
+                    }
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+            let ended = progress.exited.is_some() && progress.drained;
+            if ended && !progress.gone && progress.cause.is_none() && !leftovers_told {
+                leftovers_told = true;
+                patience = Some(tell(shim, Duration::ZERO).await);
+            }
+        }
+        progress
+    }
+}
+
+/// Tells the shim to end the job; answers until when it may take.
+async fn tell(shim: &mut Shim, grace: Duration) -> Instant {
+    // A failed write means a dead shim, which its events tell too.
+    let _ = shim.commands.write_all(&shim::stop_command(grace)).await;
+    Instant::now() + grace + SHIM_PATIENCE
+}
+
+/// Waits for a request to stop; for ever if nobody is left to make one.
+async fn asked<T: Copy>(requests: &mut watch::Receiver<Option<T>>) -> T {
+    match requests.wait_for(Option::is_some).await.ok().and_then(|request| *request) {
+        Some(request) => request,
+        None => std::future::pending().await,
+    }
+}
+
+async fn expiry(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Kills what a dead shim left, until nothing is left.
+async fn end_orphans(shim: &mut Child) {
+    // The socket closes before the kernel hands the shim's children on; waiting for the shim
+    // itself makes sure that they are ours. One that closed its socket and lives is no use.
+    let _ = shim.start_kill();
+    let _ = timeout(SHIM_PATIENCE, shim.wait()).await;
+    // Once nothing is found look again: the last kill may have freed further descendants.
+    let mut quiet = 0;
+    for _ in 0..SWEEPS {
+        let found = tokio::task::spawn_blocking(orphans::sweep).await.unwrap_or(false);
+        quiet = if found { 0 } else { quiet + 1 };
+        if quiet == 2 {
+            return;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    tracing::warn!("processes of a job that killed its shim cannot be ended");
+}
+
+/// Reads a shim's events until its end of the socket closes.
+fn listen(mut from: OwnedReadHalf) -> mpsc::UnboundedReceiver<Event> {
+    // At most three events come from an honest shim; a frame's size is bounded by its length.
+    let (events, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok(event) = read(&mut from).await {
+            if events.send(event).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+async fn read(from: &mut OwnedReadHalf) -> io::Result<Event> {
+    let mut head = [0; 4];
+    from.read_exact(&mut head).await?;
+    let mut body = vec![0; wire::length(head)?];
+    from.read_exact(&mut body).await?;
+    Ok(serde_json::from_slice(&body)?)
+}

@@ -1,0 +1,205 @@
+//! The process between the daemon and one job: this binary again, started with a hidden argument.
+//!
+//! It is the job's *child subreaper*: whatever the job starts, forked twice, in a session of its
+//! own or daemonised, is re-parented to the shim and to nobody else. So the shim can reach every
+//! descendant, and `wait` answering "no child" is the kernel's word that none is left. It ends
+//! the job when the daemon says so or when the daemon's end of the socket closes, which happens
+//! even if the daemon is killed outright.
+//!
+//! Never here: policy, secrets, output. The shim gets a ready order and an empty environment.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, WaitOptions, getpid, set_child_subreaper, set_dumpable_behavior,
+    setsid, wait,
+};
+
+use super::tree;
+use super::wire::{self, Event, Launch};
+
+/// First argument that turns the binary into a shim.
+pub const SHIM_ARGUMENT: &str = "__skyclaw-job-shim";
+
+/// Grace for the job's processes when the daemon is gone: nobody waits for their answer.
+const ORPHAN_GRACE: Duration = Duration::from_millis(300);
+
+/// Turns this process into a job's shim if it was started as one, and then does not return.
+///
+/// To be called first thing in `main`, before arguments are parsed and threads start.
+pub fn run_if_asked() {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == SHIM_ARGUMENT) {
+        let code = match supervise() {
+            Ok(never) => match never {},
+            // Nobody reads its standard error; the daemon sees the socket close.
+            Err(_) => 70,
+        };
+        std::process::exit(code);
+    }
+}
+
+enum Never {}
+
+fn supervise() -> io::Result<Never> {
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+    let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+    // The job alone may hold the pipes, or their end would never be seen.
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    drop(null);
+
+    let _ = setsid();
+    set_child_subreaper(Some(getpid()))?;
+    // The job runs under the same user: it may not look into the shim nor trace it.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let _signals = outlive_signals()?;
+
+    let launch: Launch = wire::receive(&mut socket)?;
+    match start(&launch, stdout, stderr) {
+        Ok(main) => {
+            wire::send(&socket, &Event::Started { pid: main.as_raw_nonzero().get() })?;
+            let reports = socket.try_clone()?;
+            thread::Builder::new().name("reaper".into()).spawn(move || reap(main, &reports))?;
+            obey(socket)
+        }
+        Err(error) => {
+            let event = Event::NotStarted { errno: error.raw_os_error(), text: error.to_string() };
+            wire::send(&socket, &event)?;
+            wire::send(&socket, &Event::Gone)?;
+            std::process::exit(0)
+        }
+    }
+}
+
+/// A service manager signals every process of the daemon's unit. The shim must stay, or nobody
+/// would hold the job's processes; the daemon decides when they end. Handlers, unlike ignored
+/// signals, are not inherited by the job.
+fn outlive_signals() -> io::Result<impl Sized> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let guard = runtime.enter();
+    let kinds = [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+    ];
+    let streams = kinds.into_iter().map(signal).collect::<io::Result<Vec<_>>>()?;
+    drop(guard);
+    Ok((runtime, streams))
+}
+
+fn start(launch: &Launch, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> io::Result<Pid> {
+    let child = Command::new(&launch.program)
+        .arg0(&launch.arg0)
+        .args(&launch.args)
+        .current_dir(&launch.cwd)
+        .env_clear()
+        .envs(launch.env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr)
+        // Its own group, so that a job which signals its group does not hit the shim.
+        .process_group(0)
+        .spawn()?;
+    Ok(Pid::from_child(&child))
+}
+
+/// Waits for every child and adopted descendant; ends the shim when there is none.
+fn reap(main: Pid, reports: &UnixStream) {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == main => {
+                let _ = wire::send(reports, &Event::Exited { code: status.exit_status() });
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => {
+                let _ = wire::send(reports, &Event::Gone);
+                std::process::exit(0);
+            }
+        }
+    }
+}
+
+/// Takes stop commands until the last grace period is over, then kills until nothing is left.
+fn obey(mut socket: UnixStream) -> io::Result<Never> {
+    let mut ends: Option<Instant> = None;
+    let mut command = [0; 8];
+    let mut filled = 0;
+    let mut daemon_lives = true;
+    loop {
+        let left = ends.map(|at| at.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            break;
+        }
+        let mut stop = None;
+        if daemon_lives {
+            socket.set_read_timeout(left)?;
+            match socket.read(&mut command[filled..]) {
+                Ok(0) => daemon_lives = false,
+                Ok(n) => {
+                    filled = (filled + n) % command.len();
+                    if filled == 0 {
+                        stop = Some(Duration::from_millis(u64::from_be_bytes(command)));
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted
+                    | io::ErrorKind::WouldBlock
+                    | io::ErrorKind::TimedOut => {}
+                    _ => daemon_lives = false,
+                },
+            }
+            if !daemon_lives {
+                stop = Some(ORPHAN_GRACE);
+            }
+        } else if let Some(left) = left {
+            thread::sleep(left);
+        }
+        if let Some(grace) = stop {
+            if ends.is_none() && !grace.is_zero() {
+                tree::signal_once(&[getpid()], Signal::TERM);
+            }
+            let asked = Instant::now().checked_add(grace);
+            ends = [ends, asked].into_iter().flatten().min();
+        }
+    }
+    kill_all()
+}
+
+/// Kills descendants until the reaper finds none and ends this process.
+fn kill_all() -> ! {
+    let me = [getpid()];
+    let mut round = 0_u32;
+    loop {
+        // From the third round on something resists: it forks as fast as it is killed, or the
+        // kernel does not let go of it.
+        tree::kill_round(&me, round >= 2);
+        if round >= 2 {
+            for _ in 0..200 {
+                if !tree::kill_children() {
+                    break;
+                }
+            }
+        }
+        let pause = if round < 10 { 1 } else { 20 };
+        thread::sleep(Duration::from_millis(pause));
+        round = round.saturating_add(1);
+    }
+}
+
+/// A stop command's bytes.
+pub(super) fn stop_command(grace: Duration) -> [u8; 8] {
+    u64::try_from(grace.as_millis()).unwrap_or(u64::MAX).to_be_bytes()
+}

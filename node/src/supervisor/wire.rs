@@ -1,0 +1,85 @@
+//! What the daemon and a job's shim say to each other over their socket.
+//!
+//! Daemon to shim: one [`Launch`], then any number of stop commands, each the grace period in
+//! milliseconds as eight bytes. Shim to daemon: [`Event`]s. Both structures travel as four bytes
+//! of length and JSON. The socket's end is a message too: whoever sees it knows the other died.
+
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Largest frame in bytes: a payload of 8 MiB whose every character is escaped, and room.
+pub(super) const MAX_FRAME_BYTES: usize = 64 << 20;
+
+/// What a shim is to run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Launch {
+    /// Absolute path of the program.
+    pub(super) program: String,
+    /// The name it is called by.
+    pub(super) arg0: String,
+    /// Arguments after the name.
+    pub(super) args: Vec<String>,
+    /// Working directory.
+    pub(super) cwd: String,
+    /// The whole environment.
+    pub(super) env: Vec<(String, String)>,
+}
+
+/// What a shim has to tell.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Event {
+    /// The main process runs.
+    Started {
+        /// Its process id.
+        pid: i32,
+    },
+    /// It could not be started; `Gone` follows.
+    NotStarted {
+        /// The system's number, if it is a system's failure.
+        errno: Option<i32>,
+        /// The failure in words.
+        text: String,
+    },
+    /// The main process ended; others may still run.
+    Exited {
+        /// Its exit code; none if a signal ended it.
+        code: Option<i32>,
+    },
+    /// No process of the job is left.
+    Gone,
+}
+
+/// A frame's bytes.
+pub(super) fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    let mut frame = vec![0; 4];
+    serde_json::to_writer(&mut frame, message)?;
+    let body = frame.len() - 4;
+    let length = u32::try_from(body).ok().filter(|_| body <= MAX_FRAME_BYTES);
+    let length = length.ok_or(io::ErrorKind::InvalidData)?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(frame)
+}
+
+/// A frame's length from its head.
+pub(super) fn length(head: [u8; 4]) -> io::Result<usize> {
+    usize::try_from(u32::from_be_bytes(head))
+        .ok()
+        .filter(|n| *n <= MAX_FRAME_BYTES)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Writes one frame.
+pub(super) fn send<T: Serialize>(mut to: impl Write, message: &T) -> io::Result<()> {
+    to.write_all(&encode(message)?)
+}
+
+/// Reads one frame.
+pub(super) fn receive<T: DeserializeOwned>(mut from: impl Read) -> io::Result<T> {
+    let mut head = [0; 4];
+    from.read_exact(&mut head)?;
+    let mut body = vec![0; length(head)?];
+    from.read_exact(&mut body)?;
+    Ok(serde_json::from_slice(&body)?)
+}

@@ -1,0 +1,136 @@
+//! The processes of a local network and the folder they live in.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::TestnetError;
+
+/// Lines of a log that are shown when its process ended.
+const LOG_TAIL: usize = 12;
+
+/// What a process gets to stop by itself before it is killed.
+const STOP: Duration = Duration::from_secs(15);
+
+/// The network's own folder; removed when dropped.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn make() -> io::Result<Self> {
+        let name = format!("skyclaw-testnet-{:016x}", rand::random::<u64>());
+        let path = std::env::temp_dir().join(name);
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left in the system's temporary directory is the system's to sweep.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One node; killed when dropped.
+pub(super) struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    pub(super) fn start(
+        folder: &Folder,
+        name: &str,
+        settings: &[(&str, String)],
+    ) -> Result<Self, TestnetError> {
+        let system = |what| move |source| TestnetError::System { what, source };
+        let home = folder.0.join(name);
+        fs::create_dir(&home).map_err(system("no folder for a node"))?;
+        let log = home.join("log");
+        let stderr = File::create(&log).map_err(system("no log file for a node"))?;
+        let exe = std::env::current_exe().map_err(system("the path of this program"))?;
+        let mut command = Command::new(exe);
+        command
+            .arg("--stop-with-parent")
+            .arg(std::process::id().to_string())
+            .current_dir(&home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            // A process group of its own: Ctrl-C reaches it through us, in our order.
+            .process_group(0)
+            .kill_on_drop(true);
+        // Settings of the person's shell are for other nodes.
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("SKYCLAW_") {
+                command.env_remove(variable);
+            }
+        }
+        command.envs(settings.iter().map(|(name, value)| (*name, value)));
+        let child = command.spawn().map_err(system("a node could not be started"))?;
+        Ok(Self { name: name.into(), child, log })
+    }
+
+    /// The url it says it listens on.
+    pub(super) async fn listening_url(
+        &mut self,
+        patience: Duration,
+    ) -> Result<String, TestnetError> {
+        let Some(stdout) = self.child.stdout.take() else {
+            return Err(self.fault("has no output"));
+        };
+        let mut lines = BufReader::new(stdout).lines();
+        let url = tokio::time::timeout(patience, async {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if let Some((_, url)) = line.split_once("listening on ") {
+                    return Some(url.to_owned());
+                }
+            }
+            None
+        })
+        .await;
+        match url {
+            Ok(Some(url)) => Ok(url),
+            Ok(None) => Err(self.fault("ended before it listened")),
+            Err(_) => Err(self.fault("did not listen in time")),
+        }
+    }
+
+    /// An error if it has ended.
+    pub(super) fn check(&mut self) -> Result<(), TestnetError> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            _ => Err(self.fault("has ended")),
+        }
+    }
+
+    fn fault(&self, what: &'static str) -> TestnetError {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n");
+        TestnetError::Process { name: self.name.clone(), what, log: tail }
+    }
+
+    /// Asks it to stop.
+    pub(super) fn terminate(&self) {
+        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            // It may have ended by itself.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// Waits until it has ended; kills it when it takes too long.
+    pub(super) async fn ended(mut self) {
+        if tokio::time::timeout(STOP, self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! From records to views, and the order by which two certificates of one register merge.
+//!
+//! Always: the merge is the maximum of a total order, hence commutative, associative and
+//! idempotent, and a view depends on the set of records alone. Terminal absorbs.
+
+use std::cmp::Ordering;
+
+use crate::clock::Wall;
+use crate::codec;
+use crate::id::Hash;
+use crate::record::result::JobResult;
+use crate::record::spec::Spec;
+use crate::register::{Certificate, JobState, Phase, ServiceState, State, Val};
+use crate::view::{JobStatus, JobView, ResultView, ServiceView};
+
+/// Rank among terminal outcomes; the higher wins. With quorums that meet it never decides
+/// anything (at most one outcome is ever chosen); it makes the merge total all the same.
+fn terminal_rank(val: &Val) -> u8 {
+    match &val.state {
+        State::Job(job) => match job.phase {
+            Phase::Queued | Phase::Leased => 0,
+            Phase::Aborted => 1,
+            Phase::Exhausted => 2,
+            Phase::Cancelled => 3,
+            Phase::Failed => 4,
+            Phase::Succeeded => 5,
+        },
+        State::Service(service) => u8::from(service.deleted),
+    }
+}
+
+/// The total order: terminal first, then outcome, then the lower ballot; among values that are
+/// not terminal the higher (ballot, version). Value hashes break what is left.
+#[must_use]
+pub fn order(a: &Certificate, b: &Certificate) -> Ordering {
+    let hash = |c: &Certificate| Hash::of(&codec::encode(c));
+    let by_rank = terminal_rank(&a.val).cmp(&terminal_rank(&b.val));
+    let by_ballot = if a.val.is_terminal() {
+        b.ballot.cmp(&a.ballot)
+    } else {
+        (a.ballot, a.val.ver).cmp(&(b.ballot, b.val.ver))
+    };
+    by_rank.then(by_ballot).then_with(|| hash(a).cmp(&hash(b)))
+}
+
+/// The newer of two certificates of one register.
+#[must_use]
+pub fn merge(a: Certificate, b: Certificate) -> Certificate {
+    if order(&a, &b) == Ordering::Less { b } else { a }
+}
+
+/// A job as users see it.
+///
+/// `result` is the result the value names, `lease_note` how far the lease was extended since.
+#[must_use]
+pub fn job_view(
+    spec: &Spec,
+    val: &Val,
+    result: Option<&JobResult>,
+    lease_note: Option<Wall>,
+    now: Wall,
+) -> Option<JobView> {
+    let (Some(job), Some(state), crate::record::spec::Subject::Job(id)) =
+        (&spec.job, val.job(), &spec.subject)
+    else {
+        return None;
+    };
+    let expired = !state.phase.is_terminal() && now >= spec.expires_at;
+    let status = match state.phase {
+        _ if expired => JobStatus::Failed,
+        Phase::Queued => JobStatus::Queued,
+        Phase::Leased => JobStatus::Leased,
+        Phase::Succeeded => JobStatus::Completed,
+        _ => JobStatus::Failed,
+    };
+    let leased = status == JobStatus::Leased;
+    Some(JobView {
+        id: id.clone(),
+        created: spec.created,
+        updated: val.at.wall(),
+        updated_by: val.by.clone(),
+        version: val.display_version,
+        status,
+        attempts: state.attempt,
+        required: job.required.clone(),
+        payload: job.payload.clone(),
+        submitted_by: job.submitted_by.clone(),
+        max_attempts: job.max_attempts,
+        assigned_host: if state.phase == Phase::Queued { None } else { state.host.clone() },
+        lease_expires: leased
+            .then(|| lease_note.map_or(state.lease_expires, |note| note.max(state.lease_expires))),
+        result: result.map(|r| ResultView {
+            finished_at: r.at.wall(),
+            duration: r.duration,
+            exit_code: r.exit_code,
+            stdout: r.stdout.clone(),
+            stderr: r.stderr.clone(),
+        }),
+        error: if expired { Some("expired".into()) } else { error_text(state, result) },
+    })
+}
+
+fn error_text(state: &JobState, result: Option<&JobResult>) -> Option<String> {
+    match state.phase {
+        Phase::Cancelled => Some("cancelled".into()),
+        Phase::Aborted => Some("aborted: replication target not met".into()),
+        Phase::Exhausted => Some(format!(
+            "gave up after {} lost attempts{}",
+            state.lost,
+            state.host.as_ref().map_or_else(String::new, |h| format!(", the last on host {h}"))
+        )),
+        _ => result.and_then(|r| r.error.clone()),
+    }
+}
+
+/// A service as users see it; `None` once it is deleted.
+#[must_use]
+pub fn service_view(spec: &Spec, val: &Val) -> Option<ServiceView> {
+    let crate::record::spec::Subject::Service(id) = &spec.subject else { return None };
+    val.service().filter(|s| !s.deleted).map(|s| service_state_view(id, s, val))
+}
+
+pub(crate) fn service_state_view(
+    id: &crate::id::ServiceId,
+    state: &ServiceState,
+    val: &Val,
+) -> ServiceView {
+    ServiceView {
+        id: id.clone(),
+        def: state.def.clone(),
+        status: state.status(),
+        created: state.deployed.wall(),
+        updated: val.at.wall(),
+        updated_by: val.by.clone(),
+        version: val.display_version,
+        assignments: state.assignments.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

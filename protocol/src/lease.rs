@@ -1,0 +1,155 @@
+//! The timer of one lease, as its owner keeps it. Memory only.
+//!
+//! Always: validity is measured in durations on a monotonic clock; the wall time is for display
+//! and for HTTP hosts over a restart of the owner. The end never moves back.
+
+use crate::clock::{Mono, Now, Wall};
+use crate::limits::LEASE_SLACK_MS;
+
+/// A lease that is running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// When the owner takes it back.
+    pub ends: Mono,
+    /// The same moment for people.
+    pub shown: Wall,
+    /// The moment as last written to disk.
+    pub noted: Wall,
+    /// Length of one extension, in milliseconds.
+    pub lease_ms: u64,
+    /// No extension beyond this.
+    pub limit: Option<Mono>,
+    /// False once the host can no longer be running it: the lease then runs out.
+    pub renewable: bool,
+    /// True once the host was heard of after the grant: only then does losing it count as an
+    /// attempt lost.
+    pub heard: bool,
+}
+
+impl Lease {
+    /// A lease granted now. `timeout_ms` is the longest run the job allows, if it says so.
+    #[must_use]
+    pub fn grant(now: Now, lease_ms: u64, guard_ms: u64, timeout_ms: Option<u64>) -> Self {
+        Self {
+            ends: now.mono.plus_ms(lease_ms).plus_ms(guard_ms),
+            shown: now.wall.plus_ms(lease_ms),
+            noted: now.wall.plus_ms(lease_ms),
+            lease_ms,
+            limit: timeout_ms.map(|ms| {
+                now.mono.plus_ms(ms.max(1000).saturating_add(LEASE_SLACK_MS).max(lease_ms))
+            }),
+            renewable: true,
+            heard: false,
+        }
+    }
+
+    /// A lease found on disk after a restart of its owner. HTTP leases end when they said they
+    /// would; a lease with a guard gets the full wait, since its timers are gone.
+    #[must_use]
+    pub fn recover(now: Now, until: Wall, lease_ms: u64, guard_ms: u64) -> Self {
+        let left = if guard_ms > 0 { lease_ms } else { until.ms_since(now.wall).min(lease_ms) };
+        Self {
+            ends: now.mono.plus_ms(left).plus_ms(guard_ms),
+            shown: now.wall.plus_ms(left),
+            noted: until,
+            lease_ms,
+            limit: None,
+            renewable: true,
+            heard: false,
+        }
+    }
+
+    /// The host said that it still runs the job. True if the extension should be written to disk:
+    /// an eighth of a lease has passed since the last note.
+    pub fn renew(&mut self, now: Now) -> bool {
+        self.heard = true;
+        if !self.renewable {
+            return false;
+        }
+        let end = now.mono.plus_ms(self.lease_ms);
+        let end = self.limit.map_or(end, |limit| end.min(limit));
+        if end <= self.ends {
+            return false;
+        }
+        self.ends = end;
+        self.shown = now.wall.plus_ms(now.mono.ms_until(end));
+        let note = self.shown.ms_since(self.noted) >= self.lease_ms / 8;
+        if note {
+            self.noted = self.shown;
+        }
+        note
+    }
+
+    /// True once the owner may take it back.
+    #[must_use]
+    pub fn is_over(&self, now: Mono) -> bool {
+        now >= self.ends
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(ms: u64) -> Now {
+        Now { mono: Mono(ms * 1_000_000), wall: Wall(1_000_000 + ms) }
+    }
+
+    #[test]
+    fn a_lease_ends_after_its_length_and_not_before() {
+        let lease = Lease::grant(at(0), 700, 0, None);
+        assert!(!lease.is_over(at(699).mono));
+        assert!(lease.is_over(at(700).mono));
+        assert_eq!(lease.shown, Wall(1_000_700));
+    }
+
+    #[test]
+    fn renewing_moves_the_end_forward_only() {
+        let mut lease = Lease::grant(at(0), 1000, 0, None);
+        assert!(lease.renew(at(600)));
+        assert!(lease.is_over(at(1600).mono) && !lease.is_over(at(1599).mono));
+        assert!(!lease.renew(at(500)));
+        assert!(!lease.is_over(at(1599).mono));
+    }
+
+    #[test]
+    fn a_jump_of_the_wall_clock_ends_no_lease() {
+        let mut lease = Lease::grant(at(0), 1000, 0, None);
+        let jumped = Now { mono: Mono(10_000_000), wall: Wall(u64::MAX / 2) };
+        lease.renew(jumped);
+        assert!(!lease.is_over(Mono(1_009_000_000)));
+    }
+
+    #[test]
+    fn no_lease_outlives_its_jobs_timeout_by_more_than_the_slack() {
+        let mut lease = Lease::grant(at(0), 1000, 0, Some(5000));
+        for ms in (0..200_000).step_by(500) {
+            lease.renew(at(ms));
+        }
+        assert!(lease.is_over(at(5000 + LEASE_SLACK_MS).mono));
+    }
+
+    #[test]
+    fn a_lease_that_cannot_be_renewed_runs_out() {
+        let mut lease = Lease::grant(at(0), 1000, 0, None);
+        lease.renewable = false;
+        lease.renew(at(900));
+        assert!(lease.is_over(at(1000).mono));
+    }
+
+    #[test]
+    fn after_a_restart_an_http_lease_ends_when_it_said_and_a_guarded_one_gets_the_full_wait() {
+        let http = Lease::recover(at(500), Wall(1_000_700), 1000, 0);
+        assert!(http.is_over(at(700).mono) && !http.is_over(at(699).mono));
+        let gone = Lease::recover(at(5000), Wall(1_000_700), 1000, 0);
+        assert!(gone.is_over(at(5000).mono));
+        let p2p = Lease::recover(at(500), Wall(1_000_700), 1000, 100);
+        assert!(p2p.is_over(at(1600).mono) && !p2p.is_over(at(1599).mono));
+    }
+
+    #[test]
+    fn a_wall_clock_set_back_does_not_stretch_a_recovered_lease() {
+        let lease = Lease::recover(at(0), Wall(u64::MAX), 1000, 0);
+        assert!(lease.is_over(at(1000).mono));
+    }
+}

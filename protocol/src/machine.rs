@@ -1,0 +1,293 @@
+//! The machine of one node: commands and messages in, records and effects out.
+//!
+//! The calling protocol, for the one loop that owns it:
+//! 1. [`Machine::handle`] for each command, [`Machine::receive`] for each message,
+//!    [`Machine::expire`] when [`Machine::next_timeout`] has come. None of them blocks or fails.
+//! 2. [`Machine::take_step`] hands out what gathered: effects that may leave at once (`early`) and
+//!    a [`Batch`] to be written. If the write fails the machine must be dropped: its memory is
+//!    ahead of the disk.
+//! 3. [`Machine::durable`] with the proof of the write releases what was held.
+//! 4. [`Machine::take_effects`] hands out what was released. Repeat from 2 until there is no step.
+//!
+//! Always: a reply, a vote, a grant leaves only after everything it rests on is on disk; a register
+//! has one write in flight; time and chance are arguments; maps are ordered, so that the same
+//! inputs give the same outputs.
+
+mod claims;
+mod effect;
+mod entry;
+mod frames;
+mod hosts;
+mod jobs;
+mod keys;
+mod output;
+mod registers;
+mod services;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+pub use effect::{Effect, Step, Token};
+use entry::Entry;
+pub use frames::FrameFault;
+use output::Output;
+
+use crate::batch::{Durable, KeyAnswer, Shelf, Snapshot};
+use crate::clock::{Hlc, HlcClock, Mono, Now};
+use crate::command::{Command, Idempotency, Refusal};
+use crate::id::{JobId, NetworkId, NodeId};
+use crate::key::NodeKey;
+use crate::limits::{KEY_SWEEP_MS, MAX_VERSION, VERSION_SLACK};
+use crate::queue::Queue;
+use crate::record::spec::Subject;
+use crate::view::HostView;
+
+/// What a machine is told once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The network that signatures are bound to.
+    pub network: NetworkId,
+    /// Display name of this coordinator.
+    pub label: String,
+    /// Length of the leases of HTTP hosts, in milliseconds.
+    pub lease_ms: u64,
+    /// Copies of each job, this node's included; at least 1.
+    pub replicas: usize,
+    /// How long answers to keyed requests are remembered, in milliseconds.
+    pub key_ttl_ms: u64,
+    /// How long a job may wait and run, in milliseconds.
+    pub job_ttl_ms: u64,
+    /// How long a write waits for its quorum, in milliseconds.
+    pub quorum_timeout_ms: u64,
+}
+
+/// A timer. The entry it names may be gone or have moved on by the time it rings.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// A lease may be over.
+    Lease(JobId),
+    /// A parked claim has waited long enough.
+    Parked(u64),
+    /// A write may have missed its quorum.
+    Quorum(Subject),
+    /// Time to forget old keys.
+    Keys,
+}
+
+/// Numbers for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Jobs waiting.
+    pub queued: usize,
+    /// Jobs leased.
+    pub leased: usize,
+    /// Hosts known.
+    pub hosts: usize,
+    /// Services known.
+    pub services: usize,
+    /// Claims parked.
+    pub parked: usize,
+    /// Keyed requests being executed.
+    pub keys_in_flight: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Machine {
+    me: NodeId,
+    key: NodeKey,
+    config: Config,
+    chance: ChaCha12Rng,
+    clock: HlcClock,
+    version: u64,
+    version_ceiling: u64,
+    /// Other coordinators that can vote.
+    peers: Vec<NodeId>,
+    /// Every service, and every job that has not ended.
+    registers: BTreeMap<Subject, Entry>,
+    jobs_live: usize,
+    queue: Queue,
+    hosts: hosts::Hosts,
+    parked: claims::Parked,
+    keys: keys::Keys,
+    timers: BTreeSet<(Mono, Timer)>,
+    out: Output,
+}
+
+impl Machine {
+    /// A machine that goes on from `snapshot`. Leases found there run on, registers this node led
+    /// are led again under ballots never used before.
+    #[must_use]
+    pub fn new(config: Config, key: NodeKey, seed: [u8; 32], now: Now, snapshot: Snapshot) -> Self {
+        let mut machine = Self {
+            me: key.id(),
+            key,
+            config,
+            chance: ChaCha12Rng::from_seed(seed),
+            clock: HlcClock::new(snapshot.clock),
+            version: snapshot.version,
+            version_ceiling: snapshot.version,
+            peers: Vec::new(),
+            registers: BTreeMap::new(),
+            jobs_live: 0,
+            queue: Queue::default(),
+            hosts: hosts::Hosts::default(),
+            parked: claims::Parked::default(),
+            keys: keys::Keys::default(),
+            timers: BTreeSet::new(),
+            out: Output::default(),
+        };
+        machine.timers.insert((now.mono.plus_ms(KEY_SWEEP_MS), Timer::Keys));
+        for host in snapshot.hosts {
+            machine.hosts.load(host.into_body());
+        }
+        for stored in snapshot.registers {
+            machine.load(now, stored);
+        }
+        machine
+    }
+
+    /// This node.
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.me
+    }
+
+    /// Which other coordinators can vote on new registers.
+    pub fn set_peers(&mut self, mut peers: Vec<NodeId>) {
+        peers.retain(|peer| *peer != self.me);
+        peers.sort_unstable();
+        peers.dedup();
+        self.peers = peers;
+    }
+
+    /// Carries out a command. Exactly one [`Effect::Reply`] for `token` follows, now or later.
+    pub fn handle(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        token: Token,
+        command: Command,
+        idempotency: Option<Idempotency>,
+    ) {
+        if let Some(reply) = self.begin(now, shelf, token, idempotency) {
+            self.run(now, shelf, reply, command);
+        }
+    }
+
+    fn run(&mut self, now: Now, shelf: &dyn Shelf, reply: effect::ReplyTo, command: Command) {
+        match command {
+            Command::RegisterHost { id, name, capabilities, max_parallel } => {
+                self.register_host(now, reply, id, name, capabilities, max_parallel);
+            }
+            Command::Heartbeat { host, active, running } => {
+                self.heartbeat(now, shelf, reply, &host, active, running.as_deref());
+            }
+            Command::RemoveHost { host } => self.remove_host(now, reply, &host),
+            Command::Claim { host, wait_ms } => self.claim(now, reply, host, wait_ms),
+            Command::Submit(request) => self.submit(now, reply, request),
+            Command::Complete(completion) => self.complete(now, shelf, reply, completion),
+            Command::Cancel { job } => self.cancel(now, shelf, reply, job),
+            Command::PutService { id, def } => self.put_service(now, reply, id, def),
+            Command::RemoveService { id } => self.remove_service(now, reply, id),
+            Command::ClaimService { host } => self.claim_service(now, reply, host),
+            Command::ReportService(report) => self.report_service(now, reply, report),
+            Command::Join { .. } => self.answer(now, reply, KeyAnswer::Joined),
+        }
+    }
+
+    /// Rings every timer whose moment has come.
+    pub fn expire(&mut self, now: Now, shelf: &dyn Shelf) {
+        while let Some((at, _)) = self.timers.first()
+            && *at <= now.mono
+        {
+            let Some((_, timer)) = self.timers.pop_first() else { break };
+            match timer {
+                Timer::Lease(job) => self.lease_timer(now, job),
+                Timer::Parked(seq) => self.unpark_late(now, seq),
+                Timer::Quorum(subject) => self.quorum_timer(now, &subject),
+                Timer::Keys => {
+                    self.sweep_keys(now, shelf);
+                    self.timers.insert((now.mono.plus_ms(KEY_SWEEP_MS), Timer::Keys));
+                }
+            }
+        }
+    }
+
+    /// When [`Machine::expire`] has something to do next.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Mono> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// What gathered since the last step; `None` if there is nothing to send or to write.
+    pub fn take_step(&mut self) -> Option<Step> {
+        let clock = self.clock.last();
+        let version = if self.version > self.version_ceiling || self.out.has_writes() {
+            self.version_ceiling = self.version.saturating_add(VERSION_SLACK).min(MAX_VERSION);
+            Some(self.version_ceiling)
+        } else {
+            None
+        };
+        self.out.take_step(clock, version)
+    }
+
+    /// A batch is on disk: releases what it held back and counts this node's own votes.
+    pub fn durable(&mut self, now: Now, shelf: &dyn Shelf, durable: &Durable) {
+        for held in self.out.release(durable) {
+            self.released(now, shelf, held);
+        }
+    }
+
+    /// What may leave now.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        self.out.take_effects()
+    }
+
+    /// Numbers for metrics.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            queued: self.queue.len(),
+            leased: self.hosts.leases(),
+            hosts: self.hosts.len(),
+            services: self.registers.len() - self.jobs_live,
+            parked: self.parked.len(),
+            keys_in_flight: self.keys.len(),
+        }
+    }
+
+    /// Bytes gathered for the next batch, so that the loop can stop taking commands.
+    #[must_use]
+    pub const fn pending_bytes(&self) -> usize {
+        self.out.pending_bytes()
+    }
+
+    /// All hosts in the order of registration.
+    #[must_use]
+    pub fn host_views(&self) -> Vec<HostView> {
+        self.hosts.views()
+    }
+
+    fn chance(&mut self) -> u64 {
+        self.chance.next_u64()
+    }
+
+    fn stamp(&mut self, now: Now) -> Hlc {
+        self.clock.tick(now.wall)
+    }
+
+    fn next_version(&mut self) -> u64 {
+        self.version = self.version.saturating_add(1).min(MAX_VERSION);
+        self.version
+    }
+
+    fn refuse(&mut self, reply: effect::ReplyTo, refusal: Refusal) {
+        self.out.hold(output::Held::Reply { reply, answer: Err(refusal), grant: false });
+    }
+}
+
+#[cfg(test)]
+mod tests;

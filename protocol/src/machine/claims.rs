@@ -1,0 +1,151 @@
+//! Hosts asking for jobs: at once, or parked until there is one.
+
+use std::collections::BTreeMap;
+
+use super::effect::{ReplyTo, Token};
+use super::{Machine, Timer};
+use crate::batch::KeyAnswer;
+use crate::clock::{Mono, Now};
+use crate::command::Refusal;
+use crate::id::{HostId, JobId};
+use crate::limits::{EXPIRY_MARGIN_MS, MAX_CLAIM_WAIT_MS, MAX_PARKED_CLAIMS};
+use crate::record::spec::Subject;
+use crate::register::{JobState, Phase};
+
+/// Claims that wait for a job, in the order they came.
+#[derive(Debug, Default)]
+pub(super) struct Parked {
+    next: u64,
+    claims: BTreeMap<u64, Claim>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    host: HostId,
+    reply: ReplyTo,
+    until: Mono,
+}
+
+impl Parked {
+    pub(super) fn len(&self) -> usize {
+        self.claims.len()
+    }
+}
+
+impl Machine {
+    pub(super) fn claim(&mut self, now: Now, reply: ReplyTo, host: HostId, wait_ms: u32) {
+        let Some(known) = self.hosts.get(&host) else {
+            return self.refuse(reply, Refusal::UnknownHost(host.to_string()));
+        };
+        if known.is_full() {
+            // It would not ask if it ran all the table says: the oldest are not running any more.
+            let surplus = surplus(known.leases.len(), known.record.max_parallel.0);
+            let mut held: Vec<_> = known.leases.iter().map(|(job, n)| (*n, job.clone())).collect();
+            held.sort_unstable();
+            self.stop_renewing(held.iter().take(surplus).map(|(_, job)| job));
+        }
+        self.hosts.seen(&host, now);
+        if let Some(job) = self.next_job(now, &host) {
+            return self.grant(now, reply, host, job);
+        }
+        if wait_ms == 0 {
+            return self.answer(now, reply, KeyAnswer::NoJob);
+        }
+        if self.parked.len() >= MAX_PARKED_CLAIMS {
+            return self.refuse(reply, Refusal::Busy("too many claims are waiting"));
+        }
+        let seq = self.parked.next;
+        self.parked.next += 1;
+        let until = now.mono.plus_ms(u64::from(wait_ms.min(MAX_CLAIM_WAIT_MS)));
+        self.timers.insert((until, Timer::Parked(seq)));
+        self.parked.claims.insert(seq, Claim { host, reply, until });
+    }
+
+    /// The oldest job this host may take now, if it has a free slot.
+    fn next_job(&mut self, now: Now, host: &HostId) -> Option<JobId> {
+        loop {
+            let host = self.hosts.get(host)?;
+            if host.is_full() {
+                return None;
+            }
+            let job = self.queue.oldest_for(&host.record.capabilities)?.clone();
+            let entry = self.registers.get(&Subject::Job(job.clone()))?;
+            if now.wall.plus_ms(EXPIRY_MARGIN_MS) < entry.head.expires_at && !entry.in_flight() {
+                return Some(job);
+            }
+            // Too close to its expiry to be granted, or already being written: not to be found.
+            let (required, created) = (entry.head.required.clone(), entry.head.created);
+            self.queue.remove(&required, created, &job);
+        }
+    }
+
+    fn grant(&mut self, now: Now, reply: ReplyTo, host: HostId, job: JobId) {
+        let subject = Subject::Job(job.clone());
+        let Some(entry) = self.registers.get(&subject) else {
+            return self.answer(now, reply, KeyAnswer::NoJob);
+        };
+        let Some(val) = entry.chosen.clone() else {
+            return self.answer(now, reply, KeyAnswer::NoJob);
+        };
+        let (required, created) = (entry.head.required.clone(), entry.head.created);
+        let Some(state) = val.job() else { return self.answer(now, reply, KeyAnswer::NoJob) };
+        // Out of the queue while the write is in flight: nobody else may be offered it, and the
+        // slot is taken.
+        self.queue.remove(&required, created, &job);
+        let state = JobState {
+            phase: Phase::Leased,
+            attempt: state.attempt.saturating_add(1),
+            host: Some(host.clone()),
+            lease_ms: self.config.lease_ms,
+            guard_ms: 0,
+            lease_expires: now.wall.plus_ms(self.config.lease_ms),
+            ..state.clone()
+        };
+        self.hosts.lease(&host, &job);
+        self.advance(now, &subject, &val, state, None, Some(reply));
+    }
+
+    /// Offers queued jobs to parked claims, the longest waiting first.
+    pub(super) fn serve_parked(&mut self, now: Now) {
+        if self.queue.is_empty() || self.parked.claims.is_empty() {
+            return;
+        }
+        let mut from = 0;
+        while !self.queue.is_empty()
+            && let Some((&seq, claim)) = self.parked.claims.range(from..).next()
+        {
+            from = seq + 1;
+            let host = claim.host.clone();
+            if let Some(job) = self.next_job(now, &host)
+                && let Some(claim) = self.parked.claims.remove(&seq)
+            {
+                self.timers.remove(&(claim.until, Timer::Parked(seq)));
+                self.grant(now, claim.reply, host, job);
+            }
+        }
+    }
+
+    /// A parked claim has waited long enough.
+    pub(super) fn unpark_late(&mut self, now: Now, seq: u64) {
+        if let Some(claim) = self.parked.claims.remove(&seq) {
+            self.answer(now, claim.reply, KeyAnswer::NoJob);
+        }
+    }
+
+    /// The caller of a parked claim went away. No reply follows.
+    pub fn hang_up(&mut self, token: Token) {
+        let found = self.parked.claims.iter().find(|(_, claim)| claim.reply.token == token);
+        let Some(seq) = found.map(|(seq, _)| *seq) else { return };
+        if let Some(claim) = self.parked.claims.remove(&seq) {
+            self.timers.remove(&(claim.until, Timer::Parked(seq)));
+            // Twins that share its key still get an answer.
+            self.release_reply(&claim.reply, Ok(KeyAnswer::NoJob), false);
+        }
+    }
+}
+
+/// How many of a full host's leases a further claim shows to be stale.
+fn surplus(held: usize, max_parallel_milli: u64) -> usize {
+    let slots = usize::try_from(max_parallel_milli.div_ceil(1000)).unwrap_or(usize::MAX);
+    (held + 1).saturating_sub(slots)
+}

@@ -1,0 +1,56 @@
+//! What the machine asks of the world.
+
+use crate::batch::{Batch, KeyAnswer};
+use crate::command::Refusal;
+use crate::id::{Hash, NodeId};
+use crate::wire::Message;
+
+/// Names a caller that waits for a reply; given by the loop, unique while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// Something to be done outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Answer a caller.
+    Reply {
+        /// Which.
+        to: Token,
+        /// With what.
+        answer: Result<KeyAnswer, Refusal>,
+        /// True if this hands out a lease: when it cannot be delivered, say so with
+        /// `Machine::undelivered`.
+        grant: bool,
+    },
+    /// Send a frame.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+}
+
+/// What gathered since the last step.
+#[derive(Debug)]
+pub struct Step {
+    /// May leave before the batch is durable: a home's own round-0 proposals, and replies when
+    /// there is nothing to write.
+    pub early: Vec<Effect>,
+    /// To be written; `None` if nothing changed.
+    pub batch: Option<Batch>,
+}
+
+/// Where an answer goes, and the key it is to be remembered under.
+#[derive(Clone, Debug)]
+pub(super) struct ReplyTo {
+    pub(super) token: Token,
+    pub(super) key: Option<KeyInUse>,
+}
+
+/// A key whose request is being carried out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyInUse {
+    pub(super) scope: Hash,
+    pub(super) fingerprint: Hash,
+}

@@ -1,0 +1,90 @@
+//! What the machine keeps in memory of one register. Payloads and results stay on disk.
+
+use std::collections::VecDeque;
+
+use super::effect::ReplyTo;
+use crate::batch::KeyAnswer;
+use crate::clock::{Hlc, Wall};
+use crate::command::Command;
+use crate::id::NodeId;
+use crate::lease::Lease;
+use crate::record::Signed;
+use crate::record::spec::{RegisterKey, Spec};
+use crate::register::{Proposer, Val, Voter};
+
+/// The head of a register without its payload.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    pub(super) key: RegisterKey,
+    pub(super) home: NodeId,
+    pub(super) voters: Vec<NodeId>,
+    pub(super) quorum: usize,
+    pub(super) created: Hlc,
+    pub(super) expires_at: Wall,
+    pub(super) required: Vec<String>,
+    pub(super) max_attempts: Option<u32>,
+    pub(super) timeout_ms: Option<u64>,
+}
+
+impl Head {
+    pub(super) fn of(spec: &Signed<Spec>) -> Self {
+        let body = spec.body();
+        let job = body.job.as_ref();
+        Self {
+            key: RegisterKey { subject: body.subject.clone(), spec: spec.hash() },
+            home: body.home,
+            voters: body.voters.clone(),
+            quorum: usize::from(body.quorum),
+            created: body.created,
+            expires_at: body.expires_at,
+            required: job.map_or_else(Vec::new, |job| job.required.clone()),
+            max_attempts: job.and_then(|job| job.max_attempts),
+            timeout_ms: job.and_then(|job| job.timeout_ms),
+        }
+    }
+}
+
+/// One register.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) head: Head,
+    /// This node's row as voter; memory and batch change together.
+    pub(super) row: Voter,
+    /// Set while this node leads or tries to.
+    pub(super) lead: Option<Proposer>,
+    /// The newest value known to be chosen: what the indexes show.
+    pub(super) chosen: Option<Val>,
+    /// Answers that rest on the value in flight.
+    pub(super) waiting: Vec<Waiting>,
+    /// Commands that came while a value was in flight; run again once it is chosen. Bounded.
+    pub(super) queued: VecDeque<(ReplyTo, Command)>,
+    /// While this node leads and the job is leased.
+    pub(super) lease: Option<Lease>,
+}
+
+/// An answer that rests on the value in flight.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) reply: ReplyTo,
+    pub(super) answer: KeyAnswer,
+    pub(super) grant: bool,
+}
+
+impl Entry {
+    pub(super) fn new(head: Head, row: Voter) -> Self {
+        Self {
+            head,
+            row,
+            lead: None,
+            chosen: None,
+            waiting: Vec::new(),
+            queued: VecDeque::new(),
+            lease: None,
+        }
+    }
+
+    /// True while a write of this node has not been chosen yet.
+    pub(super) fn in_flight(&self) -> bool {
+        self.lead.as_ref().is_some_and(|lead| lead.chosen().is_none())
+    }
+}

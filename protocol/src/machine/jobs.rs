@@ -1,0 +1,263 @@
+//! Jobs: taken, completed, cancelled, taken back when their lease runs out.
+
+use super::effect::ReplyTo;
+use super::entry::Waiting;
+use super::{Machine, Timer};
+use crate::batch::{KeyAnswer, Shelf, StoredRegister, Write};
+use crate::clock::Now;
+use crate::command::{Command, Completion, JobRequest, Refusal};
+use crate::id::JobId;
+use crate::limits::MAX_LIVE_JOBS;
+use crate::record::Signed;
+use crate::record::result::JobResult;
+use crate::record::spec::{JobSpec, Spec, Subject};
+use crate::register::{JobState, Phase, State, Val};
+
+/// A day: the least time between the end of the longest run and the job's expiry.
+const DAY_MS: u64 = 86_400_000;
+
+impl Machine {
+    pub(super) fn submit(&mut self, now: Now, reply: ReplyTo, request: JobRequest) {
+        if self.jobs_live >= MAX_LIVE_JOBS {
+            return self
+                .refuse(reply, Refusal::Full { what: "unfinished jobs", limit: MAX_LIVE_JOBS });
+        }
+        if !self.queue.has_room_for(&request.required) {
+            return self.refuse(
+                reply,
+                Refusal::Full {
+                    what: "distinct capability requirements in the queue",
+                    limit: crate::limits::MAX_REQUIREMENT_SETS,
+                },
+            );
+        }
+        let created = self.stamp(now);
+        let chance = self.chance();
+        let job = JobId::mint(created, chance);
+        let (voters, quorum) = match self.draw_voters(job.as_str()) {
+            Ok(drawn) => drawn,
+            Err(refusal) => return self.refuse(reply, refusal),
+        };
+        let life =
+            self.config.job_ttl_ms.max(request.timeout_ms.unwrap_or(0).saturating_add(DAY_MS));
+        let spec = Spec {
+            subject: Subject::Job(job.clone()),
+            home: self.me,
+            voters,
+            quorum: u8::try_from(quorum).unwrap_or(u8::MAX),
+            created,
+            expires_at: now.wall.max(created.wall()).plus_ms(life),
+            job: Some(JobSpec {
+                payload: request.payload,
+                required: request.required,
+                submitted_by: request.submitted_by,
+                max_attempts: request.max_attempts,
+                timeout_ms: request.timeout_ms,
+            }),
+        };
+        let spec = Signed::seal(&self.key, self.config.network, spec);
+        let mut val = self.value(now, 0, State::Job(JobState::new()));
+        val.at = created;
+        let answer = Self::job_answer(&job, &val);
+        self.create(now, spec, val, Waiting { reply, answer, grant: false });
+    }
+
+    /// The newest chosen value of a job, from memory or, once it has ended, from disk.
+    pub(super) fn job_value(&self, shelf: &dyn Shelf, job: &JobId) -> Result<Val, Refusal> {
+        let unknown = || Refusal::UnknownJob(job.to_string());
+        let subject = Subject::Job(job.clone());
+        if let Some(entry) = self.registers.get(&subject) {
+            return entry.chosen.clone().ok_or_else(unknown);
+        }
+        match shelf.register(&subject) {
+            Ok(stored) => {
+                stored.as_ref().and_then(StoredRegister::chosen).cloned().ok_or_else(unknown)
+            }
+            Err(error) => Err(Refusal::Store(error.0)),
+        }
+    }
+
+    pub(super) fn complete(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        reply: ReplyTo,
+        completion: Completion,
+    ) {
+        if self.hosts.get(&completion.host).is_none() {
+            return self.refuse(reply, Refusal::UnknownHost(completion.host.to_string()));
+        }
+        let subject = Subject::Job(completion.job.clone());
+        if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
+            return self.wait_behind(&subject, reply, Command::Complete(completion));
+        }
+        let val = match self.job_value(shelf, &completion.job) {
+            Ok(val) => val,
+            Err(refusal) => return self.refuse(reply, refusal),
+        };
+        let Some(state) = val.job() else {
+            return self.refuse(reply, Refusal::UnknownJob(completion.job.to_string()));
+        };
+        // The last lessee may still report while nobody else got the job: its work counts.
+        if state.host.as_ref() != Some(&completion.host) {
+            let holder = match (&state.host, state.phase) {
+                (Some(host), phase) if phase != Phase::Queued => host.to_string(),
+                _ => "nobody".into(),
+            };
+            return self.refuse(reply, Refusal::AssignedElsewhere { job: completion.job, holder });
+        }
+        if state.phase.is_terminal() {
+            return self.refuse(reply, Refusal::NotLeased(completion.job));
+        }
+        let at = self.stamp(now);
+        let result = JobResult {
+            job: completion.job.clone(),
+            attempt: state.attempt,
+            host: completion.host.clone(),
+            ok: completion.success,
+            at,
+            duration: completion.duration,
+            exit_code: completion.exit_code,
+            stdout: completion.stdout,
+            stderr: completion.stderr,
+            error: completion.error,
+        };
+        let result = Signed::seal(&self.key, self.config.network, result);
+        let state = JobState {
+            phase: if completion.success { Phase::Succeeded } else { Phase::Failed },
+            result: Some(result.hash()),
+            ..state.clone()
+        };
+        self.hosts.seen(&completion.host, now);
+        self.advance(now, &subject, &val, state, Some(&result), Some(reply));
+    }
+
+    pub(super) fn cancel(&mut self, now: Now, shelf: &dyn Shelf, reply: ReplyTo, job: JobId) {
+        let subject = Subject::Job(job.clone());
+        if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
+            return self.wait_behind(&subject, reply, Command::Cancel { job });
+        }
+        let val = match self.job_value(shelf, &job) {
+            Ok(val) => val,
+            Err(refusal) => return self.refuse(reply, refusal),
+        };
+        let Some(state) = val.job() else {
+            return self.refuse(reply, Refusal::UnknownJob(job.to_string()));
+        };
+        if state.phase.is_terminal() {
+            let status = match state.phase {
+                Phase::Succeeded => "completed",
+                Phase::Cancelled => "cancelled",
+                _ => "failed",
+            };
+            return self.refuse(reply, Refusal::AlreadyEnded { job, status });
+        }
+        let state = JobState { phase: Phase::Cancelled, ..state.clone() };
+        self.advance(now, &subject, &val, state, None, Some(reply));
+    }
+
+    /// Writes the next value of a job; `reply` gets it once it is chosen.
+    pub(super) fn advance(
+        &mut self,
+        now: Now,
+        subject: &Subject,
+        from: &Val,
+        state: JobState,
+        result: Option<&Signed<JobResult>>,
+        reply: Option<ReplyTo>,
+    ) {
+        let Subject::Job(job) = subject else { return };
+        let grant = state.phase == Phase::Leased;
+        let val = self.value(now, from.ver + 1, State::Job(state));
+        let answer = Self::job_answer(job, &val);
+        let waiting = reply.clone().map(|reply| Waiting { reply, answer, grant });
+        if !self.propose(now, subject, val, result, waiting)
+            && let Some(reply) = reply
+        {
+            self.refuse(reply, Refusal::Busy("another coordinator leads this job now, try again"));
+        }
+    }
+
+    /// Keeps queue, leases and timers in step with a value that was just chosen.
+    pub(super) fn index_job(
+        &mut self,
+        now: Now,
+        job: &JobId,
+        before: Option<&JobState>,
+        val: &Val,
+    ) {
+        let Some(after) = val.job() else { return };
+        let subject = Subject::Job(job.clone());
+        let Some(entry) = self.registers.get_mut(&subject) else { return };
+        let (required, created) = (entry.head.required.clone(), entry.head.created);
+        let leads = entry.lead.is_some();
+        if before.is_some_and(|b| b.phase == Phase::Queued) {
+            self.queue.remove(&required, created, job);
+        }
+        if let Some(b) = before.filter(|b| b.phase == Phase::Leased) {
+            if let Some(lease) = entry.lease.take() {
+                self.timers.remove(&(lease.ends, Timer::Lease(job.clone())));
+                if lease.noted != b.lease_expires {
+                    self.out.write(Write::LeaseNote { job: job.clone(), until: None });
+                }
+            }
+            if let Some(host) = &b.host {
+                self.hosts.release(host, job);
+            }
+        }
+        match after.phase {
+            Phase::Queued if leads => self.queue.insert(&required, created, job.clone()),
+            Phase::Leased => {
+                if leads && let Some(entry) = self.registers.get_mut(&subject) {
+                    let lease = entry.lease.get_or_insert_with(|| {
+                        crate::lease::Lease::grant(
+                            now,
+                            after.lease_ms,
+                            after.guard_ms,
+                            entry.head.timeout_ms,
+                        )
+                    });
+                    self.timers.insert((lease.ends, Timer::Lease(job.clone())));
+                }
+                if let Some(host) = &after.host {
+                    self.hosts.lease(host, job);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A lease may be over: the job goes back to the queue, or ends if it was lost too often.
+    pub(super) fn lease_timer(&mut self, now: Now, job: JobId) {
+        let subject = Subject::Job(job);
+        let Some(entry) = self.registers.get(&subject) else { return };
+        let Some(lease) = entry.lease.as_ref().filter(|lease| lease.is_over(now.mono)) else {
+            return;
+        };
+        if entry.in_flight() {
+            return;
+        }
+        let Some(val) = entry.chosen.clone() else { return };
+        let Some(state) = val.job().filter(|state| state.phase == Phase::Leased) else { return };
+        let lost = state.lost.saturating_add(u32::from(lease.heard));
+        let over = entry.head.max_attempts.is_some_and(|most| lost >= most);
+        let phase = if over { Phase::Exhausted } else { Phase::Queued };
+        let state = JobState { phase, lost, ..state.clone() };
+        self.advance(now, &subject, &val, state, None, None);
+    }
+
+    /// A grant could not be handed over: the host never learned of it, so nothing runs.
+    pub fn undelivered(&mut self, now: Now, answer: &KeyAnswer) {
+        let KeyAnswer::Job(at) = answer else { return };
+        let subject = Subject::Job(at.job.clone());
+        let Some(entry) = self.registers.get(&subject) else { return };
+        let untouched = entry.lease.as_ref().is_some_and(|lease| !lease.heard);
+        if entry.in_flight() || !untouched || entry.chosen.as_ref() != Some(&at.val) {
+            return;
+        }
+        if let Some(state) = at.val.job().filter(|state| state.phase == Phase::Leased) {
+            let state = JobState { phase: Phase::Queued, ..state.clone() };
+            self.advance(now, &subject, &at.val, state, None, None);
+        }
+    }
+}

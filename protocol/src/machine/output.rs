@@ -1,0 +1,115 @@
+//! What gathers between two steps, and what waits for the disk.
+
+use std::collections::VecDeque;
+
+use super::effect::{Effect, ReplyTo, Step};
+use crate::batch::{Batch, Durable, KeyAnswer, Write};
+use crate::clock::Hlc;
+use crate::command::Refusal;
+use crate::id::NodeId;
+use crate::record::spec::Subject;
+use crate::register::Ballot;
+use crate::wire::Message;
+
+/// Something that may happen only after the batch it was gathered with is on disk.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// An answer.
+    Reply { reply: ReplyTo, answer: Result<KeyAnswer, Refusal>, grant: bool },
+    /// A vote, a promise, a proposal of round 1 or later.
+    Send { to: NodeId, message: Message },
+    /// This node's own vote for what it proposed.
+    OwnVote { subject: Subject, ballot: Ballot, ver: u64 },
+    /// This node's own promise of what it prepares.
+    OwnPromise { subject: Subject, ballot: Ballot },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    seq: u64,
+    writes: Vec<Write>,
+    bytes: usize,
+    early: Vec<Effect>,
+    held: Vec<Held>,
+    waiting: VecDeque<(u64, Vec<Held>)>,
+    effects: Vec<Effect>,
+}
+
+impl Output {
+    pub(super) fn write(&mut self, write: Write) {
+        self.bytes += weight(&write);
+        self.writes.push(write);
+    }
+
+    pub(super) fn hold(&mut self, held: Held) {
+        self.held.push(held);
+    }
+
+    pub(super) fn early(&mut self, effect: Effect) {
+        self.early.push(effect);
+    }
+
+    pub(super) fn effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    pub(super) fn has_writes(&self) -> bool {
+        !self.writes.is_empty()
+    }
+
+    pub(super) const fn pending_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Without anything to write, what is held rests on what is durable already: a batch with no
+    /// writes releases it at once through [`Output::release_now`].
+    pub(super) fn take_step(&mut self, clock: Hlc, version: Option<u64>) -> Option<Step> {
+        let early = std::mem::take(&mut self.early);
+        if let Some(version) = version {
+            self.seq += 1;
+            self.bytes = 0;
+            self.waiting.push_back((self.seq, std::mem::take(&mut self.held)));
+            let writes = std::mem::take(&mut self.writes);
+            return Some(Step {
+                early,
+                batch: Some(Batch { seq: self.seq, writes, clock, version }),
+            });
+        }
+        (!early.is_empty()).then_some(Step { early, batch: None })
+    }
+
+    /// What is held while there is nothing to write and no batch under way.
+    pub(super) fn release_now(&mut self) -> Vec<Held> {
+        if self.writes.is_empty() && self.waiting.is_empty() {
+            std::mem::take(&mut self.held)
+        } else {
+            Vec::new()
+        }
+    }
+
+    pub(super) fn release(&mut self, durable: &Durable) -> Vec<Held> {
+        let mut released = Vec::new();
+        while let Some((seq, _)) = self.waiting.front()
+            && *seq <= durable.seq()
+        {
+            released.extend(self.waiting.pop_front().into_iter().flat_map(|(_, held)| held));
+        }
+        released
+    }
+
+    pub(super) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+}
+
+/// Bytes a write will roughly take.
+fn weight(write: &Write) -> usize {
+    64 + match write {
+        Write::Spec(spec) => spec.raw().body.len(),
+        Write::Result(result) => result.raw().body.len(),
+        Write::Certificate(certificate) => certificate.raw().body.len(),
+        Write::Host(host) => host.raw().body.len(),
+        Write::Row { .. } | Write::Key { .. } => 256,
+        Write::ForgetHost(_) | Write::ForgetKey { .. } | Write::LeaseNote { .. } => 0,
+    }
+}

@@ -1,0 +1,194 @@
+//! Services: deployed, claimed and reported by hosts. Each is one register.
+
+use super::Machine;
+use super::effect::ReplyTo;
+use super::entry::Waiting;
+use crate::batch::KeyAnswer;
+use crate::clock::{Hlc, Now};
+use crate::command::{Command, Refusal, ServiceReport};
+use crate::fold::service_state_view;
+use crate::id::{HostId, ServiceId};
+use crate::limits::{MAX_SERVICES, MAX_TIMEOUT_MS};
+use crate::placement::meets;
+use crate::record::Signed;
+use crate::record::spec::{Spec, Subject};
+use crate::register::{ServiceState, State, Val};
+use crate::view::{Assignment, ServiceDef, ServiceStatus};
+
+/// A service lives until it is removed; its register's expiry is as good as never.
+const SERVICE_TTL_MS: u64 = 100 * 365 * 86_400_000;
+const _: () = assert!(SERVICE_TTL_MS > MAX_TIMEOUT_MS);
+
+impl Machine {
+    pub(super) fn put_service(
+        &mut self,
+        now: Now,
+        reply: ReplyTo,
+        id: Option<ServiceId>,
+        def: ServiceDef,
+    ) {
+        let at = self.stamp(now);
+        let chance = self.chance();
+        let id = id.unwrap_or_else(|| ServiceId::mint(at, chance));
+        let subject = Subject::Service(id.clone());
+        if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
+            return self.wait_behind(&subject, reply, Command::PutService { id: Some(id), def });
+        }
+        let known =
+            self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.generation)));
+        let state = ServiceState {
+            def,
+            generation: known.map_or(1, |(_, generation)| generation.saturating_add(1)),
+            deployed: at,
+            assignments: Vec::new(),
+            deleted: false,
+        };
+        if let Some((ver, _)) = known {
+            return self.advance_service(now, &id, ver, state, reply);
+        }
+        if self.registers.len() - self.jobs_live >= MAX_SERVICES {
+            return self.refuse(reply, Refusal::Full { what: "services", limit: MAX_SERVICES });
+        }
+        let (voters, quorum) = match self.draw_voters(id.as_str()) {
+            Ok(drawn) => drawn,
+            Err(refusal) => return self.refuse(reply, refusal),
+        };
+        let spec = Spec {
+            subject,
+            home: self.me,
+            voters,
+            quorum: u8::try_from(quorum).unwrap_or(u8::MAX),
+            created: at,
+            expires_at: at.wall().plus_ms(SERVICE_TTL_MS),
+            job: None,
+        };
+        let spec = Signed::seal(&self.key, self.config.network, spec);
+        let val = self.value(now, 0, State::Service(state));
+        let answer = service_answer(&id, &val);
+        self.create(now, spec, val, Waiting { reply, answer, grant: false });
+    }
+
+    fn service_value(&self, id: &ServiceId) -> Option<&Val> {
+        self.registers.get(&Subject::Service(id.clone()))?.chosen.as_ref()
+    }
+
+    fn advance_service(
+        &mut self,
+        now: Now,
+        id: &ServiceId,
+        ver: u64,
+        state: ServiceState,
+        reply: ReplyTo,
+    ) {
+        let removed = state.deleted;
+        let val = self.value(now, ver + 1, State::Service(state));
+        let answer = if removed { KeyAnswer::Removed } else { service_answer(id, &val) };
+        let waiting = Waiting { reply: reply.clone(), answer, grant: false };
+        if !self.propose(now, &Subject::Service(id.clone()), val, None, Some(waiting)) {
+            self.refuse(reply, Refusal::Busy("another coordinator leads this service, try again"));
+        }
+    }
+
+    pub(super) fn remove_service(&mut self, now: Now, reply: ReplyTo, id: ServiceId) {
+        let subject = Subject::Service(id.clone());
+        if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
+            return self.wait_behind(&subject, reply, Command::RemoveService { id });
+        }
+        let Some((ver, state)) =
+            self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.clone())))
+        else {
+            return self.refuse(reply, Refusal::UnknownService(id.to_string()));
+        };
+        self.advance_service(now, &id, ver, ServiceState { deleted: true, ..state }, reply);
+    }
+
+    /// The first service by creation that this host runs and that has not failed there, else the
+    /// first with a replica to spare.
+    pub(super) fn claim_service(&mut self, now: Now, reply: ReplyTo, host: HostId) {
+        let Some(known) = self.hosts.get(&host) else {
+            return self.refuse(reply, Refusal::UnknownHost(host.to_string()));
+        };
+        let capabilities = &known.record.capabilities;
+        let mut mine: Option<(Hlc, ServiceId)> = None;
+        let mut open: Option<(Hlc, ServiceId)> = None;
+        let mut busy = None;
+        for (subject, entry) in &self.registers {
+            let Subject::Service(id) = subject else { continue };
+            if entry.in_flight() {
+                busy = Some(subject.clone());
+            }
+            let Some(state) = entry.chosen.as_ref().and_then(Val::service) else { continue };
+            if !meets(capabilities, &state.def.required) {
+                continue;
+            }
+            let own = state.assignments.iter().find(|a| a.host == host).map(|a| a.status);
+            let slot = match own {
+                Some(ServiceStatus::Failed) => continue,
+                Some(_) => &mut mine,
+                None if state.assignments.len() < state.def.replicas as usize => &mut open,
+                None => continue,
+            };
+            let found = (state.deployed, id.clone());
+            if slot.as_ref().is_none_or(|best| found < *best) {
+                *slot = Some(found);
+            }
+        }
+        self.hosts.seen(&host, now);
+        if let Some((_, id)) = mine
+            && let Some(val) = self.service_value(&id)
+        {
+            let answer = service_answer(&id, val);
+            return self.answer(now, reply, answer);
+        }
+        if let Some(subject) = busy {
+            // A write in flight may open or fill a replica: look again once it is chosen.
+            return self.wait_behind(&subject, reply, Command::ClaimService { host });
+        }
+        let Some((_, id)) = open else { return self.answer(now, reply, KeyAnswer::NoService) };
+        let Some((ver, mut state)) =
+            self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.clone())))
+        else {
+            return self.answer(now, reply, KeyAnswer::NoService);
+        };
+        state.assignments.push(Assignment {
+            host,
+            status: ServiceStatus::Pending,
+            updated: now.wall,
+            endpoint: None,
+            error: None,
+            started: None,
+        });
+        self.advance_service(now, &id, ver, state, reply);
+    }
+
+    pub(super) fn report_service(&mut self, now: Now, reply: ReplyTo, report: ServiceReport) {
+        let subject = Subject::Service(report.id.clone());
+        if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
+            return self.wait_behind(&subject, reply, Command::ReportService(report));
+        }
+        let Some((ver, mut state)) =
+            self.service_value(&report.id).and_then(|val| Some((val.ver, val.service()?.clone())))
+        else {
+            return self.refuse(reply, Refusal::UnknownService(report.id.to_string()));
+        };
+        let Some(mine) = state.assignments.iter_mut().find(|a| a.host == report.host) else {
+            let host = report.host.to_string();
+            return self.refuse(reply, Refusal::NotAssigned { service: report.id, host });
+        };
+        mine.status = report.status;
+        mine.updated = now.wall;
+        mine.endpoint = report.endpoint;
+        mine.error = report.error;
+        if report.status == ServiceStatus::Running && mine.started.is_none() {
+            mine.started = Some(now.wall);
+        }
+        self.advance_service(now, &report.id, ver, state, reply);
+    }
+}
+
+fn service_answer(id: &ServiceId, val: &Val) -> KeyAnswer {
+    match val.service() {
+        Some(state) => KeyAnswer::Service(service_state_view(id, state, val)),
+        None => KeyAnswer::NoService,
+    }
+}

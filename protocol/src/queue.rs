@@ -1,0 +1,108 @@
+//! Jobs that wait for a host, oldest first per requirement. Derived from the registers.
+//!
+//! Always: a job is here if and only if its register's chosen value is `Queued`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::clock::Hlc;
+use crate::id::JobId;
+use crate::limits::MAX_REQUIREMENT_SETS;
+use crate::placement::meets;
+
+/// The queue of one coordinator.
+#[derive(Clone, Debug, Default)]
+pub struct Queue {
+    classes: BTreeMap<Vec<String>, BTreeSet<(Hlc, JobId)>>,
+    len: usize,
+}
+
+impl Queue {
+    /// True if a job with this requirement can be told apart from the others. Looking for a job
+    /// visits each distinct requirement once, so their number is bounded.
+    #[must_use]
+    pub fn has_room_for(&self, required: &[String]) -> bool {
+        self.classes.len() < MAX_REQUIREMENT_SETS || self.classes.contains_key(required)
+    }
+
+    /// Adds a job; again is no change.
+    pub fn insert(&mut self, required: &[String], created: Hlc, job: JobId) {
+        let class = match self.classes.get_mut(required) {
+            Some(class) => class,
+            None => self.classes.entry(required.to_vec()).or_default(),
+        };
+        self.len += usize::from(class.insert((created, job)));
+    }
+
+    /// Removes a job if it is here.
+    pub fn remove(&mut self, required: &[String], created: Hlc, job: &JobId) {
+        if let Some(class) = self.classes.get_mut(required) {
+            self.len -= usize::from(class.remove(&(created, job.clone())));
+            if class.is_empty() {
+                self.classes.remove(required);
+            }
+        }
+    }
+
+    /// The oldest job that a host with these capabilities may run. Older jobs it may not run do
+    /// not stand in its way.
+    #[must_use]
+    pub fn oldest_for(&self, capabilities: &[String]) -> Option<&JobId> {
+        self.classes
+            .iter()
+            .filter(|(required, _)| meets(capabilities, required))
+            .filter_map(|(_, class)| class.first())
+            .min()
+            .map(|(_, job)| job)
+    }
+
+    /// Jobs waiting.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if none waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(queue: &mut Queue, at: u64, required: &str, job: &str) {
+        queue.insert(&list(required), Hlc { ms: at, count: 0 }, JobId::new(job).unwrap());
+    }
+
+    fn list(words: &str) -> Vec<String> {
+        words.split_whitespace().map(Into::into).collect()
+    }
+
+    #[test]
+    fn the_oldest_matching_job_comes_first_whatever_its_requirement() {
+        let mut queue = Queue::default();
+        put(&mut queue, 3, "", "any");
+        put(&mut queue, 1, "gpu", "picky");
+        put(&mut queue, 2, "shell", "plain");
+        let oldest =
+            |queue: &Queue, have: &str| queue.oldest_for(&list(have)).map(|j| j.to_string());
+        assert_eq!(oldest(&queue, "shell"), Some("plain".into()));
+        assert_eq!(oldest(&queue, "gpu shell"), Some("picky".into()));
+        assert_eq!(oldest(&queue, ""), Some("any".into()));
+        queue.remove(&[], Hlc { ms: 3, count: 0 }, &JobId::new("any").unwrap());
+        assert_eq!(oldest(&queue, ""), None);
+        assert_eq!(queue.len(), 2);
+    }
+
+    #[test]
+    fn the_number_of_distinct_requirements_is_bounded() {
+        let mut queue = Queue::default();
+        for n in 0..MAX_REQUIREMENT_SETS {
+            put(&mut queue, 1, &format!("c{n:05}"), &format!("j{n}"));
+        }
+        assert!(!queue.has_room_for(&list("new")));
+        assert!(queue.has_room_for(&list("c00007")));
+    }
+}
