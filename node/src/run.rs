@@ -17,7 +17,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use skyclaw_http_compat::{
-    ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, normalize_url, router, serve,
+    ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, normalize_url, router,
+    serve_counting,
 };
 use skyclaw_protocol::machine::Config as MachineConfig;
 use skyclaw_protocol::placement::capability_list;
@@ -169,14 +170,16 @@ impl Coordinator {
                 .as_ref()
                 .map_or_else(Vec::new, |keys| PublicKey::parse_list(keys.expose())),
             cors_origin: settings.public_cors_origin.clone(),
-            metrics: http_metrics,
+            metrics: http_metrics.clone(),
             ..ApiConfig::default()
         };
         let http = Tasks::default();
         let app = router(Arc::new(handle.clone()), api);
         let stop = http.token();
         http.spawn(async move {
-            if let Err(error) = serve(listener, app, stop, HTTP_STOP_GRACE).await {
+            if let Err(error) =
+                serve_counting(listener, app, &http_metrics, stop, HTTP_STOP_GRACE).await
+            {
                 tracing::error!(%error, "the API stopped listening");
             }
         });
