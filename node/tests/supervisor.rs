@@ -474,3 +474,23 @@ async fn start_to_outcome() {
     times.sort();
     println!("p50 {:?} p95 {:?} max {:?}", times[25], times[47], times[49]);
 }
+
+#[tokio::test]
+#[ignore = "needs perl; a process that changes its id thousands of times a second"]
+async fn a_process_that_forks_and_exits_all_the_time_is_ended() {
+    let bench = Bench::new();
+    let mark = bench.mark("jumps");
+    let chain = format!(
+        "perl -MPOSIX -e '$SIG{{TERM}}=\"IGNORE\"; while(1){{ exit if fork; POSIX::setsid(); open(F,\">>\",\"{}\"); print F \"x\"; close F }}'; sleep 60",
+        mark.display()
+    );
+    let start = Instant::now();
+    let outcome = bench.run(sh_within(1000, &chain)).await;
+    let jumps = fs::metadata(&mark).unwrap().len();
+    println!("{jumps} jumps, ended after {:?}", start.elapsed());
+    failed(&outcome, 1, Some("timed out after 1000ms"));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let later = fs::metadata(&mark).unwrap().len();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(later, fs::metadata(&mark).unwrap().len());
+}

@@ -28,6 +28,9 @@ const PARKED_HEADER: &str = "x-skyclaw-claim-wait";
 /// coordinators, those of the original for a slow one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The same for a heartbeat, which must reach another coordinator before the leases end.
+const BEAT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long a connection may take: a host that is down must not hold up the next url.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -253,7 +256,7 @@ impl Coordinator for HttpCoordinator {
         Box::pin(async move {
             let path = format!("/v1/hosts/{}/heartbeat", encoded(host.as_str()));
             let body = json!({"activeLeases": running.len(), "leases": running});
-            self.ask(&path, &body, &[], PATIENCE).await?;
+            self.ask(&path, &body, &[], BEAT_PATIENCE).await?;
             // The answer is the coordinator's idea of the host; ours is what really runs.
             Ok(Pulse::default())
         })
