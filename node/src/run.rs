@@ -30,7 +30,9 @@ use crate::config::{Config, CoordinatorConfig, HostConfig, HostLink, Secret};
 use crate::engine::{Engine, EngineConfig};
 use crate::handle::NodeHandle;
 use crate::host;
-use crate::limits::{HOST_STOP_SLACK, HTTP_STOP_GRACE, QUORUM_TIMEOUT_MS};
+use crate::limits::{
+    HOST_FAREWELL, HOST_STOP_SLACK, HTTP_STOP_GRACE, JOB_KILL_GRACE, QUORUM_TIMEOUT_MS,
+};
 use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -258,7 +260,10 @@ fn host_config(
     let mut config = host::HostConfig::new(spec);
     config.poll = settings.poll;
     config.heartbeat = settings.heartbeat;
+    // Jobs may end by themselves first; then TERM, and after this KILL.
     config.drain = settings.stop_grace;
+    config.grace = JOB_KILL_GRACE;
+    config.farewell = HOST_FAREWELL;
     config.announce = host::Announcer::new(move |line| {
         let first = registered.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(first) = first {
