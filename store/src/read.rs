@@ -15,7 +15,7 @@ use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
 
-pub use jobs::{JobPage, JobRecord, Phases};
+pub use jobs::{JobPage, JobRecord, Order, Phases};
 use view::View;
 
 use crate::error::{Fault, LowSpace, ReadError, guard};

@@ -34,7 +34,7 @@ pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
     show(job, json::job::show).await
 }
 
-/// `GET /v1/jobs`: a page, oldest first.
+/// `GET /v1/jobs`: a page, oldest first unless asked otherwise.
 pub(super) async fn list(call: Call) -> Result<Response, ApiError> {
     let query = json::job::query(call.query.as_deref().unwrap_or_default())?;
     let page = async { Ok(call.backend().jobs(query).await?) };

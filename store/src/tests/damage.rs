@@ -177,14 +177,30 @@ fn a_store_with_refused_rows_opens_commits_and_rebuilds() {
         crate::tables::subject_key(&skyclaw_protocol::record::spec::Subject::Job(world.id(4)));
     write(&opened, &ROWS, &key, b"damaged beyond repair");
     opened.store.rebuild_indexes().unwrap();
-    assert_eq!(opened.reader.jobs(None, 99, crate::Phases::ALL).unwrap().jobs.len(), 19);
+    assert_eq!(
+        opened
+            .reader
+            .jobs(None, 99, crate::Phases::ALL, crate::Order::OldestFirst)
+            .unwrap()
+            .jobs
+            .len(),
+        19
+    );
     drop(opened);
 
     let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
     assert_eq!(opened.snapshot.registers.len(), 19);
     let row = world.row(&world.id(4), Phase::Succeeded);
     opened.store.commit(world.batch(vec![row])).unwrap();
-    assert_eq!(opened.reader.jobs(None, 99, crate::Phases::ALL).unwrap().jobs.len(), 20);
+    assert_eq!(
+        opened
+            .reader
+            .jobs(None, 99, crate::Phases::ALL, crate::Order::OldestFirst)
+            .unwrap()
+            .jobs
+            .len(),
+        20
+    );
 }
 
 #[test]
@@ -250,7 +266,7 @@ fn a_page_that_rots_in_use_costs_a_call_and_not_the_node() {
             opened.store.commit(world.batch(writes)).unwrap();
         }
         (0..60).for_each(|n| disk.rot(seed * 1000 + n));
-        let listed = opened.reader.jobs(None, 200, crate::Phases::ALL);
+        let listed = opened.reader.jobs(None, 200, crate::Phases::ALL, crate::Order::OldestFirst);
         failed += u64::from(listed.is_err() || opened.reader.refused_records() > 0);
         let writes = world.job(&world.id(7), Phase::Leased);
         if opened.store.commit(world.batch(writes)).is_err() {
