@@ -35,7 +35,7 @@ pub enum Readiness {
     NotReady(Vec<String>),
 }
 
-/// A page of jobs, oldest first.
+/// A page of jobs, in the order asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobPage {
     /// The jobs.

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::error::ApiError;
 use crate::json::fields::Document;
+use crate::routes::elsewhere;
 use crate::text::trim;
 
 /// Bodies up to this many bytes need no leave: all connections together stay below 400 MiB.
@@ -28,8 +29,8 @@ const LARGE_BODIES: usize = 8;
 /// How long a larger body waits for its turn before the caller is told to come again.
 const TURN: Duration = Duration::from_secs(5);
 
-/// From this size on parsing leaves the async threads: about a millisecond of work.
-const PARSE_ELSEWHERE: usize = 128 << 10;
+/// From this size on work on JSON leaves the async threads: about a millisecond of it.
+pub(crate) const LARGE: usize = 128 << 10;
 
 /// What is read and thrown away of a body nobody wants, so that the caller gets to see the answer
 /// instead of a reset connection.
@@ -85,7 +86,7 @@ impl Inbound {
             }
             Err(_) => {
                 *self.body.get_mut() = None;
-                Err(ApiError::SlowBody(limits.time.as_secs()))
+                Err(ApiError::SlowBody(limits.time))
             }
         }
     }
@@ -156,14 +157,9 @@ impl Taken {
     /// The body as JSON; an empty one is `{}`.
     pub(crate) async fn parse(self) -> Result<Document, ApiError> {
         let Self { bytes, room } = self;
-        let value = if bytes.len() < PARSE_ELSEWHERE {
-            parse(&bytes)?
-        } else {
-            tokio::task::spawn_blocking(move || parse(&bytes))
-                .await
-                .map_err(|_| ApiError::Internal("the parser stopped"))??
-        };
-        Ok(Document::new(value, room))
+        let large = bytes.len() >= LARGE;
+        let value = elsewhere(large, move || parse(&bytes)).await??;
+        Ok(Document::new(value, large, room))
     }
 }
 

@@ -1,5 +1,6 @@
 //! One request on its way through a handler.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
@@ -13,10 +14,9 @@ use crate::body::{Inbound, Taken};
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::json::fields::Document;
-use crate::routes::Api;
+use crate::routes::{Api, elsewhere};
 
 /// What a handler is given.
-#[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) api: Arc<Api>,
     pub(crate) method: &'static str,
@@ -26,6 +26,17 @@ pub(crate) struct Call {
     pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) inbound: Inbound,
+}
+
+impl fmt::Debug for Call {
+    /// Without the headers: they hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("template", &self.template)
+            .field("raw_id", &self.raw_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Call {
@@ -86,11 +97,12 @@ impl Call {
     /// A change whose body matters: reads it, makes the command of it, has it carried out.
     pub(crate) async fn change(
         mut self,
-        command: impl FnOnce(Document) -> Result<Command, ApiError>,
+        command: impl FnOnce(&Document) -> Result<Command, ApiError> + Send + 'static,
     ) -> Result<Answer, ApiError> {
         let document = self.document().await?;
         let once = self.once(Principal::Token, || idempotency::fingerprint(document.value()))?;
-        self.run(command(document)?, once).await
+        let command = elsewhere(document.is_large(), move || command(&document)).await??;
+        self.run(command, once).await
     }
 
     /// A change whose body is not looked at, except that a repeated key must repeat it.

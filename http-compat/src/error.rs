@@ -2,6 +2,8 @@
 //!
 //! Always: the only file of the crate that gives an error a status.
 
+use std::time::Duration;
+
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -31,8 +33,8 @@ pub(crate) enum ApiError {
     #[error("the body could not be read: {0}")]
     BrokenBody(String),
     /// The body did not arrive in time.
-    #[error("the body did not arrive within {0} seconds")]
-    SlowBody(u64),
+    #[error("the body did not arrive within {0:?}")]
+    SlowBody(Duration),
     /// Something is larger than it may be; the text says what and how large it may be.
     #[error("{0}")]
     TooLarge(String),

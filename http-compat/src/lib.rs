@@ -30,4 +30,4 @@ pub use config::ApiConfig;
 pub use metrics::HttpMetrics;
 pub use peer_url::normalize_url;
 pub use routes::router;
-pub use serve::serve;
+pub use serve::{serve, serve_counting};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -38,6 +39,7 @@ pub struct HttpMetrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
     refusals: Family<ReasonLabels, Counter>,
+    connections: Gauge,
 }
 
 impl Default for HttpMetrics {
@@ -47,13 +49,15 @@ impl Default for HttpMetrics {
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             refusals: Family::default(),
+            connections: Gauge::default(),
         }
     }
 }
 
 impl HttpMetrics {
     /// Metrics collected through `registry`: `http_requests` by method, route template and status
-    /// class, `http_request_seconds` by method and route template, `http_refusals` by reason.
+    /// class, `http_request_seconds` by method and route template, `http_refusals` by reason,
+    /// `http_connections`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("http_requests", "Requests answered", metrics.requests.clone());
@@ -67,6 +71,7 @@ impl HttpMetrics {
             "Requests refused, by the reason the caller was given",
             metrics.refusals.clone(),
         );
+        registry.register("http_connections", "Connections held now", metrics.connections.clone());
         metrics
     }
 
@@ -78,6 +83,12 @@ impl HttpMetrics {
 
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts a connection for as long as the answer is kept.
+    pub(crate) fn connected(&self) -> Connected {
+        self.connections.inc();
+        Connected(self.connections.clone())
     }
 
     pub(crate) fn answered(
@@ -95,5 +106,15 @@ impl HttpMetrics {
         };
         self.requests.get_or_create(&RequestLabels { method, route, class }).inc();
         self.seconds.get_or_create(&RouteLabels { method, route }).observe(took.as_secs_f64());
+    }
+}
+
+/// One connection, counted until dropped.
+#[derive(Debug)]
+pub(crate) struct Connected(Gauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

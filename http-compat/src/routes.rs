@@ -13,13 +13,16 @@ mod public;
 mod services;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{Version, header};
+use axum::http::request::Parts;
+use axum::http::{Method, Version, header};
 use axum::response::Response;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -94,7 +97,7 @@ pub(crate) struct Api {
     token: Option<Secret>,
     cors: Cors,
     metrics: HttpMetrics,
-    listings: Semaphore,
+    listings: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Api {
@@ -105,19 +108,33 @@ impl fmt::Debug for Api {
 
 impl Api {
     /// Answers with a value that may be large: made and written on a blocking thread, a few at a
-    /// time.
+    /// time, also of those whose callers have hung up meanwhile.
     pub(crate) async fn listing<T: Send + 'static>(
         &self,
         items: impl Future<Output = Result<T, ApiError>> + Send,
         show: impl FnOnce(T) -> Value + Send + 'static,
     ) -> Answered {
-        let stopped = |_| ApiError::Internal("the listing stopped");
-        let _turn = self.listings.acquire().await.map_err(|_| stopped(()))?;
+        let turn = Arc::clone(&self.listings).acquire_owned().await;
         let items = items.await?;
-        tokio::task::spawn_blocking(move || json::answer(&show(items)))
-            .await
-            .map_err(|_| stopped(()))
+        elsewhere(true, move || {
+            let response = json::answer(&show(items));
+            drop(turn);
+            response
+        })
+        .await
     }
+}
+
+/// Does `work` here, or on a blocking thread if it is `large`.
+pub(crate) async fn elsewhere<T: Send + 'static>(
+    large: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    if !large {
+        return Ok(work());
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| ApiError::Internal("the request failed here"))
 }
 
 /// The API as one axum service. All routing is done by its fallback, so other routes can be added
@@ -130,7 +147,7 @@ pub fn router(backend: Arc<dyn Backend>, config: ApiConfig) -> Router {
         token: config.token,
         cors: Cors::new(&config.cors_origin),
         metrics: config.metrics,
-        listings: Semaphore::new(LISTINGS),
+        listings: Arc::new(Semaphore::new(LISTINGS)),
     };
     Router::new().fallback(enter).with_state(Arc::new(api))
 }
@@ -155,25 +172,16 @@ impl Area {
 
 async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     let started = Instant::now();
-    let area = Area::of(request.uri().path());
-    let found = find(request.method().as_str(), request.uri().path());
+    let (parts, body) = request.into_parts();
+    let inbound = Inbound::new(&parts.headers, body);
+    let area = Area::of(parts.uri.path());
+    let found = find(parts.method.as_str(), parts.uri.path());
     let (method, template) =
         found.as_ref().map_or(("-", "other"), |(route, _)| (route.method, route.template));
-    let answered = match admit(&api, area, &request) {
+    let answered = match admit(&api, area, &parts) {
         Ok(Some(preflight)) => Ok(preflight),
-        Ok(None) => match found {
-            Some((route, raw_id)) => (route.run)(call(&api, route, raw_id, request)).await,
-            None => {
-                let (parts, body) = request.into_parts();
-                drop(Inbound::new(&parts.headers, body));
-                Err(ApiError::NoRoute)
-            }
-        },
-        Err(error) => {
-            let (parts, body) = request.into_parts();
-            drop(Inbound::new(&parts.headers, body));
-            Err(error)
-        }
+        Ok(None) => handle(&api, found, parts, inbound).await,
+        Err(error) => Err(error),
     };
     let mut response = answered.unwrap_or_else(|error| {
         api.metrics.refused(error.reason());
@@ -189,21 +197,44 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     response
 }
 
+async fn handle(
+    api: &Arc<Api>,
+    found: Option<(&'static Route, Option<String>)>,
+    parts: Parts,
+    inbound: Inbound,
+) -> Answered {
+    let (route, raw_id) = found.ok_or(ApiError::NoRoute)?;
+    let call = Call {
+        api: Arc::clone(api),
+        method: route.method,
+        template: route.template,
+        raw_id,
+        query: parts.uri.query().map(str::to_owned),
+        headers: parts.headers,
+        inbound,
+    };
+    // A defect behind one request must not look like a lost connection to its caller.
+    AssertUnwindSafe((route.run)(call)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(method = route.method, route = route.template, "the handler panicked");
+        Err(ApiError::Internal("the request failed here"))
+    })
+}
+
 /// Decides before route and body whether the request goes on; a preflight is answered at once.
-fn admit(api: &Api, area: Area, request: &Request) -> Result<Option<Response>, ApiError> {
+fn admit(api: &Api, area: Area, parts: &Parts) -> Result<Option<Response>, ApiError> {
     // Only where a connection was served: callers inside the process send no Host header.
-    if request.extensions().get::<Served>().is_some()
-        && request.version() == Version::HTTP_11
-        && !request.headers().contains_key(header::HOST)
+    if parts.extensions.get::<Served>().is_some()
+        && parts.version == Version::HTTP_11
+        && !parts.headers.contains_key(header::HOST)
     {
         return Err(ApiError::NoHost);
     }
     match area {
         Area::Open => Ok(None),
-        Area::Public if request.method() == "OPTIONS" => Ok(Some(json::no_content())),
+        Area::Public if parts.method == Method::OPTIONS => Ok(Some(json::no_content())),
         Area::Public if api.keys.is_empty() => Err(ApiError::PublicDisabled),
         Area::Public => Ok(None),
-        Area::Private => auth::check_token(api.token.as_ref(), request.headers()).map(|()| None),
+        Area::Private => auth::check_token(api.token.as_ref(), &parts.headers).map(|()| None),
     }
 }
 
@@ -226,17 +257,4 @@ fn matches<'p>(template: &str, path: &'p str) -> Option<Option<&'p str>> {
         }
     }
     parts.next().is_none().then_some(id)
-}
-
-fn call(api: &Arc<Api>, route: &'static Route, raw_id: Option<String>, request: Request) -> Call {
-    let (parts, body) = request.into_parts();
-    Call {
-        api: Arc::clone(api),
-        method: route.method,
-        template: route.template,
-        raw_id,
-        query: parts.uri.query().map(str::to_owned),
-        inbound: Inbound::new(&parts.headers, body),
-        headers: parts.headers,
-    }
 }

@@ -1,5 +1,7 @@
 //! Connections: accepting, keeping alive, bounding, ending them.
 
+mod stall;
+
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
@@ -20,8 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-mod stall;
-
+use crate::metrics::HttpMetrics;
 use stall::Stalling;
 
 /// How long a connection may wait for the next request, and a request head may take to arrive.
@@ -37,8 +38,11 @@ const STALL: Duration = Duration::from_secs(30);
 /// that waits in the listener's backlog.
 const MAX_CONNECTIONS: usize = skyclaw_protocol::limits::MAX_PARKED_CLAIMS + 4_000;
 
-/// Read buffer of a connection, and so the largest request head; Node's limit is 16 KiB.
+/// Read buffer of a connection.
 const MAX_BUFFER: usize = 64 << 10;
+
+/// Largest request head. Node's limit is 16 KiB.
+const MAX_HEAD: usize = 32 << 10;
 
 /// Pause after the system ran out of something that connections need.
 const SCARCE: Duration = Duration::from_millis(100);
@@ -67,12 +71,29 @@ pub async fn serve(
     stop: CancellationToken,
     grace: Duration,
 ) -> io::Result<()> {
-    serve_with(listener, router, stop, Patience { idle: IDLE, stall: STALL, grace }).await
+    serve_counting(listener, router, &HttpMetrics::default(), stop, grace).await
+}
+
+/// As [`serve`], and counts in `metrics` the connections and what is refused before it reaches
+/// the router: request heads that are no HTTP (`bad_head`) or too large (`large_head`).
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_counting(
+    listener: TcpListener,
+    router: Router,
+    metrics: &HttpMetrics,
+    stop: CancellationToken,
+    grace: Duration,
+) -> io::Result<()> {
+    let patience = Patience { idle: IDLE, stall: STALL, grace };
+    serve_with(listener, router, metrics, stop, patience).await
 }
 
 pub(crate) async fn serve_with(
     listener: TcpListener,
     router: Router,
+    metrics: &HttpMetrics,
     stop: CancellationToken,
     patience: Patience,
 ) -> io::Result<()> {
@@ -90,9 +111,13 @@ pub(crate) async fn serve_with(
         match accepted {
             Ok((stream, place)) => {
                 let served = connection(stream, router.clone(), stop.clone(), patience);
+                let counted = metrics.connected();
+                let metrics = metrics.clone();
                 connections.spawn(async move {
-                    served.await;
-                    drop(place);
+                    if let Err(error) = served.await {
+                        count(&metrics, &error);
+                    }
+                    drop((place, counted));
                 });
             }
             Err(error) => break Err(error),
@@ -109,6 +134,15 @@ pub(crate) async fn serve_with(
         connections.shutdown().await;
     }
     ended
+}
+
+fn count(metrics: &HttpMetrics, error: &hyper::Error) {
+    if error.is_parse_too_large() {
+        metrics.refused("large_head");
+    } else if error.is_parse() {
+        metrics.refused("bad_head");
+    }
+    tracing::debug!(%error, "connection ended");
 }
 
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {
@@ -150,7 +184,7 @@ async fn connection(
     router: Router,
     stop: CancellationToken,
     patience: Patience,
-) {
+) -> hyper::Result<()> {
     // Answers are small and waited for.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
@@ -161,17 +195,15 @@ async fn connection(
             .timer(TokioTimer::new())
             .header_read_timeout(patience.idle)
             .max_buf_size(MAX_BUFFER)
+            .max_header_size(MAX_HEAD)
             .serve_connection(TokioIo::new(Stalling::new(stream, patience.stall)), service)
     );
-    let ended = tokio::select! {
+    tokio::select! {
         ended = served.as_mut() => ended,
         () = stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
     }
 }
 
@@ -179,11 +211,16 @@ async fn respond(
     router: Router,
     request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
-    let stays = request.version() == Version::HTTP_11 && !says_close(request.headers());
+    let old = request.version() == Version::HTTP_10;
+    let stays = !old && !says_close(request.headers());
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Served);
     let mut response = router.oneshot(request).await?;
-    if stays && !says_close(response.headers()) {
+    if old {
+        // Said in its own version, hyper ends the connection and adds no contrary header.
+        *response.version_mut() = Version::HTTP_10;
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    } else if stays && !says_close(response.headers()) {
         let (name, value) = KEEP_ALIVE;
         response.headers_mut().insert(name, value);
     }

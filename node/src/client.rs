@@ -29,8 +29,17 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const TOKEN: HeaderName = HeaderName::from_static("x-skyclaw-token");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("x-idempotency-key");
 
-/// What is escaped in a path segment.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// What is escaped in a path segment: all but what JavaScript's `encodeURIComponent` leaves.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
 
 /// Talks to the first coordinator that answers.
 #[derive(Debug)]

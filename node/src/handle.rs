@@ -20,7 +20,7 @@ use skyclaw_protocol::{
     Answer, Command, HostId, HostView, JobId, JobQuery, JobStatus, JobView, Refusal, ServiceId,
     ServiceView, fold,
 };
-use skyclaw_store::{JobRecord, Phases, ReadError, Reader};
+use skyclaw_store::{JobRecord, Order, Phases, ReadError, Reader};
 use tokio::sync::oneshot;
 
 use crate::engine::{Engine, Input, Shared, Status, chain};
@@ -213,11 +213,12 @@ fn phases(status: Option<JobStatus>) -> Phases {
 fn job_page(reader: &Reader, query: &JobQuery) -> Result<JobPage, ReadError> {
     let now = time::wall();
     let limit = query.limit.unwrap_or(usize::MAX);
+    let order = if query.newest_first { Order::NewestFirst } else { Order::OldestFirst };
     let mut page = JobPage { jobs: Vec::new(), next: query.after.clone() };
     // The store ends a page early where jobs are large.
     loop {
         let room = limit - page.jobs.len();
-        let part = reader.jobs(page.next.as_ref(), room, phases(query.status))?;
+        let part = reader.jobs(page.next.as_ref(), room, phases(query.status), order)?;
         page.jobs.extend(part.jobs.iter().filter_map(|job| view(job, now)));
         page.next = part.next;
         if page.next.is_none() || page.jobs.len() >= limit {

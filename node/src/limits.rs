@@ -21,5 +21,12 @@ pub const EARLIEST_WALL_MS: u64 = 1_767_225_600_000;
 /// How long a write waits for its quorum, in milliseconds: below the timeouts of HTTP clients.
 pub const QUORUM_TIMEOUT_MS: u64 = 2000;
 
-/// Time on top of the jobs' own grace for a host to kill, reap and report what it ran.
+/// What jobs get between TERM and KILL when the host stops.
+pub const JOB_KILL_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a stopping host waits until its last results are taken.
+pub const HOST_FAREWELL: Duration = Duration::from_secs(5);
+
+/// Time on top of the jobs' own grace for a host to kill, reap and report what it ran: the two
+/// above and a second.
 pub const HOST_STOP_SLACK: Duration = Duration::from_secs(8);

@@ -17,7 +17,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use skyclaw_http_compat::{
-    ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, normalize_url, router, serve,
+    ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, normalize_url, router,
+    serve_counting,
 };
 use skyclaw_protocol::machine::Config as MachineConfig;
 use skyclaw_protocol::placement::capability_list;
@@ -29,7 +30,9 @@ use crate::config::{Config, CoordinatorConfig, HostConfig, HostLink, Secret};
 use crate::engine::{Engine, EngineConfig};
 use crate::handle::NodeHandle;
 use crate::host;
-use crate::limits::{HOST_STOP_SLACK, HTTP_STOP_GRACE, QUORUM_TIMEOUT_MS};
+use crate::limits::{
+    HOST_FAREWELL, HOST_STOP_SLACK, HTTP_STOP_GRACE, JOB_KILL_GRACE, QUORUM_TIMEOUT_MS,
+};
 use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -169,14 +172,16 @@ impl Coordinator {
                 .as_ref()
                 .map_or_else(Vec::new, |keys| PublicKey::parse_list(keys.expose())),
             cors_origin: settings.public_cors_origin.clone(),
-            metrics: http_metrics,
+            metrics: http_metrics.clone(),
             ..ApiConfig::default()
         };
         let http = Tasks::default();
         let app = router(Arc::new(handle.clone()), api);
         let stop = http.token();
         http.spawn(async move {
-            if let Err(error) = serve(listener, app, stop, HTTP_STOP_GRACE).await {
+            if let Err(error) =
+                serve_counting(listener, app, &http_metrics, stop, HTTP_STOP_GRACE).await
+            {
                 tracing::error!(%error, "the API stopped listening");
             }
         });
@@ -255,7 +260,10 @@ fn host_config(
     let mut config = host::HostConfig::new(spec);
     config.poll = settings.poll;
     config.heartbeat = settings.heartbeat;
+    // Jobs may end by themselves first; then TERM, and after this KILL.
     config.drain = settings.stop_grace;
+    config.grace = JOB_KILL_GRACE;
+    config.farewell = HOST_FAREWELL;
     config.announce = host::Announcer::new(move |line| {
         let first = registered.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(first) = first {

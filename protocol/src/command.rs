@@ -253,15 +253,17 @@ pub enum Refusal {
     Stopping,
 }
 
-/// Which jobs to list, newest last (by creation).
+/// Which jobs to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobQuery {
     /// Only these.
     pub status: Option<JobStatus>,
     /// At most this many; none for all.
     pub limit: Option<usize>,
-    /// Only those after this position.
+    /// Only those that follow this position.
     pub after: Option<JobCursor>,
+    /// By creation, the newest first instead of the oldest.
+    pub newest_first: bool,
 }
 
 /// A position in the list of jobs.

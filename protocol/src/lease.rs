@@ -35,25 +35,30 @@ impl Lease {
             shown: now.wall.plus_ms(lease_ms),
             noted: now.wall.plus_ms(lease_ms),
             lease_ms,
-            limit: timeout_ms.map(|ms| {
-                now.mono.plus_ms(ms.max(1000).saturating_add(LEASE_SLACK_MS).max(lease_ms))
-            }),
+            limit: limit(now, lease_ms, timeout_ms),
             renewable: true,
             heard: false,
         }
     }
 
     /// A lease found on disk after a restart of its owner. HTTP leases end when they said they
-    /// would; a lease with a guard gets the full wait, since its timers are gone.
+    /// would; a lease with a guard gets the full wait, since its timers are gone. When the run
+    /// began is not known any more: its timeout counts from now.
     #[must_use]
-    pub fn recover(now: Now, until: Wall, lease_ms: u64, guard_ms: u64) -> Self {
+    pub fn recover(
+        now: Now,
+        until: Wall,
+        lease_ms: u64,
+        guard_ms: u64,
+        timeout_ms: Option<u64>,
+    ) -> Self {
         let left = if guard_ms > 0 { lease_ms } else { until.ms_since(now.wall).min(lease_ms) };
         Self {
             ends: now.mono.plus_ms(left).plus_ms(guard_ms),
             shown: now.wall.plus_ms(left),
             noted: until,
             lease_ms,
-            limit: None,
+            limit: limit(now, lease_ms, timeout_ms),
             renewable: true,
             heard: false,
         }
@@ -85,6 +90,10 @@ impl Lease {
     pub fn is_over(&self, now: Mono) -> bool {
         now >= self.ends
     }
+}
+
+fn limit(now: Now, lease_ms: u64, timeout_ms: Option<u64>) -> Option<Mono> {
+    timeout_ms.map(|ms| now.mono.plus_ms(ms.max(1000).saturating_add(LEASE_SLACK_MS).max(lease_ms)))
 }
 
 #[cfg(test)]
@@ -139,17 +148,17 @@ mod tests {
 
     #[test]
     fn after_a_restart_an_http_lease_ends_when_it_said_and_a_guarded_one_gets_the_full_wait() {
-        let http = Lease::recover(at(500), Wall(1_000_700), 1000, 0);
+        let http = Lease::recover(at(500), Wall(1_000_700), 1000, 0, None);
         assert!(http.is_over(at(700).mono) && !http.is_over(at(699).mono));
-        let gone = Lease::recover(at(5000), Wall(1_000_700), 1000, 0);
+        let gone = Lease::recover(at(5000), Wall(1_000_700), 1000, 0, None);
         assert!(gone.is_over(at(5000).mono));
-        let p2p = Lease::recover(at(500), Wall(1_000_700), 1000, 100);
+        let p2p = Lease::recover(at(500), Wall(1_000_700), 1000, 100, None);
         assert!(p2p.is_over(at(1600).mono) && !p2p.is_over(at(1599).mono));
     }
 
     #[test]
     fn a_wall_clock_set_back_does_not_stretch_a_recovered_lease() {
-        let lease = Lease::recover(at(0), Wall(u64::MAX), 1000, 0);
+        let lease = Lease::recover(at(0), Wall(u64::MAX), 1000, 0, None);
         assert!(lease.is_over(at(1000).mono));
     }
 }

@@ -92,10 +92,15 @@ pub const EXPIRY_MARGIN_MS: u64 = 60_000;
 /// process tree and report.
 pub const LEASE_SLACK_MS: u64 = 30_000;
 
-/// Remembered answers deleted in one sweep, and how often it runs, in milliseconds.
+/// Remembered answers deleted in one sweep.
 pub const KEY_SWEEP: usize = 1024;
-/// See [`KEY_SWEEP`].
-pub const KEY_SWEEP_MS: u64 = 60_000;
+
+/// Time between two sweeps of old keys and hosts, in milliseconds.
+pub const SWEEP_MS: u64 = 60_000;
+
+/// Time between two sweeps while there is more to forget than one takes, in milliseconds: more
+/// keys per second than a commit per key could have brought.
+pub const SWEEP_ON_MS: u64 = 50;
 
 /// Jobs a heartbeat may name; each may cost a look at the disk. Further ones are not looked at.
 pub const MAX_HEARTBEAT_JOBS: usize = 10_000;

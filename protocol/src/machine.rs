@@ -39,7 +39,7 @@ use crate::clock::{Hlc, HlcClock, Mono, Now};
 use crate::command::{Command, Idempotency, Refusal};
 use crate::id::{JobId, NetworkId, NodeId};
 use crate::key::NodeKey;
-use crate::limits::{KEY_SWEEP_MS, MAX_VERSION, VERSION_SLACK};
+use crate::limits::{MAX_VERSION, SWEEP_MS, SWEEP_ON_MS, VERSION_SLACK};
 use crate::queue::Queue;
 use crate::record::spec::Subject;
 use crate::view::HostView;
@@ -72,8 +72,8 @@ enum Timer {
     Parked(u64),
     /// A write may have missed its quorum.
     Quorum(Subject),
-    /// Time to forget old keys.
-    Keys,
+    /// Time to forget old keys and hosts.
+    Sweep,
 }
 
 /// Numbers for metrics.
@@ -109,6 +109,8 @@ pub struct Machine {
     registers: BTreeMap<Subject, Entry>,
     jobs_live: usize,
     queue: Queue,
+    /// Queued, but too close to their expiry to be granted; looked at again with each sweep.
+    held_back: BTreeSet<JobId>,
     hosts: hosts::Hosts,
     parked: claims::Parked,
     keys: keys::Keys,
@@ -133,13 +135,14 @@ impl Machine {
             registers: BTreeMap::new(),
             jobs_live: 0,
             queue: Queue::default(),
+            held_back: BTreeSet::new(),
             hosts: hosts::Hosts::default(),
             parked: claims::Parked::default(),
             keys: keys::Keys::default(),
             timers: BTreeSet::new(),
             out: Output::default(),
         };
-        machine.timers.insert((now.mono.plus_ms(KEY_SWEEP_MS), Timer::Keys));
+        machine.timers.insert((now.mono.plus_ms(SWEEP_MS), Timer::Sweep));
         for host in snapshot.hosts {
             machine.hosts.load(host.into_body());
         }
@@ -208,9 +211,11 @@ impl Machine {
                 Timer::Lease(job) => self.lease_timer(now, job),
                 Timer::Parked(seq) => self.unpark_late(now, seq),
                 Timer::Quorum(subject) => self.quorum_timer(now, &subject),
-                Timer::Keys => {
-                    self.sweep_keys(now, shelf);
-                    self.timers.insert((now.mono.plus_ms(KEY_SWEEP_MS), Timer::Keys));
+                Timer::Sweep => {
+                    let pause = if self.sweep_keys(now, shelf) { SWEEP_MS } else { SWEEP_ON_MS };
+                    self.sweep_hosts(now);
+                    self.sweep_held_back(now);
+                    self.timers.insert((now.mono.plus_ms(pause), Timer::Sweep));
                 }
             }
         }

@@ -55,6 +55,11 @@ impl Queue {
             .map(|(_, job)| job)
     }
 
+    #[cfg(test)]
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = JobId> {
+        self.classes.values().flatten().map(|(_, job)| job.clone())
+    }
+
     /// Jobs waiting.
     #[must_use]
     pub const fn len(&self) -> usize {

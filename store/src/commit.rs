@@ -9,7 +9,7 @@ use redb::Durability;
 use skyclaw_protocol::batch::{Batch, Durable, Write};
 use skyclaw_protocol::record::{Record, Signed};
 
-use crate::error::{CommitError, Fault};
+use crate::error::{CommitError, Fault, guard};
 use crate::index;
 use crate::read::Shared;
 use crate::seal::seal;
@@ -58,7 +58,7 @@ impl Store {
     pub fn rebuild_indexes(&mut self) -> Result<(), CommitError> {
         let rebuilt = self.ready().and_then(|()| {
             let head = self.head.clone();
-            rebuild(&self.shared, head).map_err(|fault| self.sort(fault))
+            guard(|| rebuild(&self.shared, head)).map_err(|fault| self.sort(fault))
         });
         match rebuilt {
             Ok(head) => {
@@ -99,7 +99,7 @@ impl Store {
     fn write(&mut self, batch: &Batch) -> Result<u64, CommitError> {
         self.ready()?;
         check_lengths(&batch.writes)?;
-        let (head, bytes) = self.transact(batch).map_err(|fault| self.sort(fault))?;
+        let (head, bytes) = guard(|| self.transact(batch)).map_err(|fault| self.sort(fault))?;
         self.head = head;
         Ok(bytes)
     }

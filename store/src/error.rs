@@ -1,6 +1,7 @@
 //! What can go wrong, what then stands in the file, and what a user can do about it.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 /// Any error of redb, boxed: it is large.
@@ -24,6 +25,15 @@ from_redb!(
     redb::TableError,
     redb::TransactionError
 );
+
+/// Runs what calls redb. redb panics on pages that contradict each other, which a disk can bring
+/// about at any time; that must cost the call, not the node.
+pub(crate) fn guard<T>(act: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| {
+        let what = "its pages contradict each other".to_owned();
+        Err(Fault(Box::new(redb::Error::Corrupted(what))))
+    })
+}
 
 /// The file could not be opened. It was not changed, unless a variant says otherwise.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,6 @@ mod probe;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use skyclaw_protocol::batch::Snapshot;
 use skyclaw_protocol::key::NodeKey;
 
 use crate::commit::{self, Store};
-use crate::error::{Fault, OpenError};
+use crate::error::{Fault, OpenError, guard};
 use crate::index;
 use crate::migrate::{self, MIGRATIONS, Migration};
 use crate::read::{Reader, Shared};
@@ -95,7 +94,8 @@ impl Store {
             FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))
         };
         probe::probe(path, file()?)?;
-        let db = open_database(path, file()?, options.cache_bytes)?;
+        let db = open_database(path, file()?, options.cache_bytes, false)?;
+        create::sweep(path);
         place.load_ballast(options.ballast_bytes);
         start(place, db, MIGRATIONS, created)
     }
@@ -112,7 +112,7 @@ impl Store {
         let path = Path::new("(storage of a test)");
         let place = Place { path: path.to_owned(), folder: None, min_free: 0 };
         let created = backend.len().map_err(|error| OpenError::environment(path, error))? == 0;
-        let db = open_database(path, backend, options.cache_bytes)?;
+        let db = open_database(path, backend, options.cache_bytes, false)?;
         if created {
             create::fill(&db, options).map_err(|fault| OpenError::of(path, fault))?;
         }
@@ -151,18 +151,19 @@ fn check_header(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Opens storage with redb. A panic in redb means pages that contradict each other.
+/// Opens storage with redb; `check` has it read every page and compare checksums.
 fn open_database(
     path: &Path,
     backend: impl StorageBackend,
     cache_bytes: usize,
+    check: bool,
 ) -> Result<Database, OpenError> {
-    let open = || Database::builder().set_cache_size(cache_bytes).create_with_backend(backend);
-    match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(error)) => Err(OpenError::of(path, error.into())),
-        Err(_) => Err(OpenError::corrupt(path, "its pages contradict each other")),
-    }
+    let open = || {
+        let mut builder = Database::builder();
+        builder.set_cache_size(cache_bytes).set_check_integrity_on_open(check);
+        Ok(builder.create_with_backend(backend)?)
+    };
+    guard(open).map_err(|fault| OpenError::of(path, fault))
 }
 
 /// What a file says of itself.
@@ -228,14 +229,15 @@ fn start(
     let path = place.path.clone();
     let fault = |fault: Fault| OpenError::of(&path, fault);
     let meta = read_meta(&path, &db, &Refusals::default(), migrations.len())?;
-    let migrated = migrate::run(&db, migrations, meta.migrations).map_err(fault)?;
+    let run = || migrate::run(&db, migrations, meta.migrations);
+    let migrated = guard(run).map_err(fault)?;
     let shared = Arc::new(Shared::new(place, db));
     let mut head = meta.head;
-    if migrated > 0 || !prepare(&shared, &head).map_err(fault)? {
+    if migrated > 0 || !guard(|| prepare(&shared, &head)).map_err(fault)? {
         tracing::warn!(path = %path.display(), "the derived tables are rebuilt");
-        head = commit::rebuild(&shared, head).map_err(fault)?;
+        head = guard(|| commit::rebuild(&shared, head)).map_err(fault)?;
     }
-    let snapshot = shared.snapshot(&head).map_err(fault)?;
+    let snapshot = guard(|| shared.snapshot(&head)).map_err(fault)?;
     Ok(Opened {
         store: Store::new(Arc::clone(&shared), head),
         reader: Reader::new(shared),

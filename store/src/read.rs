@@ -15,10 +15,10 @@ use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
 
-pub use jobs::{JobPage, JobRecord, Phases};
+pub use jobs::{JobPage, JobRecord, Order, Phases};
 use view::View;
 
-use crate::error::{Fault, LowSpace, ReadError};
+use crate::error::{Fault, LowSpace, ReadError, guard};
 use crate::seal::{Found, Refusals};
 use crate::space::Place;
 use crate::stats::{JobCounts, StoreStats};
@@ -67,7 +67,7 @@ impl Shared {
 
     pub(crate) fn close(&self) -> Result<(), Fault> {
         let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
-        Ok(db.map_or(Ok(()), Database::close)?)
+        guard(|| Ok(db.map_or(Ok(()), Database::close)?))
     }
 
     /// All hosts and the live registers.
@@ -112,7 +112,7 @@ impl Reader {
         act: impl FnOnce(&ReadTransaction, &Refusals) -> Result<T, Fault>,
     ) -> Result<T, ReadError> {
         let path = || self.0.place.path.clone();
-        let done = self.0.begin_read().and_then(|txn| act(&txn, &self.0.refusals));
+        let done = guard(|| act(&self.0.begin_read()?, &self.0.refusals));
         done.map_err(|fault| match *fault.0 {
             redb::Error::DatabaseClosed => ReadError::Closed { path: path() },
             source => ReadError::Disk { path: path(), source: Box::new(source) },

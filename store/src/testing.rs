@@ -128,6 +128,17 @@ impl Disk {
         self.state().fuse == Some(0)
     }
 
+    /// Fills one page beyond the first with noise, as a disk that rots.
+    pub fn rot(&self, seed: u64) {
+        let mut chance = Chance::new(seed);
+        let mut state = self.state();
+        let pages = (state.image.len() as u64 / PAGE).saturating_sub(1);
+        let start = (1 + chance.below(pages)) * PAGE;
+        let noise: Vec<u8> = (0..PAGE).map(|_| chance.number() as u8).collect();
+        overwrite(&mut state.image, start, &noise);
+        overwrite(&mut state.synced, start, &noise);
+    }
+
     /// The machine went down and came up: unsynced changes are kept as `seed` decides, earlier
     /// handles are dead, the power is back.
     pub fn crash(&self, seed: u64) {

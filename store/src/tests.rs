@@ -104,13 +104,23 @@ fn with_several_voters_a_job_ends_when_a_certificate_says_so() {
     opened.store.commit(world.batch(writes)).unwrap();
     let counts = opened.reader.job_counts().unwrap();
     assert_eq!((counts.unchosen(), counts.all()), (1, 1));
-    assert!(opened.reader.jobs(None, 9, Phases::ALL).unwrap().jobs.is_empty());
+    assert!(
+        opened
+            .reader
+            .jobs(None, 9, Phases::ALL, crate::Order::OldestFirst)
+            .unwrap()
+            .jobs
+            .is_empty()
+    );
     assert!(opened.reader.job(&id).unwrap().is_some());
 
     let certificate = world.certificate(&id, Phase::Succeeded);
     opened.store.commit(world.batch(vec![certificate])).unwrap();
     assert_eq!(opened.reader.job_counts().unwrap().of(Phase::Succeeded), 1);
-    assert_eq!(opened.reader.jobs(None, 9, Phases::ALL).unwrap().jobs.len(), 1);
+    assert_eq!(
+        opened.reader.jobs(None, 9, Phases::ALL, crate::Order::OldestFirst).unwrap().jobs.len(),
+        1
+    );
     drop(opened);
     let opened = Store::open_backend(disk.backend(), &options()).unwrap();
     assert!(opened.snapshot.registers.is_empty());

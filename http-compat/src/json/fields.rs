@@ -16,12 +16,18 @@ const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 #[derive(Debug)]
 pub(crate) struct Document {
     value: Value,
+    large: bool,
     _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Document {
-    pub(crate) const fn new(value: Value, room: Option<OwnedSemaphorePermit>) -> Self {
-        Self { value, _room: room }
+    pub(crate) const fn new(value: Value, large: bool, room: Option<OwnedSemaphorePermit>) -> Self {
+        Self { value, large, _room: room }
+    }
+
+    /// Whether it is so large that work on it should not be done on an async thread.
+    pub(crate) const fn is_large(&self) -> bool {
+        self.large
     }
 
     pub(crate) const fn value(&self) -> &Value {

@@ -45,7 +45,7 @@ fn result(result: &ResultView) -> Value {
     Value::Object(map)
 }
 
-/// Reads `?status=&limit=&cursor=`; of a repeated parameter the last counts, others are ignored.
+/// Reads `?status=&limit=&order=&cursor=`; of a repeated parameter the last counts, others are ignored.
 pub(crate) fn query(text: &str) -> Result<JobQuery, ApiError> {
     let mut query = JobQuery { limit: Some(PAGE), ..JobQuery::default() };
     for (name, value) in form_urlencoded::parse(text.as_bytes()) {
@@ -55,6 +55,7 @@ pub(crate) fn query(text: &str) -> Result<JobQuery, ApiError> {
                 let limit = value.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
                 query.limit = Some(limit.ok_or_else(bad_limit)?);
             }
+            "order" => query.newest_first = newest_first(&value)?,
             "cursor" => query.after = Some(parse_cursor(&value).ok_or_else(bad_cursor)?),
             _ => {}
         }
@@ -68,6 +69,14 @@ fn bad_status() -> ApiError {
 
 fn bad_limit() -> ApiError {
     ApiError::BadField(format!("limit must be a whole number from 1 to {MAX_PAGE}"))
+}
+
+fn newest_first(value: &str) -> Result<bool, ApiError> {
+    match value {
+        "oldest" => Ok(false),
+        "newest" => Ok(true),
+        _ => Err(ApiError::BadField("order must be oldest or newest".to_owned())),
+    }
 }
 
 fn bad_cursor() -> ApiError {

@@ -20,7 +20,7 @@ use crate::text::{cut, trim};
 /// What a service needs of a host unless it says otherwise.
 const SERVICE_HOST: &str = "service-host";
 
-/// Names the text of what JavaScript shows for a missing field.
+/// What JavaScript shows for a missing field, and so the legacy texts.
 const UNDEFINED: &str = "undefined";
 
 /// Most leases a host may show in a heartbeat; a larger number tells nobody anything.
@@ -54,7 +54,14 @@ pub(crate) fn heartbeat(host: HostId, document: &Document) -> Command {
 /// `POST /v1/jobs`.
 pub(crate) fn job(document: &Document) -> Result<JobRequest, ApiError> {
     let fields = document.fields();
-    let (payload, timeout_ms) = payload(&fields)?;
+    let job = unsigned_job(&fields)?;
+    let submitted_by = fields.trimmed("submittedBy")?.map(str::to_owned);
+    Ok(JobRequest { submitted_by, ..job })
+}
+
+/// A job of nobody yet.
+fn unsigned_job(fields: &Fields<'_>) -> Result<JobRequest, ApiError> {
+    let (payload, timeout_ms) = payload(fields)?;
     let max_attempts = match fields.integer("maxAttempts")? {
         None => None,
         Some(count) => {
@@ -66,8 +73,8 @@ pub(crate) fn job(document: &Document) -> Result<JobRequest, ApiError> {
     };
     Ok(JobRequest {
         payload,
-        required: requirement(&fields)?.capabilities(CAPABILITIES)?.unwrap_or_default(),
-        submitted_by: fields.trimmed("submittedBy")?.map(str::to_owned),
+        required: requirement(fields)?.capabilities(CAPABILITIES)?.unwrap_or_default(),
+        submitted_by: None,
         max_attempts,
         timeout_ms,
     })
@@ -82,7 +89,7 @@ fn requirement<'a>(fields: &Fields<'a>) -> Result<Fields<'a>, ApiError> {
 /// `POST /v1/public/jobs`: what the key allows, in the name of its label.
 pub(crate) fn public_job(document: &Document, key: &PublicKey) -> Result<JobRequest, ApiError> {
     let fields = document.fields();
-    let mut job = job(document)?;
+    let mut job = unsigned_job(&fields)?;
     // As sent: a text that only resembles an allowed one is not allowed.
     let asked = requirement(&fields)?.strings(CAPABILITIES)?.unwrap_or_default();
     if !asked.iter().all(|text| key.capabilities().iter().any(|allowed| allowed == text)) {

@@ -26,13 +26,13 @@ pub(super) fn mark_claim(headers: &mut HeaderMap) {
 
 /// `POST /v1/hosts/register`.
 pub(super) async fn register(call: Call) -> Result<Response, ApiError> {
-    host(call.change(|document| json::request::register(&document)).await?)
+    host(call.change(json::request::register).await?)
 }
 
 /// `POST /v1/hosts/:id/heartbeat`.
 pub(super) async fn heartbeat(call: Call) -> Result<Response, ApiError> {
     let id = call.host_id()?;
-    host(call.change(|document| Ok(json::request::heartbeat(id, &document))).await?)
+    host(call.change(|document| Ok(json::request::heartbeat(id, document))).await?)
 }
 
 /// `POST /v1/hosts/:id/claim`. The future is dropped when the caller hangs up.
@@ -40,7 +40,7 @@ pub(super) async fn claim(call: Call) -> Result<Response, ApiError> {
     let host = call.host_id()?;
     let wait_ms = wait_ms(&call.headers);
     match call.change_bodiless(Command::Claim { host, wait_ms }).await? {
-        Answer::Job(job) => Ok(json::answer(&wrap("job", json::job::show(&job)))),
+        Answer::Job(job) => super::jobs::show(*job, json::job::show).await,
         Answer::NoJob => Ok(json::answer(&wrap("job", Value::Null))),
         _ => Err(unexpected()),
     }

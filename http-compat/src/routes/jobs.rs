@@ -2,37 +2,39 @@
 
 use axum::response::Response;
 use serde_json::{Value, json};
-use skyclaw_protocol::{Answer, Command, JobQuery};
+use skyclaw_protocol::{Answer, Command, JobQuery, JobView, ResultView};
 
 use crate::backend::JobPage;
+use crate::body::LARGE;
 use crate::call::{Call, unexpected, wrap};
 use crate::error::ApiError;
 use crate::json;
+use crate::routes::elsewhere;
 
 /// `POST /v1/jobs`.
 pub(super) async fn submit(call: Call) -> Result<Response, ApiError> {
-    job(call.change(|document| Ok(Command::Submit(json::request::job(&document)?))).await?)
+    job(call.change(|document| json::request::job(document).map(Command::Submit)).await?).await
 }
 
 /// `POST /v1/jobs/:id/complete`.
 pub(super) async fn complete(call: Call) -> Result<Response, ApiError> {
     let id = call.job_id()?;
-    job(call.change(|document| json::request::completion(id, &document)).await?)
+    job(call.change(|document| json::request::completion(id, document)).await?).await
 }
 
 /// `POST /v1/jobs/:id/cancel`.
 pub(super) async fn cancel(call: Call) -> Result<Response, ApiError> {
     let id = call.job_id()?;
-    job(call.change_bodiless(Command::Cancel { job: id }).await?)
+    job(call.change_bodiless(Command::Cancel { job: id }).await?).await
 }
 
 /// `GET /v1/jobs/:id`.
 pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
     let job = call.backend().job(call.job_id()?).await?.ok_or(ApiError::NoRecord("job"))?;
-    Ok(json::answer(&wrap("job", json::job::show(&job))))
+    show(job, json::job::show).await
 }
 
-/// `GET /v1/jobs`: a page, oldest first.
+/// `GET /v1/jobs`: a page, oldest first unless asked otherwise.
 pub(super) async fn list(call: Call) -> Result<Response, ApiError> {
     let query = json::job::query(call.query.as_deref().unwrap_or_default())?;
     let page = async { Ok(call.backend().jobs(query).await?) };
@@ -70,9 +72,21 @@ fn jobs(page: &JobPage) -> Value {
     page.jobs.iter().map(json::job::show).collect()
 }
 
-fn job(answer: Answer) -> Result<Response, ApiError> {
+/// Answers with one job; its payload and output may be large.
+pub(super) async fn show(
+    job: JobView,
+    shape: impl FnOnce(&JobView) -> Value + Send + 'static,
+) -> Result<Response, ApiError> {
+    let output = |result: &ResultView| -> usize {
+        [&result.stdout, &result.stderr].into_iter().flatten().map(String::len).sum()
+    };
+    let size = job.payload.len() + job.result.as_ref().map_or(0, output);
+    elsewhere(size >= LARGE, move || json::answer(&wrap("job", shape(&job)))).await
+}
+
+async fn job(answer: Answer) -> Result<Response, ApiError> {
     match answer {
-        Answer::Job(job) => Ok(json::answer(&wrap("job", json::job::show(&job)))),
+        Answer::Job(job) => show(*job, json::job::show).await,
         _ => Err(unexpected()),
     }
 }

@@ -1,23 +1,25 @@
 //! The API for customers: their keys, their jobs, nothing else.
 
 use axum::response::Response;
+use serde_json::Value;
 use skyclaw_protocol::{Answer, Command, JobView};
 
 use crate::auth;
-use crate::call::{Call, unexpected, wrap};
+use crate::call::{Call, unexpected};
 use crate::error::ApiError;
 use crate::json;
+use crate::routes::{elsewhere, jobs};
 
 /// `POST /v1/public/jobs`.
 pub(super) async fn submit(mut call: Call) -> Result<Response, ApiError> {
     let key = auth::find_key(&call.api.keys, &call.headers)?.clone();
     let document = call.document().await?;
-    let job = json::request::public_job(&document, &key)?;
-    drop(document);
+    let (large, principal) = (document.is_large(), key.principal());
+    let job = elsewhere(large, move || json::request::public_job(&document, &key)).await??;
     // Bound to what will be done, not to what was sent: dropped fields do not count.
-    let once = call.once(key.principal(), || json::request::job_fingerprint(&job))?;
+    let once = call.once(principal, || json::request::job_fingerprint(&job))?;
     match call.run(Command::Submit(job), once).await? {
-        Answer::Job(job) => Ok(show(&job)),
+        Answer::Job(job) => jobs::show(*job, shape).await,
         _ => Err(unexpected()),
     }
 }
@@ -26,15 +28,14 @@ pub(super) async fn submit(mut call: Call) -> Result<Response, ApiError> {
 pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
     let submitter = auth::find_key(&call.api.keys, &call.headers)?.submitter();
     let job = call.backend().job(call.job_id()?).await?;
-    job.filter(|job| job.submitted_by.as_ref() == Some(&submitter))
-        .map(|job| show(&job))
-        .ok_or(ApiError::NoRecord("job"))
+    let own = job.filter(|job| job.submitted_by.as_ref() == Some(&submitter));
+    jobs::show(own.ok_or(ApiError::NoRecord("job"))?, shape).await
 }
 
-fn show(job: &JobView) -> Response {
+fn shape(job: &JobView) -> Value {
     let mut value = json::job::show(job);
     if let Some(fields) = value.as_object_mut() {
         fields.shift_remove("submittedBy");
     }
-    json::answer(&wrap("job", value))
+    value
 }

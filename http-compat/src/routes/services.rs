@@ -12,7 +12,7 @@ use crate::json;
 
 /// `POST /v1/services`.
 pub(super) async fn deploy(call: Call) -> Result<Response, ApiError> {
-    service(call.change(|document| json::request::service(&document)).await?)
+    service(call.change(json::request::service).await?)
 }
 
 /// `GET /v1/services`.
@@ -52,7 +52,9 @@ pub(super) async fn report(mut call: Call) -> Result<Response, ApiError> {
     let id = call.service_id()?;
     let document = call.document().await?;
     let once = call.once(Principal::Token, || fingerprint(document.value()))?;
-    match json::request::report(id.clone(), &document)? {
+    let report = json::request::report(id.clone(), &document)?;
+    drop(document);
+    match report {
         Ok(command) => service(call.run(command, once).await?),
         // No host of that name can have an assignment; but an unknown service comes first.
         Err(host) => Err(match call.backend().service(id.clone()).await? {

@@ -20,16 +20,21 @@ struct Server {
 }
 
 const PATIENCE: Patience = Patience {
-    idle: Duration::from_millis(400),
+    idle: Duration::from_secs(1),
     stall: Duration::from_millis(400),
-    grace: Duration::from_millis(400),
+    grace: Duration::from_secs(2),
 };
 
 async fn start(rig: &Rig) -> Server {
+    start_with(rig, PATIENCE).await
+}
+
+async fn start_with(rig: &Rig, patience: Patience) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let served = serve_with(listener, rig.router.clone(), stop.clone(), PATIENCE);
+    let (router, metrics, ended) = (rig.router.clone(), rig.metrics.clone(), stop.clone());
+    let served = async move { serve_with(listener, router, &metrics, ended, patience).await };
     Server { at, stop, task: tokio::spawn(served) }
 }
 
@@ -107,7 +112,7 @@ async fn w9_connections_are_kept_for_a_while() {
     }
     let idle = Instant::now();
     assert_eq!(rest(&mut stream).await, "");
-    assert!(idle.elapsed() >= Duration::from_millis(300), "{:?}", idle.elapsed());
+    assert!(idle.elapsed() >= Duration::from_millis(900), "{:?}", idle.elapsed());
     let mut slow = TcpStream::connect(server.at).await.unwrap();
     slow.write_all(b"GET /healthz HTT").await.unwrap();
     rest(&mut slow).await; // a head that never ends does not hold the connection
@@ -121,6 +126,8 @@ async fn w9_old_and_broken_requests() {
     let server = start(&rig).await;
     let old = server.raw("GET /healthz HTTP/1.0\r\n\r\n").await;
     assert!(old.contains(" 200 OK\r\n") && old.contains("\"ok\": true"), "{old}");
+    let old = server.raw("GET /healthz HTTP/1.0\r\nconnection: keep-alive\r\n\r\n").await;
+    assert!(old.contains("connection: close\r\n"), "{old}");
     let hostless = server.raw("GET /healthz HTTP/1.1\r\n\r\n").await;
     assert!(hostless.starts_with("HTTP/1.1 400 "), "{hostless}");
     assert_eq!(rig.metrics.refusals("no_host_header"), 1);
@@ -129,6 +136,9 @@ async fn w9_old_and_broken_requests() {
     let mut stream = TcpStream::connect(server.at).await.unwrap();
     let _ = stream.write_all(large.as_bytes()).await;
     rest(&mut stream).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let counted = ["bad_head", "large_head"].map(|reason| rig.metrics.refusals(reason));
+    assert_eq!(counted, [1, 1]);
 }
 
 #[tokio::test]
@@ -222,7 +232,7 @@ async fn a_parked_claim_ends_when_the_caller_hangs_up() {
         panic!("not {count} parked");
     };
     parked(1).await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
     parked(1).await; // the idle timeout does not end it
     drop(stream);
     parked(0).await;
@@ -232,7 +242,7 @@ async fn a_parked_claim_ends_when_the_caller_hangs_up() {
 async fn stopping_ends_idle_connections_at_once_and_others_after_the_grace() {
     let rig = rig();
     rig.host("h1").await;
-    let server = start(&rig).await;
+    let server = start_with(&rig, Patience { idle: Duration::from_secs(60), ..PATIENCE }).await;
     let mut claim = TcpStream::connect(server.at).await.unwrap();
     let head = "POST /v1/hosts/h1/claim HTTP/1.1\r\nhost: h\r\n\
                 x-skyclaw-claim-wait-ms: 30000\r\n\r\n";
@@ -243,10 +253,10 @@ async fn stopping_ends_idle_connections_at_once_and_others_after_the_grace() {
     let stopped = Instant::now();
     server.stop.cancel();
     rest(&mut idle).await;
-    assert!(stopped.elapsed() < Duration::from_millis(300), "{:?}", stopped.elapsed());
+    assert!(stopped.elapsed() < Duration::from_millis(1500), "{:?}", stopped.elapsed());
     rest(&mut claim).await;
     server.task.await.unwrap().unwrap();
-    assert!(stopped.elapsed() >= Duration::from_millis(390), "{:?}", stopped.elapsed());
+    assert!(stopped.elapsed() >= Duration::from_millis(1900), "{:?}", stopped.elapsed());
     assert!(TcpStream::connect(server.at).await.is_err());
 }
 
@@ -257,7 +267,32 @@ async fn a_caller_that_stops_reading_is_dropped() {
     let server = start(&rig).await;
     let mut stream = TcpStream::connect(server.at).await.unwrap();
     stream.write_all(b"GET /v1/state HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let text = rest(&mut stream).await;
-    assert!(!text.ends_with('}'), "the end was never sent");
+    let connections = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &rig.registry).unwrap();
+        text.lines().any(|line| line == "http_connections 1")
+    };
+    let asked = Instant::now();
+    while !connections() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    while connections() {
+        assert!(asked.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!rest(&mut stream).await.ends_with('}'), "the end was never sent");
+}
+
+#[tokio::test]
+async fn serving_ends_when_told() {
+    let rig = rig();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let grace = Duration::from_secs(30);
+    let task = tokio::spawn(crate::serve(listener, rig.router.clone(), stop.clone(), grace));
+    let server = Server { at, stop, task };
+    assert!(server.get("/healthz").await.starts_with("HTTP/1.1 200 "));
+    server.stop.cancel();
+    server.task.await.unwrap().unwrap();
 }

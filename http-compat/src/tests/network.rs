@@ -27,12 +27,8 @@ async fn n2_joining_normalises_the_url() {
 #[tokio::test]
 async fn n4_what_is_no_url_is_missing() {
     let rig = rig();
-    for url in [json!(null), json!(""), json!("  "), json!("b:x y"), json!("/p"), json!(7)] {
-        if normalize_url(url.as_str().unwrap_or_default()).is_none() {
-            rig.post("/v1/network/join", json!({ "url": url }))
-                .await
-                .refused(400, "url is required");
-        }
+    for url in [json!(null), json!(""), json!("  "), json!("node"), json!("/p"), json!(7)] {
+        rig.post("/v1/network/join", json!({ "url": url })).await.refused(400, "url is required");
     }
     rig.post("/v1/network/join", "").await.refused(400, "url is required");
     let long = json!({ "url": format!("http://h/{}", "x".repeat(4096)) });

@@ -46,10 +46,12 @@ async fn p1_a_public_job_belongs_to_the_label_and_does_not_say_so() {
     let rig = public_rig(KEYS);
     let mut body = with(json!(null));
     body["submittedBy"] = json!("someone");
-    let job = submit(&rig, "k1", body).await.ok()["job"].clone();
+    let job = submit(&rig, "k1", &body).await.ok()["job"].clone();
     assert!(job.get("submittedBy").is_none());
     let Command::Submit(sent) = rig.fake.last() else { panic!() };
     assert_eq!(sent.submitted_by.as_deref(), Some("public:acme"));
+    body["submittedBy"] = json!({});
+    submit(&rig, "k1", &body).await.ok();
     submit(&rig, "k3", RUN).await.ok();
     let Command::Submit(sent) = rig.fake.last() else { panic!() };
     assert_eq!(sent.submitted_by.as_deref(), Some("public:anonymous"));

@@ -100,7 +100,7 @@ impl Rig {
         self.call("POST", path, &[], body.to_string()).await
     }
 
-    /// Registers a host of that id and gives it a job of that many to claim.
+    /// Registers a host of that id.
     pub(super) async fn host(&self, id: &str) {
         self.post("/v1/hosts/register", serde_json::json!({ "name": id, "hostId": id })).await.ok();
     }

@@ -14,7 +14,7 @@ use super::show;
 use crate::client::{Client, ClientError, segment};
 
 /// Jobs asked for at once: results may be large.
-const PAGE: u32 = 100;
+const PAGE: usize = 100;
 
 /// First and longest pause between two looks at a job.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -100,10 +100,12 @@ pub(super) async fn jobs(
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let most = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    // The newest come first over the wire and stand last on the screen.
     let mut newest: VecDeque<Value> = VecDeque::new();
     let mut cursor: Option<String> = None;
-    loop {
-        let mut path = format!("/v1/jobs?limit={PAGE}");
+    while newest.len() < most {
+        let room = (most - newest.len()).min(PAGE);
+        let mut path = format!("/v1/jobs?order=newest&limit={room}");
         if let Some(status) = &args.status {
             path.push_str(&format!("&status={status}"));
         }
@@ -114,8 +116,9 @@ pub(super) async fn jobs(
         let Value::Array(page) = answer["jobs"].take() else {
             return Err(CliError::Answer("jobs"));
         };
-        newest.extend(page);
-        newest.drain(..newest.len().saturating_sub(most));
+        for job in page {
+            newest.push_front(job);
+        }
         let next = answer["next"].as_str().map(str::to_owned);
         // A cursor that stays where it was would have no end.
         if next.is_none() || next == cursor {

@@ -19,6 +19,10 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// No pause after a failure is longer, unless the poll interval is.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// Pause between heartbeats while jobs run, at a coordinator of ours, if the settings do not ask
+/// for a shorter one: the answer tells which runs are to end, so a cancelled job ends within it.
+const ATTENTIVE: Duration = Duration::from_secs(1);
+
 /// First pause after a result was not taken.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 
@@ -131,6 +135,8 @@ pub struct HostAgent {
     claim_failures: u32,
     beat_at: Duration,
     beating: bool,
+    /// The coordinator answers heartbeats with the runs that are to end.
+    attentive: bool,
     stopping: bool,
 }
 
@@ -156,6 +162,7 @@ impl HostAgent {
             claim_failures: 0,
             beat_at: now + pace.heartbeat,
             beating: false,
+            attentive: false,
             stopping: false,
         }
     }
@@ -169,7 +176,7 @@ impl HostAgent {
         let host = self.host.clone();
         if !self.beating && self.beat_at <= now {
             self.beating = true;
-            self.beat_at = now + self.pace.heartbeat;
+            self.beat_at = now + self.beat_pause();
             return Some(Action::Heartbeat { host, running: self.jobs.keys().cloned().collect() });
         }
         for (job, slot) in &mut self.jobs {
@@ -206,6 +213,19 @@ impl HostAgent {
     #[must_use]
     pub fn active(&self) -> usize {
         self.jobs.len()
+    }
+
+    fn beat_pause(&self) -> Duration {
+        if self.attentive && !self.jobs.is_empty() {
+            self.pace.heartbeat.min(ATTENTIVE)
+        } else {
+            self.pace.heartbeat
+        }
+    }
+
+    /// Whether the coordinator that answered the last claim is one of ours.
+    pub fn learned(&mut self, ours: bool) {
+        self.attentive = ours;
     }
 
     fn may_claim(&self) -> bool {
@@ -254,6 +274,7 @@ impl HostAgent {
                 }
                 let slot = Slot { attempt, phase: Phase::Running, offers: 0 };
                 self.jobs.insert(job, slot);
+                self.beat_at = self.beat_at.min(now + self.beat_pause());
                 true
             }
             Claimed::Empty { parked } => {

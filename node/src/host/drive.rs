@@ -222,6 +222,9 @@ impl Driver<'_> {
         if let Err(error) = &answer {
             tracing::warn!("worker loop error: {error}");
         }
+        if let Ok(Claim { parked, .. }) = &answer {
+            self.agent.learned(*parked);
+        }
         let (claimed, job) = match answer {
             Ok(Claim { job: Some(job), .. }) => {
                 (Claimed::Job { job: job.id.clone(), attempt: job.attempt }, Some(job))

@@ -4,12 +4,10 @@
 //! error or any answer but 2xx moves on. What is told in the end is the answer that lets the
 //! host act: an unknown host before a refusal, a refusal before silence.
 
-use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
@@ -17,6 +15,7 @@ use skyclaw_protocol::limits::{MAX_BODY_BYTES, MAX_TEXT_BYTES};
 use skyclaw_protocol::{HostId, JobId};
 
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
+use crate::client::{install_crypto, segment};
 
 /// Asks a coordinator to hold a claim, in milliseconds. The original ignores it.
 const WAIT_HEADER: &str = "x-skyclaw-claim-wait-ms";
@@ -28,32 +27,14 @@ const PARKED_HEADER: &str = "x-skyclaw-claim-wait";
 /// coordinators, those of the original for a slow one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The same for a heartbeat, which must reach another coordinator before the leases end.
+const BEAT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long a connection may take: a host that is down must not hold up the next url.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Largest answer: the largest job, every character of it escaped.
 const MAX_ANSWER_BYTES: usize = 6 * MAX_BODY_BYTES;
-
-/// What JavaScript's `encodeURIComponent` leaves as it is.
-const ID: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'!')
-    .remove(b'~')
-    .remove(b'*')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')');
-
-/// Gives TLS its arithmetic. May be called any number of times, before any client is built.
-pub fn install_tls() {
-    static DONE: Once = Once::new();
-    DONE.call_once(|| {
-        // Somebody else's choice is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-}
 
 /// Coordinators behind a list of base urls.
 #[derive(Debug)]
@@ -76,7 +57,7 @@ impl HttpCoordinator {
     /// # Errors
     /// The text to show, if the token cannot stand in a header or TLS cannot be set up.
     pub fn new(urls: &[String], token: Option<&str>) -> Result<Self, String> {
-        install_tls();
+        install_crypto();
         let builder = || {
             // Redirects would carry the token to wherever they point.
             reqwest::Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_PATIENCE)
@@ -209,10 +190,6 @@ fn chain(error: &dyn std::error::Error, base: &str) -> String {
     text
 }
 
-fn encoded(id: &str) -> impl std::fmt::Display {
-    utf8_percent_encode(id, ID)
-}
-
 fn unexpected(what: &str) -> PortError {
     PortError::Unavailable(format!("unexpected answer: {what}"))
 }
@@ -251,9 +228,9 @@ impl Coordinator for HttpCoordinator {
         running: Vec<JobId>,
     ) -> BoxFuture<'_, Result<Pulse, PortError>> {
         Box::pin(async move {
-            let path = format!("/v1/hosts/{}/heartbeat", encoded(host.as_str()));
+            let path = format!("/v1/hosts/{}/heartbeat", segment(host.as_str()));
             let body = json!({"activeLeases": running.len(), "leases": running});
-            let answer = self.ask(&path, &body, &[], PATIENCE).await?;
+            let answer = self.ask(&path, &body, &[], BEAT_PATIENCE).await?;
             // The rest is the coordinator's idea of the host; ours is what really runs.
             let ended = answer.body.get("ended").and_then(Value::as_array);
             let ended = ended.into_iter().flatten().filter_map(Value::as_str);
@@ -264,7 +241,7 @@ impl Coordinator for HttpCoordinator {
 
     fn claim(&self, host: HostId, wait: Duration) -> BoxFuture<'_, Result<Claim, PortError>> {
         Box::pin(async move {
-            let path = format!("/v1/hosts/{}/claim", encoded(host.as_str()));
+            let path = format!("/v1/hosts/{}/claim", segment(host.as_str()));
             let extra = [(WAIT_HEADER, wait.as_millis().to_string())];
             let mut answer = self.ask(&path, &json!({}), &extra, wait + PATIENCE).await?;
             Ok(Claim { job: claimed_job(&mut answer.body)?, parked: answer.parked })
@@ -273,7 +250,7 @@ impl Coordinator for HttpCoordinator {
 
     fn complete(&self, report: Report) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move {
-            let path = format!("/v1/jobs/{}/complete", encoded(report.job.as_str()));
+            let path = format!("/v1/jobs/{}/complete", segment(report.job.as_str()));
             let outcome = &report.outcome;
             let mut body = json!({
                 "hostId": report.host,

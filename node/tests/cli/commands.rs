@@ -119,8 +119,8 @@ fn jobs_shows_the_newest_over_all_pages() {
             "payload": { "kind": "openclaw-run", "args": ["x\u{1b}[31m\ny"] } })
     };
     let pages = vec![
-        ok(json!({ "jobs": [job(1), job(2)], "next": "c 1" })),
-        ok(json!({ "jobs": [job(3)] })),
+        ok(json!({ "jobs": [job(3)], "next": "c 1" })),
+        ok(json!({ "jobs": [job(2)], "next": "c 2" })),
     ];
     let server = Server::new(pages.clone());
     let output = at(&server, &["jobs", "--status", "queued", "--limit", "2"]);
@@ -136,13 +136,13 @@ fn jobs_shows_the_newest_over_all_pages() {
     assert_eq!(
         lines,
         [
-            "GET /v1/jobs?limit=100&status=queued",
-            "GET /v1/jobs?limit=100&status=queued&cursor=c%201",
+            "GET /v1/jobs?order=newest&limit=2&status=queued",
+            "GET /v1/jobs?order=newest&limit=1&status=queued&cursor=c%201",
         ]
     );
     let server = Server::new(pages);
-    let document = document(&at(&server, &["--json", "jobs"]));
-    assert_eq!(document["jobs"].as_array().map(Vec::len), Some(3));
+    let document = document(&at(&server, &["--json", "jobs", "--limit", "2"]));
+    assert_eq!(document["jobs"].as_array().map(Vec::len), Some(2));
 }
 
 #[test]

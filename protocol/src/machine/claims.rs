@@ -30,6 +30,11 @@ impl Parked {
     pub(super) fn len(&self) -> usize {
         self.claims.len()
     }
+
+    #[cfg(test)]
+    pub(super) fn tokens(&self) -> impl Iterator<Item = Token> {
+        self.claims.values().map(|claim| claim.reply.token)
+    }
 }
 
 impl Machine {
@@ -76,7 +81,20 @@ impl Machine {
             // Too close to its expiry to be granted, or already being written: not to be found.
             let (required, created) = (entry.head.required.clone(), entry.head.created);
             self.queue.remove(&required, created, &job);
+            if !entry.in_flight() {
+                self.held_back.insert(job);
+            }
         }
+    }
+
+    /// The wall clock may have been wrong: what was too close to its expiry is queued again.
+    pub(super) fn sweep_held_back(&mut self, now: Now) {
+        for job in std::mem::take(&mut self.held_back) {
+            if let Some(entry) = self.registers.get(&Subject::Job(job.clone())) {
+                self.queue.insert(&entry.head.required, entry.head.created, job);
+            }
+        }
+        self.serve_parked(now);
     }
 
     fn grant(&mut self, now: Now, reply: ReplyTo, host: HostId, job: JobId) {

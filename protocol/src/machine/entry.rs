@@ -83,6 +83,11 @@ impl Entry {
         }
     }
 
+    /// True if it has ended and stays in memory only until all of it is on disk.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.chosen.as_ref().is_some_and(Val::is_terminal)
+    }
+
     /// True while a write of this node has not been chosen yet.
     pub(super) fn in_flight(&self) -> bool {
         self.lead.as_ref().is_some_and(|lead| lead.chosen().is_none())

@@ -37,6 +37,8 @@ pub(super) struct Hosts {
     hosts: BTreeMap<HostId, Host>,
     leases: usize,
     granted: u64,
+    /// Removed ones whose record is still on disk, and since when.
+    removed: BTreeMap<HostId, Wall>,
 }
 
 impl Hosts {
@@ -50,6 +52,8 @@ impl Hosts {
                 record,
             };
             self.hosts.insert(host.record.id.clone(), host);
+        } else {
+            self.removed.insert(record.id, record.at.wall());
         }
     }
 
@@ -59,6 +63,14 @@ impl Hosts {
 
     pub(super) const fn leases(&self) -> usize {
         self.leases
+    }
+
+    #[cfg(test)]
+    pub(super) fn tables(
+        &self,
+    ) -> impl Iterator<Item = (HostId, std::collections::BTreeSet<JobId>)> {
+        let jobs = |host: &Host| host.leases.keys().cloned().collect();
+        self.hosts.iter().map(move |(id, host)| (id.clone(), jobs(host)))
     }
 
     pub(super) fn get(&self, id: &HostId) -> Option<&Host> {
@@ -139,6 +151,7 @@ impl Machine {
             return self.refuse(reply, Refusal::Full { what: "hosts", limit: MAX_HOSTS });
         }
         let known = self.hosts.hosts.remove(&id);
+        self.hosts.removed.remove(&id);
         let display_version = self.next_version();
         let record = LegacyHost {
             id: id.clone(),
@@ -260,8 +273,27 @@ impl Machine {
         host.record.at = self.stamp(now);
         host.record.display_version = self.next_version();
         host.record.by.clone_from(&self.config.label);
+        self.hosts.removed.insert(id.clone(), host.record.at.wall());
         let signed = Signed::seal(&self.key, self.config.network, host.record);
         self.out.write(Write::Host(Box::new(signed)));
         self.answer(now, reply, KeyAnswer::Removed);
+    }
+
+    /// Takes the records of hosts that were removed long ago from the disk. By then no older
+    /// registration of theirs is under way.
+    pub(super) fn sweep_hosts(&mut self, now: Now) {
+        let life = self.config.job_ttl_ms;
+        let over = |at: &Wall| at.plus_ms(life) <= now.wall;
+        let gone: Vec<_> = self
+            .hosts
+            .removed
+            .iter()
+            .filter(|(_, at)| over(at))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in gone {
+            self.hosts.removed.remove(&id);
+            self.out.write(Write::ForgetHost(id));
+        }
     }
 }

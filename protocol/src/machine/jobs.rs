@@ -193,6 +193,7 @@ impl Machine {
         let leads = entry.lead.is_some();
         if before.is_some_and(|b| b.phase == Phase::Queued) {
             self.queue.remove(&required, created, job);
+            self.held_back.remove(job);
         }
         if let Some(b) = before.filter(|b| b.phase == Phase::Leased) {
             if let Some(lease) = entry.lease.take() {

@@ -25,6 +25,11 @@ impl Keys {
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
+
+    #[cfg(test)]
+    pub(super) fn waiters(&self) -> impl Iterator<Item = Token> {
+        self.0.values().flat_map(|twin| twin.waiters.iter().copied())
+    }
 }
 
 impl Machine {
@@ -105,10 +110,14 @@ impl Machine {
         self.out.effect(Effect::Reply { to: reply.token, answer, grant });
     }
 
-    pub(super) fn sweep_keys(&mut self, now: Now, shelf: &dyn Shelf) {
+    /// True if none is left.
+    pub(super) fn sweep_keys(&mut self, now: Now, shelf: &dyn Shelf) -> bool {
         // A failing disk shows in the next write; the sweep comes again.
-        for (scope, expires_at) in shelf.expired_keys(now.wall, KEY_SWEEP).unwrap_or_default() {
+        let expired = shelf.expired_keys(now.wall, KEY_SWEEP).unwrap_or_default();
+        let all = expired.len() < KEY_SWEEP;
+        for (scope, expires_at) in expired {
             self.out.write(Write::ForgetKey { scope, expires_at });
         }
+        all
     }
 }

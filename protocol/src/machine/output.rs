@@ -97,6 +97,15 @@ impl Output {
         released
     }
 
+    #[cfg(test)]
+    pub(super) fn held_tokens(&self) -> impl Iterator<Item = super::effect::Token> {
+        let replies = |held: &Held| match held {
+            Held::Reply { reply, .. } => Some(reply.token),
+            _ => None,
+        };
+        self.held.iter().chain(self.waiting.iter().flat_map(|(_, held)| held)).filter_map(replies)
+    }
+
     pub(super) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }

@@ -276,7 +276,8 @@ impl Machine {
         let lease = chosen.as_ref().and_then(Val::job).filter(|job| job.phase == Phase::Leased);
         if let Some(job) = lease {
             let until = stored.lease_note.map_or(job.lease_expires, |n| n.max(job.lease_expires));
-            entry.lease = Some(Lease::recover(now, until, job.lease_ms, job.guard_ms));
+            let timeout = entry.head.timeout_ms;
+            entry.lease = Some(Lease::recover(now, until, job.lease_ms, job.guard_ms, timeout));
         }
         self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
         self.registers.insert(subject.clone(), entry);

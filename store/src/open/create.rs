@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -21,30 +22,52 @@ use crate::tables::{
 /// Makes a database at `path`. False if another process was faster.
 pub(super) fn create(path: &Path, options: &Options) -> Result<bool, OpenError> {
     let folder = folder_of(path);
+    fs::create_dir_all(&folder).map_err(|error| OpenError::environment(path, error))?;
+    let made = make(path, &folder, options);
+    // Whoever was faster also swept our draft away, so any error may come from that.
+    if made.is_err() && fs::symlink_metadata(path).is_ok() {
+        return Ok(false);
+    }
+    made.map(|()| true)
+}
+
+fn make(path: &Path, folder: &Path, options: &Options) -> Result<(), OpenError> {
     let environment = |error| OpenError::environment(path, error);
-    fs::create_dir_all(&folder).map_err(environment)?;
+    // Two containers may share a folder and a process id, but not the entropy.
+    let tag = blake3::hash(&options.entropy).to_hex();
     let mut name = path.to_owned().into_os_string();
-    name.push(format!(".new-{}", std::process::id()));
+    name.push(format!("{DRAFT}{}-{}", std::process::id(), &tag[..8]));
     let draft = Draft(name.into());
-    // One that a crash left behind under the same process id.
-    _ = fs::remove_file(&draft.0);
     let mut new = OpenOptions::new();
     new.read(true).write(true).create_new(true).mode(0o600);
     let file = new.open(&draft.0).map_err(environment)?;
     let backend = FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))?;
-    let db = open_database(path, backend, options.cache_bytes)?;
+    let db = open_database(path, backend, options.cache_bytes, false)?;
     fill(&db, options)
         .and_then(|()| Ok(db.close()?))
         .map_err(|fault| OpenError::of(path, fault))?;
     File::open(&draft.0).and_then(|file| file.sync_all()).map_err(environment)?;
-    match place(&draft.0, path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-        Err(error) => return Err(environment(error)),
-    }
-    File::open(&folder).and_then(|folder| folder.sync_all()).map_err(environment)?;
-    Ok(true)
+    place(&draft.0, path).map_err(environment)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(environment)
 }
+
+/// Removes drafts that crashes left. To be called while the database is held open: then no draft
+/// can become the database any more.
+pub(super) fn sweep(path: &Path) {
+    let Some(prefix) = path.file_name().map(|name| [name.as_bytes(), DRAFT.as_bytes()].concat())
+    else {
+        return;
+    };
+    let Ok(entries) = fs::read_dir(folder_of(path)) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().as_bytes().starts_with(&prefix) {
+            _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Between the name of a database and what tells its drafts apart.
+const DRAFT: &str = ".new-";
 
 /// Gives the draft its name, unless a file has that name.
 fn place(draft: &Path, path: &Path) -> io::Result<()> {

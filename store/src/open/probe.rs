@@ -3,11 +3,13 @@
 //! redb writes while it opens: it marks the file as in use, and it repairs. So a file is first
 //! opened over an overlay in memory; only one that opens there and says that it is ours is opened
 //! in place. The lock is the real one, so a file in use is noticed here.
+//!
+//! Every page is checked: in a damaged one a promise could be missing without a trace, and redb
+//! would panic on it later. This reads the file once, which is as fast as the disk.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,12 +29,8 @@ pub(super) fn probe(path: &Path, file: FileBackend) -> Result<(), OpenError> {
     let len = file.len().map_err(|error| OpenError::environment(path, error))?;
     let overlay =
         Overlay { file, changes: Mutex::new(Changes { len, kept: len, pages: BTreeMap::new() }) };
-    let look = || {
-        let db = open_database(path, overlay, CACHE_BYTES)?;
-        read_meta(path, &db, &Refusals::default(), MIGRATIONS.len()).map(drop)
-    };
-    catch_unwind(AssertUnwindSafe(look))
-        .unwrap_or_else(|_| Err(OpenError::corrupt(path, "its pages contradict each other")))
+    let db = open_database(path, overlay, CACHE_BYTES, true)?;
+    read_meta(path, &db, &Refusals::default(), MIGRATIONS.len()).map(drop)
 }
 
 const PAGE: u64 = 4096;

@@ -54,7 +54,7 @@ pub struct JobRecord {
     pub result: Option<Signed<JobResult>>,
 }
 
-/// Part of the list of jobs, oldest first.
+/// Part of the list of jobs, in the order asked for.
 #[derive(Clone, Debug, Default)]
 pub struct JobPage {
     /// The jobs; each is known to be chosen and in a phase that was asked for.
@@ -64,8 +64,18 @@ pub struct JobPage {
     pub next: Option<JobCursor>,
 }
 
+/// Which end of the list comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// By creation.
+    #[default]
+    OldestFirst,
+    /// The other way round.
+    NewestFirst,
+}
+
 impl Reader {
-    /// At most `limit` jobs in one of `phases`, created after `after`, oldest first.
+    /// At most `limit` jobs in one of `phases` that follow `after` in this order.
     ///
     /// # Errors
     /// [`ReadError`] if the disk did not answer; a register that does not decode is left out.
@@ -74,18 +84,28 @@ impl Reader {
         after: Option<&JobCursor>,
         limit: usize,
         phases: Phases,
+        order: Order,
     ) -> Result<JobPage, ReadError> {
         self.read(|txn, refusals| {
             let view = View::open(txn, refusals)?;
             let table = txn.open_table(JOBS_BY_CREATED)?;
-            let start = match after {
+            let edge = match after {
                 Some(cursor) => Bound::Excluded((rank(cursor.created), cursor.id.as_str())),
                 None => Bound::Unbounded,
             };
+            let bounds = match order {
+                Order::OldestFirst => (edge, Bound::Unbounded),
+                Order::NewestFirst => (Bound::Unbounded, edge),
+            };
+            let mut entries = table.range::<(u64, &str)>(bounds)?;
+            let entries = std::iter::from_fn(|| match order {
+                Order::OldestFirst => entries.next(),
+                Order::NewestFirst => entries.next_back(),
+            });
             let mut page = JobPage::default();
             let mut last = after.cloned();
             let mut bytes = 0;
-            for entry in table.range::<(u64, &str)>((start, Bound::Unbounded))? {
+            for entry in entries {
                 let (key, code) = entry?;
                 if !phases.may_hold(code.value()) {
                     continue;

@@ -13,7 +13,7 @@ use crate::tables::{
     subject_of,
 };
 use crate::testing::{Chance, Disk};
-use crate::{Opened, Store};
+use crate::{OpenError, Opened, Store};
 
 /// Table, key, stored value.
 type Row = (Sealed, Vec<u8>, Vec<u8>);
@@ -177,14 +177,30 @@ fn a_store_with_refused_rows_opens_commits_and_rebuilds() {
         crate::tables::subject_key(&skyclaw_protocol::record::spec::Subject::Job(world.id(4)));
     write(&opened, &ROWS, &key, b"damaged beyond repair");
     opened.store.rebuild_indexes().unwrap();
-    assert_eq!(opened.reader.jobs(None, 99, crate::Phases::ALL).unwrap().jobs.len(), 19);
+    assert_eq!(
+        opened
+            .reader
+            .jobs(None, 99, crate::Phases::ALL, crate::Order::OldestFirst)
+            .unwrap()
+            .jobs
+            .len(),
+        19
+    );
     drop(opened);
 
     let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
     assert_eq!(opened.snapshot.registers.len(), 19);
     let row = world.row(&world.id(4), Phase::Succeeded);
     opened.store.commit(world.batch(vec![row])).unwrap();
-    assert_eq!(opened.reader.jobs(None, 99, crate::Phases::ALL).unwrap().jobs.len(), 20);
+    assert_eq!(
+        opened
+            .reader
+            .jobs(None, 99, crate::Phases::ALL, crate::Order::OldestFirst)
+            .unwrap()
+            .jobs
+            .len(),
+        20
+    );
 }
 
 #[test]
@@ -194,4 +210,68 @@ fn the_seal_binds_table_key_and_value() {
     assert_ne!(one[..8], seal(&SPECS, b"a", &1_u64)[..8]);
     assert_ne!(one[..8], seal(&SPECS, b"ab", &2_u64)[..8]);
     assert_eq!(one[8..], codec::encode(&1_u64));
+}
+
+#[test]
+fn a_page_that_rots_at_rest_is_noticed_at_open_unless_nothing_used_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.db");
+    let mut world = World::new();
+    let mut opened = Store::open(&path, &options()).unwrap();
+    for part in 0..5 {
+        let writes =
+            (0..60).flat_map(|n| world.job(&world.id(part * 60 + n), Phase::Queued)).collect();
+        opened.store.commit(world.batch(writes)).unwrap();
+    }
+    drop(opened);
+    let whole = std::fs::read(&path).unwrap();
+    let mut chance = Chance::new(4);
+    let mut refused = 0;
+    for round in 0..70 {
+        let mut bytes = whole.clone();
+        let page = chance.below(bytes.len() as u64 / 4096) as usize * 4096;
+        if round % 2 == 0 {
+            bytes[page..page + 4096].fill_with(|| chance.number() as u8);
+        } else {
+            bytes[page + chance.below(64) as usize] ^= 1 << chance.below(8);
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        match Store::open(&path, &options()) {
+            Ok(opened) => {
+                assert_eq!(opened.snapshot.registers.len(), 300, "round {round}");
+                assert_eq!(opened.reader.refused_records(), 0, "round {round}");
+            }
+            Err(OpenError::Corrupt { .. } | OpenError::NotOurs { .. }) => {
+                refused += 1;
+                assert!(std::fs::read(&path).unwrap() == bytes, "round {round}");
+            }
+            Err(error) => panic!("round {round}: {error:?}"),
+        }
+    }
+    assert!(refused > 15, "{refused}");
+}
+
+#[test]
+fn a_page_that_rots_in_use_costs_a_call_and_not_the_node() {
+    let mut failed = 0;
+    for seed in 0..60 {
+        let disk = Disk::new();
+        let mut world = World::new();
+        // No cache: every page comes from the disk.
+        let options = crate::Options { cache_bytes: 0, ..options() };
+        let mut opened = Store::open_backend(disk.backend(), &options).unwrap();
+        for part in 0..5 {
+            let writes =
+                (0..20).flat_map(|n| world.job(&world.id(part * 20 + n), Phase::Queued)).collect();
+            opened.store.commit(world.batch(writes)).unwrap();
+        }
+        (0..60).for_each(|n| disk.rot(seed * 1000 + n));
+        let listed = opened.reader.jobs(None, 200, crate::Phases::ALL, crate::Order::OldestFirst);
+        failed += u64::from(listed.is_err() || opened.reader.refused_records() > 0);
+        let writes = world.job(&world.id(7), Phase::Leased);
+        if opened.store.commit(world.batch(writes)).is_err() {
+            assert!(!opened.store.is_usable());
+        }
+    }
+    assert!(failed > 10, "{failed}");
 }

@@ -42,10 +42,13 @@ fn commits_per_second() {
             std::fs::metadata(&path).unwrap().len() / (batches * jobs),
         );
         let start = Instant::now();
-        let page = opened.reader.jobs(None, usize::MAX, Phases::of(&[Phase::Failed])).unwrap();
+        let page = opened
+            .reader
+            .jobs(None, usize::MAX, Phases::of(&[Phase::Failed]), crate::Order::OldestFirst)
+            .unwrap();
         println!("  scan that filters all out: {:?}, {}", start.elapsed(), page.jobs.len());
         let start = Instant::now();
-        let page = opened.reader.jobs(None, 1000, Phases::ALL).unwrap();
+        let page = opened.reader.jobs(None, 1000, Phases::ALL, crate::Order::OldestFirst).unwrap();
         println!("  page of {}: {:?}", page.jobs.len(), start.elapsed());
         let unclean = folder.path().join("killed.db");
         std::fs::copy(&path, &unclean).unwrap();

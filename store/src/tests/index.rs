@@ -72,7 +72,14 @@ fn a_wrong_phase_in_the_index_does_not_lie_and_is_mended_on_demand() {
         txn.open_table(JOBS_BY_CREATED).unwrap().insert((stamp, id.as_str()), wrong).unwrap();
         txn.commit().unwrap();
         let succeeded = crate::Phases::of(&[Phase::Succeeded]);
-        assert!(opened.reader.jobs(None, 9, succeeded).unwrap().jobs.is_empty());
+        assert!(
+            opened
+                .reader
+                .jobs(None, 9, succeeded, crate::Order::OldestFirst)
+                .unwrap()
+                .jobs
+                .is_empty()
+        );
         opened.store.rebuild_indexes().unwrap();
         assert!(dump(&opened.reader) == before);
     }

@@ -5,7 +5,7 @@ use skyclaw_protocol::{JobCursor, JobId};
 
 use super::world::{World, created, number, options};
 use crate::testing::{Chance, Disk};
-use crate::{Opened, Phases, Store};
+use crate::{Opened, Order, Phases, Store};
 
 const PHASES: [Phase; 7] = [
     Phase::Queued,
@@ -40,7 +40,17 @@ fn page(
     limit: usize,
     phases: Phases,
 ) -> (Vec<u64>, Option<JobCursor>) {
-    let page = opened.reader.jobs(after, limit, phases).unwrap();
+    ordered_page(opened, after, limit, phases, Order::OldestFirst)
+}
+
+fn ordered_page(
+    opened: &Opened,
+    after: Option<&JobCursor>,
+    limit: usize,
+    phases: Phases,
+    order: Order,
+) -> (Vec<u64>, Option<JobCursor>) {
+    let page = opened.reader.jobs(after, limit, phases, order).unwrap();
     let numbers = page.jobs.iter().map(|job| {
         let skyclaw_protocol::record::spec::Subject::Job(id) = &job.register.spec.body().subject
         else {
@@ -104,4 +114,22 @@ fn a_change_of_phase_moves_a_job_to_the_other_list_at_once() {
     assert_eq!(page(&opened, None, 1, Phases::of(&[Phase::Queued])).0, [7]);
     assert_eq!(page(&opened, None, 2, Phases::of(&[Phase::Exhausted])).0, [0, 5]);
     assert_eq!(opened.reader.job_counts().unwrap().of(Phase::Queued), 142);
+}
+
+#[test]
+fn the_newest_come_first_if_asked_for() {
+    let (opened, _) = thousand();
+    let failed = Phases::of(&[Phase::Failed]);
+    let expected: Vec<u64> =
+        (0..1000).rev().filter(|n| failed.has(PHASES[(n % 7) as usize])).collect();
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let (numbers, next) = ordered_page(&opened, after.as_ref(), 10, failed, Order::NewestFirst);
+        seen.extend(numbers);
+        match next {
+            Some(cursor) => after = Some(cursor),
+            None => break,
+        }
+    }
+    assert_eq!(seen, expected);
 }

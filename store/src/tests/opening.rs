@@ -152,13 +152,41 @@ fn a_new_file_is_private_and_alone() {
 }
 
 #[test]
-fn a_draft_left_by_a_crash_is_never_taken_for_the_database() {
+fn a_draft_left_by_a_crash_is_never_taken_for_the_database_and_is_swept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("node.db");
-    let draft = folder.path().join(format!("node.db.new-{}", std::process::id()));
-    fs::write(&draft, b"half a database").unwrap();
+    let draft = folder.path().join("node.db.new-17-0123abcd");
+    let other = folder.path().join("other.db.new-17-0123abcd");
+    for file in [&draft, &other] {
+        fs::write(file, b"half a database").unwrap();
+    }
     assert!(Store::open(&path, &options()).unwrap().created);
-    assert!(!draft.exists());
+    assert!(!draft.exists() && other.exists());
+}
+
+#[test]
+fn of_many_that_make_the_same_file_one_makes_it_and_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.db");
+    for round in 0..10 {
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let open = |n| {
+                let (options, path) = (crate::Options::new([n; 32]), &path);
+                let options = crate::Options { ballast_bytes: 0, ..options };
+                scope.spawn(move || Store::open(path, &options))
+            };
+            let all: Vec<_> = (0..4).map(open).collect();
+            all.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let held = opened.iter().filter(|opened| opened.is_ok()).count();
+        assert!(held <= 1, "round {round}");
+        for error in opened.iter().filter_map(|opened| opened.as_ref().err()) {
+            assert!(matches!(error, OpenError::InUse { .. }), "round {round}: {error:?}");
+        }
+        drop(opened);
+        drop(Store::open(&path, &options()).unwrap());
+        fs::remove_file(&path).unwrap();
+    }
 }
 
 /// Replaces a row of `meta`.

@@ -65,6 +65,7 @@ impl World {
             required: vec!["cpu".into()],
             submitted_by: None,
             max_attempts: None,
+            timeout_ms: None,
         };
         self.seal_spec(Subject::Job(id.clone()), created(n), Some(job))
     }

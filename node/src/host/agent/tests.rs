@@ -241,3 +241,20 @@ fn intervals_of_nothing_do_not_spin() {
     }
     assert!(actions <= 201, "{actions}");
 }
+
+#[test]
+fn a_coordinator_of_ours_is_asked_each_second_while_jobs_run() {
+    let mut agent = agent(1);
+    does(&mut agent, 0, &[claim()]);
+    agent.learned(true);
+    assert!(take(&mut agent, 0, 1));
+    assert_eq!(agent.wakeup(), Some(ms(1000)));
+    assert!(matches!(agent.poll(ms(1000)), Some(Action::Heartbeat { .. })));
+    agent.beaten(ms(1001), true);
+    assert_eq!(agent.wakeup(), Some(ms(2000)));
+    // An original is asked at its own pace.
+    agent.learned(false);
+    assert!(matches!(agent.poll(ms(2000)), Some(Action::Heartbeat { .. })));
+    agent.beaten(ms(2001), true);
+    assert_eq!(agent.wakeup(), Some(ms(7000)));
+}

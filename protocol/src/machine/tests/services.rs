@@ -1,0 +1,191 @@
+//! Services: CONTRACT S9 to S18.
+
+use super::world::{World, host_id, service_of};
+use crate::batch::KeyAnswer;
+use crate::command::{Command, Refusal};
+use crate::id::ServiceId;
+use crate::view::ServiceStatus::{Failed, Pending, Running};
+
+fn id(name: &str) -> ServiceId {
+    ServiceId::new(name).unwrap()
+}
+
+#[test]
+fn s9_a_claim_gets_the_oldest_service_with_a_replica_to_spare() {
+    let mut world = World::alone();
+    world.host(0, "h", 1);
+    world.deploy(0, "late", 1);
+    world.deploy(0, "early", 1);
+    let got = world.claim_service(0, "h").unwrap();
+    assert_eq!((got.id, got.status), (id("late"), Pending));
+    assert_eq!(got.assignments.len(), 1);
+    assert_eq!(got.assignments[0].host, host_id("h"));
+}
+
+#[test]
+fn s10_a_host_gets_its_own_assignment_again_without_a_new_version() {
+    let mut world = World::alone();
+    world.host(0, "h", 1);
+    world.deploy(0, "s", 2);
+    let first = world.claim_service(0, "h").unwrap();
+    let commits = world.nodes[0].disk.commits;
+    assert_eq!(world.claim_service(0, "h").unwrap(), first);
+    assert_eq!(world.nodes[0].disk.commits, commits);
+}
+
+#[test]
+fn s11_full_services_and_services_that_failed_here_are_skipped() {
+    let mut world = World::alone();
+    for host in ["a", "b", "c"] {
+        world.host(0, host, 1);
+    }
+    world.deploy(0, "first", 1);
+    world.deploy(0, "second", 1);
+    assert_eq!(world.claim_service(0, "a").unwrap().id, id("first"));
+    assert_eq!(world.claim_service(0, "b").unwrap().id, id("second"));
+    assert_eq!(world.claim_service(0, "c"), None);
+    world.report(0, "first", "a", Failed).unwrap();
+    assert_eq!(world.claim_service(0, "a"), None, "a failed assignment keeps its replica");
+}
+
+#[test]
+fn s12_a_service_goes_only_to_hosts_that_can_run_it() {
+    let mut world = World::alone();
+    world.host_with(0, "plain", 1, "shell");
+    world.host_with(0, "server", 1, "service-host");
+    let def = World::def("s", 2, "service-host");
+    service_of(world.call(0, Command::PutService { id: Some(id("s")), def }));
+    assert_eq!(world.claim_service(0, "plain"), None);
+    assert_eq!(world.claim_service(0, "server").unwrap().id, id("s"));
+    let ghost = world.call(0, Command::ClaimService { host: host_id("ghost") });
+    assert_eq!(ghost, Err(Refusal::UnknownHost("ghost".into())));
+}
+
+#[test]
+fn s13_a_report_replaces_endpoint_and_error_and_keeps_when_it_first_ran() {
+    let mut world = World::alone();
+    world.host(0, "h", 1);
+    world.deploy(0, "s", 1);
+    world.claim_service(0, "h");
+    let running = service_of(world.report(0, "s", "h", Running));
+    let (mine, began) = (&running.assignments[0], world.now.wall);
+    assert_eq!((mine.endpoint.as_deref(), mine.started), (Some("http://h:1"), Some(began)));
+    world.pass(50);
+    let failed = service_of(world.report(0, "s", "h", Failed));
+    let mine = &failed.assignments[0];
+    assert_eq!((mine.endpoint.as_deref(), mine.error.as_deref()), (None, Some("broke")));
+    assert_eq!((mine.started, mine.updated), (Some(began), world.now.wall));
+    let again = service_of(world.report(0, "s", "h", Running));
+    assert_eq!((&again.assignments[0].error, again.assignments[0].started), (&None, Some(began)));
+}
+
+#[test]
+fn s16_any_running_is_running_else_any_pending_is_pending_else_failed() {
+    let mut world = World::alone();
+    for host in ["a", "b"] {
+        world.host(0, host, 1);
+    }
+    assert_eq!(world.deploy(0, "s", 2).status, Pending);
+    world.claim_service(0, "a");
+    world.claim_service(0, "b");
+    let status =
+        |world: &mut World, host, status| service_of(world.report(0, "s", host, status)).status;
+    assert_eq!(status(&mut world, "a", Failed), Pending);
+    assert_eq!(status(&mut world, "b", Running), Running);
+    assert_eq!(status(&mut world, "b", Failed), Failed);
+    assert_eq!(status(&mut world, "b", Pending), Pending);
+}
+
+#[test]
+fn s17_reports_on_what_is_unknown_or_not_assigned_are_refused_with_the_legacy_text() {
+    let mut world = World::alone();
+    world.host(0, "h", 1);
+    let text = |reply| World::refusal(reply).to_string();
+    assert_eq!(text(world.report(0, "s", "h", Running)), "unknown service: s");
+    world.deploy(0, "s", 1);
+    let refused = text(world.report(0, "s", "h", Running));
+    assert_eq!(refused, "service s is not assigned to host h");
+}
+
+#[test]
+fn s18_hosts_that_claim_at_once_share_the_replicas() {
+    let mut world = World::alone();
+    for n in 0..4 {
+        world.host(0, &format!("h{n}"), 1);
+    }
+    world.deploy(0, "s", 3);
+    let asked: Vec<_> = (0..4)
+        .map(|n| world.ask(0, Command::ClaimService { host: host_id(&format!("h{n}")) }))
+        .collect();
+    world.drain(0);
+    let replies: Vec<_> = asked.into_iter().map(|t| world.reply(t).unwrap()).collect();
+    let none = replies.iter().filter(|r| **r == Ok(KeyAnswer::NoService)).count();
+    assert_eq!(none, 1);
+    let last = replies.into_iter().filter(|r| *r != Ok(KeyAnswer::NoService)).map(service_of);
+    assert_eq!(last.map(|view| view.assignments.len()).max(), Some(3));
+}
+
+#[test]
+fn f36_deploying_again_replaces_the_definition_and_drops_the_assignments() {
+    let mut world = World::alone();
+    world.host(0, "h", 1);
+    let first = world.deploy(0, "s", 1);
+    world.claim_service(0, "h");
+    world.pass(10);
+    let second = world.deploy(0, "s", 2);
+    assert!(second.assignments.is_empty() && second.created > first.created);
+    assert_eq!((second.status, second.def.replicas), (Pending, 2));
+    let stale = World::refusal(world.report(0, "s", "h", Running));
+    assert!(matches!(stale, Refusal::NotAssigned { .. }));
+}
+
+#[test]
+fn a_removed_service_is_gone_and_its_id_can_be_deployed_again() {
+    let mut world = World::alone();
+    world.host(0, "h", 1);
+    world.deploy(0, "s", 1);
+    world.claim_service(0, "h");
+    let removed = world.call(0, Command::RemoveService { id: id("s") });
+    assert_eq!(removed, Ok(KeyAnswer::Removed));
+    assert_eq!(world.claim_service(0, "h"), None);
+    let again = world.call(0, Command::RemoveService { id: id("s") });
+    assert_eq!(again, Err(Refusal::UnknownService("s".into())));
+    world.crash(0);
+    assert_eq!(world.claim_service(0, "h"), None);
+    world.deploy(0, "s", 1);
+    assert_eq!(world.claim_service(0, "h").unwrap().id, id("s"));
+    world.crash(0);
+    assert_eq!(world.claim_service(0, "h").unwrap().assignments.len(), 1);
+}
+
+#[test]
+fn commands_on_one_service_are_carried_out_in_their_order() {
+    let mut world = World::alone();
+    world.host(0, "h", 1);
+    let put =
+        |replicas| Command::PutService { id: Some(id("s")), def: World::def("s", replicas, "") };
+    let asked = [put(1), put(2), Command::RemoveService { id: id("s") }, put(3)]
+        .map(|command| world.ask(0, command));
+    let claimed = world.ask(0, Command::ClaimService { host: host_id("h") });
+    world.drain(0);
+    let replies = asked.map(|token| world.reply(token).unwrap());
+    let counts = replies.map(|reply| match reply {
+        Ok(KeyAnswer::Service(view)) => view.def.replicas,
+        Ok(KeyAnswer::Removed) => 0,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(counts, [1, 2, 0, 3]);
+    assert!(world.reply(claimed).unwrap().is_ok());
+}
+
+#[test]
+fn a_minted_service_id_is_unique() {
+    let mut world = World::alone();
+    let ids: std::collections::BTreeSet<_> = (0..10)
+        .map(|_| {
+            let put = Command::PutService { id: None, def: World::def("s", 1, "") };
+            service_of(world.call(0, put)).id
+        })
+        .collect();
+    assert_eq!(ids.len(), 10);
+}
