@@ -29,6 +29,19 @@ struct SpaceWatch {
     low: Option<String>,
 }
 
+impl SpaceWatch {
+    /// Looks now; says so in the log when it became low or has recovered since `before`.
+    fn look(reader: &Reader, before: Option<&str>) -> Self {
+        let low = reader.space_check().err().map(|low| low.to_string());
+        match (before, &low) {
+            (None, Some(low)) => tracing::error!("no new work is taken: {low}"),
+            (Some(_), None) => tracing::info!("there is room on the disk again"),
+            _ => {}
+        }
+        Self { checked: Instant::now(), low }
+    }
+}
+
 impl Life {
     pub(super) fn serve(&self, opened: Opened) -> End {
         let Opened { store, reader, key, snapshot, .. } = opened;
@@ -36,7 +49,7 @@ impl Life {
         let mut seed = [0; 32];
         rand::fill(&mut seed);
         let machine = Machine::new(self.config.machine.clone(), key, seed, time::now(), snapshot);
-        let space = SpaceWatch { checked: Instant::now(), low: low_space(&reader) };
+        let space = SpaceWatch::look(&reader, None);
         let mut incarnation = Incarnation {
             life: self,
             machine,
@@ -124,7 +137,7 @@ impl Incarnation<'_> {
             ));
         }
         if self.space.checked.elapsed() > ENGINE_TICK {
-            self.space = SpaceWatch { checked: Instant::now(), low: low_space(&self.reader) };
+            self.space = SpaceWatch::look(&self.reader, self.space.low.as_deref());
         }
         self.space.low.clone().map(Refusal::LowSpace)
     }
@@ -183,8 +196,4 @@ impl Incarnation<'_> {
             let _ = reply.send(Err(refusal.clone()));
         }
     }
-}
-
-fn low_space(reader: &Reader) -> Option<String> {
-    reader.space_check().err().map(|low| low.to_string())
 }
