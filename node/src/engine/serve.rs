@@ -23,7 +23,7 @@ struct Incarnation<'a> {
     space: SpaceWatch,
 }
 
-/// Free space, looked up at most once per tick: new work is refused while it is low.
+/// Free space, looked up at most once per tick unless it is low: new work is refused then.
 struct SpaceWatch {
     checked: Instant,
     low: Option<String>,
@@ -136,7 +136,8 @@ impl Incarnation<'_> {
                 "the clock of this machine is not set: it stands before 2026".into(),
             ));
         }
-        if self.space.checked.elapsed() > ENGINE_TICK {
+        // While it is low every submission looks, so that what `/readyz` says holds at once.
+        if self.space.low.is_some() || self.space.checked.elapsed() > ENGINE_TICK {
             self.space = SpaceWatch::look(&self.reader, self.space.low.as_deref());
         }
         self.space.low.clone().map(Refusal::LowSpace)
