@@ -88,7 +88,7 @@ impl Setup {
         self
     }
 
-    /// Starts the node and waits until it listens, or runs if it is a host alone.
+    /// Starts the node and waits until it listens and has registered, as far as that is its role.
     #[must_use]
     #[track_caller]
     pub fn start(self) -> Node {
@@ -209,19 +209,21 @@ impl Node {
 
     #[track_caller]
     fn meet(&mut self) {
-        if !self.setup.listens() {
-            return;
-        }
+        // A node that listens says so once its host has registered.
+        let word = if self.setup.listens() { "listening on http://" } else { "host registered: " };
         let process = &mut self.process;
-        let address = eventually("the node listens", || {
+        let rest = eventually("the node has started", || {
             let stdout = process.stdout();
-            let line = stdout.lines().find_map(|line| line.split_once("listening on http://"));
-            let found = line.and_then(|(_, address)| address.trim().parse().ok());
+            let line = stdout.lines().find_map(|line| line.split_once(word));
+            let found = line.map(|(_, rest)| rest.trim().to_owned());
             if found.is_none() && !process.is_running() {
                 panic!("the node ended at its start: {}{}", process.stdout(), process.log());
             }
             found.ok_or(stdout)
         });
-        self.api = Api::new(address, self.setup.token());
+        if self.setup.listens() {
+            let address = rest.parse().unwrap_or_else(|_| panic!("no address: {rest}"));
+            self.api = Api::new(address, self.setup.token());
+        }
     }
 }
