@@ -97,7 +97,7 @@ impl NodeHandle {
         let mut hang_up = HangUp { handle: parks.then_some(self), token };
         let answer = answer.await.unwrap_or(Err(Refusal::Stopping));
         hang_up.handle = None;
-        let answer = self.resolve(answer?)?;
+        let answer = self.resolve(answer.map_err(|refusal| self.count_urls(refusal))?)?;
         if let Some(url) = joined {
             self.add_peer(url);
         }
@@ -134,6 +134,22 @@ impl NodeHandle {
         let result = result.as_ref().map(Signed::body);
         fold::job_view(stored.spec.body(), &at.val, result, None, time::wall())
             .ok_or_else(unreadable)
+    }
+
+    /// Coordinators known by their url count as known, though none of them could be asked: what
+    /// is missing then is their word.
+    fn count_urls(&self, refusal: Refusal) -> Refusal {
+        match refusal {
+            Refusal::InsufficientPeers { need, .. } => {
+                let got = self.peers().len();
+                if got >= need {
+                    Refusal::TargetNotMet { need, got: 0, job: None }
+                } else {
+                    Refusal::InsufficientPeers { need, got }
+                }
+            }
+            other => other,
+        }
     }
 
     fn check_room_for(&self, url: &str) -> Result<(), Refusal> {

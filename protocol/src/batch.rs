@@ -158,7 +158,9 @@ impl StoredRegister {
         if self.spec.body().voters.len() == 1 {
             return self.row.accepted.as_ref().map(|a| &a.val);
         }
-        self.certificate.as_ref().map(|c| &c.body().val)
+        // One of an earlier register of the same name says nothing of this one.
+        let certificate = self.certificate.as_ref().map(Signed::body);
+        certificate.filter(|c| c.key.spec == self.spec.hash()).map(|c| &c.val)
     }
 }
 

@@ -66,6 +66,10 @@ pub const MAX_TIMEOUT_MS: u64 = 100 * 86_400_000;
 /// Most voters of one register: a home draws them from a partner list of at most 8.
 pub const MAX_VOTERS: usize = 8;
 
+/// Highest round a voter promises to somebody else: rounds rise by one, so nobody honest gets
+/// here, and nobody is left without a round above.
+pub const MAX_ROUND: u32 = u32::MAX / 2;
+
 /// Most operations in one voter frame, and most commands in one commit.
 pub const MAX_BATCH_OPS: usize = 256;
 

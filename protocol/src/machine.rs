@@ -6,7 +6,8 @@
 //! 2. [`Machine::take_step`] hands out what gathered: effects that may leave at once (`early`) and
 //!    a [`Batch`] to be written. If the write fails the machine must be dropped: its memory is
 //!    ahead of the disk.
-//! 3. [`Machine::durable`] with the proof of the write releases what was held.
+//! 3. [`Machine::durable`] with the proof of the write releases what was held; where nothing was
+//!    to be written, [`Machine::settle`] does.
 //! 4. [`Machine::take_effects`] hands out what was released. Repeat from 2 until there is no step.
 //!
 //! Always: a reply, a vote, a grant leaves only after everything it rests on is on disk; a register
@@ -20,6 +21,7 @@ mod frames;
 mod hosts;
 mod jobs;
 mod keys;
+mod leading;
 mod output;
 mod registers;
 mod services;

@@ -1,6 +1,7 @@
 //! Who may run what: capability matching, and rendezvous hashing for order among nodes.
 
 use crate::id::NodeId;
+use crate::limits::MAX_VOTERS;
 use crate::record::spec::capability_order;
 
 /// True if every required capability is among the host's. Both lists are sorted and unique; an
@@ -42,10 +43,11 @@ pub fn rendezvous(key: &[u8], nodes: &[NodeId]) -> Vec<NodeId> {
 }
 
 /// Voters and quorum for `replicas` copies when `others` coordinators are known besides the home:
-/// `V = min(known, 2R-1)`, `Q = max(V/2 + 1, min(R, V))`, so that any two quorums meet.
+/// `V = min(known, 2R-1, 8)`, `Q = max(V/2 + 1, min(R, V))`, so that any two quorums meet.
 #[must_use]
 pub fn quorum(replicas: usize, others: usize) -> (usize, usize) {
-    let voters = (others + 1).min((2 * replicas).saturating_sub(1)).max(1);
+    let most = (2 * replicas).saturating_sub(1).min(MAX_VOTERS);
+    let voters = (others + 1).min(most).max(1);
     (voters, (voters / 2 + 1).max(replicas.min(voters)))
 }
 
@@ -93,6 +95,7 @@ mod tests {
                 let (v, q) = quorum(replicas, others);
                 assert!(2 * q > v && q <= v && v <= others + 1);
                 assert!(v < replicas || q >= replicas);
+                assert!(v <= MAX_VOTERS);
             }
         }
         assert_eq!(quorum(1, 5), (1, 1));

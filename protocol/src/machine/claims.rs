@@ -119,8 +119,13 @@ impl Machine {
             lease_expires: now.wall.plus_ms(self.config.lease_ms),
             ..state.clone()
         };
+        if let Some(entry) = self.registers.get_mut(&subject) {
+            entry.stale_grant = false;
+        }
         self.hosts.lease(&host, &job);
-        self.advance(now, &subject, &val, state, None, Some(reply));
+        if !self.advance(now, &subject, &val, state, None, Some(reply)) {
+            self.hosts.release(&host, &job);
+        }
     }
 
     /// Offers queued jobs to parked claims, the longest waiting first.
@@ -150,7 +155,8 @@ impl Machine {
         }
     }
 
-    /// The caller of a parked claim went away. No reply follows.
+    /// The caller of a parked claim went away: it is answered that there is no job, so that the
+    /// loop forgets it, and gets none.
     pub fn hang_up(&mut self, token: Token) {
         let found = self.parked.claims.iter().find(|(_, claim)| claim.reply.token == token);
         let Some(seq) = found.map(|(seq, _)| *seq) else { return };

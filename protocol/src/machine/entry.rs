@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::effect::ReplyTo;
 use crate::batch::KeyAnswer;
-use crate::clock::{Hlc, Wall};
+use crate::clock::{Hlc, Mono, Wall};
 use crate::command::Command;
 use crate::id::NodeId;
 use crate::lease::Lease;
@@ -60,6 +60,13 @@ pub(super) struct Entry {
     pub(super) queued: VecDeque<(ReplyTo, Command)>,
     /// While this node leads and the job is leased.
     pub(super) lease: Option<Lease>,
+    /// The host of the grant in flight began a new life since: its lease is not to be extended.
+    pub(super) stale_grant: bool,
+    /// When the write or prepare in flight is looked at again; its timer rings then.
+    pub(super) deadline: Option<Mono>,
+    /// Writes of this register that are not on disk yet. Until then it stays in memory, ended or
+    /// not: the row on the shelf is older than what was promised.
+    pub(super) unwritten: usize,
 }
 
 /// An answer that rests on the value in flight.
@@ -68,6 +75,8 @@ pub(super) struct Waiting {
     pub(super) reply: ReplyTo,
     pub(super) answer: KeyAnswer,
     pub(super) grant: bool,
+    /// Expiry of the row under which the answer is remembered, where it is keyed.
+    pub(super) remembered: Option<Wall>,
 }
 
 impl Entry {
@@ -80,6 +89,9 @@ impl Entry {
             waiting: Vec::new(),
             queued: VecDeque::new(),
             lease: None,
+            stale_grant: false,
+            deadline: None,
+            unwritten: 0,
         }
     }
 
@@ -88,8 +100,14 @@ impl Entry {
         self.chosen.as_ref().is_some_and(Val::is_terminal)
     }
 
+    /// True if its first value missed its quorum: it never was, and another may take its name.
+    pub(super) fn is_given_up(&self) -> bool {
+        let proposed = self.lead.as_ref().and_then(|lead| lead.current());
+        self.chosen.is_none() && proposed.is_some_and(Val::is_terminal)
+    }
+
     /// True while a write of this node has not been chosen yet.
     pub(super) fn in_flight(&self) -> bool {
-        self.lead.as_ref().is_some_and(|lead| lead.chosen().is_none())
+        self.lead.as_ref().is_some_and(|lead| lead.ballot().is_some() && lead.chosen().is_none())
     }
 }

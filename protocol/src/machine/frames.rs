@@ -9,11 +9,11 @@ use super::output::Held;
 use crate::batch::{Shelf, Write};
 use crate::clock::Now;
 use crate::id::NodeId;
-use crate::limits::MAX_BATCH_OPS;
+use crate::limits::{MAX_BATCH_OPS, MAX_LIVE_JOBS, MAX_ROUND, MAX_SERVICES};
 use crate::record::result::JobResult;
 use crate::record::spec::{RegisterKey, Spec, Subject};
 use crate::record::{Raw, Signed};
-use crate::register::{Certificate, ProposerStep, Val, Voter};
+use crate::register::{Ballot, Certificate, ProposerStep, Val, Voter};
 use crate::wire::{AcceptOp, Message, PrepareOp, PromiseOp, PromiseVerdict, Verdict, VoteOp};
 
 /// Why a frame, or part of it, was dropped. Counted by the loop.
@@ -23,8 +23,11 @@ pub enum FrameFault {
     TooManyOps,
     /// A record that did not verify.
     BadRecord,
-    /// A ballot or certificate of somebody who may not write here.
+    /// A ballot or certificate of somebody who may not write here, or a value that cannot stand
+    /// here.
     NotTheOwner,
+    /// This node holds its most of such registers.
+    Full,
 }
 
 impl Machine {
@@ -63,7 +66,7 @@ impl Machine {
             }
             Message::Promise(ops) if ops.len() <= MAX_BATCH_OPS => {
                 for op in ops {
-                    self.promised(now, from, op);
+                    self.promised(now, shelf, from, op, &mut faults);
                 }
             }
             Message::Certificates(raws) if raws.len() <= MAX_BATCH_OPS => {
@@ -77,7 +80,9 @@ impl Machine {
     }
 
     /// Finds the register, on disk if it has ended, or makes it from the spec that came along.
-    /// `None` where the content is missing.
+    ///
+    /// # Errors
+    /// What to answer, if anything.
     fn find(
         &mut self,
         now: Now,
@@ -85,40 +90,74 @@ impl Machine {
         key: &RegisterKey,
         spec: Option<Raw>,
         faults: &mut Vec<FrameFault>,
-    ) -> Option<bool> {
+    ) -> Result<(), Missing> {
+        let mut older = None;
         if let Some(entry) = self.registers.get(&key.subject) {
-            return Some(entry.head.key == *key);
-        }
-        if let Ok(Some(stored)) = shelf.register(&key.subject)
-            && stored.spec.hash() == key.spec
-        {
-            // Ended here; its row still answers.
-            let entry = Entry::new(Head::of(&stored.spec), stored.row);
-            self.registers.insert(key.subject.clone(), entry);
-            self.jobs_live += usize::from(matches!(key.subject, Subject::Job(_)));
-            return Some(true);
-        }
-        let signed: Signed<Spec> = match spec?.verify(self.config.network, now.wall) {
-            Ok(signed) => signed,
-            Err(_) => {
-                faults.push(FrameFault::BadRecord);
-                return Some(false);
+            if entry.head.key == *key {
+                return Ok(());
             }
+            let over = entry.is_leaving() || entry.is_given_up();
+            older = Some((over, entry.head.home, entry.head.created));
+        } else if let Some(stored) = shelf.register(&key.subject).map_err(|_| Missing::Silence)? {
+            let over = stored.chosen().is_some_and(Val::is_terminal);
+            older = Some((over, stored.spec.body().home, stored.spec.body().created));
+            if stored.spec.hash() == key.spec {
+                // Ended here; its row still answers, and leaves again.
+                let mut entry = Entry::new(Head::of(&stored.spec), stored.row.clone());
+                entry.chosen = stored.chosen().cloned();
+                self.insert(entry);
+                return Ok(());
+            }
+        }
+        if older.is_some() && matches!(key.subject, Subject::Job(_)) {
+            return Err(Missing::Gone);
+        }
+        let Ok(signed) =
+            spec.ok_or(Missing::Content)?.verify::<Spec>(self.config.network, now.wall)
+        else {
+            faults.push(FrameFault::BadRecord);
+            return Err(Missing::Gone);
         };
+        let body = signed.body();
+        // The name of a service may be used again after it was removed; that it was, its home
+        // knows first.
+        let newer = |(over, home, made)| over || (body.home == home && body.created > made);
+        if !older.is_none_or(newer) {
+            return Err(Missing::Gone);
+        }
         if signed.hash() != key.spec
-            || signed.body().subject != key.subject
-            || !signed.body().voters.contains(&self.me)
-            || now.wall >= signed.body().expires_at
+            || body.subject != key.subject
+            || !body.voters.contains(&self.me)
+            || now.wall >= body.expires_at
         {
             faults.push(FrameFault::NotTheOwner);
-            return Some(false);
+            return Err(Missing::Gone);
         }
-        self.clock.observe(signed.body().created);
-        let head = Head::of(&signed);
-        self.jobs_live += usize::from(matches!(key.subject, Subject::Job(_)));
-        self.registers.insert(key.subject.clone(), Entry::new(head, Voter::EMPTY));
+        let full = match key.subject {
+            Subject::Job(_) => self.jobs_live >= MAX_LIVE_JOBS,
+            Subject::Service(_) => self.registers.len() - self.jobs_live >= MAX_SERVICES,
+        };
+        if full {
+            faults.push(FrameFault::Full);
+            return Err(Missing::Silence);
+        }
+        self.clock.observe(body.created);
+        self.step_down(&key.subject);
+        self.insert(Entry::new(Head::of(&signed), Voter::EMPTY));
         self.out.write(Write::Spec(Box::new(signed)));
-        Some(true)
+        // In place of the row of an older register of that name.
+        self.write_row(&key.subject);
+        Ok(())
+    }
+
+    pub(super) fn insert(&mut self, mut entry: Entry) {
+        let subject = entry.head.key.subject.clone();
+        if let Some(older) = self.registers.remove(&subject) {
+            entry.unwritten = older.unwritten;
+        } else {
+            self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
+        }
+        self.registers.insert(subject, entry);
     }
 
     fn accept(
@@ -130,53 +169,90 @@ impl Machine {
         faults: &mut Vec<FrameFault>,
     ) -> Option<VoteOp> {
         let AcceptOp { key, ballot, val, spec, result } = op;
-        let answer = |verdict| VoteOp { key: key.clone(), ballot, ver: val.ver, verdict };
-        match self.find(now, shelf, &key, spec, faults) {
-            None => return Some(answer(Verdict::NeedContent)),
-            Some(false) => return Some(answer(Verdict::Gone)),
-            Some(true) => {}
-        }
-        let entry = self.registers.get(&key.subject)?;
-        if !may_write(&entry.head, from, ballot.proposer, ballot.round) || val.check().is_err() {
-            faults.push(FrameFault::NotTheOwner);
-            return None;
+        let verdict = match self.find(now, shelf, &key, spec, faults) {
+            Ok(()) => {
+                let verdict = self.accept_found(now, shelf, from, &key, ballot, &val, result);
+                self.let_go(now, shelf, &key.subject);
+                verdict.map_err(|fault| faults.push(fault)).ok()?
+            }
+            Err(Missing::Content) => Verdict::NeedContent,
+            Err(Missing::Gone) => Verdict::Gone,
+            Err(Missing::Silence) => return None,
+        };
+        Some(VoteOp { key, ballot, ver: val.ver, verdict })
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn accept_found(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        key: &RegisterKey,
+        ballot: Ballot,
+        val: &Val,
+        result: Option<Raw>,
+    ) -> Result<Verdict, FrameFault> {
+        let Some(entry) = self.registers.get(&key.subject) else { return Ok(Verdict::Gone) };
+        if !may_write(&entry.head, from, ballot) || !holds(&key.subject, val, now) {
+            return Err(FrameFault::NotTheOwner);
         }
         if now.wall >= entry.head.expires_at && !val.is_terminal() {
-            return Some(answer(Verdict::Gone));
+            return Ok(Verdict::Gone);
         }
-        let named = val.job().and_then(|job| job.result.map(|hash| (hash, job.attempt)));
-        if let (Some((hash, attempt)), Subject::Job(job)) = (named, &key.subject) {
-            match result.map(|raw| raw.verify::<JobResult>(self.config.network, now.wall)) {
-                Some(Ok(signed)) if signed.hash() == hash => {
-                    self.out.write(Write::Result(Box::new(signed)));
-                }
-                Some(_) => {
-                    faults.push(FrameFault::BadRecord);
-                    return None;
-                }
-                None => match shelf.result(job, attempt) {
-                    Ok(Some(held)) if held.hash() == hash => {}
-                    _ => return Some(answer(Verdict::NeedContent)),
-                },
-            }
-        }
-        let entry = self.registers.get_mut(&key.subject)?;
-        let verdict = match entry.row.accept(ballot, &val) {
-            Ok(changed) => {
-                if changed {
-                    let write = Write::Row {
-                        subject: key.subject.clone(),
-                        created: entry.head.created,
-                        row: Box::new(entry.row.clone()),
-                    };
-                    self.out.write(write);
-                    self.clock.observe(val.at);
-                }
-                Verdict::Accepted
-            }
-            Err(nack) => Verdict::Lower(nack),
+        let mut row = entry.row.clone();
+        let changed = match row.accept(ballot, val) {
+            Ok(changed) => changed,
+            Err(nack) => return Ok(Verdict::Lower(nack)),
         };
-        Some(answer(verdict))
+        let content = self.content(now, shelf, &key.subject, val, result)?;
+        if content == Content::Missing {
+            return Ok(Verdict::NeedContent);
+        }
+        if let Content::Sent(signed) = content {
+            self.out.write(Write::Result(signed));
+        }
+        if changed {
+            if let Some(entry) = self.registers.get_mut(&key.subject) {
+                entry.row = row;
+            }
+            self.write_row(&key.subject);
+            self.clock.observe(val.at);
+            if from != self.me {
+                self.step_down(&key.subject);
+            }
+        }
+        Ok(Verdict::Accepted)
+    }
+
+    /// The result that a value names: sent along, on disk already, or missing.
+    fn content(
+        &self,
+        now: Now,
+        shelf: &dyn Shelf,
+        subject: &Subject,
+        val: &Val,
+        result: Option<Raw>,
+    ) -> Result<Content, FrameFault> {
+        let (Subject::Job(job), Some(state)) = (subject, val.job()) else {
+            return Ok(Content::Here);
+        };
+        let Some(hash) = state.result else { return Ok(Content::Here) };
+        if let Ok(Some(held)) = shelf.result(job, state.attempt)
+            && held.hash() == hash
+        {
+            return Ok(Content::Here);
+        }
+        let Some(raw) = result else { return Ok(Content::Missing) };
+        let signed = raw
+            .verify::<JobResult>(self.config.network, now.wall)
+            .map_err(|_| FrameFault::BadRecord)?;
+        let body = signed.body();
+        let named = body.job == *job
+            && body.attempt == state.attempt
+            && Some(&body.host) == state.host.as_ref()
+            && signed.hash() == hash;
+        if named { Ok(Content::Sent(Box::new(signed))) } else { Err(FrameFault::BadRecord) }
     }
 
     fn prepare(
@@ -188,136 +264,157 @@ impl Machine {
         faults: &mut Vec<FrameFault>,
     ) -> Option<PromiseOp> {
         let PrepareOp { key, ballot, spec } = op;
-        let answer = |verdict| PromiseOp { key: key.clone(), ballot, verdict };
-        match self.find(now, shelf, &key, spec, faults) {
-            None => return Some(answer(PromiseVerdict::NeedContent)),
-            Some(false) => return Some(answer(PromiseVerdict::Gone)),
-            Some(true) => {}
-        }
-        let entry = self.registers.get_mut(&key.subject)?;
-        if ballot.round == 0 || !may_write(&entry.head, from, ballot.proposer, ballot.round) {
-            faults.push(FrameFault::NotTheOwner);
-            return None;
-        }
-        let verdict = match entry.row.prepare(ballot) {
-            Ok(accepted) => PromiseVerdict::Promised(accepted.cloned()),
-            Err(nack) => PromiseVerdict::Lower(nack),
+        let verdict = match self.find(now, shelf, &key, spec, faults) {
+            Ok(()) => {
+                let verdict = self.prepare_found(from, &key, ballot);
+                self.let_go(now, shelf, &key.subject);
+                verdict.map_err(|fault| faults.push(fault)).ok()?
+            }
+            Err(Missing::Content) => PromiseVerdict::NeedContent,
+            Err(Missing::Gone) => PromiseVerdict::Gone,
+            Err(Missing::Silence) => return None,
         };
-        let (row, created) = (entry.row.clone(), entry.head.created);
-        if let Some(lead) = entry.lead.as_mut() {
-            lead.refused(row.promised);
+        Some(PromiseOp { key, ballot, verdict })
+    }
+
+    fn prepare_found(
+        &mut self,
+        from: NodeId,
+        key: &RegisterKey,
+        ballot: Ballot,
+    ) -> Result<PromiseVerdict, FrameFault> {
+        let Some(entry) = self.registers.get_mut(&key.subject) else {
+            return Ok(PromiseVerdict::Gone);
+        };
+        let rounds = 1..=MAX_ROUND;
+        if !rounds.contains(&ballot.round) || !may_write(&entry.head, from, ballot) {
+            return Err(FrameFault::NotTheOwner);
         }
-        self.out.write(Write::Row { subject: key.subject.clone(), created, row: Box::new(row) });
-        Some(answer(verdict))
+        let before = entry.row.promised;
+        let accepted = match entry.row.prepare(ballot) {
+            Ok(accepted) => accepted.cloned(),
+            Err(nack) => return Ok(PromiseVerdict::Lower(nack)),
+        };
+        if entry.row.promised != before {
+            self.write_row(&key.subject);
+            self.step_down(&key.subject);
+        }
+        Ok(PromiseVerdict::Promised(accepted))
     }
 
     fn voted(&mut self, now: Now, shelf: &dyn Shelf, from: NodeId, op: VoteOp) {
         let VoteOp { key, ballot, ver, verdict } = op;
-        let Some(entry) = self.registers.get_mut(&key.subject) else { return };
-        if entry.head.key != key {
+        if !self.hears(&key, from) {
             return;
         }
         match verdict {
             Verdict::Accepted => self.vote(now, shelf, &key.subject, from, ballot, ver),
-            Verdict::Lower(nack) => {
-                let step = entry.lead.as_mut().map(|lead| lead.refused(nack.promised));
-                if step == Some(ProposerStep::Deposed) {
-                    self.step_down(&key.subject);
-                }
-            }
+            Verdict::Lower(nack) => self.refused(&key.subject, nack.promised),
             Verdict::NeedContent => self.send_content(shelf, from, &key),
             Verdict::Gone => {}
         }
     }
 
-    /// Somebody else leads now: callers are told that their write may or may not stand.
-    fn step_down(&mut self, subject: &Subject) {
-        let Some(entry) = self.registers.get_mut(subject) else { return };
-        entry.lead = None;
-        entry.lease = None;
-        let need = entry.head.quorum - 1;
-        let waiting = std::mem::take(&mut entry.waiting);
-        for waiting in waiting {
-            let refusal = crate::command::Refusal::TargetNotMet { need, got: 0, job: None };
-            self.refuse(waiting.reply, refusal);
-        }
-    }
-
-    /// Repeats the value in flight with everything a voter may lack.
-    fn send_content(&mut self, shelf: &dyn Shelf, to: NodeId, key: &RegisterKey) {
-        let Some(entry) = self.registers.get(&key.subject) else { return };
-        let Some(lead) = entry.lead.as_ref() else { return };
-        let (Some(ballot), Some(val)) = (lead.ballot(), lead.current().cloned()) else { return };
-        let Ok(Some(stored)) = shelf.register(&key.subject) else { return };
-        let result = match (&key.subject, val.job()) {
-            (Subject::Job(job), Some(state)) if state.result.is_some() => {
-                shelf.result(job, state.attempt).ok().flatten().map(|r| r.raw().clone())
-            }
-            _ => None,
-        };
-        let op = AcceptOp {
-            key: key.clone(),
-            ballot,
-            val,
-            spec: Some(stored.spec.raw().clone()),
-            result,
-        };
-        self.out.hold(Held::Send { to, message: Message::Accept(vec![op]) });
-    }
-
-    fn promised(&mut self, now: Now, from: NodeId, op: PromiseOp) {
+    fn promised(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        op: PromiseOp,
+        faults: &mut Vec<FrameFault>,
+    ) {
         let PromiseOp { key, ballot, verdict } = op;
-        let Some(entry) = self.registers.get_mut(&key.subject) else { return };
-        if entry.head.key != key {
+        if !self.hears(&key, from) {
             return;
         }
         match verdict {
             PromiseVerdict::Promised(accepted) => {
+                if accepted.as_ref().is_some_and(|a| !holds(&key.subject, &a.val, now)) {
+                    return faults.push(FrameFault::BadRecord);
+                }
                 self.promise(now, &key.subject, from, ballot, accepted);
             }
-            PromiseVerdict::Lower(nack) => {
-                let step = entry.lead.as_mut().map(|lead| lead.refused(nack.promised));
-                if step == Some(ProposerStep::Deposed) {
-                    self.step_down(&key.subject);
-                }
-            }
-            PromiseVerdict::NeedContent | PromiseVerdict::Gone => {}
+            PromiseVerdict::Lower(nack) => self.refused(&key.subject, nack.promised),
+            PromiseVerdict::NeedContent => self.send_content(shelf, from, &key),
+            PromiseVerdict::Gone => {}
+        }
+    }
+
+    /// True if this voter's answer on this register means anything here.
+    fn hears(&self, key: &RegisterKey, from: NodeId) -> bool {
+        let known = self.registers.get(&key.subject);
+        known.is_some_and(|e| e.head.key == *key && e.head.voters.contains(&from))
+    }
+
+    fn refused(&mut self, subject: &Subject, promised: Option<Ballot>) {
+        let lead = self.registers.get_mut(subject).and_then(|entry| entry.lead.as_mut());
+        if lead.map(|lead| lead.refused(promised)) == Some(ProposerStep::Deposed) {
+            self.step_down(subject);
         }
     }
 
     /// Takes the word of a ballot's owner that a value was chosen.
     fn learn(&mut self, now: Now, shelf: &dyn Shelf, raw: Raw, faults: &mut Vec<FrameFault>) {
         let Ok(signed) = raw.verify::<Certificate>(self.config.network, now.wall) else {
-            faults.push(FrameFault::BadRecord);
-            return;
+            return faults.push(FrameFault::BadRecord);
         };
         let body = signed.body();
         let subject = body.key.subject.clone();
         let Some(entry) = self.registers.get_mut(&subject) else { return };
         let head = &entry.head;
-        let owner_may = body.ballot.proposer == head.home || head.voters.contains(&signed.signer());
+        if head.key != body.key {
+            return;
+        }
         let mut distinct = body.voters.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        if head.key != body.key
-            || !owner_may
+        if !may_write(head, signed.signer(), body.ballot)
+            || !holds(&subject, &body.val, now)
             || distinct.len() < head.quorum
             || !distinct.iter().all(|voter| head.voters.contains(voter))
         {
-            faults.push(FrameFault::NotTheOwner);
+            return faults.push(FrameFault::NotTheOwner);
+        }
+        let known = |held: &Val| held.is_terminal() || held.ver >= body.val.ver;
+        if entry.lead.is_some() || entry.chosen.as_ref().is_some_and(known) {
             return;
         }
-        if entry.lead.is_some() || entry.chosen.as_ref().is_some_and(|c| c.ver >= body.val.ver) {
-            return;
-        }
-        let val: Val = body.val.clone();
+        let val = body.val.clone();
         self.clock.observe(val.at);
-        self.out.write(Write::Certificate(Box::new(signed)));
+        self.write_certificate(signed);
         self.chosen(now, shelf, &subject, val);
     }
 }
 
+/// Why a register is not here.
+enum Missing {
+    /// Its spec is needed.
+    Content,
+    /// It is over, another one of that name is here, or it is none of this node's.
+    Gone,
+    /// Nothing can be said now.
+    Silence,
+}
+
+/// The result that a value names.
+#[derive(PartialEq, Eq)]
+enum Content {
+    Here,
+    Missing,
+    Sent(Box<Signed<JobResult>>),
+}
+
 /// Round 0 belongs to the home; later rounds to any voter, for itself.
-fn may_write(head: &Head, from: NodeId, proposer: NodeId, round: u32) -> bool {
-    from == proposer && if round == 0 { from == head.home } else { head.voters.contains(&from) }
+fn may_write(head: &Head, from: NodeId, ballot: Ballot) -> bool {
+    from == ballot.proposer
+        && if ballot.round == 0 { from == head.home } else { head.voters.contains(&from) }
+}
+
+/// Whether a value from elsewhere is one that this register may hold.
+fn holds(subject: &Subject, val: &Val, now: Now) -> bool {
+    let kind = match subject {
+        Subject::Job(_) => val.job().is_some(),
+        Subject::Service(_) => val.service().is_some(),
+    };
+    kind && val.check().is_ok() && !val.at.is_beyond(now.wall)
 }

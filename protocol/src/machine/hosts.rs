@@ -83,16 +83,17 @@ impl Hosts {
         hosts.into_iter().map(Host::view).collect()
     }
 
-    /// A lease begins; counted from the moment its grant is proposed. Again is no change.
-    pub(super) fn lease(&mut self, id: &HostId, job: &JobId) {
-        if let Some(host) = self.hosts.get_mut(id)
-            && !host.leases.contains_key(job)
-        {
+    /// A lease begins; counted from the moment its grant is proposed. Again is no change. False
+    /// if the host is not known (any more).
+    pub(super) fn lease(&mut self, id: &HostId, job: &JobId) -> bool {
+        let Some(host) = self.hosts.get_mut(id) else { return false };
+        if !host.leases.contains_key(job) {
             self.leases += 1;
             self.granted += 1;
             host.leases.insert(job.clone(), self.granted);
             host.active.0 = host.active.0.saturating_add(1000);
         }
+        true
     }
 
     /// A lease ended.
@@ -186,10 +187,11 @@ impl Machine {
 
     pub(super) fn stop_renewing<'a>(&mut self, jobs: impl Iterator<Item = &'a JobId>) {
         for job in jobs {
-            if let Some(entry) = self.registers.get_mut(&Subject::Job(job.clone()))
-                && let Some(lease) = entry.lease.as_mut()
-            {
-                lease.renewable = false;
+            if let Some(entry) = self.registers.get_mut(&Subject::Job(job.clone())) {
+                match entry.lease.as_mut() {
+                    Some(lease) => lease.renewable = false,
+                    None => entry.stale_grant = true,
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::batch::{KeyAnswer, Shelf, StoredRegister, Write};
 use crate::clock::Now;
 use crate::command::{Command, Completion, JobRequest, Refusal};
 use crate::id::JobId;
+use crate::lease::Lease;
 use crate::limits::MAX_LIVE_JOBS;
 use crate::record::Signed;
 use crate::record::result::JobResult;
@@ -59,7 +60,7 @@ impl Machine {
         let mut val = self.value(now, 0, State::Job(JobState::new()));
         val.at = created;
         let answer = Self::job_answer(&job, &val);
-        self.create(now, spec, val, Waiting { reply, answer, grant: false });
+        self.create(now, spec, val, reply, answer);
     }
 
     /// The newest chosen value of a job, from memory or, once it has ended, from disk.
@@ -156,7 +157,8 @@ impl Machine {
         self.advance(now, &subject, &val, state, None, Some(reply));
     }
 
-    /// Writes the next value of a job; `reply` gets it once it is chosen.
+    /// Writes the next value of a job; `reply` gets it once it is chosen. False, and `reply` is
+    /// answered, if this node does not lead it.
     pub(super) fn advance(
         &mut self,
         now: Now,
@@ -165,17 +167,17 @@ impl Machine {
         state: JobState,
         result: Option<&Signed<JobResult>>,
         reply: Option<ReplyTo>,
-    ) {
-        let Subject::Job(job) = subject else { return };
+    ) -> bool {
+        let Subject::Job(job) = subject else { return false };
         let grant = state.phase == Phase::Leased;
         let val = self.value(now, from.ver + 1, State::Job(state));
         let answer = Self::job_answer(job, &val);
-        let waiting = reply.clone().map(|reply| Waiting { reply, answer, grant });
-        if !self.propose(now, subject, val, result, waiting)
-            && let Some(reply) = reply
-        {
+        let waiting = reply.clone().map(|reply| Waiting { reply, answer, grant, remembered: None });
+        let proposed = self.propose(now, subject, val, result, waiting);
+        if !proposed && let Some(reply) = reply {
             self.refuse(reply, Refusal::Busy("another coordinator leads this job now, try again"));
         }
+        proposed
     }
 
     /// Keeps queue, leases and timers in step with a value that was just chosen.
@@ -195,7 +197,9 @@ impl Machine {
             self.queue.remove(&required, created, job);
             self.held_back.remove(job);
         }
-        if let Some(b) = before.filter(|b| b.phase == Phase::Leased) {
+        // A value that was only adopted goes on with the lease it had.
+        let same = |b: &JobState| b.phase == after.phase && b.attempt == after.attempt;
+        if let Some(b) = before.filter(|b| b.phase == Phase::Leased && !same(b)) {
             if let Some(lease) = entry.lease.take() {
                 self.timers.remove(&(lease.ends, Timer::Lease(job.clone())));
                 if lease.noted != b.lease_expires {
@@ -209,19 +213,15 @@ impl Machine {
         match after.phase {
             Phase::Queued if leads => self.queue.insert(&required, created, job.clone()),
             Phase::Leased => {
+                let known = after.host.as_ref().is_some_and(|host| self.hosts.lease(host, job));
                 if leads && let Some(entry) = self.registers.get_mut(&subject) {
+                    let stale = std::mem::take(&mut entry.stale_grant);
+                    let timeout = entry.head.timeout_ms;
                     let lease = entry.lease.get_or_insert_with(|| {
-                        crate::lease::Lease::grant(
-                            now,
-                            after.lease_ms,
-                            after.guard_ms,
-                            entry.head.timeout_ms,
-                        )
+                        Lease::grant(now, after.lease_ms, after.guard_ms, timeout)
                     });
+                    lease.renewable &= known && !stale;
                     self.timers.insert((lease.ends, Timer::Lease(job.clone())));
-                }
-                if let Some(host) = &after.host {
-                    self.hosts.lease(host, job);
                 }
             }
             _ => {}

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use super::Machine;
 use super::effect::{Effect, KeyInUse, ReplyTo, Token};
 use super::output::Held;
-use crate::batch::{KeyAnswer, KeyRow, Shelf, Write};
-use crate::clock::Now;
+use crate::batch::{KeyAnswer, KeyRow, Shelf, ShelfError, Write};
+use crate::clock::{Now, Wall};
 use crate::command::{Idempotency, Refusal};
 use crate::id::Hash;
 use crate::limits::{KEY_SWEEP, MAX_KEY_WAITERS};
+use crate::record::spec::Subject;
+use crate::register::Phase;
 
 /// Keys whose requests are being carried out.
 #[derive(Debug, Default)]
@@ -19,6 +21,16 @@ pub(super) struct Keys(BTreeMap<Hash, InFlight>);
 struct InFlight {
     fingerprint: Hash,
     waiters: Vec<Token>,
+}
+
+/// What became of the write that a remembered answer rests on.
+enum Standing {
+    /// It is chosen.
+    Stands,
+    /// It is not chosen yet.
+    Open,
+    /// It was given up: the request never happened.
+    Gone,
 }
 
 impl Keys {
@@ -61,28 +73,67 @@ impl Machine {
         match shelf.key(&scope) {
             Err(error) => self.refuse(plain, Refusal::Store(error.0)),
             Ok(Some(row)) if row.expires_at > now.wall => {
-                let answer = if row.fingerprint == fingerprint {
-                    Ok(row.answer)
-                } else {
-                    Err(Refusal::KeyReuse { route })
-                };
-                self.out.hold(Held::Reply { reply: plain, answer, grant: false });
+                if row.fingerprint != fingerprint {
+                    self.refuse(plain, Refusal::KeyReuse { route });
+                    return None;
+                }
+                match self.standing(shelf, &row.answer) {
+                    Err(error) => self.refuse(plain, Refusal::Store(error.0)),
+                    Ok(Standing::Open) => {
+                        self.refuse(plain, Refusal::Busy("this request is not decided yet"));
+                    }
+                    Ok(Standing::Gone) => return Some(self.reserve(token, scope, fingerprint)),
+                    Ok(Standing::Stands) => {
+                        let answer = Ok(row.answer);
+                        self.out.hold(Held::Reply { reply: plain, answer, grant: false });
+                    }
+                }
             }
-            Ok(_) => {
-                self.keys.0.insert(scope, InFlight { fingerprint, waiters: Vec::new() });
-                return Some(ReplyTo { token, key: Some(KeyInUse { scope, fingerprint }) });
-            }
+            Ok(_) => return Some(self.reserve(token, scope, fingerprint)),
         }
         None
     }
 
+    fn reserve(&mut self, token: Token, scope: Hash, fingerprint: Hash) -> ReplyTo {
+        self.keys.0.insert(scope, InFlight { fingerprint, waiters: Vec::new() });
+        ReplyTo { token, key: Some(KeyInUse { scope, fingerprint }) }
+    }
+
     /// Writes the answer beside what it answers, in the same batch.
-    pub(super) fn remember(&mut self, now: Now, reply: &ReplyTo, answer: &KeyAnswer) {
-        if let Some(KeyInUse { scope, fingerprint }) = reply.key {
-            let expires_at = now.wall.plus_ms(self.config.key_ttl_ms);
-            let row = KeyRow { fingerprint, expires_at, answer: answer.clone() };
-            self.out.write(Write::Key { scope, row: Box::new(row) });
-        }
+    /// Returns the expiry of its row.
+    pub(super) fn remember(
+        &mut self,
+        now: Now,
+        reply: &ReplyTo,
+        answer: &KeyAnswer,
+    ) -> Option<Wall> {
+        let KeyInUse { scope, fingerprint } = reply.key?;
+        let expires_at = now.wall.plus_ms(self.config.key_ttl_ms);
+        let row = KeyRow { fingerprint, expires_at, answer: answer.clone() };
+        self.out.write(Write::Key { scope, row: Box::new(row) });
+        Some(expires_at)
+    }
+
+    /// Whether an answer that was remembered with a write stands: the write may still be in
+    /// flight, or have been given up since.
+    fn standing(&self, shelf: &dyn Shelf, answer: &KeyAnswer) -> Result<Standing, ShelfError> {
+        let (subject, ver) = match answer {
+            KeyAnswer::Job(at) => (Subject::Job(at.job.clone()), at.val.ver),
+            KeyAnswer::Service(view) => (Subject::Service(view.id.clone()), 0),
+            _ => return Ok(Standing::Stands),
+        };
+        let chosen = match self.registers.get(&subject) {
+            Some(entry) => entry.chosen.clone(),
+            None => match shelf.register(&subject)? {
+                Some(stored) => stored.chosen().cloned(),
+                None => return Ok(Standing::Stands),
+            },
+        };
+        Ok(match chosen {
+            Some(val) if val.job().is_some_and(|job| job.phase == Phase::Aborted) => Standing::Gone,
+            Some(val) if val.ver >= ver => Standing::Stands,
+            _ => Standing::Open,
+        })
     }
 
     /// Answers a request that changed no register: remembered and held with this batch.

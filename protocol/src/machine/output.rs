@@ -18,6 +18,8 @@ pub(super) enum Held {
     Reply { reply: ReplyTo, answer: Result<KeyAnswer, Refusal>, grant: bool },
     /// A vote, a promise, a proposal of round 1 or later.
     Send { to: NodeId, message: Message },
+    /// A write of this register, counted by `Entry::unwritten`.
+    Written(Subject),
     /// This node's own vote for what it proposed.
     OwnVote { subject: Subject, ballot: Ballot, ver: u64 },
     /// This node's own promise of what it prepares.
@@ -61,8 +63,8 @@ impl Output {
         self.bytes
     }
 
-    /// Without anything to write, what is held rests on what is durable already: a batch with no
-    /// writes releases it at once through [`Output::release_now`].
+    /// Without anything to write, what is held rests on what is durable already:
+    /// [`Output::release_now`] releases it.
     pub(super) fn take_step(&mut self, clock: Hlc, version: Option<u64>) -> Option<Step> {
         let early = std::mem::take(&mut self.early);
         if let Some(version) = version {
@@ -103,7 +105,12 @@ impl Output {
             Held::Reply { reply, .. } => Some(reply.token),
             _ => None,
         };
-        self.held.iter().chain(self.waiting.iter().flat_map(|(_, held)| held)).filter_map(replies)
+        let released = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Reply { to, .. } => Some(*to),
+            Effect::Send { .. } => None,
+        });
+        let waiting = self.waiting.iter().flat_map(|(_, held)| held);
+        self.held.iter().chain(waiting).filter_map(replies).chain(released)
     }
 
     pub(super) fn take_effects(&mut self) -> Vec<Effect> {

@@ -1,23 +1,20 @@
 //! Leading registers: create, propose, count votes, act on what is chosen.
 
+use super::Machine;
 use super::effect::{Effect, ReplyTo};
 use super::entry::{Entry, Head, Waiting};
 use super::output::Held;
-use super::{Machine, Timer};
-use crate::batch::{KeyAnswer, Shelf, StoredRegister, Write};
+use crate::batch::{KeyAnswer, Shelf, Write};
 use crate::clock::Now;
 use crate::command::{Command, Refusal};
 use crate::id::NodeId;
-use crate::lease::Lease;
 use crate::limits::MAX_REGISTER_QUEUE;
 use crate::placement::{quorum, rendezvous};
 use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::{Spec, Subject};
-use crate::register::{
-    Ballot, Certificate, JobState, Phase, Proposer, ProposerStep, State, Val, Voter,
-};
-use crate::wire::{AcceptOp, Message, PrepareOp};
+use crate::register::{Ballot, Certificate, Proposer, ProposerStep, State, Val, Voter};
+use crate::wire::{AcceptOp, Message};
 
 impl Machine {
     /// Who votes on a new register.
@@ -47,10 +44,18 @@ impl Machine {
     }
 
     /// Writes version 0 of a register minted by this run.
-    pub(super) fn create(&mut self, now: Now, spec: Signed<Spec>, val: Val, waiting: Waiting) {
+    pub(super) fn create(
+        &mut self,
+        now: Now,
+        spec: Signed<Spec>,
+        val: Val,
+        reply: ReplyTo,
+        answer: KeyAnswer,
+    ) {
         let head = Head::of(&spec);
         let subject = head.key.subject.clone();
-        self.remember(now, &waiting.reply, &waiting.answer);
+        let remembered = self.remember(now, &reply, &answer);
+        let waiting = Waiting { reply, answer, grant: false, remembered };
         let lead = Proposer::create(self.me, head.voters.clone(), head.quorum, val.clone());
         let ballot = Ballot { round: 0, proposer: self.me };
         let mut row = Voter::EMPTY;
@@ -61,8 +66,8 @@ impl Machine {
         entry.waiting.push(waiting);
         let raw = spec.raw().clone();
         self.out.write(Write::Spec(Box::new(spec)));
-        self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
-        self.registers.insert(subject.clone(), entry);
+        self.step_down(&subject);
+        self.insert(entry);
         self.publish(now, &subject, ballot, val, Some(raw), None);
     }
 
@@ -81,16 +86,12 @@ impl Machine {
         // The row is tried first: a promise to somebody else must stop this write.
         let Some(ballot) = lead.ballot() else { return false };
         let mut row = entry.row.clone();
-        if row.accept(ballot, &val).is_err() {
-            lead.refused(row.promised);
-            return false;
-        }
-        if lead.propose(val.clone()).is_none() {
+        if row.accept(ballot, &val).is_err() || lead.propose(val.clone()).is_none() {
             return false;
         }
         entry.row = row;
-        if let Some(waiting) = waiting {
-            self.remember(now, &waiting.reply, &waiting.answer);
+        if let Some(mut waiting) = waiting {
+            waiting.remembered = self.remember(now, &waiting.reply, &waiting.answer);
             if let Some(entry) = self.registers.get_mut(subject) {
                 entry.waiting.push(waiting);
             }
@@ -113,12 +114,8 @@ impl Machine {
         spec: Option<crate::record::Raw>,
         result: Option<crate::record::Raw>,
     ) {
+        self.write_row(subject);
         let Some(entry) = self.registers.get(subject) else { return };
-        self.out.write(Write::Row {
-            subject: subject.clone(),
-            created: entry.head.created,
-            row: Box::new(entry.row.clone()),
-        });
         self.out.hold(Held::OwnVote { subject: subject.clone(), ballot, ver: val.ver });
         let others: Vec<_> =
             entry.head.voters.iter().copied().filter(|voter| *voter != self.me).collect();
@@ -134,8 +131,26 @@ impl Machine {
                 self.out.hold(Held::Send { to, message });
             }
         }
-        let deadline = now.mono.plus_ms(self.config.quorum_timeout_ms);
-        self.timers.insert((deadline, Timer::Quorum(subject.clone())));
+        self.arm(now, subject);
+    }
+
+    /// Writes this node's row as it stands.
+    pub(super) fn write_row(&mut self, subject: &Subject) {
+        let Some(entry) = self.registers.get_mut(subject) else { return };
+        entry.unwritten += 1;
+        let (created, row) = (entry.head.created, Box::new(entry.row.clone()));
+        self.out.write(Write::Row { subject: subject.clone(), created, row });
+        self.out.hold(Held::Written(subject.clone()));
+    }
+
+    /// Writes the newest certificate.
+    pub(super) fn write_certificate(&mut self, certificate: Signed<Certificate>) {
+        let subject = &certificate.body().key.subject;
+        if let Some(entry) = self.registers.get_mut(subject) {
+            entry.unwritten += 1;
+            self.out.hold(Held::Written(subject.clone()));
+        }
+        self.out.write(Write::Certificate(Box::new(certificate)));
     }
 
     /// Something that was held may happen.
@@ -143,19 +158,30 @@ impl Machine {
         match held {
             Held::Reply { reply, answer, grant } => self.release_reply(&reply, answer, grant),
             Held::Send { to, message } => self.out.effect(Effect::Send { to, message }),
+            Held::Written(subject) => {
+                if let Some(entry) = self.registers.get_mut(&subject) {
+                    entry.unwritten -= 1;
+                }
+                self.let_go(now, shelf, &subject);
+            }
             Held::OwnVote { subject, ballot, ver } => {
                 self.vote(now, shelf, &subject, self.me, ballot, ver);
             }
             Held::OwnPromise { subject, ballot } => {
-                let accepted =
-                    self.registers.get(&subject).and_then(|entry| entry.row.accepted.clone());
-                self.promise(now, &subject, self.me, ballot, accepted);
+                let Some(entry) = self.registers.get(&subject) else { return };
+                if entry.row.promised == Some(ballot) {
+                    let accepted = entry.row.accepted.clone();
+                    self.promise(now, &subject, self.me, ballot, accepted);
+                }
             }
         }
     }
 
     /// Replies that rest on nothing unwritten may leave at once.
     pub fn settle(&mut self, now: Now, shelf: &dyn Shelf) {
+        if self.version > self.version_ceiling {
+            return;
+        }
         for held in self.out.release_now() {
             self.released(now, shelf, held);
         }
@@ -192,30 +218,54 @@ impl Machine {
             let message = Message::Certificates(vec![certificate.raw().clone()]);
             self.out.effect(Effect::Send { to, message });
         }
-        self.out.write(Write::Certificate(Box::new(certificate)));
+        self.write_certificate(certificate);
     }
 
     /// A value is chosen: indexes follow, answers leave, what waited goes on.
     pub(super) fn chosen(&mut self, now: Now, shelf: &dyn Shelf, subject: &Subject, val: Val) {
+        self.disarm(subject);
         let Some(entry) = self.registers.get_mut(subject) else { return };
+        let alone = entry.head.voters.len() == 1;
         let before = entry.chosen.replace(val.clone());
         let waiting = std::mem::take(&mut entry.waiting);
-        let queued = std::mem::take(&mut entry.queued);
         if let Subject::Job(job) = subject {
             self.index_job(now, job, before.as_ref().and_then(Val::job), &val);
         }
-        if val.is_terminal()
-            && let Some(entry) = self.registers.remove(subject)
-        {
-            self.jobs_live -= usize::from(matches!(entry.head.key.subject, Subject::Job(_)));
+        for Waiting { reply, answer, grant, .. } in waiting {
+            if alone {
+                self.release_reply(&reply, Ok(answer), grant);
+            } else {
+                // What was answered can be read: the certificate is on disk first.
+                self.out.hold(Held::Reply { reply, answer: Ok(answer), grant });
+            }
         }
-        for Waiting { reply, answer, grant } in waiting {
-            self.release_reply(&reply, Ok(answer), grant);
-        }
-        for (reply, command) in queued {
-            self.run(now, shelf, reply, command);
+        if val.is_terminal() {
+            self.let_go(now, shelf, subject);
+        } else {
+            self.run_queued(now, shelf, subject);
         }
         self.serve_parked(now);
+    }
+
+    fn run_queued(&mut self, now: Now, shelf: &dyn Shelf, subject: &Subject) {
+        let Some(entry) = self.registers.get_mut(subject) else { return };
+        for (reply, command) in std::mem::take(&mut entry.queued) {
+            self.run(now, shelf, reply, command);
+        }
+    }
+
+    /// Drops a register that has ended from memory, once all of it is on disk.
+    pub(super) fn let_go(&mut self, now: Now, shelf: &dyn Shelf, subject: &Subject) {
+        let over = |entry: &Entry| entry.is_leaving() && entry.unwritten == 0;
+        if !self.registers.get(subject).is_some_and(over) {
+            return;
+        }
+        self.disarm(subject);
+        let Some(entry) = self.registers.remove(subject) else { return };
+        self.jobs_live -= usize::from(matches!(subject, Subject::Job(_)));
+        for (reply, command) in entry.queued {
+            self.run(now, shelf, reply, command);
+        }
     }
 
     /// Puts a command behind the write in flight.
@@ -226,117 +276,6 @@ impl Machine {
             }
             _ => self.refuse(reply, Refusal::Busy("this record is changing, try again")),
         }
-    }
-
-    /// A write may have missed its quorum. Version 0 is given up, durably before the answer;
-    /// anything else stays proposed and only its caller is told.
-    pub(super) fn quorum_timer(&mut self, now: Now, subject: &Subject) {
-        let Some(entry) = self.registers.get_mut(subject) else { return };
-        let Some(lead) = entry.lead.as_ref().filter(|lead| lead.chosen().is_none()) else { return };
-        let Some(current) = lead.current().cloned() else { return };
-        let got = lead.votes().iter().filter(|voter| **voter != self.me).count();
-        let need = entry.head.quorum - 1;
-        let waiting = std::mem::take(&mut entry.waiting);
-        let job = match subject {
-            Subject::Job(job) => Some(job.clone()),
-            Subject::Service(_) => None,
-        };
-        if current.ver == 0
-            && let State::Job(state) = current.state
-        {
-            let aborted = JobState { phase: Phase::Aborted, ..state };
-            let val = self.value(now, 1, State::Job(aborted));
-            self.propose(now, subject, val, None, None);
-        }
-        for Waiting { reply, .. } in waiting {
-            if let Some(key) = reply.key {
-                self.out.write(Write::ForgetKey {
-                    scope: key.scope,
-                    expires_at: now.wall.plus_ms(self.config.key_ttl_ms),
-                });
-            }
-            self.refuse(reply, Refusal::TargetNotMet { need, got, job: job.clone() });
-        }
-    }
-
-    /// Takes a register from disk at start.
-    pub(super) fn load(&mut self, now: Now, stored: StoredRegister) {
-        let chosen = stored.chosen().cloned();
-        let mut entry = Entry::new(Head::of(&stored.spec), stored.row);
-        let subject = entry.head.key.subject.clone();
-        if chosen.as_ref().is_some_and(Val::is_terminal) {
-            return;
-        }
-        let mine = entry.row.accepted.as_ref().is_some_and(|a| a.ballot.proposer == self.me);
-        let alone = entry.head.voters == [self.me];
-        if let (true, Some(accepted)) = (alone, entry.row.accepted.clone()) {
-            entry.lead = Some(Proposer::recover(self.me, entry.row.promised, accepted));
-        }
-        entry.chosen.clone_from(&chosen);
-        let lease = chosen.as_ref().and_then(Val::job).filter(|job| job.phase == Phase::Leased);
-        if let Some(job) = lease {
-            let until = stored.lease_note.map_or(job.lease_expires, |n| n.max(job.lease_expires));
-            let timeout = entry.head.timeout_ms;
-            entry.lease = Some(Lease::recover(now, until, job.lease_ms, job.guard_ms, timeout));
-        }
-        self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
-        self.registers.insert(subject.clone(), entry);
-        if let (Subject::Job(job), Some(val)) = (&subject, &chosen) {
-            self.index_job(now, job, None, val);
-        }
-        if mine && !alone {
-            self.lead_again(&subject, stored.spec.raw().clone());
-        }
-    }
-
-    /// Prepares a ballot never used before for a register this node led before it stopped.
-    fn lead_again(&mut self, subject: &Subject, spec: crate::record::Raw) {
-        let Some(entry) = self.registers.get_mut(subject) else { return };
-        let lead = Proposer::prepare(
-            self.me,
-            entry.head.voters.clone(),
-            entry.head.quorum,
-            entry.row.promised,
-        );
-        let Some(ballot) = lead.ballot() else { return };
-        if entry.row.prepare(ballot).is_err() {
-            return;
-        }
-        entry.lead = Some(lead);
-        self.out.write(Write::Row {
-            subject: subject.clone(),
-            created: entry.head.created,
-            row: Box::new(entry.row.clone()),
-        });
-        self.out.hold(Held::OwnPromise { subject: subject.clone(), ballot });
-        for to in entry.head.voters.iter().copied().filter(|voter| *voter != self.me) {
-            let key = entry.head.key.clone();
-            let op = PrepareOp { key, ballot, spec: Some(spec.clone()) };
-            self.out.hold(Held::Send { to, message: Message::Prepare(vec![op]) });
-        }
-    }
-
-    /// A promise came in; with a quorum of them the highest accepted value is written again
-    /// under the new ballot before anything else.
-    pub(super) fn promise(
-        &mut self,
-        now: Now,
-        subject: &Subject,
-        from: NodeId,
-        ballot: Ballot,
-        accepted: Option<crate::register::Accepted>,
-    ) {
-        let Some(entry) = self.registers.get_mut(subject) else { return };
-        let Some(adopted) =
-            entry.lead.as_mut().and_then(|lead| lead.promise(from, ballot, accepted))
-        else {
-            return;
-        };
-        if entry.row.accept(adopted.ballot, &adopted.val).is_err() {
-            entry.lead = None;
-            return;
-        }
-        self.publish(now, subject, adopted.ballot, adopted.val, None, None);
     }
 
     /// A job as answered.

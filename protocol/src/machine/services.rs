@@ -31,8 +31,13 @@ impl Machine {
         let chance = self.chance();
         let id = id.unwrap_or_else(|| ServiceId::mint(at, chance));
         let subject = Subject::Service(id.clone());
-        if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
+        // One that was just removed is replaced once its removal is on disk.
+        let held = self.registers.get(&subject).filter(|entry| !entry.is_given_up());
+        if held.is_some_and(|entry| entry.in_flight() || entry.is_leaving()) {
             return self.wait_behind(&subject, reply, Command::PutService { id: Some(id), def });
+        }
+        if held.is_some_and(|entry| entry.lead.is_none()) {
+            return self.refuse(reply, Refusal::Busy("another coordinator leads this service"));
         }
         let known =
             self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.generation)));
@@ -65,11 +70,12 @@ impl Machine {
         let spec = Signed::seal(&self.key, self.config.network, spec);
         let val = self.value(now, 0, State::Service(state));
         let answer = service_answer(&id, &val);
-        self.create(now, spec, val, Waiting { reply, answer, grant: false });
+        self.create(now, spec, val, reply, answer);
     }
 
     fn service_value(&self, id: &ServiceId) -> Option<&Val> {
-        self.registers.get(&Subject::Service(id.clone()))?.chosen.as_ref()
+        let chosen = self.registers.get(&Subject::Service(id.clone()))?.chosen.as_ref();
+        chosen.filter(|val| !val.is_terminal())
     }
 
     fn advance_service(
@@ -83,7 +89,7 @@ impl Machine {
         let removed = state.deleted;
         let val = self.value(now, ver + 1, State::Service(state));
         let answer = if removed { KeyAnswer::Removed } else { service_answer(id, &val) };
-        let waiting = Waiting { reply: reply.clone(), answer, grant: false };
+        let waiting = Waiting { reply: reply.clone(), answer, grant: false, remembered: None };
         if !self.propose(now, &Subject::Service(id.clone()), val, None, Some(waiting)) {
             self.refuse(reply, Refusal::Busy("another coordinator leads this service, try again"));
         }
@@ -114,11 +120,13 @@ impl Machine {
         let mut busy = None;
         for (subject, entry) in &self.registers {
             let Subject::Service(id) = subject else { continue };
-            if entry.in_flight() {
+            let proposed = entry.lead.as_ref().and_then(|lead| lead.current());
+            let suits = |state: &ServiceState| meets(capabilities, &state.def.required);
+            if entry.in_flight() && proposed.and_then(Val::service).is_some_and(suits) {
                 busy = Some(subject.clone());
             }
             let Some(state) = entry.chosen.as_ref().and_then(Val::service) else { continue };
-            if !meets(capabilities, &state.def.required) {
+            if state.deleted || !suits(state) {
                 continue;
             }
             let own = state.assignments.iter().find(|a| a.host == host).map(|a| a.status);

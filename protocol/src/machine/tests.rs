@@ -2,9 +2,12 @@
 
 mod bounds;
 mod claims;
+mod frames;
 mod jobs;
 mod keys;
 mod leases;
+mod quorum;
+mod random;
 mod restart;
 mod services;
 mod world;

@@ -3,7 +3,7 @@
 //! The owner's own vote must be among them, so that whatever it answers is on its own disk too;
 //! since it writes in parallel with its voters this costs no time.
 
-use super::{Accepted, Ballot, Val};
+use super::{Accepted, Ballot, Phase, State, Val};
 use crate::id::NodeId;
 
 /// What an adopting proposer must write next: the highest value a quorum had accepted.
@@ -130,8 +130,20 @@ impl Proposer {
         }
     }
 
+    /// Voters that have not answered what is in flight.
+    #[must_use]
+    pub fn missing(&self) -> Vec<NodeId> {
+        let silent = |voter: &&NodeId| match &self.lead {
+            Lead::Preparing { promises, .. } => promises.iter().all(|(from, _)| from != *voter),
+            Lead::Leading { votes, chosen, .. } => !*chosen && !votes.contains(voter),
+            Lead::Deposed { .. } => false,
+        };
+        self.voters.iter().filter(silent).copied().collect()
+    }
+
     /// Writes the next value. `None`, and nothing changed, unless the last one is chosen, not
-    /// terminal, and `val` is the next version. An unchosen version 0 may be followed by its abort.
+    /// terminal, and `next` is the next version. An unchosen version 0 may be followed by its abort
+    /// or removal.
     pub fn propose(&mut self, next: Val) -> Option<Ballot> {
         match &mut self.lead {
             Lead::Leading { ballot, val, votes, chosen }
@@ -212,5 +224,9 @@ impl Proposer {
 /// An unchosen version 0 may be given up: both are writes of the same owner under one ballot,
 /// and a voter that has seen the abort never accepts version 0 any more.
 fn aborts(val: &Val, next: &Val) -> bool {
-    val.ver == 0 && next.job().is_some_and(|job| job.phase == super::Phase::Aborted)
+    let given_up = match &next.state {
+        State::Job(job) => job.phase == Phase::Aborted,
+        State::Service(service) => service.deleted,
+    };
+    val.ver == 0 && given_up
 }

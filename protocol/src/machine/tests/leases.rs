@@ -266,3 +266,23 @@ fn a_host_that_names_a_run_renews_it_even_after_it_registered_again() {
     world.pass(LEASE_MS - 1);
     assert_eq!(world.phase(0, &job), Some(Phase::Leased));
 }
+
+#[test]
+fn f08_a_grant_under_way_when_its_host_registers_again_is_not_kept_alive() {
+    for removed in [false, true] {
+        let mut world = World::alone();
+        world.host(0, "h", 2);
+        let job = world.submit(0);
+        let asked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+        if removed {
+            world.ask(0, Command::RemoveHost { host: host_id("h") });
+        }
+        world.host(0, "h", 2);
+        assert!(world.reply(asked).unwrap().is_ok());
+        for _ in 0..3 {
+            world.beat(0, "h", 1).unwrap();
+            world.pass(LEASE_MS / 2);
+        }
+        assert_eq!(world.phase(0, &job), Some(Phase::Queued));
+    }
+}

@@ -119,10 +119,6 @@ impl World {
         machine
     }
 
-    pub(crate) fn id(&self, node: usize) -> NodeId {
-        self.nodes[node].machine.id()
-    }
-
     fn node_of(&self, id: NodeId) -> usize {
         self.nodes.iter().position(|n| n.machine.id() == id).expect("a frame to a stranger")
     }

@@ -1,0 +1,234 @@
+//! Getting the lead of a register, keeping a write going, and losing the lead.
+//!
+//! Always: a write in flight that needs other voters has a timer; it is repeated until it is
+//! chosen, however often its callers were told that it missed its quorum.
+
+use super::entry::{Entry, Head, Waiting};
+use super::output::Held;
+use super::{Machine, Timer};
+use crate::batch::{Shelf, StoredRegister, Write};
+use crate::clock::Now;
+use crate::command::Refusal;
+use crate::id::NodeId;
+use crate::lease::Lease;
+use crate::record::spec::{RegisterKey, Subject};
+use crate::record::{Raw, Signed};
+use crate::register::{
+    Accepted, Ballot, Certificate, JobState, Phase, Proposer, ServiceState, State, Val,
+};
+use crate::wire::{AcceptOp, Message, PrepareOp};
+
+impl Machine {
+    /// Takes a register from disk at start.
+    pub(super) fn load(&mut self, now: Now, stored: StoredRegister) {
+        let chosen = stored.chosen().cloned();
+        let mut entry = Entry::new(Head::of(&stored.spec), stored.row);
+        let subject = entry.head.key.subject.clone();
+        if chosen.as_ref().is_some_and(Val::is_terminal) {
+            return;
+        }
+        let mine = entry.row.accepted.as_ref().is_some_and(|a| a.ballot.proposer == self.me);
+        let alone = entry.head.voters == [self.me];
+        if let (true, Some(accepted)) = (alone, entry.row.accepted.clone()) {
+            entry.lead = Some(Proposer::recover(self.me, entry.row.promised, accepted));
+        }
+        entry.chosen.clone_from(&chosen);
+        let lease = chosen.as_ref().and_then(Val::job).filter(|job| job.phase == Phase::Leased);
+        if let (true, Some(job)) = (mine, lease) {
+            let until = stored.lease_note.map_or(job.lease_expires, |n| n.max(job.lease_expires));
+            let timeout = entry.head.timeout_ms;
+            entry.lease = Some(Lease::recover(now, until, job.lease_ms, job.guard_ms, timeout));
+        }
+        self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
+        self.registers.insert(subject.clone(), entry);
+        if mine && !alone {
+            self.lead_again(now, &subject, &stored.spec.raw().clone());
+        }
+        if let (Subject::Job(job), Some(val)) = (&subject, &chosen) {
+            self.index_job(now, job, None, val);
+        }
+    }
+
+    /// Prepares a ballot never used before for a register this node led before it stopped.
+    fn lead_again(&mut self, now: Now, subject: &Subject, spec: &Raw) {
+        let Some(entry) = self.registers.get_mut(subject) else { return };
+        let lead = Proposer::prepare(
+            self.me,
+            entry.head.voters.clone(),
+            entry.head.quorum,
+            entry.row.promised,
+        );
+        let Some(ballot) = lead.ballot() else { return };
+        if entry.row.prepare(ballot).is_err() {
+            return;
+        }
+        entry.lead = Some(lead);
+        self.write_row(subject);
+        self.out.hold(Held::OwnPromise { subject: subject.clone(), ballot });
+        self.repeat(subject, Some(spec));
+        self.arm(now, subject);
+    }
+
+    /// A promise came in; with a quorum of them the highest accepted value is written again
+    /// under the new ballot before anything else.
+    pub(super) fn promise(
+        &mut self,
+        now: Now,
+        subject: &Subject,
+        from: NodeId,
+        ballot: Ballot,
+        accepted: Option<Accepted>,
+    ) {
+        let Some(entry) = self.registers.get_mut(subject) else { return };
+        let Some(adopted) =
+            entry.lead.as_mut().and_then(|lead| lead.promise(from, ballot, accepted))
+        else {
+            return;
+        };
+        if entry.row.accept(adopted.ballot, &adopted.val).is_err() {
+            return self.step_down(subject);
+        }
+        self.publish(now, subject, adopted.ballot, adopted.val, None, None);
+    }
+
+    /// Sends what is in flight to the voters that have not answered it; one that lacks the
+    /// content asks for it.
+    fn repeat(&mut self, subject: &Subject, spec: Option<&Raw>) {
+        let Some(entry) = self.registers.get(subject) else { return };
+        let Some(lead) = entry.lead.as_ref() else { return };
+        let Some(ballot) = lead.ballot() else { return };
+        let key = &entry.head.key;
+        for to in lead.missing().into_iter().filter(|voter| *voter != self.me) {
+            let key = key.clone();
+            let message = match lead.current().cloned() {
+                Some(val) => {
+                    Message::Accept(vec![AcceptOp { key, ballot, val, spec: None, result: None }])
+                }
+                None => Message::Prepare(vec![PrepareOp { key, ballot, spec: spec.cloned() }]),
+            };
+            self.out.hold(Held::Send { to, message });
+        }
+    }
+
+    /// Sets the timer of what is in flight, in place of the one before.
+    pub(super) fn arm(&mut self, now: Now, subject: &Subject) {
+        self.disarm(subject);
+        let deadline = now.mono.plus_ms(self.config.quorum_timeout_ms.max(1));
+        if let Some(entry) = self.registers.get_mut(subject) {
+            entry.deadline = Some(deadline);
+            self.timers.insert((deadline, Timer::Quorum(subject.clone())));
+        }
+    }
+
+    pub(super) fn disarm(&mut self, subject: &Subject) {
+        if let Some(deadline) = self.registers.get_mut(subject).and_then(|e| e.deadline.take()) {
+            self.timers.remove(&(deadline, Timer::Quorum(subject.clone())));
+        }
+    }
+
+    /// A write missed its quorum. Version 0 is given up, durably before the answer; anything else
+    /// stays proposed and only its callers are told. Either way it is repeated from now on.
+    pub(super) fn quorum_timer(&mut self, now: Now, subject: &Subject) {
+        let Some(entry) = self.registers.get_mut(subject) else { return };
+        entry.deadline = None;
+        if !entry.in_flight() {
+            return;
+        }
+        let current = entry.lead.as_ref().and_then(|lead| lead.current()).cloned();
+        let votes = entry.lead.as_ref().map_or(&[][..], |lead| lead.votes());
+        let got = votes.iter().filter(|voter| **voter != self.me).count();
+        let need = entry.head.quorum - 1;
+        let waiting = std::mem::take(&mut entry.waiting);
+        let queued = std::mem::take(&mut entry.queued);
+        let given_up = current.filter(|val| val.ver == 0).map(|val| match val.state {
+            State::Job(job) => State::Job(JobState { phase: Phase::Aborted, ..job }),
+            State::Service(def) => State::Service(ServiceState { deleted: true, ..def }),
+        });
+        let forget = given_up.is_some();
+        if let Some(state) = given_up {
+            let val = self.value(now, 1, state);
+            self.propose(now, subject, val, None, None);
+        } else {
+            self.repeat(subject, None);
+            self.arm(now, subject);
+        }
+        let job = match subject {
+            Subject::Job(job) => Some(job.clone()),
+            Subject::Service(_) => None,
+        };
+        for Waiting { reply, remembered, .. } in waiting {
+            if let (true, Some(key), Some(expires_at)) = (forget, reply.key, remembered) {
+                self.out.write(Write::ForgetKey { scope: key.scope, expires_at });
+            }
+            self.refuse(reply, Refusal::TargetNotMet { need, got, job: job.clone() });
+        }
+        for (reply, _) in queued {
+            self.refuse(reply, Refusal::Busy("an earlier change of this record is not decided"));
+        }
+    }
+
+    /// Somebody else leads now: callers are told that their write may or may not stand.
+    pub(super) fn step_down(&mut self, subject: &Subject) {
+        self.disarm(subject);
+        let Some(entry) = self.registers.get_mut(subject) else { return };
+        let Some(lead) = entry.lead.take() else { return };
+        let need = entry.head.quorum - 1;
+        let waiting = std::mem::take(&mut entry.waiting);
+        let queued = std::mem::take(&mut entry.queued);
+        if let Subject::Job(job) = subject {
+            if let Some(lease) = entry.lease.take() {
+                self.timers.remove(&(lease.ends, Timer::Lease(job.clone())));
+            }
+            self.queue.remove(&entry.head.required, entry.head.created, job);
+            self.held_back.remove(job);
+            // A grant in flight took a slot; a lease that is chosen keeps it.
+            let holder = |val: &Val| val.job().filter(|j| j.phase == Phase::Leased)?.host.clone();
+            let held = entry.chosen.as_ref().and_then(holder);
+            if let Some(host) = lead.current().and_then(holder).filter(|h| held.as_ref() != Some(h))
+            {
+                self.hosts.release(&host, job);
+            }
+        }
+        for Waiting { reply, .. } in waiting {
+            self.refuse(reply, Refusal::TargetNotMet { need, got: 0, job: None });
+        }
+        for (reply, _) in queued {
+            self.refuse(reply, Refusal::Busy("another coordinator leads this record, try again"));
+        }
+    }
+
+    /// Repeats what is in flight, or was chosen last, with everything a voter may lack.
+    pub(super) fn send_content(&mut self, shelf: &dyn Shelf, to: NodeId, key: &RegisterKey) {
+        let Some(entry) = self.registers.get(&key.subject) else { return };
+        if !entry.head.voters.contains(&to) {
+            return;
+        }
+        let Some(lead) = entry.lead.as_ref() else { return };
+        let Some(ballot) = lead.ballot() else { return };
+        let Ok(Some(stored)) = shelf.register(&key.subject) else { return };
+        let (key, spec) = (key.clone(), Some(stored.spec.raw().clone()));
+        let Some(val) = lead.current().cloned() else {
+            let message = Message::Prepare(vec![PrepareOp { key, ballot, spec }]);
+            return self.out.hold(Held::Send { to, message });
+        };
+        let result = match (&key.subject, val.job()) {
+            (Subject::Job(job), Some(state)) if state.result.is_some() => {
+                shelf.result(job, state.attempt).ok().flatten().map(|r| r.raw().clone())
+            }
+            _ => None,
+        };
+        let certificate = lead.chosen().map(|val| Certificate {
+            key: key.clone(),
+            ballot,
+            val: val.clone(),
+            voters: lead.votes().to_vec(),
+        });
+        let op = AcceptOp { key, ballot, val, spec, result };
+        self.out.hold(Held::Send { to, message: Message::Accept(vec![op]) });
+        // The word that it was chosen went to a voter that did not know the register.
+        if let Some(body) = certificate {
+            let raw = Signed::seal(&self.key, self.config.network, body).raw().clone();
+            self.out.hold(Held::Send { to, message: Message::Certificates(vec![raw]) });
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! Two and three machines: what a quorum promises, and what its loss does.
+
+use super::world::{LEASE_MS, QUORUM_MS, World, host_id, job_at, key, request, service_of};
+use crate::batch::KeyAnswer;
+use crate::command::{Command, Refusal};
+use crate::id::{JobId, ServiceId};
+use crate::machine::Effect;
+use crate::record::spec::Subject;
+use crate::register::Phase;
+
+fn submit() -> Command {
+    Command::Submit(request(""))
+}
+
+fn cut(world: &mut World, a: usize, b: usize) {
+    world.cut.extend([(a, b), (b, a)]);
+}
+
+fn subject(job: &JobId) -> Subject {
+    Subject::Job(job.clone())
+}
+
+#[test]
+fn a_job_is_answered_only_when_both_have_it_on_disk() {
+    let mut world = World::of(2, 2);
+    let asked = world.ask(0, submit());
+    assert!(world.step(0));
+    assert_eq!(world.net.len(), 1, "round 0 leaves in parallel with the home's own write");
+    let frame = world.net.remove(0);
+    world.deliver(&frame);
+    assert!(world.step(1));
+    world.release(1);
+    assert!(world.net.is_empty(), "no vote before it is on disk");
+    world.drain(1);
+    let vote = world.net.remove(0);
+    world.deliver(&vote);
+    world.release(0);
+    assert_eq!(world.reply(asked), None, "the other has it, the home does not");
+    world.drain(0);
+    let job = job_at(world.reply(asked).unwrap()).job;
+    for node in [0, 1] {
+        assert!(world.nodes[node].disk.stored(&subject(&job)).is_some());
+    }
+}
+
+#[test]
+fn f22_a_silent_peer_ends_in_target_not_met_and_an_abort_on_disk() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 1);
+    cut(&mut world, 0, 1);
+    let asked = world.ask(0, submit());
+    world.pass(QUORUM_MS - 1);
+    assert_eq!(world.reply(asked), None);
+    world.pass(1);
+    let Some(Err(Refusal::TargetNotMet { need: 1, got: 0, job: Some(job) })) = world.reply(asked)
+    else {
+        panic!("not told");
+    };
+    let row = world.nodes[0].disk.stored(&subject(&job)).unwrap().row;
+    assert_eq!(row.accepted.unwrap().val.job().unwrap().phase, Phase::Aborted);
+    assert_eq!(world.try_claim(0, "h"), None, "an aborted job never runs");
+    world.cut.clear();
+    world.pass(3 * QUORUM_MS);
+    for node in [0, 1] {
+        assert_eq!(world.phase(node, &job), Some(Phase::Aborted), "driven until all know");
+        assert!(world.nodes[node].machine.registers.is_empty());
+    }
+    assert_eq!(world.try_claim(0, "h"), None);
+}
+
+#[test]
+fn f04_a_refused_job_that_the_peer_had_taken_is_aborted_there_too() {
+    let mut world = World::of(2, 2);
+    world.cut.insert((1, 0));
+    let asked = world.ask(0, submit());
+    world.pass(QUORUM_MS);
+    let Some(Err(Refusal::TargetNotMet { job: Some(job), .. })) = world.reply(asked) else {
+        panic!("not told");
+    };
+    world.history.refused.insert(job.clone());
+    world.cut.clear();
+    world.pass(2 * QUORUM_MS);
+    assert_eq!(world.phase(1, &job), Some(Phase::Aborted));
+}
+
+#[test]
+fn an_unknown_peer_count_is_refused_before_anything_is_stored_r8() {
+    let mut world = World::of(1, 3);
+    let text = World::refusal(world.call(0, submit())).to_string();
+    assert_eq!(text, "insufficient peers: requires at least 2 known peers, got 0");
+    assert_eq!(world.nodes[0].disk.commits, 0);
+    let put = Command::PutService { id: None, def: World::def("s", 1, "") };
+    assert!(matches!(world.call(0, put), Err(Refusal::InsufficientPeers { need: 2, got: 0 })));
+}
+
+#[test]
+fn claim_and_completion_reach_the_quorum_and_the_others_learn_the_value() {
+    let mut world = World::of(3, 2);
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    assert_eq!(world.claim(0, "h").job, job);
+    for node in 0..3 {
+        assert_eq!(world.value(node, &job), world.value(0, &job));
+        assert_eq!(world.phase(node, &job), Some(Phase::Leased));
+    }
+    job_at(world.complete(0, &job, "h"));
+    for node in 0..3 {
+        assert_eq!(world.value(node, &job), world.value(0, &job));
+        assert_eq!(world.phase(node, &job), Some(Phase::Succeeded));
+        assert!(world.nodes[node].machine.registers.is_empty());
+        assert_eq!(world.nodes[node].machine.timers.len(), 1, "no timer is left");
+    }
+}
+
+#[test]
+fn one_of_three_may_be_away_and_catches_up_with_the_next_write() {
+    let mut world = World::of(3, 2);
+    world.host(0, "h", 1);
+    cut(&mut world, 0, 2);
+    let job = world.submit(0);
+    assert_eq!(world.phase(2, &job), None);
+    world.cut.clear();
+    world.claim(0, "h");
+    assert_eq!(world.phase(2, &job), Some(Phase::Leased), "asked for the content and got it");
+    cut(&mut world, 0, 1);
+    job_at(world.complete(0, &job, "h"));
+    assert_eq!(world.phase(2, &job), Some(Phase::Succeeded));
+}
+
+#[test]
+fn a_result_is_on_the_voters_disk_before_it_votes_for_it() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    world.claim(0, "h");
+    let asked = world.ask(0, World::completion(&job, "h", true));
+    world.step(0);
+    // The frame with the result is lost; the repeated one is bare, so the voter asks.
+    world.net.clear();
+    world.pass(QUORUM_MS);
+    assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { .. }))));
+    assert_eq!(world.phase(0, &job), Some(Phase::Succeeded), "repeated until it is chosen");
+    use crate::batch::Shelf;
+    assert!(world.nodes[1].disk.result(&job, 1).unwrap().is_some());
+}
+
+#[test]
+fn a_grant_that_lost_its_quorum_runs_out_and_the_job_goes_on() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    cut(&mut world, 0, 1);
+    let asked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    let cancel = world.ask(0, Command::Cancel { job: job.clone() });
+    world.pass(QUORUM_MS);
+    assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { .. }))));
+    assert!(matches!(world.reply(cancel), Some(Err(Refusal::Busy(_)))), "nobody waits for ever");
+    world.cut.clear();
+    world.pass(QUORUM_MS + LEASE_MS);
+    assert_eq!(world.phase(0, &job), Some(Phase::Queued));
+    assert_eq!(world.claim(0, "h").val.job().unwrap().attempt, 2);
+}
+
+#[test]
+fn frames_that_come_twice_and_in_another_order_change_nothing() {
+    for seed in 0..30_u64 {
+        let mut world = World::of(3, 2);
+        world.host(0, "h", 2);
+        let mut frames = Vec::new();
+        let mut asked = vec![world.ask(0, submit()), world.ask(0, submit())];
+        for _ in 0..40 {
+            for node in 0..3 {
+                world.drain(node);
+            }
+            frames.append(&mut world.net);
+            if frames.is_empty() {
+                break;
+            }
+            // The oldest is delivered now and once more much later.
+            let at = usize::try_from(seed).unwrap() % frames.len();
+            let frame = frames.swap_remove(at);
+            world.deliver(&frame);
+            if asked.len() < 6 {
+                frames.push(frame);
+                asked.push(world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 }));
+            }
+        }
+        world.settle();
+        world.pass(QUORUM_MS);
+        world.check_disks();
+        assert!(asked.into_iter().all(|token| world.reply(token).is_some()));
+        assert_eq!(world.faults, []);
+    }
+}
+
+#[test]
+fn a_restarted_home_prepares_a_new_ballot_adopts_and_goes_on() {
+    let mut world = World::of(3, 2);
+    world.host(0, "h", 2);
+    let (queued, leased) = (world.submit(0), world.submit(0));
+    world.claim(0, "h");
+    let (leased, queued) = (queued, leased);
+    world.pass(400);
+    world.crash(0);
+    assert_eq!(world.try_claim(0, "h").map(|at| at.job), None, "not before it leads again");
+    world.settle();
+    for job in [&queued, &leased] {
+        let row = world.nodes[1].disk.stored(&subject(job)).unwrap().row;
+        assert_eq!(row.accepted.unwrap().ballot.round, 1);
+    }
+    assert_eq!(world.claim(0, "h").job, queued);
+    job_at(world.complete(0, &leased, "h"));
+    world.pass(LEASE_MS);
+    assert_eq!(world.phase(2, &queued), Some(Phase::Queued), "its lease ended here");
+}
+
+#[test]
+fn a_restarted_home_without_its_peers_answers_and_goes_on_when_they_come_back() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 2);
+    let job = world.submit(0);
+    world.claim(0, "h");
+    world.crash(0);
+    cut(&mut world, 0, 1);
+    let asked = world.ask(0, World::completion(&job, "h", true));
+    world.pass(2 * QUORUM_MS);
+    assert!(matches!(world.reply(asked), Some(Err(Refusal::Busy(_)))));
+    world.cut.clear();
+    world.pass(QUORUM_MS);
+    job_at(world.complete(0, &job, "h"));
+}
+
+#[test]
+fn a_crash_between_sending_and_writing_leaves_no_second_value() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    world.step(0);
+    world.crash(0);
+    // The voter took version 1 of the lost run; the new run must adopt it.
+    world.settle();
+    assert_eq!(world.phase(0, &job), Some(Phase::Leased));
+    world.pass(LEASE_MS);
+    assert_eq!(world.claim(0, "h").val.job().unwrap().attempt, 2);
+}
+
+#[test]
+fn f03_the_key_of_a_refused_job_is_forgotten_and_may_be_tried_again() {
+    let mut world = World::of(2, 2);
+    cut(&mut world, 0, 1);
+    let asked = world.ask_keyed(0, submit(), Some(key("k", "a")));
+    world.pass(QUORUM_MS);
+    assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { .. }))));
+    assert!(world.nodes[0].disk.keys.is_empty());
+    world.cut.clear();
+    world.pass(QUORUM_MS);
+    let job = job_at(world.call_keyed(0, submit(), key("k", "a"))).job;
+    assert_eq!(world.phase(1, &job), Some(Phase::Queued));
+}
+
+#[test]
+fn f05_a_remembered_answer_is_not_given_before_its_write_is_chosen() {
+    let mut world = World::of(2, 2);
+    cut(&mut world, 0, 1);
+    world.ask_keyed(0, submit(), Some(key("k", "a")));
+    world.drain(0);
+    world.crash(0);
+    let early = world.call_keyed(0, submit(), key("k", "a"));
+    assert!(matches!(early, Err(Refusal::Busy(_))), "{early:?}");
+    world.cut.clear();
+    world.pass(2 * QUORUM_MS);
+    let job = job_at(world.call_keyed(0, submit(), key("k", "a"))).job;
+    assert_eq!(world.phase(1, &job), Some(Phase::Queued));
+    assert_eq!(world.nodes[0].machine.gauges().queued, 1, "one job, not two");
+}
+
+#[test]
+fn a_refused_service_does_not_appear_later() {
+    let mut world = World::of(2, 2);
+    cut(&mut world, 0, 1);
+    let id = ServiceId::new("s").unwrap();
+    let put = Command::PutService { id: Some(id.clone()), def: World::def("s", 1, "") };
+    let asked = world.ask(0, put);
+    world.pass(QUORUM_MS);
+    assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { job: None, .. }))));
+    world.cut.clear();
+    world.pass(2 * QUORUM_MS);
+    let gone = world.call(0, Command::RemoveService { id });
+    assert!(matches!(gone, Err(Refusal::UnknownService(_))));
+    world.deploy(0, "s", 1);
+}
+
+#[test]
+fn a_service_is_removed_and_deployed_again_at_all_its_voters() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 1);
+    let id = ServiceId::new("s").unwrap();
+    for _ in 0..3 {
+        world.deploy(0, "s", 1);
+        assert!(world.claim_service(0, "h").is_some());
+        let removed = world.call(0, Command::RemoveService { id: id.clone() });
+        assert_eq!(removed, Ok(KeyAnswer::Removed));
+        assert_eq!(world.claim_service(0, "h"), None);
+    }
+    // The word of the removal is lost, the next deployment is not.
+    world.deploy(0, "s", 1);
+    let removal = world.ask(0, Command::RemoveService { id: id.clone() });
+    world.step(0);
+    world.commit(0);
+    let frame = world.net.remove(0);
+    world.deliver(&frame);
+    world.drain(1);
+    let vote = world.net.remove(0);
+    world.deliver(&vote);
+    world.cut.insert((0, 1));
+    world.drain(0);
+    assert_eq!(world.reply(removal), Some(Ok(KeyAnswer::Removed)));
+    world.cut.clear();
+    let put = Command::PutService { id: Some(id.clone()), def: World::def("s", 7, "") };
+    assert_eq!(service_of(world.call(0, put)).def.replicas, 7);
+    world.crash(0);
+    world.crash(1);
+    world.settle();
+    assert_eq!(world.claim_service(0, "h").unwrap().def.replicas, 7);
+}
+
+#[test]
+fn an_ended_register_that_answers_late_frames_leaves_memory_again() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    let asked = world.ask(0, Command::Cancel { job: job.clone() });
+    world.step(0);
+    let late = world.net[0].clone();
+    world.settle();
+    job_at(world.reply(asked).unwrap());
+    for _ in 0..5 {
+        world.deliver(&late);
+        world.settle();
+        assert_eq!(world.nodes[1].machine.gauges().services, 0);
+        assert!(world.nodes[1].machine.registers.is_empty());
+        assert_eq!(world.nodes[1].machine.jobs_live, 0);
+    }
+    assert_eq!(world.phase(1, &job), Some(Phase::Cancelled));
+}
+
+#[test]
+fn with_many_coordinators_voters_stay_within_their_bound() {
+    let mut world = World::of(12, 5);
+    let job = world.submit(0);
+    world.crash(0);
+    world.settle();
+    assert_eq!(world.phase(0, &job), Some(Phase::Queued));
+    let spec = world.nodes[0].disk.stored(&subject(&job)).unwrap().spec;
+    assert_eq!((spec.body().voters.len(), spec.body().quorum), (8, 5));
+}
+
+#[test]
+fn a_vote_counts_once_and_only_from_a_voter() {
+    let mut world = World::of(4, 2);
+    let asked = world.ask(0, submit());
+    world.step(0);
+    world.commit(0);
+    let voters: Vec<_> = world.net.iter().map(|frame| frame.to).collect();
+    let stranger = (1..4).find(|node| !voters.contains(node)).unwrap();
+    let frame = world.net[0].clone();
+    world.net.clear();
+    world.deliver(&frame);
+    world.drain(frame.to);
+    let mut vote = world.net.remove(0);
+    vote.from = stranger;
+    world.deliver(&vote);
+    world.drain(0);
+    assert_eq!(world.reply(asked), None);
+    let effects: Vec<Effect> = world.nodes[0].machine.take_effects();
+    assert!(effects.is_empty());
+    vote.from = frame.to;
+    world.deliver(&vote);
+    world.drain(0);
+    assert!(world.reply(asked).is_some());
+}
