@@ -1,7 +1,7 @@
 //! One incarnation: a machine over an open store, until told to stop or the store fails.
 
 use std::collections::HashMap;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::Instant;
 
 use skyclaw_protocol::clock::Now;
@@ -43,7 +43,8 @@ impl SpaceWatch {
 }
 
 impl Life {
-    pub(super) fn serve(&self, opened: Opened) -> End {
+    /// Serves `opened`; `started` is told once requests find it.
+    pub(super) fn serve(&self, opened: Opened, started: &SyncSender<()>) -> End {
         let Opened { store, reader, key, snapshot, .. } = opened;
         tracing::info!(node = %key.id(), registers = snapshot.registers.len(), "store opened");
         let mut seed = [0; 32];
@@ -60,6 +61,8 @@ impl Life {
         };
         self.shared.set_reader(Some(reader));
         self.shared.set_status(Status::Ready);
+        // Whoever waits is told once: later incarnations find the channel closed.
+        let _ = started.try_send(());
         incarnation.run()
     }
 }
