@@ -157,7 +157,7 @@ impl Machine {
         } else {
             self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
         }
-        self.registers.insert(subject, entry);
+        self.registers.insert(subject, Box::new(entry));
     }
 
     fn accept(

@@ -101,7 +101,7 @@ fn f21_values_out_of_bounds_are_not_taken() {
         Val { display_version: u64::MAX, ..op.val.clone() },
         Val { at: Hlc { ms: u64::MAX, count: 0 }, ..op.val.clone() },
         Val { by: "x".repeat(5000), ..op.val.clone() },
-        Val { state: State::Service(service_state()), ..op.val.clone() },
+        Val { state: State::Service(Box::new(service_state())), ..op.val.clone() },
     ];
     for val in bad {
         let accept = AcceptOp { val: val.clone(), ..op.clone() };
