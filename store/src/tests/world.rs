@@ -10,7 +10,7 @@ use skyclaw_protocol::record::spec::{JobSpec, RegisterKey, Spec, Subject};
 use skyclaw_protocol::register::{
     Accepted, Ballot, Certificate, JobState, Phase, ServiceState, State, Val, Voter,
 };
-use skyclaw_protocol::{Hash, HostId, JobId, Milli, NetworkId, NodeId, ServiceDef, ServiceId};
+use skyclaw_protocol::{HostId, JobId, Milli, NetworkId, NodeId, ServiceDef, ServiceId};
 
 use crate::Options;
 
