@@ -106,3 +106,6 @@ pub enum PromiseVerdict {
     /// The register has expired or the voter is none of its voters.
     Gone,
 }
+
+#[cfg(test)]
+mod tests;
