@@ -163,9 +163,8 @@ impl Life {
         loop {
             let reason = match Store::open(&self.config.db_path, &self.config.store) {
                 Ok(opened) => {
-                    let _ = started.try_send(());
                     served = true;
-                    match self.serve(opened) {
+                    match self.serve(opened, started) {
                         End::Stopped => return Ok(()),
                         End::StoreFailed(reason) => reason,
                     }

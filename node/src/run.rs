@@ -112,7 +112,9 @@ impl Node {
         tokio::select! {
             biased;
             Ok(error) = failure => Err(StartError::Host(error.to_string())),
-            _ = first => Ok(()),
+            // Its sender goes with a host that failed, before the failure is told.
+            Ok(()) = first => Ok(()),
+            else => Err(StartError::Interrupted),
         }
     }
 

@@ -1,1 +1,34 @@
-//! Harness.
+//! Real nodes for tests: started as processes, on loopback, in folders of their own.
+//!
+//! Always: a node's environment is cleared; it listens on a port the system chose; its folder, its
+//! process and what that started are gone when the test ends, however it ends. Waiting has a
+//! deadline and fails with what was seen last and the end of the node's log.
+//!
+//! Never here: fixed sleeps as synchronisation, sockets off loopback.
+
+// A harness fails by panicking and tells why tests were skipped.
+#![allow(clippy::panic, clippy::print_stderr)]
+
+mod api;
+mod binary;
+mod chance;
+mod http;
+mod legacy_host;
+mod node;
+mod original;
+mod process;
+mod server;
+mod skip;
+mod wait;
+
+pub use api::{Api, capabilities, shell};
+pub use binary::{binary, workspace_root};
+pub use chance::{Chance, seed};
+pub use http::{Connection, Response, raw};
+pub use legacy_host::{LegacyHost, LegacyHostConfig};
+pub use node::{Node, Setup};
+pub use original::Original;
+pub use process::{Ended, Process, processes_with, resident_kib};
+pub use server::{Received, Reply, Server};
+pub use skip::{Need, can};
+pub use wait::{PATIENCE, eventually, within};

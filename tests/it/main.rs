@@ -1,1 +1,48 @@
-//! It.
+//! What the program does, seen from outside: real processes, real sockets, real files.
+//!
+//! Names are behaviours. W1, J2, L3, F08 and the like are the points of the original's contract
+//! and of its defects that a test is about.
+
+mod architecture;
+mod cli;
+mod cost;
+mod disk;
+mod framing;
+mod fuzz;
+mod host_embedded;
+mod host_http;
+mod hosts;
+mod idempotency;
+mod jobs;
+mod leases;
+mod public_api;
+mod restart;
+mod services;
+mod shutdown;
+mod testnet;
+
+use serde_json::Value;
+
+/// The text member `name` of a record.
+#[track_caller]
+fn text<'a>(record: &'a Value, name: &str) -> &'a str {
+    let member = record[name].as_str();
+    assert!(member.is_some(), "no text `{name}` in {record}");
+    member.unwrap_or_default()
+}
+
+/// The whole number `name` of a record.
+#[track_caller]
+fn number(record: &Value, name: &str) -> u64 {
+    let member = record[name].as_u64();
+    assert!(member.is_some(), "no number `{name}` in {record}");
+    member.unwrap_or_default()
+}
+
+/// The names of a record's members.
+#[track_caller]
+fn members(record: &Value) -> Vec<&str> {
+    let map = record.as_object();
+    assert!(map.is_some(), "no record: {record}");
+    map.into_iter().flatten().map(|(name, _)| name.as_str()).collect()
+}

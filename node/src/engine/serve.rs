@@ -1,7 +1,7 @@
 //! One incarnation: a machine over an open store, until told to stop or the store fails.
 
 use std::collections::HashMap;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::Instant;
 
 use skyclaw_protocol::clock::Now;
@@ -23,14 +23,28 @@ struct Incarnation<'a> {
     space: SpaceWatch,
 }
 
-/// Free space, looked up at most once per tick: new work is refused while it is low.
+/// Free space, looked up at most once per tick unless it is low: new work is refused then.
 struct SpaceWatch {
     checked: Instant,
     low: Option<String>,
 }
 
+impl SpaceWatch {
+    /// Looks now; says so in the log when it became low or has recovered since `before`.
+    fn look(reader: &Reader, before: Option<&str>) -> Self {
+        let low = reader.space_check().err().map(|low| low.to_string());
+        match (before, &low) {
+            (None, Some(low)) => tracing::error!("no new work is taken: {low}"),
+            (Some(_), None) => tracing::info!("there is room on the disk again"),
+            _ => {}
+        }
+        Self { checked: Instant::now(), low }
+    }
+}
+
 impl Life {
-    pub(super) fn serve(&self, opened: Opened) -> End {
+    /// Serves `opened`; `started` is told once requests find it.
+    pub(super) fn serve(&self, opened: Opened, started: &SyncSender<()>) -> End {
         let Opened { store, reader, key, snapshot, .. } = opened;
         let mut seed = [0; 32];
         rand::fill(&mut seed);
@@ -40,7 +54,7 @@ impl Life {
             Ok(registers) => tracing::info!(%node, registers, "store opened"),
             Err(error) => return End::StoreFailed(chain(&error)),
         }
-        let space = SpaceWatch { checked: Instant::now(), low: low_space(&reader) };
+        let space = SpaceWatch::look(&reader, None);
         let mut incarnation = Incarnation {
             life: self,
             machine,
@@ -51,6 +65,8 @@ impl Life {
         };
         self.shared.set_reader(Some(reader));
         self.shared.set_status(Status::Ready);
+        // Whoever waits is told once: later incarnations find the channel closed.
+        let _ = started.try_send(());
         incarnation.run()
     }
 }
@@ -127,8 +143,9 @@ impl Incarnation<'_> {
                 "the clock of this machine is not set: it stands before 2026".into(),
             ));
         }
-        if self.space.checked.elapsed() > ENGINE_TICK {
-            self.space = SpaceWatch { checked: Instant::now(), low: low_space(&self.reader) };
+        // While it is low every submission looks, so that what `/readyz` says holds at once.
+        if self.space.low.is_some() || self.space.checked.elapsed() > ENGINE_TICK {
+            self.space = SpaceWatch::look(&self.reader, self.space.low.as_deref());
         }
         self.space.low.clone().map(Refusal::LowSpace)
     }
@@ -187,8 +204,4 @@ impl Incarnation<'_> {
             let _ = reply.send(Err(refusal.clone()));
         }
     }
-}
-
-fn low_space(reader: &Reader) -> Option<String> {
-    reader.space_check().err().map(|low| low.to_string())
 }

@@ -1,0 +1,229 @@
+//! A node: settings, start, stop, start again.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use skyclaw_node::config::SETTINGS;
+use tempfile::TempDir;
+
+use crate::api::Api;
+use crate::binary::binary;
+use crate::process::{Ended, Process};
+use crate::wait::{PATIENCE, eventually};
+
+/// How a node is set up. Nothing of the test's own environment reaches it.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    env: Vec<(String, OsString)>,
+    args: Vec<String>,
+    cwd: Option<PathBuf>,
+}
+
+impl Setup {
+    /// A node with these roles on a free port of 127.0.0.1.
+    #[must_use]
+    pub fn new(roles: &str) -> Self {
+        Self { env: Vec::new(), args: Vec::new(), cwd: None }
+            .env("SKYCLAW_ROLE", roles)
+            .env("SKYCLAW_COORDINATOR_HOST", "127.0.0.1")
+            .env("SKYCLAW_COORDINATOR_PORT", 0)
+    }
+
+    /// A coordinator.
+    #[must_use]
+    pub fn coordinator() -> Self {
+        Self::new("coordinator")
+    }
+
+    /// A coordinator that runs jobs itself.
+    #[must_use]
+    pub fn both() -> Self {
+        Self::new("coordinator,host").host_defaults()
+    }
+
+    /// A host that gets its work from these coordinators.
+    #[must_use]
+    pub fn host(urls: &[&str]) -> Self {
+        Self::new("host").env("SKYCLAW_COORDINATOR_URLS", urls.join(",")).host_defaults()
+    }
+
+    fn host_defaults(self) -> Self {
+        self.env("SKYCLAW_ALLOWED_COMMANDS", "sh,true,false,env,head,printf,no-such-program")
+            .env("SKYCLAW_SERVICE_HOST_ENABLED", 0)
+            .env("SKYCLAW_STOP_GRACE_MS", 500)
+    }
+
+    /// Sets a variable. Its name must be one the node knows.
+    #[must_use]
+    #[track_caller]
+    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
+        assert!(SETTINGS.iter().any(|setting| setting.env == name), "no such setting: {name}");
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.to_owned(), value.to_string().into()));
+        self
+    }
+
+    /// Sets a variable that is no setting of the node.
+    #[must_use]
+    pub fn foreign_env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// Another working directory than the node's own folder.
+    #[must_use]
+    pub fn cwd(mut self, cwd: &Path) -> Self {
+        self.cwd = Some(cwd.to_owned());
+        self
+    }
+
+    /// Starts the node and waits until it listens and has registered, as far as that is its role.
+    #[must_use]
+    #[track_caller]
+    pub fn start(self) -> Node {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let process = self.spawn(folder.path());
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let api = Api::new(address, self.token());
+        let mut node = Node { process, folder, setup: self, api };
+        node.meet();
+        node
+    }
+
+    /// Starts the node in a folder of the caller's and does not wait.
+    #[must_use]
+    pub fn spawn(&self, folder: &Path) -> Process {
+        let cwd = self.cwd.clone().unwrap_or_else(|| folder.join("cwd"));
+        fs::create_dir_all(&cwd).expect("the test's folder is writable");
+        Process::start(&binary("skyclaw-node"), &self.args, &self.env, &cwd, folder)
+    }
+
+    /// Starts a node that is expected to end by itself.
+    #[must_use]
+    #[track_caller]
+    pub fn run(&self, folder: &Path) -> Ended {
+        self.spawn(folder).wait(PATIENCE)
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        let found = self.env.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.to_string_lossy().into_owned())
+    }
+
+    fn token(&self) -> Option<String> {
+        self.value("SKYCLAW_TOKEN")
+    }
+
+    fn listens(&self) -> bool {
+        self.value("SKYCLAW_ROLE").is_some_and(|roles| roles.contains("coordinator"))
+    }
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    /// Its process. Dropped, and so killed, before its folder is removed.
+    pub process: Process,
+    /// Its API; of no use for a host alone.
+    pub api: Api,
+    setup: Setup,
+    folder: TempDir,
+}
+
+impl Node {
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its working directory.
+    #[must_use]
+    pub fn cwd(&self) -> PathBuf {
+        self.setup.cwd.clone().unwrap_or_else(|| self.folder().join("cwd"))
+    }
+
+    /// The url of its API.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.api.url()
+    }
+
+    /// Asks it to stop.
+    pub fn terminate(&mut self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Stops it and waits.
+    #[track_caller]
+    pub fn stop(&mut self) -> Ended {
+        self.terminate();
+        self.process.wait(PATIENCE)
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(&mut self, patience: Duration) -> Ended {
+        self.process.wait(patience)
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same folder and the same port, once it has ended.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        self.start_with(|setup| setup);
+    }
+
+    /// The same with other settings.
+    #[track_caller]
+    pub fn start_with(&mut self, change: impl FnOnce(Setup) -> Setup) {
+        assert!(!self.process.is_running(), "stop or kill it first");
+        let mut setup = self.setup.clone();
+        if setup.listens() {
+            setup = setup.env("SKYCLAW_COORDINATOR_PORT", self.api.address().port());
+        }
+        self.setup = change(setup);
+        // What it said before is kept, aside.
+        for name in ["stdout", "stderr"] {
+            let old = self.folder().join(format!("{name}.old"));
+            fs::rename(self.folder().join(name), old).expect("the test's folder is writable");
+        }
+        self.process = self.setup.spawn(self.folder.path());
+        self.meet();
+    }
+
+    #[track_caller]
+    fn meet(&mut self) {
+        // A node that listens says so once its host has registered.
+        let word = if self.setup.listens() { "listening on http://" } else { "host registered: " };
+        let process = &mut self.process;
+        let rest = eventually("the node has started", || {
+            let stdout = process.stdout();
+            let line = stdout.lines().find_map(|line| line.split_once(word));
+            let found = line.map(|(_, rest)| rest.trim().to_owned());
+            if found.is_none() && !process.is_running() {
+                panic!("the node ended at its start: {}{}", process.stdout(), process.log());
+            }
+            found.ok_or(stdout)
+        });
+        if self.setup.listens() {
+            let address = rest.parse().unwrap_or_else(|_| panic!("no address: {rest}"));
+            self.api = Api::new(address, self.setup.token());
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Tests that need what a machine may not have.
+
+use std::path::Path;
+
+/// Something a test needs.
+#[derive(Clone, Copy, Debug)]
+pub enum Need {
+    /// The user is root.
+    Root,
+    /// A program is in `PATH`.
+    Tool(&'static str),
+}
+
+impl Need {
+    fn is_met(self) -> bool {
+        match self {
+            Self::Root => rustix::process::geteuid().is_root(),
+            Self::Tool(name) => std::env::var_os("PATH")
+                .is_some_and(|path| std::env::split_paths(&path).any(|dir| is_in(&dir, name))),
+        }
+    }
+}
+
+fn is_in(dir: &Path, name: &str) -> bool {
+    dir.join(name).is_file()
+}
+
+/// Whether the test can run here. Says why not; with `SKYCLAW_TEST_REQUIRE_ALL=1` that is a
+/// failure.
+#[must_use]
+#[track_caller]
+pub fn can(needs: &[Need]) -> bool {
+    let missing: Vec<_> = needs.iter().filter(|need| !need.is_met()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let required = std::env::var("SKYCLAW_TEST_REQUIRE_ALL").is_ok_and(|value| value == "1");
+    assert!(!required, "this test must run but lacks {missing:?}");
+    eprintln!("skipped: lacks {missing:?}");
+    false
+}

@@ -1,0 +1,191 @@
+//! A host inside a coordinator, and what every host does with a job (D, F14-F19).
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use skyclaw_tests::{Node, Setup, shell};
+
+use crate::{number, text};
+
+fn node() -> Node {
+    let node = Setup::both()
+        .env("SKYCLAW_TOKEN", "node-secret")
+        .env("SKYCLAW_MAX_PARALLEL", 4)
+        .env("SKYCLAW_MAX_OUTPUT_BYTES", 1000)
+        .env("SKYCLAW_OPENCLAW_COMMAND", "printf")
+        .foreign_env("LANG", "C.UTF-8")
+        .foreign_env("LEAK", "leaked")
+        .start();
+    node.api.until_hosts(1);
+    node
+}
+
+/// Runs a job to its end.
+#[track_caller]
+fn run(node: &Node, body: &Value) -> Value {
+    let job = node.api.submit(body);
+    node.api.until_job_ended(text(&job, "id"))
+}
+
+#[track_caller]
+fn run_shell(node: &Node, script: &str) -> Value {
+    run(node, &shell(script))
+}
+
+#[track_caller]
+fn payload(node: &Node, payload: Value) -> Value {
+    run(node, &json!({ "payload": payload }))
+}
+
+/// Readme: one command starts a node that takes jobs and runs them.
+#[test]
+fn a_node_runs_what_it_takes() {
+    let node = Setup::new("coordinator,host").start();
+    let id = node.api.submit_shell("echo hello");
+    let job = node.api.until_job_is(&id, "completed");
+    assert_eq!(text(&job["result"], "stdout"), "hello\n");
+    assert!(number(&job["result"], "exitCode") == 0 && job["result"]["durationMs"].is_number());
+    let said = node.process.stdout();
+    assert!(said.contains("[skyclaw] host registered: "), "{said}");
+}
+
+/// D3 D5 D10: exit codes, signals, and what cannot be started.
+#[test]
+fn exits_are_reported_as_the_original_did() {
+    let node = node();
+    let code = |job: &Value| job["result"]["exitCode"].clone();
+    let job = run_shell(&node, "exit 7");
+    assert_eq!((code(&job), job.get("error")), (json!(7), None));
+    let job = run_shell(&node, "kill -9 $$");
+    assert_eq!((code(&job), job.get("error")), (json!(1), None));
+    let job = payload(&node, json!({ "kind": "shell", "command": "no-such-program" }));
+    assert_eq!((code(&job), text(&job, "error")), (json!(1), "spawn no-such-program ENOENT"));
+    let job = payload(&node, json!({ "kind": "shell", "command": "cat" }));
+    assert_eq!((code(&job), text(&job, "error")), (json!(126), "command not allowed: cat"));
+    let job = payload(&node, json!({ "kind": "shell", "command": "/bin/sh" }));
+    assert_eq!((code(&job), text(&job, "error")), (json!(126), "command not allowed: /bin/sh"));
+}
+
+/// D12-D14: the cut, to the byte; what is not UTF-8.
+#[test]
+fn output_is_cut_and_repaired() {
+    let node = node();
+    let job = run_shell(&node, "head -c 5000 /dev/zero | tr '\\0' x; printf 'a\\377b' >&2");
+    let expected = format!("{}\n[output truncated]\n", "x".repeat(980));
+    assert_eq!(text(&job["result"], "stdout"), expected);
+    assert_eq!(text(&job["result"], "stderr"), "a\u{fffd}b");
+}
+
+/// D9, F17 F18: the timeout ends the tree; a huge one does not fire.
+#[test]
+fn timeouts_end_the_whole_tree_in_time() {
+    let node = node();
+    let mark = node.folder().join("late");
+    let script = format!("(sleep 3; touch {}) & sleep 60", mark.display());
+    let mut body = shell(&script);
+    body["payload"]["timeoutMs"] = json!(1000);
+    let begun = Instant::now();
+    let job = run(&node, &body);
+    assert_eq!(text(&job, "error"), "timed out after 1000ms");
+    assert_eq!(number(&job["result"], "exitCode"), 1);
+    let took = begun.elapsed();
+    body["payload"] = shell("sleep 0.2")["payload"].clone();
+    body["payload"]["timeoutMs"] = json!(3_000_000_000_u64);
+    assert_eq!(text(&run(&node, &body), "status"), "completed");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    std::thread::sleep(Duration::from_millis(3300).saturating_sub(begun.elapsed()));
+    assert!(!mark.exists(), "the grandchild went on");
+}
+
+/// F15 F16: nothing of the node's environment, nothing that loads or chooses other code.
+#[test]
+fn a_job_sees_no_secret_and_chooses_no_program() {
+    let node = node();
+    let evil = node.folder().join("evil");
+    fs::create_dir(&evil).expect("it is writable");
+    fs::write(evil.join("sh"), "#!/bin/sh\necho evil\n").expect("it is writable");
+    let job = payload(
+        &node,
+        json!({
+            "kind": "shell", "command": "env",
+            "env": { "PATH": evil, "LD_PRELOAD": "/x.so", "BASH_ENV": "/x", "MINE": "yes" },
+        }),
+    );
+    let out = text(&job["result"], "stdout");
+    assert!(out.contains("MINE=yes\n") && out.contains("LANG=C.UTF-8\n"), "{out}");
+    for word in ["node-secret", "leaked", "LD_PRELOAD", "BASH_ENV", "SKYCLAW_", "evil"] {
+        assert!(!out.contains(word), "{word} in {out}");
+    }
+    let job = payload(
+        &node,
+        json!({
+            "kind": "shell", "command": "sh", "args": ["-c", "echo good"], "env": { "PATH": evil },
+            "cwd": evil,
+        }),
+    );
+    assert_eq!(text(&job["result"], "stdout"), "good\n");
+}
+
+/// D16 D20: openclaw jobs run the openclaw command with their arguments.
+#[test]
+fn openclaw_jobs_run_the_openclaw_command() {
+    let node = node();
+    let job = payload(&node, json!({ "kind": "openclaw-run", "args": ["%s-%s", "a b", "c"] }));
+    assert_eq!(text(&job["result"], "stdout"), "a b-c");
+    let job = payload(&node, json!({ "kind": "openclaw-run" }));
+    assert_eq!(text(&job["result"], "stdout"), "run", "the default argument");
+}
+
+/// A job's folder is its own and gone afterwards.
+#[test]
+fn a_job_leaves_nothing_on_the_disk() {
+    let node = node();
+    let job = run_shell(&node, "touch here; mkdir -p $HOME/x; pwd; echo $HOME; echo $TMPDIR");
+    let out = text(&job["result"], "stdout").to_owned();
+    assert_eq!(out.lines().count(), 3, "{out}");
+    skyclaw_tests::eventually("its folders are gone", || {
+        let left: Vec<_> = out.lines().filter(|dir| fs::metadata(dir).is_ok()).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}
+
+/// F07 and load: more jobs than slots, all of them run, once each.
+#[test]
+fn a_burst_of_jobs_runs_to_the_last() {
+    let node = node();
+    let mark = node.folder().join("ran");
+    let jobs: Vec<_> = (0..60)
+        .map(|n| node.api.submit_shell(&format!("echo {n} >> {}", mark.display())))
+        .collect();
+    for job in &jobs {
+        assert_eq!(number(&node.api.until_job_is(job, "completed"), "attempts"), 1);
+    }
+    let ran = fs::read_to_string(&mark).expect("they ran");
+    assert_eq!(ran.lines().count(), jobs.len());
+    skyclaw_tests::eventually("no lease is left", || {
+        let leased = node.api.metric("skyclaw_jobs_leased");
+        if leased == 0.0 { Ok(()) } else { Err(leased.to_string()) }
+    });
+}
+
+/// A restart of a node that runs jobs itself: what it ran is lost with it and runs again.
+#[test]
+fn a_killed_node_runs_its_jobs_again_after_its_return() {
+    let mut node = Setup::both()
+        .env("SKYCLAW_LEASE_MS", 600)
+        .env("SKYCLAW_HEARTBEAT_MS", 100)
+        .env("SKYCLAW_HOST_ID", "self")
+        .start();
+    let mark = node.folder().join("second");
+    let script = format!("if [ -e {0} ]; then exit 0; fi; touch {0}; sleep 600", mark.display());
+    let id = node.api.submit_shell(&script);
+    skyclaw_tests::eventually("it runs", || {
+        if mark.exists() { Ok(()) } else { Err(node.process.log_tail()) }
+    });
+    node.kill();
+    node.start_again();
+    let job = node.api.until_job_is(&id, "completed");
+    assert_eq!((text(&job, "assignedHostId"), number(&job, "attempts")), ("self", 2));
+    assert_eq!(node.api.until_hosts(1).len(), 1, "it is the same host");
+}

@@ -1,0 +1,162 @@
+//! How fast it is, from outside. One test, so that measurements do not disturb each other.
+//!
+//! Bounds hold with a margin on a shared machine with two cores; the figures are printed. At full
+//! size, on a quiet machine:
+//! `cargo test --release -p skyclaw-tests --test perf -- --ignored --nocapture`.
+
+// Figures are for whoever runs it.
+#![allow(clippy::print_stdout)]
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use skyclaw_tests::{Api, Setup, capabilities, shell};
+
+/// A debug build computes signatures and JSON many times slower.
+const DEBUG: bool = cfg!(debug_assertions);
+
+/// Times in order.
+struct Times(Vec<Duration>);
+
+impl Times {
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self(times)
+    }
+
+    fn at(&self, percent: usize) -> Duration {
+        self.0[(self.0.len() * percent / 100).min(self.0.len() - 1)]
+    }
+
+    fn print(&self, what: &str) {
+        println!(
+            "{what}: p50 {:.2?}, p95 {:.2?}, p99 {:.2?}, max {:.2?} ({} samples)",
+            self.at(50),
+            self.at(95),
+            self.at(99),
+            self.at(100),
+            self.0.len()
+        );
+    }
+}
+
+/// From the submission of `true` until the API says `completed`, one job at a time.
+fn round_trips(api: &Api, count: usize) -> Times {
+    let job = json!({ "payload": { "kind": "shell", "command": "true" } });
+    let once = || {
+        let begun = Instant::now();
+        let id = api.submit(&job)["id"].as_str().unwrap_or_default().to_owned();
+        while api.job(&id)["status"] != "completed" {
+            assert!(begun.elapsed() < Duration::from_secs(30), "job {id} does not end");
+            thread::sleep(Duration::from_micros(300));
+        }
+        begun.elapsed()
+    };
+    // The first ones load code and open connections.
+    for _ in 0..5 {
+        once();
+    }
+    Times::of((0..count).map(|_| once()).collect())
+}
+
+/// A coordinator that runs jobs itself.
+fn embedded(count: usize) -> Times {
+    let node = Setup::both().start();
+    let times = round_trips(&node.api, count);
+    times.print("submit to completed, host in the node");
+    times
+}
+
+/// A host of its own that asks over HTTP, at the default settings.
+fn over_http(count: usize) -> Times {
+    let coordinator = Setup::coordinator().start();
+    let _host = Setup::host(&[&coordinator.url()]).start();
+    let times = round_trips(&coordinator.api, count);
+    times.print("submit to completed, host over HTTP");
+    times
+}
+
+fn job_for_nobody() -> serde_json::Value {
+    capabilities(shell("true"), &["nobody"])
+}
+
+/// Submits `count` jobs over `lanes` connections; how long it took.
+fn enqueue(api: &Api, count: usize, lanes: usize) -> Duration {
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for lane in 0..lanes {
+            let api = api.clone();
+            let share = count / lanes + usize::from(lane < count % lanes);
+            scope.spawn(move || {
+                for _ in 0..share {
+                    api.submit(&job_for_nobody());
+                }
+            });
+        }
+    });
+    begun.elapsed()
+}
+
+/// The rate of submissions with `held` jobs in the queue over the rate with none: measured in
+/// turns on two nodes, the median of the rounds.
+fn rate_kept(held: usize, rounds: usize, burst: usize) -> f64 {
+    let empty = Setup::coordinator().start();
+    let full = Setup::coordinator().start();
+    let filling = enqueue(&full.api, held, 16);
+    println!("{held} jobs enqueued at {:.0}/s", held as f64 / filling.as_secs_f64());
+    let mut ratios: Vec<f64> = (0..rounds)
+        .map(|round| {
+            let nodes = if round % 2 == 0 { [&empty, &full] } else { [&full, &empty] };
+            let times = nodes.map(|node| enqueue(&node.api, burst, 4).as_secs_f64());
+            if round % 2 == 0 { times[0] / times[1] } else { times[1] / times[0] }
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let median = ratios[rounds / 2];
+    println!("enqueue rate with {held} jobs held: {median:.2} of that with none ({ratios:.2?})");
+    median
+}
+
+/// Most jobs a second through a node that runs them, many at a time.
+fn throughput(count: usize) -> f64 {
+    let node = Setup::both().env("SKYCLAW_MAX_PARALLEL", 8).start();
+    let job = json!({ "payload": { "kind": "shell", "command": "true" } });
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            let api = node.api.clone();
+            let job = &job;
+            scope.spawn(move || (0..count / 8).for_each(|_| drop(api.submit(job))));
+        }
+    });
+    skyclaw_tests::within(Duration::from_secs(300), "all have ended", || {
+        let left = node.api.metric("skyclaw_jobs_queued") + node.api.metric("skyclaw_jobs_leased");
+        if left == 0.0 { Ok(()) } else { Err(left.to_string()) }
+    });
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
+    println!("{rate:.0} jobs of `true` a second through one node, 8 at a time");
+    rate
+}
+
+#[test]
+fn jobs_are_quick_and_stay_so_with_many_held() {
+    let bound =
+        |release: u64, debug: u64| Duration::from_millis(if DEBUG { debug } else { release });
+    let own = embedded(100);
+    assert!(own.at(50) < bound(10, 40), "p50 {:?}", own.at(50));
+    let http = over_http(50);
+    assert!(http.at(50) < bound(60, 60), "p50 {:?}", http.at(50));
+    let kept = rate_kept(10_000, 9, 100);
+    assert!(kept >= 0.7, "{kept:.2}");
+}
+
+#[test]
+#[ignore = "full-size figures, for a quiet machine and a release build"]
+fn full_size_figures() {
+    embedded(1000);
+    over_http(1000);
+    throughput(2000);
+    let kept = rate_kept(100_000, 15, 400);
+    assert!(kept >= 0.9, "{kept:.2}");
+}
