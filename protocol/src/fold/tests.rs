@@ -234,7 +234,8 @@ fn a_service_shows_the_sum_of_its_assignments_until_it_is_removed() {
     let spec =
         Spec { subject: Subject::Service(ServiceId::new("s").unwrap()), job: None, ..spec() };
     let show = |list: &[ServiceStatus], deleted| {
-        let val = Val { state: State::Service(state(list, deleted)), ..val(Phase::Queued) };
+        let val =
+            Val { state: State::Service(Box::new(state(list, deleted))), ..val(Phase::Queued) };
         assert!(job_view(&spec, &val, None, None, Wall(0)).is_none());
         service_view(&spec, &val)
     };

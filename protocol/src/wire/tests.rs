@@ -116,7 +116,7 @@ fn samples() -> Vec<Sample> {
     let mut all: Vec<_> = messages().iter().map(|(name, m)| sample(name, m)).collect();
     let row = |answer| KeyRow { fingerprint: Hash([2; 32]), expires_at: Wall(AT.ms), answer };
     all.extend(answers().into_iter().map(|(name, answer)| sample(name, &row(answer))));
-    let service = Val { state: State::Service(service()), ..val() };
+    let service = Val { state: State::Service(Box::new(service())), ..val() };
     let voter = Voter {
         promised: Some(ballot()),
         accepted: Some(Accepted { ballot: ballot(), val: service }),
