@@ -25,6 +25,7 @@ mod leading;
 mod output;
 mod registers;
 mod services;
+mod voting;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -56,7 +56,7 @@ fn some_signature() -> crate::key::Signature {
 fn messages() -> Vec<(&'static str, Message)> {
     let (key, ballot, ver) = (key(), ballot(), 4);
     let accepted = Some(Accepted { ballot, val: val() });
-    let nack = || Nack { promised: Some(ballot), accepted: accepted.clone() };
+    let nack = || Box::new(Nack { promised: Some(ballot), accepted: accepted.clone() });
     let vote = |verdict| VoteOp { key: key.clone(), ballot, ver, verdict };
     let promise = |verdict| PromiseOp { key: key.clone(), ballot, verdict };
     let raw = Raw { body: vec![1, 2], signer: signer().id(), signature: some_signature() };
@@ -77,7 +77,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         (
             "promise",
             Message::Promise(vec![
-                promise(PromiseVerdict::Promised(accepted.clone())),
+                promise(PromiseVerdict::Promised(accepted.clone().map(Box::new))),
                 promise(PromiseVerdict::Promised(None)),
                 promise(PromiseVerdict::Lower(nack())),
                 promise(PromiseVerdict::NeedContent),

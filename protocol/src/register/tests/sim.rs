@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+mod rules;
+
 use crate::clock::Hlc;
 use crate::id::{HostId, NodeId};
 use crate::register::{
@@ -36,7 +38,7 @@ enum Frame {
 
 /// What a node says once its row is on disk.
 enum Held {
-    Frame(usize, Frame),
+    Frame(usize, Box<Frame>),
     OwnVote(Ballot, u64),
     OwnPromise(Ballot),
 }
@@ -109,7 +111,7 @@ impl Sim {
             if ballot.round == 0 {
                 self.net.push((to, frame));
             } else {
-                self.nodes[at].held.push(Held::Frame(to, frame));
+                self.nodes[at].held.push(Held::Frame(to, Box::new(frame)));
             }
         }
     }
@@ -192,7 +194,7 @@ impl Sim {
         if self.broken == Broken::SpeaksEarly {
             self.net.push((to, frame));
         } else {
-            self.nodes[at].held.push(Held::Frame(to, frame));
+            self.nodes[at].held.push(Held::Frame(to, Box::new(frame)));
         }
     }
 
@@ -220,7 +222,7 @@ impl Sim {
         }
         for held in std::mem::take(&mut self.nodes[at].held) {
             match held {
-                Held::Frame(to, frame) => self.net.push((to, frame)),
+                Held::Frame(to, frame) => self.net.push((to, *frame)),
                 Held::OwnVote(ballot, ver) => {
                     if let Some(lead) = self.nodes[at].lead.as_mut() {
                         lead.vote(id(at), ballot, ver);
@@ -312,41 +314,7 @@ impl Sim {
         self.nodes[at].lead = Some(lead);
         self.nodes[at].held.push(Held::OwnPromise(ballot));
         for to in (0..self.nodes.len()).filter(|to| *to != at) {
-            self.nodes[at].held.push(Held::Frame(to, Frame::Prepare(at, ballot)));
+            self.nodes[at].held.push(Held::Frame(to, Box::new(Frame::Prepare(at, ballot))));
         }
-    }
-
-    fn chosen(&self) -> impl Iterator<Item = &Val> {
-        let enough = |(_, by): &&(Val, BTreeSet<usize>)| by.len() >= self.quorum;
-        self.accepted.values().filter(enough).map(|(val, _)| val)
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.chosen().any(Val::is_terminal)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        if self.accepted.keys().any(|(_, ver)| *ver == u64::MAX) {
-            return Err("two values for one ballot and version".into());
-        }
-        // In the order of (ballot, version), by what tells values apart.
-        let mut end: Option<&Val> = None;
-        let mut grants = BTreeMap::new();
-        for val in self.chosen() {
-            let Some(job) = val.job() else { continue };
-            if job.phase == Phase::Leased
-                && *grants.entry(job.attempt).or_insert(&job.host) != &job.host
-            {
-                return Err(format!("attempt {} was granted twice", job.attempt));
-            }
-            match end {
-                Some(end) if end.display_version != val.display_version => {
-                    return Err(format!("{:?} follows the end {:?}", val.state, end.state));
-                }
-                _ if val.is_terminal() => end = Some(val),
-                _ => {}
-            }
-        }
-        Ok(())
     }
 }
