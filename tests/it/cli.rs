@@ -219,17 +219,3 @@ fn the_role_commands_run_the_daemon() {
     host.signal(rustix::process::Signal::TERM);
     assert_eq!(host.wait(PATIENCE).code, Some(0));
 }
-
-/// Settings that cannot be meant are told before anything starts.
-#[test]
-fn settings_that_cannot_be_meant_end_the_start() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let ended = Setup::new("coordinater").run(folder.path());
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("[skyclaw]") && ended.stderr.contains("SKYCLAW_ROLE"));
-    let ended = Setup::coordinator().args(&["--no-such-flag"]).run(folder.path());
-    assert_eq!(ended.code, Some(1));
-    let ended = Setup::coordinator().args(&["config"]).run(folder.path());
-    assert_eq!(ended.code, Some(0));
-    assert!(ended.stdout.contains("SKYCLAW_LEASE_MS"), "{}", ended.stdout);
-}

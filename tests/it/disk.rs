@@ -89,6 +89,14 @@ fn until_refused(node: &Node, word: &str) {
     });
 }
 
+#[track_caller]
+fn until_logged(node: &Node, word: &str) {
+    eventually("the log names it", || {
+        let log = node.process.log();
+        if log.contains(word) { Ok(()) } else { Err(log) }
+    });
+}
+
 /// Below the mark new jobs are refused, what is held goes on; room heals it.
 #[test]
 fn below_the_mark_only_new_work_is_refused() {
@@ -113,7 +121,7 @@ fn below_the_mark_only_new_work_is_refused() {
     assert_eq!(text(&node.api.complete(&jobs[0], "h1").ok()["job"], "status"), "completed");
     assert_eq!(text(&node.api.claim("h1"), "id"), jobs[1]);
     node.api.heartbeat("h1", &json!({ "activeLeases": 1 }));
-    assert!(node.process.log().contains(&place), "the log names the disk");
+    until_logged(&node, &place);
 
     fs::remove_file(filler).expect("it is there");
     until_ready(&node);
@@ -149,7 +157,7 @@ fn a_full_disk_is_survived_without_a_restart() {
         let answer = node.api.get(&format!("/v1/jobs/{}", told[0]));
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
     });
-    assert!(node.process.log().contains("node.db"), "the log names the file");
+    until_logged(&node, "node.db");
     assert!(node.process.is_running());
 
     fs::remove_file(filler).expect("it is there");
@@ -180,7 +188,7 @@ fn a_node_starts_on_a_read_only_disk_and_heals() {
     node.start_again();
     until_refused(&node, "node.db");
     assert_eq!(node.api.get("/healthz").status, 200);
-    assert!(node.process.log().contains("node.db"), "the log names the file");
+    until_logged(&node, "node.db");
     assert_eq!(node.api.metric("skyclaw_store_usable"), 0.0);
     disk.remount("rw");
     until_ready(&node);

@@ -4,6 +4,7 @@
 //! and of its defects that a test is about.
 
 mod architecture;
+mod chaos;
 mod cli;
 mod cost;
 mod disk;
@@ -15,10 +16,12 @@ mod hosts;
 mod idempotency;
 mod jobs;
 mod leases;
+mod network;
 mod public_api;
 mod restart;
 mod services;
 mod shutdown;
+mod start;
 mod testnet;
 
 use serde_json::Value;

@@ -200,6 +200,7 @@ fn leases_that_still_run_survive_a_kill() {
     node.api.claim("h1");
     node.kill();
     node.start_again();
+    assert_eq!(node.api.metric("skyclaw_jobs_leased"), 1.0, "counted from the first moment");
     let job = node.api.job(&id);
     assert_eq!((text(&job, "status"), text(&job, "assignedHostId")), ("leased", "h1"));
     assert!(node.api.claim("h1").is_null(), "its slot is taken");

@@ -132,17 +132,3 @@ fn a_parked_claim_does_not_hold_up_the_stop() {
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     drop(parked.join().expect("no panic"));
 }
-
-/// A taken port is told in words, with 1; the database of the second node is not touched.
-#[test]
-fn a_taken_port_is_told_in_words() {
-    let node = Setup::coordinator().start();
-    let folder = tempfile::tempdir().expect("a folder");
-    let port = node.api.address().port();
-    let setup = Setup::coordinator().env("SKYCLAW_COORDINATOR_PORT", port);
-    let ended = setup.run(folder.path());
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("another program listens there"), "{}", ended.stderr);
-    assert!(ended.stderr.contains(&port.to_string()), "{}", ended.stderr);
-    assert!(!folder.path().join("cwd/.skyclaw").exists());
-}

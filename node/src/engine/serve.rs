@@ -63,6 +63,7 @@ impl Life {
             waiting: HashMap::new(),
             space,
         };
+        self.shared.set_gauges(incarnation.machine.gauges());
         self.shared.set_reader(Some(reader));
         self.shared.set_status(Status::Ready);
         // Whoever waits is told once: later incarnations find the channel closed.
