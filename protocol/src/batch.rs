@@ -203,7 +203,7 @@ pub trait Shelf {
     fn expired_keys(&self, now: Wall, most: usize) -> Result<Vec<(Hash, Wall)>, ShelfError>;
 }
 
-/// Everything a machine starts from.
+/// What a machine starts from, before it loads the registers one by one.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// The largest stamp written.
@@ -212,6 +212,4 @@ pub struct Snapshot {
     pub version: u64,
     /// All hosts, removed ones included.
     pub hosts: Vec<Signed<LegacyHost>>,
-    /// All services, and the jobs that have not ended, with their payloads dropped by the machine.
-    pub registers: Vec<StoredRegister>,
 }

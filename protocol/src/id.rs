@@ -1,9 +1,10 @@
 //! A type per id. Text that users and old records chose is kept as it is, within bounds.
 //!
 //! Always: an id is 1 to [`MAX_ID_BYTES`] bytes and holds no control character, so it can stand
-//! in a log line, a path and a table key.
+//! in a log line, a path and a table key. Clones share the text: one id stands in many indexes.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +43,7 @@ macro_rules! text_id {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Takes a text from outside.
@@ -52,14 +53,14 @@ macro_rules! text_id {
             pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
                 let text = text.into();
                 check(&text)?;
-                Ok(Self(text.into_boxed_str()))
+                Ok(Self(text.into()))
             }
 
             /// A new id: the kind's prefix and a UUID v7 whose time is `at`, so that ids of one
             /// node sort in the order they were minted.
             #[must_use]
             pub fn mint(at: Hlc, chance: u64) -> Self {
-                Self(format!(concat!($prefix, "{}"), uuid_v7(at, chance)).into_boxed_str())
+                Self(format!(concat!($prefix, "{}"), uuid_v7(at, chance)).into())
             }
 
             /// The text of the id.
@@ -78,7 +79,7 @@ macro_rules! text_id {
 
         impl From<$name> for String {
             fn from(id: $name) -> Self {
-                id.0.into()
+                id.0.as_ref().into()
             }
         }
 

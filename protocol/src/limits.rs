@@ -29,9 +29,9 @@ pub const MAX_PARALLEL: u64 = 1_000_000;
 /// `SKYCLAW_MAX_OUTPUT_BYTES` (128,000) by default; a larger text is refused, not cut.
 pub const MAX_OUTPUT_BYTES: usize = 2 << 20;
 
-/// Jobs that are queued or leased at one node. Their registers live in memory (about 0.5 KiB
-/// each, payloads stay on disk), so this is about 250 MiB.
-pub const MAX_LIVE_JOBS: usize = 500_000;
+/// Jobs that are queued or leased at one node. Their registers live in memory, payloads stay on
+/// disk: about 2 KiB each as measured, so half a GiB.
+pub const MAX_LIVE_JOBS: usize = 250_000;
 
 /// Hosts one coordinator keeps.
 pub const MAX_HOSTS: usize = 20_000;

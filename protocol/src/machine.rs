@@ -25,6 +25,7 @@ mod leading;
 mod output;
 mod registers;
 mod services;
+mod voting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,7 +109,8 @@ pub struct Machine {
     /// Other coordinators that can vote.
     peers: Vec<NodeId>,
     /// Every service, and every job that has not ended.
-    registers: BTreeMap<Subject, Entry>,
+    /// Boxed: a tree's nodes are two thirds full, and an entry is large.
+    registers: BTreeMap<Subject, Box<Entry>>,
     jobs_live: usize,
     queue: Queue,
     /// Queued, but too close to their expiry to be granted; looked at again with each sweep.
@@ -121,8 +123,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine that goes on from `snapshot`. Leases found there run on, registers this node led
-    /// are led again under ballots never used before.
+    /// A machine that goes on from `snapshot`, to be followed by [`Machine::load`] for each register
+    /// that has not ended, before anything else.
     #[must_use]
     pub fn new(config: Config, key: NodeKey, seed: [u8; 32], now: Now, snapshot: Snapshot) -> Self {
         let mut machine = Self {
@@ -147,9 +149,6 @@ impl Machine {
         machine.timers.insert((now.mono.plus_ms(SWEEP_MS), Timer::Sweep));
         for host in snapshot.hosts {
             machine.hosts.load(host.into_body());
-        }
-        for stored in snapshot.registers {
-            machine.load(now, stored);
         }
         machine
     }

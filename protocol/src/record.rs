@@ -139,3 +139,6 @@ impl<T> Signed<T> {
         self.body
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -62,7 +62,7 @@ pub enum Verdict {
     /// On the voter's disk, content included.
     Accepted,
     /// A higher ballot was promised or a later version accepted.
-    Lower(Nack),
+    Lower(Box<Nack>),
     /// The voter lacks the spec or the result: send them along.
     NeedContent,
     /// The register has expired or the voter is none of its voters.
@@ -98,11 +98,14 @@ pub struct PromiseOp {
 #[serde(rename_all = "lowercase")]
 pub enum PromiseVerdict {
     /// On the voter's disk, with what it had accepted.
-    Promised(Option<Accepted>),
+    Promised(Option<Box<Accepted>>),
     /// A higher ballot was promised.
-    Lower(Nack),
+    Lower(Box<Nack>),
     /// The voter does not know the register: send its head along.
     NeedContent,
     /// The register has expired or the voter is none of its voters.
     Gone,
 }
+
+#[cfg(test)]
+mod tests;

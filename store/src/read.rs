@@ -70,7 +70,7 @@ impl Shared {
         guard(|| Ok(db.map_or(Ok(()), Database::close)?))
     }
 
-    /// All hosts and the live registers.
+    /// What a machine starts from.
     pub(crate) fn snapshot(&self, head: &Head) -> Result<Snapshot, Fault> {
         let txn = self.begin_read()?;
         let mut snapshot =
@@ -80,11 +80,6 @@ impl Shared {
             if let Found::This(host) = self.refusals.signed(&HOSTS, key.value(), stored.value()) {
                 snapshot.hosts.push(host);
             }
-        }
-        let view = View::open(&txn, &self.refusals)?;
-        for entry in txn.open_table(LIVE)?.iter()? {
-            let Some(subject) = subject_of(entry?.0.value()) else { continue };
-            snapshot.registers.extend(view.register(&subject)?);
         }
         Ok(snapshot)
     }
@@ -116,6 +111,26 @@ impl Reader {
         done.map_err(|fault| match *fault.0 {
             redb::Error::DatabaseClosed => ReadError::Closed { path: path() },
             source => ReadError::Disk { path: path(), source: Box::new(source) },
+        })
+    }
+
+    /// Hands every service, and every job that has not ended, to `each`, one at a time: payloads
+    /// may be large. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the disk did not answer; a register that does not decode is left out.
+    pub fn live(&self, mut each: impl FnMut(StoredRegister)) -> Result<usize, ReadError> {
+        self.read(|txn, refusals| {
+            let view = View::open(txn, refusals)?;
+            let mut count = 0;
+            for entry in txn.open_table(LIVE)?.iter()? {
+                let Some(subject) = subject_of(entry?.0.value()) else { continue };
+                if let Some(register) = view.register(&subject)? {
+                    count += 1;
+                    each(register);
+                }
+            }
+            Ok(count)
         })
     }
 

@@ -46,10 +46,14 @@ impl Life {
     /// Serves `opened`; `started` is told once requests find it.
     pub(super) fn serve(&self, opened: Opened, started: &SyncSender<()>) -> End {
         let Opened { store, reader, key, snapshot, .. } = opened;
-        tracing::info!(node = %key.id(), registers = snapshot.registers.len(), "store opened");
         let mut seed = [0; 32];
         rand::fill(&mut seed);
-        let machine = Machine::new(self.config.machine.clone(), key, seed, time::now(), snapshot);
+        let (now, node) = (time::now(), key.id());
+        let mut machine = Machine::new(self.config.machine.clone(), key, seed, now, snapshot);
+        match reader.live(|register| machine.load(now, register)) {
+            Ok(registers) => tracing::info!(%node, registers, "store opened"),
+            Err(error) => return End::StoreFailed(chain(&error)),
+        }
         let space = SpaceWatch::look(&reader, None);
         let mut incarnation = Incarnation {
             life: self,

@@ -10,6 +10,8 @@ use crate::wire::Message;
 pub struct Token(pub u64);
 
 /// Something to be done outside.
+// Most effects are replies, and each is moved a few times only.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Answer a caller.

@@ -4,17 +4,16 @@
 //! from the owner of its ballot, who must be a voter of the spec that its home signed.
 
 use super::Machine;
-use super::entry::{Entry, Head};
 use super::output::Held;
-use crate::batch::{Shelf, Write};
+use super::voting::{holds, may_write};
+use crate::batch::Shelf;
 use crate::clock::Now;
 use crate::id::NodeId;
-use crate::limits::{MAX_BATCH_OPS, MAX_LIVE_JOBS, MAX_ROUND, MAX_SERVICES};
-use crate::record::result::JobResult;
-use crate::record::spec::{RegisterKey, Spec, Subject};
-use crate::record::{Raw, Signed};
-use crate::register::{Ballot, Certificate, ProposerStep, Val, Voter};
-use crate::wire::{AcceptOp, Message, PrepareOp, PromiseOp, PromiseVerdict, Verdict, VoteOp};
+use crate::limits::MAX_BATCH_OPS;
+use crate::record::Raw;
+use crate::record::spec::{RegisterKey, Subject};
+use crate::register::{Ballot, Certificate, ProposerStep, Val};
+use crate::wire::{Message, PromiseOp, PromiseVerdict, Verdict, VoteOp};
 
 /// Why a frame, or part of it, was dropped. Counted by the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,229 +78,6 @@ impl Machine {
         faults
     }
 
-    /// Finds the register, on disk if it has ended, or makes it from the spec that came along.
-    ///
-    /// # Errors
-    /// What to answer, if anything.
-    fn find(
-        &mut self,
-        now: Now,
-        shelf: &dyn Shelf,
-        key: &RegisterKey,
-        spec: Option<Raw>,
-        faults: &mut Vec<FrameFault>,
-    ) -> Result<(), Missing> {
-        let mut older = None;
-        if let Some(entry) = self.registers.get(&key.subject) {
-            if entry.head.key == *key {
-                return Ok(());
-            }
-            let over = entry.is_leaving() || entry.is_given_up();
-            older = Some((over, entry.head.home, entry.head.created));
-        } else if let Some(stored) = shelf.register(&key.subject).map_err(|_| Missing::Silence)? {
-            let over = stored.chosen().is_some_and(Val::is_terminal);
-            older = Some((over, stored.spec.body().home, stored.spec.body().created));
-            if stored.spec.hash() == key.spec {
-                // Ended here; its row still answers, and leaves again.
-                let mut entry = Entry::new(Head::of(&stored.spec), stored.row.clone());
-                entry.chosen = stored.chosen().cloned();
-                self.insert(entry);
-                return Ok(());
-            }
-        }
-        if older.is_some() && matches!(key.subject, Subject::Job(_)) {
-            return Err(Missing::Gone);
-        }
-        let Ok(signed) =
-            spec.ok_or(Missing::Content)?.verify::<Spec>(self.config.network, now.wall)
-        else {
-            faults.push(FrameFault::BadRecord);
-            return Err(Missing::Gone);
-        };
-        let body = signed.body();
-        // The name of a service may be used again after it was removed; that it was, its home
-        // knows first.
-        let newer = |(over, home, made)| over || (body.home == home && body.created > made);
-        if !older.is_none_or(newer) {
-            return Err(Missing::Gone);
-        }
-        if signed.hash() != key.spec
-            || body.subject != key.subject
-            || !body.voters.contains(&self.me)
-            || now.wall >= body.expires_at
-        {
-            faults.push(FrameFault::NotTheOwner);
-            return Err(Missing::Gone);
-        }
-        let full = match key.subject {
-            Subject::Job(_) => self.jobs_live >= MAX_LIVE_JOBS,
-            Subject::Service(_) => self.registers.len() - self.jobs_live >= MAX_SERVICES,
-        };
-        if full {
-            faults.push(FrameFault::Full);
-            return Err(Missing::Silence);
-        }
-        self.clock.observe(body.created);
-        self.step_down(&key.subject);
-        self.insert(Entry::new(Head::of(&signed), Voter::EMPTY));
-        self.out.write(Write::Spec(Box::new(signed)));
-        // In place of the row of an older register of that name.
-        self.write_row(&key.subject);
-        Ok(())
-    }
-
-    pub(super) fn insert(&mut self, mut entry: Entry) {
-        let subject = entry.head.key.subject.clone();
-        if let Some(older) = self.registers.remove(&subject) {
-            entry.unwritten = older.unwritten;
-        } else {
-            self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
-        }
-        self.registers.insert(subject, entry);
-    }
-
-    fn accept(
-        &mut self,
-        now: Now,
-        shelf: &dyn Shelf,
-        from: NodeId,
-        op: AcceptOp,
-        faults: &mut Vec<FrameFault>,
-    ) -> Option<VoteOp> {
-        let AcceptOp { key, ballot, val, spec, result } = op;
-        let verdict = match self.find(now, shelf, &key, spec, faults) {
-            Ok(()) => {
-                let verdict = self.accept_found(now, shelf, from, &key, ballot, &val, result);
-                self.let_go(now, shelf, &key.subject);
-                verdict.map_err(|fault| faults.push(fault)).ok()?
-            }
-            Err(Missing::Content) => Verdict::NeedContent,
-            Err(Missing::Gone) => Verdict::Gone,
-            Err(Missing::Silence) => return None,
-        };
-        Some(VoteOp { key, ballot, ver: val.ver, verdict })
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn accept_found(
-        &mut self,
-        now: Now,
-        shelf: &dyn Shelf,
-        from: NodeId,
-        key: &RegisterKey,
-        ballot: Ballot,
-        val: &Val,
-        result: Option<Raw>,
-    ) -> Result<Verdict, FrameFault> {
-        let Some(entry) = self.registers.get(&key.subject) else { return Ok(Verdict::Gone) };
-        if !may_write(&entry.head, from, ballot) || !holds(&key.subject, val, now) {
-            return Err(FrameFault::NotTheOwner);
-        }
-        if now.wall >= entry.head.expires_at && !val.is_terminal() {
-            return Ok(Verdict::Gone);
-        }
-        let mut row = entry.row.clone();
-        let changed = match row.accept(ballot, val) {
-            Ok(changed) => changed,
-            Err(nack) => return Ok(Verdict::Lower(nack)),
-        };
-        let content = self.content(now, shelf, &key.subject, val, result)?;
-        if content == Content::Missing {
-            return Ok(Verdict::NeedContent);
-        }
-        if let Content::Sent(signed) = content {
-            self.out.write(Write::Result(signed));
-        }
-        if changed {
-            if let Some(entry) = self.registers.get_mut(&key.subject) {
-                entry.row = row;
-            }
-            self.write_row(&key.subject);
-            self.clock.observe(val.at);
-            if from != self.me {
-                self.step_down(&key.subject);
-            }
-        }
-        Ok(Verdict::Accepted)
-    }
-
-    /// The result that a value names: sent along, on disk already, or missing.
-    fn content(
-        &self,
-        now: Now,
-        shelf: &dyn Shelf,
-        subject: &Subject,
-        val: &Val,
-        result: Option<Raw>,
-    ) -> Result<Content, FrameFault> {
-        let (Subject::Job(job), Some(state)) = (subject, val.job()) else {
-            return Ok(Content::Here);
-        };
-        let Some(hash) = state.result else { return Ok(Content::Here) };
-        if let Ok(Some(held)) = shelf.result(job, state.attempt)
-            && held.hash() == hash
-        {
-            return Ok(Content::Here);
-        }
-        let Some(raw) = result else { return Ok(Content::Missing) };
-        let signed = raw
-            .verify::<JobResult>(self.config.network, now.wall)
-            .map_err(|_| FrameFault::BadRecord)?;
-        let body = signed.body();
-        let named = body.job == *job
-            && body.attempt == state.attempt
-            && Some(&body.host) == state.host.as_ref()
-            && signed.hash() == hash;
-        if named { Ok(Content::Sent(Box::new(signed))) } else { Err(FrameFault::BadRecord) }
-    }
-
-    fn prepare(
-        &mut self,
-        now: Now,
-        shelf: &dyn Shelf,
-        from: NodeId,
-        op: PrepareOp,
-        faults: &mut Vec<FrameFault>,
-    ) -> Option<PromiseOp> {
-        let PrepareOp { key, ballot, spec } = op;
-        let verdict = match self.find(now, shelf, &key, spec, faults) {
-            Ok(()) => {
-                let verdict = self.prepare_found(from, &key, ballot);
-                self.let_go(now, shelf, &key.subject);
-                verdict.map_err(|fault| faults.push(fault)).ok()?
-            }
-            Err(Missing::Content) => PromiseVerdict::NeedContent,
-            Err(Missing::Gone) => PromiseVerdict::Gone,
-            Err(Missing::Silence) => return None,
-        };
-        Some(PromiseOp { key, ballot, verdict })
-    }
-
-    fn prepare_found(
-        &mut self,
-        from: NodeId,
-        key: &RegisterKey,
-        ballot: Ballot,
-    ) -> Result<PromiseVerdict, FrameFault> {
-        let Some(entry) = self.registers.get_mut(&key.subject) else {
-            return Ok(PromiseVerdict::Gone);
-        };
-        let rounds = 1..=MAX_ROUND;
-        if !rounds.contains(&ballot.round) || !may_write(&entry.head, from, ballot) {
-            return Err(FrameFault::NotTheOwner);
-        }
-        let before = entry.row.promised;
-        let accepted = match entry.row.prepare(ballot) {
-            Ok(accepted) => accepted.cloned(),
-            Err(nack) => return Ok(PromiseVerdict::Lower(nack)),
-        };
-        if entry.row.promised != before {
-            self.write_row(&key.subject);
-            self.step_down(&key.subject);
-        }
-        Ok(PromiseVerdict::Promised(accepted))
-    }
-
     fn voted(&mut self, now: Now, shelf: &dyn Shelf, from: NodeId, op: VoteOp) {
         let VoteOp { key, ballot, ver, verdict } = op;
         if !self.hears(&key, from) {
@@ -332,7 +108,7 @@ impl Machine {
                 if accepted.as_ref().is_some_and(|a| !holds(&key.subject, &a.val, now)) {
                     return faults.push(FrameFault::BadRecord);
                 }
-                self.promise(now, &key.subject, from, ballot, accepted);
+                self.promise(now, &key.subject, from, ballot, accepted.map(|held| *held));
             }
             PromiseVerdict::Lower(nack) => self.refused(&key.subject, nack.promised),
             PromiseVerdict::NeedContent => self.send_content(shelf, from, &key),
@@ -384,37 +160,4 @@ impl Machine {
         self.write_certificate(signed);
         self.chosen(now, shelf, &subject, val);
     }
-}
-
-/// Why a register is not here.
-enum Missing {
-    /// Its spec is needed.
-    Content,
-    /// It is over, another one of that name is here, or it is none of this node's.
-    Gone,
-    /// Nothing can be said now.
-    Silence,
-}
-
-/// The result that a value names.
-#[derive(PartialEq, Eq)]
-enum Content {
-    Here,
-    Missing,
-    Sent(Box<Signed<JobResult>>),
-}
-
-/// Round 0 belongs to the home; later rounds to any voter, for itself.
-fn may_write(head: &Head, from: NodeId, ballot: Ballot) -> bool {
-    from == ballot.proposer
-        && if ballot.round == 0 { from == head.home } else { head.voters.contains(&from) }
-}
-
-/// Whether a value from elsewhere is one that this register may hold.
-fn holds(subject: &Subject, val: &Val, now: Now) -> bool {
-    let kind = match subject {
-        Subject::Job(_) => val.job().is_some(),
-        Subject::Service(_) => val.service().is_some(),
-    };
-    kind && val.check().is_ok() && !val.at.is_beyond(now.wall)
 }

@@ -19,8 +19,9 @@ use crate::register::{
 use crate::wire::{AcceptOp, Message, PrepareOp};
 
 impl Machine {
-    /// Takes a register from disk at start.
-    pub(super) fn load(&mut self, now: Now, stored: StoredRegister) {
+    /// Takes a register from disk at start; its payload stays there. A lease found in it runs on,
+    /// and a register this node led is led again under a ballot never used before.
+    pub fn load(&mut self, now: Now, stored: StoredRegister) {
         let chosen = stored.chosen().cloned();
         let mut entry = Entry::new(Head::of(&stored.spec), stored.row);
         let subject = entry.head.key.subject.clone();
@@ -40,7 +41,7 @@ impl Machine {
             entry.lease = Some(Lease::recover(now, until, job.lease_ms, job.guard_ms, timeout));
         }
         self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
-        self.registers.insert(subject.clone(), entry);
+        self.registers.insert(subject.clone(), Box::new(entry));
         if mine && !alone {
             self.lead_again(now, &subject, &stored.spec.raw().clone());
         }
@@ -142,7 +143,7 @@ impl Machine {
         let queued = std::mem::take(&mut entry.queued);
         let given_up = current.filter(|val| val.ver == 0).map(|val| match val.state {
             State::Job(job) => State::Job(JobState { phase: Phase::Aborted, ..job }),
-            State::Service(def) => State::Service(ServiceState { deleted: true, ..def }),
+            State::Service(def) => State::Service(Box::new(ServiceState { deleted: true, ..*def })),
         });
         let forget = given_up.is_some();
         if let Some(state) = given_up {

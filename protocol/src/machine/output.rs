@@ -12,6 +12,8 @@ use crate::register::Ballot;
 use crate::wire::Message;
 
 /// Something that may happen only after the batch it was gathered with is on disk.
+// Most of what is held is replies.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(super) enum Held {
     /// An answer.

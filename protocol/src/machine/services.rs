@@ -68,7 +68,7 @@ impl Machine {
             job: None,
         };
         let spec = Signed::seal(&self.key, self.config.network, spec);
-        let val = self.value(now, 0, State::Service(state));
+        let val = self.value(now, 0, State::Service(Box::new(state)));
         let answer = service_answer(&id, &val);
         self.create(now, spec, val, reply, answer);
     }
@@ -87,7 +87,7 @@ impl Machine {
         reply: ReplyTo,
     ) {
         let removed = state.deleted;
-        let val = self.value(now, ver + 1, State::Service(state));
+        let val = self.value(now, ver + 1, State::Service(Box::new(state)));
         let answer = if removed { KeyAnswer::Removed } else { service_answer(id, &val) };
         let waiting = Waiting { reply: reply.clone(), answer, grant: false, remembered: None };
         if !self.propose(now, &Subject::Service(id.clone()), val, None, Some(waiting)) {

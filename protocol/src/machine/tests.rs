@@ -8,6 +8,7 @@ mod keys;
 mod leases;
 mod quorum;
 mod random;
+mod recovery;
 mod restart;
 mod services;
 mod world;

@@ -26,6 +26,8 @@ pub enum Step {
     Deposed,
 }
 
+// Nearly all registers in memory are led, so the large variant is the usual one.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Lead {
     /// Collects promises for `ballot`.

@@ -30,8 +30,8 @@ pub struct Val {
 pub enum State {
     /// Of a job.
     Job(JobState),
-    /// Of a service.
-    Service(ServiceState),
+    /// Of a service; boxed, since nearly all values are of jobs.
+    Service(Box<ServiceState>),
 }
 
 /// ```text

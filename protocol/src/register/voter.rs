@@ -38,15 +38,15 @@ impl Voter {
     /// A voter that has seen nothing of this register.
     pub const EMPTY: Self = Self { promised: None, accepted: None };
 
-    fn nack(&self) -> Nack {
-        Nack { promised: self.promised, accepted: self.accepted.clone() }
+    fn nack(&self) -> Box<Nack> {
+        Box::new(Nack { promised: self.promised, accepted: self.accepted.clone() })
     }
 
     /// Promises to listen to nothing below `ballot`. The same ballot is promised again.
     ///
     /// # Errors
     /// [`Nack`] if a higher ballot was promised; nothing changed.
-    pub fn prepare(&mut self, ballot: Ballot) -> Result<Option<&Accepted>, Nack> {
+    pub fn prepare(&mut self, ballot: Ballot) -> Result<Option<&Accepted>, Box<Nack>> {
         if self.promised.is_some_and(|promised| promised > ballot) {
             return Err(self.nack());
         }
@@ -58,7 +58,7 @@ impl Voter {
     ///
     /// # Errors
     /// [`Nack`] if a higher ballot was promised or a later version accepted; nothing changed.
-    pub fn accept(&mut self, ballot: Ballot, val: &Val) -> Result<bool, Nack> {
+    pub fn accept(&mut self, ballot: Ballot, val: &Val) -> Result<bool, Box<Nack>> {
         if self.promised.is_some_and(|promised| promised > ballot) {
             return Err(self.nack());
         }

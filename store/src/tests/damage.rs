@@ -1,5 +1,6 @@
 //! Stored values that somebody altered.
 
+use super::live;
 use redb::{Durability, ReadableTable};
 use skyclaw_protocol::batch::{KeyAnswer, KeyRow, Shelf, Write};
 use skyclaw_protocol::clock::Wall;
@@ -189,7 +190,7 @@ fn a_store_with_refused_rows_opens_commits_and_rebuilds() {
     drop(opened);
 
     let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
-    assert_eq!(opened.snapshot.registers.len(), 19);
+    assert_eq!(live(&opened.reader).len(), 19);
     let row = world.row(&world.id(4), Phase::Succeeded);
     opened.store.commit(world.batch(vec![row])).unwrap();
     assert_eq!(
@@ -238,7 +239,7 @@ fn a_page_that_rots_at_rest_is_noticed_at_open_unless_nothing_used_it() {
         std::fs::write(&path, &bytes).unwrap();
         match Store::open(&path, &options()) {
             Ok(opened) => {
-                assert_eq!(opened.snapshot.registers.len(), 300, "round {round}");
+                assert_eq!(live(&opened.reader).len(), 300, "round {round}");
                 assert_eq!(opened.reader.refused_records(), 0, "round {round}");
             }
             Err(OpenError::Corrupt { .. } | OpenError::NotOurs { .. }) => {

@@ -1,5 +1,6 @@
 //! Measurements; see the reasons for how to run them.
 
+use super::live;
 use std::time::Instant;
 
 use skyclaw_protocol::register::Phase;
@@ -58,7 +59,7 @@ fn commits_per_second() {
         for (name, path) in [("clean", &path), ("after a kill", &unclean)] {
             let start = Instant::now();
             let opened = Store::open(path, &options()).unwrap();
-            let live = opened.snapshot.registers.len();
+            let live = live(&opened.reader).len();
             println!("  open {name} with {live} live jobs: {:?}", start.elapsed());
         }
     }

@@ -10,7 +10,7 @@ use skyclaw_protocol::record::spec::{JobSpec, RegisterKey, Spec, Subject};
 use skyclaw_protocol::register::{
     Accepted, Ballot, Certificate, JobState, Phase, ServiceState, State, Val, Voter,
 };
-use skyclaw_protocol::{Hash, HostId, JobId, Milli, NetworkId, NodeId, ServiceDef, ServiceId};
+use skyclaw_protocol::{HostId, JobId, Milli, NetworkId, NodeId, ServiceDef, ServiceId};
 
 use crate::Options;
 
@@ -99,8 +99,9 @@ impl World {
     }
 
     pub(super) fn certificate(&self, id: &JobId, phase: Phase) -> Write {
+        let Write::Spec(spec) = self.spec(id) else { panic!("a job has a spec") };
         let body = Certificate {
-            key: RegisterKey { subject: Subject::Job(id.clone()), spec: Hash::of(b"spec") },
+            key: RegisterKey { subject: Subject::Job(id.clone()), spec: spec.hash() },
             ballot: Ballot { round: 0, proposer: self.key.id() },
             val: self.val(State::Job(self.state(phase))),
             voters: vec![self.key.id()],
@@ -121,7 +122,7 @@ impl World {
             required: vec![],
         };
         let state = ServiceState { def, generation: 1, deployed: at, assignments: vec![], deleted };
-        let row = self.voter(self.val(State::Service(state)));
+        let row = self.voter(self.val(State::Service(Box::new(state))));
         vec![self.seal_spec(subject.clone(), at, None), Write::Row { subject, created: at, row }]
     }
 

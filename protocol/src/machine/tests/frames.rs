@@ -101,7 +101,7 @@ fn f21_values_out_of_bounds_are_not_taken() {
         Val { display_version: u64::MAX, ..op.val.clone() },
         Val { at: Hlc { ms: u64::MAX, count: 0 }, ..op.val.clone() },
         Val { by: "x".repeat(5000), ..op.val.clone() },
-        Val { state: State::Service(service_state()), ..op.val.clone() },
+        Val { state: State::Service(Box::new(service_state())), ..op.val.clone() },
     ];
     for val in bad {
         let accept = AcceptOp { val: val.clone(), ..op.clone() };
@@ -185,7 +185,7 @@ fn a_word_of_a_higher_promise_counts_only_from_a_voter() {
     let spec: Signed<crate::record::spec::Spec> = op.spec.clone().unwrap().reopen().unwrap();
     let stranger = (1..4).find(|n| !spec.body().voters.contains(&node_key(*n).id())).unwrap();
     let promised = Some(Ballot { round: 7, proposer: node_key(voter).id() });
-    let verdict = Verdict::Lower(Nack { promised, accepted: None });
+    let verdict = Verdict::Lower(Box::new(Nack { promised, accepted: None }));
     let nack = VoteOp { key: op.key.clone(), ballot: op.ballot, ver: 0, verdict };
     world.inject(stranger, 0, Message::Vote(vec![nack.clone()]));
     assert!(world.nodes[0].machine.registers[&op.key.subject].lead.is_some());
@@ -256,7 +256,8 @@ fn a_promise_with_a_value_that_cannot_stand_is_not_adopted() {
     let ballot = entry.lead.as_ref().unwrap().ballot().unwrap();
     let key = entry.head.key.clone();
     let val = Val { ver: u64::MAX, ..entry.row.accepted.clone().unwrap().val };
-    let verdict = PromiseVerdict::Promised(Some(crate::register::Accepted { ballot, val }));
+    let verdict =
+        PromiseVerdict::Promised(Some(Box::new(crate::register::Accepted { ballot, val })));
     let promise = PromiseOp { key, ballot, verdict };
     refused(&mut world, 1, 0, Message::Promise(vec![promise]), FrameFault::BadRecord);
     assert_eq!(world.phase(0, &job), Some(Phase::Queued));

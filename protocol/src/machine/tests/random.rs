@@ -110,7 +110,10 @@ impl Run {
                 self.elapse(ms);
             }
             18 => match self.below(3) {
-                0 => self.world.crash(node),
+                0 => {
+                    self.world.crash(node);
+                    self.world.check_disks();
+                }
                 1 => {
                     let asked = &self.world.nodes[node].asked;
                     let token = asked.first().copied().unwrap_or(Token(0));
@@ -128,7 +131,9 @@ impl Run {
         if self.world.nodes[node].pending.is_empty() {
             self.world.check(node);
         }
-        self.world.check_disks();
+        if self.below(8) == 0 {
+            self.world.check_disks();
+        }
     }
 
     fn undelivered(&mut self, node: usize) {

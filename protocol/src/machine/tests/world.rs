@@ -115,6 +115,9 @@ impl World {
         seed[0] = u8::try_from(node).unwrap();
         let config = Config { label: format!("node_{node}"), ..self.config.clone() };
         let mut machine = Machine::new(config, node_key(node), seed, self.now, disk.snapshot());
+        for stored in disk.live() {
+            machine.load(self.now, stored);
+        }
         machine.set_peers((0..count).map(|n| node_key(n).id()).collect());
         machine
     }

@@ -29,12 +29,13 @@ impl History {
         if state.phase == Phase::Leased
             && let Some(host) = &state.host
         {
-            let known = self.granted.entry((job.clone(), state.attempt)).or_insert(host.clone());
+            let known =
+                self.granted.entry((job.clone(), state.attempt)).or_insert_with(|| host.clone());
             assert_eq!(known, host, "one grant per attempt: {job} attempt {}", state.attempt);
         }
         if state.phase.is_terminal() {
             let outcome = (state.phase, state.attempt, state.host.clone());
-            let known = self.ended.entry(job.clone()).or_insert(outcome.clone());
+            let known = self.ended.entry(job.clone()).or_insert_with(|| outcome.clone());
             assert_eq!(*known, outcome, "one outcome per job: {job}");
             if state.phase == Phase::Aborted {
                 assert!(!self.acked.contains(job), "an acked job was aborted: {job}");

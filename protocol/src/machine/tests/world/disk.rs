@@ -130,21 +130,23 @@ impl Disk {
 
     /// What the store hands to a machine at start.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let over = |subject: &Subject, stored: &StoredRegister| {
-            matches!(subject, Subject::Job(_)) && stored.chosen().is_some_and(Val::is_terminal)
-        };
         Snapshot {
             clock: self.clock,
             version: self.version,
             hosts: self.hosts.values().map(|bytes| signed(bytes)).collect(),
-            registers: self
-                .specs
-                .keys()
-                .filter_map(|subject| Some((subject, self.stored(subject)?)))
-                .filter(|(subject, stored)| !over(subject, stored))
-                .map(|(_, stored)| stored)
-                .collect(),
         }
+    }
+
+    /// The registers that have not ended, as the store hands them to a machine at start.
+    pub(crate) fn live(&self) -> impl Iterator<Item = StoredRegister> {
+        let over = |subject: &Subject, stored: &StoredRegister| {
+            matches!(subject, Subject::Job(_)) && stored.chosen().is_some_and(Val::is_terminal)
+        };
+        self.specs
+            .keys()
+            .filter_map(|subject| Some((subject, self.stored(subject)?)))
+            .filter(move |(subject, stored)| !over(subject, stored))
+            .map(|(_, stored)| stored)
     }
 
     fn ready(&self) -> Result<(), ShelfError> {

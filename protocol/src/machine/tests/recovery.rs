@@ -1,0 +1,152 @@
+//! Restarts of a home that needs others, and what is left of writes that were refused.
+
+use super::world::{LEASE_MS, QUORUM_MS, World, host_id, job_at, key, request, service_of};
+use crate::batch::KeyAnswer;
+use crate::command::{Command, Refusal};
+use crate::id::{JobId, ServiceId};
+use crate::record::spec::Subject;
+use crate::register::Phase;
+
+fn submit() -> Command {
+    Command::Submit(request(""))
+}
+
+fn cut(world: &mut World, a: usize, b: usize) {
+    world.cut.extend([(a, b), (b, a)]);
+}
+
+fn subject(job: &JobId) -> Subject {
+    Subject::Job(job.clone())
+}
+
+#[test]
+fn a_restarted_home_prepares_a_new_ballot_adopts_and_goes_on() {
+    let mut world = World::of(3, 2);
+    world.host(0, "h", 2);
+    let (queued, leased) = (world.submit(0), world.submit(0));
+    world.claim(0, "h");
+    let (leased, queued) = (queued, leased);
+    world.pass(400);
+    world.crash(0);
+    assert_eq!(world.try_claim(0, "h").map(|at| at.job), None, "not before it leads again");
+    world.settle();
+    for job in [&queued, &leased] {
+        let row = world.nodes[1].disk.stored(&subject(job)).unwrap().row;
+        assert_eq!(row.accepted.unwrap().ballot.round, 1);
+    }
+    assert_eq!(world.claim(0, "h").job, queued);
+    job_at(world.complete(0, &leased, "h"));
+    world.pass(LEASE_MS);
+    assert_eq!(world.phase(2, &queued), Some(Phase::Queued), "its lease ended here");
+}
+
+#[test]
+fn a_restarted_home_without_its_peers_answers_and_goes_on_when_they_come_back() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 2);
+    let job = world.submit(0);
+    world.claim(0, "h");
+    world.crash(0);
+    cut(&mut world, 0, 1);
+    let asked = world.ask(0, World::completion(&job, "h", true));
+    world.pass(2 * QUORUM_MS);
+    assert!(matches!(world.reply(asked), Some(Err(Refusal::Busy(_)))));
+    world.cut.clear();
+    world.pass(QUORUM_MS);
+    job_at(world.complete(0, &job, "h"));
+}
+
+#[test]
+fn a_crash_between_sending_and_writing_leaves_no_second_value() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    world.step(0);
+    world.crash(0);
+    // The voter took version 1 of the lost run; the new run must adopt it.
+    world.settle();
+    assert_eq!(world.phase(0, &job), Some(Phase::Leased));
+    world.pass(LEASE_MS);
+    assert_eq!(world.claim(0, "h").val.job().unwrap().attempt, 2);
+}
+
+#[test]
+fn f03_the_key_of_a_refused_job_is_forgotten_and_may_be_tried_again() {
+    let mut world = World::of(2, 2);
+    cut(&mut world, 0, 1);
+    let asked = world.ask_keyed(0, submit(), Some(key("k", "a")));
+    world.pass(QUORUM_MS);
+    assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { .. }))));
+    assert!(world.nodes[0].disk.keys.is_empty());
+    world.cut.clear();
+    world.pass(QUORUM_MS);
+    let job = job_at(world.call_keyed(0, submit(), key("k", "a"))).job;
+    assert_eq!(world.phase(1, &job), Some(Phase::Queued));
+}
+
+#[test]
+fn f05_a_remembered_answer_is_not_given_before_its_write_is_chosen() {
+    let mut world = World::of(2, 2);
+    cut(&mut world, 0, 1);
+    world.ask_keyed(0, submit(), Some(key("k", "a")));
+    world.drain(0);
+    world.crash(0);
+    let early = world.call_keyed(0, submit(), key("k", "a"));
+    assert!(matches!(early, Err(Refusal::Busy(_))), "{early:?}");
+    world.cut.clear();
+    world.pass(2 * QUORUM_MS);
+    let job = job_at(world.call_keyed(0, submit(), key("k", "a"))).job;
+    assert_eq!(world.phase(1, &job), Some(Phase::Queued));
+    assert_eq!(world.nodes[0].machine.gauges().queued, 1, "one job, not two");
+}
+
+#[test]
+fn a_refused_service_does_not_appear_later() {
+    let mut world = World::of(2, 2);
+    cut(&mut world, 0, 1);
+    let id = ServiceId::new("s").unwrap();
+    let put = Command::PutService { id: Some(id.clone()), def: World::def("s", 1, "") };
+    let asked = world.ask(0, put);
+    world.pass(QUORUM_MS);
+    assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { job: None, .. }))));
+    world.cut.clear();
+    world.pass(2 * QUORUM_MS);
+    let gone = world.call(0, Command::RemoveService { id });
+    assert!(matches!(gone, Err(Refusal::UnknownService(_))));
+    world.deploy(0, "s", 1);
+}
+
+#[test]
+fn a_service_is_removed_and_deployed_again_at_all_its_voters() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 1);
+    let id = ServiceId::new("s").unwrap();
+    for _ in 0..3 {
+        world.deploy(0, "s", 1);
+        assert!(world.claim_service(0, "h").is_some());
+        let removed = world.call(0, Command::RemoveService { id: id.clone() });
+        assert_eq!(removed, Ok(KeyAnswer::Removed));
+        assert_eq!(world.claim_service(0, "h"), None);
+    }
+    // The word of the removal is lost, the next deployment is not.
+    world.deploy(0, "s", 1);
+    let removal = world.ask(0, Command::RemoveService { id: id.clone() });
+    world.step(0);
+    world.commit(0);
+    let frame = world.net.remove(0);
+    world.deliver(&frame);
+    world.drain(1);
+    let vote = world.net.remove(0);
+    world.deliver(&vote);
+    world.cut.insert((0, 1));
+    world.drain(0);
+    assert_eq!(world.reply(removal), Some(Ok(KeyAnswer::Removed)));
+    world.cut.clear();
+    let put = Command::PutService { id: Some(id.clone()), def: World::def("s", 7, "") };
+    assert_eq!(service_of(world.call(0, put)).def.replicas, 7);
+    world.crash(0);
+    world.crash(1);
+    world.settle();
+    assert_eq!(world.claim_service(0, "h").unwrap().def.replicas, 7);
+}

@@ -1,0 +1,131 @@
+//! One value of each record, fixed for ever: frozen bytes are made of them.
+
+use crate::clock::{Hlc, Wall};
+use crate::id::{Hash, HostId, JobId, NetworkId, NodeId, ServiceId};
+use crate::key::NodeKey;
+use crate::record::host::LegacyHost;
+use crate::record::result::JobResult;
+use crate::record::spec::{JobSpec, RegisterKey, Spec, Subject};
+use crate::register::{Ballot, Certificate, JobState, Phase, ServiceState, State, Val};
+use crate::view::{Assignment, Milli, ServiceDef, ServiceStatus};
+
+pub(crate) const AT: Hlc = Hlc { ms: 1_800_000_000_000, count: 5 };
+
+pub(crate) fn signer() -> NodeKey {
+    NodeKey::from_seed(&[3; 32])
+}
+
+pub(crate) fn network() -> NetworkId {
+    NetworkId::of_token("token", "samples")
+}
+
+pub(crate) fn job() -> JobId {
+    JobId::new("job_sample").unwrap()
+}
+
+pub(crate) fn host_id() -> HostId {
+    HostId::new("host_sample").unwrap()
+}
+
+pub(crate) fn spec() -> Spec {
+    Spec {
+        subject: Subject::Job(job()),
+        home: signer().id(),
+        voters: vec![signer().id(), NodeId([8; 32])],
+        quorum: 2,
+        created: AT,
+        expires_at: Wall(AT.ms + 1000),
+        job: Some(JobSpec {
+            payload: br#"{"kind":"shell","command":"true"}"#.to_vec(),
+            required: vec!["gpu".into(), "shell".into()],
+            submitted_by: Some("you".into()),
+            max_attempts: Some(3),
+            timeout_ms: None,
+        }),
+    }
+}
+
+pub(crate) fn result() -> JobResult {
+    JobResult {
+        job: job(),
+        attempt: 2,
+        host: host_id(),
+        ok: false,
+        at: AT,
+        duration: Some(Milli(1500)),
+        exit_code: Some(-1),
+        stdout: Some("grüß\n".into()),
+        stderr: None,
+        error: Some("exit -1".into()),
+    }
+}
+
+pub(crate) fn host() -> LegacyHost {
+    LegacyHost {
+        id: host_id(),
+        name: "sample".into(),
+        capabilities: vec!["shell".into()],
+        max_parallel: Milli(2500),
+        registered: Hlc { ms: 1, count: 0 },
+        at: AT,
+        by: "node_a".into(),
+        display_version: 77,
+        removed: false,
+    }
+}
+
+pub(crate) fn key() -> RegisterKey {
+    RegisterKey { subject: Subject::Job(job()), spec: Hash([4; 32]) }
+}
+
+pub(crate) fn ballot() -> Ballot {
+    Ballot { round: 1, proposer: signer().id() }
+}
+
+pub(crate) fn val() -> Val {
+    let state = JobState {
+        phase: Phase::Leased,
+        attempt: 2,
+        lost: 1,
+        host: Some(host_id()),
+        lease_ms: 60_000,
+        guard_ms: 0,
+        lease_expires: Wall(AT.ms + 60_000),
+        result: Some(Hash([5; 32])),
+    };
+    Val { ver: 4, at: AT, by: "node_a".into(), display_version: 99, state: State::Job(state) }
+}
+
+pub(crate) fn service() -> ServiceState {
+    ServiceState {
+        def: ServiceDef {
+            name: "api".into(),
+            command: "node".into(),
+            args: vec!["server.js".into()],
+            cwd: Some("/srv".into()),
+            env: Some(vec![("B".into(), "2".into()), ("A".into(), "1".into())]),
+            replicas: 2,
+            required: vec!["service-host".into()],
+        },
+        generation: 3,
+        deployed: AT,
+        assignments: vec![Assignment {
+            host: host_id(),
+            status: ServiceStatus::Running,
+            updated: Wall(AT.ms),
+            endpoint: Some("http://h:1".into()),
+            error: None,
+            started: Some(Wall(AT.ms)),
+        }],
+        deleted: false,
+    }
+}
+
+pub(crate) fn service_id() -> ServiceId {
+    ServiceId::new("svc_sample").unwrap()
+}
+
+pub(crate) fn certificate() -> Certificate {
+    let voters = vec![signer().id(), NodeId([8; 32])];
+    Certificate { key: key(), ballot: ballot(), val: val(), voters }
+}

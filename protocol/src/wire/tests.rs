@@ -1,0 +1,195 @@
+//! Every type that travels or is stored: its bytes are frozen, and no other bytes are taken.
+
+use std::panic::catch_unwind;
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{AcceptOp, Message, PrepareOp, PromiseOp, PromiseVerdict, Verdict, VoteOp};
+use crate::batch::{JobAt, KeyAnswer, KeyRow};
+use crate::clock::Wall;
+use crate::codec::{decode, encode};
+use crate::fold::service_state_view;
+use crate::id::Hash;
+use crate::record::host::LegacyHost;
+use crate::record::result::JobResult;
+use crate::record::spec::Spec;
+use crate::record::tests::samples::{
+    AT, ballot, certificate, host, host_id, job, key, network, result, service, service_id, signer,
+    spec, val,
+};
+use crate::record::{Raw, Record, Signed};
+use crate::register::{Accepted, Certificate, Nack, State, Val, Voter};
+use crate::view::{HostView, Milli};
+
+/// As written by `frozen_bytes` when it fails.
+const VECTORS: &str = include_str!("../../vectors/wire-1.hex");
+const MUTATIONS: usize = 10_000;
+
+struct Sample {
+    name: &'static str,
+    bytes: Vec<u8>,
+    /// The bytes of what was read; nothing if it was refused.
+    reread: fn(&[u8]) -> Option<Vec<u8>>,
+}
+
+fn sample<T: Serialize + DeserializeOwned>(name: &'static str, value: &T) -> Sample {
+    let reread = |bytes: &[u8]| Some(encode(&decode::<T>(bytes, 1 << 20).ok()?));
+    Sample { name, bytes: encode(value), reread }
+}
+
+/// A record is also checked, as one from disk would be.
+fn record<T: Record>(name: &'static str, value: &T) -> Sample {
+    let reread = |bytes: &[u8]| {
+        let raw = Raw { body: bytes.to_vec(), signer: signer().id(), signature: some_signature() };
+        Some(encode(&raw.reopen::<T>().ok()?.into_body()))
+    };
+    Sample { name, bytes: encode(value), reread }
+}
+
+fn some_signature() -> crate::key::Signature {
+    crate::key::Signature([6; 64])
+}
+
+fn messages() -> Vec<(&'static str, Message)> {
+    let (key, ballot, ver) = (key(), ballot(), 4);
+    let accepted = Some(Accepted { ballot, val: val() });
+    let nack = || Box::new(Nack { promised: Some(ballot), accepted: accepted.clone() });
+    let vote = |verdict| VoteOp { key: key.clone(), ballot, ver, verdict };
+    let promise = |verdict| PromiseOp { key: key.clone(), ballot, verdict };
+    let raw = Raw { body: vec![1, 2], signer: signer().id(), signature: some_signature() };
+    let accept =
+        AcceptOp { key: key.clone(), ballot, val: val(), spec: Some(raw.clone()), result: None };
+    vec![
+        ("accept", Message::Accept(vec![accept])),
+        (
+            "vote",
+            Message::Vote(vec![
+                vote(Verdict::Accepted),
+                vote(Verdict::Lower(nack())),
+                vote(Verdict::NeedContent),
+                vote(Verdict::Gone),
+            ]),
+        ),
+        ("prepare", Message::Prepare(vec![PrepareOp { key: key.clone(), ballot, spec: None }])),
+        (
+            "promise",
+            Message::Promise(vec![
+                promise(PromiseVerdict::Promised(accepted.clone().map(Box::new))),
+                promise(PromiseVerdict::Promised(None)),
+                promise(PromiseVerdict::Lower(nack())),
+                promise(PromiseVerdict::NeedContent),
+                promise(PromiseVerdict::Gone),
+            ]),
+        ),
+        ("certificates", Message::Certificates(vec![raw])),
+    ]
+}
+
+fn answers() -> Vec<(&'static str, KeyAnswer)> {
+    let view = HostView {
+        id: host_id(),
+        name: "sample".into(),
+        capabilities: vec![],
+        max_parallel: Milli(1000),
+        active_leases: Milli(0),
+        last_seen: Wall(AT.ms),
+        registered: Wall(1),
+        updated_by: "node_a".into(),
+        version: 78,
+    };
+    let service = service_state_view(&service_id(), &service(), &val());
+    vec![
+        ("key-job", KeyAnswer::Job(JobAt { job: job(), val: val() })),
+        ("key-nojob", KeyAnswer::NoJob),
+        ("key-host", KeyAnswer::Host(view)),
+        ("key-service", KeyAnswer::Service(service)),
+        ("key-noservice", KeyAnswer::NoService),
+        ("key-joined", KeyAnswer::Joined),
+        ("key-removed", KeyAnswer::Removed),
+    ]
+}
+
+fn samples() -> Vec<Sample> {
+    let mut all: Vec<_> = messages().iter().map(|(name, m)| sample(name, m)).collect();
+    let row = |answer| KeyRow { fingerprint: Hash([2; 32]), expires_at: Wall(AT.ms), answer };
+    all.extend(answers().into_iter().map(|(name, answer)| sample(name, &row(answer))));
+    let service = Val { state: State::Service(Box::new(service())), ..val() };
+    let voter = Voter {
+        promised: Some(ballot()),
+        accepted: Some(Accepted { ballot: ballot(), val: service }),
+    };
+    all.push(sample("voter", &voter));
+    all.push(sample("voter-empty", &Voter::EMPTY));
+    all.push(sample("raw", Signed::seal(&signer(), network(), host()).raw()));
+    all.push(record::<Spec>("spec", &spec()));
+    all.push(record::<JobResult>("result", &result()));
+    all.push(record::<LegacyHost>("host", &host()));
+    all.push(record::<Certificate>("certificate", &certificate()));
+    all
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    for sample in samples() {
+        assert_eq!((sample.reread)(&sample.bytes), Some(sample.bytes), "{}", sample.name);
+    }
+}
+
+/// These bytes are on disks and under signatures: a change needs a migration and another name.
+#[test]
+fn frozen_bytes() {
+    let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+    let now: String = samples().iter().map(|s| format!("{} {}\n", s.name, hex(&s.bytes))).collect();
+    assert!(now == VECTORS, "the encoding changed; now it is:\n{now}");
+}
+
+fn mutate(chance: &mut ChaCha12Rng, bytes: &[u8]) -> Vec<u8> {
+    let mut below = |n: usize| usize::try_from(chance.next_u64() % n.max(1) as u64).unwrap();
+    let mut out = bytes.to_vec();
+    match below(8) {
+        0 => out.truncate(below(bytes.len())),
+        1 => out.extend((0..=below(8)).map(|_| 0x80)),
+        2 => {
+            out = (0..below(64)).map(|_| u8::try_from(below(256)).unwrap()).collect();
+        }
+        3 => {
+            // A part of it twice.
+            let from = below(bytes.len());
+            let part = bytes[from..(from + below(40)).min(bytes.len())].to_vec();
+            out.splice(from..from, part);
+        }
+        4 => {
+            let from = below(bytes.len());
+            out.drain(from..(from + 1 + below(10)).min(bytes.len()));
+        }
+        5 => {
+            // A length or a number that is far too large.
+            let at = below(bytes.len());
+            out.splice(at..at, [out[at] & 0xe0 | 0x1b, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 9]);
+        }
+        _ => {
+            for _ in 0..=below(3) {
+                let at = below(bytes.len());
+                out[at] ^= 1 << below(8);
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn altered_bytes_are_refused_or_stand_for_exactly_what_was_read() {
+    for (n, sample) in samples().into_iter().enumerate() {
+        let mut chance = ChaCha12Rng::seed_from_u64(n as u64);
+        for _ in 0..MUTATIONS {
+            let bytes = mutate(&mut chance, &sample.bytes);
+            let reread = sample.reread;
+            let read = catch_unwind(|| reread(&bytes))
+                .unwrap_or_else(|_| panic!("{}: panic at {bytes:02x?}", sample.name));
+            assert!(read.is_none_or(|again| again == bytes), "{}: {bytes:02x?}", sample.name);
+        }
+    }
+}
