@@ -139,17 +139,26 @@ fn enqueue(api: &Api, count: usize, lanes: usize) -> Duration {
 }
 
 /// The rate of submissions with `held` jobs in the queue over the rate with none: measured in
-/// turns on two nodes, the median of the rounds.
+/// turns on two nodes, the median of the rounds. The empty node is a new one in each round.
 fn rate_kept(held: usize, rounds: usize, burst: usize) -> f64 {
-    let empty = Setup::coordinator().start();
     let full = Setup::coordinator().start();
     let filling = enqueue(&full.api, held, 16);
     println!("{held} jobs enqueued at {:.0}/s", held as f64 / filling.as_secs_f64());
     let mut ratios: Vec<f64> = (0..rounds)
         .map(|round| {
-            let nodes = if round % 2 == 0 { [&empty, &full] } else { [&full, &empty] };
-            let times = nodes.map(|node| enqueue(&node.api, burst, 4).as_secs_f64());
-            if round % 2 == 0 { times[0] / times[1] } else { times[1] / times[0] }
+            let empty = Setup::coordinator().start();
+            let measure = |node: &Node| {
+                // Connections, threads and caches are warm.
+                enqueue(&node.api, 20, 4);
+                enqueue(&node.api, burst, 4).as_secs_f64()
+            };
+            if round % 2 == 0 {
+                let alone = measure(&empty);
+                alone / measure(&full)
+            } else {
+                let crowded = measure(&full);
+                measure(&empty) / crowded
+            }
         })
         .collect();
     ratios.sort_by(f64::total_cmp);
@@ -186,7 +195,7 @@ fn jobs_are_quick_and_stay_so_with_many_held() {
         |release: u64, debug: u64| Duration::from_millis(if DEBUG { debug } else { release });
     embedded(100).check(bound(10, 40));
     over_http(50).check(bound(60, 60));
-    let kept = rate_kept(10_000, 9, 100);
+    let kept = rate_kept(10_000, 11, if DEBUG { 150 } else { 500 });
     assert!(kept >= 0.7, "{kept:.2}");
 }
 
@@ -196,6 +205,6 @@ fn full_size_figures() {
     embedded(1000);
     over_http(1000);
     throughput(2000);
-    let kept = rate_kept(100_000, 15, 400);
-    assert!(kept >= 0.9, "{kept:.2}");
+    rate_kept(10_000, 31, 1000);
+    rate_kept(100_000, 15, 1000);
 }
