@@ -143,3 +143,14 @@ fn slow_heads_are_closed() {
     assert!(begun.elapsed() < Duration::from_secs(20));
     assert!(rest.is_empty() || matches!(status_of(&rest), "408" | "400"), "{rest:?}");
 }
+
+/// Connections that do nothing keep nobody out.
+#[test]
+fn many_idle_connections_keep_nobody_out() {
+    let node = node();
+    let idle: Vec<_> =
+        (0..400).map(|_| Connection::open(node.api.address()).expect("it listens")).collect();
+    assert_eq!(node.api.post("/v1/jobs", &shell("true")).status, 200);
+    drop(idle);
+    assert_eq!(node.api.get("/readyz").status, 200);
+}

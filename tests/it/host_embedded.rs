@@ -189,3 +189,54 @@ fn a_killed_node_runs_its_jobs_again_after_its_return() {
     assert_eq!((text(&job, "assignedHostId"), number(&job, "attempts")), ("self", 2));
     assert_eq!(node.api.until_hosts(1).len(), 1, "it is the same host");
 }
+
+/// D8 D21: the input is empty; the result waits for the output to end.
+#[test]
+fn a_job_reads_nothing_and_is_done_when_its_output_ends() {
+    let node = node();
+    let job = run_shell(&node, "cat; (sleep 0.3; echo late) & echo early");
+    assert_eq!(text(&job["result"], "stdout"), "early\nlate\n");
+}
+
+/// F17: a flood of output is cut while it comes; the node does not grow by it.
+#[test]
+fn a_flood_of_output_does_not_grow_the_node() {
+    let node = node();
+    run_shell(&node, "true");
+    let before = skyclaw_tests::resident_kib(node.process.pid());
+    let job = run_shell(&node, "head -c 100000000 /dev/zero; head -c 50000000 /dev/zero >&2");
+    assert_eq!(text(&job, "status"), "completed", "{}", job["error"]);
+    assert_eq!(text(&job["result"], "stdout").len(), 1000);
+    let grown = skyclaw_tests::resident_kib(node.process.pid()).saturating_sub(before);
+    assert!(grown < 32 << 10, "grew by {grown} KiB");
+}
+
+/// F19: a payload that nobody can run is reported and the slot is free for the next.
+#[test]
+fn jobs_that_cannot_run_do_not_hold_up_others() {
+    let node = node();
+    let mut body = shell("true");
+    body["payload"]["cwd"] = json!("/no/such/folder");
+    for _ in 0..8 {
+        let job = run(&node, &body);
+        assert_eq!((text(&job, "error"), number(&job, "attempts")), ("spawn sh ENOENT", 1));
+    }
+    assert_eq!(text(&run_shell(&node, "true"), "status"), "completed");
+}
+
+/// A cancelled job is ended at once where the host is in the node, and its tree with it.
+#[test]
+fn cancelling_ends_a_job_of_the_own_host() {
+    let node = node();
+    let name = "own_cancelled_83ab";
+    let id = node.api.submit_shell(&format!("while :; do : {name}; sleep 0.05; done"));
+    skyclaw_tests::eventually("it runs", || {
+        if skyclaw_tests::processes_with(name).is_empty() { Err("no".into()) } else { Ok(()) }
+    });
+    node.api.post(&format!("/v1/jobs/{id}/cancel"), &json!({})).ok();
+    skyclaw_tests::eventually("it has ended", || {
+        let left = skyclaw_tests::processes_with(name);
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+    assert_eq!(text(&node.api.job(&id), "status"), "failed");
+}

@@ -164,3 +164,24 @@ fn blank_keys_count_as_none() {
     let error = node.api.post_once("/v1/jobs", &"k".repeat(600), &shell("true")).error(400);
     assert!(error.contains("x-idempotency-key"), "{error}");
 }
+
+/// A claim repeated while the first still waits gets the same job, which is granted once.
+#[test]
+fn a_repeated_parked_claim_gets_the_same_job() {
+    let node = Setup::coordinator().start();
+    node.api.register("h1", &[], 5);
+    let headers = [("x-skyclaw-claim-wait-ms", "25000"), ("x-idempotency-key", "k")];
+    let claim = || node.api.clone().post_with("/v1/hosts/h1/claim", &headers, &json!({})).ok();
+    thread::scope(|scope| {
+        let waiting = [scope.spawn(claim), scope.spawn(claim)];
+        skyclaw_tests::eventually("the claim is parked", || {
+            let parked = node.api.metric("skyclaw_claims_parked");
+            if parked == 1.0 { Ok(()) } else { Err(parked.to_string()) }
+        });
+        let id = node.api.submit_shell("true");
+        for claim in waiting {
+            let job = claim.join().expect("no panic")["job"].clone();
+            assert_eq!((text(&job, "id"), &job["attempts"]), (id.as_str(), &json!(1)));
+        }
+    });
+}

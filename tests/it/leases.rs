@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use skyclaw_tests::{
-    LegacyHost, LegacyHostConfig, PATIENCE, Setup, capabilities, eventually, shell,
+    LegacyHost, LegacyHostConfig, Node, PATIENCE, Setup, capabilities, eventually, shell,
 };
 
 use crate::{number, text};
@@ -299,4 +299,42 @@ fn a_legacy_host_runs_a_long_job_once() {
     let job = node.api.until_job_is(&id, "completed");
     assert_eq!(number(&job, "attempts"), 1);
     assert_eq!(hosts.iter().map(|host| host.ran().len()).sum::<usize>(), 1);
+}
+
+#[track_caller]
+fn until_parked(node: &Node, count: usize) {
+    eventually("claims are parked", || {
+        let parked = node.api.metric("skyclaw_claims_parked");
+        if parked == count as f64 { Ok(()) } else { Err(parked.to_string()) }
+    });
+}
+
+/// Claims that wait are served in the order they came; a host that is full waits for a slot.
+#[test]
+fn parked_claims_are_served_in_order_and_when_a_slot_is_free() {
+    let node = Setup::coordinator().start();
+    let wait = [("x-skyclaw-claim-wait-ms", "25000")];
+    let park = |host: &str| {
+        let (api, path) = (node.api.clone(), format!("/v1/hosts/{host}/claim"));
+        move || api.post_with(&path, &wait, &json!({})).ok()["job"].clone()
+    };
+    for host in ["first", "second", "full"] {
+        node.api.register(host, &[], 1);
+    }
+    let held = node.api.submit_shell(": held");
+    assert_eq!(text(&node.api.claim("full"), "id"), held);
+    thread::scope(|scope| {
+        let full = scope.spawn(park("full"));
+        until_parked(&node, 1);
+        let first = scope.spawn(park("first"));
+        until_parked(&node, 2);
+        let second = scope.spawn(park("second"));
+        until_parked(&node, 3);
+        let jobs: Vec<_> = (0..3).map(|n| node.api.submit_shell(&format!(": {n}"))).collect();
+        assert_eq!(first.join().expect("no panic")["id"], *jobs[0]);
+        assert_eq!(second.join().expect("no panic")["id"], *jobs[1]);
+        assert!(!full.is_finished());
+        node.api.complete(&held, "full").ok();
+        assert_eq!(full.join().expect("no panic")["id"], *jobs[2]);
+    });
 }
