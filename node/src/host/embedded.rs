@@ -86,6 +86,10 @@ impl Coordinator for Embedded {
                 Answer::Job(job) => Some(ClaimedJob {
                     payload: serde_json::from_slice(&job.payload).unwrap_or(Value::Null),
                     attempt: job.attempts,
+                    lease: job
+                        .lease_expires
+                        .map(|ends| Duration::from_millis(ends.ms_since(job.updated)))
+                        .filter(|lease| !lease.is_zero()),
                     id: job.id,
                 }),
                 _ => None,
