@@ -60,8 +60,9 @@ impl HttpCoordinator {
     pub fn new(urls: &[String], token: Option<&str>) -> Result<Self, String> {
         install_crypto();
         let builder = || {
-            // Redirects would carry the token to wherever they point.
-            reqwest::Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_PATIENCE)
+            // Redirects and proxies would carry the token to strangers; the original knew no proxy.
+            let builder = reqwest::Client::builder().redirect(Policy::none()).no_proxy();
+            builder.connect_timeout(CONNECT_PATIENCE)
         };
         // A machine without root certificates can still talk plain HTTP.
         let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
