@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::effect::{ReplyTo, Token};
+use super::output::Held;
 use super::{Machine, Timer};
 use crate::batch::KeyAnswer;
 use crate::clock::{Mono, Now};
@@ -147,6 +148,16 @@ impl Machine {
     pub(super) fn unpark_late(&mut self, now: Now, seq: u64) {
         if let Some(claim) = self.parked.claims.remove(&seq) {
             self.answer(now, claim.reply, KeyAnswer::NoJob);
+        }
+    }
+
+    /// A host was removed: its parked claims hear of it now, so that it can register again.
+    pub(super) fn unpark_removed(&mut self, host: &HostId) {
+        let of_host = |claim: &Claim| claim.host == *host;
+        for (seq, claim) in self.parked.claims.extract_if(.., |_, claim| of_host(claim)) {
+            self.timers.remove(&(claim.until, Timer::Parked(seq)));
+            let refusal = Refusal::UnknownHost(host.to_string());
+            self.out.hold(Held::Reply { reply: claim.reply, answer: Err(refusal), grant: false });
         }
     }
 

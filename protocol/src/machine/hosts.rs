@@ -182,6 +182,8 @@ impl Machine {
         let view = host.view();
         self.hosts.hosts.insert(id, host);
         self.answer(now, reply, KeyAnswer::Host(view));
+        // A claim it parked before may now get a job that it could not run then.
+        self.serve_parked(now);
     }
 
     pub(super) fn stop_renewing<'a>(&mut self, jobs: impl Iterator<Item = &'a JobId>) {
@@ -277,6 +279,7 @@ impl Machine {
         let signed = Signed::seal(&self.key, self.config.network, host.record);
         self.out.write(Write::Host(Box::new(signed)));
         self.answer(now, reply, KeyAnswer::Removed);
+        self.unpark_removed(id);
     }
 
     /// Takes the records of hosts that were removed long ago from the disk. By then no older
