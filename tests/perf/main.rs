@@ -7,14 +7,22 @@
 // Figures are for whoever runs it.
 #![allow(clippy::print_stdout)]
 
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use skyclaw_tests::{Api, Setup, capabilities, shell};
+use skyclaw_tests::{Api, Node, Setup, capabilities, shell};
 
 /// A debug build computes signatures and JSON many times slower.
 const DEBUG: bool = cfg!(debug_assertions);
+
+/// How many times what the machine itself needs a job may take while others use the machine: it is
+/// a dozen steps of three processes, each of which waits for its turn.
+const BUSY: u32 = 12;
 
 /// Times in order.
 struct Times(Vec<Duration>);
@@ -41,8 +49,38 @@ impl Times {
     }
 }
 
+/// What the machine itself needs now: the same program run once, three small writes made durable.
+fn machine(folder: &Path) -> Duration {
+    let begun = Instant::now();
+    let status = Command::new("true").status().expect("`true` is there");
+    assert!(status.success());
+    let mut file = File::create(folder.join("probe")).expect("the test's folder is writable");
+    for _ in 0..3 {
+        file.write_all(&[1; 4096]).and_then(|()| file.sync_data()).expect("the disk works");
+    }
+    begun.elapsed()
+}
+
+/// Times of jobs, and of the machine between them.
+struct Measured {
+    jobs: Times,
+    machine: Times,
+}
+
+impl Measured {
+    /// Half of the jobs are quicker than `bound`; on a machine that is busy with something else,
+    /// than what it could do at all at that time.
+    #[track_caller]
+    fn check(&self, bound: Duration) {
+        let (jobs, machine) = (self.jobs.at(50), self.machine.at(50));
+        let bound = bound.max(machine * BUSY);
+        assert!(jobs < bound, "p50 {jobs:?} of {bound:?}; the machine itself took {machine:?}");
+    }
+}
+
 /// From the submission of `true` until the API says `completed`, one job at a time.
-fn round_trips(api: &Api, count: usize) -> Times {
+fn round_trips(node: &Node, count: usize) -> Measured {
+    let api = &node.api;
     let job = json!({ "payload": { "kind": "shell", "command": "true" } });
     let once = || {
         let begun = Instant::now();
@@ -57,23 +95,25 @@ fn round_trips(api: &Api, count: usize) -> Times {
     for _ in 0..5 {
         once();
     }
-    Times::of((0..count).map(|_| once()).collect())
+    let (jobs, probes) = (0..count).map(|_| (once(), machine(node.folder()))).unzip();
+    Measured { jobs: Times::of(jobs), machine: Times::of(probes) }
 }
 
 /// A coordinator that runs jobs itself.
-fn embedded(count: usize) -> Times {
+fn embedded(count: usize) -> Measured {
     let node = Setup::both().start();
-    let times = round_trips(&node.api, count);
-    times.print("submit to completed, host in the node");
+    let times = round_trips(&node, count);
+    times.jobs.print("submit to completed, host in the node");
+    times.machine.print("the machine alone");
     times
 }
 
 /// A host of its own that asks over HTTP, at the default settings.
-fn over_http(count: usize) -> Times {
+fn over_http(count: usize) -> Measured {
     let coordinator = Setup::coordinator().start();
     let _host = Setup::host(&[&coordinator.url()]).start();
-    let times = round_trips(&coordinator.api, count);
-    times.print("submit to completed, host over HTTP");
+    let times = round_trips(&coordinator, count);
+    times.jobs.print("submit to completed, host over HTTP");
     times
 }
 
@@ -131,7 +171,8 @@ fn throughput(count: usize) -> f64 {
         }
     });
     skyclaw_tests::within(Duration::from_secs(300), "all have ended", || {
-        let left = node.api.metric("skyclaw_jobs_queued") + node.api.metric("skyclaw_jobs_leased");
+        // Queued and leased, of one moment.
+        let left = node.api.metric("skyclaw_jobs_");
         if left == 0.0 { Ok(()) } else { Err(left.to_string()) }
     });
     let rate = count as f64 / begun.elapsed().as_secs_f64();
@@ -143,10 +184,8 @@ fn throughput(count: usize) -> f64 {
 fn jobs_are_quick_and_stay_so_with_many_held() {
     let bound =
         |release: u64, debug: u64| Duration::from_millis(if DEBUG { debug } else { release });
-    let own = embedded(100);
-    assert!(own.at(50) < bound(10, 40), "p50 {:?}", own.at(50));
-    let http = over_http(50);
-    assert!(http.at(50) < bound(60, 60), "p50 {:?}", http.at(50));
+    embedded(100).check(bound(10, 40));
+    over_http(50).check(bound(60, 60));
     let kept = rate_kept(10_000, 9, 100);
     assert!(kept >= 0.7, "{kept:.2}");
 }
