@@ -1,6 +1,6 @@
 //! Hosts asking for jobs: at once, or parked until there is one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::effect::{ReplyTo, Token};
 use super::output::Held;
@@ -130,16 +130,30 @@ impl Machine {
             return;
         }
         let mut from = 0;
+        // Hosts are many and alike: what one found nothing for the next need not look for.
+        let mut idle: BTreeSet<Vec<String>> = BTreeSet::new();
         while !self.queue.is_empty()
             && let Some((&seq, claim)) = self.parked.claims.range(from..).next()
         {
             from = seq + 1;
             let host = claim.host.clone();
-            if let Some(job) = self.next_job(now, &host)
-                && let Some(claim) = self.parked.claims.remove(&seq)
-            {
-                self.timers.remove(&(claim.until, Timer::Parked(seq)));
-                self.grant(now, claim.reply, host, job);
+            let Some(known) = self.hosts.get(&host).filter(|known| !known.is_full()) else {
+                continue;
+            };
+            if idle.contains(&known.record.capabilities) {
+                continue;
+            }
+            let capabilities = known.record.capabilities.clone();
+            match self.next_job(now, &host) {
+                Some(job) => {
+                    if let Some(claim) = self.parked.claims.remove(&seq) {
+                        self.timers.remove(&(claim.until, Timer::Parked(seq)));
+                        self.grant(now, claim.reply, host, job);
+                    }
+                }
+                None => {
+                    idle.insert(capabilities);
+                }
             }
         }
     }
