@@ -259,3 +259,15 @@ async fn a_proxy_of_the_environment_is_not_used() {
     assert_eq!(direct.seen.lock().unwrap()[0].header("x-skyclaw-token"), Some("secret"));
     drop(host);
 }
+
+#[tokio::test]
+async fn no_password_of_a_url_is_in_an_error() {
+    for url in [dead().await, Server::start(200, "no json", "").await.url] {
+        let url = url.replace("://", "://user:p4ss@");
+        let error = client(&[&url]).heartbeat(host(), vec![]).await.unwrap_err().to_string();
+        assert!(error.contains("***@127.0.0.1") && !error.contains("p4ss"), "{error}");
+        let client = skyclaw_node::client::Client::new(&[url], None).unwrap();
+        let error = format!("{:?}", client.post("/", &json!({})).await.unwrap_err());
+        assert!(error.contains("***@127.0.0.1") && !error.contains("p4ss"), "{error}");
+    }
+}

@@ -17,6 +17,7 @@ use skyclaw_protocol::{HostId, JobId};
 
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
 use crate::client::{install_crypto, segment};
+use crate::config::mask_urls;
 
 /// Asks a coordinator to hold a claim, in milliseconds. The original ignores it.
 const WAIT_HEADER: &str = "x-skyclaw-claim-wait-ms";
@@ -130,14 +131,18 @@ impl HttpCoordinator {
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
             bytes.extend_from_slice(&chunk);
             if bytes.len() > MAX_ANSWER_BYTES {
-                return Err(PortError::Unavailable(format!("the answer of {base} is too large")));
+                return Err(PortError::Unavailable(format!(
+                    "the answer of {} is too large",
+                    mask_urls(base)
+                )));
             }
         }
         if !status.is_success() {
             return Err(refusal(status.as_u16(), &bytes));
         }
-        let body = serde_json::from_slice(&bytes)
-            .map_err(|_| PortError::Unavailable(format!("{base} did not answer with JSON")))?;
+        let body = serde_json::from_slice(&bytes).map_err(|_| {
+            PortError::Unavailable(format!("{} did not answer with JSON", mask_urls(base)))
+        })?;
         Ok(Answer { body, parked })
     }
 }
@@ -182,7 +187,7 @@ fn together(errors: Vec<PortError>) -> PortError {
 
 /// An error with its causes: the outermost alone never says what went wrong.
 fn chain(error: &dyn std::error::Error, base: &str) -> String {
-    let mut text = format!("{base}: {error}");
+    let mut text = format!("{}: {error}", mask_urls(base));
     let mut source = error.source();
     while let Some(cause) = source {
         text.push_str(": ");
