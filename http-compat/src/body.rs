@@ -1,7 +1,8 @@
 //! Reading request bodies within bounds of size, time and memory.
 //!
-//! Always: at most [`LARGE_BODIES`] bodies beyond [`SMALL_BODY`] are held, so the memory of bodies
-//! is bounded whatever the number of connections.
+//! Always: at most [`PRIVATE_BODIES`] and [`PUBLIC_BODIES`] bodies beyond [`SMALL_BODY`] are held, so
+//! the memory of bodies is bounded whatever the number of connections, and customers who send
+//! theirs slowly cannot keep hosts from reporting.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +24,12 @@ use crate::text::trim;
 /// Bodies up to this many bytes need no leave: all connections together stay below 400 MiB.
 const SMALL_BODY: usize = 16 << 10;
 
-/// Larger bodies read or parsed at once. A parsed body takes up to some 30 times its size.
-const LARGE_BODIES: usize = 8;
+/// Larger bodies of private routes read or parsed at once. A parsed body takes up to some 30 times
+/// its size.
+const PRIVATE_BODIES: usize = 6;
+
+/// The same for public routes.
+const PUBLIC_BODIES: usize = 2;
 
 /// How long a larger body waits for its turn before the caller is told to come again.
 const TURN: Duration = Duration::from_secs(5);
@@ -42,12 +47,14 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 pub(crate) struct BodyLimits {
     pub(crate) max: usize,
     pub(crate) time: Duration,
-    large: Arc<Semaphore>,
+    private: Arc<Semaphore>,
+    public: Arc<Semaphore>,
 }
 
 impl BodyLimits {
     pub(crate) fn new(max: usize, time: Duration) -> Self {
-        Self { max, time, large: Arc::new(Semaphore::new(LARGE_BODIES)) }
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { max, time, private: places(PRIVATE_BODIES), public: places(PUBLIC_BODIES) }
     }
 }
 
@@ -70,14 +77,18 @@ impl Inbound {
     }
 
     /// Reads the whole body.
-    pub(crate) async fn read(&mut self, limits: &BodyLimits) -> Result<Taken, ApiError> {
+    pub(crate) async fn read(
+        &mut self,
+        limits: &BodyLimits,
+        public: bool,
+    ) -> Result<Taken, ApiError> {
         if self.declared.is_some_and(|length| length > limits.max as u64) {
             return Err(too_large(limits.max));
         }
         let Some(body) = self.body.get_mut() else {
             return Ok(Taken { bytes: Bytes::new(), room: None });
         };
-        let read = timeout(limits.time, collect(body, limits)).await;
+        let read = timeout(limits.time, collect(body, limits, public)).await;
         match read {
             Ok(Err(error @ ApiError::TooLarge(_))) => Err(error),
             Ok(done) => {
@@ -106,7 +117,8 @@ impl Drop for Inbound {
     }
 }
 
-async fn collect(body: &mut Body, limits: &BodyLimits) -> Result<Taken, ApiError> {
+async fn collect(body: &mut Body, limits: &BodyLimits, public: bool) -> Result<Taken, ApiError> {
+    let places = if public { &limits.public } else { &limits.private };
     let mut all = Vec::new();
     let mut room = None;
     while let Some(frame) = body.frame().await {
@@ -117,7 +129,7 @@ async fn collect(body: &mut Body, limits: &BodyLimits) -> Result<Taken, ApiError
             return Err(too_large(limits.max));
         }
         if size > SMALL_BODY && room.is_none() {
-            room = Some(turn(&limits.large).await?);
+            room = Some(turn(places).await?);
         }
         all.extend_from_slice(&data);
     }

@@ -14,7 +14,7 @@ use crate::body::{Inbound, Taken};
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::json::fields::Document;
-use crate::routes::{Api, elsewhere};
+use crate::routes::{Api, Area, elsewhere};
 
 /// What a handler is given.
 pub(crate) struct Call {
@@ -79,7 +79,8 @@ impl Call {
 
     /// The body as it came.
     pub(crate) async fn taken(&mut self) -> Result<Taken, ApiError> {
-        self.inbound.read(&self.api.bodies).await
+        let public = Area::of(self.template) == Area::Public;
+        self.inbound.read(&self.api.bodies, public).await
     }
 
     /// The caller's idempotency key, bound to this request; `asked` is hashed only if there is one.

@@ -161,6 +161,7 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::AlreadyEnded { .. }
         | Refusal::NotAssigned { .. }
         | Refusal::KeyReuse { .. } => StatusCode::CONFLICT,
+        Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         // Also what a later protocol adds: nothing was done, another node may do it.
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -182,6 +183,7 @@ const fn refusal_reason(refusal: &Refusal) -> &'static str {
         Refusal::Store(_) => "store",
         Refusal::Busy(_) => "busy",
         Refusal::Full { .. } => "full",
+        Refusal::TooLarge(_) => "too_large",
         Refusal::Stopping => "stopping",
         _ => "other",
     }

@@ -154,14 +154,14 @@ pub fn router(backend: Arc<dyn Backend>, config: ApiConfig) -> Router {
 
 /// Who may enter where; decided by the path alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Area {
+pub(crate) enum Area {
     Open,
     Public,
     Private,
 }
 
 impl Area {
-    fn of(path: &str) -> Self {
+    pub(crate) fn of(path: &str) -> Self {
         match path.strip_prefix("/v1/public/jobs") {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => Self::Public,
             _ if matches!(path, "/healthz" | "/readyz" | "/metrics") => Self::Open,

@@ -17,7 +17,7 @@ use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::config::Secret;
+use crate::config::{Secret, mask_urls};
 pub use error::ClientError;
 
 /// Longest wait for a connection.
@@ -134,7 +134,7 @@ async fn attempt(base: &str, request: reqwest::RequestBuilder) -> Result<Value, 
         let body = String::from_utf8_lossy(&body).into_owned();
         return Err(ClientError::Status { status: status.as_u16(), body });
     }
-    serde_json::from_slice(&body).map_err(|_| ClientError::NotJson { url: base.to_owned() })
+    serde_json::from_slice(&body).map_err(|_| ClientError::NotJson { url: mask_urls(base) })
 }
 
 /// `id` as one segment of a path.

@@ -27,6 +27,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use file::{DEFAULT_FILE, parse as parse_file};
 pub use layer::{Coordinators, Given, Layer, Layers, Origin};
 pub use report::{Report, Row};
+pub(crate) use resolve::mask_urls;
 pub use resolve::{DEFAULT_COORDINATOR_URL, Resolved};
 pub use secret::Secret;
 pub use setting::{Fallback, Key, Part, SETTINGS, Secrecy, Setting};

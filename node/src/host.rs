@@ -42,6 +42,8 @@ pub struct ClaimedJob {
     pub id: JobId,
     /// Which attempt, where the coordinator says it.
     pub attempt: u32,
+    /// How long its lease lasts without a heartbeat, where the coordinator says it.
+    pub lease: Option<Duration>,
     /// What to run.
     pub payload: Value,
 }

@@ -45,7 +45,9 @@ impl Fake {
     fn enqueue(&self, n: u32, script: &str) {
         let payload = json!({"kind": "shell", "command": "sh", "args": ["-c", script]});
         let id = id(n);
-        self.with(|state| state.queue.push_back(ClaimedJob { id, attempt: 1, payload }));
+        self.with(|state| {
+            state.queue.push_back(ClaimedJob { id, attempt: 1, lease: None, payload })
+        });
     }
 
     fn known(state: &State) -> Result<(), PortError> {
@@ -287,7 +289,7 @@ async fn a_coordinator_can_end_a_job() {
 async fn poison_jobs_are_reported_and_wedge_nothing() {
     let bench = Bench::start(1, |fake| {
         for payload in [json!({"kind": "shell", "command": "sh", "args": {}}), Value::Null] {
-            let job = ClaimedJob { id: id(9), attempt: 1, payload };
+            let job = ClaimedJob { id: id(9), attempt: 1, lease: None, payload };
             fake.with(|state| state.queue.push_back(job));
         }
         fake.enqueue(1, "exit 0");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -233,4 +234,40 @@ async fn answers_that_make_no_sense_are_errors() {
         assert_eq!(claim.is_err(), nonsense, "{body}");
     }
     assert!(HttpCoordinator::new(&[], Some("a\nb")).is_err());
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_not_used() {
+    let direct = Server::start(200, r#"{"host":{"id":"h"}}"#, "").await;
+    let proxy = Server::start(200, r#"{"host":{"id":"h"}}"#, "").await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut host = tokio::process::Command::new(env!("CARGO_BIN_EXE_skyclaw-node"));
+    host.env_clear().current_dir(folder.path()).kill_on_drop(true);
+    host.env("SKYCLAW_ROLE", "host").env("SKYCLAW_COORDINATOR_URLS", &direct.url);
+    host.env("SKYCLAW_TOKEN", "secret").env("SKYCLAW_WORK_DIR", folder.path());
+    for name in ["http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"] {
+        host.env(name, &proxy.url);
+    }
+    let host = host.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let asked = async {
+        while direct.count() + proxy.count() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap();
+    assert_eq!(proxy.count(), 0, "the token went to the proxy");
+    assert_eq!(direct.seen.lock().unwrap()[0].header("x-skyclaw-token"), Some("secret"));
+    drop(host);
+}
+
+#[tokio::test]
+async fn no_password_of_a_url_is_in_an_error() {
+    for url in [dead().await, Server::start(200, "no json", "").await.url] {
+        let url = url.replace("://", "://user:p4ss@");
+        let error = client(&[&url]).heartbeat(host(), vec![]).await.unwrap_err().to_string();
+        assert!(error.contains("***@127.0.0.1") && !error.contains("p4ss"), "{error}");
+        let client = skyclaw_node::client::Client::new(&[url], None).unwrap();
+        let error = format!("{:?}", client.post("/", &json!({})).await.unwrap_err());
+        assert!(error.contains("***@127.0.0.1") && !error.contains("p4ss"), "{error}");
+    }
 }

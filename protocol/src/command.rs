@@ -248,6 +248,9 @@ pub enum Refusal {
         /// How many.
         limit: usize,
     },
+    /// A part of the request is larger than a record may be.
+    #[error("{0}")]
+    TooLarge(&'static str),
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,

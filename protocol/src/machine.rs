@@ -45,6 +45,7 @@ use crate::key::NodeKey;
 use crate::limits::{MAX_VERSION, SWEEP_MS, SWEEP_ON_MS, VERSION_SLACK};
 use crate::queue::Queue;
 use crate::record::spec::Subject;
+use crate::record::{Record, Reject, Signed};
 use crate::view::HostView;
 
 /// What a machine is told once.
@@ -275,6 +276,19 @@ impl Machine {
     #[must_use]
     pub fn host_views(&self) -> Vec<HostView> {
         self.hosts.views()
+    }
+
+    /// Signs a record that holds what a caller sent. Callers check bounds too; a record that broke
+    /// them would be written and could not be read back.
+    fn seal<T: Record>(&self, body: T) -> Result<Signed<T>, Refusal> {
+        if let Err(Reject::Invalid(why)) = body.check(self.me) {
+            return Err(Refusal::TooLarge(why));
+        }
+        let signed = Signed::seal(&self.key, self.config.network, body);
+        if signed.raw().body.len() > T::MAX_BYTES {
+            return Err(Refusal::TooLarge("the record is too long"));
+        }
+        Ok(signed)
     }
 
     fn chance(&mut self) -> u64 {

@@ -1,6 +1,6 @@
 //! Jobs that wait for a host, oldest first per requirement. Derived from the registers.
 //!
-//! Always: a job is here if and only if its register's chosen value is `Queued`.
+//! Always: a job is here only if its register's chosen value is `Queued` and this node leads it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

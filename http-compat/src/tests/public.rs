@@ -1,7 +1,14 @@
 //! The public API.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use futures::StreamExt;
 use serde_json::{Value, json};
 use skyclaw_protocol::Command;
+use tower::ServiceExt;
 
 use super::rig::{Reply, Rig, public_rig, rig, rig_with};
 use crate::{ApiConfig, PublicKey, Secret};
@@ -208,4 +215,27 @@ async fn p18_other_public_paths_are_not_found_without_a_key() {
     }
     let answer = rig.call("GET", "/v1/public/jobs/%zz", &[("x-api-key", "k1")], "").await;
     answer.refused(400, "URI malformed");
+}
+
+#[tokio::test]
+async fn slow_customers_keep_no_host_from_reporting() {
+    let rig = public_rig(KEYS);
+    // Bodies of 20 KB that never end.
+    let slow: Vec<_> = (0..20)
+        .map(|_| {
+            let router = rig.router.clone();
+            let first = futures::stream::iter([Ok::<_, Infallible>(vec![b' '; 20_000])]);
+            let body = Body::from_stream(first.chain(futures::stream::pending()));
+            let request = Request::post("/v1/public/jobs").header("x-api-key", "k1");
+            tokio::spawn(router.oneshot(request.body(body).unwrap()))
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    rig.host("h").await;
+    let job = rig.claimed("h").await;
+    let report = json!({ "hostId": "h", "success": true, "stdout": "x".repeat(30_000) });
+    let path = format!("/v1/jobs/{job}/complete");
+    let reported = rig.post(&path, report);
+    tokio::time::timeout(Duration::from_secs(3), reported).await.unwrap().ok();
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
 }

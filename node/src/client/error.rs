@@ -1,5 +1,7 @@
 //! Why no coordinator answered as wanted.
 
+use crate::config::mask_urls;
+
 /// The last failure of a request. The texts are those of the original.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -10,7 +12,7 @@ pub enum ClientError {
     /// No answer. Unknown whether the request was carried out.
     #[error("fetch failed")]
     Network {
-        /// Who was asked.
+        /// Who was asked, without user and password.
         url: String,
         /// What the system said.
         cause: String,
@@ -26,7 +28,7 @@ pub enum ClientError {
     /// A 2xx answer that is no JSON: something else answers there.
     #[error("the answer of {url} is not JSON")]
     NotJson {
-        /// Who was asked.
+        /// Who was asked, without user and password.
         url: String,
     },
     /// The client cannot be set up: nothing was sent.
@@ -37,16 +39,17 @@ pub enum ClientError {
 impl ClientError {
     /// The innermost cause of an error of `reqwest`, whose own text repeats the url.
     pub(super) fn network(url: &str, error: &reqwest::Error) -> Self {
+        let url = mask_urls(url);
         if error.is_timeout() {
             let cause =
                 if error.is_connect() { "no connection in time" } else { "no answer in time" };
-            return Self::Network { url: url.to_owned(), cause: cause.to_owned() };
+            return Self::Network { url, cause: cause.to_owned() };
         }
         let mut cause: &dyn std::error::Error = error;
         while let Some(inner) = cause.source() {
             cause = inner;
         }
         let cause = if error.is_builder() { "it is no URL".to_owned() } else { cause.to_string() };
-        Self::Network { url: url.to_owned(), cause }
+        Self::Network { url, cause }
     }
 }

@@ -345,12 +345,13 @@ fn mask_keys(text: &str) -> String {
 }
 
 /// Urls without user and password.
-fn mask_urls(text: &str) -> String {
+pub(crate) fn mask_urls(text: &str) -> String {
     let masked = text.split(',').map(|url| {
-        let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+        let start = url.find("://").map_or(0, |at| at + "://".len());
+        let (scheme, rest) = url.split_at(start);
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         match rest[..end].rfind('@') {
-            Some(at) => format!("{scheme}://{}{}", super::secret::MASK, &rest[at..]),
+            Some(at) => format!("{scheme}{}{}", super::secret::MASK, &rest[at..]),
             None => url.to_owned(),
         }
     });

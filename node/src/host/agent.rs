@@ -23,6 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// for a shorter one: the answer tells which runs are to end, so a cancelled job ends within it.
 const ATTENTIVE: Duration = Duration::from_secs(1);
 
+/// Heartbeats in one lease, at a coordinator of ours: two may be lost or late.
+const BEATS_PER_LEASE: u32 = 3;
+
 /// First pause after a result was not taken.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 
@@ -137,6 +140,8 @@ pub struct HostAgent {
     beating: bool,
     /// The coordinator answers heartbeats with the runs that are to end.
     attentive: bool,
+    /// Length of the last lease; heartbeats must come well within it.
+    lease: Option<Duration>,
     stopping: bool,
 }
 
@@ -163,6 +168,7 @@ impl HostAgent {
             beat_at: now + pace.heartbeat,
             beating: false,
             attentive: false,
+            lease: None,
             stopping: false,
         }
     }
@@ -217,7 +223,8 @@ impl HostAgent {
 
     fn beat_pause(&self) -> Duration {
         if self.attentive && !self.jobs.is_empty() {
-            self.pace.heartbeat.min(ATTENTIVE)
+            let within = self.lease.map_or(ATTENTIVE, |lease| lease / BEATS_PER_LEASE);
+            self.pace.heartbeat.min(ATTENTIVE).min(within.max(SHORTEST))
         } else {
             self.pace.heartbeat
         }
@@ -226,6 +233,11 @@ impl HostAgent {
     /// Whether the coordinator that answered the last claim is one of ours.
     pub fn learned(&mut self, ours: bool) {
         self.attentive = ours;
+    }
+
+    /// How long the lease of a job lasts that is about to be ours.
+    pub fn leased_for(&mut self, lease: Duration) {
+        self.lease = Some(lease);
     }
 
     fn may_claim(&self) -> bool {

@@ -225,6 +225,10 @@ impl Driver<'_> {
         if let Ok(Claim { parked, .. }) = &answer {
             self.agent.learned(*parked);
         }
+        let lease = answer.as_ref().ok().and_then(|claim| claim.job.as_ref()?.lease);
+        if let Some(lease) = lease {
+            self.agent.leased_for(lease);
+        }
         let (claimed, job) = match answer {
             Ok(Claim { job: Some(job), .. }) => {
                 (Claimed::Job { job: job.id.clone(), attempt: job.attempt }, Some(job))
@@ -241,7 +245,7 @@ impl Driver<'_> {
         }
     }
 
-    fn start(&mut self, ClaimedJob { id, attempt, payload }: ClaimedJob) {
+    fn start(&mut self, ClaimedJob { id, attempt, payload, .. }: ClaimedJob) {
         let kind = kind_of(&payload);
         self.config.announce.say(&format!("[skyclaw] running {id} ({kind})"));
         let handle = self.supervisor.start(Order { job: id.clone(), attempt, payload });

@@ -36,6 +36,8 @@ fn port_error(refusal: Refusal) -> PortError {
         | Refusal::AssignedElsewhere { .. }
         | Refusal::NotLeased(_)
         | Refusal::AlreadyEnded { .. } => PortError::Refused { status: 0, text, unanimous: true },
+        // As over HTTP: the report is offered once more without its output.
+        Refusal::TooLarge(_) => PortError::Refused { status: 413, text, unanimous: true },
         _ => PortError::Unavailable(text),
     }
 }
@@ -86,6 +88,10 @@ impl Coordinator for Embedded {
                 Answer::Job(job) => Some(ClaimedJob {
                     payload: serde_json::from_slice(&job.payload).unwrap_or(Value::Null),
                     attempt: job.attempts,
+                    lease: job
+                        .lease_expires
+                        .map(|ends| Duration::from_millis(ends.ms_since(job.updated)))
+                        .filter(|lease| !lease.is_zero()),
                     id: job.id,
                 }),
                 _ => None,

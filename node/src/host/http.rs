@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use skyclaw_protocol::{HostId, JobId};
 
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
 use crate::client::{install_crypto, segment};
+use crate::config::mask_urls;
 
 /// Asks a coordinator to hold a claim, in milliseconds. The original ignores it.
 const WAIT_HEADER: &str = "x-skyclaw-claim-wait-ms";
@@ -59,8 +61,9 @@ impl HttpCoordinator {
     pub fn new(urls: &[String], token: Option<&str>) -> Result<Self, String> {
         install_crypto();
         let builder = || {
-            // Redirects would carry the token to wherever they point.
-            reqwest::Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_PATIENCE)
+            // Redirects and proxies would carry the token to strangers; the original knew no proxy.
+            let builder = reqwest::Client::builder().redirect(Policy::none()).no_proxy();
+            builder.connect_timeout(CONNECT_PATIENCE)
         };
         // A machine without root certificates can still talk plain HTTP.
         let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
@@ -128,14 +131,18 @@ impl HttpCoordinator {
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
             bytes.extend_from_slice(&chunk);
             if bytes.len() > MAX_ANSWER_BYTES {
-                return Err(PortError::Unavailable(format!("the answer of {base} is too large")));
+                return Err(PortError::Unavailable(format!(
+                    "the answer of {} is too large",
+                    mask_urls(base)
+                )));
             }
         }
         if !status.is_success() {
             return Err(refusal(status.as_u16(), &bytes));
         }
-        let body = serde_json::from_slice(&bytes)
-            .map_err(|_| PortError::Unavailable(format!("{base} did not answer with JSON")))?;
+        let body = serde_json::from_slice(&bytes).map_err(|_| {
+            PortError::Unavailable(format!("{} did not answer with JSON", mask_urls(base)))
+        })?;
         Ok(Answer { body, parked })
     }
 }
@@ -180,7 +187,7 @@ fn together(errors: Vec<PortError>) -> PortError {
 
 /// An error with its causes: the outermost alone never says what went wrong.
 fn chain(error: &dyn std::error::Error, base: &str) -> String {
-    let mut text = format!("{base}: {error}");
+    let mut text = format!("{}: {error}", mask_urls(base));
     let mut source = error.source();
     while let Some(cause) = source {
         text.push_str(": ");
@@ -200,8 +207,17 @@ fn claimed_job(body: &mut Value) -> Result<Option<ClaimedJob>, PortError> {
     let id = job.get("id").and_then(Value::as_str).ok_or_else(|| unexpected("no job id"))?;
     let id = JobId::new(id).map_err(|error| unexpected(&error.to_string()))?;
     let attempt = job.get("attempts").and_then(Value::as_u64).unwrap_or_default();
+    let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
+    let lease = lease(job);
     let payload = job.get_mut("payload").map(Value::take).unwrap_or_default();
-    Ok(Some(ClaimedJob { id, attempt: u32::try_from(attempt).unwrap_or(u32::MAX), payload }))
+    Ok(Some(ClaimedJob { id, attempt, lease, payload }))
+}
+
+/// The length of a job's lease. Both moments are the coordinator's, so its clock does not matter.
+fn lease(job: &Value) -> Option<Duration> {
+    let moment = |name: &str| job.get(name)?.as_str()?.parse::<Timestamp>().ok();
+    let lease = moment("leaseExpiresAt")?.duration_since(moment("updatedAt")?);
+    Duration::try_from(lease).ok().filter(|lease| !lease.is_zero())
 }
 
 impl Coordinator for HttpCoordinator {

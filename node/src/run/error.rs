@@ -47,6 +47,22 @@ fn advice(error: &std::io::Error) -> String {
         std::io::ErrorKind::PermissionDenied => {
             "this user may not. Choose a port above 1023 with SKYCLAW_COORDINATOR_PORT".into()
         }
-        _ => format!("{error}. Check SKYCLAW_COORDINATOR_HOST and SKYCLAW_COORDINATOR_PORT"),
+        // What the system said follows as the cause.
+        _ => "check SKYCLAW_COORDINATOR_HOST and SKYCLAW_COORDINATOR_PORT".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::chain;
+
+    #[test]
+    fn what_the_system_said_is_said_once() {
+        let source = std::io::Error::from_raw_os_error(99);
+        let said = source.to_string();
+        let error = StartError::Listen { address: "8.8.8.8:1".into(), source };
+        assert_eq!(chain(&error).matches(&said).count(), 1);
+        assert!(chain(&error).contains("SKYCLAW_COORDINATOR_HOST"));
     }
 }

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
@@ -30,7 +31,7 @@ const UNLOCKED_GRACE: Duration = Duration::from_secs(600);
 pub(super) struct WorkRoot {
     path: PathBuf,
     count: AtomicU64,
-    _lock: File,
+    lock: Mutex<File>,
 }
 
 /// The directories of one job.
@@ -57,15 +58,37 @@ impl WorkRoot {
             let lock = File::create_new(path.join(LOCK))?;
             // Another daemon's sweep may have been quicker than the lock.
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && path.exists() {
-                return Ok(Self { path, count: AtomicU64::new(0), _lock: lock });
+                return Ok(Self { path, count: AtomicU64::new(0), lock: Mutex::new(lock) });
             }
         }
+    }
+
+    /// Makes the root again, or opens it: a job runs as the daemon's user and may have removed or
+    /// closed it, and so may whatever cleans the temporary directory of old files.
+    fn renew(&self) -> io::Result<()> {
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.path.exists() {
+            return open_up(CWD, &self.path);
+        }
+        tracing::warn!(path = %self.path.display(), "the jobs' folder was removed; it is made again");
+        private_dirs().recursive(true).create(&self.path)?;
+        let lock = File::create_new(self.path.join(LOCK))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        *held = lock;
+        Ok(())
     }
 
     /// Directories for one job.
     pub(super) fn job(&self) -> io::Result<JobDir> {
         let path = self.path.join(self.count.fetch_add(1, Ordering::Relaxed).to_string());
-        private_dirs().create(&path)?;
+        if let Err(error) = private_dirs().create(&path) {
+            use io::ErrorKind::{NotFound, PermissionDenied};
+            if !matches!(error.kind(), NotFound | PermissionDenied) {
+                return Err(error);
+            }
+            self.renew()?;
+            private_dirs().create(&path)?;
+        }
         let make = |name: &str| {
             let dir = path.join(name);
             private_dirs().create(&dir)?;
@@ -256,5 +279,18 @@ mod tests {
         assert!(Path::new(&job.home).is_dir() && Path::new(&job.work).is_dir());
         drop(living);
         assert!(!job.path.exists());
+    }
+
+    #[test]
+    fn a_root_that_somebody_removed_is_made_again_and_is_not_swept() {
+        let base = tempfile::tempdir().unwrap();
+        let root = WorkRoot::create(base.path()).unwrap();
+        root.job().unwrap();
+        fs::remove_dir_all(&root.path).unwrap();
+        let job = root.job().unwrap();
+        assert!(Path::new(&job.work).is_dir());
+        assert!(!is_dead(&root.path));
+        let mode = fs::metadata(&root.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 }

@@ -1,14 +1,16 @@
 //! Hosts asking for jobs: at once, or parked until there is one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::effect::{ReplyTo, Token};
+use super::output::Held;
 use super::{Machine, Timer};
 use crate::batch::KeyAnswer;
 use crate::clock::{Mono, Now};
 use crate::command::Refusal;
 use crate::id::{HostId, JobId};
 use crate::limits::{EXPIRY_MARGIN_MS, MAX_CLAIM_WAIT_MS, MAX_PARKED_CLAIMS};
+use crate::placement::meets;
 use crate::record::spec::Subject;
 use crate::register::{JobState, Phase};
 
@@ -17,6 +19,7 @@ use crate::register::{JobState, Phase};
 pub(super) struct Parked {
     next: u64,
     claims: BTreeMap<u64, Claim>,
+    by_host: BTreeMap<HostId, BTreeSet<u64>>,
 }
 
 #[derive(Debug)]
@@ -27,6 +30,25 @@ struct Claim {
 }
 
 impl Parked {
+    fn insert(&mut self, claim: Claim) -> u64 {
+        let seq = self.next;
+        self.next += 1;
+        self.by_host.entry(claim.host.clone()).or_default().insert(seq);
+        self.claims.insert(seq, claim);
+        seq
+    }
+
+    fn remove(&mut self, seq: u64) -> Option<Claim> {
+        let claim = self.claims.remove(&seq)?;
+        if let Some(of_host) = self.by_host.get_mut(&claim.host) {
+            of_host.remove(&seq);
+            if of_host.is_empty() {
+                self.by_host.remove(&claim.host);
+            }
+        }
+        Some(claim)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.claims.len()
     }
@@ -59,11 +81,9 @@ impl Machine {
         if self.parked.len() >= MAX_PARKED_CLAIMS {
             return self.refuse(reply, Refusal::Busy("too many claims are waiting"));
         }
-        let seq = self.parked.next;
-        self.parked.next += 1;
         let until = now.mono.plus_ms(u64::from(wait_ms.min(MAX_CLAIM_WAIT_MS)));
+        let seq = self.parked.insert(Claim { host, reply, until });
         self.timers.insert((until, Timer::Parked(seq)));
-        self.parked.claims.insert(seq, Claim { host, reply, until });
     }
 
     /// The oldest job this host may take now, if it has a free slot.
@@ -91,10 +111,11 @@ impl Machine {
     pub(super) fn sweep_held_back(&mut self, now: Now) {
         for job in std::mem::take(&mut self.held_back) {
             if let Some(entry) = self.registers.get(&Subject::Job(job.clone())) {
-                self.queue.insert(&entry.head.required, entry.head.created, job);
+                let required = entry.head.required.clone();
+                self.queue.insert(&required, entry.head.created, job);
+                self.offer_job(now, &required);
             }
         }
-        self.serve_parked(now);
     }
 
     fn grant(&mut self, now: Now, reply: ReplyTo, host: HostId, job: JobId) {
@@ -128,30 +149,56 @@ impl Machine {
         }
     }
 
-    /// Offers queued jobs to parked claims, the longest waiting first.
-    pub(super) fn serve_parked(&mut self, now: Now) {
-        if self.queue.is_empty() || self.parked.claims.is_empty() {
-            return;
+    /// A job with this requirement was queued: the claim that has waited longest, of those whose
+    /// host may run it, gets the oldest job of that host.
+    pub(super) fn offer_job(&mut self, now: Now, required: &[String]) {
+        let may_run = |claim: &Claim| {
+            self.hosts
+                .get(&claim.host)
+                .is_some_and(|host| !host.is_full() && meets(&host.record.capabilities, required))
+        };
+        let found = self.parked.claims.iter().find(|(_, claim)| may_run(claim));
+        if let Some((&seq, _)) = found {
+            self.offer(now, seq);
         }
-        let mut from = 0;
-        while !self.queue.is_empty()
-            && let Some((&seq, claim)) = self.parked.claims.range(from..).next()
+    }
+
+    /// A slot of this host came free, or it can do more than before: its parked claims may get a
+    /// job that they could not have then.
+    pub(super) fn offer_host(&mut self, now: Now, host: &HostId) {
+        let parked = self.parked.by_host.get(host).cloned().unwrap_or_default();
+        for seq in parked {
+            self.offer(now, seq);
+        }
+    }
+
+    fn offer(&mut self, now: Now, seq: u64) {
+        let Some(host) = self.parked.claims.get(&seq).map(|claim| claim.host.clone()) else {
+            return;
+        };
+        if let Some(job) = self.next_job(now, &host)
+            && let Some(claim) = self.parked.remove(seq)
         {
-            from = seq + 1;
-            let host = claim.host.clone();
-            if let Some(job) = self.next_job(now, &host)
-                && let Some(claim) = self.parked.claims.remove(&seq)
-            {
-                self.timers.remove(&(claim.until, Timer::Parked(seq)));
-                self.grant(now, claim.reply, host, job);
-            }
+            self.timers.remove(&(claim.until, Timer::Parked(seq)));
+            self.grant(now, claim.reply, host, job);
         }
     }
 
     /// A parked claim has waited long enough.
     pub(super) fn unpark_late(&mut self, now: Now, seq: u64) {
-        if let Some(claim) = self.parked.claims.remove(&seq) {
+        if let Some(claim) = self.parked.remove(seq) {
             self.answer(now, claim.reply, KeyAnswer::NoJob);
+        }
+    }
+
+    /// A host was removed: its parked claims hear of it now, so that it can register again.
+    pub(super) fn unpark_removed(&mut self, host: &HostId) {
+        let parked = self.parked.by_host.get(host).cloned().unwrap_or_default();
+        for seq in parked {
+            let Some(claim) = self.parked.remove(seq) else { continue };
+            self.timers.remove(&(claim.until, Timer::Parked(seq)));
+            let refusal = Refusal::UnknownHost(host.to_string());
+            self.out.hold(Held::Reply { reply: claim.reply, answer: Err(refusal), grant: false });
         }
     }
 
@@ -160,7 +207,7 @@ impl Machine {
     pub fn hang_up(&mut self, token: Token) {
         let found = self.parked.claims.iter().find(|(_, claim)| claim.reply.token == token);
         let Some(seq) = found.map(|(seq, _)| *seq) else { return };
-        if let Some(claim) = self.parked.claims.remove(&seq) {
+        if let Some(claim) = self.parked.remove(seq) {
             self.timers.remove(&(claim.until, Timer::Parked(seq)));
             // Twins that share its key still get an answer.
             self.release_reply(&claim.reply, Ok(KeyAnswer::NoJob), false);

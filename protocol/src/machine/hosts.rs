@@ -151,25 +151,26 @@ impl Machine {
         if self.hosts.len() >= MAX_HOSTS && self.hosts.get(&id).is_none() {
             return self.refuse(reply, Refusal::Full { what: "hosts", limit: MAX_HOSTS });
         }
-        let known = self.hosts.hosts.remove(&id);
-        self.hosts.removed.remove(&id);
+        let registered = self.hosts.get(&id).map_or(at, |host| host.record.registered);
         let display_version = self.next_version();
         let record = LegacyHost {
             id: id.clone(),
             name,
             capabilities,
             max_parallel,
-            registered: known.as_ref().map_or(at, |host| host.record.registered),
+            registered,
             at,
             by: self.config.label.clone(),
             display_version,
             removed: false,
         };
-        self.out.write(Write::Host(Box::new(Signed::seal(
-            &self.key,
-            self.config.network,
-            record.clone(),
-        ))));
+        let signed = match self.seal(record.clone()) {
+            Ok(signed) => signed,
+            Err(refusal) => return self.refuse(reply, refusal),
+        };
+        self.out.write(Write::Host(Box::new(signed)));
+        self.hosts.removed.remove(&id);
+        let known = self.hosts.hosts.remove(&id);
         let leases = known.as_ref().map_or_else(BTreeMap::new, |host| host.leases.clone());
         // It starts anew: what its last life held is not running any more and runs out.
         self.stop_renewing(leases.keys());
@@ -181,8 +182,9 @@ impl Machine {
             record,
         };
         let view = host.view();
-        self.hosts.hosts.insert(id, host);
+        self.hosts.hosts.insert(id.clone(), host);
         self.answer(now, reply, KeyAnswer::Host(view));
+        self.offer_host(now, &id);
     }
 
     pub(super) fn stop_renewing<'a>(&mut self, jobs: impl Iterator<Item = &'a JobId>) {
@@ -279,6 +281,7 @@ impl Machine {
         let signed = Signed::seal(&self.key, self.config.network, host.record);
         self.out.write(Write::Host(Box::new(signed)));
         self.answer(now, reply, KeyAnswer::Removed);
+        self.unpark_removed(id);
     }
 
     /// Takes the records of hosts that were removed long ago from the disk. By then no older

@@ -56,7 +56,10 @@ impl Machine {
                 timeout_ms: request.timeout_ms,
             }),
         };
-        let spec = Signed::seal(&self.key, self.config.network, spec);
+        let spec = match self.seal(spec) {
+            Ok(spec) => spec,
+            Err(refusal) => return self.refuse(reply, refusal),
+        };
         let mut val = self.value(now, 0, State::Job(JobState::new()));
         val.at = created;
         let answer = Self::job_answer(&job, &val);
@@ -123,7 +126,10 @@ impl Machine {
             stderr: completion.stderr,
             error: completion.error,
         };
-        let result = Signed::seal(&self.key, self.config.network, result);
+        let result = match self.seal(result) {
+            Ok(result) => result,
+            Err(refusal) => return self.refuse(reply, refusal),
+        };
         let state = JobState {
             phase: if completion.success { Phase::Succeeded } else { Phase::Failed },
             result: Some(result.hash()),

@@ -13,7 +13,9 @@ use crate::placement::{quorum, rendezvous};
 use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::{Spec, Subject};
-use crate::register::{Ballot, Certificate, Proposer, ProposerStep, State, Val, Voter};
+use crate::register::{
+    Ballot, Certificate, JobState, Phase, Proposer, ProposerStep, State, Val, Voter,
+};
 use crate::wire::{AcceptOp, Message};
 
 impl Machine {
@@ -244,7 +246,23 @@ impl Machine {
         } else {
             self.run_queued(now, shelf, subject);
         }
-        self.serve_parked(now);
+        if let Subject::Job(_) = subject {
+            self.offer_on(now, subject, before.as_ref().and_then(Val::job), &val);
+        }
+    }
+
+    /// What a chosen value frees goes to claims that wait for it.
+    fn offer_on(&mut self, now: Now, subject: &Subject, before: Option<&JobState>, val: &Val) {
+        if val.job().is_some_and(|after| after.phase == Phase::Queued)
+            && let Some(entry) = self.registers.get(subject)
+        {
+            let required = entry.head.required.clone();
+            self.offer_job(now, &required);
+        }
+        if let Some(host) = before.filter(|b| b.phase == Phase::Leased).and_then(|b| b.host.clone())
+        {
+            self.offer_host(now, &host);
+        }
     }
 
     fn run_queued(&mut self, now: Now, shelf: &dyn Shelf, subject: &Subject) {

@@ -8,9 +8,8 @@ use crate::clock::{Hlc, Now};
 use crate::command::{Command, Refusal, ServiceReport};
 use crate::fold::service_state_view;
 use crate::id::{HostId, ServiceId};
-use crate::limits::{MAX_SERVICES, MAX_TIMEOUT_MS};
+use crate::limits::{MAX_REPLICAS, MAX_SERVICE_BYTES, MAX_SERVICES, MAX_TIMEOUT_MS};
 use crate::placement::meets;
-use crate::record::Signed;
 use crate::record::spec::{Spec, Subject};
 use crate::register::{ServiceState, State, Val};
 use crate::view::{Assignment, ServiceDef, ServiceStatus};
@@ -27,6 +26,9 @@ impl Machine {
         id: Option<ServiceId>,
         def: ServiceDef,
     ) {
+        if def.bytes() > MAX_SERVICE_BYTES || def.replicas > MAX_REPLICAS {
+            return self.refuse(reply, Refusal::TooLarge("the service is too large"));
+        }
         let at = self.stamp(now);
         let chance = self.chance();
         let id = id.unwrap_or_else(|| ServiceId::mint(at, chance));
@@ -67,7 +69,10 @@ impl Machine {
             expires_at: at.wall().plus_ms(SERVICE_TTL_MS),
             job: None,
         };
-        let spec = Signed::seal(&self.key, self.config.network, spec);
+        let spec = match self.seal(spec) {
+            Ok(spec) => spec,
+            Err(refusal) => return self.refuse(reply, refusal),
+        };
         let val = self.value(now, 0, State::Service(Box::new(state)));
         let answer = service_answer(&id, &val);
         self.create(now, spec, val, reply, answer);

@@ -258,3 +258,28 @@ fn a_coordinator_of_ours_is_asked_each_second_while_jobs_run() {
     agent.beaten(ms(2001), true);
     assert_eq!(agent.wakeup(), Some(ms(7000)));
 }
+
+#[test]
+fn heartbeats_come_well_within_a_lease_of_ours() {
+    let mut agent = agent(2);
+    agent.learned(true);
+    does(&mut agent, 0, &[claim()]);
+    agent.leased_for(ms(600));
+    assert!(take(&mut agent, 0, 1));
+    does(&mut agent, 0, &[claim()]);
+    does(&mut agent, 199, &[]);
+    does(&mut agent, 200, &[beat(&[1])]);
+    agent.beaten(ms(210), true);
+    does(&mut agent, 400, &[beat(&[1])]);
+    agent.beaten(ms(410), true);
+    // A long lease does not slow the attention down, and the shortest does not make it spin.
+    agent.leased_for(ms(60_000));
+    does(&mut agent, 600, &[beat(&[1])]);
+    agent.beaten(ms(610), true);
+    does(&mut agent, 1599, &[]);
+    agent.leased_for(ms(1));
+    does(&mut agent, 1600, &[beat(&[1])]);
+    agent.beaten(ms(1600), true);
+    does(&mut agent, 1609, &[]);
+    does(&mut agent, 1610, &[beat(&[1])]);
+}

@@ -6,6 +6,7 @@ use crate::limits::{
     MAX_HOSTS, MAX_LIVE_JOBS, MAX_PARKED_CLAIMS, MAX_REGISTER_QUEUE, MAX_REQUIREMENT_SETS,
     MAX_SERVICES,
 };
+use crate::view::Milli;
 
 #[test]
 fn timers_do_not_gather_under_heartbeats() {
@@ -143,4 +144,27 @@ fn removed_hosts_do_not_gather_on_disk() {
     world.now.wall = world.now.wall.plus_ms(world.config.job_ttl_ms);
     world.pass(61_000);
     assert_eq!(world.nodes[0].disk.hosts(), 0);
+}
+
+#[test]
+fn what_could_not_be_read_back_is_refused_and_the_job_goes_on() {
+    let mut world = World::alone();
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    world.claim(0, "h");
+    let Command::Complete(mut completion) = World::completion(&job, "h", true) else {
+        panic!("a completion")
+    };
+    completion.stdout = Some("x".repeat(crate::limits::MAX_OUTPUT_BYTES + 1));
+    let refusal = World::refusal(world.call(0, Command::Complete(completion)));
+    assert_eq!(refusal, Refusal::TooLarge("output is too long"));
+    world.complete(0, &job, "h").unwrap();
+    let name = "n".repeat(crate::limits::MAX_TEXT_BYTES + 1);
+    let register = Command::RegisterHost {
+        id: None,
+        name,
+        capabilities: Vec::new(),
+        max_parallel: Milli::whole(1),
+    };
+    assert!(matches!(World::refusal(world.call(0, register)), Refusal::TooLarge(_)));
 }

@@ -140,14 +140,17 @@ fn a_result_of_another_job_or_attempt_replaces_nothing() {
         error: None,
     };
     let other = JobId::new("job_other").unwrap();
-    for wrong in [result(other, 1), result(job.clone(), 2)] {
-        let signed = Signed::seal(&node_key(0), network(), wrong);
+    let right = Signed::seal(&node_key(0), network(), result(job.clone(), 1));
+    let wrong = [result(other, 1), result(job.clone(), 2), result(job.clone(), 1)];
+    for (n, wrong) in wrong.into_iter().enumerate() {
+        let ok = n != 2;
+        let signed = Signed::seal(&node_key(0), network(), JobResult { ok, ..wrong });
         let mut val = Val { ver: 1, ..op.val.clone() };
         let State::Job(state) = &mut val.state else { panic!("not a job") };
         state.phase = Phase::Succeeded;
         state.attempt = 1;
         state.host = Some(super::world::host_id("h"));
-        state.result = Some(signed.hash());
+        state.result = Some(if ok { signed.hash() } else { right.hash() });
         let result = Some(signed.raw().clone());
         let accept = AcceptOp { val, result, spec: None, ..op.clone() };
         refused(&mut world, 0, voter, Message::Accept(vec![accept]), FrameFault::BadRecord);

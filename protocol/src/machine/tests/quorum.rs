@@ -247,3 +247,32 @@ fn a_vote_counts_once_and_only_from_a_voter() {
     world.drain(0);
     assert!(world.reply(asked).is_some());
 }
+
+#[test]
+fn a_write_has_the_whole_timeout_however_soon_it_follows_another() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 1);
+    world.submit(0);
+    world.pass(QUORUM_MS - 10);
+    cut(&mut world, 0, 1);
+    let asked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    world.pass(QUORUM_MS - 1);
+    assert_eq!(world.reply(asked), None);
+    world.pass(1);
+    assert!(world.reply(asked).is_some());
+}
+
+#[test]
+fn a_grant_in_flight_gives_its_slot_back_when_the_lead_is_lost() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    let asked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    let key = world.nodes[0].machine.registers[&subject(&job)].head.key.clone();
+    let ballot = crate::register::Ballot { round: 1, proposer: super::world::node_key(1).id() };
+    let op = crate::wire::PrepareOp { key, ballot, spec: None };
+    world.inject(1, 0, crate::wire::Message::Prepare(vec![op]));
+    world.settle();
+    assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { .. }))));
+    assert_eq!(world.nodes[0].machine.gauges().leased, 0);
+}

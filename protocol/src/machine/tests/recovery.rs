@@ -150,3 +150,47 @@ fn a_service_is_removed_and_deployed_again_at_all_its_voters() {
     world.settle();
     assert_eq!(world.claim_service(0, "h").unwrap().def.replicas, 7);
 }
+
+#[test]
+fn each_restart_leads_under_a_higher_round() {
+    let mut world = World::of(2, 2);
+    let job = world.submit(0);
+    for round in 1..5 {
+        world.crash(0);
+        world.settle();
+        let row = world.nodes[1].disk.stored(&Subject::Job(job.clone())).unwrap().row;
+        assert_eq!(row.accepted.unwrap().ballot.round, round);
+    }
+}
+
+#[test]
+fn an_adopted_lease_ends_when_it_said() {
+    let mut world = World::of(2, 2);
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    world.claim(0, "h");
+    world.pass(400);
+    world.crash(0);
+    world.pass(LEASE_MS - 401);
+    assert_eq!(world.phase(0, &job), Some(Phase::Leased));
+    world.pass(1);
+    assert_eq!(world.phase(0, &job), Some(Phase::Queued));
+}
+
+#[test]
+fn a_service_deployed_again_is_not_taken_for_removed_after_a_restart() {
+    let mut world = World::of(2, 2);
+    let id = ServiceId::new("s").unwrap();
+    world.deploy(0, "s", 1);
+    world.call(0, Command::RemoveService { id: id.clone() }).unwrap();
+    cut(&mut world, 0, 1);
+    let put = Command::PutService { id: Some(id), def: World::def("s", 3, "") };
+    world.ask(0, put);
+    world.drain(0);
+    world.crash(0);
+    assert_eq!(world.nodes[0].machine.gauges().services, 1, "its first value may be chosen");
+    world.cut.clear();
+    world.pass(QUORUM_MS);
+    world.host(0, "h", 1);
+    assert_eq!(world.claim_service(0, "h").unwrap().def.replicas, 3);
+}
