@@ -116,6 +116,8 @@ pub struct CoordinatorConfig {
     pub lease: Duration,
     /// A host silent for so long counts as dead.
     pub host_ttl: Duration,
+    /// How long hosts are taken to let a job run that names no timeout (`SKYCLAW_TIMEOUT_MS`).
+    pub run_timeout: Duration,
     /// A job not ended after so long expires.
     pub job_ttl: Duration,
     /// Other coordinators, as given: not yet normalised.

@@ -47,6 +47,10 @@ pub enum Input {
     },
     /// The caller of a parked claim went away.
     HangUp(Token),
+    /// The caller went away with this answer under way; nobody saw it.
+    Undelivered(KeyAnswer),
+    /// The node is about to stop: answer what is parked.
+    Drain,
     /// List the hosts.
     Hosts(oneshot::Sender<Result<Vec<HostView>, Refusal>>),
     /// Finish what is begun, then end.
@@ -205,7 +209,7 @@ impl Life {
                 Ok(Input::Hosts(reply)) => {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
-                Ok(Input::HangUp(_)) => {}
+                Ok(Input::HangUp(_) | Input::Undelivered(_) | Input::Drain) => {}
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
                 Err(RecvTimeoutError::Timeout) => return false,
             }

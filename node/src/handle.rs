@@ -94,9 +94,10 @@ impl NodeHandle {
         let token = Token(self.0.next_token.fetch_add(1, Relaxed));
         let (reply, answer) = oneshot::channel();
         self.send(Input::Call { token, command, idempotency, reply })?;
-        let mut hang_up = HangUp { handle: parks.then_some(self), token };
-        let answer = answer.await.unwrap_or(Err(Refusal::Stopping));
-        hang_up.handle = None;
+        let mut waiting = Waiting { handle: self, parks, token, answer };
+        let answer = (&mut waiting.answer).await.unwrap_or(Err(Refusal::Stopping));
+        waiting.parks = false;
+        drop(waiting);
         let answer = self.resolve(answer.map_err(|refusal| self.count_urls(refusal))?)?;
         if let Some(url) = joined {
             self.add_peer(url);
@@ -168,6 +169,12 @@ impl NodeHandle {
         }
     }
 
+    /// The node is about to stop: parked claims are answered now.
+    pub fn drain(&self) {
+        // A full inbox loses it; the stop then takes its grace.
+        let _ = self.send(Input::Drain);
+    }
+
     async fn host_list(&self) -> Result<Vec<HostView>, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.send(Input::Hosts(reply))?;
@@ -191,18 +198,30 @@ fn store_refusal(error: ShelfError) -> Refusal {
     Refusal::Store(error.0)
 }
 
-/// Tells the engine that a parked claim's caller is gone.
-struct HangUp<'a> {
-    handle: Option<&'a NodeHandle>,
+/// A call that waits for its answer. Dropped before that, it tells the engine that a parked claim's
+/// caller is gone, or that the lease in an answer under way reached nobody.
+struct Waiting<'a> {
+    handle: &'a NodeHandle,
+    /// It is a claim that may be parked, and not answered.
+    parks: bool,
     token: Token,
+    answer: oneshot::Receiver<Result<KeyAnswer, Refusal>>,
 }
 
-impl Drop for HangUp<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(handle) = self.handle {
-            // A full inbox loses the news; the claim then ends by its own timer.
-            let _ = handle.send(Input::HangUp(self.token));
+        if !self.parks {
+            return;
         }
+        // No answer can arrive after this; one that has arrived is taken here.
+        self.answer.close();
+        let news = match self.answer.try_recv() {
+            Ok(Ok(answer)) => Input::Undelivered(answer),
+            Ok(Err(_)) => return,
+            Err(_) => Input::HangUp(self.token),
+        };
+        // A full inbox loses the news; claim or lease then end by their own timers.
+        let _ = self.handle.send(news);
     }
 }
 
@@ -231,13 +250,14 @@ fn job_page(reader: &Reader, query: &JobQuery) -> Result<JobPage, ReadError> {
     let limit = query.limit.unwrap_or(usize::MAX);
     let order = if query.newest_first { Order::NewestFirst } else { Order::OldestFirst };
     let mut page = JobPage { jobs: Vec::new(), next: query.after.clone() };
-    // The store ends a page early where jobs are large.
+    // The store ends a page early where jobs are large, and so does an answer with a limit; all of
+    // them are asked for only by those who must have all.
     loop {
         let room = limit - page.jobs.len();
         let part = reader.jobs(page.next.as_ref(), room, phases(query.status), order)?;
         page.jobs.extend(part.jobs.iter().filter_map(|job| view(job, now)));
         page.next = part.next;
-        if page.next.is_none() || page.jobs.len() >= limit {
+        if page.next.is_none() || query.limit.is_some() {
             return Ok(page);
         }
     }

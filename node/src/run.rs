@@ -214,6 +214,7 @@ impl Coordinator {
     }
 
     async fn stop(self) {
+        self.handle.drain();
         if !self.http.shutdown(HTTP_STOP_GRACE * 2).await {
             tracing::warn!("requests under way were dropped");
         }
@@ -295,6 +296,7 @@ fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig 
             key_ttl_ms: millis(settings.idempotency_ttl),
             job_ttl_ms: millis(settings.job_ttl),
             quorum_timeout_ms: QUORUM_TIMEOUT_MS,
+            run_ms: millis(settings.run_timeout),
         },
     }
 }

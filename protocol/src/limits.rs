@@ -108,3 +108,7 @@ pub const SWEEP_ON_MS: u64 = 50;
 
 /// Jobs a heartbeat may name; each may cost a look at the disk. Further ones are not looked at.
 pub const MAX_HEARTBEAT_JOBS: usize = 10_000;
+
+/// A host that was silent for so long is forgotten, in milliseconds (30 days): hosts without an id
+/// of their own get a new one at each start. One that comes back registers again.
+pub const HOST_FORGET_MS: u64 = 30 * 86_400_000;

@@ -65,6 +65,8 @@ pub struct Config {
     pub job_ttl_ms: u64,
     /// How long a write waits for its quorum, in milliseconds.
     pub quorum_timeout_ms: u64,
+    /// How long hosts let a job run that names no timeout, in milliseconds.
+    pub run_ms: u64,
 }
 
 /// A timer. The entry it names may be gone or have moved on by the time it rings.

@@ -218,6 +218,7 @@ impl Settled {
             db_min_free_bytes: self.number(Key::DbMinFreeBytes),
             lease: self.duration(Key::LeaseMs),
             host_ttl: self.duration(Key::HostTtlMs),
+            run_timeout: self.duration(Key::TimeoutMs),
             job_ttl: self.duration(Key::JobTtlMs),
             min_replications: explicit.unwrap_or(if peer_urls.is_empty() { 1 } else { 2 }),
             min_replications_auto: explicit.is_none(),

@@ -125,6 +125,8 @@ impl Incarnation<'_> {
                 self.machine.handle(time::now(), &self.reader, token, command, idempotency);
             }
             Input::HangUp(token) => self.machine.hang_up(token),
+            Input::Undelivered(answer) => self.machine.undelivered(time::now(), &answer),
+            Input::Drain => self.machine.drain(time::now()),
             Input::Hosts(reply) => {
                 let _ = reply.send(Ok(self.machine.host_views()));
             }

@@ -20,6 +20,8 @@ pub(super) struct Parked {
     next: u64,
     claims: BTreeMap<u64, Claim>,
     by_host: BTreeMap<HostId, BTreeSet<u64>>,
+    /// The node stops: nothing is parked any more.
+    draining: bool,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,7 @@ impl Machine {
         if let Some(job) = self.next_job(now, &host) {
             return self.grant(now, reply, host, job);
         }
-        if wait_ms == 0 {
+        if wait_ms == 0 || self.parked.draining {
             return self.answer(now, reply, KeyAnswer::NoJob);
         }
         if self.parked.len() >= MAX_PARKED_CLAIMS {
@@ -181,6 +183,14 @@ impl Machine {
         {
             self.timers.remove(&(claim.until, Timer::Parked(seq)));
             self.grant(now, claim.reply, host, job);
+        }
+    }
+
+    /// The node is about to stop: parked claims are answered now, and none is parked from here on.
+    pub fn drain(&mut self, now: Now) {
+        self.parked.draining = true;
+        while let Some((&seq, _)) = self.parked.claims.first_key_value() {
+            self.unpark_late(now, seq);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::batch::{Alive, KeyAnswer, Shelf, Write};
 use crate::clock::{Now, Wall};
 use crate::command::Refusal;
 use crate::id::{HostId, JobId};
-use crate::limits::{MAX_HEARTBEAT_JOBS, MAX_HOSTS};
+use crate::limits::{HOST_FORGET_MS, MAX_HEARTBEAT_JOBS, MAX_HOSTS};
 use crate::record::Signed;
 use crate::record::host::LegacyHost;
 use crate::record::spec::Subject;
@@ -255,8 +255,7 @@ impl Machine {
         let Some(entry) = self.registers.get_mut(&Subject::Job(job.clone())) else { return };
         let Some(lease) = entry.lease.as_mut() else { return };
         let before = lease.ends;
-        lease.renewable |= named;
-        let note = lease.renew(now);
+        let note = lease.renew(now, named);
         let (ends, shown) = (lease.ends, lease.shown);
         if ends != before {
             self.timers.remove(&(before, Timer::Lease(job.clone())));
@@ -287,6 +286,20 @@ impl Machine {
     /// Takes the records of hosts that were removed long ago from the disk. By then no older
     /// registration of theirs is under way.
     pub(super) fn sweep_hosts(&mut self, now: Now) {
+        let silent: Vec<_> = self
+            .hosts
+            .hosts
+            .values()
+            .filter(|host| {
+                host.leases.is_empty() && host.last_seen.plus_ms(HOST_FORGET_MS) <= now.wall
+            })
+            .map(|host| host.record.id.clone())
+            .collect();
+        for id in silent {
+            self.hosts.hosts.remove(&id);
+            self.unpark_removed(&id);
+            self.out.write(Write::ForgetHost(id));
+        }
         let life = self.config.job_ttl_ms;
         let over = |at: &Wall| at.plus_ms(life) <= now.wall;
         let gone: Vec<_> = self

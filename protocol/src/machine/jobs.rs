@@ -7,7 +7,7 @@ use crate::batch::{KeyAnswer, Shelf, StoredRegister, Write};
 use crate::clock::Now;
 use crate::command::{Command, Completion, JobRequest, Refusal};
 use crate::id::JobId;
-use crate::lease::Lease;
+use crate::lease::{Lease, RunTime};
 use crate::limits::MAX_LIVE_JOBS;
 use crate::record::Signed;
 use crate::record::result::JobResult;
@@ -222,9 +222,12 @@ impl Machine {
                 let known = after.host.as_ref().is_some_and(|host| self.hosts.lease(host, job));
                 if leads && let Some(entry) = self.registers.get_mut(&subject) {
                     let stale = std::mem::take(&mut entry.stale_grant);
-                    let timeout = entry.head.timeout_ms;
+                    let run = RunTime {
+                        timeout_ms: entry.head.timeout_ms,
+                        default_ms: self.config.run_ms,
+                    };
                     let lease = entry.lease.get_or_insert_with(|| {
-                        Lease::grant(now, after.lease_ms, after.guard_ms, timeout)
+                        Lease::grant(now, after.lease_ms, after.guard_ms, run)
                     });
                     lease.renewable &= known && !stale;
                     self.timers.insert((lease.ends, Timer::Lease(job.clone())));

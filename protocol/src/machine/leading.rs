@@ -10,7 +10,7 @@ use crate::batch::{Shelf, StoredRegister, Write};
 use crate::clock::Now;
 use crate::command::Refusal;
 use crate::id::NodeId;
-use crate::lease::Lease;
+use crate::lease::{Lease, RunTime};
 use crate::record::spec::{RegisterKey, Subject};
 use crate::record::{Raw, Signed};
 use crate::register::{
@@ -37,8 +37,8 @@ impl Machine {
         let lease = chosen.as_ref().and_then(Val::job).filter(|job| job.phase == Phase::Leased);
         if let (true, Some(job)) = (mine, lease) {
             let until = stored.lease_note.map_or(job.lease_expires, |n| n.max(job.lease_expires));
-            let timeout = entry.head.timeout_ms;
-            entry.lease = Some(Lease::recover(now, until, job.lease_ms, job.guard_ms, timeout));
+            let run = RunTime { timeout_ms: entry.head.timeout_ms, default_ms: self.config.run_ms };
+            entry.lease = Some(Lease::recover(now, until, job.lease_ms, job.guard_ms, run));
         }
         self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
         self.registers.insert(subject.clone(), Box::new(entry));

@@ -87,6 +87,7 @@ impl World {
             key_ttl_ms: KEY_TTL_MS,
             job_ttl_ms: 7 * 86_400_000,
             quorum_timeout_ms: QUORUM_MS,
+            run_ms: 300_000,
         };
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_800_000_000_000) };
         let mut world = Self {
