@@ -17,8 +17,8 @@ use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Phase;
 use skyclaw_protocol::{
-    Answer, Command, HostId, HostView, JobId, JobQuery, JobStatus, JobView, Refusal, ServiceId,
-    ServiceView, fold,
+    Answer, Command, HostId, HostView, JobId, JobQuery, JobStatus, JobView, NodeId, Refusal,
+    ServiceId, ServiceView, fold,
 };
 use skyclaw_store::{JobRecord, Order, Phases, ReadError, Reader};
 use tokio::sync::oneshot;
@@ -167,6 +167,12 @@ impl NodeHandle {
         if !own && !peers.contains(&url) && peers.len() < MAX_PEER_URLS {
             peers.push(url);
         }
+    }
+
+    /// Who this node is; `None` until its store was opened once.
+    #[must_use]
+    pub fn node(&self) -> Option<NodeId> {
+        self.0.shared.node()
     }
 
     /// The node is about to stop: parked claims are answered now.

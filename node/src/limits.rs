@@ -30,3 +30,6 @@ pub const HOST_FAREWELL: Duration = Duration::from_secs(5);
 /// Time on top of the jobs' own grace for a host to kill, reap and report what it ran: the two
 /// above and a second.
 pub const HOST_STOP_SLACK: Duration = Duration::from_secs(8);
+
+/// How long a starting node waits for the host inside it to register: usually a few milliseconds.
+pub const EMBEDDED_HOST_PATIENCE: Duration = Duration::from_secs(1);

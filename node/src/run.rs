@@ -31,7 +31,8 @@ use crate::engine::{Engine, EngineConfig};
 use crate::handle::NodeHandle;
 use crate::host;
 use crate::limits::{
-    HOST_FAREWELL, HOST_STOP_SLACK, HTTP_STOP_GRACE, JOB_KILL_GRACE, QUORUM_TIMEOUT_MS,
+    EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, HTTP_STOP_GRACE, JOB_KILL_GRACE,
+    QUORUM_TIMEOUT_MS,
 };
 use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::tasks::Tasks;
@@ -82,7 +83,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Returns once the host has registered.
+    /// Returns once the host has registered, or, inside a coordinator, could not yet.
     async fn start_host(&mut self, config: &Config) -> Result<(), StartError> {
         let Some(settings) = &config.host else { return Ok(()) };
         let link: Box<dyn host::Coordinator> = match (&settings.link, &self.coordinator) {
@@ -95,6 +96,7 @@ impl Node {
             }
             (HostLink::Embedded, None) => return Err(StartError::NoCoordinator),
         };
+        let embedded = settings.link == HostLink::Embedded;
         let supervisor = Supervisor::new(supervisor_config(settings))
             .map_err(|source| StartError::Supervisor { source })?;
         let (registered, first) = oneshot::channel();
@@ -114,6 +116,8 @@ impl Node {
             Ok(error) = failure => Err(StartError::Host(error.to_string())),
             // Its sender goes with a host that failed, before the failure is told.
             Ok(()) = first => Ok(()),
+            // A coordinator whose store must heal first is up all the same.
+            () = tokio::time::sleep(EMBEDDED_HOST_PATIENCE), if embedded => Ok(()),
             else => Err(StartError::Interrupted),
         }
     }

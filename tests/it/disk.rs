@@ -196,6 +196,28 @@ fn a_node_starts_on_a_read_only_disk_and_heals() {
     node.api.submit_shell("true");
 }
 
+/// The same with a host inside: it joins once the store can be used.
+#[test]
+fn a_node_with_a_host_starts_on_a_read_only_disk_and_heals() {
+    if !can(&[Need::Root, Need::Tool("mount")]) {
+        return;
+    }
+    let disk = Disk::of(64 * MIB);
+    let mut node = Setup::both()
+        .env("SKYCLAW_DB_PATH", disk.path().join("node.db").display())
+        .env("SKYCLAW_DB_MIN_FREE_BYTES", MIB)
+        .start();
+    node.api.until_hosts(1);
+    assert_eq!(node.stop().code, Some(0));
+    disk.remount("ro");
+    node.start_again();
+    until_refused(&node, "node.db");
+    disk.remount("rw");
+    until_ready(&node);
+    let job = node.api.submit_shell("true");
+    node.api.until_job_is(&job, "completed");
+}
+
 /// A file made immutable under a running node.
 #[test]
 fn a_file_that_becomes_read_only_under_the_node_is_told_and_heals() {

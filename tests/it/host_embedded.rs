@@ -240,3 +240,19 @@ fn cancelling_ends_a_job_of_the_own_host() {
     });
     assert_eq!(text(&node.api.job(&id), "status"), "failed");
 }
+
+/// A host without an id of its own is the same host after a restart: it goes with the node.
+#[test]
+fn a_restart_leaves_no_host_behind() {
+    let mut node = node();
+    let hosts = |node: &Node| node.api.get("/v1/hosts").ok()["hosts"].clone();
+    let before = text(&hosts(&node)[0], "id").to_owned();
+    node.stop();
+    node.start_again();
+    node.api.until_hosts(1);
+    let after = hosts(&node);
+    assert_eq!(after.as_array().map(Vec::len), Some(1), "{after}");
+    assert_eq!(text(&after[0], "id"), before);
+    let job = node.api.submit_shell("true");
+    node.api.until_job_is(&job, "completed");
+}

@@ -132,3 +132,24 @@ fn a_parked_claim_does_not_hold_up_the_stop() {
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     drop(parked.join().expect("no panic"));
 }
+
+/// Claims that wait for a job are answered when the node stops, and do not hold it up.
+#[test]
+fn parked_claims_are_answered_at_once_when_the_node_stops() {
+    let mut node = Setup::coordinator().start();
+    node.api.register("h1", &["shell"], 1);
+    let mut parked = skyclaw_tests::Connection::open(node.api.address()).expect("it listens");
+    parked
+        .send(b"POST /v1/hosts/h1/claim HTTP/1.1\r\nhost: x\r\nx-skyclaw-claim-wait-ms: 20000\r\n\r\n")
+        .expect("it is read");
+    eventually("the claim is parked", || match node.api.metric("skyclaw_claims_parked") {
+        1.0 => Ok(()),
+        other => Err(format!("{other}")),
+    });
+    let begun = Instant::now();
+    node.terminate();
+    let answer = parked.receive().expect("an answer");
+    assert_eq!((answer.status, answer.json()), (200, serde_json::json!({ "job": null })));
+    assert_eq!(node.wait(PATIENCE).code, Some(0));
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+}

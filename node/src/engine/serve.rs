@@ -64,6 +64,7 @@ impl Life {
             space,
         };
         self.shared.set_gauges(incarnation.machine.gauges());
+        self.shared.set_node(node);
         self.shared.set_reader(Some(reader));
         self.shared.set_status(Status::Ready);
         // Whoever waits is told once: later incarnations find the channel closed.

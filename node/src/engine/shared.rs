@@ -1,8 +1,9 @@
 //! What others may read of the engine without entering it.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
+use skyclaw_protocol::NodeId;
 use skyclaw_protocol::machine::Gauges;
 use skyclaw_store::Reader;
 
@@ -22,6 +23,7 @@ pub enum Status {
 #[derive(Debug, Default)]
 pub struct Shared {
     reader: RwLock<Option<Reader>>,
+    node: OnceLock<NodeId>,
     status: Mutex<Status>,
     gauges: Mutex<Gauges>,
     commands: AtomicU64,
@@ -37,6 +39,17 @@ impl Shared {
 
     pub(super) fn set_reader(&self, reader: Option<Reader>) {
         *self.reader.write().unwrap_or_else(PoisonError::into_inner) = reader;
+    }
+
+    /// Who this node is; `None` until its store was opened once.
+    #[must_use]
+    pub fn node(&self) -> Option<NodeId> {
+        self.node.get().copied()
+    }
+
+    pub(super) fn set_node(&self, node: NodeId) {
+        // The identity lives in the file; another one would be another node's.
+        let _ = self.node.set(node);
     }
 
     /// How the engine does.

@@ -11,6 +11,12 @@ use skyclaw_protocol::{Answer, Command, Completion, HostId, JobId, Milli, Refusa
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
 use crate::handle::NodeHandle;
 
+/// Characters of the node's id in the host's: 130 bits.
+const ID_CHARS: usize = 26;
+
+/// How often a store that cannot be used is asked again.
+const RETRY: Duration = Duration::from_millis(500);
+
 /// The coordinator in this process.
 #[derive(Clone, Debug)]
 pub struct Embedded(NodeHandle);
@@ -20,6 +26,19 @@ impl Embedded {
     #[must_use]
     pub const fn new(handle: NodeHandle) -> Self {
         Self(handle)
+    }
+
+    /// The host's id where none was chosen: it goes with the node's identity, so that a restart
+    /// does not leave a host behind. Waits until the store has told it.
+    async fn own_id(&self) -> Result<HostId, PortError> {
+        loop {
+            if let Some(node) = self.0.node() {
+                let text: String = node.to_string().chars().take(ID_CHARS).collect();
+                return HostId::new(format!("host_{text}"))
+                    .map_err(|error| PortError::Unavailable(error.to_string()));
+            }
+            tokio::time::sleep(RETRY).await;
+        }
     }
 
     async fn call(&self, command: Command) -> Result<Answer, PortError> {
@@ -49,15 +68,24 @@ fn unexpected() -> PortError {
 impl Coordinator for Embedded {
     fn register(&self, spec: HostSpec) -> BoxFuture<'_, Result<HostId, PortError>> {
         async move {
+            let id = match spec.id {
+                Some(id) => id,
+                None => self.own_id().await?,
+            };
             let command = Command::RegisterHost {
-                id: spec.id,
+                id: Some(id),
                 name: spec.name,
                 capabilities: spec.capabilities,
                 max_parallel: Milli::whole(spec.max_parallel as u64),
             };
-            match self.call(command).await? {
-                Answer::Host(host) => Ok(host.id),
-                _ => Err(unexpected()),
+            loop {
+                match self.call(command.clone()).await {
+                    Ok(Answer::Host(host)) => return Ok(host.id),
+                    Ok(_) => return Err(unexpected()),
+                    // The store heals, or the node ends with it.
+                    Err(PortError::Unavailable(_)) => tokio::time::sleep(RETRY).await,
+                    Err(error) => return Err(error),
+                }
             }
         }
         .boxed()
