@@ -3,6 +3,7 @@
 //! Never here: axum types, status codes, storage.
 
 use futures::future::BoxFuture;
+use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::{
     Answer, Command, HostId, HostView, Idempotency, JobCursor, JobId, JobQuery, JobView, Refusal,
     ServiceId, ServiceView,
@@ -44,12 +45,65 @@ pub struct JobPage {
     pub next: Option<JobCursor>,
 }
 
+/// Other nodes, as this one sees them over libp2p.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NetworkView {
+    /// Its own id; none while libp2p is off.
+    pub peer_id: Option<String>,
+    /// Name of the network.
+    pub network: String,
+    /// Multiaddrs under which it can be reached.
+    pub addresses: Vec<String>,
+    /// Members it knows, the connected ones first.
+    pub peers: Vec<PeerView>,
+    /// Nodes that were refused, or refused us, the latest last.
+    pub refused: Vec<RefusedPeer>,
+}
+
+/// A member of the network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PeerView {
+    /// Its id.
+    pub peer_id: String,
+    /// Its display name.
+    pub label: String,
+    /// Its roles.
+    pub roles: Vec<String>,
+    /// Url of its HTTP API, if it tells.
+    pub url: Option<String>,
+    /// Multiaddrs.
+    pub addresses: Vec<String>,
+    /// Whether it can be talked to now.
+    pub connected: bool,
+    /// Since when it is connected, or when it last was.
+    pub since: Wall,
+    /// Last round trip, in milliseconds.
+    pub rtt_ms: Option<f64>,
+}
+
+/// A node that is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedPeer {
+    /// Its id.
+    pub peer_id: String,
+    /// Where it was.
+    pub address: String,
+    /// Why.
+    pub why: String,
+    /// True if it refused us.
+    pub by_them: bool,
+    /// When.
+    pub at: Wall,
+}
+
 /// What the API asks of a node. Implemented by the node's handle, and by a fake in tests.
 pub trait Backend: Send + Sync + 'static {
     /// Who answers.
     fn identity(&self) -> Identity;
     /// Urls of other coordinators, in the order they became known.
     fn peers(&self) -> Vec<String>;
+    /// The network as libp2p shows it.
+    fn network(&self) -> NetworkView;
     /// Carries out a command; resolves once its effect is durable, or refused.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, Refusal>>;
     /// One job.

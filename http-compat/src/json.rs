@@ -5,6 +5,7 @@
 pub(crate) mod fields;
 pub(crate) mod host;
 pub(crate) mod job;
+pub(crate) mod network;
 pub(crate) mod request;
 pub(crate) mod service;
 

@@ -25,7 +25,9 @@ mod tests;
 mod text;
 
 pub use auth::{PublicKey, Secret};
-pub use backend::{Backend, Identity, JobPage, Readiness, Request};
+pub use backend::{
+    Backend, Identity, JobPage, NetworkView, PeerView, Readiness, RefusedPeer, Request,
+};
 pub use config::ApiConfig;
 pub use metrics::HttpMetrics;
 pub use peer_url::normalize_url;

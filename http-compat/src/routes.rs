@@ -83,6 +83,7 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/services/:id" => services::get,
     DELETE "/v1/services/:id" => services::remove,
     POST "/v1/services/:id/report" => services::report,
+    GET "/v1/network" => network::show,
     GET "/v1/network/peers" => network::peers,
     POST "/v1/network/join" => network::join,
     POST "/v1/public/jobs" => public::submit,

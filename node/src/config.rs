@@ -21,6 +21,8 @@ mod value;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use libp2p::Multiaddr;
+
 pub use args::{NodeArgs, NodeCommand, command as node_command};
 pub use env::EnvVars;
 pub use error::{ConfigError, ConfigErrors};
@@ -120,6 +122,8 @@ pub struct CoordinatorConfig {
     pub run_timeout: Duration,
     /// A job not ended after so long expires.
     pub job_ttl: Duration,
+    /// libp2p; none if it is turned off.
+    pub p2p: Option<P2pConfig>,
     /// Other coordinators, as given: not yet normalised.
     pub peer_urls: Vec<String>,
     /// How often their state is fetched.
@@ -136,6 +140,19 @@ pub struct CoordinatorConfig {
     pub public_api_keys: Option<Secret>,
     /// Origin for the public API.
     pub public_cors_origin: String,
+}
+
+/// The settings of libp2p.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct P2pConfig {
+    /// Where it was asked to listen; empty if nowhere in particular.
+    pub listen: Vec<Multiaddr>,
+    /// Under which addresses it is reached from elsewhere.
+    pub external: Vec<Multiaddr>,
+    /// Nodes to join.
+    pub bootstrap: Vec<Multiaddr>,
+    /// Whether the LAN is searched; none leaves it to where libp2p listens.
+    pub mdns: Option<bool>,
 }
 
 /// How a host gets its work.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use skyclaw_http_compat::{Backend, Identity, JobPage, Readiness, Request};
+use skyclaw_http_compat::{Backend, Identity, JobPage, NetworkView, Readiness, Request};
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError};
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::limits::MAX_PEER_URLS;
@@ -24,6 +24,7 @@ use skyclaw_store::{JobRecord, Order, Phases, ReadError, Reader};
 use tokio::sync::oneshot;
 
 use crate::engine::{Engine, Input, Shared, Status, chain};
+use crate::net::NetHandle;
 use crate::telemetry::Metrics;
 use crate::time;
 
@@ -39,6 +40,7 @@ struct Inner {
     identity: Identity,
     peers: Mutex<Vec<String>>,
     metrics: Arc<Metrics>,
+    net: NetHandle,
 }
 
 impl NodeHandle {
@@ -49,6 +51,7 @@ impl NodeHandle {
         identity: Identity,
         peers: Vec<String>,
         metrics: Arc<Metrics>,
+        net: NetHandle,
     ) -> Self {
         Self(Arc::new(Inner {
             inbox: engine.inbox(),
@@ -57,6 +60,7 @@ impl NodeHandle {
             identity,
             peers: Mutex::new(peers),
             metrics,
+            net,
         }))
     }
 
@@ -167,6 +171,12 @@ impl NodeHandle {
         if !own && !peers.contains(&url) && peers.len() < MAX_PEER_URLS {
             peers.push(url);
         }
+    }
+
+    /// Urls of other coordinators, as of now.
+    #[must_use]
+    pub fn peer_urls(&self) -> Vec<String> {
+        self.peers()
     }
 
     /// Who this node is; `None` until its store was opened once.
@@ -286,6 +296,10 @@ impl Backend for NodeHandle {
 
     fn peers(&self) -> Vec<String> {
         self.0.peers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn network(&self) -> NetworkView {
+        self.0.net.view()
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, Refusal>> {

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod handle;
 pub mod host;
 pub mod limits;
+pub mod net;
 pub mod run;
 pub mod supervisor;
 pub mod tasks;

@@ -10,6 +10,7 @@
 //! API (requests under way are answered), last the engine.
 
 mod error;
+mod p2p;
 mod signal;
 
 use std::io::Write;
@@ -34,6 +35,7 @@ use crate::limits::{
     EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, HTTP_STOP_GRACE, JOB_KILL_GRACE,
     QUORUM_TIMEOUT_MS,
 };
+use crate::net::NetHandle;
 use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -52,6 +54,7 @@ pub struct Node {
 #[derive(Debug)]
 pub struct Coordinator {
     engine: Engine,
+    net: Tasks,
     handle: NodeHandle,
     http: Tasks,
     address: SocketAddr,
@@ -170,7 +173,9 @@ impl Coordinator {
         }
         let lines = start_lines(settings, address, public_url.as_deref(), &peers);
         let identity = Identity { node_id: settings.node_id.clone(), public_url };
-        let handle = NodeHandle::new(&engine, identity, peers, metrics);
+        let net = NetHandle::new(p2p::membership(config));
+        metrics.add(net.numbers());
+        let handle = NodeHandle::new(&engine, identity, peers, metrics, net.clone());
         let api = ApiConfig {
             token: config.token.as_ref().map(Secret::expose).and_then(ApiSecret::new),
             public_keys: settings
@@ -180,6 +185,14 @@ impl Coordinator {
             cors_origin: settings.public_cors_origin.clone(),
             metrics: http_metrics.clone(),
             ..ApiConfig::default()
+        };
+        let net = match p2p::start(config, settings, net, &engine, &handle).await {
+            Ok(tasks) => tasks,
+            Err(error) => {
+                // Nothing waits for its end but the file's lock.
+                let _ = tokio::task::spawn_blocking(move || engine.stop()).await;
+                return Err(error.into());
+            }
         };
         let http = Tasks::default();
         let app = router(Arc::new(handle.clone()), api);
@@ -191,7 +204,7 @@ impl Coordinator {
                 tracing::error!(%error, "the API stopped listening");
             }
         });
-        Ok(Self { engine, handle, http, address, lines })
+        Ok(Self { engine, net, handle, http, address, lines })
     }
 
     /// Where the API listens.
@@ -219,6 +232,9 @@ impl Coordinator {
 
     async fn stop(self) {
         self.handle.drain();
+        if !self.net.shutdown(HTTP_STOP_GRACE * 2).await {
+            tracing::warn!("libp2p did not stop in time");
+        }
         if !self.http.shutdown(HTTP_STOP_GRACE * 2).await {
             tracing::warn!("requests under way were dropped");
         }

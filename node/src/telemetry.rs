@@ -55,6 +55,11 @@ impl Metrics {
         registry.register_collector(Box::new(EngineNumbers(shared)));
     }
 
+    /// Adds numbers of another part, read when the metrics are.
+    pub fn add(&self, numbers: Box<dyn Collector>) {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(numbers);
+    }
+
     /// All of them as OpenMetrics text.
     #[must_use]
     pub fn render(&self) -> String {

@@ -1,4 +1,4 @@
-//! Other coordinators as HTTP clients know them.
+//! Other nodes: coordinators as HTTP clients know them, and all that libp2p knows.
 
 use axum::response::Response;
 use serde_json::{Map, Value, json};
@@ -7,6 +7,12 @@ use skyclaw_protocol::{Answer, Command};
 use crate::call::{Call, unexpected};
 use crate::error::ApiError;
 use crate::json;
+
+/// `GET /v1/network`.
+pub(super) async fn show(call: Call) -> Result<Response, ApiError> {
+    let node = call.backend().identity().node_id;
+    Ok(json::answer(&json::network::show(&node, &call.backend().network())))
+}
 
 /// `GET /v1/network/peers`.
 pub(super) async fn peers(call: Call) -> Result<Response, ApiError> {

@@ -12,7 +12,9 @@ use skyclaw_protocol::{
     JobView, Milli, Refusal, ResultView, ServiceId, ServiceStatus, ServiceView,
 };
 
-use crate::backend::{Backend, Identity, JobPage, Readiness, Request};
+use crate::backend::{
+    Backend, Identity, JobPage, NetworkView, PeerView, Readiness, RefusedPeer, Request,
+};
 
 /// 2026-01-02T03:04:05.678Z
 pub(super) const START: u64 = 1_767_323_045_678;
@@ -274,6 +276,29 @@ impl Backend for Fake {
 
     fn peers(&self) -> Vec<String> {
         self.state().peers.clone()
+    }
+
+    fn network(&self) -> NetworkView {
+        NetworkView {
+            peer_id: Some("12D3".to_owned()),
+            network: "local".to_owned(),
+            addresses: vec!["/ip4/127.0.0.1/tcp/1/p2p/12D3".to_owned()],
+            peers: vec![PeerView {
+                peer_id: "12D4".to_owned(),
+                label: "node_b".to_owned(),
+                connected: true,
+                since: Wall(START),
+                rtt_ms: Some(0.5),
+                ..PeerView::default()
+            }],
+            refused: vec![RefusedPeer {
+                peer_id: "12D5".to_owned(),
+                address: "/ip4/127.0.0.1/tcp/2".to_owned(),
+                why: "wrong token".to_owned(),
+                by_them: false,
+                at: Wall(START),
+            }],
+        }
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, Refusal>> {

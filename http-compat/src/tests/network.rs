@@ -91,3 +91,23 @@ async fn metrics_are_open_metrics_text_and_count_by_route() {
         assert!(text.contains(line), "{line} not in\n{text}");
     }
 }
+
+#[tokio::test]
+async fn the_network_is_shown_with_peers_and_refusals() {
+    let rig = rig();
+    let want = json!({
+        "nodeId": "node_a",
+        "peerId": "12D3",
+        "network": "local",
+        "addresses": ["/ip4/127.0.0.1/tcp/1/p2p/12D3"],
+        "peers": [{
+            "peerId": "12D4", "label": "node_b", "roles": [], "addresses": [], "connected": true,
+            "since": "2026-01-02T03:04:05.678Z", "rttMs": 0.5,
+        }],
+        "refused": [{
+            "peerId": "12D5", "address": "/ip4/127.0.0.1/tcp/2", "why": "wrong token", "by": "us",
+            "at": "2026-01-02T03:04:05.678Z",
+        }],
+    });
+    assert_eq!(rig.get("/v1/network").await.ok(), want);
+}

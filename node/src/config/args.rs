@@ -51,6 +51,7 @@ const MAIN: &[Key] = &[
     Key::NodeId,
     Key::PublicUrl,
     Key::PeerUrls,
+    Key::Bootstrap,
     Key::MaxParallel,
     Key::Log,
 ];

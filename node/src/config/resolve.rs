@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use libp2p::Multiaddr;
+
 use super::env::EnvVars;
 use super::error::{ConfigError, ConfigErrors};
 use super::file;
@@ -12,7 +14,8 @@ use super::secret::Secret;
 use super::setting::{Fallback, Key, SETTINGS, Secrecy};
 use super::value::{Value, judge};
 use super::{
-    ClientConfig, Config, CoordinatorConfig, HostConfig, HostLink, LogConfig, LogFormat, Role,
+    ClientConfig, Config, CoordinatorConfig, HostConfig, HostLink, LogConfig, LogFormat, P2pConfig,
+    Role,
 };
 
 /// Where the command line looks when nothing names a coordinator.
@@ -170,7 +173,7 @@ impl Settled {
                     _ => LogFormat::Text,
                 },
             },
-            coordinator: coordinates.then(|| self.coordinator()),
+            coordinator: coordinates.then(|| self.coordinator()).transpose()?,
             host,
         })
     }
@@ -201,13 +204,13 @@ impl Settled {
         Ok(roles)
     }
 
-    fn coordinator(&self) -> CoordinatorConfig {
+    fn coordinator(&self) -> Result<CoordinatorConfig, ConfigErrors> {
         let peer_urls = self.list(Key::PeerUrls);
         let explicit = match self.value(Key::MinReplications) {
             Some(Value::Int(n)) => u32::try_from(*n).ok(),
             _ => None,
         };
-        CoordinatorConfig {
+        Ok(CoordinatorConfig {
             listen_host: self.text(Key::CoordinatorHost),
             listen_port: self.port(Key::CoordinatorPort),
             node_id: self
@@ -222,13 +225,40 @@ impl Settled {
             job_ttl: self.duration(Key::JobTtlMs),
             min_replications: explicit.unwrap_or(if peer_urls.is_empty() { 1 } else { 2 }),
             min_replications_auto: explicit.is_none(),
+            p2p: self.p2p()?,
             peer_urls,
             peer_sync: self.duration(Key::PeerSyncMs),
             peer_discovery: self.switch(Key::PeerDiscovery),
             idempotency_ttl: self.duration(Key::IdempotencyTtlMs),
             public_api_keys: self.secret(Key::PublicApiKeys),
             public_cors_origin: self.text(Key::PublicCorsOrigin),
-        }
+        })
+    }
+
+    fn p2p(&self) -> Result<Option<P2pConfig>, ConfigErrors> {
+        let (listen, external, bootstrap) = (
+            self.addresses(Key::P2pListen)?,
+            self.addresses(Key::P2pExternalAddr)?,
+            self.addresses(Key::Bootstrap)?,
+        );
+        let mdns = match self.value(Key::Mdns) {
+            Some(Value::Switch(on)) => Some(*on),
+            _ => None,
+        };
+        let on = self.switch(Key::P2p);
+        Ok(on.then_some(P2pConfig { listen, external, bootstrap, mdns }))
+    }
+
+    fn addresses(&self, key: Key) -> Result<Vec<Multiaddr>, ConfigErrors> {
+        let parse = |text: String| {
+            text.parse().map_err(|_| ConfigError::Value {
+                setting: key.setting().env,
+                origin: self.origin(key).unwrap_or(Origin::Default),
+                found: text,
+                allowed: "multiaddrs such as /ip4/192.0.2.1/tcp/4787".to_owned(),
+            })
+        };
+        Ok(self.list(key).into_iter().map(parse).collect::<Result<_, _>>()?)
     }
 
     fn host(&self, link: HostLink) -> HostConfig {

@@ -152,6 +152,18 @@ settings! {
         "A job not ended after so long expires";
     PeerUrls "SKYCLAW_PEER_URLS" Some("peer-url"), Coordinator, Kind::UrlList, Nothing, Urls,
         "Other coordinators to replicate with";
+    P2p "SKYCLAW_P2P" Some("p2p"), Coordinator, Kind::Switch, Text("1"), Open,
+        "Find other nodes over libp2p; 0 turns it off";
+    P2pListen "SKYCLAW_P2P_LISTEN" Some("p2p-listen"), Coordinator, Kind::List,
+        Made("port 4787, TCP and QUIC, on loopback where the HTTP API is, else everywhere"), Open,
+        "Multiaddrs libp2p listens on, such as /ip4/0.0.0.0/tcp/4787";
+    P2pExternalAddr "SKYCLAW_P2P_EXTERNAL_ADDR" Some("p2p-external-addr"), Coordinator, Kind::List, Nothing, Open,
+        "Multiaddrs under which nodes elsewhere reach this one";
+    Bootstrap "SKYCLAW_BOOTSTRAP" Some("bootstrap"), Coordinator, Kind::List, Nothing, Open,
+        "Multiaddrs of nodes to join, with or without /p2p/ at the end";
+    Mdns "SKYCLAW_MDNS" Some("mdns"), Coordinator, Kind::Switch,
+        Made("1 where libp2p listens beyond loopback"), Open,
+        "Find nodes on the LAN; 0 turns it off";
     PeerSyncMs "SKYCLAW_PEER_SYNC_MS" Some("peer-sync-ms"), Coordinator, INTERVAL, Text("3000"), Open,
         "How often state is fetched from peers";
     PeerDiscovery "SKYCLAW_PEER_DISCOVERY" Some("peer-discovery"), Coordinator, Kind::Switch, Text("1"), Open,

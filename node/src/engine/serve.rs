@@ -49,6 +49,7 @@ impl Life {
         let mut seed = [0; 32];
         rand::fill(&mut seed);
         let (now, node) = (time::now(), key.id());
+        let own = key.clone();
         let mut machine = Machine::new(self.config.machine.clone(), key, seed, now, snapshot);
         match reader.live(|register| machine.load(now, register)) {
             Ok(registers) => tracing::info!(%node, registers, "store opened"),
@@ -64,7 +65,7 @@ impl Life {
             space,
         };
         self.shared.set_gauges(incarnation.machine.gauges());
-        self.shared.set_node(node);
+        self.shared.set_key(own);
         self.shared.set_reader(Some(reader));
         self.shared.set_status(Status::Ready);
         // Whoever waits is told once: later incarnations find the channel closed.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use skyclaw_protocol::NodeId;
+use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::machine::Gauges;
 use skyclaw_store::Reader;
 
@@ -23,7 +24,7 @@ pub enum Status {
 #[derive(Debug, Default)]
 pub struct Shared {
     reader: RwLock<Option<Reader>>,
-    node: OnceLock<NodeId>,
+    key: OnceLock<NodeKey>,
     status: Mutex<Status>,
     gauges: Mutex<Gauges>,
     commands: AtomicU64,
@@ -44,12 +45,17 @@ impl Shared {
     /// Who this node is; `None` until its store was opened once.
     #[must_use]
     pub fn node(&self) -> Option<NodeId> {
-        self.node.get().copied()
+        self.key.get().map(NodeKey::id)
     }
 
-    pub(super) fn set_node(&self, node: NodeId) {
+    /// The node's key, for its connections; `None` until its store was opened once.
+    pub(crate) fn key(&self) -> Option<NodeKey> {
+        self.key.get().cloned()
+    }
+
+    pub(super) fn set_key(&self, key: NodeKey) {
         // The identity lives in the file; another one would be another node's.
-        let _ = self.node.set(node);
+        let _ = self.key.set(key);
     }
 
     /// How the engine does.

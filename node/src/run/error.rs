@@ -1,6 +1,7 @@
 //! Why a node did not start, in words for the person at the terminal.
 
 use crate::engine::EngineError;
+use crate::net::NetError;
 
 /// The node did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum StartError {
     /// The store or the engine's thread.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// libp2p did not start.
+    #[error(transparent)]
+    Net(#[from] NetError),
     /// The host role did not start.
     #[error("{0}")]
     Host(String),

@@ -1,0 +1,131 @@
+//! The libp2p swarm: transports, and what runs on every connection.
+//!
+//! Limits stand first: the derive asks the parts in the order of the fields. Everything a stranger
+//! should not see stands behind a [`Gate`].
+
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{
+    PeerId, StreamProtocol, Swarm, SwarmBuilder, allow_block_list, connection_limits, identify,
+    identity, kad, mdns, memory_connection_limits, noise, ping, tcp, yamux,
+};
+use skyclaw_protocol::NetworkId;
+
+use super::gate::Gate;
+use super::limits::{IDLE, MAX_INCOMING, MAX_MEMORY, MAX_PENDING, MAX_PER_PEER, PING};
+
+/// What runs on every connection.
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    limits: connection_limits::Behaviour,
+    memory: memory_connection_limits::Behaviour,
+    pub(super) denied: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
+    ping: ping::Behaviour,
+    pub(super) stream: libp2p_stream::Behaviour,
+    pub(super) identify: Gate<identify::Behaviour>,
+    pub(super) kad: Gate<kad::Behaviour<kad::store::MemoryStore>>,
+    mdns: Toggle<mdns::tokio::Behaviour>,
+}
+
+impl Behaviour {
+    fn new(key: &identity::Keypair, network: NetworkId, mdns: bool) -> Self {
+        let own = PeerId::from(key.public());
+        let limits = connection_limits::ConnectionLimits::default()
+            .with_max_pending_incoming(Some(MAX_PENDING))
+            .with_max_pending_outgoing(Some(MAX_PENDING))
+            .with_max_established_incoming(Some(MAX_INCOMING))
+            .with_max_established_per_peer(Some(MAX_PER_PEER));
+        let identify = identify::Config::new("/skyclaw/1".into(), key.public())
+            .with_agent_version(concat!("skyclaw/", env!("CARGO_PKG_VERSION")).into());
+        let mdns = mdns.then(|| mdns::tokio::Behaviour::new(mdns_config(), own));
+        let mdns = mdns.transpose().unwrap_or_else(|error| {
+            tracing::warn!(%error, "mDNS cannot be used here; nodes on the LAN are not found by it");
+            None
+        });
+        Self {
+            limits: connection_limits::Behaviour::new(limits),
+            memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY),
+            denied: allow_block_list::Behaviour::default(),
+            ping: ping::Behaviour::new(
+                ping::Config::new().with_interval(PING.0).with_timeout(PING.1),
+            ),
+            stream: libp2p_stream::Behaviour::new(),
+            identify: Gate::new(identify::Behaviour::new(identify)),
+            kad: Gate::new(kademlia(own, network)),
+            mdns: mdns.into(),
+        }
+    }
+
+    /// Lets `peer` use everything.
+    pub(super) fn admit(&mut self, peer: PeerId) {
+        self.identify.admit(peer);
+        self.kad.admit(peer);
+    }
+}
+
+fn mdns_config() -> mdns::Config {
+    // Late is when somebody waits: 30 s, and twice forgotten is gone.
+    mdns::Config {
+        ttl: std::time::Duration::from_secs(120),
+        query_interval: std::time::Duration::from_secs(30),
+        ..mdns::Config::default()
+    }
+}
+
+/// For finding peers alone: records of others are not taken.
+fn kademlia(own: PeerId, network: NetworkId) -> kad::Behaviour<kad::store::MemoryStore> {
+    let hex: String = network.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = StreamProtocol::try_from_owned(format!("/skyclaw/{hex}/kad/1"))
+        .unwrap_or(StreamProtocol::new("/skyclaw/kad/1"));
+    let mut config = kad::Config::new(name);
+    config
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        .set_replication_interval(None)
+        .set_publication_interval(None)
+        .set_provider_publication_interval(None);
+    let mut kad = kad::Behaviour::with_config(own, kad::store::MemoryStore::new(own), config);
+    // Left alone it answers only once an external address is confirmed, which a LAN never does.
+    kad.set_mode(Some(kad::Mode::Server));
+    kad
+}
+
+/// The swarm of a node with this key. Nothing listens yet.
+pub(super) fn swarm(
+    key: &identity::Keypair,
+    network: NetworkId,
+    mdns: bool,
+) -> Result<Swarm<Behaviour>, String> {
+    // Each phase of the builder has another type, so that these are not functions.
+    macro_rules! transports {
+        () => {
+            SwarmBuilder::with_existing_identity(key.clone())
+                .with_tokio()
+                .with_tcp(
+                    tcp::Config::default().nodelay(true),
+                    noise::Config::new,
+                    yamux::Config::default,
+                )
+                .map_err(|error| error.to_string())?
+                .with_quic()
+        };
+    }
+    macro_rules! finished {
+        ($builder:expr) => {
+            $builder
+                .with_behaviour(|key| Behaviour::new(key, network, mdns))
+                .map_err(|error| error.to_string())?
+                .with_swarm_config(|config| {
+                    config.with_idle_connection_timeout(IDLE).with_smart_dial()
+                })
+                .build()
+        };
+    }
+    match transports!().with_dns() {
+        Ok(builder) => Ok(finished!(builder)),
+        Err(error) => {
+            // A machine may have no resolv.conf; addresses without names do.
+            tracing::warn!(%error, "no name servers: addresses with names are not reached");
+            Ok(finished!(transports!()))
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Bounds of the network part, each with its reason.
+
+use std::time::Duration;
+
+/// A stranger has so long to show that it belongs here: three round trips of the slowest link.
+pub(super) const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a node of another network or token is left alone, in both directions.
+pub(super) const DENY: Duration = Duration::from_secs(600);
+
+/// How long a node of another version, or one that did not finish a handshake, is left alone:
+/// it may be in the middle of an update.
+pub(super) const DENY_SHORT: Duration = Duration::from_secs(60);
+
+/// Denied peers remembered. An attacker with more identities than that pushes out the oldest;
+/// each of his connections costs him a key exchange.
+pub(super) const MAX_DENIED: usize = 1024;
+
+/// Refusals shown to users: enough for a wrongly set up LAN.
+pub(super) const MAX_REFUSALS: usize = 64;
+
+/// Handshakes at once. Beyond it a stream is dropped, and its opener tries again.
+pub(super) const MAX_HANDSHAKES: usize = 64;
+
+/// Handshakes of one peer at once: two that dial each other at the same moment need two.
+pub(super) const MAX_HANDSHAKES_PER_PEER: usize = 2;
+
+/// Longest message of the handshake.
+pub(super) const MAX_MESSAGE: usize = 16 << 10;
+
+/// Longest display name of a node.
+pub const MAX_LABEL: usize = 256;
+
+/// Longest url of a node.
+pub(super) const MAX_URL: usize = 4096;
+
+/// Roles a node may name; there are three.
+pub(super) const MAX_ROLES: usize = 8;
+
+/// Addresses kept per peer: two transports on a handful of interfaces.
+pub(super) const MAX_ADDRESSES: usize = 16;
+
+/// Longest address in bytes; a DNS name has at most 255.
+pub(super) const MAX_ADDRESS_BYTES: usize = 300;
+
+/// Peers in the book, and other nodes known only by hearsay: far more than a network of
+/// coordinators has.
+pub(super) const MAX_BOOK: usize = 256;
+
+/// Size of the book's file: 256 peers with 16 addresses each are below 2 MiB.
+pub(super) const MAX_BOOK_BYTES: usize = 2 << 20;
+
+/// A peer not met for so long is no longer in the book.
+pub(super) const BOOK_DAYS: u64 = 30;
+
+/// The book is written at most so often.
+pub(super) const BOOK_WRITE: Duration = Duration::from_secs(1);
+
+/// First and longest wait between attempts to reach a node.
+pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// After so many failures in a row a node known by hearsay only is forgotten.
+pub(super) const MAX_HEARSAY_FAILURES: u32 = 8;
+
+/// Of two nodes that hear of each other the one with the smaller id waits for the other's call,
+/// but not for longer: the other may not be able to reach it.
+pub(super) const SMALLER_WAITS: Duration = Duration::from_secs(3);
+
+/// How often timers are looked at.
+pub(super) const TICK: Duration = Duration::from_millis(200);
+
+/// Words from other tasks waiting for the swarm. They wait, it never does.
+pub(super) const COMMANDS: usize = 256;
+
+/// A connection nobody uses ends after so long; those of admitted peers are kept.
+pub(super) const IDLE: Duration = Duration::from_secs(120);
+
+/// How often a connection is tried, and how long an answer may take.
+pub(super) const PING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(10));
+
+/// Connections being set up, in each direction.
+pub(super) const MAX_PENDING: u32 = 32;
+
+/// Connections that others opened.
+pub(super) const MAX_INCOMING: u32 = 512;
+
+/// Connections to one peer: two, while it is decided which of a pair stays.
+pub(super) const MAX_PER_PEER: u32 = 2;
+
+/// Of the machine's memory; above it no connection is taken.
+pub(super) const MAX_MEMORY: f64 = 0.9;
+
+/// How often a coordinator known by its url is asked for addresses once it has answered.
+pub(super) const SEEK_AGAIN: Duration = Duration::from_secs(30);
+
+/// How long the swarm may take to end.
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a refused peer may take to read why.
+pub(super) const LINGER: Duration = Duration::from_millis(500);

@@ -1,0 +1,118 @@
+//! Where libp2p listens.
+//!
+//! Always: an address that was asked for and is taken is an error; the default port gives way to a
+//! free one, which is said. Taken means by anybody: libp2p's TCP listeners would share a port with
+//! other nodes of the same user, so a port is tried without that first.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use futures::StreamExt;
+use libp2p::core::transport::ListenerId;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::{Swarm, SwarmEvent};
+use libp2p::{Multiaddr, TransportError};
+
+use super::NetError;
+use super::address;
+use super::behaviour::Behaviour;
+
+/// The port of libp2p, TCP and QUIC.
+pub const DEFAULT_PORT: u16 = 4787;
+
+/// Listeners say where they are at once.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// On this interface, TCP and QUIC on [`DEFAULT_PORT`] or a free one.
+    Default(IpAddr),
+    /// There and nowhere else.
+    Asked(Vec<Multiaddr>),
+}
+
+impl Listen {
+    /// True if nobody beyond this machine can come.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Default(ip) => ip.is_loopback(),
+            Self::Asked(addresses) => addresses.iter().all(address::is_loopback),
+        }
+    }
+}
+
+/// Listens, and returns the addresses once all listeners have one.
+pub(super) async fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    listen: &Listen,
+) -> Result<Vec<Multiaddr>, NetError> {
+    let mut silent =
+        match listen {
+            Listen::Asked(addresses) => {
+                let mut listeners = Vec::new();
+                for address in addresses {
+                    listeners.push(one(swarm, address).map_err(|reason| NetError::Listen {
+                        address: address.to_string(),
+                        reason,
+                    })?);
+                }
+                listeners
+            }
+            Listen::Default(ip) => match pair(swarm, *ip, DEFAULT_PORT) {
+                Ok(listeners) => listeners,
+                Err(reason) => {
+                    tracing::info!(reason, "port {DEFAULT_PORT} is taken: libp2p takes a free one");
+                    pair(swarm, *ip, 0).map_err(NetError::Setup)?
+                }
+            },
+        };
+    let mut addresses = Vec::new();
+    let reported = async {
+        while !silent.is_empty() {
+            match swarm.select_next_some().await {
+                SwarmEvent::NewListenAddr { listener_id, address } => {
+                    silent.retain(|id| *id != listener_id);
+                    addresses.push(address);
+                }
+                // A listener that ended needs no more patience; nobody has connected yet.
+                SwarmEvent::ListenerClosed { listener_id, .. } => {
+                    silent.retain(|id| *id != listener_id);
+                }
+                _ => {}
+            }
+        }
+    };
+    if tokio::time::timeout(PATIENCE, reported).await.is_err() {
+        tracing::warn!("a listener of libp2p does not say where it is");
+    }
+    Ok(addresses)
+}
+
+/// QUIC first: its port is ours alone or an error.
+fn pair(swarm: &mut Swarm<Behaviour>, ip: IpAddr, port: u16) -> Result<Vec<ListenerId>, String> {
+    let host = Multiaddr::from(ip);
+    let quic = one(swarm, &host.clone().with(Protocol::Udp(port)).with(Protocol::QuicV1))?;
+    match one(swarm, &host.with(Protocol::Tcp(port))) {
+        Ok(tcp) => Ok(vec![quic, tcp]),
+        Err(reason) => {
+            swarm.remove_listener(quic);
+            Err(reason)
+        }
+    }
+}
+
+fn one(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<ListenerId, String> {
+    let mut parts = address.iter().skip(1);
+    if let (Some(ip), Some(Protocol::Tcp(port))) = (address::ip(address), parts.next())
+        && port != 0
+    {
+        // Gone again before libp2p takes it.
+        drop(TcpListener::bind(SocketAddr::new(ip, port)).map_err(|error| error.to_string())?);
+    }
+    swarm.listen_on(address.clone()).map_err(|error| match error {
+        TransportError::MultiaddrNotSupported(_) => "no TCP or QUIC address".to_owned(),
+        TransportError::Other(error) => error.to_string(),
+    })
+}

@@ -1,0 +1,147 @@
+//! Finding nodes by the urls of their HTTP APIs.
+//!
+//! Always: original coordinators, which know no `/v1/network`, are left alone; that is said once.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::address;
+use super::book::Backoff;
+use super::limits::{MAX_ADDRESSES, SEEK_AGAIN};
+use super::swarm::Word;
+use crate::client::{Client, ClientError};
+use crate::config::{Secret, mask_urls};
+
+/// The urls as of now; others may join.
+pub(super) type Urls = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// How often the list of urls is looked at.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(250);
+
+struct Place {
+    client: Client,
+    backoff: Backoff,
+    /// Its last trouble, said once.
+    said: Option<String>,
+}
+
+/// Asks every url for addresses, again and again, until stopped.
+pub(super) async fn run(
+    urls: Urls,
+    token: Option<Secret>,
+    swarm: mpsc::Sender<Word>,
+    stop: CancellationToken,
+) {
+    let mut places: HashMap<String, Place> = HashMap::new();
+    loop {
+        let wanted = urls();
+        places.retain(|url, _| wanted.contains(url));
+        for url in wanted {
+            let place = match places.entry(url.clone()) {
+                std::collections::hash_map::Entry::Occupied(place) => place.into_mut(),
+                std::collections::hash_map::Entry::Vacant(free) => {
+                    let client = match Client::new(std::slice::from_ref(&url), token.as_ref()) {
+                        Ok(client) => client,
+                        Err(error) => {
+                            tracing::warn!(%error, "coordinators cannot be asked for peers");
+                            return;
+                        }
+                    };
+                    let backoff = Backoff::at(Instant::now());
+                    free.insert(Place { client, backoff, said: None })
+                }
+            };
+            if place.backoff.next > Instant::now() {
+                continue;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = ask(&url, place, &swarm) => {}
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn ask(url: &str, place: &mut Place, swarm: &mpsc::Sender<Word>) {
+    match place.client.get("/v1/network").await {
+        Ok(answer) => {
+            place.backoff.reset(Instant::now() + SEEK_AGAIN);
+            place.said = None;
+            for (peer, addresses) in found(url, &answer) {
+                // A swarm that has ended needs none.
+                let _ = swarm.send(Word::Heard { peer, addresses, call: true }).await;
+            }
+        }
+        Err(error) => {
+            let trouble = match &error {
+                ClientError::Status { status: 404, .. } => {
+                    "it is an original coordinator, which has no libp2p".to_owned()
+                }
+                other => other.to_string(),
+            };
+            place.backoff.fail(Instant::now());
+            if matches!(error, ClientError::Status { status: 404, .. }) {
+                // It may be replaced by one of ours some day.
+                place.backoff.wait_until(Instant::now() + super::limits::BACKOFF.1);
+            }
+            if place.said.as_ref() != Some(&trouble) {
+                tracing::info!(url = mask_urls(url), trouble, "a coordinator names no peers");
+                place.said = Some(trouble);
+            }
+        }
+    }
+}
+
+/// The peer behind the url, if the answer says so in a way that can be used.
+fn found(url: &str, answer: &Value) -> Option<(PeerId, Vec<Multiaddr>)> {
+    let peer: PeerId = answer["peerId"].as_str()?.parse().ok()?;
+    let told = answer["addresses"].as_array()?.iter().take(4 * MAX_ADDRESSES);
+    let told = told.filter_map(|text| text.as_str()?.parse().ok());
+    let addresses = address::of_peer(peer, told, is_local(url));
+    (!addresses.is_empty()).then_some((peer, addresses))
+}
+
+/// Whether the url leads to this machine: only then loopback addresses are meant for us.
+fn is_local(url: &str) -> bool {
+    let Ok(url) = url::Url::parse(url) else { return false };
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => {
+            address::is_loopback(&Multiaddr::empty().with(Protocol::Ip4(ip)))
+        }
+        Some(url::Host::Ipv6(ip)) => {
+            address::is_loopback(&Multiaddr::empty().with(Protocol::Ip6(ip)))
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn loopback_addresses_count_for_urls_of_this_machine_only() {
+        let peer = PeerId::random();
+        let answer = json!({
+            "peerId": peer.to_string(),
+            "addresses": [format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}"), "/ip4/10.0.0.1/tcp/1", "x"],
+        });
+        assert_eq!(found("http://127.0.0.1:8787", &answer).unwrap().1.len(), 2);
+        assert_eq!(found("http://a.example", &answer).unwrap().1.len(), 1);
+        assert_eq!(found("http://a.example", &json!({ "peers": [] })), None);
+        assert_eq!(found("http://a.example", &json!({ "peerId": "x", "addresses": [] })), None);
+    }
+}

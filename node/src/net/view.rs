@@ -1,0 +1,160 @@
+//! What others may read of the network part, and what it counts.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use libp2p::{Multiaddr, PeerId};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use skyclaw_http_compat::{NetworkView, PeerView, RefusedPeer};
+
+use super::hello::{Membership, Why};
+use super::limits::MAX_REFUSALS;
+use crate::time;
+
+/// Written by the swarm's task, read by anyone. No lock is held over anything but a clone.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) membership: Membership,
+    own: RwLock<Own>,
+    peers: RwLock<Vec<PeerView>>,
+    refused: Mutex<VecDeque<RefusedPeer>>,
+    pub(super) counts: Counts,
+}
+
+/// What this node says of itself.
+#[derive(Clone, Debug, Default)]
+struct Own {
+    peer: Option<PeerId>,
+    addresses: Vec<Multiaddr>,
+    description: Vec<u8>,
+}
+
+/// Numbers since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) connections: AtomicU64,
+    pub(super) dials: AtomicU64,
+    pub(super) dial_failures: AtomicU64,
+    pub(super) handshakes: AtomicU64,
+    pub(super) handshakes_dropped: AtomicU64,
+    refused: [AtomicU64; Why::ALL.len()],
+}
+
+impl Shared {
+    pub(super) fn new(membership: Membership) -> Self {
+        Self {
+            membership,
+            own: RwLock::default(),
+            peers: RwLock::default(),
+            refused: Mutex::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    pub(super) fn set_own(&self, peer: PeerId, addresses: Vec<Multiaddr>, description: Vec<u8>) {
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) =
+            Own { peer: Some(peer), addresses, description };
+    }
+
+    pub(super) fn description(&self) -> Vec<u8> {
+        self.own.read().unwrap_or_else(PoisonError::into_inner).description.clone()
+    }
+
+    pub(super) fn set_peers(&self, peers: Vec<PeerView>) {
+        *self.peers.write().unwrap_or_else(PoisonError::into_inner) = peers;
+    }
+
+    /// Remembers a refusal for users; one per peer and reason.
+    pub(super) fn refuse(&self, peer: PeerId, address: String, why: Why, by_them: bool) {
+        let at = Why::ALL.iter().position(|known| *known == why).unwrap_or_default();
+        self.counts.refused[at].fetch_add(1, Relaxed);
+        let (peer_id, why) = (peer.to_string(), why.as_str().to_owned());
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.retain(|old| old.peer_id != peer_id || old.why != why);
+        refused.push_back(RefusedPeer { peer_id, address, why, by_them, at: time::wall() });
+        if refused.len() > MAX_REFUSALS {
+            refused.pop_front();
+        }
+    }
+
+    /// `peer` was let in after all.
+    pub(super) fn forgive(&self, peer: PeerId) {
+        let peer = peer.to_string();
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.retain(|old| old.peer_id != peer);
+    }
+
+    pub(super) fn view(&self) -> NetworkView {
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let with_peer = |address: &Multiaddr| match own.peer {
+            Some(peer) => format!("{address}/p2p/{peer}"),
+            None => address.to_string(),
+        };
+        NetworkView {
+            peer_id: own.peer.map(|peer| peer.to_string()),
+            network: self.membership.name().to_owned(),
+            addresses: own.addresses.iter().map(with_peer).collect(),
+            peers: self.peers.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            refused: {
+                let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                refused.iter().cloned().collect()
+            },
+        }
+    }
+}
+
+/// The numbers, read when the metrics are.
+#[derive(Debug)]
+pub(super) struct NetNumbers(pub(super) std::sync::Arc<Shared>);
+
+impl Collector for NetNumbers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let counts = &self.0.counts;
+        let peers = self.0.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let connected = peers.iter().filter(|peer| peer.connected).count();
+        let known = peers.len();
+        drop(peers);
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        for (name, help, value) in [
+            (
+                "p2p_connections",
+                "Connections open, strangers included",
+                counts.connections.load(Relaxed),
+            ),
+            ("p2p_peers", "Members connected", connected as u64),
+            ("p2p_peers_known", "Members known", known as u64),
+        ] {
+            let metric = ConstGauge::new(count(value));
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+        }
+        for (name, help, value) in [
+            ("p2p_dials", "Attempts to reach a node", &counts.dials),
+            ("p2p_dial_failures", "Attempts that failed", &counts.dial_failures),
+            ("p2p_handshakes", "Handshakes that admitted a peer", &counts.handshakes),
+            (
+                "p2p_handshakes_dropped",
+                "Handshakes not begun: too many",
+                &counts.handshakes_dropped,
+            ),
+        ] {
+            let metric = ConstCounter::new(value.load(Relaxed));
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+        }
+        let mut family = encoder.encode_descriptor(
+            "p2p_refusals",
+            "Handshakes that ended in a refusal, by reason",
+            None,
+            MetricType::Counter,
+        )?;
+        for (why, value) in Why::ALL.iter().zip(&counts.refused) {
+            let labels = [("reason", why.label())];
+            ConstCounter::new(value.load(Relaxed)).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
