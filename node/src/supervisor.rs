@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use serde_json::Value;
 use skyclaw_protocol::JobId;
 use skyclaw_protocol::limits::MAX_TEXT_BYTES;
@@ -222,12 +222,18 @@ struct Inner {
 }
 
 impl Supervisor {
-    /// Resolves the allow list, makes this process the one that orphans come to, and makes the
+    /// Resolves the allow list, warns if jobs would be root, makes this process the one that orphans come to, and makes the
     /// root of the job directories.
     ///
     /// # Errors
     /// If the kernel knows no subreapers or the directories cannot be made.
     pub fn new(config: SupervisorConfig) -> io::Result<Self> {
+        if geteuid().is_root() {
+            tracing::warn!(
+                "this host runs as root, and so do its jobs: they can read and change everything on \
+                 this machine, this node's settings and token included. Run it as a user of its own"
+            );
+        }
         orphans::adopt()?;
         if config.hidden {
             set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
