@@ -32,3 +32,39 @@ fn a_host_that_is_root_says_so_once() {
     let idle = node(&[], &["config"]);
     assert!(!text(&idle.stderr).contains("root"), "only where jobs run");
 }
+
+#[test]
+fn a_flag_that_does_nothing_for_a_subcommand_is_refused_by_name() {
+    for (args, flag) in [
+        (&["testnet", "--http-port", "9000"][..], "--http-port"),
+        (&["--http-port", "9000", "testnet", "--once"], "--http-port"),
+        (&["--role", "host", "testnet"], "--role"),
+        (&["testnet", "--once", "--capabilities", "a", "--capabilities", "b"], "--capabilities"),
+        (&["config", "--stop-with-parent", "1"], "--stop-with-parent"),
+    ] {
+        let output = node(&[], args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains(&format!("{flag} does nothing for `")), "{said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn the_help_of_a_subcommand_shows_what_it_uses() {
+    let flags_in = |args: &[&str]| {
+        let help = text(&node(&[], args).stdout);
+        let words = help.split_whitespace().filter(|word| word.starts_with("--"));
+        words.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let own = ["--nodes", "--once", "--stop-with-parent", "--help"];
+    assert_eq!(flags_in(&["testnet", "--help"]), own);
+    assert_eq!(flags_in(&["help", "testnet"]), own);
+    let config = flags_in(&["config", "--help"]);
+    assert!(config.iter().any(|flag| flag == "--http-port"), "{config:?}");
+    assert!(!config.iter().any(|flag| flag == "--stop-with-parent"), "{config:?}");
+    let all = flags_in(&["--help"]);
+    for flag in ["--http-port", "--stop-with-parent", "--role"] {
+        assert!(all.iter().any(|known| known == flag), "{all:?}");
+    }
+}
