@@ -68,3 +68,14 @@ fn the_help_of_a_subcommand_shows_what_it_uses() {
         assert!(all.iter().any(|known| known == flag), "{all:?}");
     }
 }
+
+#[test]
+fn a_filter_that_is_none_is_told_and_does_not_turn_logging_off() {
+    let said = host_without_coordinator(&[("SKYCLAW_LOG", "tra ce")]);
+    let warning =
+        "WARN SKYCLAW_LOG is no filter (`tra ce` does not begin with a level or a module)";
+    assert!(said.contains(warning), "{said}");
+    assert!(said.contains("allowed command is not found"), "other lines are there too: {said}");
+    let quiet = host_without_coordinator(&[("SKYCLAW_LOG", "off")]);
+    assert!(!quiet.contains("WARN"), "{quiet}");
+}
