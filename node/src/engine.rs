@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use skyclaw_protocol::batch::KeyAnswer;
 use skyclaw_protocol::machine::{Config as MachineConfig, Token};
-use skyclaw_protocol::{Command, HostView, Idempotency, Refusal};
+use skyclaw_protocol::wire::Message;
+use skyclaw_protocol::{Command, HostView, Idempotency, NodeId, Refusal};
 use skyclaw_store::{OpenError, Store};
 use tokio::sync::oneshot;
 
@@ -50,6 +51,15 @@ pub enum Input {
     Undelivered(KeyAnswer),
     /// The node is about to stop: answer what is parked.
     Drain,
+    /// A frame from another coordinator.
+    Frame {
+        /// Who sent it, as its connection proves.
+        from: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// These coordinators are connected now.
+    Coordinators(Vec<NodeId>),
     /// List the hosts.
     Hosts(oneshot::Sender<Result<Vec<HostView>, Refusal>>),
     /// Finish what is begun, then end.
@@ -208,7 +218,10 @@ impl Life {
                 Ok(Input::Hosts(reply)) => {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
-                Ok(Input::HangUp(_) | Input::Undelivered(_) | Input::Drain) => {}
+                Ok(
+                    Input::HangUp(_) | Input::Undelivered(_) | Input::Drain | Input::Frame { .. },
+                ) => {}
+                Ok(Input::Coordinators(nodes)) => self.shared.set_coordinators(nodes),
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
                 Err(RecvTimeoutError::Timeout) => return false,
             }

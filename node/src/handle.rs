@@ -23,7 +23,10 @@ use skyclaw_protocol::{
 use skyclaw_store::{JobRecord, Order, Phases, ReadError, Reader};
 use tokio::sync::oneshot;
 
+use std::time::Duration;
+
 use crate::engine::{Engine, Input, Shared, Status, chain};
+use crate::limits::{PEER_GLANCE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
 use crate::telemetry::Metrics;
 use crate::time;
@@ -39,17 +42,21 @@ struct Inner {
     next_token: AtomicU64,
     identity: Identity,
     peers: Mutex<Vec<String>>,
+    /// Bootstrap addresses in the settings.
+    bootstraps: usize,
     metrics: Arc<Metrics>,
     net: NetHandle,
 }
 
 impl NodeHandle {
-    /// A door to `engine`. `peers` are normalised urls of other coordinators.
+    /// A door to `engine`. `peers` are normalised urls of other coordinators, `bootstraps` the number
+    /// of addresses that the settings name.
     #[must_use]
     pub fn new(
         engine: &Engine,
         identity: Identity,
         peers: Vec<String>,
+        bootstraps: usize,
         metrics: Arc<Metrics>,
         net: NetHandle,
     ) -> Self {
@@ -59,6 +66,7 @@ impl NodeHandle {
             next_token: AtomicU64::new(0),
             identity,
             peers: Mutex::new(peers),
+            bootstraps,
             metrics,
             net,
         }))
@@ -81,11 +89,37 @@ impl NodeHandle {
         })
     }
 
-    /// Carries out a command; resolves once its effect is durable.
+    /// Carries out a command; resolves once its effect is durable. A write that needs the word of
+    /// coordinators which are configured but not connected yet waits for them, within the time that
+    /// a quorum has.
     ///
     /// # Errors
     /// [`Refusal`], saying what is wrong.
     pub async fn command(&self, request: Request) -> Result<Answer, Refusal> {
+        let creates = matches!(request.command, Command::Submit(_) | Command::PutService { .. });
+        if !creates || self.expected() == 0 {
+            return self.once(request).await;
+        }
+        let until = tokio::time::Instant::now() + Duration::from_millis(QUORUM_TIMEOUT_MS);
+        loop {
+            match self.once(request.clone()).await {
+                Err(Refusal::InsufficientPeers { need, .. })
+                    if self.expected() >= need && tokio::time::Instant::now() < until =>
+                {
+                    tokio::time::sleep(PEER_GLANCE).await;
+                }
+                Err(refusal) => return Err(self.count_expected(refusal)),
+                done => return done,
+            }
+        }
+    }
+
+    /// Other coordinators that this node was told of.
+    fn expected(&self) -> usize {
+        self.0.bootstraps.max(self.peers().len())
+    }
+
+    async fn once(&self, request: Request) -> Result<Answer, Refusal> {
         let Request { command, idempotency } = request;
         let joined = match &command {
             Command::Join { url } => {
@@ -102,7 +136,7 @@ impl NodeHandle {
         let answer = (&mut waiting.answer).await.unwrap_or(Err(Refusal::Stopping));
         waiting.parks = false;
         drop(waiting);
-        let answer = self.resolve(answer.map_err(|refusal| self.count_urls(refusal))?)?;
+        let answer = self.resolve(answer?)?;
         if let Some(url) = joined {
             self.add_peer(url);
         }
@@ -141,12 +175,12 @@ impl NodeHandle {
             .ok_or_else(unreadable)
     }
 
-    /// Coordinators known by their url count as known, though none of them could be asked: what
-    /// is missing then is their word.
-    fn count_urls(&self, refusal: Refusal) -> Refusal {
+    /// Coordinators that are configured count as known, though they could not be asked: what is
+    /// missing then is their word.
+    fn count_expected(&self, refusal: Refusal) -> Refusal {
         match refusal {
             Refusal::InsufficientPeers { need, .. } => {
-                let got = self.peers().len();
+                let got = self.expected();
                 if got >= need {
                     Refusal::TargetNotMet { need, got: 0, job: None }
                 } else {

@@ -33,3 +33,6 @@ pub const HOST_STOP_SLACK: Duration = Duration::from_secs(8);
 
 /// How long a starting node waits for the host inside it to register: usually a few milliseconds.
 pub const EMBEDDED_HOST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a write that waits for a configured coordinator looks whether it is there.
+pub const PEER_GLANCE: Duration = Duration::from_millis(50);

@@ -16,6 +16,7 @@ mod address;
 mod behaviour;
 mod book;
 mod dial;
+mod frames;
 mod gate;
 mod greet;
 mod handshake;
@@ -35,7 +36,9 @@ use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId};
 use prometheus_client::collector::Collector;
 use skyclaw_http_compat::NetworkView;
+use skyclaw_protocol::NodeId;
 use skyclaw_protocol::key::NodeKey;
+use skyclaw_protocol::wire::Message;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Secret;
@@ -43,6 +46,7 @@ use crate::engine::chain;
 use crate::tasks::Tasks;
 use crate::time;
 use dial::Bootstrap;
+pub use frames::FrameSink;
 use greet::Greeter;
 pub use hello::{Description, Membership, Why};
 pub use limits::MAX_LABEL;
@@ -106,6 +110,17 @@ impl NetHandle {
         self.0.view()
     }
 
+    /// Sends a frame to a coordinator; false if it is not connected or too slow. Never waits.
+    pub fn send(&self, to: NodeId, message: Message) -> bool {
+        self.0.links.send(to, message)
+    }
+
+    /// The coordinators that are connected and admitted, now and at each change.
+    #[must_use]
+    pub fn coordinators(&self) -> watch::Receiver<Vec<NodeId>> {
+        self.0.links.members()
+    }
+
     /// Its numbers, for the node's metrics.
     #[must_use]
     pub fn numbers(&self) -> Box<dyn Collector> {
@@ -121,7 +136,7 @@ pub struct Net {
 
 impl Net {
     /// Listens, and begins to look for others. `key` is the node's own; `urls` are the HTTP APIs of
-    /// other coordinators, as they become known.
+    /// other coordinators, as they become known; `sink` takes what coordinators send.
     ///
     /// # Errors
     /// [`NetError`] if an address that was asked for is taken, or the system lacks something.
@@ -130,6 +145,7 @@ impl Net {
         handle: &NetHandle,
         key: &NodeKey,
         urls: impl Fn() -> Vec<String> + Send + Sync + 'static,
+        sink: Arc<dyn FrameSink>,
     ) -> Result<Self, NetError> {
         let setup = |error: &dyn std::error::Error| NetError::Setup(chain(error));
         let mut seed = key.seed();
@@ -145,6 +161,8 @@ impl Net {
         let (words, inbox) = mpsc::channel(COMMANDS);
         let mut control = swarm.behaviour().stream.new_control();
         let incoming = streams::Incoming::new(&mut control, streams::AUTH)
+            .ok_or_else(|| NetError::Setup("a protocol was registered twice".into()))?;
+        let framed = streams::Incoming::new(&mut control, frames::protocol(network))
             .ok_or_else(|| NetError::Setup("a protocol was registered twice".into()))?;
         let greeter = Greeter {
             own,
@@ -182,6 +200,7 @@ impl Net {
         say_start(&shared, config.mdns, &task.listening, own);
 
         tasks.spawn(greeter.accept(incoming, tasks.token()));
+        tasks.spawn(frames::accept(framed, shared, sink, tasks.clone()));
         tasks.spawn(task.run(inbox, tasks.token()));
         tasks.spawn(keep(config.book, changes));
         let urls: Urls = Box::new(urls);

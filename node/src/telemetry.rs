@@ -123,6 +123,7 @@ impl Collector for EngineNumbers {
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
         };
         counter("commands", "Commands taken by the engine", self.0.commands())?;
+        counter("frame_faults", "Parts of frames that broke the rules", self.0.faults())?;
         counter("inbox_full", "Inputs refused because the engine's inbox was full", self.0.busy())?;
         if let Some(reader) = self.0.reader() {
             let stats = reader.stats();

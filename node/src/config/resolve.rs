@@ -210,6 +210,9 @@ impl Settled {
             Some(Value::Int(n)) => u32::try_from(*n).ok(),
             _ => None,
         };
+        let p2p = self.p2p()?;
+        let told_of_others =
+            !peer_urls.is_empty() || p2p.as_ref().is_some_and(|p2p| !p2p.bootstrap.is_empty());
         Ok(CoordinatorConfig {
             listen_host: self.text(Key::CoordinatorHost),
             listen_port: self.port(Key::CoordinatorPort),
@@ -223,9 +226,9 @@ impl Settled {
             host_ttl: self.duration(Key::HostTtlMs),
             run_timeout: self.duration(Key::TimeoutMs),
             job_ttl: self.duration(Key::JobTtlMs),
-            min_replications: explicit.unwrap_or(if peer_urls.is_empty() { 1 } else { 2 }),
+            min_replications: explicit.unwrap_or(if told_of_others { 2 } else { 1 }),
             min_replications_auto: explicit.is_none(),
-            p2p: self.p2p()?,
+            p2p,
             peer_urls,
             peer_sync: self.duration(Key::PeerSyncMs),
             peer_discovery: self.switch(Key::PeerDiscovery),

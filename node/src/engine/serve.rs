@@ -55,6 +55,7 @@ impl Life {
             Ok(registers) => tracing::info!(%node, registers, "store opened"),
             Err(error) => return End::StoreFailed(chain(&error)),
         }
+        machine.set_peers(self.shared.coordinators());
         let space = SpaceWatch::look(&reader, None);
         let mut incarnation = Incarnation {
             life: self,
@@ -129,6 +130,17 @@ impl Incarnation<'_> {
             Input::HangUp(token) => self.machine.hang_up(token),
             Input::Undelivered(answer) => self.machine.undelivered(time::now(), &answer),
             Input::Drain => self.machine.drain(time::now()),
+            Input::Frame { from, message } => {
+                let faults = self.machine.receive(time::now(), &self.reader, from, message);
+                if !faults.is_empty() {
+                    tracing::debug!(peer = ?from, ?faults, "a frame broke the rules");
+                    self.life.shared.count_faults(faults.len());
+                }
+            }
+            Input::Coordinators(nodes) => {
+                self.machine.set_peers(nodes.clone());
+                self.life.shared.set_coordinators(nodes);
+            }
             Input::Hosts(reply) => {
                 let _ = reply.send(Ok(self.machine.host_views()));
             }
@@ -196,9 +208,11 @@ impl Incarnation<'_> {
                         self.machine.undelivered(time::now(), &answer);
                     }
                 }
-                // This node knows no other coordinator, so no register has another voter.
-                Effect::Send { to, .. } => {
-                    tracing::warn!(peer = ?to, "a frame for a peer that is not connected");
+                // What does not get there is repeated by the machine while it matters.
+                Effect::Send { to, message } => {
+                    if let Some(net) = self.life.shared.net() {
+                        net.send(to, message);
+                    }
                 }
             }
         }

@@ -8,6 +8,8 @@ use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::machine::Gauges;
 use skyclaw_store::Reader;
 
+use crate::net::NetHandle;
+
 /// How the engine does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Status {
@@ -28,6 +30,10 @@ pub struct Shared {
     status: Mutex<Status>,
     gauges: Mutex<Gauges>,
     commands: AtomicU64,
+    faults: AtomicU64,
+    net: OnceLock<NetHandle>,
+    /// Connected coordinators: the next incarnation starts with them.
+    coordinators: Mutex<Vec<NodeId>>,
     busy: AtomicU64,
 }
 
@@ -76,6 +82,33 @@ impl Shared {
 
     pub(super) fn set_gauges(&self, gauges: Gauges) {
         *self.gauges.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+    }
+
+    /// Where frames to other coordinators go; set once, when libp2p is set up.
+    pub(crate) fn set_net(&self, net: NetHandle) {
+        let _ = self.net.set(net);
+    }
+
+    pub(super) fn net(&self) -> Option<&NetHandle> {
+        self.net.get()
+    }
+
+    pub(super) fn set_coordinators(&self, nodes: Vec<NodeId>) {
+        *self.coordinators.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
+    }
+
+    pub(super) fn coordinators(&self) -> Vec<NodeId> {
+        self.coordinators.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn count_faults(&self, faults: usize) {
+        self.faults.fetch_add(faults as u64, Relaxed);
+    }
+
+    /// Parts of frames that broke a rule of the protocol, since the start.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        self.faults.load(Relaxed)
     }
 
     pub(super) fn count_command(&self) {

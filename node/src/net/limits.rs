@@ -98,3 +98,20 @@ pub(super) const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a refused peer may take to read why.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
+
+/// Frames waiting for one coordinator. A full queue loses frames; machines repeat what was not
+/// answered.
+pub(super) const FRAME_QUEUE: usize = 4096;
+
+/// Longest frame: the largest spec or result with room for the rest. Batches stay far below.
+pub(super) const MAX_FRAME: usize = 12 << 20;
+
+/// Frame streams one peer may have open to us: the new one after a break, and the old one whose
+/// end was not noticed yet.
+pub(super) const MAX_FRAME_STREAMS: usize = 2;
+
+/// Frame streams in all: every coordinator of a large network.
+pub(super) const MAX_FRAME_READERS: usize = 256;
+
+/// Pause before a stream that could not be opened is tried again.
+pub(super) const REOPEN: Duration = Duration::from_millis(500);

@@ -26,6 +26,7 @@ use super::limits::{
     AUTH_TIMEOUT, DENY, DENY_SHORT, MAX_ADDRESSES, MAX_DENIED, SMALLER_WAITS, STOP_GRACE, TICK,
 };
 use super::view::Shared;
+use crate::config::Role;
 use crate::time;
 
 /// What other tasks tell the swarm's.
@@ -228,6 +229,7 @@ impl Task {
             return;
         }
         let now = Instant::now();
+        self.shared.links.leave(&peer);
         match self.links.remove(&peer).and_then(|link| link.member) {
             Some(_) => {
                 tracing::info!(%peer, "peer lost");
@@ -291,6 +293,11 @@ impl Task {
         };
         self.book.meet(peer, known);
         self.shared.forgive(peer);
+        if description.roles.iter().any(|role| role == Role::Coordinator.as_str()) {
+            let Greeter { control, tasks, .. } = &self.greeter;
+            let network = self.shared.membership.id();
+            self.shared.links.join(peer, network, control.clone(), &self.shared, tasks);
+        }
         self.publish();
     }
 

@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use skyclaw_http_compat::{NetworkView, PeerView, RefusedPeer};
 
+use super::frames::Links;
 use super::hello::{Membership, Why};
 use super::limits::MAX_REFUSALS;
 use crate::time;
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     peers: RwLock<Vec<PeerView>>,
     refused: Mutex<VecDeque<RefusedPeer>>,
     pub(super) counts: Counts,
+    pub(super) links: Links,
 }
 
 /// What this node says of itself.
@@ -42,6 +44,9 @@ pub(super) struct Counts {
     pub(super) dial_failures: AtomicU64,
     pub(super) handshakes: AtomicU64,
     pub(super) handshakes_dropped: AtomicU64,
+    pub(super) frames_sent: AtomicU64,
+    pub(super) frames_received: AtomicU64,
+    pub(super) frames_refused: AtomicU64,
     refused: [AtomicU64; Why::ALL.len()],
 }
 
@@ -53,6 +58,7 @@ impl Shared {
             peers: RwLock::default(),
             refused: Mutex::default(),
             counts: Counts::default(),
+            links: Links::default(),
         }
     }
 
@@ -140,6 +146,13 @@ impl Collector for NetNumbers {
                 "p2p_handshakes_dropped",
                 "Handshakes not begun: too many",
                 &counts.handshakes_dropped,
+            ),
+            ("frames_sent", "Frames sent to coordinators", &counts.frames_sent),
+            ("frames_received", "Frames received from coordinators", &counts.frames_received),
+            (
+                "frames_refused",
+                "Frames and frame streams not taken: strangers, nonsense, no room",
+                &counts.frames_refused,
             ),
         ] {
             let metric = ConstCounter::new(value.load(Relaxed));

@@ -1,13 +1,25 @@
 //! How a coordinator joins others.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
+use skyclaw_protocol::NodeId;
+use skyclaw_protocol::wire::Message;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
 use crate::config::{Config, CoordinatorConfig, P2pConfig, Secret};
-use crate::engine::Engine;
+use crate::engine::{Engine, Input};
 use crate::handle::NodeHandle;
-use crate::net::{Description, Listen, Membership, Net, NetConfig, NetError, NetHandle, book_path};
+use crate::net::{
+    Description, FrameSink, Listen, Membership, Net, NetConfig, NetError, NetHandle, book_path,
+};
 use crate::tasks::Tasks;
+
+/// Pause before a full inbox is tried again.
+const FULL: Duration = Duration::from_millis(10);
 
 /// How often a store that could not be opened yet is looked at for the node's key.
 const LOOK: Duration = Duration::from_millis(500);
@@ -33,8 +45,12 @@ pub(super) async fn start(
         let handle = handle.clone();
         move || handle.peer_urls()
     };
+    shared.set_net(shown.clone());
+    let inbox = engine.inbox();
+    let sink: Arc<dyn FrameSink> = Arc::new(Inbox(engine.inbox()));
     if let Some(key) = shared.key() {
-        let running = Net::start(net, &shown, &key, urls).await?;
+        let running = Net::start(net, &shown, &key, urls, sink).await?;
+        tasks.spawn(tell(shown.coordinators(), engine.inbox(), tasks.token()));
         tasks.spawn(async move {
             stop.cancelled().await;
             running.stop().await;
@@ -51,15 +67,43 @@ pub(super) async fn start(
                 },
             }
         };
-        match Net::start(net, &shown, &key, urls).await {
+        match Net::start(net, &shown, &key, urls, sink).await {
             Ok(running) => {
-                stop.cancelled().await;
+                tell(shown.coordinators(), inbox, stop).await;
                 running.stop().await;
             }
             Err(error) => tracing::error!(%error, "this node stays alone"),
         }
     });
     Ok(tasks)
+}
+
+/// The engine's door for frames.
+struct Inbox(SyncSender<Input>);
+
+impl FrameSink for Inbox {
+    fn frame(&self, from: NodeId, message: Message) -> bool {
+        self.0.try_send(Input::Frame { from, message }).is_ok()
+    }
+}
+
+/// Tells the engine who is connected, until the node stops.
+async fn tell(
+    mut coordinators: watch::Receiver<Vec<NodeId>>,
+    inbox: SyncSender<Input>,
+    stop: CancellationToken,
+) {
+    loop {
+        let nodes = coordinators.borrow_and_update().clone();
+        // A full inbox is asked again: this news must not be lost.
+        while let Err(TrySendError::Full(_)) = inbox.try_send(Input::Coordinators(nodes.clone())) {
+            tokio::time::sleep(FULL).await;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = coordinators.changed() => if changed.is_err() { return },
+        }
+    }
 }
 
 fn net_config(config: &Config, settings: &CoordinatorConfig, p2p: &P2pConfig) -> NetConfig {

@@ -1,0 +1,345 @@
+//! Frames between coordinators: what their machines say to each other about registers.
+//!
+//! ```text
+//!   engine -> Links -> queue per peer -> one long-lived stream -> reader -> engine's inbox
+//! ```
+//!
+//! Each node opens one stream to every coordinator it has admitted and sends on that one only. A
+//! frame is its length, four bytes big-endian, and the CBOR of a [`Message`]. What is lost (a broken
+//! stream, a full queue) is not repeated here: machines repeat what was not answered.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::swarm::Stream;
+use libp2p::{PeerId, StreamProtocol};
+use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
+use skyclaw_protocol::wire::Message;
+use skyclaw_protocol::{NetworkId, NodeId, codec};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::limits::{FRAME_QUEUE, MAX_FRAME, MAX_FRAME_READERS, MAX_FRAME_STREAMS, REOPEN};
+use super::streams::{self, Control, Incoming};
+use super::view::Shared;
+use crate::tasks::Tasks;
+
+/// Where received frames go: the engine's inbox. Must not block; false if there is no room.
+pub trait FrameSink: Send + Sync + 'static {
+    /// A frame from an admitted coordinator.
+    fn frame(&self, from: NodeId, message: Message) -> bool;
+}
+
+/// Coordinators that are connected and admitted, with the queue of each.
+#[derive(Debug)]
+pub(super) struct Links {
+    queues: RwLock<HashMap<PeerId, mpsc::Sender<Message>>>,
+    /// The same by their keys, for whoever draws voters.
+    members: watch::Sender<Vec<NodeId>>,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self { queues: RwLock::default(), members: watch::Sender::new(Vec::new()) }
+    }
+}
+
+impl Links {
+    /// Puts a frame into the queue of a coordinator; false if it is not connected or too slow.
+    pub(super) fn send(&self, to: NodeId, message: Message) -> bool {
+        let Some(peer) = peer_of(to) else { return false };
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        queues.get(&peer).is_some_and(|queue| queue.try_send(message).is_ok())
+    }
+
+    /// Tells who is connected, now and at each change.
+    pub(super) fn members(&self) -> watch::Receiver<Vec<NodeId>> {
+        self.members.subscribe()
+    }
+
+    fn holds(&self, peer: &PeerId) -> bool {
+        self.queues.read().unwrap_or_else(PoisonError::into_inner).contains_key(peer)
+    }
+
+    fn changed(&self) {
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes: Vec<NodeId> = queues.keys().filter_map(node_of).collect();
+        drop(queues);
+        nodes.sort_unstable();
+        self.members.send_if_modified(|known| {
+            let new = *known != nodes;
+            *known = nodes;
+            new
+        });
+    }
+
+    /// A coordinator was admitted: opens the stream to it, unless that is done.
+    pub(super) fn join(
+        &self,
+        peer: PeerId,
+        network: NetworkId,
+        control: Control,
+        shared: &Arc<Shared>,
+        tasks: &Tasks,
+    ) {
+        if self.holds(&peer) {
+            return;
+        }
+        let (queue, frames) = mpsc::channel(FRAME_QUEUE);
+        self.queues.write().unwrap_or_else(PoisonError::into_inner).insert(peer, queue);
+        tasks.spawn(write(peer, network, control, frames, Arc::clone(shared), tasks.token()));
+        self.changed();
+    }
+
+    /// A coordinator is gone; its stream ends with its queue.
+    pub(super) fn leave(&self, peer: &PeerId) {
+        let gone = self.queues.write().unwrap_or_else(PoisonError::into_inner).remove(peer);
+        if gone.is_some() {
+            self.changed();
+        }
+    }
+}
+
+/// The protocol's name in a network.
+pub(super) fn protocol(network: NetworkId) -> StreamProtocol {
+    let hex: String = network.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    StreamProtocol::try_from_owned(format!("/skyclaw/{hex}/frames/1"))
+        .unwrap_or(StreamProtocol::new("/skyclaw/frames/1"))
+}
+
+/// The node that a peer is; `None` for keys of another kind.
+pub(super) fn node_of(peer: &PeerId) -> Option<NodeId> {
+    // An ed25519 key is short enough to stand in the id whole: identity multihash, protobuf.
+    let bytes = peer.to_bytes();
+    let key = bytes.strip_prefix(&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20])?;
+    key.try_into().ok().map(NodeId)
+}
+
+fn peer_of(node: NodeId) -> Option<PeerId> {
+    let key = libp2p::identity::ed25519::PublicKey::try_from_bytes(&node.0).ok()?;
+    Some(PeerId::from(libp2p::identity::PublicKey::from(key)))
+}
+
+/// Sends what gathers in the queue, many operations to a frame, until the queue is gone.
+async fn write(
+    peer: PeerId,
+    network: NetworkId,
+    mut control: Control,
+    mut frames: mpsc::Receiver<Message>,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) {
+    loop {
+        let opened = tokio::select! {
+            () = stop.cancelled() => return,
+            opened = streams::open(&mut control, peer, protocol(network)) => opened,
+        };
+        let Some(mut stream) = opened else {
+            if frames.is_closed() {
+                return;
+            }
+            tokio::time::sleep(REOPEN).await;
+            continue;
+        };
+        let mut gathered = Vec::new();
+        loop {
+            let count = tokio::select! {
+                () = stop.cancelled() => return,
+                count = frames.recv_many(&mut gathered, MAX_BATCH_OPS) => count,
+            };
+            if count == 0 {
+                // The other side reads to the end.
+                let _ = stream.close().await;
+                return;
+            }
+            let mut broken = false;
+            for bytes in pack(gathered.drain(..)) {
+                broken |= send(&mut stream, &bytes).await.is_none();
+                shared.counts.frames_sent.fetch_add(1, Relaxed);
+            }
+            if broken || stream.flush().await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+async fn send(stream: &mut Stream, bytes: &[u8]) -> Option<()> {
+    let length = u32::try_from(bytes.len()).ok()?;
+    stream.write_all(&length.to_be_bytes()).await.ok()?;
+    stream.write_all(bytes).await.ok()
+}
+
+/// Neighbouring messages of one kind become one frame, within the bounds of a batch.
+fn pack(messages: impl Iterator<Item = Message>) -> Vec<Vec<u8>> {
+    let mut frames: Vec<(Message, usize)> = Vec::new();
+    for message in messages {
+        let size = codec::encode(&message).len();
+        match frames.last_mut() {
+            Some((last, bytes)) if *bytes + size <= MAX_BATCH_BYTES => {
+                match append(last, message) {
+                    None => *bytes += size,
+                    Some(other) => frames.push((other, size)),
+                }
+            }
+            _ => frames.push((message, size)),
+        }
+    }
+    frames.iter().map(|(message, _)| codec::encode(message)).collect()
+}
+
+/// Adds the operations of `more` to `message`; gives it back if they do not belong together.
+fn append(message: &mut Message, more: Message) -> Option<Message> {
+    let room = |have: usize, more: usize| have + more <= MAX_BATCH_OPS;
+    match (message, more) {
+        (Message::Accept(have), Message::Accept(more)) if room(have.len(), more.len()) => {
+            have.extend(more);
+        }
+        (Message::Vote(have), Message::Vote(more)) if room(have.len(), more.len()) => {
+            have.extend(more);
+        }
+        (Message::Prepare(have), Message::Prepare(more)) if room(have.len(), more.len()) => {
+            have.extend(more);
+        }
+        (Message::Promise(have), Message::Promise(more)) if room(have.len(), more.len()) => {
+            have.extend(more);
+        }
+        (Message::Certificates(have), Message::Certificates(more))
+            if room(have.len(), more.len()) =>
+        {
+            have.extend(more);
+        }
+        (_, more) => return Some(more),
+    }
+    None
+}
+
+/// Takes the streams of others. Only spawns.
+pub(super) async fn accept(
+    mut incoming: Incoming,
+    shared: Arc<Shared>,
+    sink: Arc<dyn FrameSink>,
+    tasks: Tasks,
+) {
+    let stop = tasks.token();
+    let open: Arc<Mutex<HashMap<PeerId, usize>>> = Arc::default();
+    let readers = Arc::new(Semaphore::new(MAX_FRAME_READERS));
+    loop {
+        let (peer, stream) = tokio::select! {
+            () = stop.cancelled() => return,
+            next = incoming.next() => match next {
+                Some(next) => next,
+                None => return,
+            },
+        };
+        let place = shared.links.holds(&peer).then(|| Place::take(&open, peer)).flatten();
+        let (Some(from), Some(place), Ok(permit)) =
+            (node_of(&peer), place, Arc::clone(&readers).try_acquire_owned())
+        else {
+            // Not a member, or too many: its opener tries again.
+            shared.counts.frames_refused.fetch_add(1, Relaxed);
+            continue;
+        };
+        let (shared, sink, stop) = (Arc::clone(&shared), Arc::clone(&sink), stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = read(from, stream, &shared, sink.as_ref()) => {}
+            }
+            drop((place, permit));
+        });
+    }
+}
+
+/// Hands on frames until the stream ends or breaks a rule.
+async fn read(from: NodeId, mut stream: Stream, shared: &Shared, sink: &dyn FrameSink) {
+    if !streams::take(&mut stream).await {
+        return;
+    }
+    let mut length = [0; 4];
+    while stream.read_exact(&mut length).await.is_ok() {
+        let length = u32::from_be_bytes(length) as usize;
+        let mut bytes = Vec::new();
+        // Grows with what comes, not with what was promised.
+        let mut body = (&mut stream).take(length as u64);
+        if length > MAX_FRAME
+            || body.read_to_end(&mut bytes).await.is_err()
+            || bytes.len() != length
+        {
+            shared.counts.frames_refused.fetch_add(1, Relaxed);
+            return;
+        }
+        let Ok(message) = codec::decode::<Message>(&bytes, MAX_FRAME) else {
+            tracing::debug!(peer = ?from, "a frame that does not decode");
+            shared.counts.frames_refused.fetch_add(1, Relaxed);
+            return;
+        };
+        shared.counts.frames_received.fetch_add(1, Relaxed);
+        if !sink.frame(from, message) {
+            // The sender's machine repeats what is not answered.
+            shared.counts.frames_refused.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// One of the streams a peer may have open: the new one after a break comes before the end of the
+/// old one is noticed.
+struct Place {
+    open: Arc<Mutex<HashMap<PeerId, usize>>>,
+    peer: PeerId,
+}
+
+impl Place {
+    fn take(open: &Arc<Mutex<HashMap<PeerId, usize>>>, peer: PeerId) -> Option<Self> {
+        let mut counts = open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(peer).or_default();
+        if *count >= MAX_FRAME_STREAMS {
+            return None;
+        }
+        *count += 1;
+        drop(counts);
+        Some(Self { open: Arc::clone(open), peer })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.peer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skyclaw_protocol::key::NodeKey;
+    use skyclaw_protocol::wire::Message;
+
+    use super::{node_of, pack, peer_of};
+
+    #[test]
+    fn a_node_and_its_peer_are_the_same_key() {
+        let node = NodeKey::from_seed(&[7; 32]).id();
+        let peer = peer_of(node).unwrap();
+        assert_eq!(node_of(&peer), Some(node));
+        assert!(peer.to_string().starts_with("12D3KooW"), "{peer}");
+    }
+
+    #[test]
+    fn neighbouring_messages_of_one_kind_share_a_frame() {
+        let kinds = [
+            Message::Vote(Vec::new()),
+            Message::Vote(Vec::new()),
+            Message::Accept(Vec::new()),
+            Message::Vote(Vec::new()),
+        ];
+        assert_eq!(pack(kinds.into_iter()).len(), 3);
+        assert!(pack(std::iter::empty()).is_empty());
+    }
+}
