@@ -13,10 +13,13 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogConfig, LogFormat};
 use crate::engine::{Shared, Status};
 
+/// What libp2p says of its own that means nothing to users; a filter that names them wins.
+const QUIET: &str = "libp2p_kad=error,libp2p_swarm=warn,libp2p_mdns=warn";
+
 /// Sends logs to stderr, as the settings say; stdout is for what users and scripts read. Returns
 /// what is wrong with the filter, if it does not parse: `info` holds then.
 pub fn init(config: &LogConfig) -> Option<String> {
-    let (filter, warning) = match EnvFilter::try_new(&config.filter) {
+    let (filter, warning) = match EnvFilter::try_new(format!("{QUIET},{}", config.filter)) {
         Ok(filter) => (filter, None),
         Err(error) => {
             let warning = format!("SKYCLAW_LOG is no filter ({error}); `info` is used");

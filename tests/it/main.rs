@@ -17,6 +17,7 @@ mod idempotency;
 mod jobs;
 mod leases;
 mod network;
+mod peers;
 mod public_api;
 mod restart;
 mod services;
