@@ -121,6 +121,7 @@ fn modern(
             Command::Jobs(args) => jobs::jobs(&client, &args, *json, output).await,
             Command::Cancel { id } => jobs::cancel(&client, &id, *json, output).await,
             Command::Hosts => hosts(&client, *json, output).await,
+            Command::Peers => peers(&client, *json, output).await,
         }
     })
 }
@@ -160,6 +161,28 @@ async fn hosts(client: &Client, json: bool, output: &mut Output) -> Result<ExitC
         if hosts.is_empty() {
             output.say("no hosts: start one with `skyclaw-node`");
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn peers(client: &Client, json: bool, output: &mut Output) -> Result<ExitCode, CliError> {
+    let answer = client.get("/v1/network").await?;
+    let Value::Array(peers) = &answer["peers"] else { return Err(CliError::Answer("peers")) };
+    if json {
+        output.json(&answer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output.text(&show::peers_table(peers, jiff::Timestamp::now()))?;
+    if peers.is_empty() && answer["peerId"].is_null() {
+        output.say("libp2p is off on that coordinator (SKYCLAW_P2P=0)");
+    } else if peers.is_empty() {
+        output.say("no peers: start another node and name this one with --bootstrap:");
+        for address in answer["addresses"].as_array().into_iter().flatten() {
+            output.hint(&format!("  {}", address.as_str().unwrap_or("-")));
+        }
+    }
+    for line in show::refusals(&answer["refused"], jiff::Timestamp::now()) {
+        output.say(&line);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -28,7 +28,7 @@ mod streams;
 mod swarm;
 mod view;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -187,6 +187,7 @@ impl Net {
             links: HashMap::new(),
             book,
             denied: HashMap::new(),
+            gone: VecDeque::new(),
             bootstraps: config.bootstrap.iter().map(Bootstrap::new).collect(),
             own,
             greeter: greeter.clone(),

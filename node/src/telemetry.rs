@@ -14,6 +14,9 @@ use tracing_subscriber::filter::{Directive, LevelFilter};
 use crate::config::{LogConfig, LogFormat};
 use crate::engine::{Shared, Status};
 
+/// What libp2p says of its own that means nothing to users; a filter that names them wins.
+const QUIET: &str = "libp2p_kad=error,libp2p_swarm=warn,libp2p_mdns=warn";
+
 /// Sends logs to stderr, as the settings say; stdout is for what users and scripts read. Returns
 /// what is wrong with the filter, if it does not parse: `info` holds then.
 pub fn init(config: &LogConfig) -> Option<String> {
@@ -59,7 +62,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     if parts.is_empty() {
         return Err("it is blank".to_owned());
     }
-    EnvFilter::try_new(parts.join(",")).map_err(|error| error.to_string())
+    EnvFilter::try_new(format!("{QUIET},{}", parts.join(","))).map_err(|error| error.to_string())
 }
 
 /// All metrics of the node.

@@ -413,14 +413,10 @@ fn a_stronger_source_of_coordinators_goes_before_a_longer_list() {
 
 #[test]
 fn unknown_variables_are_listed_with_a_guess() {
-    let warnings = from_env(&[
-        ("SKYCLAW_LEASE_SM", "5"),
-        ("SKYCLAW_BOOTSTRAP", "/ip4/1.2.3.4/tcp/1"),
-        ("PATH", "/bin"),
-    ])
-    .warnings;
+    let warnings =
+        from_env(&[("SKYCLAW_LEASE_SM", "5"), ("SKYCLAW_TICKET", "x"), ("PATH", "/bin")]).warnings;
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].starts_with("SKYCLAW_BOOTSTRAP (env)"), "{warnings:?}");
+    assert!(warnings[0].starts_with("SKYCLAW_TICKET (env)"), "{warnings:?}");
     assert!(!warnings[0].contains("did you mean"), "{warnings:?}");
     assert!(warnings[1].contains("did you mean `SKYCLAW_LEASE_MS`?"), "{warnings:?}");
 }
@@ -452,4 +448,19 @@ fn the_daemon_knows_its_subcommands() {
         assert_eq!(given, Some(Value::Int(9)), "{args:?}");
     }
     skyclaw_node::config::node_command().debug_assert();
+}
+
+#[test]
+fn libp2p_is_on_unless_turned_off_and_its_addresses_are_checked() {
+    let p2p = |pairs: &[(&str, &str)]| from_env(pairs).config.coordinator.unwrap().p2p;
+    let plain = p2p(&[]).expect("on by default");
+    assert!(plain.listen.is_empty() && plain.bootstrap.is_empty() && plain.mdns.is_none());
+    assert_eq!(p2p(&[("SKYCLAW_P2P", "0")]), None);
+    let bootstrap = "/ip4/1.2.3.4/tcp/1, /dns4/a.example/udp/2/quic-v1";
+    let named = p2p(&[("SKYCLAW_BOOTSTRAP", bootstrap), ("SKYCLAW_MDNS", "0")]).unwrap();
+    assert_eq!((named.bootstrap.len(), named.mdns), (2, Some(false)));
+    for name in ["SKYCLAW_BOOTSTRAP", "SKYCLAW_P2P_LISTEN", "SKYCLAW_P2P_EXTERNAL_ADDR"] {
+        let error = error_of(&[(name, "1.2.3.4:5")]);
+        assert!(error.contains(name) && error.contains("/ip4/192.0.2.1/tcp/4787"), "{error}");
+    }
 }

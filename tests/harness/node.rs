@@ -31,6 +31,7 @@ impl Setup {
             .env("SKYCLAW_ROLE", roles)
             .env("SKYCLAW_COORDINATOR_HOST", "127.0.0.1")
             .env("SKYCLAW_COORDINATOR_PORT", 0)
+            .env("SKYCLAW_P2P_LISTEN", "/ip4/127.0.0.1/udp/0/quic-v1,/ip4/127.0.0.1/tcp/0")
     }
 
     /// A coordinator.

@@ -71,6 +71,8 @@ pub(super) enum Command {
     },
     /// List hosts
     Hosts,
+    /// List the nodes that the coordinator has found, and those it refused
+    Peers,
 }
 
 /// `skyclaw submit`.

@@ -47,6 +47,39 @@ pub(super) fn hosts_table(hosts: &[Value], now: Timestamp) -> String {
     render(&table)
 }
 
+/// Nodes, one per line.
+pub(super) fn peers_table(peers: &[Value], now: Timestamp) -> String {
+    let mut table = table(&["PEER", "NAME", "STATE", "SINCE", "RTT", "ROLES", "ADDRESS"]);
+    for peer in peers {
+        let list = |member: &str| -> Vec<String> {
+            let items = peer[member].as_array().map(Vec::as_slice).unwrap_or_default();
+            items.iter().filter_map(Value::as_str).map(one_line).collect()
+        };
+        let state = if peer["connected"] == Value::Bool(true) { "connected" } else { "away" };
+        table.add_row([
+            text(peer, "peerId"),
+            text(peer, "label"),
+            state.to_owned(),
+            age(&peer["since"], now),
+            peer["rttMs"].as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms")),
+            list("roles").join(","),
+            list("addresses").into_iter().next().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    render(&table)
+}
+
+/// A line for each node that is not let in.
+pub(super) fn refusals(refused: &Value, now: Timestamp) -> Vec<String> {
+    let refused = refused.as_array().map(Vec::as_slice).unwrap_or_default();
+    let line = |node: &Value| {
+        let verb = if node["by"] == "them" { "refused by" } else { "refused" };
+        let (peer, address) = (text(node, "peerId"), text(node, "address"));
+        format!("{verb} {peer} at {address}: {} ({} ago)", text(node, "why"), age(&node["at"], now))
+    };
+    refused.iter().map(line).collect()
+}
+
 /// One job with its output.
 pub(super) fn job(job: &Value, now: Timestamp, output: &mut Output) -> io::Result<()> {
     let result = &job["result"];

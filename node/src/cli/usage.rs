@@ -13,6 +13,7 @@ Commands:
   jobs [--status S] [--limit N]           list jobs
   cancel ID                               end a job
   hosts                                   list hosts
+  peers                                   list the nodes found, and those refused
 
   enqueue-shell COMMAND [ARG...]          submit a shell job, print its id
   enqueue-openclaw [ARG...]               submit an openclaw job, print its id
@@ -21,7 +22,7 @@ Commands:
 
   coordinator | host | gateway [options]  start skyclaw-node in that role
 
-submit, job, jobs, cancel and hosts take --json, --coordinator-url URL and --config FILE;
+submit, job, jobs, cancel, hosts and peers take --json, --coordinator-url URL and --config FILE;
 `skyclaw <command> --help` shows all options.
 ";
 

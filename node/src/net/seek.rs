@@ -77,7 +77,7 @@ async fn ask(url: &str, place: &mut Place, swarm: &mpsc::Sender<Word>) {
         Ok(answer) => {
             place.backoff.reset(Instant::now() + SEEK_AGAIN);
             place.said = None;
-            for (peer, addresses) in found(url, &answer) {
+            if let Some((peer, addresses)) = found(url, &answer) {
                 // A swarm that has ended needs none.
                 let _ = swarm.send(Word::Heard { peer, addresses, call: true }).await;
             }

@@ -1,7 +1,7 @@
 //! The task that owns the swarm. It moves words and keeps books; it never waits for anything but
 //! the next event, and does no disk and no proof itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -23,7 +23,8 @@ use super::greet::Greeter;
 use super::handshake::Failure;
 use super::hello::{Description, Why};
 use super::limits::{
-    AUTH_TIMEOUT, DENY, DENY_SHORT, MAX_ADDRESSES, MAX_DENIED, SMALLER_WAITS, STOP_GRACE, TICK,
+    AUTH_TIMEOUT, DENY, DENY_SHORT, MAX_ADDRESSES, MAX_DENIED, MAX_REFUSALS, SMALLER_WAITS,
+    STOP_GRACE, TICK,
 };
 use super::view::Shared;
 use crate::config::Role;
@@ -74,6 +75,8 @@ pub(super) struct Task {
     pub(super) denied: HashMap<PeerId, Instant>,
     pub(super) bootstraps: Vec<Bootstrap>,
     pub(super) own: PeerId,
+    /// Strangers that left last: news of them may come late.
+    pub(super) gone: VecDeque<(PeerId, Multiaddr)>,
     pub(super) greeter: Greeter,
     /// What we say of ourselves, without addresses.
     pub(super) about: Description,
@@ -224,7 +227,16 @@ impl Task {
     fn closed(&mut self, peer: PeerId, id: ConnectionId) {
         self.shared.counts.connections.fetch_sub(1, Relaxed);
         let Some(link) = self.links.get_mut(&peer) else { return };
-        link.connections.retain(|connection| connection.id != id);
+        let gone = link.connections.iter().position(|connection| connection.id == id);
+        let gone = gone.map(|at| link.connections.remove(at));
+        if link.member.is_none()
+            && let Some(connection) = gone
+        {
+            self.gone.push_back((peer, connection.remote));
+            if self.gone.len() > MAX_REFUSALS {
+                self.gone.pop_front();
+            }
+        }
         if !link.connections.is_empty() {
             return;
         }
@@ -244,14 +256,14 @@ impl Task {
     }
 
     fn met(&mut self, peer: PeerId, outcome: Result<Description, Failure>) {
-        let Some(link) = self.links.get_mut(&peer) else { return };
         match outcome {
             Ok(description) => self.admit(peer, &description),
-            Err(_) if link.member.is_some() => {}
+            Err(_) if self.links.get(&peer).is_some_and(|link| link.member.is_some()) => {}
             Err(Failure::ByUs(Why::Malformed)) => {
-                link.malformed = true;
-                let address = Self::place(link);
-                self.shared.refuse(peer, address, Why::Malformed, false);
+                if let Some(link) = self.links.get_mut(&peer) {
+                    link.malformed = true;
+                }
+                self.shared.refuse(peer, self.place(&peer), Why::Malformed, false);
             }
             Err(Failure::ByUs(why)) => self.refuse(peer, why, false, deny_for(why)),
             Err(Failure::ByThem(why)) => self.refuse(peer, why, true, deny_for(why)),
@@ -303,7 +315,7 @@ impl Task {
 
     /// Does not let `peer` in, and leaves it alone for a while.
     fn refuse(&mut self, peer: PeerId, why: Why, by_them: bool, time: Duration) {
-        let address = self.links.get(&peer).map(Self::place).unwrap_or_default();
+        let address = self.place(&peer);
         if by_them {
             tracing::warn!(%peer, address, %why, "a node refused this one");
         } else {
@@ -332,8 +344,12 @@ impl Task {
         self.swarm.behaviour_mut().denied.block_peer(peer);
     }
 
-    fn place(link: &Link) -> String {
-        link.connections.first().map_or_else(String::new, |c| c.remote.to_string())
+    /// Where `peer` is, or was a moment ago.
+    fn place(&self, peer: &PeerId) -> String {
+        let here = self.links.get(peer).and_then(|link| link.connections.first());
+        let here = here.map(|connection| &connection.remote);
+        let gone = self.gone.iter().rev().find(|(known, _)| known == peer).map(|(_, at)| at);
+        here.or(gone).map_or_else(String::new, ToString::to_string)
     }
 
     fn look_at_timers(&mut self) {

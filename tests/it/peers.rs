@@ -1,0 +1,295 @@
+//! Nodes find each other over libp2p, let members in, and tell strangers why not. Loopback, and
+//! network namespaces made and removed here.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use skyclaw_tests::{Need, Node, PATIENCE, Setup, binary, can, eventually, within};
+
+use crate::{members, text};
+
+/// A coordinator by this name.
+fn node(name: &str) -> Setup {
+    Setup::coordinator()
+        .env("SKYCLAW_COORDINATOR_NODE_ID", name)
+        .env("SKYCLAW_MIN_REPLICATIONS", 1)
+        .env("SKYCLAW_TOKEN", "secret")
+}
+
+fn network(node: &Node) -> Value {
+    node.api.get("/v1/network").ok()
+}
+
+/// Its own multiaddrs, QUIC and TCP.
+fn addresses(node: &Node) -> Vec<String> {
+    let network = network(node);
+    let all = network["addresses"].as_array().into_iter().flatten();
+    let all: Vec<String> = all.filter_map(Value::as_str).map(str::to_owned).collect();
+    assert_eq!(all.len(), 2, "{network}");
+    all
+}
+
+/// The names of those it is connected to, in order.
+fn connected(network: &Value) -> Vec<String> {
+    let peers = network["peers"].as_array().into_iter().flatten();
+    let here = peers.filter(|peer| peer["connected"] == Value::Bool(true));
+    let mut names: Vec<String> = here.map(|peer| text(peer, "label").to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[track_caller]
+fn until_connected(node: &Node, names: &[&str]) -> Value {
+    eventually("the peers are there", || {
+        let network = network(node);
+        if connected(&network) == names { Ok(network) } else { Err(network.to_string()) }
+    })
+}
+
+#[track_caller]
+fn until_refused(node: &Node, why: &str, by: &str) -> Value {
+    eventually("the refusal is shown", || {
+        let network = network(node);
+        let mut refused = network["refused"].as_array().into_iter().flatten();
+        let found = refused.find(|r| r["why"] == *why && r["by"] == *by);
+        found.cloned().ok_or_else(|| network.to_string())
+    })
+}
+
+#[test]
+fn two_nodes_find_each_other_by_bootstrap() {
+    let a = node("a").start();
+    // One transport each, with and without the peer's id.
+    let all = addresses(&a);
+    let tcp = all.iter().find(|text| text.contains("/tcp/")).expect("it listens on TCP");
+    let quic = all.iter().find(|text| text.contains("/quic-v1")).expect("it listens on QUIC");
+    let quic = quic.split("/p2p/").next().unwrap_or_default();
+    let b = node("b").env("SKYCLAW_BOOTSTRAP", tcp).start();
+    let c = node("c").env("SKYCLAW_BOOTSTRAP", quic).start();
+    let seen = until_connected(&a, &["b", "c"]);
+    assert_eq!(members(&seen), ["nodeId", "peerId", "network", "addresses", "peers", "refused"]);
+    assert_eq!(seen["peers"][0]["roles"], serde_json::json!(["coordinator"]));
+    assert_eq!((text(&seen, "nodeId"), text(&seen, "network")), ("a", "local"));
+    // Kademlia tells b and c of each other.
+    until_connected(&b, &["a", "c"]);
+    until_connected(&c, &["a", "b"]);
+    assert!(a.api.metric("skyclaw_p2p_peers") >= 2.0);
+
+    let output = skyclaw(&a, &["peers"]);
+    for name in ["b", "c"] {
+        let line = output.lines().find(|line| line.contains(&format!(" {name} ")));
+        assert!(line.is_some_and(|line| line.contains("connected")), "{output}");
+    }
+    let json: Value = serde_json::from_str(&skyclaw(&a, &["peers", "--json"])).expect("JSON");
+    assert_eq!(connected(&json), ["b", "c"]);
+}
+
+/// The output of the client, which must succeed.
+#[track_caller]
+fn skyclaw(node: &Node, args: &[&str]) -> String {
+    let output = Command::new(binary("skyclaw"))
+        .args(args)
+        .env_clear()
+        .env("SKYCLAW_TOKEN", "secret")
+        .env("SKYCLAW_COORDINATOR_URLS", node.url())
+        .output()
+        .expect("the client starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_url_of_one_is_enough_for_the_other() {
+    let a = node("a").start();
+    let b = node("b").env("SKYCLAW_PEER_URLS", a.url()).start();
+    until_connected(&a, &["b"]);
+    until_connected(&b, &["a"]);
+    // Also when it is told later.
+    let c = node("c").start();
+    c.api.post("/v1/network/join", &serde_json::json!({ "url": a.url() })).ok();
+    until_connected(&c, &["a", "b"]);
+}
+
+#[test]
+fn strangers_are_refused_and_both_sides_say_why() {
+    let a = node("a").start();
+    let friend = node("b").env("SKYCLAW_BOOTSTRAP", &addresses(&a)[0]).start();
+    until_connected(&a, &["b"]);
+    let there = addresses(&a).join(",");
+    let other_token = node("t").env("SKYCLAW_TOKEN", "other").env("SKYCLAW_BOOTSTRAP", &there);
+    let other_network = node("n").env("SKYCLAW_NETWORK", "other").env("SKYCLAW_BOOTSTRAP", &there);
+    for (stranger, why) in [(other_token, "wrong token"), (other_network, "another network")] {
+        let stranger = stranger.start();
+        let told = until_refused(&stranger, why, "them");
+        assert_eq!(told["peerId"], network(&a)["peerId"]);
+        let said = until_refused(&a, why, "us");
+        assert_eq!(said["peerId"], network(&stranger)["peerId"]);
+        assert!(text(&said, "address").contains("127.0.0.1"), "{said}");
+        assert_eq!(connected(&network(&stranger)), Vec::<String>::new());
+        assert_eq!(network(&stranger)["peers"], serde_json::json!([]));
+        assert!(a.process.log().contains(why) && stranger.process.log().contains(why));
+    }
+    assert_eq!(connected(&network(&a)), ["b"]);
+    assert!(a.api.metric("skyclaw_p2p_refusals_total{reason=\"wrong_token\"}") >= 1.0);
+    assert_eq!(connected(&network(&friend)), ["a"]);
+}
+
+#[test]
+fn an_open_network_says_so_and_takes_whoever_is_near() {
+    let open = |name: &str| {
+        Setup::coordinator()
+            .env("SKYCLAW_COORDINATOR_NODE_ID", name)
+            .env("SKYCLAW_MIN_REPLICATIONS", 1)
+    };
+    let a = open("a").start();
+    assert!(a.process.log().contains("this network is open"), "{}", a.process.log());
+    let b = open("b").env("SKYCLAW_BOOTSTRAP", addresses(&a).join(",")).start();
+    until_connected(&a, &["b"]);
+    until_connected(&b, &["a"]);
+    assert_eq!(network(&a)["refused"], serde_json::json!([]));
+}
+
+#[test]
+fn a_killed_node_is_missed_and_comes_back_by_its_book() {
+    let a = node("a").start();
+    let there = addresses(&a).join(",");
+    let mut b = node("b").env("SKYCLAW_BOOTSTRAP", there).start();
+    until_connected(&a, &["b"]);
+    until_connected(&b, &["a"]);
+    let id = text(&network(&b), "peerId").to_owned();
+    let book = b.cwd().join(".skyclaw/coordinator.db.peers");
+    eventually("the book is written", || {
+        if book.exists() { Ok(()) } else { Err(format!("no {}", book.display())) }
+    });
+    b.kill();
+    let _ = b.wait(PATIENCE);
+    within(Duration::from_secs(20), "it is missed", || {
+        let seen = network(&a);
+        if connected(&seen).is_empty() { Ok(()) } else { Err(seen.to_string()) }
+    });
+    b.start_with(|setup| setup.env("SKYCLAW_BOOTSTRAP", ""));
+    until_connected(&b, &["a"]);
+    until_connected(&a, &["b"]);
+    assert_eq!(text(&network(&b), "peerId"), id);
+
+    // A book that is no book is said and begun anew.
+    b.stop();
+    std::fs::write(&book, b"\xff\xff nonsense").expect("the test's folder is writable");
+    b.start_again();
+    assert!(b.process.log().contains("the peer book cannot be used"), "{}", b.process.log());
+}
+
+#[test]
+fn libp2p_can_be_turned_off_and_a_port_asked_for_must_be_free() {
+    let off = node("off").env("SKYCLAW_P2P", 0).start();
+    let shown = network(&off);
+    assert_eq!(members(&shown), ["nodeId", "network", "addresses", "peers", "refused"]);
+    let a = node("a").start();
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for taken in addresses(&a) {
+        let taken = taken.split("/p2p/").next().unwrap_or_default().to_owned();
+        let ended = node("b").env("SKYCLAW_P2P_LISTEN", &taken).run(folder.path());
+        assert_eq!(ended.code, Some(1), "{taken}");
+        assert!(ended.stderr.contains(&taken), "{}", ended.stderr);
+    }
+}
+
+/// A bridge with two machines on it, none of which anybody else can reach.
+struct Lan {
+    prefix: String,
+}
+
+impl Lan {
+    fn make() -> Self {
+        let lan = Self { prefix: format!("sk{}", std::process::id()) };
+        let switch = lan.name("sw");
+        ip(&["netns", "add", &switch]);
+        ip(&["-n", &switch, "link", "add", "br0", "type", "bridge"]);
+        ip(&["-n", &switch, "link", "set", "br0", "up"]);
+        for at in 1..=2 {
+            let (host, port) = (lan.name(&at.to_string()), format!("p{at}"));
+            let address = format!("10.77.0.{at}/24");
+            ip(&["netns", "add", &host]);
+            ip(&["-n", &host, "link", "set", "lo", "up"]);
+            let pair =
+                ["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &host];
+            ip(&[&["-n", &switch], &pair[..]].concat());
+            ip(&["-n", &switch, "link", "set", &port, "master", "br0", "up"]);
+            ip(&["-n", &host, "addr", "add", &address, "dev", "eth0"]);
+            ip(&["-n", &host, "link", "set", "eth0", "up"]);
+            ip(&["-n", &host, "route", "add", "224.0.0.0/4", "dev", "eth0"]);
+        }
+        lan
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("{}{what}", self.prefix)
+    }
+
+    /// The command, to be run on machine `at`.
+    fn on(&self, at: usize, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.args(["netns", "exec", &self.name(&at.to_string())]).arg(binary(program));
+        command.env_clear().env("PATH", path).env("SKYCLAW_TOKEN", "secret");
+        command
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        for what in ["1", "2", "sw"] {
+            // What was not made need not go.
+            let _ = Command::new("ip").args(["netns", "del", &self.name(what)]).status();
+        }
+    }
+}
+
+#[track_caller]
+fn ip(args: &[&str]) {
+    let status = Command::new("ip").args(args).status().expect("ip starts");
+    assert!(status.success(), "ip {}", args.join(" "));
+}
+
+/// Killed when dropped.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn machines_on_one_lan_find_each_other_without_any_address() {
+    if !can(&[Need::Root, Need::Tool("ip")]) {
+        return;
+    }
+    let lan = Lan::make();
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let daemons: Vec<Daemon> = (1..=2)
+        .map(|at| {
+            let cwd = folder.path().join(at.to_string());
+            std::fs::create_dir(&cwd).expect("the test's folder is writable");
+            let log = std::fs::File::create(cwd.join("log")).expect("a log can be made");
+            let mut command = lan.on(at, "skyclaw-node");
+            command.current_dir(&cwd).env("SKYCLAW_ROLE", "coordinator");
+            command.env("SKYCLAW_COORDINATOR_NODE_ID", format!("node{at}"));
+            command.stdout(Stdio::null()).stderr(log);
+            Daemon(command.spawn().expect("the node starts"))
+        })
+        .collect();
+    for (at, other) in [(1, "node2"), (2, "node1")] {
+        eventually("the other is found by mDNS", || {
+            let mut command = lan.on(at, "skyclaw");
+            let url = "http://127.0.0.1:8787";
+            let output = command.args(["peers", "--json", "--coordinator-url", url]).output();
+            let output = output.map_err(|error| error.to_string())?;
+            let seen = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+            if connected(&seen) == [other] { Ok(()) } else { Err(seen.to_string()) }
+        });
+    }
+    drop(daemons);
+}
