@@ -8,8 +8,12 @@ use skyclaw_tests::{Node, Setup, eventually, shell};
 
 use crate::text;
 
+/// A coordinator that is found at the same place after a restart.
 fn node(name: &str, copies: u32) -> Setup {
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
+    let port = free.expect("there is a free port").port();
     Setup::coordinator()
+        .env("SKYCLAW_P2P_LISTEN", format!("/ip4/127.0.0.1/tcp/{port}"))
         .env("SKYCLAW_COORDINATOR_NODE_ID", name)
         .env("SKYCLAW_MIN_REPLICATIONS", copies)
         .env("SKYCLAW_TOKEN", "secret")
