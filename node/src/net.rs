@@ -25,6 +25,8 @@ mod listen;
 mod seek;
 mod streams;
 mod swarm;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::{HashMap, VecDeque};
