@@ -32,7 +32,6 @@ pub type ReplySender = oneshot::Sender<Result<KeyAnswer, Refusal>>;
 
 /// Something for the engine to do.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "nearly all inputs are calls: a box would cost each")]
 pub enum Input {
     /// Carry out a command.
     Call {
