@@ -1,8 +1,8 @@
 //! Runs jobs as processes. Knows nothing of coordinators, leases or hosts.
 //!
-//! Always: a job has one [`Outcome`]; when it is told, no process of the job is left, however it
-//! detached itself, and its private directories are being removed. Output is bounded while it is
-//! read. The program is chosen by the host's settings, never by a payload (see `policy`).
+//! Always: a run has one [`Outcome`], or the [`HostFault`] that kept it from starting; when it is
+//! told, no process of the job is left, however it detached itself, and its private directories
+//! are being removed. Output is bounded while it is read. The program is chosen by the host's settings, never by a payload (see `policy`).
 //!
 //! Each job hangs under a small process of its own, the [`shim`].
 
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use serde_json::Value;
 use skyclaw_protocol::JobId;
 use skyclaw_protocol::limits::MAX_TEXT_BYTES;
@@ -123,6 +123,12 @@ impl Outcome {
     }
 }
 
+/// The job was not started, and the fault is this host's: a full disk, no more processes. It says
+/// nothing about the job, which may well run elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HostFault(String);
+
 /// Why a run is ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -166,7 +172,8 @@ impl Canceller {
 #[derive(Debug)]
 pub struct RunHandle {
     canceller: Canceller,
-    outcome: oneshot::Receiver<Outcome>,
+    launched: oneshot::Receiver<()>,
+    outcome: oneshot::Receiver<Result<Outcome, HostFault>>,
 }
 
 impl RunHandle {
@@ -181,10 +188,20 @@ impl RunHandle {
         self.canceller.cancel(reason);
     }
 
+    /// Waits until the job's main process runs, and answers true; false if it never does.
+    pub fn launched(&mut self) -> impl Future<Output = bool> + Send + use<> {
+        let launched = std::mem::replace(&mut self.launched, oneshot::channel().1);
+        async { launched.await.is_ok() }
+    }
+
     /// Waits until no process of the job is left.
-    pub async fn outcome(self) -> Outcome {
+    ///
+    /// # Errors
+    /// [`HostFault`] if this host could not start the job.
+    pub async fn outcome(self) -> Result<Outcome, HostFault> {
         // The task answers in every case; it is dropped unanswered only with the whole runtime.
-        self.outcome.await.unwrap_or_else(|_| Outcome::failed(StopReason::HostStopped.as_str()))
+        let stopped = |_| Ok(Outcome::failed(StopReason::HostStopped.as_str()));
+        self.outcome.await.unwrap_or_else(stopped)
     }
 }
 
@@ -205,12 +222,18 @@ struct Inner {
 }
 
 impl Supervisor {
-    /// Resolves the allow list, makes this process the one that orphans come to, and makes the
+    /// Resolves the allow list, warns if jobs would be root, makes this process the one that orphans come to, and makes the
     /// root of the job directories.
     ///
     /// # Errors
     /// If the kernel knows no subreapers or the directories cannot be made.
     pub fn new(config: SupervisorConfig) -> io::Result<Self> {
+        if geteuid().is_root() {
+            tracing::warn!(
+                "this host runs as root, and so do its jobs: they can read and change everything on \
+                 this machine, this node's settings and token included. Run it as a user of its own"
+            );
+        }
         orphans::adopt()?;
         if config.hidden {
             set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
@@ -232,10 +255,11 @@ impl Supervisor {
         })))
     }
 
-    /// Runs a job. Every order has an outcome, also one that cannot be run.
+    /// Runs a job. Every order has an outcome or a fault, also one that cannot be run.
     #[must_use]
     pub fn start(&self, order: Order) -> RunHandle {
         let (answer, outcome) = oneshot::channel();
+        let (runs, launched) = oneshot::channel();
         let canceller = Canceller(watch::Sender::new(None));
         let cancelled = canceller.0.subscribe();
         let inner = Arc::clone(&self.0);
@@ -243,8 +267,13 @@ impl Supervisor {
         let span = tracing::info_span!("job", job = %order.job, attempt = order.attempt, kind);
         self.0.tasks.spawn(
             async move {
-                let (result, dir) = inner.run(&order.payload, cancelled).await;
-                tracing::debug!(exit = result.exit_code, error = ?result.error, "ended");
+                let (result, dir) = inner.run(&order.payload, runs, cancelled).await;
+                match &result {
+                    Ok(done) => {
+                        tracing::debug!(exit = done.exit_code, error = ?done.error, "ended")
+                    }
+                    Err(fault) => tracing::debug!(%fault, "not started"),
+                }
                 let _ = answer.send(result);
                 if let Some(dir) = dir {
                     clean(dir).await;
@@ -252,7 +281,7 @@ impl Supervisor {
             }
             .instrument(span),
         );
-        RunHandle { canceller, outcome }
+        RunHandle { canceller, launched, outcome }
     }
 
     /// Ends all runs: TERM, `grace`, KILL. Returns when none is left and their directories are
@@ -268,32 +297,35 @@ impl Inner {
     async fn run(
         &self,
         payload: &Value,
+        launched: oneshot::Sender<()>,
         cancelled: watch::Receiver<Option<StopReason>>,
-    ) -> (Outcome, Option<JobDir>) {
+    ) -> (Result<Outcome, HostFault>, Option<JobDir>) {
+        let failed = |reason: String| (Ok(Outcome::failed(reason)), None);
         let shutdown = self.shutdown.subscribe();
         if shutdown.borrow().is_some() {
-            return (Outcome::failed(StopReason::HostStopped.as_str()), None);
+            return failed(StopReason::HostStopped.as_str().into());
         }
         let plan = match Plan::read(payload, &self.defaults) {
             Ok(plan) => plan,
-            Err(reason) => return (Outcome::failed(reason), None),
+            Err(reason) => return failed(reason),
         };
         let program = match self.policy.judge(&plan.command) {
             Verdict::Run(path) => path,
             Verdict::Missing(errno) => {
-                let text = errno::spawn_error(&plan.command, Some(errno.raw_os_error()), "");
-                return (Outcome::failed(text), None);
+                let raw = Some(errno.raw_os_error());
+                return failed(errno::spawn_error(&plan.command, raw, ""));
             }
             Verdict::Refused => {
                 let refused = Outcome::failed(format!("command not allowed: {}", plan.command));
-                return (Outcome { exit_code: 126, ..refused }, None);
+                return (Ok(Outcome { exit_code: 126, ..refused }), None);
             }
         };
         let dir = match self.root.job() {
             Ok(dir) => dir,
             Err(error) => {
-                let text = format!("cannot make the job's directory: {error}");
-                return (Outcome::failed(text), None);
+                let root = self.root.path().display();
+                let text = format!("cannot make a job's directory in {root}: {error}");
+                return (Err(HostFault(text)), None);
             }
         };
         let task = run::Task {
@@ -308,6 +340,7 @@ impl Inner {
             timeout: plan.timeout,
             grace: self.grace,
             max_output: self.max_output,
+            launched: Some(launched),
             cancelled,
             shutdown,
         };

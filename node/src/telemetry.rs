@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{Directive, LevelFilter};
 
 use crate::config::{LogConfig, LogFormat};
 use crate::engine::{Shared, Status};
@@ -19,11 +20,11 @@ const QUIET: &str = "libp2p_kad=error,libp2p_swarm=warn,libp2p_mdns=warn";
 /// Sends logs to stderr, as the settings say; stdout is for what users and scripts read. Returns
 /// what is wrong with the filter, if it does not parse: `info` holds then.
 pub fn init(config: &LogConfig) -> Option<String> {
-    let (filter, warning) = match EnvFilter::try_new(format!("{QUIET},{}", config.filter)) {
+    let (filter, warning) = match filter(&config.filter) {
         Ok(filter) => (filter, None),
-        Err(error) => {
-            let warning = format!("SKYCLAW_LOG is no filter ({error}); `info` is used");
-            (EnvFilter::new("info"), Some(warning))
+        Err(reason) => {
+            let warning = format!("SKYCLAW_LOG is no filter ({reason}); `info` is used");
+            (EnvFilter::new(format!("{QUIET},info")), Some(warning))
         }
     };
     let builder = tracing_subscriber::fmt()
@@ -36,6 +37,32 @@ pub fn init(config: &LogConfig) -> Option<String> {
         LogFormat::Text => builder.with_target(false).try_init(),
     };
     warning
+}
+
+/// Reads a filter more strictly than `tracing` does. To that any text is the name of a module, and
+/// a filter of nothing but a module that does not exist turns everything off in silence.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let mut parts = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let name = part.split(['=', '[']).next().unwrap_or_default();
+        let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '-');
+        if !name.chars().all(is_name) {
+            return Err(format!("`{part}` does not begin with a level or a module"));
+        }
+        let is_level = !name.is_empty() && name.parse::<LevelFilter>().is_ok();
+        if name == part && !is_level && !name.starts_with("skyclaw") {
+            return Err(format!("`{part}` is no level; for a module write `{part}=trace`"));
+        }
+        if name != part && is_level {
+            return Err(format!("`{part}`: `{name}` is a level and no module"));
+        }
+        part.parse::<Directive>().map_err(|error| format!("`{part}`: {error}"))?;
+        parts.push(part);
+    }
+    if parts.is_empty() {
+        return Err("it is blank".to_owned());
+    }
+    EnvFilter::try_new(format!("{QUIET},{}", parts.join(","))).map_err(|error| error.to_string())
 }
 
 /// All metrics of the node.
@@ -115,5 +142,38 @@ impl Collector for EngineNumbers {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_that_mean_something_are_taken() {
+        for (text, meant) in [
+            ("info", "info"),
+            ("OFF", "off"),
+            ("5", "trace"),
+            (" warn , skyclaw_node=debug,", "skyclaw_node=debug,warn"),
+            ("skyclaw_node::host", "skyclaw_node::host=trace"),
+            ("hyper=warn,info", "hyper=warn,info"),
+            ("info,[job{job=x}]=debug", "info,[job{job=x}]=debug"),
+        ] {
+            let filter = filter(text).map(|filter| filter.to_string());
+            assert_eq!(filter.as_deref(), Ok(meant), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_would_turn_logging_off_unasked_is_no_filter() {
+        for text in
+            ["tra ce", "inof", "debug;info", "info,tra ce", "tra ce=info", "hyper", "", " , "]
+        {
+            assert!(filter(text).is_err(), "{text:?}");
+        }
+        for text in ["skyclaw_node=loud", "=info", "[job", "info=", "[job]x"] {
+            assert!(filter(text).is_err(), "{text:?}");
+        }
     }
 }

@@ -127,12 +127,14 @@ struct Bench {
     stop: CancellationToken,
     lines: Arc<Mutex<Vec<String>>>,
     host: tokio::task::JoinHandle<Result<(), PortError>>,
-    _base: tempfile::TempDir,
+    base: tempfile::TempDir,
 }
 
-fn supervisor(base: &tempfile::TempDir) -> Supervisor {
+const SHIM: &str = env!("CARGO_BIN_EXE_skyclaw-node");
+
+fn supervisor(base: &tempfile::TempDir, shim: &str) -> Supervisor {
     let config = SupervisorConfig {
-        shim: Some(env!("CARGO_BIN_EXE_skyclaw-node").into()),
+        shim: Some(shim.into()),
         allowed: vec!["sh".into()],
         work_root: Some(base.path().into()),
         environment: vec![("PATH".into(), std::env::var("PATH").unwrap())],
@@ -147,10 +149,14 @@ fn spec(max_parallel: usize) -> HostSpec {
 
 impl Bench {
     fn start(max_parallel: usize, script: impl FnOnce(&Fake)) -> Self {
+        Self::with_shim(SHIM, max_parallel, script)
+    }
+
+    fn with_shim(shim: &str, max_parallel: usize, script: impl FnOnce(&Fake)) -> Self {
         let fake = Arc::new(Fake::default());
         script(&fake);
         let base = tempfile::tempdir().unwrap();
-        let supervisor = supervisor(&base);
+        let supervisor = supervisor(&base, shim);
         let stop = CancellationToken::new();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&lines);
@@ -165,7 +171,7 @@ impl Bench {
         let (coordinator, token) = (Arc::clone(&fake), stop.clone());
         let host =
             tokio::spawn(async move { run(config, &*coordinator, &supervisor, token).await });
-        Self { fake, stop, lines, host, _base: base }
+        Self { fake, stop, lines, host, base }
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&State) -> bool) {
@@ -332,6 +338,42 @@ async fn a_failing_first_registration_is_the_hosts_end() {
     fake.with(|state| state.refuses_registration = true);
     let base = tempfile::tempdir().unwrap();
     let config = HostConfig::new(spec(1));
-    let ended = run(config, &fake, &supervisor(&base), CancellationToken::new()).await;
+    let ended = run(config, &fake, &supervisor(&base, SHIM), CancellationToken::new()).await;
     assert_eq!(ended.unwrap_err().to_string(), "fetch failed");
+}
+
+#[tokio::test]
+async fn a_host_that_cannot_start_jobs_leaves_them_to_others_until_it_can() {
+    let bench = Bench::start(1, |_| {});
+    bench.until("it claims", |state| state.claims == 1).await;
+    let roots = std::fs::read_dir(bench.base.path()).unwrap();
+    let root = roots.flatten().next().unwrap().path();
+    std::fs::rename(&root, bench.base.path().join("away")).unwrap();
+    std::fs::write(&root, "no folder").unwrap();
+    (1..=3).for_each(|n| bench.fake.enqueue(n, "exit 0"));
+    bench.until("one is taken", |state| state.queue.len() == 2).await;
+    let beats = bench.fake.with(|state| state.beats.len());
+    bench.until("it lives on", |state| state.beats.len() > beats + 4).await;
+    bench.fake.with(|state| {
+        assert_eq!((state.queue.len(), state.offers.len()), (2, 0), "it rests");
+        assert_eq!(state.beats.last(), Some(&Vec::new()), "it does not hold the lease");
+    });
+    std::fs::remove_file(&root).unwrap();
+    bench.until("the others are done", |state| state.done.len() == 2).await;
+    let lines = bench.lines.lock().unwrap().clone();
+    assert!(!lines.iter().any(|line| line.contains("completed job_1")), "{lines:?}");
+    bench.finish().await.with(|state| {
+        assert!(state.offers.iter().all(|offer| offer.job != id(1)));
+        assert!(state.done.iter().all(|done| done.outcome.success));
+    });
+}
+
+#[tokio::test]
+async fn a_shim_that_is_missing_or_broken_is_the_hosts_fault() {
+    for shim in ["/no/such/shim", "/bin/false"] {
+        let bench = Bench::with_shim(shim, 1, |fake| (1..=9).for_each(|n| fake.enqueue(n, "true")));
+        bench.until("a second is tried", |state| state.queue.len() == 7).await;
+        let fake = bench.finish().await;
+        fake.with(|state| assert_eq!((state.queue.len(), state.offers.len()), (7, 0), "{shim}"));
+    }
 }

@@ -46,7 +46,7 @@ impl Bench {
     }
 
     async fn run(&self, payload: Value) -> Outcome {
-        self.supervisor.start(Self::order(payload)).outcome().await
+        self.supervisor.start(Self::order(payload)).outcome().await.unwrap()
     }
 
     async fn sh(&self, script: &str) -> Outcome {
@@ -273,7 +273,7 @@ async fn cancelling_gives_grace_and_then_kills() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         run.cancel(StopReason::Cancelled);
         run.cancel(StopReason::LeaseLost);
-        let outcome = run.outcome().await;
+        let outcome = run.outcome().await.unwrap();
         failed(&outcome, 1, Some("cancelled: job terminated"));
         assert_eq!(outcome.stdout, said);
     }
@@ -291,7 +291,7 @@ async fn stopping_the_host_ends_every_job_and_cleans_up() {
     bench.supervisor.shutdown(Duration::from_millis(100)).await;
     assert!(start.elapsed() < Duration::from_secs(2));
     for run in runs {
-        failed(&run.outcome().await, 1, Some("host stopped: job terminated"));
+        failed(&run.outcome().await.unwrap(), 1, Some("host stopped: job terminated"));
     }
     failed(&bench.sh("true").await, 1, Some("host stopped: job terminated"));
     assert_eq!(job_dirs(&bench), 0);
@@ -381,7 +381,7 @@ async fn jobs_run_side_by_side() {
     let runs: Vec<_> =
         (0..4).map(|_| bench.supervisor.start(Bench::order(sh("sleep 1")))).collect();
     for run in runs {
-        assert!(run.outcome().await.success);
+        assert!(run.outcome().await.unwrap().success);
     }
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }

@@ -14,6 +14,7 @@ use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
+use skyclaw_protocol::register::Val;
 
 pub use jobs::{JobPage, JobRecord, Order, Phases};
 use view::View;
@@ -23,7 +24,7 @@ use crate::seal::{Found, Refusals};
 use crate::space::Place;
 use crate::stats::{JobCounts, StoreStats};
 use crate::tables::{
-    HOSTS, Head, Index, KEYS, KEYS_BY_EXPIRY, LIVE, META, META_HEAD, services, subject_of,
+    HOSTS, Head, Index, JOBS_BY_CREATED, KEYS, KEYS_BY_EXPIRY, META, META_HEAD, may_live,
 };
 
 /// One open file, shared by its writer and its readers.
@@ -114,8 +115,8 @@ impl Reader {
         })
     }
 
-    /// Hands every service, and every job that has not ended, to `each`, one at a time: payloads
-    /// may be large. Returns how many there were.
+    /// Hands every job that has not ended, by creation, and every service to `each`, one at a time:
+    /// payloads may be large. Returns how many there were.
     ///
     /// # Errors
     /// [`ReadError`] if the disk did not answer; a register that does not decode is left out.
@@ -123,13 +124,19 @@ impl Reader {
         self.read(|txn, refusals| {
             let view = View::open(txn, refusals)?;
             let mut count = 0;
-            for entry in txn.open_table(LIVE)?.iter()? {
-                let Some(subject) = subject_of(entry?.0.value()) else { continue };
-                if let Some(register) = view.register(&subject)? {
-                    count += 1;
-                    each(register);
+            let mut hand = |register| {
+                count += 1;
+                each(register);
+            };
+            for entry in txn.open_table(JOBS_BY_CREATED)?.iter()? {
+                let (place, code) = entry?;
+                if !may_live(code.value()) {
+                    continue;
                 }
+                let Ok(id) = JobId::new(place.value().1) else { continue };
+                view.register(&Subject::Job(id))?.into_iter().for_each(&mut hand);
             }
+            view.services(&mut hand)?;
             Ok(count)
         })
     }
@@ -142,11 +149,11 @@ impl Reader {
         self.read(|txn, refusals| {
             let view = View::open(txn, refusals)?;
             let mut found = Vec::new();
-            for entry in txn.open_table(LIVE)?.range(services())? {
-                let Some(subject) = subject_of(entry?.0.value()) else { continue };
-                let register = view.register(&subject)?;
-                found.extend(register.filter(|r| !r.chosen().is_some_and(|v| v.is_terminal())));
-            }
+            view.services(|service| {
+                if !service.chosen().is_some_and(Val::is_terminal) {
+                    found.push(service);
+                }
+            })?;
             Ok(found)
         })
     }

@@ -36,19 +36,14 @@ pub(crate) const LEASE_NOTES: Sealed = TableDefinition::new("lease-notes-1");
 pub(crate) const SEALED: [Sealed; 8] =
     [META, SPECS, ROWS, RESULTS, CERTIFICATES, HOSTS, KEYS, LEASE_NOTES];
 
-/// Derived. Key: creation stamp ([`rank`]) and id of a job. Value: code of its chosen phase
+/// Derived: the list of jobs, and which of them a node starts with ([`may_live`]).
+/// Key: creation stamp ([`rank`]) and id of a job. Value: code of its chosen phase
 /// ([`phase_code`]).
 pub(crate) const JOBS_BY_CREATED: TableDefinition<'static, (u64, &'static str), u8> =
     TableDefinition::new("jobs-by-created-1");
-/// Derived: what a node starts from, all services and the jobs that have not ended.
-/// Key: subject. Value: [`LIVE_ALONE`] or 0.
-pub(crate) const LIVE: TableDefinition<'static, &'static [u8], u8> = TableDefinition::new("live-1");
 /// Derived. Key: (expiry in ms, scope hash) of an idempotency key.
 pub(crate) const KEYS_BY_EXPIRY: TableDefinition<'static, (u64, &'static [u8; 32]), ()> =
     TableDefinition::new("keys-by-expiry-1");
-
-/// Set in [`LIVE`] if this node is the only voter: then what it accepted is chosen.
-pub(crate) const LIVE_ALONE: u8 = 1;
 
 /// `u64`: the number below. Another number means other rules for the whole file.
 pub(crate) const META_FORMAT: &[u8] = b"format";
@@ -81,8 +76,6 @@ pub(crate) struct Index {
     pub(crate) version: u32,
     /// Jobs by phase code; the last counts those of which nothing is known to be chosen.
     pub(crate) jobs: [u64; 8],
-    /// Rows of [`LIVE`].
-    pub(crate) live: u64,
     /// Rows of [`KEYS_BY_EXPIRY`].
     pub(crate) keys: u64,
 }
@@ -91,15 +84,19 @@ pub(crate) struct Index {
 pub(crate) const INDEX_VERSION: u32 = 1;
 
 impl Index {
-    pub(crate) const EMPTY: Self = Self { version: INDEX_VERSION, jobs: [0; 8], live: 0, keys: 0 };
+    pub(crate) const EMPTY: Self = Self { version: INDEX_VERSION, jobs: [0; 8], keys: 0 };
 }
 
-/// A voter's row and the creation stamp by which its job is listed.
+/// A voter's row, and what filing its register needs, so that a large spec is not read for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct StoredRow {
+pub(crate) struct StoredRow<V = Voter> {
+    /// The creation stamp by which its job is listed.
     pub(crate) created: Hlc,
-    pub(crate) row: Voter,
+    /// Whether this node is the only voter: then what it accepted is chosen. `None` if the spec
+    /// was not there yet.
+    pub(crate) alone: Option<bool>,
+    pub(crate) row: V,
 }
 
 /// First byte of the key of a job.
@@ -159,13 +156,18 @@ pub(crate) const fn phase_code(phase: Option<Phase>) -> u8 {
     }
 }
 
+/// False if a job filed under this code has ended, so that a node need not start with it. A code
+/// nobody wrote says nothing.
+pub(crate) const fn may_live(code: u8) -> bool {
+    code < phase_code(Some(Phase::Succeeded)) || code >= NOTHING_CHOSEN
+}
+
 /// Creates all tables: reading one that was never created is an error of redb.
 pub(crate) fn create_all(txn: &redb::WriteTransaction) -> Result<(), redb::TableError> {
     for table in SEALED {
         txn.open_table(table)?;
     }
     txn.open_table(JOBS_BY_CREATED)?;
-    txn.open_table(LIVE)?;
     txn.open_table(KEYS_BY_EXPIRY)?;
     Ok(())
 }

@@ -148,13 +148,14 @@ fn payload(fields: &Fields<'_>) -> Result<(Vec<u8>, Option<u64>), ApiError> {
     Ok((text, timeout))
 }
 
+/// Nothing and 0 both mean the host's default, as to the original.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
 fn timeout(payload: &Fields<'_>) -> Result<Option<u64>, ApiError> {
     match payload.number("timeoutMs")? {
-        None => Ok(None),
+        None | Some(0.0) => Ok(None),
         Some(ms) if ms > 0.0 && ms <= MAX_TIMEOUT_MS as f64 => Ok(Some(ms.ceil() as u64)),
         Some(_) => {
-            let bound = format!("must be above 0 and at most {MAX_TIMEOUT_MS}");
+            let bound = format!("must be from 0 to {MAX_TIMEOUT_MS}");
             Err(payload.bad("timeoutMs", &bound))
         }
     }

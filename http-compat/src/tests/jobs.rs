@@ -102,20 +102,27 @@ async fn f19_what_would_choke_a_host_is_refused() {
 #[tokio::test]
 async fn f18_timeouts_are_within_bounds() {
     let rig = rig();
-    let bound = "payload.timeoutMs must be above 0 and at most 8640000000";
+    let bound = "payload.timeoutMs must be from 0 to 8640000000";
     for (sent, text) in [
         (json!("abc"), "payload.timeoutMs must be a number, not a string"),
-        (json!(0), bound),
+        (json!("0"), "payload.timeoutMs must be a number, not a string"),
         (json!(-1), bound),
+        (json!(-0.5), bound),
         (json!(8_640_000_001_u64), bound),
         (json!(1e300), bound),
     ] {
         submit(&rig, shell(json!({ "timeoutMs": sent }))).await.refused(400, text);
     }
-    for (sent, kept) in [(json!(3_000_000_000_u64), 3_000_000_000), (json!(0.5), 1)] {
+    for (sent, kept) in [
+        (json!(3_000_000_000_u64), Some(3_000_000_000)),
+        (json!(0.5), Some(1)),
+        // The default of the host, as if it were not there.
+        (json!(0), None),
+        (json!(-0.0), None),
+    ] {
         submit(&rig, shell(json!({ "timeoutMs": sent }))).await.ok();
         let Command::Submit(job) = rig.fake.last() else { panic!() };
-        assert_eq!(job.timeout_ms, Some(kept));
+        assert_eq!(job.timeout_ms, kept);
     }
 }
 

@@ -87,7 +87,8 @@ pub(super) async fn cancel(
     if json {
         output.json(&answer)?;
     } else {
-        output.text(&format!("{id} {}\n", show::text(&answer["job"], "status")))?;
+        // To the API a cancelled job is a failed one.
+        output.text(&format!("{id} cancelled\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

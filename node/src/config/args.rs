@@ -1,9 +1,11 @@
 //! The command line of `skyclaw-node`.
 //!
-//! Always: flags come from the table of settings, so none can be missing or told twice.
+//! Always: flags come from the table of settings, so none can be missing or told twice. A flag that
+//! does nothing for a subcommand is not in its help and is refused.
 
 use std::ffi::OsString;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::layer::{Layer, Origin, is_list};
@@ -77,6 +79,12 @@ impl NodeArgs {
             name = sub;
             inner = sub_matches;
         }
+        if let Some(flag) = idle_flag(name, inner) {
+            return Err(clap::Error::raw(
+                clap::error::ErrorKind::ArgumentConflict,
+                format!("--{flag} does nothing for `{name}`; see `skyclaw-node {name} --help`\n"),
+            ));
+        }
         let command = match name {
             "config" => NodeCommand::Config { json: inner.get_flag("json") },
             "testnet" => NodeCommand::Testnet {
@@ -96,6 +104,19 @@ const STOP_WITH_PARENT: &str = "stop-with-parent";
 /// Processes of a testnet: one coordinator and two hosts.
 const DEFAULT_NODES: u16 = 3;
 
+/// A flag that was given and that this subcommand has no use for: the nodes of a testnet have
+/// settings of their own, and what prints and ends outlives nobody.
+fn idle_flag(command: &str, matches: &ArgMatches) -> Option<&'static str> {
+    let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    match command {
+        "testnet" => {
+            SETTINGS.iter().find_map(|setting| setting.flag.filter(|_| given(setting.env)))
+        }
+        "config" => given(STOP_WITH_PARENT).then_some(STOP_WITH_PARENT),
+        _ => None,
+    }
+}
+
 /// The definition of the command line, for help, completions and man pages.
 #[must_use]
 pub fn command() -> Command {
@@ -104,27 +125,24 @@ pub fn command() -> Command {
         .about("The Skyclaw daemon: takes jobs and services, and runs them")
         .after_help(AFTER_HELP)
         .args(SETTINGS.iter().filter_map(arg))
-        .arg(
-            Arg::new(STOP_WITH_PARENT)
-                .long(STOP_WITH_PARENT)
-                .value_name("PID")
-                .value_parser(clap::value_parser!(u32))
-                .help("Stop when the parent process, which must have this id, ends")
-                .hide_short_help(true)
-                .global(true),
-        )
+        .arg(stop_with_parent())
         .subcommand(Command::new("run").about("Run the node (also when no command is named)"))
         .subcommand(
-            Command::new("config").about("Print the settings and where each comes from").arg(
-                Arg::new("json")
-                    .long("json")
-                    .action(ArgAction::SetTrue)
-                    .help("As one JSON document"),
-            ),
+            Command::new("config")
+                .about("Print the settings and where each comes from")
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .action(ArgAction::SetTrue)
+                        .help("As one JSON document"),
+                )
+                .arg(stop_with_parent().hide(true)),
         )
         .subcommand(
             Command::new("testnet")
                 .about("Start a local network: one coordinator, the others hosts")
+                // Here, and so not taken over from above: known, to be refused in words.
+                .args(SETTINGS.iter().filter_map(arg).map(|arg| arg.hide(true)))
                 .arg(
                     Arg::new("nodes")
                         .long("nodes")
@@ -139,6 +157,17 @@ pub fn command() -> Command {
                         .help("End after the check, with 0 if it went well"),
                 ),
         )
+}
+
+fn stop_with_parent() -> Arg {
+    Arg::new(STOP_WITH_PARENT)
+        .long(STOP_WITH_PARENT)
+        .value_name("PID")
+        .value_parser(clap::value_parser!(u32))
+        .help("Stop when the parent process, which must have this id, ends")
+        .hide_short_help(true)
+        .display_order(900)
+        .global(true)
 }
 
 fn arg(setting: &Setting) -> Option<Arg> {

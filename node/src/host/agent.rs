@@ -6,7 +6,8 @@
 //!
 //! Always: what is said to be running is what holds a slot here; nothing a coordinator answers
 //! changes that count. One claim and one heartbeat are under way at most. A job keeps its slot
-//! until its result was taken, so results cannot pile up. No failure stops the machine.
+//! until its result was taken, so results cannot pile up; only a job that this host was not able
+//! to start is let go of without a result, and then the host rests. No failure stops the machine.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,6 +29,10 @@ const BEATS_PER_LEASE: u32 = 3;
 
 /// First pause after a result was not taken.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
+
+/// First and longest pause between claims after this host could not start a job.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// How often a result that only some coordinators refuse is offered: about two minutes. The
 /// others may be behind, or gone for good.
@@ -110,6 +115,8 @@ pub enum Reply {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
+    /// Not known yet to run.
+    Starting,
     Running,
     /// The result is offered at this time; none while an offer is under way.
     Reporting(Option<Duration>),
@@ -136,6 +143,10 @@ pub struct HostAgent {
     claim_at: Duration,
     claim_started: Option<Duration>,
     claim_failures: u32,
+    /// Jobs in a row that this host could not start, those of one rest counted once.
+    faults: u32,
+    /// No claim before, whatever else frees a slot.
+    rest_until: Duration,
     beat_at: Duration,
     beating: bool,
     /// The coordinator answers heartbeats with the runs that are to end.
@@ -165,6 +176,8 @@ impl HostAgent {
             claim_at: now,
             claim_started: None,
             claim_failures: 0,
+            faults: 0,
+            rest_until: Duration::ZERO,
             beat_at: now + pace.heartbeat,
             beating: false,
             attentive: false,
@@ -193,7 +206,7 @@ impl HostAgent {
                 return Some(Action::Complete { host, job: job.clone(), attempt: slot.attempt });
             }
         }
-        if self.may_claim() && self.claim_at <= now {
+        if self.may_claim() && self.next_claim() <= now {
             self.claim_started = Some(now);
             return Some(Action::Claim { host });
         }
@@ -208,10 +221,10 @@ impl HostAgent {
         }
         let offers = self.jobs.values().filter_map(|slot| match slot.phase {
             Phase::Reporting(at) => at,
-            Phase::Running => None,
+            Phase::Starting | Phase::Running => None,
         });
         let beat = (!self.beating).then_some(self.beat_at);
-        let claim = self.may_claim().then_some(self.claim_at);
+        let claim = self.may_claim().then(|| self.next_claim());
         offers.chain(beat).chain(claim).min()
     }
 
@@ -241,7 +254,17 @@ impl HostAgent {
     }
 
     fn may_claim(&self) -> bool {
-        !self.stopping && self.claim_started.is_none() && self.jobs.len() < self.pace.max_parallel
+        // After a fault one job at a time is a trial, until one runs.
+        let trial =
+            self.faults > 0 && self.jobs.values().any(|slot| matches!(slot.phase, Phase::Starting));
+        !self.stopping
+            && self.claim_started.is_none()
+            && self.jobs.len() < self.pace.max_parallel
+            && !trial
+    }
+
+    fn next_claim(&self) -> Duration {
+        self.claim_at.max(self.rest_until)
     }
 
     /// The coordinator knows us now.
@@ -284,7 +307,7 @@ impl HostAgent {
                     }
                     return false;
                 }
-                let slot = Slot { attempt, phase: Phase::Running, offers: 0 };
+                let slot = Slot { attempt, phase: Phase::Starting, offers: 0 };
                 self.jobs.insert(job, slot);
                 self.beat_at = self.beat_at.min(now + self.beat_pause());
                 true
@@ -316,6 +339,27 @@ impl HostAgent {
         if !known {
             self.forgotten(now);
         }
+    }
+
+    /// The job's process runs: this host can start jobs.
+    pub fn launched(&mut self, job: &JobId) {
+        self.faults = 0;
+        if let Some(Slot { phase: phase @ Phase::Starting, .. }) = self.jobs.get_mut(job) {
+            *phase = Phase::Running;
+        }
+    }
+
+    /// This host could not start the job. It is not reported: its lease runs out and another host
+    /// gets it. Answers how long no job is claimed. A claim under way is to be given up.
+    pub fn unable(&mut self, now: Duration, job: &JobId, chance: f64) -> Duration {
+        self.jobs.remove(job);
+        self.claim_started = None;
+        // Jobs that were started at the same moment fail for one reason.
+        if self.rest_until <= now {
+            self.faults = self.faults.saturating_add(1);
+            self.rest_until = now + grown(FIRST_REST, self.faults, LONGEST_REST, chance);
+        }
+        self.rest_until - now
     }
 
     /// A run ended; its result is offered at once.

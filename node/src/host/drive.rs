@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agent::{Action, Claimed, HostAgent, Pace, Reply};
 use super::{Claim, ClaimedJob, Coordinator, HostConfig, PortError, Pulse, Report};
-use crate::supervisor::{Canceller, Order, Outcome, Supervisor, kind_of};
+use crate::supervisor::{Canceller, HostFault, Order, Outcome, Supervisor, kind_of};
 
 /// How long a coordinator is asked to hold a claim.
 const CLAIM_WAIT: Duration = Duration::from_secs(20);
@@ -23,7 +23,9 @@ enum Event {
     Registered(Result<HostId, PortError>),
     Claimed(Result<Claim, PortError>),
     Beaten(Result<Pulse, PortError>),
-    Ended(JobId, Outcome),
+    /// The job's process runs; false if it never did.
+    Launched(JobId, bool),
+    Ended(JobId, Result<Outcome, HostFault>),
     Completed(JobId, Result<(), PortError>),
     /// The time for running jobs to end by themselves is over.
     Drained,
@@ -205,7 +207,9 @@ impl Driver<'_> {
                     }
                 }
             }
-            Some(Event::Ended(job, outcome)) => {
+            Some(Event::Launched(job, true)) => self.agent.launched(&job),
+            Some(Event::Ended(job, Err(fault))) => self.unable(now, &job, &fault, chance),
+            Some(Event::Ended(job, Ok(outcome))) => {
                 let word = if outcome.success { "ok" } else { "failed" };
                 self.config.announce.say(&format!("[skyclaw] completed {job}: {word}"));
                 if let Some(known) = self.jobs.get_mut(&job) {
@@ -214,7 +218,7 @@ impl Driver<'_> {
                 self.agent.finished(now, &job);
             }
             Some(Event::Completed(job, answer)) => self.completed(now, &job, answer, chance),
-            Some(Event::Drained | Event::Quiet) | None => {}
+            Some(Event::Launched(_, false) | Event::Drained | Event::Quiet) | None => {}
         }
     }
 
@@ -248,10 +252,25 @@ impl Driver<'_> {
     fn start(&mut self, ClaimedJob { id, attempt, payload, .. }: ClaimedJob) {
         let kind = kind_of(&payload);
         self.config.announce.say(&format!("[skyclaw] running {id} ({kind})"));
-        let handle = self.supervisor.start(Order { job: id.clone(), attempt, payload });
+        let mut handle = self.supervisor.start(Order { job: id.clone(), attempt, payload });
         let job = Job { canceller: handle.canceller(), result: None };
         self.jobs.insert(id.clone(), job);
+        let (launched, job) = (handle.launched(), id.clone());
+        self.pending.push(Box::pin(async move { Event::Launched(job, launched.await) }));
         self.pending.push(Box::pin(async move { Event::Ended(id, handle.outcome().await) }));
+    }
+
+    /// Leaves a job that cannot be started here to others, and takes no further ones for a while.
+    fn unable(&mut self, now: Duration, id: &JobId, fault: &HostFault, chance: f64) {
+        self.jobs.remove(id);
+        // What it would bring could not be started either.
+        self.claim = None;
+        let rest = self.agent.unable(now, id, chance).as_secs_f64();
+        tracing::error!(
+            job = %id,
+            "this host cannot start jobs: {fault}. The job is left to other hosts once its lease \
+             has run out; the next one is claimed in {rest:.1} s"
+        );
     }
 
     fn completed(&mut self, now: Duration, id: &JobId, answer: Result<(), PortError>, chance: f64) {

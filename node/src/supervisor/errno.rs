@@ -11,6 +11,13 @@ pub(super) fn spawn_error(command: &str, errno: Option<i32>, text: &str) -> Stri
     }
 }
 
+/// Whether a start failed because the machine had nothing left to start anything with. No payload
+/// causes these, so the same job may well start elsewhere or later.
+pub(super) fn is_shortage(errno: Option<i32>) -> bool {
+    const SHORTAGES: [Errno; 4] = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+    errno.is_some_and(|raw| SHORTAGES.contains(&Errno::from_raw_os_error(raw)))
+}
+
 /// The symbolic names of what `fork`, `chdir` and `execve` can answer.
 fn name(errno: Errno) -> Option<&'static str> {
     Some(match errno {
@@ -33,4 +40,21 @@ fn name(errno: Errno) -> Option<&'static str> {
         Errno::NOSPC => "ENOSPC",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_payload_can_cause_is_a_shortage() {
+        let raw = |errno: Errno| Some(errno.raw_os_error());
+        for errno in [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE] {
+            assert!(is_shortage(raw(errno)), "{errno}");
+        }
+        for errno in [Errno::NOENT, Errno::ACCESS, Errno::TOOBIG, Errno::NOTDIR, Errno::NOEXEC] {
+            assert!(!is_shortage(raw(errno)), "{errno}");
+        }
+        assert!(!is_shortage(None));
+    }
 }

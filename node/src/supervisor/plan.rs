@@ -121,12 +121,16 @@ fn variables(payload: &Map<String, Value>) -> Result<Vec<(String, String)>, Stri
     }
 }
 
-/// Any magnitude is taken: the original's timers broke at 2^31 (F18).
+/// Any magnitude is taken: the original's timers broke at 2^31 (F18). Nothing and 0 both mean the
+/// default.
 fn timeout(payload: &Map<String, Value>) -> Result<Option<Duration>, String> {
     match member(payload, "timeoutMs") {
         None => Ok(None),
         Some(Value::Number(number)) => {
             let ms = number.as_f64().unwrap_or_default();
+            if ms == 0.0 {
+                return Ok(None);
+            }
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let ms = ms as u64; // saturates; negative is 0
             Ok(Some(Duration::from_millis(ms.min(MAX_TIMEOUT_MS))))
@@ -170,9 +174,9 @@ mod tests {
         };
         assert_eq!(timeout(json!(3_000_000_000_u64)), 3_000_000_000);
         assert_eq!(timeout(json!(1500.9)), 1500);
-        assert_eq!([timeout(json!(0)), timeout(json!(-5)), timeout(json!(999))], [1000; 3]);
+        assert_eq!([timeout(json!(0.4)), timeout(json!(-5)), timeout(json!(999))], [1000; 3]);
         assert_eq!(timeout(json!(1e300)), u128::from(MAX_TIMEOUT_MS));
-        assert_eq!(timeout(Value::Null), 300_000);
+        assert_eq!([Value::Null, json!(0), json!(0.0), json!(-0.0)].map(timeout), [300_000; 4]);
     }
 
     #[test]

@@ -12,20 +12,20 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::errno::spawn_error;
+use super::errno::{is_shortage, spawn_error};
 use super::output::Capture;
 use super::wire::{self, Event, Launch};
-use super::{Outcome, StopReason, orphans, shim};
+use super::{HostFault, Outcome, StopReason, orphans, shim};
 
 /// How long a shim may take beyond the grace period before it is given up as stopped or stuck.
 const SHIM_PATIENCE: Duration = Duration::from_secs(5);
@@ -44,6 +44,8 @@ pub(super) struct Task<'a> {
     pub(super) timeout: Duration,
     pub(super) grace: Duration,
     pub(super) max_output: usize,
+    /// Told when the main process runs.
+    pub(super) launched: Option<oneshot::Sender<()>>,
     pub(super) cancelled: watch::Receiver<Option<StopReason>>,
     pub(super) shutdown: watch::Receiver<Option<Duration>>,
 }
@@ -67,9 +69,12 @@ struct Shim {
 /// How far a run has come.
 #[derive(Default)]
 struct Progress {
+    /// The shim was about to start the main process.
+    begun: bool,
     /// Exit code of the main process; inner none for a signal.
     exited: Option<Option<i32>>,
-    not_started: Option<String>,
+    /// Why it was not started: the system's number, and words.
+    not_started: Option<(Option<i32>, String)>,
     cause: Option<Cause>,
     gone: bool,
     /// The shim ended without saying that all is gone.
@@ -78,30 +83,43 @@ struct Progress {
 }
 
 impl Task<'_> {
-    pub(super) async fn run(mut self) -> Outcome {
+    pub(super) async fn run(mut self) -> Result<Outcome, HostFault> {
         let started = Instant::now();
-        let mut shim = match self.open().await {
-            Ok(shim) => shim,
-            Err(error) => {
-                return Outcome::failed(format!("cannot start the job's supervisor: {error}"));
-            }
+        let Ok(order) = wire::encode(&self.launch) else {
+            return Ok(Outcome::failed(
+                "the job's command, arguments and environment are too large",
+            ));
         };
+        let mut shim = self.open(&order).await.map_err(|error| {
+            HostFault(format!("cannot start a job's supervisor ({}): {error}", self.shim.display()))
+        })?;
+        drop(order);
         let mut stdout = Capture::new(self.max_output);
         let mut stderr = Capture::new(self.max_output);
         let (out, err) = (shim.stdout.take(), shim.stderr.take());
         let drain = async { tokio::join!(stdout.fill(out), stderr.fill(err)) };
         let progress = self.watch(started, &mut shim, drain).await;
         let duration = started.elapsed();
+        let fate = shim.child.try_wait();
         // The shim has said its last word; this only collects its exit status.
         tokio::spawn(async move { shim.child.wait().await });
 
         let (success, exit_code, error) = match progress {
-            Progress { not_started: Some(text), .. } => (false, 1, Some(text)),
+            Progress { not_started: Some((errno, text)), .. } => {
+                let text = spawn_error(&self.launch.arg0, errno, &text);
+                if is_shortage(errno) {
+                    return Err(HostFault(text));
+                }
+                (false, 1, Some(text))
+            }
             Progress { cause: Some(Cause::TimedOut), .. } => {
                 (false, 1, Some(format!("timed out after {}ms", self.timeout.as_millis())))
             }
             Progress { cause: Some(Cause::Stopped(reason)), .. } => {
                 (false, 1, Some(reason.as_str().to_owned()))
+            }
+            Progress { lost: true, begun: false, .. } => {
+                return Err(unready(fate, &stderr.into_text()));
             }
             Progress { lost: true, .. } => (
                 false,
@@ -113,18 +131,18 @@ impl Task<'_> {
                 (exited == Some(Some(0)), code, None)
             }
         };
-        Outcome {
+        Ok(Outcome {
             success,
             exit_code,
             duration,
             stdout: stdout.into_text(),
             stderr: stderr.into_text(),
             error,
-        }
+        })
     }
 
     /// Starts the shim and gives it its order.
-    async fn open(&self) -> io::Result<Shim> {
+    async fn open(&self, order: &[u8]) -> io::Result<Shim> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (child, registered) = orphans::spawn(
@@ -143,7 +161,7 @@ impl Task<'_> {
             events: listen(from),
             commands: {
                 // A shim that dies at once is noticed by the end of its events.
-                let _ = commands.write_all(&wire::encode(&self.launch)?).await;
+                let _ = commands.write_all(order).await;
                 commands
             },
             stdout: None,
@@ -172,10 +190,16 @@ impl Task<'_> {
             tokio::select! {
                 event = shim.events.recv(), if !progress.gone => {
                     match event {
-                        Some(Event::Started { pid }) => tracing::debug!(pid, "started"),
+                        Some(Event::Starting) => progress.begun = true,
+                        Some(Event::Started { pid }) => {
+                            tracing::debug!(pid, "started");
+                            if let Some(launched) = self.launched.take() {
+                                // Not everybody wants to know.
+                                let _ = launched.send(());
+                            }
+                        }
                         Some(Event::NotStarted { errno, text }) => {
-                            let command = &self.launch.arg0;
-                            progress.not_started = Some(spawn_error(command, errno, &text));
+                            progress.not_started = Some((errno, text));
                         }
                         Some(Event::Exited { code }) => progress.exited = Some(code),
                         Some(Event::Gone) => progress.gone = true,
@@ -226,6 +250,20 @@ impl Task<'_> {
     }
 }
 
+/// What a shim that ended before it started anything leaves to be said.
+fn unready(fate: io::Result<Option<ExitStatus>>, said: &str) -> HostFault {
+    let mut text = "a job's supervisor ended before it started the job".to_owned();
+    if let Ok(Some(status)) = fate {
+        text.push_str(&format!(" ({status})"));
+    }
+    // Such as what a loader says that does not find a library.
+    if let Some(line) = said.lines().map(str::trim).find(|line| !line.is_empty()) {
+        text.push_str(": ");
+        text.extend(line.chars().take(200));
+    }
+    HostFault(text)
+}
+
 /// Tells the shim to end the job; answers until when it may take.
 async fn tell(shim: &mut Shim, grace: Duration) -> Instant {
     // A failed write means a dead shim, which its events tell too.
@@ -269,7 +307,7 @@ async fn end_orphans(shim: &mut Child) {
 
 /// Reads a shim's events until its end of the socket closes.
 fn listen(mut from: OwnedReadHalf) -> mpsc::UnboundedReceiver<Event> {
-    // At most three events come from an honest shim; a frame's size is bounded by its length.
+    // At most four events come from an honest shim; a frame's size is bounded by its length.
     let (events, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok(event) = read(&mut from).await {

@@ -14,6 +14,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,11 +67,21 @@ fn supervise() -> io::Result<Never> {
     let _signals = outlive_signals()?;
 
     let launch: Launch = wire::receive(&mut socket)?;
+    // Whatever may fail for want of something fails before the job starts.
+    let reports = socket.try_clone()?;
+    let (started, main) = mpsc::channel();
+    thread::Builder::new().name("reaper".into()).spawn(move || {
+        // Its end without a word is that of a job that did not start.
+        if let Ok(main) = main.recv() {
+            reap(main, &reports);
+        }
+    })?;
+    wire::send(&socket, &Event::Starting)?;
     match start(&launch, stdout, stderr) {
         Ok(main) => {
-            wire::send(&socket, &Event::Started { pid: main.as_raw_nonzero().get() })?;
-            let reports = socket.try_clone()?;
-            thread::Builder::new().name("reaper".into()).spawn(move || reap(main, &reports))?;
+            // A daemon that is gone is noticed, and the job ended, below.
+            let _ = wire::send(&socket, &Event::Started { pid: main.as_raw_nonzero().get() });
+            let _ = started.send(main);
             obey(socket)
         }
         Err(error) => {

@@ -30,6 +30,9 @@ pub(super) struct Launch {
 /// What a shim has to tell.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Event {
+    /// All is ready; the main process is started next. A shim that ends before it says so has
+    /// failed by itself: the job had no part in it.
+    Starting,
     /// The main process runs.
     Started {
         /// Its process id.

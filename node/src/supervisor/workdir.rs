@@ -63,6 +63,11 @@ impl WorkRoot {
         }
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Makes the root again, or opens it: a job runs as the daemon's user and may have removed or
     /// closed it, and so may whatever cleans the temporary directory of old files.
     fn renew(&self) -> io::Result<()> {

@@ -165,10 +165,13 @@ fn hosts_are_listed() {
 
 #[test]
 fn cancel_asks_for_the_end_of_the_job() {
-    let server = Server::new(vec![ok(json!({ "job": { "id": "job_1", "status": "failed" } }))]);
-    check(&at(&server, &["cancel", "job_1"]), 0, "job_1 failed\n", "");
+    let answer = json!({ "job": { "id": "job_1", "status": "failed" } });
+    let server = Server::new(vec![ok(answer.clone())]);
+    check(&at(&server, &["cancel", "job_1"]), 0, "job_1 cancelled\n", "");
     assert_eq!(server.only_request().line, "POST /v1/jobs/job_1/cancel");
     assert_eq!(server.only_request().body, "{}");
+    let server = Server::new(vec![ok(answer.clone())]);
+    assert_eq!(document(&at(&server, &["cancel", "job_1", "--json"])), answer);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The writes of one batch, applied to the tables of one transaction.
 //!
-//! First the ground truth, in the order of the batch; then each register that was touched is
-//! filed in the derived tables once.
+//! First the ground truth, in the order of the batch; then the row of each register that was
+//! touched is written, its last one only, and the register is filed in the derived tables once.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use skyclaw_protocol::record::spec::{Spec, Subject};
 use skyclaw_protocol::register::{Certificate, Val, Voter};
 
 use crate::error::Fault;
-use crate::index::{Derived, Standing, head_of};
+use crate::index::{Derived, Lazy, Standing, is_alone};
 use crate::seal::{Found, Refusals, seal};
 use crate::tables::{
     CERTIFICATES, HOSTS, Index, KEYS, LEASE_NOTES, RESULTS, ROWS, SPECS, Sealed, StoredRow,
@@ -23,12 +23,13 @@ use crate::tables::{
 };
 
 type SealedTable<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
+type LazyTable<'txn> = Lazy<'txn, &'static [u8], &'static [u8]>;
 
 /// What a batch said of one register, so that it need not be read back.
 #[derive(Default)]
 struct Touched<'b> {
     spec: Option<&'b Spec>,
-    row: Option<StoredRow>,
+    row: Option<(Hlc, &'b Voter)>,
     certificate: Option<&'b Val>,
 }
 
@@ -36,11 +37,11 @@ struct Touched<'b> {
 pub(super) struct Writer<'txn, 'b> {
     specs: SealedTable<'txn>,
     rows: SealedTable<'txn>,
-    results: SealedTable<'txn>,
-    certificates: SealedTable<'txn>,
-    hosts: SealedTable<'txn>,
-    keys: SealedTable<'txn>,
-    lease_notes: SealedTable<'txn>,
+    results: LazyTable<'txn>,
+    certificates: LazyTable<'txn>,
+    hosts: LazyTable<'txn>,
+    keys: LazyTable<'txn>,
+    lease_notes: LazyTable<'txn>,
     derived: Derived<'txn>,
     refusals: &'b Refusals,
     touched: BTreeMap<&'b Subject, Touched<'b>>,
@@ -56,12 +57,12 @@ impl<'txn, 'b> Writer<'txn, 'b> {
         Ok(Self {
             specs: txn.open_table(SPECS)?,
             rows: txn.open_table(ROWS)?,
-            results: txn.open_table(RESULTS)?,
-            certificates: txn.open_table(CERTIFICATES)?,
-            hosts: txn.open_table(HOSTS)?,
-            keys: txn.open_table(KEYS)?,
-            lease_notes: txn.open_table(LEASE_NOTES)?,
-            derived: Derived::open(txn, counts)?,
+            results: Lazy::new(txn, RESULTS),
+            certificates: Lazy::new(txn, CERTIFICATES),
+            hosts: Lazy::new(txn, HOSTS),
+            keys: Lazy::new(txn, KEYS),
+            lease_notes: Lazy::new(txn, LEASE_NOTES),
+            derived: Derived::new(txn, counts),
             refusals,
             touched: BTreeMap::new(),
             bytes: 0,
@@ -77,62 +78,46 @@ impl<'txn, 'b> Writer<'txn, 'b> {
                 put(&mut self.specs, &SPECS, &key, spec.raw(), &mut self.bytes)?;
                 self.touched.entry(subject).or_default().spec = Some(spec.body());
             }
-            Write::Row { subject, created, row } => self.row(subject, *created, row)?,
+            Write::Row { subject, created, row } => {
+                self.touched.entry(subject).or_default().row = Some((*created, &**row));
+            }
             Write::Result(result) => {
                 let key = result_key(&result.body().job, result.body().attempt);
-                put(&mut self.results, &RESULTS, &key, result.raw(), &mut self.bytes)?;
+                put(self.results.open()?, &RESULTS, &key, result.raw(), &mut self.bytes)?;
             }
             Write::Certificate(certificate) => {
                 let subject = &certificate.body().key.subject;
                 let key = subject_key(subject);
-                let table = &mut self.certificates;
+                let table = self.certificates.open()?;
                 put(table, &CERTIFICATES, &key, certificate.raw(), &mut self.bytes)?;
                 let val = &certificate.body().val;
                 self.touched.entry(subject).or_default().certificate = Some(val);
             }
             Write::Host(host) => {
                 let key = host.body().id.as_str().as_bytes();
-                put(&mut self.hosts, &HOSTS, key, host.raw(), &mut self.bytes)?;
+                put(self.hosts.open()?, &HOSTS, key, host.raw(), &mut self.bytes)?;
             }
             Write::ForgetHost(id) => {
-                self.hosts.remove(id.as_str().as_bytes())?;
+                self.hosts.open()?.remove(id.as_str().as_bytes())?;
             }
             Write::Key { scope, row } => self.key(scope, row)?,
             Write::ForgetKey { scope, expires_at } => self.forget_key(scope, *expires_at)?,
             Write::LeaseNote { job, until } => {
                 let key = job.as_str().as_bytes();
                 if let Some(until) = until {
-                    put(&mut self.lease_notes, &LEASE_NOTES, key, until, &mut self.bytes)?;
+                    put(self.lease_notes.open()?, &LEASE_NOTES, key, until, &mut self.bytes)?;
                 } else {
-                    self.lease_notes.remove(key)?;
+                    self.lease_notes.open()?.remove(key)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn row(&mut self, subject: &'b Subject, created: Hlc, row: &Voter) -> Result<(), Fault> {
-        let key = subject_key(subject);
-        let stored = StoredRow { created, row: row.clone() };
-        let sealed = seal(&ROWS, &key, &stored);
-        self.bytes += sealed.len() as u64;
-        let old: Found<StoredRow> = match self.rows.insert(key.as_slice(), sealed.as_slice())? {
-            Some(old) => self.refusals.value(&ROWS, &key, old.value()),
-            None => Found::Nothing,
-        };
-        if let (Found::This(old), Subject::Job(id)) = (old, subject)
-            && old.created != created
-        {
-            self.derived.forget_place(old.created, id)?;
-        }
-        self.touched.entry(subject).or_default().row = Some(stored);
-        Ok(())
-    }
-
     fn key(&mut self, scope: &Hash, row: &KeyRow) -> Result<(), Fault> {
         let sealed = seal(&KEYS, &scope.0, row);
         self.bytes += sealed.len() as u64;
-        let old: Found<KeyRow> = match self.keys.insert(&scope.0[..], sealed.as_slice())? {
+        let old: Found<KeyRow> = match self.keys.open()?.insert(&scope.0[..], sealed.as_slice())? {
             Some(old) => self.refusals.value(&KEYS, &scope.0, old.value()),
             None => Found::Nothing,
         };
@@ -144,9 +129,9 @@ impl<'txn, 'b> Writer<'txn, 'b> {
 
     /// Forgets the answer that expired then, not one that took its place.
     fn forget_key(&mut self, scope: &Hash, expires_at: Wall) -> Result<(), Fault> {
-        let row: Found<KeyRow> = self.refusals.get(&self.keys, &KEYS, &scope.0)?;
+        let row: Found<KeyRow> = self.refusals.get(self.keys.open()?, &KEYS, &scope.0)?;
         if !matches!(&row, Found::This(row) if row.expires_at != expires_at) {
-            self.keys.remove(&scope.0[..])?;
+            self.keys.open()?.remove(&scope.0[..])?;
         }
         self.derived.forget_key(expires_at, scope)
     }
@@ -155,47 +140,110 @@ impl<'txn, 'b> Writer<'txn, 'b> {
     pub(super) fn finish(mut self) -> Result<(Index, u64), Fault> {
         for (subject, touched) in std::mem::take(&mut self.touched) {
             let key = subject_key(subject);
-            let Some(standing) = self.standing(&key, touched)? else { continue };
-            self.derived.put(&key, subject, &standing)?;
-            if let Subject::Job(id) = subject
-                && standing.ended
-            {
-                self.lease_notes.remove(id.as_str().as_bytes())?;
+            let standing = match touched.row {
+                Some((created, row)) => self.row(&key, subject, created, row, &touched)?,
+                None => self.without_row(&key, &touched)?,
+            };
+            if let (Subject::Job(id), Some(standing)) = (subject, standing) {
+                self.derived.put(id, &standing)?;
+                if standing.ended {
+                    self.lease_notes.open()?.remove(id.as_str().as_bytes())?;
+                }
             }
         }
         Ok((self.derived.counts, self.bytes))
     }
 
-    /// Where a register stands after this batch; `None` if it cannot be read as one.
-    ///
-    /// The payload in a spec may be large, so a spec is read back only if neither the batch nor
-    /// the table of live registers says what is needed of it.
-    fn standing(&self, key: &[u8], touched: Touched<'b>) -> Result<Option<Standing>, Fault> {
-        let row = match touched.row {
-            Some(row) => Some(row),
-            None => match self.refusals.get(&self.rows, &ROWS, key)? {
-                Found::This(row) => Some(row),
-                Found::Nothing => None,
-                Found::Refused => return Ok(None),
-            },
+    /// Replaces a row. Returns where the register stands then; `None` if its spec is not here.
+    fn row(
+        &mut self,
+        key: &[u8],
+        subject: &Subject,
+        created: Hlc,
+        row: &Voter,
+        touched: &Touched<'b>,
+    ) -> Result<Option<Standing>, Fault> {
+        // A register that is made by this batch had no row, as a rule: that is not asked first.
+        let old = match touched.spec {
+            Some(_) => None,
+            None => Some(self.refusals.get::<StoredRow>(&self.rows, &ROWS, key)?),
         };
-        let head = match (touched.spec, &row, self.derived.alone(key)?) {
-            (Some(spec), ..) => head_of(spec),
-            (None, Some(row), Some(alone)) => (row.created, alone),
-            _ => {
-                let spec: Found<Signed<Spec>> =
-                    self.refusals.get_signed(&self.specs, &SPECS, key)?;
-                let Found::This(spec) = spec else { return Ok(None) };
-                head_of(spec.body())
+        let alone = match (touched.spec, &old) {
+            (Some(spec), _) => Some(is_alone(spec)),
+            (None, Some(Found::This(StoredRow { alone: Some(alone), .. }))) => Some(*alone),
+            _ => self.spec(key)?.map(|spec| is_alone(spec.body())),
+        };
+        let sealed = seal(&ROWS, key, &StoredRow { created, alone, row });
+        self.bytes += sealed.len() as u64;
+        let replaced = self.rows.insert(key, sealed.as_slice())?;
+        let old = match (old, replaced) {
+            (Some(old), _) => old,
+            (None, Some(replaced)) => self.refusals.value(&ROWS, key, replaced.value()),
+            (None, None) => Found::Nothing,
+        };
+        if let (Found::This(old), Subject::Job(id)) = (old, subject)
+            && old.created != created
+        {
+            self.derived.forget_place(old.created, id)?;
+        }
+        let Some(alone) = alone else { return Ok(None) };
+        self.standing(key, created, alone, Some(row), touched.certificate).map(Some)
+    }
+
+    /// Where a register stands whose spec or certificate was written; `None` if it cannot be read
+    /// as one.
+    fn without_row(
+        &mut self,
+        key: &[u8],
+        touched: &Touched<'b>,
+    ) -> Result<Option<Standing>, Fault> {
+        let stored: Option<StoredRow> = match self.refusals.get(&self.rows, &ROWS, key)? {
+            Found::This(stored) => Some(stored),
+            Found::Nothing => None,
+            Found::Refused => return Ok(None),
+        };
+        let known = stored.as_ref().and_then(|s| Some((s.created, s.alone?)));
+        let (made, alone) = match (touched.spec, known) {
+            (Some(spec), _) => (spec.created, is_alone(spec)),
+            (None, Some(known)) => known,
+            (None, None) => {
+                let Some(spec) = self.spec(key)? else { return Ok(None) };
+                (spec.body().created, is_alone(spec.body()))
             }
         };
-        if head.1 || touched.certificate.is_some() {
-            return Ok(Some(Standing::new(head, row.as_ref(), touched.certificate)));
+        let Some(mut stored) = stored else {
+            return self.standing(key, made, alone, None, touched.certificate).map(Some);
+        };
+        // The row was there before its spec, or the spec is of another register of this name.
+        if stored.alone != Some(alone) {
+            stored.alone = Some(alone);
+            put(&mut self.rows, &ROWS, key, &stored, &mut self.bytes)?;
         }
-        let certificate: Option<Signed<Certificate>> =
-            self.refusals.get_signed(&self.certificates, &CERTIFICATES, key)?.ok();
-        let chosen = certificate.as_ref().map(|c| &c.body().val);
-        Ok(Some(Standing::new(head, row.as_ref(), chosen)))
+        let row = Some(&stored.row);
+        self.standing(key, stored.created, alone, row, touched.certificate).map(Some)
+    }
+
+    /// The stored spec. Its payload may be large: to be asked for only if no row says what is
+    /// needed.
+    fn spec(&self, key: &[u8]) -> Result<Option<Signed<Spec>>, Fault> {
+        Ok(self.refusals.get_signed(&self.specs, &SPECS, key)?.ok())
+    }
+
+    fn standing(
+        &mut self,
+        key: &[u8],
+        created: Hlc,
+        alone: bool,
+        row: Option<&Voter>,
+        certificate: Option<&Val>,
+    ) -> Result<Standing, Fault> {
+        if alone || certificate.is_some() {
+            return Ok(Standing::new(created, alone, row, certificate));
+        }
+        let stored: Option<Signed<Certificate>> =
+            self.refusals.get_signed(self.certificates.open()?, &CERTIFICATES, key)?.ok();
+        let chosen = stored.as_ref().map(|c| &c.body().val);
+        Ok(Standing::new(created, alone, row, chosen))
     }
 }
 

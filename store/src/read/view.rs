@@ -12,7 +12,8 @@ use skyclaw_protocol::register::Voter;
 use crate::error::Fault;
 use crate::seal::{Found, Refusals};
 use crate::tables::{
-    CERTIFICATES, LEASE_NOTES, RESULTS, ROWS, SPECS, StoredRow, result_key, subject_key,
+    CERTIFICATES, LEASE_NOTES, RESULTS, ROWS, SPECS, StoredRow, result_key, services, subject_key,
+    subject_of,
 };
 
 type SealedTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -56,6 +57,15 @@ impl<'r> View<'r> {
             Subject::Service(_) => None,
         };
         Ok(Some(StoredRegister { spec, row, certificate, lease_note }))
+    }
+
+    /// All services, the removed included, in the order of their ids.
+    pub(super) fn services(&self, mut each: impl FnMut(StoredRegister)) -> Result<(), Fault> {
+        for entry in self.specs.range(services())? {
+            let Some(subject) = subject_of(entry?.0.value()) else { continue };
+            self.register(&subject)?.into_iter().for_each(&mut each);
+        }
+        Ok(())
     }
 
     fn lease_note(&self, job: &JobId) -> Result<Option<Wall>, Fault> {

@@ -10,7 +10,7 @@ use skyclaw_protocol::{Hash, HostId};
 
 use super::world::{World, options};
 use crate::seal::Found;
-use crate::tables::{Head, JOBS_BY_CREATED, KEYS_BY_EXPIRY, LIVE, META, META_HEAD, SEALED};
+use crate::tables::{Head, JOBS_BY_CREATED, KEYS_BY_EXPIRY, META, META_HEAD, SEALED};
 use crate::testing::{Chance, Disk, Health};
 use crate::{CommitError, OpenError, Opened, Reader, Store};
 
@@ -30,10 +30,6 @@ pub(super) fn dump(reader: &Reader) -> Dump {
         let (key, value) = entry.unwrap();
         let key = format!("{:?}", key.value()).into_bytes();
         all.insert((JOBS_BY_CREATED.name().to_owned(), key), vec![value.value()]);
-    }
-    for entry in txn.open_table(LIVE).unwrap().iter().unwrap() {
-        let (key, value) = entry.unwrap();
-        all.insert((LIVE.name().to_owned(), key.value().to_vec()), vec![value.value()]);
     }
     for entry in txn.open_table(KEYS_BY_EXPIRY).unwrap().iter().unwrap() {
         let key = format!("{:?}", entry.unwrap().0.value()).into_bytes();
@@ -183,7 +179,7 @@ fn a_full_disk_fails_the_commit_whole_and_opens_again() {
     let twins = Twins::new(5, 60);
     let disk = Disk::new();
     let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
-    disk.set_quota(Some(disk.used() + 40 * 4096));
+    disk.set_quota(Some(disk.used() + 24 * 4096));
     let (durable, error) = twins.commit_on(&mut opened, 0);
     let error = error.expect("the quota is small");
     assert!(matches!(error, CommitError::Full { .. }), "{error:?}");

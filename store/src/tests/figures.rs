@@ -1,8 +1,14 @@
 //! Measurements; see the reasons for how to run them.
 
 use super::live;
+use std::fs::OpenOptions;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use redb::StorageBackend;
+use redb::backends::FileBackend;
 use skyclaw_protocol::register::Phase;
 
 use super::world::{World, options};
@@ -61,6 +67,87 @@ fn commits_per_second() {
             let opened = Store::open(path, &options()).unwrap();
             let live = live(&opened.reader).len();
             println!("  open {name} with {live} live jobs: {:?}", start.elapsed());
+        }
+    }
+}
+
+/// A file that counts what is written to it, and may leave the waiting for the disk out: a disk
+/// that others use too tells little of what a commit costs.
+#[derive(Debug)]
+struct Counted {
+    file: FileBackend,
+    sync: bool,
+    written: Arc<AtomicU64>,
+}
+
+impl StorageBackend for Counted {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.sync { self.file.sync_data() } else { Ok(()) }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.written.fetch_add(data.len() as u64, Ordering::Relaxed);
+        self.file.write(offset, data)
+    }
+}
+
+#[test]
+#[ignore = "measures: cargo test -p skyclaw-store --release figures -- --ignored --nocapture"]
+fn commits_per_second_by_jobs_held() {
+    for (sync, commits) in [(false, 2000_u64), (true, 600)] {
+        println!("{}", if sync { "each commit synced" } else { "no sync" });
+        for jobs in [1_u64, 16] {
+            for held in [0_u64, 10_000, 100_000] {
+                let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+                let mut new = OpenOptions::new();
+                let file = new.read(true).write(true).create_new(true);
+                let file = FileBackend::new(file.open(folder.path().join("node.db")).unwrap());
+                let written = Arc::new(AtomicU64::new(0));
+                let counted = Counted { file: file.unwrap(), sync, written: Arc::clone(&written) };
+                // As a node opens it: all of it fits in memory.
+                let usual = crate::Options::new([7; 32]);
+                let mut opened = Store::open_backend(counted, &usual).unwrap();
+                let mut world = World::new();
+                let mut batch = |from: u64, count: u64| {
+                    let one = |n| world.job(&world.id(n), Phase::Queued);
+                    let writes = (from..from + count).flat_map(one).collect();
+                    world.batch(writes)
+                };
+                for n in 0..held / 500 {
+                    opened.store.commit(batch(n * 500, 500)).unwrap();
+                }
+                // As many as leave "none held" true enough.
+                let commits = commits / jobs.min(4);
+                let made: Vec<_> = (0..commits).map(|n| batch(held + n * jobs, jobs)).collect();
+                written.store(0, Ordering::Relaxed);
+                let mut took = Vec::new();
+                let start = Instant::now();
+                for batch in made {
+                    let one = Instant::now();
+                    opened.store.commit(batch).unwrap();
+                    took.push(one.elapsed());
+                }
+                let all = start.elapsed().as_secs_f64();
+                took.sort_unstable();
+                println!(
+                    "  {jobs} jobs a batch, {held} held: {:.0} commits/s, p50 {:?}, {:.1} pages each",
+                    commits as f64 / all,
+                    took[took.len() / 2],
+                    written.load(Ordering::Relaxed) as f64 / (4096 * commits) as f64,
+                );
+            }
         }
     }
 }

@@ -4,11 +4,14 @@ use super::live;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{Database, ReadableTable, TableDefinition};
+use skyclaw_protocol::batch::Write;
+use skyclaw_protocol::clock::Hlc;
+use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Phase;
 
 use super::crash::dump;
 use super::world::{World, options};
-use crate::tables::{JOBS_BY_CREATED, KEYS_BY_EXPIRY, LIVE};
+use crate::tables::{JOBS_BY_CREATED, KEYS_BY_EXPIRY, SPECS, subject_key};
 use crate::{Store, migrate};
 
 /// Opens a file with redb behind the store's back, then with the store again: it holds the same.
@@ -38,18 +41,104 @@ fn survives(change: impl FnOnce(&redb::WriteTransaction)) {
 #[test]
 fn a_derived_table_that_was_deleted_is_rebuilt() {
     survives(|txn| assert!(txn.delete_table(JOBS_BY_CREATED).unwrap()));
-    survives(|txn| assert!(txn.delete_table(LIVE).unwrap()));
     survives(|txn| assert!(txn.delete_table(KEYS_BY_EXPIRY).unwrap()));
 }
 
 #[test]
 fn a_derived_table_that_lost_or_gained_rows_is_rebuilt() {
     survives(|txn| {
-        txn.open_table(LIVE).unwrap().pop_first().unwrap();
+        txn.open_table(JOBS_BY_CREATED).unwrap().pop_first().unwrap();
     });
     survives(|txn| {
         txn.open_table(JOBS_BY_CREATED).unwrap().insert((3, "job_x"), 99).unwrap();
     });
+}
+
+#[test]
+fn a_derived_table_with_jobs_in_other_phases_than_counted_is_rebuilt() {
+    for wrong in [2, 7, 200] {
+        survives(|txn| {
+            let mut jobs = txn.open_table(JOBS_BY_CREATED).unwrap();
+            let (stamp, id) = {
+                let last = jobs.last().unwrap().unwrap().0;
+                (last.value().0, last.value().1.to_owned())
+            };
+            jobs.insert((stamp, id.as_str()), wrong).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_row_is_filed_without_reading_its_spec() {
+    for voters in [1, 3] {
+        let mut world = World::new();
+        world.voters = voters;
+        let mut opened =
+            Store::open_backend(crate::testing::Disk::new().backend(), &options()).unwrap();
+        let id = world.id(1);
+        let writes = world.job(&id, Phase::Queued);
+        opened.store.commit(world.batch(writes)).unwrap();
+        let txn = opened.reader.shared().begin_write().unwrap();
+        let key = subject_key(&Subject::Job(id.clone()));
+        txn.open_table(SPECS).unwrap().insert(&key[..], &b"damaged"[..]).unwrap();
+        txn.commit().unwrap();
+        let mut writes = vec![world.row(&id, Phase::Succeeded)];
+        opened.store.commit(world.batch(writes)).unwrap();
+        let counts = opened.reader.job_counts().unwrap();
+        let alone = u64::from(voters == 1);
+        assert_eq!((counts.of(Phase::Succeeded), counts.unchosen()), (alone, 1 - alone));
+        writes = vec![world.certificate(&id, Phase::Succeeded)];
+        opened.store.commit(world.batch(writes)).unwrap();
+        assert_eq!(opened.reader.job_counts().unwrap().of(Phase::Succeeded), 1);
+        assert_eq!(opened.reader.refused_records(), 0, "the spec was not read");
+    }
+}
+
+#[test]
+fn a_row_that_was_there_before_its_spec_learns_whether_it_is_alone() {
+    let mut world = World::new();
+    let mut opened =
+        Store::open_backend(crate::testing::Disk::new().backend(), &options()).unwrap();
+    let id = world.id(1);
+    let writes = vec![world.row(&id, Phase::Queued)];
+    opened.store.commit(world.batch(writes)).unwrap();
+    assert_eq!(opened.reader.job_counts().unwrap().all(), 0);
+    // The spec alone; then another of that name, with other voters.
+    for (voters, chosen) in [(1, 1), (3, 0), (1, 1)] {
+        world.voters = voters;
+        let spec = vec![world.spec(&id)];
+        opened.store.commit(world.batch(spec)).unwrap();
+        let row = vec![world.row(&id, Phase::Leased)];
+        opened.store.commit(world.batch(row)).unwrap();
+        let counts = opened.reader.job_counts().unwrap();
+        assert_eq!((counts.of(Phase::Leased), counts.all()), (chosen, 1));
+        let before = dump(&opened.reader);
+        opened.store.rebuild_indexes().unwrap();
+        assert!(dump(&opened.reader) == before);
+    }
+    assert_eq!(live(&opened.reader).len(), 1);
+}
+
+#[test]
+fn the_last_row_of_a_batch_counts_and_leaves_one_place() {
+    let mut world = World::new();
+    let mut opened =
+        Store::open_backend(crate::testing::Disk::new().backend(), &options()).unwrap();
+    let id = world.id(1);
+    let mut writes = world.job(&id, Phase::Queued);
+    writes.push(world.row(&id, Phase::Leased));
+    opened.store.commit(world.batch(writes)).unwrap();
+    let moved = |write| {
+        let Write::Row { subject, row, .. } = write else { panic!("a row") };
+        Write::Row { subject, created: Hlc { ms: 5, count: 0 }, row }
+    };
+    let writes = vec![world.row(&id, Phase::Failed), moved(world.row(&id, Phase::Succeeded))];
+    opened.store.commit(world.batch(writes)).unwrap();
+    let counts = opened.reader.job_counts().unwrap();
+    assert_eq!((counts.of(Phase::Succeeded), counts.all()), (1, 1));
+    let before = dump(&opened.reader);
+    opened.store.rebuild_indexes().unwrap();
+    assert!(dump(&opened.reader) == before);
 }
 
 #[test]

@@ -283,3 +283,72 @@ fn heartbeats_come_well_within_a_lease_of_ours() {
     does(&mut agent, 1609, &[]);
     does(&mut agent, 1610, &[beat(&[1])]);
 }
+
+#[test]
+fn a_job_that_the_host_could_not_start_is_let_go_and_the_host_rests_longer_each_time() {
+    let mut agent = agent(1);
+    let mut at = Duration::ZERO;
+    let mut rests = Vec::new();
+    for n in 0..8 {
+        agent.beat_at = Duration::MAX;
+        assert_eq!(agent.poll(at), Some(claim()));
+        assert!(agent.claimed(at, Claimed::Job { job: job(n), attempt: 1 }, 0.5));
+        let rest = agent.unable(at, &job(n), 0.5);
+        assert_eq!((agent.active(), agent.poll(at)), (0, None), "nothing is reported");
+        assert_eq!(agent.next_claim(), at + rest);
+        rests.push(rest.as_secs());
+        at += rest;
+    }
+    assert_eq!(rests, [1, 2, 4, 8, 16, 32, 60, 60]);
+    // Heartbeats go on and do not name what was let go.
+    agent.beat_at = at;
+    does(&mut agent, u64::try_from(at.as_millis()).unwrap(), &[beat(&[]), claim()]);
+    // A job that runs ends the series.
+    assert!(agent.claimed(at, Claimed::Job { job: job(9), attempt: 1 }, 0.5));
+    agent.launched(&job(9));
+    agent.finished(at, &job(9));
+    assert_eq!(agent.poll(at), Some(complete(9, 1)));
+    assert!(agent.completed(at, &job(9), Reply::Accepted, 0.5));
+    assert_eq!(agent.poll(at), Some(claim()));
+    assert!(agent.claimed(at, Claimed::Job { job: job(10), attempt: 1 }, 0.5));
+    assert_eq!(agent.unable(at, &job(10), 0.5), ms(1000));
+}
+
+#[test]
+fn faults_at_one_moment_count_once_and_no_other_slot_shortens_the_rest() {
+    let mut agent = agent(4);
+    for n in 1..=3 {
+        does(&mut agent, 0, &[claim()]);
+        assert!(take(&mut agent, 0, n));
+    }
+    agent.launched(&job(1));
+    does(&mut agent, 0, &[claim()]);
+    // The claim under way is given up with the first fault.
+    assert_eq!(agent.unable(ms(0), &job(2), 0.5), ms(1000));
+    assert_eq!(agent.unable(ms(400), &job(3), 0.5), ms(600));
+    agent.finished(ms(500), &job(1));
+    does(&mut agent, 500, &[complete(1, 1)]);
+    assert!(agent.completed(ms(500), &job(1), Reply::Accepted, 0.5));
+    does(&mut agent, 500, &[]);
+    assert_eq!(agent.wakeup(), Some(ms(1000)));
+    // Then one job at a time is tried.
+    does(&mut agent, 1000, &[claim()]);
+    assert!(take(&mut agent, 1000, 4));
+    does(&mut agent, 1000, &[]);
+    agent.launched(&job(4));
+    does(&mut agent, 1000, &[claim()]);
+}
+
+#[test]
+fn a_trial_that_fails_by_its_own_fault_blocks_no_further_one() {
+    let mut agent = agent(2);
+    does(&mut agent, 0, &[claim()]);
+    assert!(take(&mut agent, 0, 1));
+    agent.unable(ms(0), &job(1), 0.5);
+    does(&mut agent, 1000, &[claim()]);
+    assert!(take(&mut agent, 1000, 2));
+    agent.finished(ms(1000), &job(2));
+    does(&mut agent, 1000, &[complete(2, 1), claim()]);
+    assert!(take(&mut agent, 1000, 3));
+    assert_eq!(agent.unable(ms(1000), &job(3), 0.5), ms(2000), "it proved nothing");
+}
