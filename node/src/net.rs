@@ -39,6 +39,7 @@ use prometheus_client::collector::Collector;
 use skyclaw_http_compat::NetworkView;
 use skyclaw_protocol::key::NodeKey;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Secret;
 use crate::engine::chain;
@@ -186,7 +187,7 @@ impl Net {
 
         tasks.spawn(greeter.accept(incoming, tasks.token()));
         tasks.spawn(task.run(inbox, tasks.token()));
-        tasks.spawn(keep(config.book, changes));
+        tasks.spawn(keep(config.book, changes, tasks.token()));
         let urls: Urls = Box::new(urls);
         tasks.spawn(seek::run(urls, config.token, words, tasks.token()));
         Ok(Self { tasks })
@@ -213,7 +214,7 @@ fn say_start(shared: &Shared, mdns: bool, listening: &[Multiaddr], own: PeerId) 
 }
 
 /// Writes the book as it changes, the last state when the swarm ends.
-async fn keep(path: PathBuf, mut changes: watch::Receiver<Vec<u8>>) {
+async fn keep(path: PathBuf, mut changes: watch::Receiver<Vec<u8>>, stop: CancellationToken) {
     let mut failed = false;
     while changes.changed().await.is_ok() {
         let bytes = changes.borrow_and_update().clone();
@@ -230,7 +231,7 @@ async fn keep(path: PathBuf, mut changes: watch::Receiver<Vec<u8>>) {
         tokio::select! {
             () = tokio::time::sleep(BOOK_WRITE) => {}
             // The last state is not waited with.
-            _ = changes.wait_for(|_| false) => {}
+            () = stop.cancelled() => {}
         }
     }
 }
