@@ -26,6 +26,8 @@ mod listen;
 mod seek;
 mod streams;
 mod swarm;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::{HashMap, VecDeque};
@@ -40,6 +42,7 @@ use skyclaw_protocol::NodeId;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::wire::Message;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Secret;
 use crate::engine::chain;
@@ -203,7 +206,7 @@ impl Net {
         tasks.spawn(greeter.accept(incoming, tasks.token()));
         tasks.spawn(frames::accept(framed, shared, sink, tasks.clone()));
         tasks.spawn(task.run(inbox, tasks.token()));
-        tasks.spawn(keep(config.book, changes));
+        tasks.spawn(keep(config.book, changes, tasks.token()));
         let urls: Urls = Box::new(urls);
         tasks.spawn(seek::run(urls, config.token, words, tasks.token()));
         Ok(Self { tasks })
@@ -230,7 +233,7 @@ fn say_start(shared: &Shared, mdns: bool, listening: &[Multiaddr], own: PeerId) 
 }
 
 /// Writes the book as it changes, the last state when the swarm ends.
-async fn keep(path: PathBuf, mut changes: watch::Receiver<Vec<u8>>) {
+async fn keep(path: PathBuf, mut changes: watch::Receiver<Vec<u8>>, stop: CancellationToken) {
     let mut failed = false;
     while changes.changed().await.is_ok() {
         let bytes = changes.borrow_and_update().clone();
@@ -247,7 +250,7 @@ async fn keep(path: PathBuf, mut changes: watch::Receiver<Vec<u8>>) {
         tokio::select! {
             () = tokio::time::sleep(BOOK_WRITE) => {}
             // The last state is not waited with.
-            _ = changes.wait_for(|_| false) => {}
+            () = stop.cancelled() => {}
         }
     }
 }

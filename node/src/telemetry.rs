@@ -24,7 +24,7 @@ pub fn init(config: &LogConfig) -> Option<String> {
         Ok(filter) => (filter, None),
         Err(reason) => {
             let warning = format!("SKYCLAW_LOG is no filter ({reason}); `info` is used");
-            (EnvFilter::new("info"), Some(warning))
+            (EnvFilter::new(format!("{QUIET},info")), Some(warning))
         }
     };
     let builder = tracing_subscriber::fmt()

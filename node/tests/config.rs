@@ -414,9 +414,10 @@ fn a_stronger_source_of_coordinators_goes_before_a_longer_list() {
 #[test]
 fn unknown_variables_are_listed_with_a_guess() {
     let warnings =
-        from_env(&[("SKYCLAW_LEASE_SM", "5"), ("SKYCLAW_TICKET", "x"), ("PATH", "/bin")]).warnings;
+        from_env(&[("SKYCLAW_LEASE_SM", "5"), ("SKYCLAW_AARDVARK", "x"), ("PATH", "/bin")])
+            .warnings;
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].starts_with("SKYCLAW_TICKET (env)"), "{warnings:?}");
+    assert!(warnings[0].starts_with("SKYCLAW_AARDVARK (env)"), "{warnings:?}");
     assert!(!warnings[0].contains("did you mean"), "{warnings:?}");
     assert!(warnings[1].contains("did you mean `SKYCLAW_LEASE_MS`?"), "{warnings:?}");
 }

@@ -109,12 +109,14 @@ fn crates_depend_on_each_other_as_drawn() {
 /// Each foreign power stands behind one crate.
 #[test]
 fn only_their_keepers_name_redb_axum_and_the_cbor_crate() {
-    let keepers: [(&str, &[&str]); 5] = [
+    let keepers: [(&str, &[&str]); 7] = [
         ("redb", &["skyclaw-store"]),
         ("axum", &["skyclaw-http-compat"]),
         ("hyper", &["skyclaw-http-compat"]),
         ("serde_cbor", &["skyclaw-protocol"]),
         ("clap", &["skyclaw-node"]),
+        ("libp2p", &["skyclaw-node"]),
+        ("libp2p-stream", &["skyclaw-node"]),
     ];
     let metadata = metadata();
     for (dependency, wanted) in keepers {
@@ -125,6 +127,22 @@ fn only_their_keepers_name_redb_axum_and_the_cbor_crate() {
             .map(|package| package.name.as_str())
             .collect();
         assert_eq!(users, wanted, "{dependency}");
+    }
+}
+
+/// Inside the node, libp2p stays in its module; `config` only reads addresses.
+#[test]
+fn only_the_network_part_names_libp2p() {
+    for path in sources() {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let names = |word: &str| text.lines().any(|line| line.trim_start().starts_with(word));
+        let uses = names("use libp2p") || names("pub use libp2p") || text.contains(" libp2p::");
+        let name = path.display().to_string();
+        let allowed = ["/node/src/net.rs", "/node/src/net/", "/node/src/config"];
+        assert!(!uses || allowed.iter().any(|part| name.contains(part)), "{name} names libp2p");
+        let streams = text.contains("libp2p_stream::");
+        let keeper = ["/net/streams.rs", "/net/behaviour.rs", "/it/architecture.rs"];
+        assert!(!streams || keeper.iter().any(|part| name.contains(part)), "{name}");
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use futures::future::join_all;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use serde_json::Value;
@@ -43,27 +44,27 @@ pub(super) async fn run(
         let wanted = urls();
         places.retain(|url, _| wanted.contains(url));
         for url in wanted {
-            let place = match places.entry(url.clone()) {
-                std::collections::hash_map::Entry::Occupied(place) => place.into_mut(),
-                std::collections::hash_map::Entry::Vacant(free) => {
-                    let client = match Client::new(std::slice::from_ref(&url), token.as_ref()) {
-                        Ok(client) => client,
-                        Err(error) => {
-                            tracing::warn!(%error, "coordinators cannot be asked for peers");
-                            return;
-                        }
-                    };
-                    let backoff = Backoff::at(Instant::now());
-                    free.insert(Place { client, backoff, said: None })
-                }
-            };
-            if place.backoff.next > Instant::now() {
+            if places.contains_key(&url) {
                 continue;
             }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = ask(&url, place, &swarm) => {}
+            match Client::new(std::slice::from_ref(&url), token.as_ref()) {
+                Ok(client) => {
+                    let backoff = Backoff::at(Instant::now());
+                    places.insert(url, Place { client, backoff, said: None });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "coordinators cannot be asked for peers");
+                    return;
+                }
             }
+        }
+        // Side by side: one that does not answer must not keep the others waiting.
+        let now = Instant::now();
+        let due = places.iter_mut().filter(|(_, place)| place.backoff.next <= now);
+        let asked = join_all(due.map(|(url, place)| ask(url, place, &swarm)));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = asked => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,

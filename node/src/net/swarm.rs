@@ -384,7 +384,8 @@ impl Task {
             if link.connections.len() < 2 || self.own < *peer || young {
                 continue;
             }
-            let keep = link.connections.iter().find(|c| c.dialed).or(link.connections.first());
+            let keep =
+                link.connections.iter().find(|c| c.dialed).or_else(|| link.connections.first());
             let keep = keep.map(|c| c.id);
             extra.extend(link.connections.iter().map(|c| c.id).filter(|id| Some(*id) != keep));
         }

@@ -50,6 +50,14 @@ pub(super) struct Counts {
     refused: [AtomicU64; Why::ALL.len()],
 }
 
+#[cfg(test)]
+impl Counts {
+    pub(super) fn refused(&self, why: Why) -> u64 {
+        let at = Why::ALL.iter().position(|known| *known == why).unwrap_or_default();
+        self.refused[at].load(Relaxed)
+    }
+}
+
 impl Shared {
     pub(super) fn new(membership: Membership) -> Self {
         Self {

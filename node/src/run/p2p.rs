@@ -114,7 +114,7 @@ fn net_config(config: &Config, settings: &CoordinatorConfig, p2p: &P2pConfig) ->
     };
     NetConfig {
         membership: membership(config),
-        mdns: p2p.mdns.unwrap_or(!listen.is_loopback()),
+        mdns: p2p.mdns.unwrap_or_else(|| !listen.is_loopback()),
         listen,
         external: p2p.external.clone(),
         bootstrap: p2p.bootstrap.clone(),
