@@ -44,19 +44,22 @@ struct Inner {
     peers: Mutex<Vec<String>>,
     /// Bootstrap addresses in the settings.
     bootstraps: usize,
+    /// Other coordinators whose word each write needs.
+    needed: usize,
     metrics: Arc<Metrics>,
     net: NetHandle,
 }
 
 impl NodeHandle {
     /// A door to `engine`. `peers` are normalised urls of other coordinators, `bootstraps` the number
-    /// of addresses that the settings name.
+    /// of addresses that the settings name, `needed` how many others must hold each write.
     #[must_use]
     pub fn new(
         engine: &Engine,
         identity: Identity,
         peers: Vec<String>,
         bootstraps: usize,
+        needed: usize,
         metrics: Arc<Metrics>,
         net: NetHandle,
     ) -> Self {
@@ -67,6 +70,7 @@ impl NodeHandle {
             identity,
             peers: Mutex::new(peers),
             bootstraps,
+            needed,
             metrics,
             net,
         }))
@@ -382,6 +386,13 @@ impl Backend for NodeHandle {
         }
         if let Some(low) = self.0.shared.reader().and_then(|reader| reader.space_check().err()) {
             reasons.push(low.to_string());
+        }
+        let here = self.0.net.coordinators().borrow().len();
+        if here < self.0.needed {
+            reasons.push(format!(
+                "writes need {} other coordinators (SKYCLAW_MIN_REPLICATIONS), {here} connected",
+                self.0.needed
+            ));
         }
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
     }

@@ -165,7 +165,7 @@ impl Net {
         let mut control = swarm.behaviour().stream.new_control();
         let incoming = streams::Incoming::new(&mut control, streams::AUTH)
             .ok_or_else(|| NetError::Setup("a protocol was registered twice".into()))?;
-        let framed = streams::Incoming::new(&mut control, frames::protocol(network))
+        let framed = streams::Incoming::new(&mut control, frames::FRAMES)
             .ok_or_else(|| NetError::Setup("a protocol was registered twice".into()))?;
         let greeter = Greeter {
             own,

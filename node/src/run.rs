@@ -174,9 +174,11 @@ impl Coordinator {
         let lines = start_lines(settings, address, public_url.as_deref(), &peers);
         let identity = Identity { node_id: settings.node_id.clone(), public_url };
         let bootstraps = settings.p2p.as_ref().map_or(0, |p2p| p2p.bootstrap.len());
+        let needed = (settings.min_replications as usize).saturating_sub(1);
         let net = NetHandle::new(p2p::membership(config));
         metrics.add(net.numbers());
-        let handle = NodeHandle::new(&engine, identity, peers, bootstraps, metrics, net.clone());
+        let handle =
+            NodeHandle::new(&engine, identity, peers, bootstraps, needed, metrics, net.clone());
         let api = ApiConfig {
             token: config.token.as_ref().map(Secret::expose).and_then(ApiSecret::new),
             public_keys: settings

@@ -156,6 +156,7 @@ fn a_home_that_was_killed_goes_on_with_its_jobs() {
 #[test]
 fn with_one_of_three_gone_writes_go_on() {
     let mut nodes = nodes(3, 2);
+    assert_eq!(nodes[0].api.get("/readyz").status, 200);
     nodes[2].kill();
     for n in 0..2 {
         let begun = std::time::Instant::now();
@@ -169,6 +170,8 @@ fn with_one_of_three_gone_writes_go_on() {
 #[test]
 fn more_copies_than_coordinators_are_refused_before_anything_is_written() {
     let nodes = nodes(2, 3);
+    let unready = nodes[1].api.get("/readyz").error(503);
+    assert!(unready.contains("SKYCLAW_MIN_REPLICATIONS"), "{unready}");
     let refusal = nodes[1].api.post("/v1/jobs", &shell("true")).error(503);
     assert_eq!(refusal, "insufficient peers: requires at least 2 known peers, got 1");
     assert_eq!(nodes[1].api.get("/v1/jobs").ok()["jobs"], json!([]));

@@ -17,7 +17,7 @@ use libp2p::swarm::Stream;
 use libp2p::{PeerId, StreamProtocol};
 use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
 use skyclaw_protocol::wire::Message;
-use skyclaw_protocol::{NetworkId, NodeId, codec};
+use skyclaw_protocol::{NodeId, codec};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -76,20 +76,13 @@ impl Links {
     }
 
     /// A coordinator was admitted: opens the stream to it, unless that is done.
-    pub(super) fn join(
-        &self,
-        peer: PeerId,
-        network: NetworkId,
-        control: Control,
-        shared: &Arc<Shared>,
-        tasks: &Tasks,
-    ) {
+    pub(super) fn join(&self, peer: PeerId, control: Control, shared: &Arc<Shared>, tasks: &Tasks) {
         if self.holds(&peer) {
             return;
         }
         let (queue, frames) = mpsc::channel(FRAME_QUEUE);
         self.queues.write().unwrap_or_else(PoisonError::into_inner).insert(peer, queue);
-        tasks.spawn(write(peer, network, control, frames, Arc::clone(shared), tasks.token()));
+        tasks.spawn(write(peer, control, frames, Arc::clone(shared), tasks.token()));
         self.changed();
     }
 
@@ -102,12 +95,9 @@ impl Links {
     }
 }
 
-/// The protocol's name in a network.
-pub(super) fn protocol(network: NetworkId) -> StreamProtocol {
-    let hex: String = network.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    StreamProtocol::try_from_owned(format!("/skyclaw/{hex}/frames/1"))
-        .unwrap_or(StreamProtocol::new("/skyclaw/frames/1"))
-}
+/// The protocol. Only members may use it; its name holds no network, which a stranger could
+/// otherwise guess at.
+pub(super) const FRAMES: StreamProtocol = StreamProtocol::new("/skyclaw/frames/1");
 
 /// The node that a peer is; `None` for keys of another kind.
 pub(super) fn node_of(peer: &PeerId) -> Option<NodeId> {
@@ -125,7 +115,6 @@ fn peer_of(node: NodeId) -> Option<PeerId> {
 /// Sends what gathers in the queue, many operations to a frame, until the queue is gone.
 async fn write(
     peer: PeerId,
-    network: NetworkId,
     mut control: Control,
     mut frames: mpsc::Receiver<Message>,
     shared: Arc<Shared>,
@@ -134,7 +123,7 @@ async fn write(
     loop {
         let opened = tokio::select! {
             () = stop.cancelled() => return,
-            opened = streams::open(&mut control, peer, protocol(network)) => opened,
+            opened = streams::open(&mut control, peer, FRAMES) => opened,
         };
         let Some(mut stream) = opened else {
             if frames.is_closed() {

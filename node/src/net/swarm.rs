@@ -307,8 +307,7 @@ impl Task {
         self.shared.forgive(peer);
         if description.roles.iter().any(|role| role == Role::Coordinator.as_str()) {
             let Greeter { control, tasks, .. } = &self.greeter;
-            let network = self.shared.membership.id();
-            self.shared.links.join(peer, network, control.clone(), &self.shared, tasks);
+            self.shared.links.join(peer, control.clone(), &self.shared, tasks);
         }
         self.publish();
     }

@@ -11,6 +11,14 @@ use super::*;
 /// Messages sent to the node.
 const SHOTS: usize = 10_000;
 
+struct Nowhere;
+
+impl FrameSink for Nowhere {
+    fn frame(&self, _: NodeId, _: skyclaw_protocol::wire::Message) -> bool {
+        true
+    }
+}
+
 struct Live {
     net: Net,
     handle: NetHandle,
@@ -35,7 +43,7 @@ async fn live(seed: u8, bootstrap: Vec<Multiaddr>) -> Live {
         token: None,
     };
     let key = NodeKey::from_seed(&[seed; 32]);
-    let net = Net::start(config, &handle, &key, Vec::new).await.unwrap();
+    let net = Net::start(config, &handle, &key, Vec::new, Arc::new(Nowhere)).await.unwrap();
     Live { net, handle, _folder: folder }
 }
 

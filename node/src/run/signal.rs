@@ -73,12 +73,11 @@ fn warn_of_open_doors(config: &Config, settings: &CoordinatorConfig) {
             "no SKYCLAW_TOKEN is set: whoever reaches this port can run commands on the hosts"
         );
     }
-    if settings.min_replications > 1 {
-        // Said loudly: settings of the original with peers lead here, and /readyz does not show it.
+    if settings.min_replications > 1 && settings.p2p.is_none() {
         tracing::warn!(
             copies = settings.min_replications,
-            "this version keeps jobs on one coordinator: every job and service is refused with \
-             503 until SKYCLAW_MIN_REPLICATIONS is 1"
+            "libp2p is turned off, so no other coordinator can be asked: every job and service is \
+             refused with 503 until SKYCLAW_MIN_REPLICATIONS is 1"
         );
     } else if settings.min_replications_auto {
         tracing::info!(
