@@ -14,17 +14,17 @@ use tracing_subscriber::filter::{Directive, LevelFilter};
 use crate::config::{LogConfig, LogFormat};
 use crate::engine::{Shared, Status};
 
-/// What libp2p says of its own that means nothing to users; a filter that names them wins.
+/// What libp2p says of its own means nothing to users below these levels.
 const QUIET: &str = "libp2p_kad=error,libp2p_swarm=warn,libp2p_mdns=warn";
 
 /// Sends logs to stderr, as the settings say; stdout is for what users and scripts read. Returns
 /// what is wrong with the filter, if it does not parse: `info` holds then.
 pub fn init(config: &LogConfig) -> Option<String> {
-    let (filter, warning) = match filter(&config.filter) {
+    let (filter, warning) = match filter(&quiet(&config.filter)) {
         Ok(filter) => (filter, None),
         Err(reason) => {
             let warning = format!("SKYCLAW_LOG is no filter ({reason}); `info` is used");
-            (EnvFilter::new(format!("{QUIET},info")), Some(warning))
+            (EnvFilter::new(quiet("info")), Some(warning))
         }
     };
     let builder = tracing_subscriber::fmt()
@@ -37,6 +37,16 @@ pub fn init(config: &LogConfig) -> Option<String> {
         LogFormat::Text => builder.with_target(false).try_init(),
     };
     warning
+}
+
+/// A level for all is meant for our own words; whoever names modules knows what he wants.
+fn quiet(text: &str) -> String {
+    let level = text.trim().to_ascii_lowercase();
+    if ["warn", "info", "debug"].contains(&level.as_str()) {
+        format!("{QUIET},{level}")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Reads a filter more strictly than `tracing` does. To that any text is the name of a module, and
@@ -62,7 +72,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     if parts.is_empty() {
         return Err("it is blank".to_owned());
     }
-    EnvFilter::try_new(format!("{QUIET},{}", parts.join(","))).map_err(|error| error.to_string())
+    EnvFilter::try_new(parts.join(",")).map_err(|error| error.to_string())
 }
 
 /// All metrics of the node.

@@ -13,6 +13,8 @@ fn peers_are_told_and_can_join() {
         .env("SKYCLAW_MIN_REPLICATIONS", 1)
         .env("SKYCLAW_COORDINATOR_PUBLIC_URL", "http://me:1")
         .env("SKYCLAW_PEER_URLS", "http://B:80/")
+        // These names are nobody's: they are not to be looked up.
+        .env("SKYCLAW_P2P", 0)
         .start();
     let peers = node.api.get("/v1/network/peers").ok();
     assert_eq!(peers, json!({ "nodeId": "n", "self": "http://me:1", "peers": ["http://b"] }));

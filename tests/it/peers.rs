@@ -4,8 +4,8 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
-use skyclaw_tests::{Need, Node, PATIENCE, Setup, binary, can, eventually, within};
+use serde_json::{Value, json};
+use skyclaw_tests::{Need, Node, PATIENCE, Reply, Server, Setup, binary, can, eventually, within};
 
 use crate::{members, text};
 
@@ -69,7 +69,7 @@ fn two_nodes_find_each_other_by_bootstrap() {
     let c = node("c").env("SKYCLAW_BOOTSTRAP", quic).start();
     let seen = until_connected(&a, &["b", "c"]);
     assert_eq!(members(&seen), ["nodeId", "peerId", "network", "addresses", "peers", "refused"]);
-    assert_eq!(seen["peers"][0]["roles"], serde_json::json!(["coordinator"]));
+    assert_eq!(seen["peers"][0]["roles"], json!(["coordinator"]));
     assert_eq!((text(&seen, "nodeId"), text(&seen, "network")), ("a", "local"));
     // Kademlia tells b and c of each other.
     until_connected(&b, &["a", "c"]);
@@ -107,8 +107,19 @@ fn the_url_of_one_is_enough_for_the_other() {
     until_connected(&b, &["a"]);
     // Also when it is told later.
     let c = node("c").start();
-    c.api.post("/v1/network/join", &serde_json::json!({ "url": a.url() })).ok();
+    c.api.post("/v1/network/join", &json!({ "url": a.url() })).ok();
     until_connected(&c, &["a", "b"]);
+}
+
+#[test]
+fn an_original_coordinator_is_left_alone_and_that_is_said_once() {
+    let original = Server::start(|_| Reply::json(404, json!({ "error": "not found" })));
+    let node = node("a").env("SKYCLAW_PEER_URLS", original.url()).start();
+    let said = || node.process.log().matches("it is an original coordinator").count();
+    eventually("it is said", || if said() > 0 { Ok(()) } else { Err(node.process.log()) });
+    let asked = original.received_at("/v1/network");
+    assert_eq!(asked[0].header("x-skyclaw-token"), Some("secret"));
+    assert_eq!((asked.len(), said()), (1, 1));
 }
 
 #[test]
@@ -127,7 +138,7 @@ fn strangers_are_refused_and_both_sides_say_why() {
         assert_eq!(said["peerId"], network(&stranger)["peerId"]);
         assert!(text(&said, "address").contains("127.0.0.1"), "{said}");
         assert_eq!(connected(&network(&stranger)), Vec::<String>::new());
-        assert_eq!(network(&stranger)["peers"], serde_json::json!([]));
+        assert_eq!(network(&stranger)["peers"], json!([]));
         assert!(a.process.log().contains(why) && stranger.process.log().contains(why));
     }
     assert_eq!(connected(&network(&a)), ["b"]);
@@ -147,7 +158,7 @@ fn an_open_network_says_so_and_takes_whoever_is_near() {
     let b = open("b").env("SKYCLAW_BOOTSTRAP", addresses(&a).join(",")).start();
     until_connected(&a, &["b"]);
     until_connected(&b, &["a"]);
-    assert_eq!(network(&a)["refused"], serde_json::json!([]));
+    assert_eq!(network(&a)["refused"], json!([]));
 }
 
 #[test]
