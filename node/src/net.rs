@@ -23,6 +23,7 @@ mod handshake;
 mod hello;
 mod limits;
 mod listen;
+mod places;
 mod seek;
 mod streams;
 mod swarm;

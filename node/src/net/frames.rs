@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::swarm::Stream;
@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{FRAME_QUEUE, MAX_FRAME, MAX_FRAME_READERS, MAX_FRAME_STREAMS, REOPEN};
+use super::places::Places;
 use super::streams::{self, Control, Incoming};
 use super::view::Shared;
 use crate::tasks::Tasks;
@@ -213,7 +214,8 @@ pub(super) async fn accept(
     tasks: Tasks,
 ) {
     let stop = tasks.token();
-    let open: Arc<Mutex<HashMap<PeerId, usize>>> = Arc::default();
+    // The new one after a break comes before the end of the old one is noticed.
+    let places = Places::new(MAX_FRAME_STREAMS);
     let readers = Arc::new(Semaphore::new(MAX_FRAME_READERS));
     loop {
         let (peer, stream) = tokio::select! {
@@ -223,7 +225,7 @@ pub(super) async fn accept(
                 None => return,
             },
         };
-        let place = shared.links.holds(&peer).then(|| Place::take(&open, peer)).flatten();
+        let place = shared.links.holds(&peer).then(|| places.take(peer)).flatten();
         let (Some(from), Some(place), Ok(permit)) =
             (node_of(&peer), place, Arc::clone(&readers).try_acquire_owned())
         else {
@@ -269,38 +271,6 @@ async fn read(from: NodeId, mut stream: Stream, shared: &Shared, sink: &dyn Fram
         if !sink.frame(from, message) {
             // The sender's machine repeats what is not answered.
             shared.counts.frames_refused.fetch_add(1, Relaxed);
-        }
-    }
-}
-
-/// One of the streams a peer may have open: the new one after a break comes before the end of the
-/// old one is noticed.
-struct Place {
-    open: Arc<Mutex<HashMap<PeerId, usize>>>,
-    peer: PeerId,
-}
-
-impl Place {
-    fn take(open: &Arc<Mutex<HashMap<PeerId, usize>>>, peer: PeerId) -> Option<Self> {
-        let mut counts = open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(peer).or_default();
-        if *count >= MAX_FRAME_STREAMS {
-            return None;
-        }
-        *count += 1;
-        drop(counts);
-        Some(Self { open: Arc::clone(open), peer })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.peer);
-            }
         }
     }
 }

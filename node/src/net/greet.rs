@@ -1,8 +1,7 @@
 //! The handshakes under way, each a task of its own.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use libp2p::PeerId;
@@ -11,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handshake::{Failure, Party};
 use super::limits::{AUTH_TIMEOUT, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_PEER};
+use super::places::Places;
 use super::streams::{self, AUTH, Control, Incoming};
 use super::swarm::Word;
 use super::view::Shared;
@@ -64,7 +64,7 @@ impl Greeter {
     /// Takes the handshakes of those who called us. Only spawns.
     pub(super) async fn accept(self, mut incoming: Incoming, stop: CancellationToken) {
         let room = Arc::new(Semaphore::new(MAX_HANDSHAKES));
-        let open: Arc<Mutex<HashMap<PeerId, usize>>> = Arc::default();
+        let places = Places::new(MAX_HANDSHAKES_PER_PEER);
         loop {
             let (peer, mut stream) = tokio::select! {
                 () = stop.cancelled() => return,
@@ -73,7 +73,7 @@ impl Greeter {
                     None => return,
                 },
             };
-            let Some(place) = Place::take(&open, peer) else {
+            let Some(place) = places.take(peer) else {
                 self.shared.counts.handshakes_dropped.fetch_add(1, Relaxed);
                 continue;
             };
@@ -93,37 +93,6 @@ impl Greeter {
                 let _ = this.words.send(Word::Met { peer, outcome }).await;
                 drop((place, permit));
             });
-        }
-    }
-}
-
-/// One of the handshakes a peer may have open.
-struct Place {
-    open: Arc<Mutex<HashMap<PeerId, usize>>>,
-    peer: PeerId,
-}
-
-impl Place {
-    fn take(open: &Arc<Mutex<HashMap<PeerId, usize>>>, peer: PeerId) -> Option<Self> {
-        let mut counts = open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(peer).or_default();
-        if *count >= MAX_HANDSHAKES_PER_PEER {
-            return None;
-        }
-        *count += 1;
-        drop(counts);
-        Some(Self { open: Arc::clone(open), peer })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.peer);
-            }
         }
     }
 }
