@@ -107,7 +107,6 @@ impl Incarnation<'_> {
             if let Err(reason) = self.drain(now) {
                 return End::StoreFailed(reason);
             }
-            self.life.shared.set_gauges(self.machine.gauges());
             if stopping {
                 self.refuse_all(&Refusal::Stopping);
                 return End::Stopped;
@@ -190,6 +189,8 @@ impl Incarnation<'_> {
             self.machine.settle(now, &self.reader);
             let effects = self.machine.take_effects();
             progressed |= !effects.is_empty();
+            // Whoever is answered finds what was answered in the numbers, too.
+            self.life.shared.set_gauges(self.machine.gauges());
             self.deliver(effects);
             if !progressed {
                 return Ok(());
