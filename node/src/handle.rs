@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -23,13 +24,20 @@ use skyclaw_protocol::{
 use skyclaw_store::{JobRecord, Order, Phases, ReadError, Reader};
 use tokio::sync::oneshot;
 
-use std::time::Duration;
-
 use crate::engine::{Engine, Input, Shared, Status, chain};
 use crate::limits::{PEER_GLANCE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
 use crate::telemetry::Metrics;
 use crate::time;
+
+/// What the settings say about other coordinators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Bootstrap addresses that are named.
+    pub bootstraps: usize,
+    /// Coordinators besides this one that must hold each write.
+    pub needed: usize,
+}
 
 /// Cheap to clone. Works until the engine stops, then refuses.
 #[derive(Clone, Debug)]
@@ -42,24 +50,19 @@ struct Inner {
     next_token: AtomicU64,
     identity: Identity,
     peers: Mutex<Vec<String>>,
-    /// Bootstrap addresses in the settings.
-    bootstraps: usize,
-    /// Other coordinators whose word each write needs.
-    needed: usize,
+    others: Others,
     metrics: Arc<Metrics>,
     net: NetHandle,
 }
 
 impl NodeHandle {
-    /// A door to `engine`. `peers` are normalised urls of other coordinators, `bootstraps` the number
-    /// of addresses that the settings name, `needed` how many others must hold each write.
+    /// A door to `engine`. `peers` are normalised urls of other coordinators.
     #[must_use]
     pub fn new(
         engine: &Engine,
         identity: Identity,
         peers: Vec<String>,
-        bootstraps: usize,
-        needed: usize,
+        others: Others,
         metrics: Arc<Metrics>,
         net: NetHandle,
     ) -> Self {
@@ -69,8 +72,7 @@ impl NodeHandle {
             next_token: AtomicU64::new(0),
             identity,
             peers: Mutex::new(peers),
-            bootstraps,
-            needed,
+            others,
             metrics,
             net,
         }))
@@ -101,7 +103,7 @@ impl NodeHandle {
     /// [`Refusal`], saying what is wrong.
     pub async fn command(&self, request: Request) -> Result<Answer, Refusal> {
         let creates = matches!(request.command, Command::Submit(_) | Command::PutService { .. });
-        if !creates || self.expected() == 0 {
+        if !creates || self.0.others.needed == 0 {
             return self.once(request).await;
         }
         let until = tokio::time::Instant::now() + Duration::from_millis(QUORUM_TIMEOUT_MS);
@@ -120,7 +122,7 @@ impl NodeHandle {
 
     /// Other coordinators that this node was told of.
     fn expected(&self) -> usize {
-        self.0.bootstraps.max(self.peers().len())
+        self.0.others.bootstraps.max(self.peers().len())
     }
 
     async fn once(&self, request: Request) -> Result<Answer, Refusal> {
@@ -388,10 +390,10 @@ impl Backend for NodeHandle {
             reasons.push(low.to_string());
         }
         let here = self.0.net.coordinators().borrow().len();
-        if here < self.0.needed {
+        if here < self.0.others.needed {
             reasons.push(format!(
                 "writes need {} other coordinators (SKYCLAW_MIN_REPLICATIONS), {here} connected",
-                self.0.needed
+                self.0.others.needed
             ));
         }
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }

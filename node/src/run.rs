@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Stopping goes against the data's way: first the host (its runs end and are reported), then the
-//! API (requests under way are answered), last the engine.
+//! API (requests under way are answered), then libp2p, last the engine.
 
 mod error;
 mod p2p;
@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::config::{Config, CoordinatorConfig, HostConfig, HostLink, Secret};
 use crate::engine::{Engine, EngineConfig};
-use crate::handle::NodeHandle;
+use crate::handle::{NodeHandle, Others};
 use crate::host;
 use crate::limits::{
     EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, HTTP_STOP_GRACE, JOB_KILL_GRACE,
@@ -173,12 +173,13 @@ impl Coordinator {
         }
         let lines = start_lines(settings, address, public_url.as_deref(), &peers);
         let identity = Identity { node_id: settings.node_id.clone(), public_url };
-        let bootstraps = settings.p2p.as_ref().map_or(0, |p2p| p2p.bootstrap.len());
-        let needed = (settings.min_replications as usize).saturating_sub(1);
+        let others = Others {
+            bootstraps: settings.p2p.as_ref().map_or(0, |p2p| p2p.bootstrap.len()),
+            needed: (settings.min_replications as usize).saturating_sub(1),
+        };
         let net = NetHandle::new(p2p::membership(config));
         metrics.add(net.numbers());
-        let handle =
-            NodeHandle::new(&engine, identity, peers, bootstraps, needed, metrics, net.clone());
+        let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
         let api = ApiConfig {
             token: config.token.as_ref().map(Secret::expose).and_then(ApiSecret::new),
             public_keys: settings
@@ -235,11 +236,12 @@ impl Coordinator {
 
     async fn stop(self) {
         self.handle.drain();
-        if !self.net.shutdown(HTTP_STOP_GRACE * 2).await {
-            tracing::warn!("libp2p did not stop in time");
-        }
         if !self.http.shutdown(HTTP_STOP_GRACE * 2).await {
             tracing::warn!("requests under way were dropped");
+        }
+        // After the API: what was under way may have needed the word of others.
+        if !self.net.shutdown(HTTP_STOP_GRACE * 2).await {
+            tracing::warn!("libp2p did not stop in time");
         }
         let engine = self.engine;
         match tokio::task::spawn_blocking(move || engine.stop()).await {

@@ -1,23 +1,9 @@
 //! Two and three machines: what a quorum promises, and what its loss does.
 
-use super::world::{LEASE_MS, QUORUM_MS, World, host_id, job_at, request};
+use super::world::{LEASE_MS, QUORUM_MS, World, cut, host_id, job_at, subject, submit};
 use crate::command::{Command, Refusal};
-use crate::id::JobId;
 use crate::machine::Effect;
-use crate::record::spec::Subject;
 use crate::register::Phase;
-
-fn submit() -> Command {
-    Command::Submit(request(""))
-}
-
-fn cut(world: &mut World, a: usize, b: usize) {
-    world.cut.extend([(a, b), (b, a)]);
-}
-
-fn subject(job: &JobId) -> Subject {
-    Subject::Job(job.clone())
-}
 
 #[test]
 fn a_job_is_answered_only_when_both_have_it_on_disk() {

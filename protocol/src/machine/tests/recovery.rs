@@ -1,23 +1,13 @@
 //! Restarts of a home that needs others, and what is left of writes that were refused.
 
-use super::world::{LEASE_MS, QUORUM_MS, World, host_id, job_at, key, request, service_of};
+use super::world::{
+    LEASE_MS, QUORUM_MS, World, cut, host_id, job_at, key, service_of, subject, submit,
+};
 use crate::batch::KeyAnswer;
 use crate::command::{Command, Refusal};
-use crate::id::{JobId, ServiceId};
+use crate::id::ServiceId;
 use crate::record::spec::Subject;
 use crate::register::Phase;
-
-fn submit() -> Command {
-    Command::Submit(request(""))
-}
-
-fn cut(world: &mut World, a: usize, b: usize) {
-    world.cut.extend([(a, b), (b, a)]);
-}
-
-fn subject(job: &JobId) -> Subject {
-    Subject::Job(job.clone())
-}
 
 #[test]
 fn a_restarted_home_prepares_a_new_ballot_adopts_and_goes_on() {

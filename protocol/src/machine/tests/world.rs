@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(crate) use checks::History;
 pub(crate) use disk::Disk;
-pub(crate) use shorthand::{host_id, job_at, key, request, service_of};
+pub(crate) use shorthand::{cut, host_id, job_at, key, request, service_of, subject, submit};
 
 use crate::batch::{Batch, KeyAnswer};
 use crate::clock::{Mono, Now, Wall};

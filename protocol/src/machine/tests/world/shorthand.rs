@@ -27,6 +27,20 @@ pub(crate) fn request(required: &str) -> JobRequest {
     }
 }
 
+/// A job for any host.
+pub(crate) fn submit() -> Command {
+    Command::Submit(request(""))
+}
+
+/// Loses whatever `a` and `b` send each other from now on.
+pub(crate) fn cut(world: &mut World, a: usize, b: usize) {
+    world.cut.extend([(a, b), (b, a)]);
+}
+
+pub(crate) fn subject(job: &JobId) -> Subject {
+    Subject::Job(job.clone())
+}
+
 pub(crate) fn key(name: &str, body: &str) -> Idempotency {
     Idempotency {
         scope: Hash::of(name.as_bytes()),
