@@ -21,13 +21,14 @@ pub struct Setup {
     env: Vec<(String, OsString)>,
     args: Vec<String>,
     cwd: Option<PathBuf>,
+    under: Vec<String>,
 }
 
 impl Setup {
     /// A node with these roles on a free port of 127.0.0.1.
     #[must_use]
     pub fn new(roles: &str) -> Self {
-        Self { env: Vec::new(), args: Vec::new(), cwd: None }
+        Self { env: Vec::new(), args: Vec::new(), cwd: None, under: Vec::new() }
             .env("SKYCLAW_ROLE", roles)
             .env("SKYCLAW_COORDINATOR_HOST", "127.0.0.1")
             .env("SKYCLAW_COORDINATOR_PORT", 0)
@@ -89,6 +90,13 @@ impl Setup {
         self
     }
 
+    /// Started by this command, which gets the node's own command line appended.
+    #[must_use]
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|arg| (*arg).to_owned()).collect();
+        self
+    }
+
     /// Starts the node and waits until it listens and has registered, as far as that is its role.
     #[must_use]
     #[track_caller]
@@ -107,7 +115,14 @@ impl Setup {
     pub fn spawn(&self, folder: &Path) -> Process {
         let cwd = self.cwd.clone().unwrap_or_else(|| folder.join("cwd"));
         fs::create_dir_all(&cwd).expect("the test's folder is writable");
-        Process::start(&binary("skyclaw-node"), &self.args, &self.env, &cwd, folder)
+        let node = binary("skyclaw-node");
+        let Some((program, first)) = self.under.split_first() else {
+            return Process::start(&node, &self.args, &self.env, &cwd, folder);
+        };
+        let mut args = first.to_vec();
+        args.push(node.to_string_lossy().into_owned());
+        args.extend_from_slice(&self.args);
+        Process::start(Path::new(program), &args, &self.env, &cwd, folder)
     }
 
     /// Starts a node that is expected to end by itself.

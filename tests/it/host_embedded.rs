@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Node, Setup, shell};
+use skyclaw_tests::{Need, Node, Setup, can, processes_with, shell};
 
 use crate::{number, text};
 
@@ -48,6 +48,30 @@ fn a_node_runs_what_it_takes() {
     assert!(number(&job["result"], "exitCode") == 0 && job["result"]["durationMs"].is_number());
     let said = node.process.stdout();
     assert!(said.contains("[skyclaw] host registered: "), "{said}");
+}
+
+/// As in a container whose first process was started from a shell outside: session and group of
+/// the node have no number there. Needs root and `unshare`.
+#[test]
+fn a_node_whose_session_began_outside_its_pid_namespace_ends_what_jobs_leave() {
+    if !can(&[Need::Root, Need::Tool("unshare")]) {
+        return;
+    }
+    let node = Setup::both()
+        .under(&["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .start();
+    node.api.until_hosts(1);
+    let mark = node.folder().join("pid");
+    let script = format!(
+        "setsid sh -c 'echo $$ > {0}; exec sleep 4242.75' & \
+         while ! [ -s {0} ]; do :; done; kill -9 $PPID; sleep 60",
+        mark.display()
+    );
+    let job = run_shell(&node, &script);
+    let lost = "the job's supervisor was killed; what the job left was ended";
+    assert_eq!((text(&job, "status"), text(&job, "error")), ("failed", lost));
+    assert!(processes_with("4242.75").is_empty());
+    assert_eq!(run_shell(&node, "echo on")["result"]["stdout"], "on\n");
 }
 
 /// D3 D5 D10: exit codes, signals, and what cannot be started.
@@ -231,11 +255,11 @@ fn cancelling_ends_a_job_of_the_own_host() {
     let name = "own_cancelled_83ab";
     let id = node.api.submit_shell(&format!("while :; do : {name}; sleep 0.05; done"));
     skyclaw_tests::eventually("it runs", || {
-        if skyclaw_tests::processes_with(name).is_empty() { Err("no".into()) } else { Ok(()) }
+        if processes_with(name).is_empty() { Err("no".into()) } else { Ok(()) }
     });
     node.api.post(&format!("/v1/jobs/{id}/cancel"), &json!({})).ok();
     skyclaw_tests::eventually("it has ended", || {
-        let left = skyclaw_tests::processes_with(name);
+        let left = processes_with(name);
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
     assert_eq!(text(&node.api.job(&id), "status"), "failed");

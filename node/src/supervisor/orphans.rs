@@ -4,13 +4,15 @@
 //! re-parented to the daemon, which is a subreaper for this reason. What is looked for: children
 //! that are no shim and stand in another session than the daemon. A job's process is always in
 //! its shim's session or in one made below it, and no process can enter a session that exists;
-//! children that other parts of the program start stay in the daemon's session.
+//! children that other parts of the program start stay in the daemon's session. That session may
+//! have been made outside the daemon's pid namespace (a container's first process that was started
+//! from a shell outside); its number is then 0 for all who see it from within.
 
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{Pid, WaitOptions, getpid, getsid, set_child_subreaper, waitpid};
+use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, waitpid};
 use tokio::process::{Child, Command};
 
 use super::tree;
@@ -53,13 +55,16 @@ pub(super) fn spawn(command: &mut Command) -> io::Result<(Child, Registered)> {
 /// repeated until it answers false.
 pub(super) fn sweep() -> bool {
     let known = shims();
-    let (Ok(session), me) = (getsid(None), getpid()) else { return false };
+    let me = getpid();
     let all = tree::scan();
+    let Some(session) = all.iter().find(|process| process.pid == me).map(|own| own.session) else {
+        return false;
+    };
     let orphans: Vec<Pid> = all
         .iter()
         .filter(|process| {
             process.parent == me.as_raw_nonzero().get()
-                && process.session != session.as_raw_nonzero().get()
+                && process.session != session
                 && !known.as_ref().is_some_and(|shims| shims.contains(&process.pid))
         })
         .map(|process| process.pid)

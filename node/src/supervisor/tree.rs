@@ -7,7 +7,8 @@ use std::fs;
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
+    Pid, PidfdFlags, Signal, getpid, kill_process, kill_process_group, pidfd_open,
+    pidfd_send_signal,
 };
 
 /// One process at the time of a scan.
@@ -99,9 +100,12 @@ pub(super) fn signal_once(roots: &[Pid], with: Signal) {
 /// process groups are killed too: that reaches processes which fork faster than `/proc` is read.
 /// It is safe since a group never spans sessions and the caller's own group is spared.
 pub(super) fn kill_round(roots: &[Pid], groups: bool) -> bool {
-    let own = rustix::process::getpgrp().as_raw_nonzero().get();
+    let (all, me) = (scan(), getpid());
+    let Some(own) = all.iter().find(|process| process.pid == me).map(|own| own.group) else {
+        return true; // A scan that misses its reader says nothing about others.
+    };
     let alive: Vec<Process> =
-        descendants(&scan(), roots).into_iter().filter(|process| !process.zombie).collect();
+        descendants(&all, roots).into_iter().filter(|process| !process.zombie).collect();
     for process in &alive {
         if groups
             && process.group != own
