@@ -34,6 +34,7 @@ mod view;
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId};
@@ -50,7 +51,7 @@ use crate::engine::chain;
 use crate::tasks::Tasks;
 use crate::time;
 use dial::Bootstrap;
-pub use frames::FrameSink;
+pub use frames::{Service, Sink};
 use greet::Greeter;
 pub use hello::{Description, Membership, Why};
 pub use limits::MAX_LABEL;
@@ -97,6 +98,17 @@ pub enum NetError {
     Setup(String),
 }
 
+/// A question to another member got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// It is not connected, or did not take the stream: it has not heard the question.
+    #[error("it is not connected")]
+    NotConnected,
+    /// It may have heard the question.
+    #[error("it did not answer")]
+    NoAnswer,
+}
+
 /// What others may read of the network part; cheap to clone, there before it runs.
 #[derive(Clone, Debug)]
 pub struct NetHandle(Arc<Shared>);
@@ -117,6 +129,25 @@ impl NetHandle {
     /// Sends a frame to a coordinator; false if it is not connected or too slow. Never waits.
     pub fn send(&self, to: NodeId, message: Message) -> bool {
         self.0.links.send(to, message)
+    }
+
+    /// Gossips to members; false if it could not be queued. Never waits.
+    pub fn publish(&self, _message: Message) -> bool {
+        false
+    }
+
+    /// Asks a connected member and waits for its answer.
+    ///
+    /// # Errors
+    /// [`AskError`], saying whether the question may have been heard.
+    pub async fn ask(
+        &self,
+        _to: NodeId,
+        _service: Service,
+        _ask: Vec<u8>,
+        _patience: Duration,
+    ) -> Result<Vec<u8>, AskError> {
+        Err(AskError::NotConnected)
     }
 
     /// The coordinators that are connected and admitted, now and at each change.
@@ -149,7 +180,7 @@ impl Net {
         handle: &NetHandle,
         key: &NodeKey,
         urls: impl Fn() -> Vec<String> + Send + Sync + 'static,
-        sink: Arc<dyn FrameSink>,
+        sink: Arc<dyn Sink>,
     ) -> Result<Self, NetError> {
         let setup = |error: &dyn std::error::Error| NetError::Setup(chain(error));
         let mut seed = key.seed();

@@ -112,3 +112,16 @@ pub const MAX_HEARTBEAT_JOBS: usize = 10_000;
 /// A host that was silent for so long is forgotten, in milliseconds (30 days): hosts without an id
 /// of their own get a new one at each start. One that comes back registers again.
 pub const HOST_FORGET_MS: u64 = 30 * 86_400_000;
+
+/// Requirements named in one announcement of work: a frame of gossip stays small, and hosts look
+/// at each.
+pub const MAX_WORK_CLASSES: usize = 64;
+
+/// Commands of one node that wait for the answer of another coordinator. One more is refused.
+pub const MAX_ASKS: usize = 16_384;
+
+/// Longest spec or result that travels with gossip, in bytes; larger ones are asked for.
+pub const MAX_GOSSIP_CONTENT: usize = 8 << 10;
+
+/// Jobs granted to one claim: a host with many slots is filled in a few round trips.
+pub const MAX_GRANTS: usize = 32;

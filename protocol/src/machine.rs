@@ -22,6 +22,7 @@ mod hosts;
 mod jobs;
 mod keys;
 mod leading;
+mod learning;
 mod output;
 mod registers;
 mod services;
@@ -186,14 +187,18 @@ impl Machine {
 
     fn run(&mut self, now: Now, shelf: &dyn Shelf, reply: effect::ReplyTo, command: Command) {
         match command {
-            Command::RegisterHost { id, name, capabilities, max_parallel } => {
-                self.register_host(now, reply, id, name, capabilities, max_parallel);
+            Command::RegisterHost { id, name, capabilities, max_parallel, node } => {
+                let about = hosts::About { name, capabilities, max_parallel, node };
+                self.register_host(now, reply, id, about);
             }
             Command::Heartbeat { host, active, running } => {
                 self.heartbeat(now, shelf, reply, &host, active, running.as_deref());
             }
             Command::RemoveHost { host } => self.remove_host(now, reply, &host),
             Command::Claim { host, wait_ms } => self.claim(now, reply, host, wait_ms),
+            Command::Grant { .. } | Command::Renew { .. } | Command::HandBack { .. } => {
+                self.refuse(reply, Refusal::Busy("not yet".into()));
+            }
             Command::Submit(request) => self.submit(now, reply, request),
             Command::Complete(completion) => self.complete(now, shelf, reply, completion),
             Command::Cancel { job } => self.cancel(now, shelf, reply, job),
@@ -284,11 +289,11 @@ impl Machine {
     /// them would be written and could not be read back.
     fn seal<T: Record>(&self, body: T) -> Result<Signed<T>, Refusal> {
         if let Err(Reject::Invalid(why)) = body.check(self.me) {
-            return Err(Refusal::TooLarge(why));
+            return Err(Refusal::TooLarge(why.into()));
         }
         let signed = Signed::seal(&self.key, self.config.network, body);
         if signed.raw().body.len() > T::MAX_BYTES {
-            return Err(Refusal::TooLarge("the record is too long"));
+            return Err(Refusal::TooLarge("the record is too long".into()));
         }
         Ok(signed)
     }

@@ -37,7 +37,7 @@ pub(crate) fn register(document: &Document) -> Result<Command, ApiError> {
     let max_parallel = Milli::from_f64(asked)
         .filter(|n| *n <= Milli::whole(MAX_PARALLEL))
         .ok_or_else(|| fields.bad("maxParallel", &format!("must be at most {MAX_PARALLEL}")))?;
-    Ok(Command::RegisterHost { id, name, capabilities, max_parallel })
+    Ok(Command::RegisterHost { id, name, capabilities, max_parallel, node: None })
 }
 
 /// `POST /v1/hosts/:id/heartbeat`: what is not usable is ignored, a heartbeat never fails by it.

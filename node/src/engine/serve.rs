@@ -136,6 +136,10 @@ impl Incarnation<'_> {
                     self.life.shared.count_faults(faults.len());
                 }
             }
+            Input::Learn { from, learned } => {
+                let faults = self.machine.learn(time::now(), &self.reader, from, learned);
+                self.life.shared.count_faults(faults.len());
+            }
             Input::Coordinators(nodes) => {
                 self.machine.set_peers(nodes.clone());
                 self.life.shared.set_coordinators(nodes);
@@ -207,6 +211,11 @@ impl Incarnation<'_> {
                         && grant
                     {
                         self.machine.undelivered(time::now(), &answer);
+                    }
+                }
+                Effect::Publish(message) => {
+                    if let Some(net) = self.life.shared.net() {
+                        net.publish(message);
                     }
                 }
                 // What does not get there is repeated by the machine while it matters.

@@ -73,6 +73,7 @@ impl Coordinator for Embedded {
                 None => self.own_id().await?,
             };
             let command = Command::RegisterHost {
+                node: None,
                 id: Some(id),
                 name: spec.name,
                 capabilities: spec.capabilities,

@@ -12,9 +12,11 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use futures::future::BoxFuture;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::swarm::Stream;
 use libp2p::{PeerId, StreamProtocol};
+use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
 use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{NodeId, codec};
@@ -27,10 +29,31 @@ use super::streams::{self, Control, Incoming};
 use super::view::Shared;
 use crate::tasks::Tasks;
 
-/// Where received frames go: the engine's inbox. Must not block; false if there is no room.
-pub trait FrameSink: Send + Sync + 'static {
-    /// A frame from an admitted coordinator.
+/// Where what others send goes.
+pub trait Sink: Send + Sync + 'static {
+    /// A frame from an admitted coordinator. Must not block; false if there is no room.
     fn frame(&self, from: NodeId, message: Message) -> bool;
+
+    /// Gossip that was checked, from the member that passed it on. As [`Sink::frame`].
+    fn learned(&self, from: NodeId, learned: Vec<Learned>) -> bool;
+
+    /// A question of an admitted member, as bytes; `None` drops the stream without an answer. The
+    /// future is dropped when the one who asks goes away.
+    fn answer(
+        &self,
+        service: Service,
+        from: NodeId,
+        ask: Vec<u8>,
+    ) -> BoxFuture<'static, Option<Vec<u8>>>;
+}
+
+/// What members ask each other, one question and one answer to a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// Hosts ask coordinators: `protocol::attach`.
+    Host,
+    /// Coordinators compare what they hold: `protocol::repair`.
+    Repair,
 }
 
 /// Coordinators that are connected and admitted, with the queue of each.
@@ -210,7 +233,7 @@ fn append(message: &mut Message, more: Message) -> Option<Message> {
 pub(super) async fn accept(
     mut incoming: Incoming,
     shared: Arc<Shared>,
-    sink: Arc<dyn FrameSink>,
+    sink: Arc<dyn Sink>,
     tasks: Tasks,
 ) {
     let stop = tasks.token();
@@ -245,7 +268,7 @@ pub(super) async fn accept(
 }
 
 /// Hands on frames until the stream ends or breaks a rule.
-async fn read(from: NodeId, mut stream: Stream, shared: &Shared, sink: &dyn FrameSink) {
+async fn read(from: NodeId, mut stream: Stream, shared: &Shared, sink: &dyn Sink) {
     if !streams::take(&mut stream).await {
         return;
     }

@@ -13,9 +13,22 @@ const SHOTS: usize = 10_000;
 
 struct Nowhere;
 
-impl FrameSink for Nowhere {
+impl Sink for Nowhere {
     fn frame(&self, _: NodeId, _: skyclaw_protocol::wire::Message) -> bool {
         true
+    }
+
+    fn learned(&self, _: NodeId, _: Vec<skyclaw_protocol::learned::Learned>) -> bool {
+        true
+    }
+
+    fn answer(
+        &self,
+        _: Service,
+        _: NodeId,
+        _: Vec<u8>,
+    ) -> futures::future::BoxFuture<'static, Option<Vec<u8>>> {
+        Box::pin(futures::future::ready(None))
     }
 }
 

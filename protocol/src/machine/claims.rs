@@ -81,7 +81,7 @@ impl Machine {
             return self.answer(now, reply, KeyAnswer::NoJob);
         }
         if self.parked.len() >= MAX_PARKED_CLAIMS {
-            return self.refuse(reply, Refusal::Busy("too many claims are waiting"));
+            return self.refuse(reply, Refusal::Busy("too many claims are waiting".into()));
         }
         let until = now.mono.plus_ms(u64::from(wait_ms.min(MAX_CLAIM_WAIT_MS)));
         let seq = self.parked.insert(Claim { host, reply, until });

@@ -31,6 +31,8 @@ pub enum Effect {
         /// What.
         message: Message,
     },
+    /// Gossip to whoever keeps state, or looks for work. May be lost.
+    Publish(Message),
 }
 
 /// What gathered since the last step.

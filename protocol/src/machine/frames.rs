@@ -70,7 +70,7 @@ impl Machine {
             }
             Message::Certificates(raws) if raws.len() <= MAX_BATCH_OPS => {
                 for raw in raws {
-                    self.learn(now, shelf, raw, &mut faults);
+                    self.certified(now, shelf, raw, &mut faults);
                 }
             }
             _ => faults.push(FrameFault::TooManyOps),
@@ -130,7 +130,7 @@ impl Machine {
     }
 
     /// Takes the word of a ballot's owner that a value was chosen.
-    fn learn(&mut self, now: Now, shelf: &dyn Shelf, raw: Raw, faults: &mut Vec<FrameFault>) {
+    fn certified(&mut self, now: Now, shelf: &dyn Shelf, raw: Raw, faults: &mut Vec<FrameFault>) {
         let Ok(signed) = raw.verify::<Certificate>(self.config.network, now.wall) else {
             return faults.push(FrameFault::BadRecord);
         };

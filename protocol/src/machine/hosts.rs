@@ -10,10 +10,10 @@ use super::{Machine, Timer};
 use crate::batch::{Alive, KeyAnswer, Shelf, Write};
 use crate::clock::{Now, Wall};
 use crate::command::Refusal;
-use crate::id::{HostId, JobId};
+use crate::id::{HostId, JobId, NodeId};
 use crate::limits::{HOST_FORGET_MS, MAX_HEARTBEAT_JOBS, MAX_HOSTS};
 use crate::record::Signed;
-use crate::record::host::LegacyHost;
+use crate::record::host::HostDesc;
 use crate::record::spec::Subject;
 use crate::register::Phase;
 use crate::view::{HostView, Milli};
@@ -21,7 +21,7 @@ use crate::view::{HostView, Milli};
 /// One host.
 #[derive(Debug)]
 pub(super) struct Host {
-    pub(super) record: LegacyHost,
+    pub(super) record: HostDesc,
     /// Display counter of its last change, heartbeats included.
     version: u64,
     last_seen: Wall,
@@ -29,6 +29,15 @@ pub(super) struct Host {
     active: Milli,
     /// Jobs it holds leases on, numbered in the order they were granted.
     pub(super) leases: BTreeMap<JobId, u64>,
+}
+
+/// What a host says of itself.
+#[derive(Debug)]
+pub(super) struct About {
+    pub(super) name: String,
+    pub(super) capabilities: Vec<String>,
+    pub(super) max_parallel: Milli,
+    pub(super) node: Option<NodeId>,
 }
 
 /// All hosts.
@@ -42,7 +51,7 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    pub(super) fn load(&mut self, record: LegacyHost) {
+    pub(super) fn load(&mut self, record: HostDesc) {
         if !record.removed {
             let host = Host {
                 version: record.display_version,
@@ -141,19 +150,18 @@ impl Machine {
         now: Now,
         reply: ReplyTo,
         id: Option<HostId>,
-        name: String,
-        capabilities: Vec<String>,
-        max_parallel: Milli,
+        about: About,
     ) {
+        let About { name, capabilities, max_parallel, node } = about;
         let at = self.stamp(now);
         let chance = self.chance();
         let id = id.unwrap_or_else(|| HostId::mint(at, chance));
         if self.hosts.len() >= MAX_HOSTS && self.hosts.get(&id).is_none() {
-            return self.refuse(reply, Refusal::Full { what: "hosts", limit: MAX_HOSTS });
+            return self.refuse(reply, Refusal::Full { what: "hosts".into(), limit: MAX_HOSTS });
         }
         let registered = self.hosts.get(&id).map_or(at, |host| host.record.registered);
         let display_version = self.next_version();
-        let record = LegacyHost {
+        let record = HostDesc {
             id: id.clone(),
             name,
             capabilities,
@@ -162,6 +170,7 @@ impl Machine {
             at,
             by: self.config.label.clone(),
             display_version,
+            node,
             removed: false,
         };
         let signed = match self.seal(record.clone()) {

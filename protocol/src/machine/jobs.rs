@@ -20,14 +20,16 @@ const DAY_MS: u64 = 86_400_000;
 impl Machine {
     pub(super) fn submit(&mut self, now: Now, reply: ReplyTo, request: JobRequest) {
         if self.jobs_live >= MAX_LIVE_JOBS {
-            return self
-                .refuse(reply, Refusal::Full { what: "unfinished jobs", limit: MAX_LIVE_JOBS });
+            return self.refuse(
+                reply,
+                Refusal::Full { what: "unfinished jobs".into(), limit: MAX_LIVE_JOBS },
+            );
         }
         if !self.queue.has_room_for(&request.required) {
             return self.refuse(
                 reply,
                 Refusal::Full {
-                    what: "distinct capability requirements in the queue",
+                    what: "distinct capability requirements in the queue".into(),
                     limit: crate::limits::MAX_REQUIREMENT_SETS,
                 },
             );
@@ -157,7 +159,7 @@ impl Machine {
                 Phase::Cancelled => "cancelled",
                 _ => "failed",
             };
-            return self.refuse(reply, Refusal::AlreadyEnded { job, status });
+            return self.refuse(reply, Refusal::AlreadyEnded { job, status: status.into() });
         }
         let state = JobState { phase: Phase::Cancelled, ..state.clone() };
         self.advance(now, &subject, &val, state, None, Some(reply));
@@ -181,7 +183,10 @@ impl Machine {
         let waiting = reply.clone().map(|reply| Waiting { reply, answer, grant, remembered: None });
         let proposed = self.propose(now, subject, val, result, waiting);
         if !proposed && let Some(reply) = reply {
-            self.refuse(reply, Refusal::Busy("another coordinator leads this job now, try again"));
+            self.refuse(
+                reply,
+                Refusal::Busy("another coordinator leads this job now, try again".into()),
+            );
         }
         proposed
     }

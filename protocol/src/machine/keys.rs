@@ -65,7 +65,7 @@ impl Machine {
             } else {
                 self.refuse(
                     plain,
-                    Refusal::Busy("too many requests wait for this idempotency key"),
+                    Refusal::Busy("too many requests wait for this idempotency key".into()),
                 );
             }
             return None;
@@ -80,7 +80,7 @@ impl Machine {
                 match self.standing(shelf, &row.answer) {
                     Err(error) => self.refuse(plain, Refusal::Store(error.0)),
                     Ok(Standing::Open) => {
-                        self.refuse(plain, Refusal::Busy("this request is not decided yet"));
+                        self.refuse(plain, Refusal::Busy("this request is not decided yet".into()));
                     }
                     Ok(Standing::Gone) => return Some(self.reserve(token, scope, fingerprint)),
                     Ok(Standing::Stands) => {

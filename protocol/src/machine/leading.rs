@@ -164,7 +164,10 @@ impl Machine {
             self.refuse(reply, Refusal::TargetNotMet { need, got, job: job.clone() });
         }
         for (reply, _) in queued {
-            self.refuse(reply, Refusal::Busy("an earlier change of this record is not decided"));
+            self.refuse(
+                reply,
+                Refusal::Busy("an earlier change of this record is not decided".into()),
+            );
         }
     }
 
@@ -194,7 +197,10 @@ impl Machine {
             self.refuse(reply, Refusal::TargetNotMet { need, got: 0, job: None });
         }
         for (reply, _) in queued {
-            self.refuse(reply, Refusal::Busy("another coordinator leads this record, try again"));
+            self.refuse(
+                reply,
+                Refusal::Busy("another coordinator leads this record, try again".into()),
+            );
         }
     }
 

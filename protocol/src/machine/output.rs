@@ -109,7 +109,7 @@ impl Output {
         };
         let released = self.effects.iter().filter_map(|effect| match effect {
             Effect::Reply { to, .. } => Some(*to),
-            Effect::Send { .. } => None,
+            Effect::Send { .. } | Effect::Publish(_) => None,
         });
         let waiting = self.waiting.iter().flat_map(|(_, held)| held);
         self.held.iter().chain(waiting).filter_map(replies).chain(released)

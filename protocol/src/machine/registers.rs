@@ -292,7 +292,7 @@ impl Machine {
             Some(entry) if entry.queued.len() < MAX_REGISTER_QUEUE => {
                 entry.queued.push_back((reply, command));
             }
-            _ => self.refuse(reply, Refusal::Busy("this record is changing, try again")),
+            _ => self.refuse(reply, Refusal::Busy("this record is changing, try again".into())),
         }
     }
 

@@ -54,6 +54,7 @@ impl Run {
                 name: "h".into(),
                 capabilities: vec!["shell".into()],
                 max_parallel: Milli(500 * self.below(5) + 500),
+                node: None,
             },
             2..=4 => {
                 let max_attempts = (self.below(3) == 0).then_some(1 + self.below(2) as u32);

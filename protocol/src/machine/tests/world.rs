@@ -223,6 +223,14 @@ impl World {
                     self.net.push(frame);
                 }
             }
+            Effect::Publish(message) => {
+                let bytes = codec::encode(&message);
+                for to in (0..self.nodes.len()).filter(|to| *to != node) {
+                    if !self.cut.contains(&(node, to)) {
+                        self.net.push(Frame { from: node, to, bytes: bytes.clone() });
+                    }
+                }
+            }
         }
     }
 

@@ -96,7 +96,7 @@ impl World {
                     }
                 }
             }
-            Effect::Send { message: Message::Certificates(_), .. } => assert!(!early),
+            Effect::Send { .. } | Effect::Publish(_) => assert!(!early),
         }
     }
 

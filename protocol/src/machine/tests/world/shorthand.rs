@@ -93,6 +93,7 @@ impl World {
             name: name.into(),
             capabilities: words(can),
             max_parallel: Milli::whole(max),
+            node: None,
         };
         match self.call(node, command) {
             Ok(KeyAnswer::Host(view)) => view,
