@@ -156,11 +156,12 @@ pub struct StoredRegister {
 }
 
 impl StoredRegister {
-    /// The newest value that is known to be chosen. With one voter, what it accepted is chosen.
+    /// The newest value that is known to be chosen. With one voter, what it accepted is chosen; of
+    /// one that is another node there is a certificate.
     #[must_use]
     pub fn chosen(&self) -> Option<&Val> {
-        if self.spec.body().voters.len() == 1 {
-            return self.row.accepted.as_ref().map(|a| &a.val);
+        if let (1, Some(accepted)) = (self.spec.body().voters.len(), &self.row.accepted) {
+            return Some(&accepted.val);
         }
         // One of an earlier register of the same name says nothing of this one.
         let certificate = self.certificate.as_ref().map(Signed::body);

@@ -118,7 +118,7 @@ impl Run {
                 1 => {
                     let asked = &self.world.nodes[node].asked;
                     let token = asked.first().copied().unwrap_or(Token(0));
-                    self.world.nodes[node].machine.hang_up(token);
+                    self.world.hang_up(node, token);
                 }
                 _ => self.undelivered(node),
             },
