@@ -95,7 +95,7 @@ impl Machine {
         if let Some(job) = self.next_job(now, &host) {
             return self.grant(now, claim.reply, host, job, attached);
         }
-        let Err(claim) = self.claim_elsewhere(now, claim, &host) else { return };
+        let Some(claim) = self.claim_elsewhere(now, claim, &host) else { return };
         let work::Claim { reply, until, .. } = claim;
         if until <= now.mono || self.parked.draining {
             return self.answer(now, reply, KeyAnswer::NoJob);

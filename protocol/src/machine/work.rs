@@ -164,25 +164,24 @@ impl Machine {
             .map(|(_, home)| home)
     }
 
-    /// Nothing waits here for this host: true if another coordinator is asked.
+    /// Nothing waits here for this host: another coordinator is asked. Gives the claim back if there
+    /// is none.
     pub(super) fn claim_elsewhere(
         &mut self,
         now: Now,
         claim: Claim,
         host: &HostId,
-    ) -> Result<(), Claim> {
-        let Some(known) = self.hosts.get(host) else { return Err(claim) };
+    ) -> Option<Claim> {
+        let Some(known) = self.hosts.get(host) else { return Some(claim) };
         // A host that hears announcements itself claims where they come from.
         if known.is_full() || known.record.node.is_some() || claim.tried.len() >= MAX_CLAIM_HOMES {
-            return Err(claim);
+            return Some(claim);
         }
-        match self.home_with_work(now, &known.record.capabilities, &claim.tried) {
-            Some(home) => {
-                self.claim_at(now, home, claim, host.clone());
-                Ok(())
-            }
-            None => Err(claim),
-        }
+        let Some(home) = self.home_with_work(now, &known.record.capabilities, &claim.tried) else {
+            return Some(claim);
+        };
+        self.claim_at(now, home, claim, host.clone());
+        None
     }
 
     fn claim_at(&mut self, now: Now, home: NodeId, mut claim: Claim, host: HostId) {
