@@ -13,6 +13,8 @@
 //! names libp2p (and `config`, which reads its addresses).
 
 mod address;
+mod answer;
+mod ask;
 mod behaviour;
 mod book;
 mod dial;
@@ -23,6 +25,7 @@ mod handshake;
 mod hello;
 mod limits;
 mod listen;
+mod members;
 mod places;
 mod seek;
 mod streams;
@@ -50,6 +53,7 @@ use crate::config::Secret;
 use crate::engine::chain;
 use crate::tasks::Tasks;
 use crate::time;
+use answer::Desk;
 use dial::Bootstrap;
 pub use frames::{Service, Sink};
 use greet::Greeter;
@@ -136,24 +140,29 @@ impl NetHandle {
         false
     }
 
-    /// Asks a connected member and waits for its answer.
+    /// Asks a connected member and waits for its answer; dropping the future gives the question
+    /// up, which the other side notices. Seldom, a question is heard twice.
     ///
     /// # Errors
     /// [`AskError`], saying whether the question may have been heard.
     pub async fn ask(
         &self,
-        _to: NodeId,
-        _service: Service,
-        _ask: Vec<u8>,
-        _patience: Duration,
+        to: NodeId,
+        service: Service,
+        ask: Vec<u8>,
+        patience: Duration,
     ) -> Result<Vec<u8>, AskError> {
-        Err(AskError::NotConnected)
+        let peer = members::peer_of(to).filter(|peer| self.0.members.rank(peer).is_some());
+        let (Some(peer), Some(control)) = (peer, self.0.opener.control()) else {
+            return Err(AskError::NotConnected);
+        };
+        ask::ask(control, peer, service, &ask, patience).await
     }
 
     /// The coordinators that are connected and admitted, now and at each change.
     #[must_use]
     pub fn coordinators(&self) -> watch::Receiver<Vec<NodeId>> {
-        self.0.links.members()
+        self.0.members.coordinators()
     }
 
     /// Its numbers, for the node's metrics.
@@ -194,11 +203,25 @@ impl Net {
 
         let tasks = Tasks::default();
         let (words, inbox) = mpsc::channel(COMMANDS);
-        let mut control = swarm.behaviour().stream.new_control();
-        let incoming = streams::Incoming::new(&mut control, streams::AUTH)
-            .ok_or_else(|| NetError::Setup("a protocol was registered twice".into()))?;
-        let framed = streams::Incoming::new(&mut control, frames::FRAMES)
-            .ok_or_else(|| NetError::Setup("a protocol was registered twice".into()))?;
+        let rank = swarm::rank(&config.about.roles);
+        let incoming = |control: &mut streams::Control, protocol| {
+            streams::Incoming::new(control, protocol)
+                .ok_or_else(|| NetError::Setup("a protocol was registered twice".into()))
+        };
+        let mut control = swarm.behaviour().hall.new_control();
+        let strangers = incoming(&mut control, streams::AUTH)?;
+        let mut private = swarm.behaviour_mut().stream.inner().new_control();
+        if rank == members::Rank::Coordinator {
+            let framed = incoming(&mut private, frames::FRAMES)?;
+            let (shared, sink) = (Arc::clone(&shared), Arc::clone(&sink));
+            let desk = Desk::new(Arc::clone(&shared), Arc::clone(&sink), tasks.clone());
+            tasks.spawn(frames::accept(framed, shared, sink, tasks.clone()));
+            for service in [Service::Host, Service::Repair] {
+                let asked = incoming(&mut private, service.protocol())?;
+                tasks.spawn(desk.clone().serve(service, asked));
+            }
+        }
+        shared.opener.set(private);
         let greeter = Greeter {
             own,
             shared: Arc::clone(&shared),
@@ -225,6 +248,7 @@ impl Net {
             gone: VecDeque::new(),
             bootstraps: config.bootstrap.iter().map(Bootstrap::new).collect(),
             own,
+            rank,
             greeter: greeter.clone(),
             about: Description { run: rand::random(), ..config.about },
             external: config.external,
@@ -235,8 +259,7 @@ impl Net {
         task.publish();
         say_start(&shared, config.mdns, &task.listening, own);
 
-        tasks.spawn(greeter.accept(incoming, tasks.token()));
-        tasks.spawn(frames::accept(framed, shared, sink, tasks.clone()));
+        tasks.spawn(greeter.accept(strangers, tasks.token()));
         tasks.spawn(task.run(inbox, tasks.token()));
         tasks.spawn(keep(config.book, changes, tasks.token()));
         let urls: Urls = Box::new(urls);

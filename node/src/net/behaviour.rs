@@ -13,6 +13,7 @@ use skyclaw_protocol::NetworkId;
 
 use super::gate::Gate;
 use super::limits::{IDLE, MAX_INCOMING, MAX_MEMORY, MAX_PENDING, MAX_PER_PEER, PING};
+use super::streams;
 
 /// What runs on every connection.
 #[derive(NetworkBehaviour)]
@@ -21,7 +22,10 @@ pub(super) struct Behaviour {
     memory: memory_connection_limits::Behaviour,
     pub(super) denied: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     ping: ping::Behaviour,
-    pub(super) stream: libp2p_stream::Behaviour,
+    /// The handshake.
+    pub(super) hall: streams::Behaviour,
+    /// Frames and questions.
+    pub(super) stream: Gate<streams::Behaviour>,
     pub(super) identify: Gate<identify::Behaviour>,
     pub(super) kad: Gate<kad::Behaviour<kad::store::MemoryStore>>,
     mdns: Toggle<mdns::tokio::Behaviour>,
@@ -49,7 +53,8 @@ impl Behaviour {
             ping: ping::Behaviour::new(
                 ping::Config::new().with_interval(PING.0).with_timeout(PING.1),
             ),
-            stream: libp2p_stream::Behaviour::new(),
+            hall: streams::Behaviour::new(),
+            stream: Gate::new(streams::Behaviour::new()),
             identify: Gate::new(identify::Behaviour::new(identify)),
             kad: Gate::new(kademlia(own, network)),
             mdns: mdns.into(),
@@ -58,6 +63,7 @@ impl Behaviour {
 
     /// Lets `peer` use everything.
     pub(super) fn admit(&mut self, peer: PeerId) {
+        self.stream.admit(peer);
         self.identify.admit(peer);
         self.kad.admit(peer);
     }

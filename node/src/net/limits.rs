@@ -115,3 +115,22 @@ pub(super) const MAX_FRAME_READERS: usize = 256;
 
 /// Pause before a stream that could not be opened is tried again.
 pub(super) const REOPEN: Duration = Duration::from_millis(500);
+
+/// Questions one peer may have open: a host parks one claim and sends renewals and results of
+/// what it runs beside it.
+pub(super) const MAX_QUESTIONS_PER_PEER: usize = 64;
+
+/// Questions open in all: the hosts of a large coordinator, each with a parked claim and a few.
+pub(super) const MAX_QUESTIONS: usize = 4096;
+
+/// A question is read within so long: it is sent at once, and one with a result is large.
+pub(super) const QUESTION_READ: Duration = Duration::from_secs(5);
+
+/// Questions longer than this are few at a time; claims and renewals are far below.
+pub(super) const LARGE_QUESTION: usize = 64 << 10;
+
+/// Large questions being read at once, of at most 12 MiB each: below 200 MiB.
+pub(super) const MAX_LARGE_QUESTIONS: usize = 16;
+
+/// An answer is taken within so long: 12 MiB at 4 Mbit/s.
+pub(super) const ANSWER_WRITE: Duration = Duration::from_secs(30);

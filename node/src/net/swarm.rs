@@ -26,6 +26,7 @@ use super::limits::{
     AUTH_TIMEOUT, DENY, DENY_SHORT, MAX_ADDRESSES, MAX_DENIED, MAX_REFUSALS, SMALLER_WAITS,
     STOP_GRACE, TICK,
 };
+use super::members::Rank;
 use super::view::Shared;
 use crate::config::Role;
 use crate::time;
@@ -75,6 +76,7 @@ pub(super) struct Task {
     pub(super) denied: HashMap<PeerId, Instant>,
     pub(super) bootstraps: Vec<Bootstrap>,
     pub(super) own: PeerId,
+    pub(super) rank: Rank,
     /// Strangers that left last: news of them may come late.
     pub(super) gone: VecDeque<(PeerId, Multiaddr)>,
     pub(super) greeter: Greeter,
@@ -98,6 +100,7 @@ impl Task {
             }
         }
         self.save();
+        self.shared.members.clear();
         // Others learn at once that we go.
         let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
@@ -241,6 +244,7 @@ impl Task {
             return;
         }
         let now = Instant::now();
+        self.shared.members.leave(&peer);
         self.shared.links.leave(&peer);
         match self.links.remove(&peer).and_then(|link| link.member) {
             Some(_) => {
@@ -305,10 +309,14 @@ impl Task {
         };
         self.book.meet(peer, known);
         self.shared.forgive(peer);
-        if description.roles.iter().any(|role| role == Role::Coordinator.as_str()) {
-            let Greeter { control, tasks, .. } = &self.greeter;
-            self.shared.links.join(peer, control.clone(), &self.shared, tasks);
+        let rank = rank(&description.roles);
+        if (self.rank, rank) == (Rank::Coordinator, Rank::Coordinator)
+            && let Some(control) = self.shared.opener.control()
+        {
+            // Before it is shown: whoever is drawn as voter can be sent to.
+            self.shared.links.join(peer, control, &self.shared, &self.greeter.tasks);
         }
+        self.shared.members.join(peer, rank);
         self.publish();
     }
 
@@ -421,6 +429,14 @@ impl Task {
         let mut peers: Vec<PeerView> = met.map(|(peer, known)| view(peer, known)).collect();
         peers.sort_by(|a, b| (b.connected, &a.peer_id).cmp(&(a.connected, &b.peer_id)));
         self.shared.set_peers(peers);
+    }
+}
+
+/// What a node with these roles is.
+pub(super) fn rank(roles: &[String]) -> Rank {
+    match roles.iter().any(|role| role == Role::Coordinator.as_str()) {
+        true => Rank::Coordinator,
+        false => Rank::Other,
     }
 }
 

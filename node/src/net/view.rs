@@ -15,6 +15,8 @@ use skyclaw_http_compat::{NetworkView, PeerView, RefusedPeer};
 use super::frames::Links;
 use super::hello::{Membership, Why};
 use super::limits::MAX_REFUSALS;
+use super::members::Members;
+use super::streams::Opener;
 use crate::time;
 
 /// Written by the swarm's task, read by anyone. No lock is held over anything but a clone.
@@ -25,7 +27,10 @@ pub(super) struct Shared {
     peers: RwLock<Vec<PeerView>>,
     refused: Mutex<VecDeque<RefusedPeer>>,
     pub(super) counts: Counts,
+    pub(super) members: Members,
     pub(super) links: Links,
+    /// Streams to members.
+    pub(super) opener: Opener,
 }
 
 /// What this node says of itself.
@@ -47,6 +52,9 @@ pub(super) struct Counts {
     pub(super) frames_sent: AtomicU64,
     pub(super) frames_received: AtomicU64,
     pub(super) frames_refused: AtomicU64,
+    pub(super) asks_answered: AtomicU64,
+    pub(super) asks_given_up: AtomicU64,
+    pub(super) asks_refused: AtomicU64,
     refused: [AtomicU64; Why::ALL.len()],
 }
 
@@ -66,7 +74,9 @@ impl Shared {
             peers: RwLock::default(),
             refused: Mutex::default(),
             counts: Counts::default(),
+            members: Members::default(),
             links: Links::default(),
+            opener: Opener::default(),
         }
     }
 
@@ -161,6 +171,17 @@ impl Collector for NetNumbers {
                 "frames_refused",
                 "Frames and frame streams not taken: strangers, nonsense, no room",
                 &counts.frames_refused,
+            ),
+            ("asks_answered", "Questions of members that were answered", &counts.asks_answered),
+            (
+                "asks_given_up",
+                "Questions whose asker went away, or that have no answer",
+                &counts.asks_given_up,
+            ),
+            (
+                "asks_refused",
+                "Questions not heard: strangers, nonsense, too slow, no room",
+                &counts.asks_refused,
             ),
         ] {
             let metric = ConstCounter::new(value.load(Relaxed));
