@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::limits::{FRAME_QUEUE, MAX_FRAME, MAX_FRAME_READERS, MAX_FRAME_STREAMS, REOPEN};
 use super::members::{Rank, node_of, peer_of};
+use super::pack::pack;
 use super::places::Places;
 use super::streams::{self, Control, Incoming};
 use super::view::Shared;
@@ -121,7 +122,7 @@ async fn write(
                 return;
             }
             let mut broken = false;
-            for bytes in pack(gathered.drain(..)) {
+            for (_, bytes) in pack(gathered.drain(..), MAX_BATCH_BYTES) {
                 broken |= send(&mut stream, &bytes).await.is_none();
                 shared.counts.frames_sent.fetch_add(1, Relaxed);
             }
@@ -136,50 +137,6 @@ async fn send(stream: &mut Stream, bytes: &[u8]) -> Option<()> {
     let length = u32::try_from(bytes.len()).ok()?;
     stream.write_all(&length.to_be_bytes()).await.ok()?;
     stream.write_all(bytes).await.ok()
-}
-
-/// Neighbouring messages of one kind become one frame, within the bounds of a batch.
-fn pack(messages: impl Iterator<Item = Message>) -> Vec<Vec<u8>> {
-    let mut frames: Vec<(Message, usize)> = Vec::new();
-    for message in messages {
-        let size = codec::encode(&message).len();
-        match frames.last_mut() {
-            Some((last, bytes)) if *bytes + size <= MAX_BATCH_BYTES => {
-                match append(last, message) {
-                    None => *bytes += size,
-                    Some(other) => frames.push((other, size)),
-                }
-            }
-            _ => frames.push((message, size)),
-        }
-    }
-    frames.iter().map(|(message, _)| codec::encode(message)).collect()
-}
-
-/// Adds the operations of `more` to `message`; gives it back if they do not belong together.
-fn append(message: &mut Message, more: Message) -> Option<Message> {
-    let room = |have: usize, more: usize| have + more <= MAX_BATCH_OPS;
-    match (message, more) {
-        (Message::Accept(have), Message::Accept(more)) if room(have.len(), more.len()) => {
-            have.extend(more);
-        }
-        (Message::Vote(have), Message::Vote(more)) if room(have.len(), more.len()) => {
-            have.extend(more);
-        }
-        (Message::Prepare(have), Message::Prepare(more)) if room(have.len(), more.len()) => {
-            have.extend(more);
-        }
-        (Message::Promise(have), Message::Promise(more)) if room(have.len(), more.len()) => {
-            have.extend(more);
-        }
-        (Message::Certificates(have), Message::Certificates(more))
-            if room(have.len(), more.len()) =>
-        {
-            have.extend(more);
-        }
-        (_, more) => return Some(more),
-    }
-    None
 }
 
 /// Takes the streams of others. Only spawns.
@@ -247,24 +204,5 @@ async fn read(from: NodeId, mut stream: Stream, shared: &Shared, sink: &dyn Sink
             // The sender's machine repeats what is not answered.
             shared.counts.frames_refused.fetch_add(1, Relaxed);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use skyclaw_protocol::wire::Message;
-
-    use super::pack;
-
-    #[test]
-    fn neighbouring_messages_of_one_kind_share_a_frame() {
-        let kinds = [
-            Message::Vote(Vec::new()),
-            Message::Vote(Vec::new()),
-            Message::Accept(Vec::new()),
-            Message::Vote(Vec::new()),
-        ];
-        assert_eq!(pack(kinds.into_iter()).len(), 3);
-        assert!(pack(std::iter::empty()).is_empty());
     }
 }

@@ -2,6 +2,7 @@
 
 mod ask;
 mod fire;
+mod gossip;
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -171,4 +172,9 @@ async fn two_that_call_each_other_end_with_one_connection() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     first.net.stop().await;
+}
+
+/// A swarm of the same kind that does what the test says.
+fn stranger(key: &Keypair) -> Result<Swarm<Behaviour>, String> {
+    behaviour::swarm(key, With { network: members().id(), rank: Rank::Coordinator, mdns: false })
 }

@@ -16,6 +16,7 @@ use super::frames::Links;
 use super::hello::{Membership, Why};
 use super::limits::MAX_REFUSALS;
 use super::members::Members;
+use super::outbox::Outbox;
 use super::streams::Opener;
 use crate::time;
 
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     pub(super) counts: Counts,
     pub(super) members: Members,
     pub(super) links: Links,
+    pub(super) outbox: Outbox,
     /// Streams to members.
     pub(super) opener: Opener,
 }
@@ -52,6 +54,13 @@ pub(super) struct Counts {
     pub(super) frames_sent: AtomicU64,
     pub(super) frames_received: AtomicU64,
     pub(super) frames_refused: AtomicU64,
+    pub(super) gossip_published: AtomicU64,
+    pub(super) gossip_unsent: AtomicU64,
+    pub(super) gossip_received: AtomicU64,
+    pub(super) gossip_accepted: AtomicU64,
+    pub(super) gossip_ignored: AtomicU64,
+    pub(super) gossip_rejected: AtomicU64,
+    pub(super) gossip_dropped: AtomicU64,
     pub(super) asks_answered: AtomicU64,
     pub(super) asks_given_up: AtomicU64,
     pub(super) asks_refused: AtomicU64,
@@ -76,6 +85,7 @@ impl Shared {
             counts: Counts::default(),
             members: Members::default(),
             links: Links::default(),
+            outbox: Outbox::default(),
             opener: Opener::default(),
         }
     }
@@ -172,6 +182,17 @@ impl Collector for NetNumbers {
                 "Frames and frame streams not taken: strangers, nonsense, no room",
                 &counts.frames_refused,
             ),
+            ("gossip_published", "Frames gossiped", &counts.gossip_published),
+            (
+                "gossip_unsent",
+                "Gossip not sent: too long, said before, or to nobody",
+                &counts.gossip_unsent,
+            ),
+            ("gossip_received", "Frames of gossip received", &counts.gossip_received),
+            ("gossip_accepted", "Of these, passed on", &counts.gossip_accepted),
+            ("gossip_ignored", "Of these, not passed on", &counts.gossip_ignored),
+            ("gossip_rejected", "Of these, such as no honest node sends", &counts.gossip_rejected),
+            ("gossip_dropped", "Of those ignored, without room", &counts.gossip_dropped),
             ("asks_answered", "Questions of members that were answered", &counts.asks_answered),
             (
                 "asks_given_up",

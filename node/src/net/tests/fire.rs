@@ -17,7 +17,7 @@ fn malformed(live: &Live) -> u64 {
 async fn attack(target: Multiaddr, most: usize) -> usize {
     let key = Keypair::generate_ed25519();
     let peer = address::peer_of(&target).unwrap();
-    let mut swarm = behaviour::swarm(&key, members().id(), false).unwrap();
+    let mut swarm = stranger(&key).unwrap();
     let mut control = swarm.behaviour().hall.new_control();
     swarm.dial(target).unwrap();
     let description = Description::default().encode();
