@@ -89,6 +89,8 @@ pub(crate) struct Index {
     /// Rows of [`KEYS_BY_EXPIRY`].
     pub(crate) keys: u64,
     /// Count and sum of [`COMMITS`]: nodes that hold the same find that out without a scan.
+    /// Left out while empty, which is how files of version 1 read.
+    #[serde(default, skip_serializing_if = "Sum::is_empty")]
     pub(crate) commits: Sum,
 }
 

@@ -1,8 +1,6 @@
 //! The answerer's side of comparing.
 
-use super::{
-    Claim, FEW_ITEMS, Inventory, Item, MAX_ITEMS, Page, Part, Range, SPLIT, Sum, Verdict,
-};
+use super::{Claim, FEW_ITEMS, Inventory, Item, MAX_ITEMS, Page, Part, Range, SPLIT, Sum, Verdict};
 
 /// Compares what others claim to hold with what is held here: one verdict for each claim, and no
 /// more than [`MAX_ITEMS`] items in all of them. The claims were checked with

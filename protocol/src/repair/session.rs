@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 
 use super::{
-    Claim, Fetched, Inventory, Item, MAX_ASKS, MAX_ITEMS, MAX_OPEN, MAX_RANGES, MAX_RECORDS, Memory,
-    Page, Part, Range, Records, RepairAsk, RepairTell, SPLIT, Sum, Verdict,
+    Claim, Fetched, Inventory, Item, MAX_ASKS, MAX_ITEMS, MAX_OPEN, MAX_RANGES, MAX_RECORDS,
+    Memory, Page, Part, Range, Records, RepairAsk, RepairTell, SPLIT, Sum, Verdict,
 };
 use crate::clock::Mono;
 use crate::id::NodeId;
@@ -76,11 +76,7 @@ impl Session {
     ///
     /// # Errors
     /// The inventory's own.
-    pub fn begin<I: Inventory>(
-        me: NodeId,
-        peer: NodeId,
-        inventory: &I,
-    ) -> Result<Self, I::Error> {
+    pub fn begin<I: Inventory>(me: NodeId, peer: NodeId, inventory: &I) -> Result<Self, I::Error> {
         let all = Open { range: Range::ALL, sum: inventory.sum(Range::ALL)? };
         Ok(Self {
             me,

@@ -43,6 +43,12 @@ impl Sum {
         self.count
     }
 
+    /// True if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::EMPTY
+    }
+
     /// An item came.
     pub fn add(&mut self, item: &Item) {
         *self = self.plus(Self { count: 1, total: element(item) });

@@ -8,8 +8,8 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{
-    Claim, FEW_ITEMS, Fetched, Item, MAX_ITEMS, MAX_MOVED, MOVED_MS, Memory, Page, Part,
-    Range, Records, RepairAsk, RepairTell, SPLIT, Session, Step, Sum, Trouble, UNWANTED_MS, Verdict,
+    Claim, FEW_ITEMS, Fetched, Item, MAX_ITEMS, MAX_MOVED, MOVED_MS, Memory, Page, Part, Range,
+    Records, RepairAsk, RepairTell, SPLIT, Session, Step, Sum, Trouble, UNWANTED_MS, Verdict,
     compare,
 };
 use crate::clock::Mono;
@@ -195,8 +195,10 @@ fn answers_stay_within_their_bounds() {
 
 #[test]
 fn asks_out_of_bounds_do_not_hold() {
-    let range = |from, to| Range { from: Item { at: from, id: [0; 16] }, to: Item { at: to, id: [0; 16] } };
-    let claim = |from, to| Claim { range: range(from, to), fingerprint: Sum::default().fingerprint() };
+    let range =
+        |from, to| Range { from: Item { at: from, id: [0; 16] }, to: Item { at: to, id: [0; 16] } };
+    let claim =
+        |from, to| Claim { range: range(from, to), fingerprint: Sum::default().fingerprint() };
     for claims in [
         vec![],
         vec![claim(4, 4)],

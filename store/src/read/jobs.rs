@@ -116,7 +116,9 @@ impl Reader {
                 }
                 let (stamp, id) = key.value();
                 let Ok(id) = JobId::new(id) else { continue };
-                let Some(job) = record(&view, &id)? else { continue };
+                let subject = Subject::Job(id.clone());
+                let Some((register, result)) = record(&view, &subject)? else { continue };
+                let job = JobRecord { register, result };
                 if !phase(&job).is_some_and(|phase| phases.has(phase)) {
                     continue;
                 }
@@ -138,21 +140,30 @@ impl Reader {
     /// # Errors
     /// [`ReadError`] if the disk did not answer; a job that does not decode is absent.
     pub fn job(&self, id: &JobId) -> Result<Option<JobRecord>, ReadError> {
-        self.read(|txn, refusals| record(&View::open(txn, refusals)?, id))
+        self.read(|txn, refusals| {
+            let record = record(&View::open(txn, refusals)?, &Subject::Job(id.clone()))?;
+            Ok(record.map(|(register, result)| JobRecord { register, result }))
+        })
     }
 }
 
-fn record(view: &View<'_>, id: &JobId) -> Result<Option<JobRecord>, Fault> {
-    let Some(register) = view.register(&Subject::Job(id.clone()))? else { return Ok(None) };
+/// A register, and the result that its chosen value names, if its content is here.
+pub(super) fn record(
+    view: &View<'_>,
+    subject: &Subject,
+) -> Result<Option<(StoredRegister, Option<Signed<JobResult>>)>, Fault> {
+    let Some(register) = view.register(subject)? else { return Ok(None) };
     let accepted = register
         .chosen()
         .and_then(Val::job)
         .and_then(|job| job.result.map(|hash| (job.attempt, hash)));
-    let result = match accepted {
-        Some((attempt, hash)) => view.result(id, attempt)?.filter(|r| r.hash() == hash),
-        None => None,
+    let result = match (accepted, subject) {
+        (Some((attempt, hash)), Subject::Job(id)) => {
+            view.result(id, attempt)?.filter(|r| r.hash() == hash)
+        }
+        _ => None,
     };
-    Ok(Some(JobRecord { register, result }))
+    Ok(Some((register, result)))
 }
 
 fn phase(job: &JobRecord) -> Option<Phase> {

@@ -53,7 +53,10 @@ fn tells() -> Vec<(&'static str, RepairTell)> {
     ];
     vec![
         ("compared", RepairTell::Compared(verdicts)),
-        ("parts", RepairTell::Compared(vec![Verdict::Parts(vec![part(items()[0]), part(Item::END)])])),
+        (
+            "parts",
+            RepairTell::Compared(vec![Verdict::Parts(vec![part(items()[0]), part(Item::END)])]),
+        ),
         ("items", RepairTell::Compared(vec![Verdict::Items(Page { items: items(), more: false })])),
         ("records", RepairTell::Records(Fetched { done: 2, records: records() })),
         ("taken", RepairTell::Taken),
