@@ -9,7 +9,7 @@ use skyclaw_tests::{Node, Setup, eventually, shell};
 use crate::text;
 
 /// A coordinator that is found at the same place after a restart.
-fn node(name: &str, copies: u32) -> Setup {
+pub(crate) fn node(name: &str, copies: u32) -> Setup {
     let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
     let port = free.expect("there is a free port").port();
     Setup::coordinator()
@@ -20,14 +20,14 @@ fn node(name: &str, copies: u32) -> Setup {
 }
 
 /// Its multiaddr over TCP.
-fn address(node: &Node) -> String {
+pub(crate) fn address(node: &Node) -> String {
     let network = node.api.get("/v1/network").ok();
     let mut all = network["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str);
     all.find(|address| address.contains("/tcp/")).expect("it listens on TCP").to_owned()
 }
 
 /// `count` nodes that keep `copies` of each job and know each other.
-fn nodes(count: usize, copies: u32) -> Vec<Node> {
+pub(crate) fn nodes(count: usize, copies: u32) -> Vec<Node> {
     let first = node("n0", copies).start();
     let bootstrap = address(&first);
     let mut nodes = vec![first];
@@ -42,7 +42,7 @@ fn nodes(count: usize, copies: u32) -> Vec<Node> {
 }
 
 #[track_caller]
-fn until_peers(node: &Node, count: usize) {
+pub(crate) fn until_peers(node: &Node, count: usize) {
     eventually("the peers are there", || match node.api.metric("skyclaw_p2p_peers ") {
         n if n as usize == count => Ok(()),
         n => Err(format!("{n} of {count}; {}", node.api.get("/v1/network").text())),

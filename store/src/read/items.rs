@@ -1,14 +1,12 @@
 //! What can be handed to other coordinators: the items of all records, and the records of items.
 
 use redb::ReadTransaction;
-use skyclaw_protocol::batch::StoredRegister;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::host::HostDesc;
-use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::repair::{Inventory, Item, Range, Sum};
 
 use super::Reader;
-use super::jobs::record;
+use super::jobs::{JobRecord, record};
 use super::view::View;
 use crate::error::{Fault, ReadError};
 use crate::seal::{Found, Refusals};
@@ -20,7 +18,7 @@ use crate::tables::{
 #[derive(Clone, Debug)]
 pub enum Held {
     /// A register at the value of the item.
-    Register(Box<StoredRegister>, Option<Box<Signed<JobResult>>>),
+    Register(Box<JobRecord>),
     /// A host as last described.
     Host(Box<Signed<HostDesc>>),
 }
@@ -87,12 +85,9 @@ fn held(txn: &ReadTransaction, refusals: &Refusals, item: &Item) -> Result<Optio
         return Ok(host.map(|host| Held::Host(Box::new(host))));
     }
     let Some(subject) = subject_of(key.value()) else { return Ok(None) };
-    let Some((register, result)) = record(&View::open(txn, refusals)?, &subject)? else {
-        return Ok(None);
-    };
-    let is_it = register
-        .decided()
-        .is_some_and(|(ballot, val)| Item::of_value(&subject, ballot, val) == *item);
-    let (register, result) = (Box::new(register), result.map(Box::new));
-    Ok(is_it.then_some(Held::Register(register, result)))
+    let record = record(&View::open(txn, refusals)?, &subject)?.filter(|record| {
+        let decided = record.register.decided();
+        decided.is_some_and(|(ballot, val)| Item::of_value(&subject, ballot, val) == *item)
+    });
+    Ok(record.map(|record| Held::Register(Box::new(record))))
 }

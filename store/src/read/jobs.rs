@@ -45,7 +45,7 @@ impl Phases {
     }
 }
 
-/// A job and the result that its register names.
+/// A register and the result that its chosen value names; a service has none.
 #[derive(Clone, Debug)]
 pub struct JobRecord {
     /// Its register.
@@ -117,8 +117,7 @@ impl Reader {
                 let (stamp, id) = key.value();
                 let Ok(id) = JobId::new(id) else { continue };
                 let subject = Subject::Job(id.clone());
-                let Some((register, result)) = record(&view, &subject)? else { continue };
-                let job = JobRecord { register, result };
+                let Some(job) = record(&view, &subject)? else { continue };
                 if !phase(&job).is_some_and(|phase| phases.has(phase)) {
                     continue;
                 }
@@ -140,18 +139,12 @@ impl Reader {
     /// # Errors
     /// [`ReadError`] if the disk did not answer; a job that does not decode is absent.
     pub fn job(&self, id: &JobId) -> Result<Option<JobRecord>, ReadError> {
-        self.read(|txn, refusals| {
-            let record = record(&View::open(txn, refusals)?, &Subject::Job(id.clone()))?;
-            Ok(record.map(|(register, result)| JobRecord { register, result }))
-        })
+        self.read(|txn, refusals| record(&View::open(txn, refusals)?, &Subject::Job(id.clone())))
     }
 }
 
 /// A register, and the result that its chosen value names, if its content is here.
-pub(super) fn record(
-    view: &View<'_>,
-    subject: &Subject,
-) -> Result<Option<(StoredRegister, Option<Signed<JobResult>>)>, Fault> {
+pub(super) fn record(view: &View<'_>, subject: &Subject) -> Result<Option<JobRecord>, Fault> {
     let Some(register) = view.register(subject)? else { return Ok(None) };
     let accepted = register
         .chosen()
@@ -163,7 +156,7 @@ pub(super) fn record(
         }
         _ => None,
     };
-    Ok(Some((register, result)))
+    Ok(Some(JobRecord { register, result }))
 }
 
 fn phase(job: &JobRecord) -> Option<Phase> {
