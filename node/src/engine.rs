@@ -66,6 +66,8 @@ pub enum Input {
         /// What.
         learned: Vec<Learned>,
     },
+    /// Answered once what was put in before is on disk; dropped if it did not get there.
+    Mark(oneshot::Sender<()>),
     /// These coordinators are connected now.
     Coordinators(Vec<NodeId>),
     /// List the hosts.
@@ -231,7 +233,8 @@ impl Life {
                     | Input::Undelivered(_)
                     | Input::Drain
                     | Input::Frame { .. }
-                    | Input::Learn { .. },
+                    | Input::Learn { .. }
+                    | Input::Mark(_),
                 ) => {}
                 Ok(Input::Coordinators(nodes)) => self.shared.set_coordinators(nodes),
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return true,

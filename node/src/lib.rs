@@ -11,6 +11,7 @@ pub mod handle;
 pub mod host;
 pub mod limits;
 pub mod net;
+pub mod repair;
 pub mod run;
 pub mod supervisor;
 pub mod tasks;

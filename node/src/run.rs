@@ -36,6 +36,7 @@ use crate::limits::{
     QUORUM_TIMEOUT_MS,
 };
 use crate::net::NetHandle;
+use crate::repair::Repair;
 use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -179,6 +180,9 @@ impl Coordinator {
         };
         let net = NetHandle::new(p2p::membership(config));
         metrics.add(net.numbers());
+        let network = p2p::membership(config).id();
+        let repair = Repair::new(engine.shared(), engine.inbox(), network);
+        metrics.add(repair.numbers());
         let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
         let api = ApiConfig {
             token: config.token.as_ref().map(Secret::expose).and_then(ApiSecret::new),
@@ -190,7 +194,7 @@ impl Coordinator {
             metrics: http_metrics.clone(),
             ..ApiConfig::default()
         };
-        let net = match p2p::start(config, settings, net, &engine, &handle).await {
+        let net = match p2p::start(config, settings, net, &engine, &handle, repair).await {
             Ok(tasks) => tasks,
             Err(error) => {
                 // Nothing waits for its end but the file's lock.

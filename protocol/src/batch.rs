@@ -11,7 +11,7 @@ use crate::record::Signed;
 use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::{Spec, Subject};
-use crate::register::{Certificate, Val, Voter};
+use crate::register::{Ballot, Certificate, Val, Voter};
 use crate::view::{HostView, ServiceView};
 
 /// One change to what is remembered.
@@ -156,16 +156,26 @@ pub struct StoredRegister {
 }
 
 impl StoredRegister {
-    /// The newest value that is known to be chosen. With one voter, what it accepted is chosen; of
-    /// one that is another node there is a certificate.
+    /// The newest value that is known to be chosen; see [`StoredRegister::decided`].
     #[must_use]
     pub fn chosen(&self) -> Option<&Val> {
-        if let (1, Some(accepted)) = (self.spec.body().voters.len(), &self.row.accepted) {
-            return Some(&accepted.val);
+        self.decided().map(|(_, val)| val)
+    }
+
+    /// The newest value that is known to be chosen, and under which ballot.
+    ///
+    /// What this node accepted is chosen if it is the only voter; everywhere else the certificate
+    /// says so. A node that is no voter has no row, so a row that accepted something under a spec
+    /// of one voter is that voter's.
+    #[must_use]
+    pub fn decided(&self) -> Option<(Ballot, &Val)> {
+        let row = self.row.accepted.as_ref().filter(|_| self.spec.body().voters.len() == 1);
+        if let Some(accepted) = row {
+            return Some((accepted.ballot, &accepted.val));
         }
         // One of an earlier register of the same name says nothing of this one.
         let certificate = self.certificate.as_ref().map(Signed::body);
-        certificate.filter(|c| c.key.spec == self.spec.hash()).map(|c| &c.val)
+        certificate.filter(|c| c.key.spec == self.spec.hash()).map(|c| (c.ballot, &c.val))
     }
 }
 

@@ -84,6 +84,14 @@ impl Hlc {
         Wall(self.ms)
     }
 
+    /// A number of the same order: 48 bits of milliseconds, 16 of the counter.
+    #[must_use]
+    pub const fn rank(self) -> u64 {
+        const LAST: u64 = (1 << 48) - 1;
+        let ms = if self.ms < LAST { self.ms } else { LAST };
+        ms << 16 | self.count as u64
+    }
+
     /// True if no honest node could have said this by `now`.
     #[must_use]
     pub const fn is_beyond(self, now: Wall) -> bool {

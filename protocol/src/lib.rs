@@ -23,6 +23,7 @@ pub mod placement;
 pub mod queue;
 pub mod record;
 pub mod register;
+pub mod repair;
 mod view;
 pub mod wire;
 

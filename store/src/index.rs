@@ -1,20 +1,25 @@
 //! The derived tables: their upkeep with each commit, and their rebuilding from the ground truth.
 //!
 //! A job is listed by the phase that is known to be chosen, the one a user may be shown: with one
-//! voter the one it accepted, else the one of the newest certificate.
+//! voter the one it accepted, if this node is that voter, else the one of the newest certificate
+//! (as [`StoredRegister::decided`](skyclaw_protocol::batch::StoredRegister::decided)). The item by
+//! which a register is compared with others' is of that value, too.
 
 use redb::{Key, ReadableTable, Table, TableDefinition, Value, WriteTransaction};
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::record::Signed;
+use skyclaw_protocol::record::host::HostDesc;
 use skyclaw_protocol::record::spec::{Spec, Subject};
-use skyclaw_protocol::register::{Certificate, Phase, Val, Voter};
+use skyclaw_protocol::register::{Accepted, Certificate, Phase, Val, Voter};
+use skyclaw_protocol::repair::Item;
 use skyclaw_protocol::{Hash, JobId};
 
 use crate::error::Fault;
 use crate::seal::{Found, Refusals};
 use crate::tables::{
-    CERTIFICATES, Index, JOBS_BY_CREATED, KEYS, KEYS_BY_EXPIRY, NOTHING_CHOSEN, ROWS, SPECS,
-    StoredRow, create_all, phase_code, rank, subject_of,
+    CERTIFICATES, COMMIT_OF, COMMITS, HOSTS, Index, JOBS_BY_CREATED, KEYS, KEYS_BY_EXPIRY,
+    NOTHING_CHOSEN, ROWS, SPECS, StoredRow, create_all, host_key, item_key, item_of, phase_code,
+    rank, subject_of,
 };
 
 /// What the derived tables say of one register.
@@ -23,27 +28,35 @@ pub(crate) struct Standing {
     pub(crate) created: Hlc,
     pub(crate) phase: Option<Phase>,
     pub(crate) ended: bool,
+    /// `None` if nothing is known to be chosen.
+    pub(crate) item: Option<Item>,
 }
 
 impl Standing {
     /// The standing of a register made then, with one voter only or with several.
     pub(crate) fn new(
+        subject: &Subject,
         created: Hlc,
         alone: bool,
         row: Option<&Voter>,
-        certificate: Option<&Val>,
+        certificate: Option<&Certificate>,
     ) -> Self {
-        let chosen = if alone {
-            row.and_then(|row| row.accepted.as_ref()).map(|accepted| &accepted.val)
-        } else {
-            certificate
-        };
+        let chosen = accepted_alone(alone, row)
+            .map(|accepted| (accepted.ballot, &accepted.val))
+            .or_else(|| certificate.map(|c| (c.ballot, &c.val)));
+        let val = chosen.map(|(_, val)| val);
         Self {
             created,
-            phase: chosen.and_then(Val::job).map(|job| job.phase),
-            ended: chosen.is_some_and(Val::is_terminal),
+            phase: val.and_then(Val::job).map(|job| job.phase),
+            ended: val.is_some_and(Val::is_terminal),
+            item: chosen.map(|(ballot, val)| Item::of_value(subject, ballot, val)),
         }
     }
+}
+
+/// What this node's row says to be chosen without anybody else.
+pub(crate) fn accepted_alone(alone: bool, row: Option<&Voter>) -> Option<&Accepted> {
+    row.filter(|_| alone).and_then(|row| row.accepted.as_ref())
 }
 
 /// Whether the register has one voter only.
@@ -78,16 +91,60 @@ impl<'txn, K: Key + 'static, V: Value + 'static> Lazy<'txn, K, V> {
 pub(crate) struct Derived<'txn> {
     jobs: Lazy<'txn, (u64, &'static str), u8>,
     keys: Lazy<'txn, (u64, &'static [u8; 32]), ()>,
+    commits: Lazy<'txn, &'static [u8; 24], &'static [u8]>,
+    commit_of: Lazy<'txn, &'static [u8], &'static [u8; 24]>,
     pub(crate) counts: Index,
 }
 
 impl<'txn> Derived<'txn> {
     pub(crate) const fn new(txn: &'txn WriteTransaction, counts: Index) -> Self {
-        Self { jobs: Lazy::new(txn, JOBS_BY_CREATED), keys: Lazy::new(txn, KEYS_BY_EXPIRY), counts }
+        Self {
+            jobs: Lazy::new(txn, JOBS_BY_CREATED),
+            keys: Lazy::new(txn, KEYS_BY_EXPIRY),
+            commits: Lazy::new(txn, COMMITS),
+            commit_of: Lazy::new(txn, COMMIT_OF),
+            counts,
+        }
     }
 
-    /// Files a job where its standing belongs.
-    pub(crate) fn put(&mut self, id: &JobId, standing: &Standing) -> Result<(), Fault> {
+    /// Files a register where its standing belongs.
+    pub(crate) fn put(
+        &mut self,
+        key: &[u8],
+        subject: &Subject,
+        standing: &Standing,
+    ) -> Result<(), Fault> {
+        self.put_item(key, standing.item)?;
+        match subject {
+            Subject::Job(id) => self.put_job(id, standing),
+            Subject::Service(_) => Ok(()),
+        }
+    }
+
+    /// The item of a record is this one now, in place of any other.
+    pub(crate) fn put_item(&mut self, key: &[u8], item: Option<Item>) -> Result<(), Fault> {
+        let new = item.map(|item| item_key(&item));
+        let old = match &new {
+            Some(new) => self.commit_of.open()?.insert(key, new)?.map(|old| *old.value()),
+            None => self.commit_of.open()?.remove(key)?.map(|old| *old.value()),
+        };
+        if old == new {
+            return Ok(());
+        }
+        if let Some(old) = old
+            && self.commits.open()?.remove(&old)?.is_some()
+        {
+            self.counts.commits.remove(&item_of(&old));
+        }
+        if let (Some(new), Some(item)) = (new, item)
+            && self.commits.open()?.insert(&new, key)?.is_none()
+        {
+            self.counts.commits.add(&item);
+        }
+        Ok(())
+    }
+
+    fn put_job(&mut self, id: &JobId, standing: &Standing) -> Result<(), Fault> {
         let code = phase_code(standing.phase);
         let place = (rank(standing.created), id.as_str());
         let old = self.jobs.open()?.insert(place, code)?.map(|old| old.value());
@@ -133,6 +190,10 @@ pub(crate) fn holds(txn: &WriteTransaction, index: &Index) -> Result<bool, Fault
     {
         return Ok(false);
     }
+    let commits = txn.open_table(COMMITS)?.len()?;
+    if commits != index.commits.count() || txn.open_table(COMMIT_OF)?.len()? != commits {
+        return Ok(false);
+    }
     let mut jobs = Index::EMPTY.jobs;
     for entry in txn.open_table(JOBS_BY_CREATED)?.iter()? {
         let Some(count) = jobs.get_mut(usize::from(entry?.1.value())) else { return Ok(false) };
@@ -145,6 +206,8 @@ pub(crate) fn holds(txn: &WriteTransaction, index: &Index) -> Result<bool, Fault
 pub(crate) fn rebuild(txn: &WriteTransaction, refusals: &Refusals) -> Result<Index, Fault> {
     txn.delete_table(JOBS_BY_CREATED)?;
     txn.delete_table(KEYS_BY_EXPIRY)?;
+    txn.delete_table(COMMITS)?;
+    txn.delete_table(COMMIT_OF)?;
     create_all(txn)?;
     let mut derived = Derived::new(txn, Index::EMPTY);
     let rows = txn.open_table(ROWS)?;
@@ -152,7 +215,7 @@ pub(crate) fn rebuild(txn: &WriteTransaction, refusals: &Refusals) -> Result<Ind
     for entry in txn.open_table(SPECS)?.iter()? {
         let (key, stored) = entry?;
         let key = key.value();
-        let Some(Subject::Job(id)) = subject_of(key) else { continue };
+        let Some(subject) = subject_of(key) else { continue };
         let spec: Found<Signed<Spec>> = refusals.signed(&SPECS, key, stored.value());
         let Found::This(spec) = spec else { continue };
         let row: Option<StoredRow> = match refusals.get(&rows, &ROWS, key)? {
@@ -162,10 +225,19 @@ pub(crate) fn rebuild(txn: &WriteTransaction, refusals: &Refusals) -> Result<Ind
         };
         let certificate: Option<Signed<Certificate>> =
             refusals.get_signed(&certificates, &CERTIFICATES, key)?.ok();
-        let chosen = certificate.as_ref().map(|c| &c.body().val);
+        let certificate = certificate.as_ref().map(Signed::body);
         let created = row.as_ref().map_or_else(|| spec.body().created, |row| row.created);
         let row = row.as_ref().map(|stored| &stored.row);
-        derived.put(&id, &Standing::new(created, is_alone(spec.body()), row, chosen))?;
+        let alone = is_alone(spec.body());
+        derived.put(key, &subject, &Standing::new(&subject, created, alone, row, certificate))?;
+    }
+    for entry in txn.open_table(HOSTS)?.iter()? {
+        let (key, stored) = entry?;
+        if let Found::This(host) = refusals.signed::<HostDesc>(&HOSTS, key.value(), stored.value())
+        {
+            let item = Item::of_host(host.body(), host.signer());
+            derived.put_item(&host_key(&host.body().id), Some(item))?;
+        }
     }
     for entry in txn.open_table(KEYS)?.iter()? {
         let (scope, stored) = entry?;

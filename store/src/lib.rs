@@ -25,7 +25,7 @@ pub mod testing;
 pub use commit::Store;
 pub use error::{CommitError, LowSpace, OpenError, ReadError};
 pub use open::{Opened, Options};
-pub use read::{JobPage, JobRecord, Order, Phases, Reader};
+pub use read::{Held, JobPage, JobRecord, Order, Phases, Reader};
 pub use stats::{JobCounts, StoreStats};
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Reads, from any thread. Each call is one short read transaction and sees committed batches only.
 
+mod items;
 mod jobs;
 mod view;
 
@@ -16,6 +17,7 @@ use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Val;
 
+pub use items::Held;
 pub use jobs::{JobPage, JobRecord, Order, Phases};
 use view::View;
 

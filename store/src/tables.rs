@@ -7,10 +7,11 @@
 
 use redb::{TableDefinition, TableHandle};
 use serde::{Deserialize, Serialize};
-use skyclaw_protocol::JobId;
 use skyclaw_protocol::clock::Hlc;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::{Phase, Voter};
+use skyclaw_protocol::repair::{Item, Sum};
+use skyclaw_protocol::{HostId, JobId};
 
 /// A table of sealed values.
 pub(crate) type Sealed = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -45,6 +46,15 @@ pub(crate) const JOBS_BY_CREATED: TableDefinition<'static, (u64, &'static str), 
 pub(crate) const KEYS_BY_EXPIRY: TableDefinition<'static, (u64, &'static [u8; 32]), ()> =
     TableDefinition::new("keys-by-expiry-1");
 
+/// Derived: what can be handed to other coordinators, in the order they are compared in.
+/// Key: [`item_key`]. Value: key of the subject ([`subject_key`]) or host
+/// ([`host_key`]) whose item it is.
+pub(crate) const COMMITS: TableDefinition<'static, &'static [u8; 24], &'static [u8]> =
+    TableDefinition::new("commits-1");
+/// Derived: the other way round, so that a newer item replaces the older one.
+pub(crate) const COMMIT_OF: TableDefinition<'static, &'static [u8], &'static [u8; 24]> =
+    TableDefinition::new("commit-of-1");
+
 /// `u64`: the number below. Another number means other rules for the whole file.
 pub(crate) const META_FORMAT: &[u8] = b"format";
 /// The format this version writes.
@@ -78,13 +88,18 @@ pub(crate) struct Index {
     pub(crate) jobs: [u64; 8],
     /// Rows of [`KEYS_BY_EXPIRY`].
     pub(crate) keys: u64,
+    /// Count and sum of [`COMMITS`]: nodes that hold the same find that out without a scan.
+    /// Left out while empty, which is how files of version 1 read.
+    #[serde(default, skip_serializing_if = "Sum::is_empty")]
+    pub(crate) commits: Sum,
 }
 
 /// Rises when the derived tables are derived otherwise; older ones are rebuilt at open.
-pub(crate) const INDEX_VERSION: u32 = 1;
+pub(crate) const INDEX_VERSION: u32 = 2;
 
 impl Index {
-    pub(crate) const EMPTY: Self = Self { version: INDEX_VERSION, jobs: [0; 8], keys: 0 };
+    pub(crate) const EMPTY: Self =
+        Self { version: INDEX_VERSION, jobs: [0; 8], keys: 0, commits: Sum::EMPTY };
 }
 
 /// A voter's row, and what filing its register needs, so that a large spec is not read for it.
@@ -93,8 +108,9 @@ impl Index {
 pub(crate) struct StoredRow<V = Voter> {
     /// The creation stamp by which its job is listed.
     pub(crate) created: Hlc,
-    /// Whether this node is the only voter: then what it accepted is chosen. `None` if the spec
-    /// was not there yet.
+    /// Whether the register has one voter: then what this row accepted is chosen, and a row that
+    /// accepted nothing is another node's register, or one nobody wrote to. `None` if the spec was
+    /// not there yet.
     pub(crate) alone: Option<bool>,
     pub(crate) row: V,
 }
@@ -103,6 +119,8 @@ pub(crate) struct StoredRow<V = Voter> {
 const JOB: u8 = b'j';
 /// First byte of the key of a service.
 const SERVICE: u8 = b's';
+/// First byte of the record key of a host.
+const HOST: u8 = b'h';
 
 /// The key of a subject: its kind, then the text of its id.
 pub(crate) fn subject_key(subject: &Subject) -> Vec<u8> {
@@ -124,6 +142,33 @@ pub(crate) fn subject_of(key: &[u8]) -> Option<Subject> {
     }
 }
 
+/// The key of a host among subjects.
+pub(crate) fn host_key(id: &HostId) -> Vec<u8> {
+    [&[HOST], id.as_str().as_bytes()].concat()
+}
+
+/// The host of a key, `None` if it is no host's.
+pub(crate) fn host_of(key: &[u8]) -> Option<HostId> {
+    let id = std::str::from_utf8(key.strip_prefix(&[HOST])?).ok()?;
+    HostId::new(id).ok()
+}
+
+/// An item as a key of the same order.
+pub(crate) fn item_key(item: &Item) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..8].copy_from_slice(&item.at.to_be_bytes());
+    key[8..].copy_from_slice(&item.id);
+    key
+}
+
+/// The item of a key.
+pub(crate) fn item_of(key: &[u8; 24]) -> Item {
+    let (mut at, mut id) = ([0; 8], [0; 16]);
+    at.copy_from_slice(&key[..8]);
+    id.copy_from_slice(&key[8..]);
+    Item { at: u64::from_be_bytes(at), id }
+}
+
 /// All keys of services.
 pub(crate) fn services() -> std::ops::Range<&'static [u8]> {
     &[SERVICE]..&[SERVICE + 1]
@@ -135,8 +180,8 @@ pub(crate) fn result_key(job: &JobId, attempt: u32) -> Vec<u8> {
 }
 
 /// A stamp as a number of the same order: 48 bits of milliseconds, 16 of the counter.
-pub(crate) fn rank(stamp: Hlc) -> u64 {
-    stamp.ms.min((1 << 48) - 1) << 16 | u64::from(stamp.count)
+pub(crate) const fn rank(stamp: Hlc) -> u64 {
+    stamp.rank()
 }
 
 /// Code of "nothing is known to be chosen".
@@ -169,6 +214,8 @@ pub(crate) fn create_all(txn: &redb::WriteTransaction) -> Result<(), redb::Table
     }
     txn.open_table(JOBS_BY_CREATED)?;
     txn.open_table(KEYS_BY_EXPIRY)?;
+    txn.open_table(COMMITS)?;
+    txn.open_table(COMMIT_OF)?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod figures;
 mod index;
+mod items;
 mod listing;
 mod opening;
 mod space;

@@ -22,6 +22,7 @@ mod network;
 mod peers;
 mod public_api;
 mod quorum;
+mod repair;
 mod restart;
 mod services;
 mod shutdown;

@@ -9,6 +9,7 @@ use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
 use skyclaw_protocol::machine::{Effect, Machine, Token};
 use skyclaw_protocol::{Command, Refusal};
 use skyclaw_store::{Opened, Reader, Store};
+use tokio::sync::oneshot;
 
 use super::{End, Input, Life, ReplySender, Status, chain};
 use crate::limits::{EARLIEST_WALL_MS, ENGINE_TICK};
@@ -20,6 +21,8 @@ struct Incarnation<'a> {
     store: Store,
     reader: Reader,
     waiting: HashMap<Token, ReplySender>,
+    /// Told after the next commit. No more than one round takes from the inbox.
+    marks: Vec<oneshot::Sender<()>>,
     space: SpaceWatch,
 }
 
@@ -63,6 +66,7 @@ impl Life {
             store,
             reader: reader.clone(),
             waiting: HashMap::new(),
+            marks: Vec::new(),
             space,
         };
         self.shared.set_gauges(incarnation.machine.gauges());
@@ -107,6 +111,9 @@ impl Incarnation<'_> {
             if let Err(reason) = self.drain(now) {
                 return End::StoreFailed(reason);
             }
+            for mark in self.marks.drain(..) {
+                let _ = mark.send(());
+            }
             if stopping {
                 self.refuse_all(&Refusal::Stopping);
                 return End::Stopped;
@@ -140,6 +147,7 @@ impl Incarnation<'_> {
                 let faults = self.machine.learn(time::now(), &self.reader, from, learned);
                 self.life.shared.count_faults(faults.len());
             }
+            Input::Mark(mark) => self.marks.push(mark),
             Input::Coordinators(nodes) => {
                 self.machine.set_peers(nodes.clone());
                 self.life.shared.set_coordinators(nodes);

@@ -19,6 +19,7 @@ use crate::handle::NodeHandle;
 use crate::net::{
     Description, Listen, Membership, Net, NetConfig, NetError, NetHandle, Service, Sink, book_path,
 };
+use crate::repair::Repair;
 use crate::tasks::Tasks;
 
 /// Pause before a full inbox is tried again.
@@ -39,6 +40,7 @@ pub(super) async fn start(
     shown: NetHandle,
     engine: &Engine,
     handle: &NodeHandle,
+    repair: Repair,
 ) -> Result<Tasks, NetError> {
     let tasks = Tasks::default();
     let Some(p2p) = &settings.p2p else { return Ok(tasks) };
@@ -50,7 +52,8 @@ pub(super) async fn start(
     };
     shared.set_net(shown.clone());
     let inbox = engine.inbox();
-    let sink: Arc<dyn Sink> = Arc::new(Inbox(engine.inbox()));
+    tasks.spawn(repair.clone().run(Arc::new(shown.clone()), shown.coordinators(), tasks.token()));
+    let sink: Arc<dyn Sink> = Arc::new(Inbox { engine: engine.inbox(), repair });
     if let Some(key) = shared.key() {
         let running = Net::start(net, &shown, &key, urls, sink).await?;
         tasks.spawn(tell(shown.coordinators(), engine.inbox(), tasks.token()));
@@ -81,25 +84,34 @@ pub(super) async fn start(
     Ok(tasks)
 }
 
-/// The engine's door for frames.
-struct Inbox(SyncSender<Input>);
+/// Where what others send and ask goes.
+struct Inbox {
+    engine: SyncSender<Input>,
+    repair: Repair,
+}
 
 impl Sink for Inbox {
     fn frame(&self, from: NodeId, message: Message) -> bool {
-        self.0.try_send(Input::Frame { from, message }).is_ok()
+        self.engine.try_send(Input::Frame { from, message }).is_ok()
     }
 
     fn learned(&self, from: NodeId, learned: Vec<Learned>) -> bool {
-        self.0.try_send(Input::Learn { from, learned }).is_ok()
+        self.engine.try_send(Input::Learn { from, learned }).is_ok()
     }
 
     fn answer(
         &self,
-        _service: Service,
-        _from: NodeId,
-        _ask: Vec<u8>,
+        service: Service,
+        from: NodeId,
+        ask: Vec<u8>,
     ) -> BoxFuture<'static, Option<Vec<u8>>> {
-        futures::future::ready(None).boxed()
+        match service {
+            Service::Repair => {
+                let repair = self.repair.clone();
+                async move { repair.answer(from, ask).await }.boxed()
+            }
+            Service::Host => futures::future::ready(None).boxed(),
+        }
     }
 }
 

@@ -12,14 +12,15 @@ use skyclaw_protocol::batch::{KeyRow, Write};
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::{Spec, Subject};
-use skyclaw_protocol::register::{Certificate, Val, Voter};
+use skyclaw_protocol::register::{Certificate, Voter};
+use skyclaw_protocol::repair::Item;
 
 use crate::error::Fault;
-use crate::index::{Derived, Lazy, Standing, is_alone};
+use crate::index::{Derived, Lazy, Standing, accepted_alone, is_alone};
 use crate::seal::{Found, Refusals, seal};
 use crate::tables::{
     CERTIFICATES, HOSTS, Index, KEYS, LEASE_NOTES, RESULTS, ROWS, SPECS, Sealed, StoredRow,
-    result_key, subject_key,
+    host_key, result_key, subject_key,
 };
 
 type SealedTable<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
@@ -30,7 +31,7 @@ type LazyTable<'txn> = Lazy<'txn, &'static [u8], &'static [u8]>;
 struct Touched<'b> {
     spec: Option<&'b Spec>,
     row: Option<(Hlc, &'b Voter)>,
-    certificate: Option<&'b Val>,
+    certificate: Option<&'b Certificate>,
 }
 
 /// The tables of one transaction.
@@ -90,15 +91,17 @@ impl<'txn, 'b> Writer<'txn, 'b> {
                 let key = subject_key(subject);
                 let table = self.certificates.open()?;
                 put(table, &CERTIFICATES, &key, certificate.raw(), &mut self.bytes)?;
-                let val = &certificate.body().val;
-                self.touched.entry(subject).or_default().certificate = Some(val);
+                self.touched.entry(subject).or_default().certificate = Some(certificate.body());
             }
             Write::Host(host) => {
                 let key = host.body().id.as_str().as_bytes();
                 put(self.hosts.open()?, &HOSTS, key, host.raw(), &mut self.bytes)?;
+                let item = Item::of_host(host.body(), host.signer());
+                self.derived.put_item(&host_key(&host.body().id), Some(item))?;
             }
             Write::ForgetHost(id) => {
                 self.hosts.open()?.remove(id.as_str().as_bytes())?;
+                self.derived.put_item(&host_key(id), None)?;
             }
             Write::Key { scope, row } => self.key(scope, row)?,
             Write::ForgetKey { scope, expires_at } => self.forget_key(scope, *expires_at)?,
@@ -142,13 +145,12 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             let key = subject_key(subject);
             let standing = match touched.row {
                 Some((created, row)) => self.row(&key, subject, created, row, &touched)?,
-                None => self.without_row(&key, &touched)?,
+                None => self.without_row(&key, subject, &touched)?,
             };
-            if let (Subject::Job(id), Some(standing)) = (subject, standing) {
-                self.derived.put(id, &standing)?;
-                if standing.ended {
-                    self.lease_notes.open()?.remove(id.as_str().as_bytes())?;
-                }
+            let Some(standing) = standing else { continue };
+            self.derived.put(&key, subject, &standing)?;
+            if let (Subject::Job(id), true) = (subject, standing.ended) {
+                self.lease_notes.open()?.remove(id.as_str().as_bytes())?;
             }
         }
         Ok((self.derived.counts, self.bytes))
@@ -187,7 +189,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             self.derived.forget_place(old.created, id)?;
         }
         let Some(alone) = alone else { return Ok(None) };
-        self.standing(key, created, alone, Some(row), touched.certificate).map(Some)
+        self.standing(key, subject, created, alone, Some(row), touched.certificate).map(Some)
     }
 
     /// Where a register stands whose spec or certificate was written; `None` if it cannot be read
@@ -195,6 +197,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
     fn without_row(
         &mut self,
         key: &[u8],
+        subject: &Subject,
         touched: &Touched<'b>,
     ) -> Result<Option<Standing>, Fault> {
         let stored: Option<StoredRow> = match self.refusals.get(&self.rows, &ROWS, key)? {
@@ -212,7 +215,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             }
         };
         let Some(mut stored) = stored else {
-            return self.standing(key, made, alone, None, touched.certificate).map(Some);
+            return self.standing(key, subject, made, alone, None, touched.certificate).map(Some);
         };
         // The row was there before its spec, or the spec is of another register of this name.
         if stored.alone != Some(alone) {
@@ -220,7 +223,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             put(&mut self.rows, &ROWS, key, &stored, &mut self.bytes)?;
         }
         let row = Some(&stored.row);
-        self.standing(key, stored.created, alone, row, touched.certificate).map(Some)
+        self.standing(key, subject, stored.created, alone, row, touched.certificate).map(Some)
     }
 
     /// The stored spec. Its payload may be large: to be asked for only if no row says what is
@@ -232,18 +235,19 @@ impl<'txn, 'b> Writer<'txn, 'b> {
     fn standing(
         &mut self,
         key: &[u8],
+        subject: &Subject,
         created: Hlc,
         alone: bool,
         row: Option<&Voter>,
-        certificate: Option<&Val>,
+        certificate: Option<&Certificate>,
     ) -> Result<Standing, Fault> {
-        if alone || certificate.is_some() {
-            return Ok(Standing::new(created, alone, row, certificate));
+        if accepted_alone(alone, row).is_some() || certificate.is_some() {
+            return Ok(Standing::new(subject, created, alone, row, certificate));
         }
         let stored: Option<Signed<Certificate>> =
             self.refusals.get_signed(self.certificates.open()?, &CERTIFICATES, key)?.ok();
-        let chosen = stored.as_ref().map(|c| &c.body().val);
-        Ok(Standing::new(created, alone, row, chosen))
+        let certificate = stored.as_ref().map(Signed::body);
+        Ok(Standing::new(subject, created, alone, row, certificate))
     }
 }
 

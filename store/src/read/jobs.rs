@@ -45,7 +45,7 @@ impl Phases {
     }
 }
 
-/// A job and the result that its register names.
+/// A register and the result that its chosen value names; a service has none.
 #[derive(Clone, Debug)]
 pub struct JobRecord {
     /// Its register.
@@ -116,7 +116,8 @@ impl Reader {
                 }
                 let (stamp, id) = key.value();
                 let Ok(id) = JobId::new(id) else { continue };
-                let Some(job) = record(&view, &id)? else { continue };
+                let subject = Subject::Job(id.clone());
+                let Some(job) = record(&view, &subject)? else { continue };
                 if !phase(&job).is_some_and(|phase| phases.has(phase)) {
                     continue;
                 }
@@ -138,19 +139,22 @@ impl Reader {
     /// # Errors
     /// [`ReadError`] if the disk did not answer; a job that does not decode is absent.
     pub fn job(&self, id: &JobId) -> Result<Option<JobRecord>, ReadError> {
-        self.read(|txn, refusals| record(&View::open(txn, refusals)?, id))
+        self.read(|txn, refusals| record(&View::open(txn, refusals)?, &Subject::Job(id.clone())))
     }
 }
 
-fn record(view: &View<'_>, id: &JobId) -> Result<Option<JobRecord>, Fault> {
-    let Some(register) = view.register(&Subject::Job(id.clone()))? else { return Ok(None) };
+/// A register, and the result that its chosen value names, if its content is here.
+pub(super) fn record(view: &View<'_>, subject: &Subject) -> Result<Option<JobRecord>, Fault> {
+    let Some(register) = view.register(subject)? else { return Ok(None) };
     let accepted = register
         .chosen()
         .and_then(Val::job)
         .and_then(|job| job.result.map(|hash| (job.attempt, hash)));
-    let result = match accepted {
-        Some((attempt, hash)) => view.result(id, attempt)?.filter(|r| r.hash() == hash),
-        None => None,
+    let result = match (accepted, subject) {
+        (Some((attempt, hash)), Subject::Job(id)) => {
+            view.result(id, attempt)?.filter(|r| r.hash() == hash)
+        }
+        _ => None,
     };
     Ok(Some(JobRecord { register, result }))
 }

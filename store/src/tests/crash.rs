@@ -10,7 +10,9 @@ use skyclaw_protocol::{Hash, HostId};
 
 use super::world::{World, options};
 use crate::seal::Found;
-use crate::tables::{Head, JOBS_BY_CREATED, KEYS_BY_EXPIRY, META, META_HEAD, SEALED};
+use crate::tables::{
+    COMMIT_OF, COMMITS, Head, JOBS_BY_CREATED, KEYS_BY_EXPIRY, META, META_HEAD, SEALED,
+};
 use crate::testing::{Chance, Disk, Health};
 use crate::{CommitError, OpenError, Opened, Reader, Store};
 
@@ -35,6 +37,16 @@ pub(super) fn dump(reader: &Reader) -> Dump {
         let key = format!("{:?}", entry.unwrap().0.value()).into_bytes();
         all.insert((KEYS_BY_EXPIRY.name().to_owned(), key), vec![]);
     }
+    for entry in txn.open_table(COMMITS).unwrap().iter().unwrap() {
+        let (key, value) = entry.unwrap();
+        let place = (COMMITS.name().to_owned(), key.value().to_vec());
+        all.insert(place, value.value().to_vec());
+    }
+    for entry in txn.open_table(COMMIT_OF).unwrap().iter().unwrap() {
+        let (key, value) = entry.unwrap();
+        let place = (COMMIT_OF.name().to_owned(), key.value().to_vec());
+        all.insert(place, value.value().to_vec());
+    }
     all
 }
 
@@ -56,7 +68,7 @@ fn random_batch(world: &mut World, chance: &mut Chance) -> Batch {
         let scope = Hash::of(&[chance.below(4) as u8]);
         let expires_at = Wall(chance.below(3));
         let host = ["a", "b", "c"][chance.below(3) as usize];
-        match chance.below(9) {
+        match chance.below(12) {
             0 | 1 => writes.extend(world.job(&id, phase)),
             2 => writes.push(world.row(&id, phase)),
             3 => writes.push(world.certificate(&id, phase)),
@@ -68,6 +80,9 @@ fn random_batch(world: &mut World, chance: &mut Chance) -> Batch {
                 let row = KeyRow { fingerprint: scope, expires_at, answer };
                 writes.push(Write::Key { scope, row: Box::new(row) });
             }
+            // A register that this node does not vote on.
+            8 => writes.extend([world.spec(&id), world.certificate(&id, phase)]),
+            9 => writes.extend(world.service(host, phase == Phase::Failed)),
             _ => {
                 writes.push(Write::ForgetKey { scope, expires_at });
                 writes.push(Write::LeaseNote { job: id, until: Some(Wall(4)) });

@@ -11,7 +11,7 @@ use skyclaw_protocol::register::Phase;
 
 use super::crash::dump;
 use super::world::{World, options};
-use crate::tables::{JOBS_BY_CREATED, KEYS_BY_EXPIRY, SPECS, subject_key};
+use crate::tables::{COMMIT_OF, COMMITS, JOBS_BY_CREATED, KEYS_BY_EXPIRY, SPECS, subject_key};
 use crate::{Store, migrate};
 
 /// Opens a file with redb behind the store's back, then with the store again: it holds the same.
@@ -42,6 +42,8 @@ fn survives(change: impl FnOnce(&redb::WriteTransaction)) {
 fn a_derived_table_that_was_deleted_is_rebuilt() {
     survives(|txn| assert!(txn.delete_table(JOBS_BY_CREATED).unwrap()));
     survives(|txn| assert!(txn.delete_table(KEYS_BY_EXPIRY).unwrap()));
+    survives(|txn| assert!(txn.delete_table(COMMITS).unwrap()));
+    survives(|txn| assert!(txn.delete_table(COMMIT_OF).unwrap()));
 }
 
 #[test]
@@ -51,6 +53,12 @@ fn a_derived_table_that_lost_or_gained_rows_is_rebuilt() {
     });
     survives(|txn| {
         txn.open_table(JOBS_BY_CREATED).unwrap().insert((3, "job_x"), 99).unwrap();
+    });
+    survives(|txn| {
+        txn.open_table(COMMITS).unwrap().pop_last().unwrap();
+    });
+    survives(|txn| {
+        txn.open_table(COMMIT_OF).unwrap().insert(&b"jx"[..], &[1; 24]).unwrap();
     });
 }
 

@@ -1,0 +1,127 @@
+//! Repair between coordinators: what this node lacks of another's records, and the other of its,
+//! is found and moved, on connect and every few seconds with somebody.
+//!
+//! ```text
+//!   driver ── session ──> Transport ──> answer (at the other node)
+//!     │          │                        │
+//!     │          └── Reader (items, records) ──┘
+//!     └── fetched, checked ──> engine's inbox (Learn)     offered, checked ──> engine's inbox
+//! ```
+//!
+//! Always: the store is read on blocking threads, never the engine's; nothing enters the engine
+//! that [`learned::check`](skyclaw_protocol::learned::check) did not pass; the engine has taken one
+//! batch before the next is fetched, so what is under way stays one batch. The rules of a session
+//! stand in [`skyclaw_protocol::repair`].
+
+mod answer;
+mod drive;
+mod gather;
+mod learn;
+mod numbers;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use skyclaw_protocol::key::NodeKey;
+use skyclaw_protocol::{NetworkId, NodeId};
+use skyclaw_store::Reader;
+use tokio::sync::Semaphore;
+
+use crate::engine::{Input, Shared};
+use crate::net::{AskError, NetHandle, Service};
+use numbers::Numbers;
+
+/// Pause between two sessions with random coordinators; each is a quarter longer or shorter, so
+/// that nodes that started together do not ask together.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// Longest session. What it moved stays; the next one goes on from there.
+const SESSION: Duration = Duration::from_secs(30);
+
+/// How long an answer is waited for: a batch is checked and committed within it.
+const ASK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an answerer waits for its engine; then it says that it is busy. Below the above.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Answers worked on at once: each may hold one batch and one thread that reads the disk.
+const ANSWERS: usize = 4;
+
+/// Pause before a full inbox of the engine is tried again.
+const FULL: Duration = Duration::from_millis(10);
+
+/// Where the store and the key come from; the store may be away, and another one later.
+pub trait Source: Send + Sync + 'static {
+    /// The store as of now.
+    fn reader(&self) -> Option<Reader>;
+    /// The node's key.
+    fn key(&self) -> Option<NodeKey>;
+}
+
+impl Source for Shared {
+    fn reader(&self) -> Option<Reader> {
+        self.reader()
+    }
+
+    fn key(&self) -> Option<NodeKey> {
+        self.key()
+    }
+}
+
+/// How another coordinator is asked.
+pub trait Transport: Send + Sync + 'static {
+    /// One question, one answer.
+    fn ask(
+        &self,
+        to: NodeId,
+        ask: Vec<u8>,
+        patience: Duration,
+    ) -> BoxFuture<'_, Result<Vec<u8>, AskError>>;
+}
+
+impl Transport for NetHandle {
+    fn ask(
+        &self,
+        to: NodeId,
+        ask: Vec<u8>,
+        patience: Duration,
+    ) -> BoxFuture<'_, Result<Vec<u8>, AskError>> {
+        self.ask(to, Service::Repair, ask, patience).boxed()
+    }
+}
+
+/// A node's part in repair. Clones share it.
+#[derive(Clone)]
+pub struct Repair {
+    source: Arc<dyn Source>,
+    inbox: SyncSender<Input>,
+    network: NetworkId,
+    answers: Arc<Semaphore>,
+    numbers: Arc<Numbers>,
+}
+
+impl std::fmt::Debug for Repair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repair").field("network", &self.network).finish_non_exhaustive()
+    }
+}
+
+impl Repair {
+    /// What is fetched goes to `inbox`, the engine's.
+    #[must_use]
+    pub fn new(source: Arc<dyn Source>, inbox: SyncSender<Input>, network: NetworkId) -> Self {
+        let answers = Arc::new(Semaphore::new(ANSWERS));
+        Self { source, inbox, network, answers, numbers: Arc::default() }
+    }
+
+    /// Its numbers, for the node's metrics.
+    #[must_use]
+    pub fn numbers(&self) -> Box<dyn prometheus_client::collector::Collector> {
+        Box::new(numbers::Shown(Arc::clone(&self.numbers)))
+    }
+}

@@ -1,0 +1,71 @@
+//! The answerer's side. Each ask stands for itself.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use skyclaw_protocol::repair::{Fetched, MAX_MESSAGE, RepairAsk, RepairTell, compare};
+use skyclaw_protocol::{NodeId, codec};
+use skyclaw_store::ReadError;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::gather::gather;
+use super::learn::Patience;
+use super::numbers::Numbers;
+use super::{ANSWER_PATIENCE, Repair};
+use crate::engine::chain;
+
+impl Repair {
+    /// Answers a coordinator; `None` to what no honest one asks. To be dropped with the stream.
+    pub async fn answer(&self, from: NodeId, ask: Vec<u8>) -> Option<Vec<u8>> {
+        let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else {
+            return Some(codec::encode(&RepairTell::Busy));
+        };
+        let (repair, runtime) = (self.clone(), Handle::current());
+        let answered = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let ask = codec::decode::<RepairAsk>(&ask, MAX_MESSAGE).ok();
+            let Some(ask) = ask.filter(RepairAsk::holds) else {
+                Numbers::add(&repair.numbers.refused, 1);
+                return None;
+            };
+            let tell = repair.tell(from, ask, &runtime).unwrap_or_else(|error| {
+                tracing::debug!(error = chain(&error), "the store did not answer in repair");
+                RepairTell::Busy
+            });
+            Some(codec::encode(&tell))
+        });
+        answered.await.ok().flatten()
+    }
+
+    fn tell(
+        &self,
+        from: NodeId,
+        ask: RepairAsk,
+        runtime: &Handle,
+    ) -> Result<RepairTell, ReadError> {
+        let (Some(reader), Some(key)) = (self.source.reader(), self.source.key()) else {
+            return Ok(RepairTell::Busy);
+        };
+        Ok(match ask {
+            RepairAsk::Compare(claims) => RepairTell::Compared(compare(&reader, &claims)?),
+            RepairAsk::Fetch(items) => {
+                let gathered = gather(&reader, &key, self.network, &items)?;
+                Numbers::add(&self.numbers.sent, gathered.records.len());
+                Numbers::add(&self.numbers.left_out, gathered.left_out);
+                let done = u32::try_from(gathered.done).unwrap_or(u32::MAX);
+                RepairTell::Records(Fetched { done, records: gathered.records })
+            }
+            RepairAsk::Offer(records) => {
+                let until = Instant::now() + ANSWER_PATIENCE;
+                // Ends soon by itself.
+                let stop = CancellationToken::new();
+                let patience = Patience { runtime, until, stop: &stop };
+                match self.learn(from, records, &patience) {
+                    true => RepairTell::Taken,
+                    false => RepairTell::Busy,
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! What can be handed to other coordinators: the items of all records, and the records of items.
+
+use redb::ReadTransaction;
+use skyclaw_protocol::record::Signed;
+use skyclaw_protocol::record::host::HostDesc;
+use skyclaw_protocol::repair::{Inventory, Item, Range, Sum};
+
+use super::Reader;
+use super::jobs::{JobRecord, record};
+use super::view::View;
+use crate::error::{Fault, ReadError};
+use crate::seal::{Found, Refusals};
+use crate::tables::{
+    COMMITS, HOSTS, Head, Index, META, META_HEAD, host_of, item_key, item_of, subject_of,
+};
+
+/// The record an item stands for.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// A register at the value of the item.
+    Register(Box<JobRecord>),
+    /// A host as last described.
+    Host(Box<Signed<HostDesc>>),
+}
+
+impl Reader {
+    /// The record of `item`; `None` if a newer one took its place or it does not check out.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the disk did not answer.
+    pub fn held(&self, item: &Item) -> Result<Option<Held>, ReadError> {
+        self.read(|txn, refusals| held(txn, refusals, item))
+    }
+}
+
+impl Inventory for Reader {
+    type Error = ReadError;
+
+    fn sum(&self, range: Range) -> Result<Sum, ReadError> {
+        self.read(|txn, refusals| {
+            if range == Range::ALL {
+                let head: Found<Head> = refusals.get(&txn.open_table(META)?, &META, META_HEAD)?;
+                return Ok(head.ok().map_or(Index::EMPTY, |head| head.index).commits);
+            }
+            let mut sum = Sum::EMPTY;
+            scan(txn, range, usize::MAX, |item| sum.add(&item))?;
+            Ok(sum)
+        })
+    }
+
+    fn items(&self, range: Range, most: usize) -> Result<Vec<Item>, ReadError> {
+        self.read(|txn, _| {
+            let mut items = Vec::new();
+            scan(txn, range, most, |item| items.push(item))?;
+            Ok(items)
+        })
+    }
+}
+
+fn scan(
+    txn: &ReadTransaction,
+    range: Range,
+    most: usize,
+    mut each: impl FnMut(Item),
+) -> Result<(), Fault> {
+    // What the other side asked for may be upside down, which redb does not take.
+    if range.from >= range.to {
+        return Ok(());
+    }
+    let (from, to) = (item_key(&range.from), item_key(&range.to));
+    for entry in txn.open_table(COMMITS)?.range::<&[u8; 24]>(&from..&to)?.take(most) {
+        each(item_of(entry?.0.value()));
+    }
+    Ok(())
+}
+
+fn held(txn: &ReadTransaction, refusals: &Refusals, item: &Item) -> Result<Option<Held>, Fault> {
+    let commits = txn.open_table(COMMITS)?;
+    let Some(key) = commits.get(&item_key(item))? else { return Ok(None) };
+    if let Some(id) = host_of(key.value()) {
+        let hosts = txn.open_table(HOSTS)?;
+        let host: Option<Signed<HostDesc>> =
+            refusals.get_signed(&hosts, &HOSTS, id.as_str().as_bytes())?.ok();
+        let host = host.filter(|host| Item::of_host(host.body(), host.signer()) == *item);
+        return Ok(host.map(|host| Held::Host(Box::new(host))));
+    }
+    let Some(subject) = subject_of(key.value()) else { return Ok(None) };
+    let record = record(&View::open(txn, refusals)?, &subject)?.filter(|record| {
+        let decided = record.register.decided();
+        decided.is_some_and(|(ballot, val)| Item::of_value(&subject, ballot, val) == *item)
+    });
+    Ok(record.map(|record| Held::Register(Box::new(record))))
+}

@@ -1,0 +1,85 @@
+//! Coordinators that were away, or have no vote, end up with every record. Loopback only.
+
+use serde_json::Value;
+use skyclaw_tests::{Api, eventually};
+
+use crate::cluster::{address, node, nodes, until_peers};
+use crate::text;
+
+/// All jobs as listed.
+fn jobs(api: &Api) -> Vec<Value> {
+    api.get("/v1/jobs").ok()["jobs"].as_array().cloned().unwrap_or_default()
+}
+
+/// Waits until both list the same jobs, `count` of them.
+#[track_caller]
+fn until_same(one: &Api, other: &Api, count: usize) {
+    eventually("both hold every job", || {
+        let (one, other) = (jobs(one), jobs(other));
+        match one == other && one.len() == count {
+            true => Ok(()),
+            false => Err(format!("{} and {} of {count}: {other:?}", one.len(), other.len())),
+        }
+    });
+}
+
+/// Jobs of every status the API shows.
+fn work(api: &Api, host: &str, count: usize) {
+    api.register(host, &[], 4);
+    let ids: Vec<String> = (0..count).map(|n| api.submit_shell(&format!("echo {n}"))).collect();
+    assert_eq!(text(&api.claim(host), "id"), ids[0]);
+    api.complete(&ids[0], host).ok();
+    assert_eq!(text(&api.claim(host), "id"), ids[1]);
+    api.post(&format!("/v1/jobs/{}/cancel", ids[2]), &serde_json::json!({})).ok();
+}
+
+#[test]
+fn a_coordinator_that_joins_late_holds_every_job() {
+    let nodes = nodes(2, 2);
+    work(&nodes[0].api, "h0", 20);
+    let late = node("late", 2).env("SKYCLAW_BOOTSTRAP", address(&nodes[0])).start();
+    until_peers(&late, 2);
+    until_same(&nodes[0].api, &late.api, 20);
+    assert_eq!(late.api.metric("skyclaw_repair_refused_total"), 0.0);
+}
+
+/// With one copy the home is the only voter and keeps no certificate: it signs one when asked.
+#[test]
+fn jobs_of_one_copy_are_read_at_every_coordinator() {
+    let nodes = nodes(2, 1);
+    work(&nodes[0].api, "h0", 10);
+    until_same(&nodes[0].api, &nodes[1].api, 10);
+    // A change is news as well.
+    let queued = nodes[0].api.submit_shell("true");
+    until_same(&nodes[0].api, &nodes[1].api, 11);
+    nodes[0].api.post(&format!("/v1/jobs/{queued}/cancel"), &serde_json::json!({})).ok();
+    until_same(&nodes[0].api, &nodes[1].api, 11);
+}
+
+#[test]
+fn a_coordinator_that_was_killed_holds_every_job_after_its_return() {
+    let mut nodes = nodes(3, 2);
+    work(&nodes[0].api, "h0", 10);
+    nodes[2].kill();
+    // Writes go on.
+    work(&nodes[1].api, "h1", 10);
+    for _ in 0..10 {
+        nodes[0].api.submit_shell("true");
+    }
+    nodes[2].start_again();
+    until_peers(&nodes[2], 2);
+    until_same(&nodes[0].api, &nodes[2].api, 30);
+    until_same(&nodes[1].api, &nodes[2].api, 30);
+}
+
+/// Everything it had is gone, its identity with it: it comes back as another node.
+#[test]
+fn a_coordinator_that_lost_its_disk_is_filled_again() {
+    let mut nodes = nodes(3, 2);
+    work(&nodes[0].api, "h0", 12);
+    let bootstrap = address(&nodes[0]);
+    nodes.truncate(2);
+    let fresh = node("n2", 2).env("SKYCLAW_BOOTSTRAP", bootstrap).start();
+    until_same(&nodes[0].api, &fresh.api, 12);
+    until_same(&nodes[1].api, &fresh.api, 12);
+}
