@@ -354,6 +354,7 @@ impl Machine {
                 (Some(claim), Ok(answer @ KeyAnswer::Job(_))) => {
                     self.hosts.asked(&host);
                     let reply = claim.reply;
+                    self.remember(now, &reply, &answer);
                     self.out.hold(Held::Reply { reply, answer: Ok(answer), grant: true });
                 }
                 (None, answer @ Ok(KeyAnswer::Job(_))) => {

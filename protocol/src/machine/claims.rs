@@ -242,6 +242,10 @@ impl Machine {
             .map(|(seq, claim)| (*seq, &claim.host))
     }
 
+    pub(super) fn parked_host(&self, seq: u64) -> Option<&HostId> {
+        self.parked.claims.get(&seq).map(|claim| &claim.host)
+    }
+
     /// A parked claim goes on its way.
     pub(super) fn unpark(&mut self, seq: u64) -> Option<(work::Claim, HostId)> {
         let Claim { host, reply, until } = self.parked.remove(seq)?;

@@ -51,6 +51,8 @@ pub(super) struct Hosts {
     hosts: BTreeMap<HostId, Host>,
     leases: usize,
     granted: u64,
+    /// Hosts attached over libp2p.
+    attached: usize,
     /// Leases of hosts that are not known.
     unknown: BTreeMap<HostId, BTreeMap<JobId, u64>>,
     /// Removed ones whose record is still on disk, and since when.
@@ -68,18 +70,25 @@ impl Hosts {
     pub(super) fn load(&mut self, signed: Signed<HostDesc>) {
         let (raw, signer) = (signed.raw().clone(), signed.signer());
         let record = signed.into_body();
+        let seen = record.at.wall();
+        self.replace(record, raw, signer, seen);
+    }
+
+    fn replace(&mut self, record: HostDesc, raw: Raw, signer: NodeId, seen: Wall) {
         if record.removed {
             self.removed.insert(record.id.clone(), Gone { rank: record.rank(signer), raw });
-            return;
+        } else {
+            self.put(record, raw, seen);
         }
-        let seen = record.at.wall();
-        self.put(record, raw, seen);
     }
 
     /// Makes a host known, or replaces what is known of it. Its leases stay.
     fn put(&mut self, record: HostDesc, raw: Raw, seen: Wall) {
         self.removed.remove(&record.id);
+        self.attached += usize::from(record.node.is_some());
         let known = self.hosts.remove(&record.id);
+        let before = known.as_ref().is_some_and(|host| host.record.node.is_some());
+        self.attached -= usize::from(before);
         let (active, leases, asking, last_seen) = match known {
             Some(host) => (host.active, host.leases, host.asking, host.last_seen.max(seen)),
             None => {
@@ -95,6 +104,7 @@ impl Hosts {
     /// Forgets a host; its leases run on.
     fn take(&mut self, id: &HostId) -> Option<Host> {
         let host = self.hosts.remove(id)?;
+        self.attached -= usize::from(host.record.node.is_some());
         if !host.leases.is_empty() {
             self.unknown.insert(id.clone(), host.leases.clone());
         }
@@ -122,8 +132,8 @@ impl Hosts {
     }
 
     /// True if a host attached over libp2p is known.
-    pub(super) fn any_attached(&self) -> bool {
-        self.hosts.values().any(|host| host.record.node.is_some())
+    pub(super) const fn any_attached(&self) -> bool {
+        self.attached > 0
     }
 
     pub(super) fn len(&self) -> usize {
@@ -301,7 +311,9 @@ impl Machine {
             self.hosts.take(&id);
             self.unpark_removed(&id);
         }
-        self.hosts.load(signed);
+        let (raw, signer) = (signed.raw().clone(), signed.signer());
+        // Others may hear of it what this node does not: it counts as silent from now on only.
+        self.hosts.replace(signed.into_body(), raw, signer, now.wall);
         if self.hosts.get(&id).is_some() {
             self.found(now, shelf, &Sought::Host(id.clone()));
             self.offer_host(now, &id);

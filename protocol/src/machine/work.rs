@@ -131,21 +131,23 @@ impl Machine {
         }
         let waits = Waits { at: work.at, heard: now.mono, classes: work.classes };
         self.avail.insert(work.home, waits);
-        // As many parked claims as there are jobs may have one.
-        while let Some((seq, home)) = self.parked_for_work(now) {
-            let Some((claim, host)) = self.unpark(seq) else { return };
-            self.claim_at(now, home, claim, host);
+        // As many parked claims as there are jobs may have one, in their order.
+        let parked: Vec<u64> = self.parked_claims().map(|(seq, _)| seq).collect();
+        for seq in parked {
+            if !self.avail.values().any(|waits| waits.is_fresh(now) && waits.any()) {
+                return;
+            }
+            if let Some(home) = self.home_for_parked(now, seq)
+                && let Some((claim, host)) = self.unpark(seq)
+            {
+                self.claim_at(now, home, claim, host);
+            }
         }
     }
 
-    fn parked_for_work(&self, now: Now) -> Option<(u64, NodeId)> {
-        if !self.avail.values().any(|waits| waits.is_fresh(now) && waits.any()) {
-            return None;
-        }
-        self.parked_claims().find_map(|(seq, host)| {
-            let known = self.hosts.get(host).filter(|known| !known.is_full())?;
-            Some((seq, self.home_with_work(now, &known.record.capabilities, &[])?))
-        })
+    fn home_for_parked(&self, now: Now, seq: u64) -> Option<NodeId> {
+        let known = self.hosts.get(self.parked_host(seq)?).filter(|known| !known.is_full())?;
+        self.home_with_work(now, &known.record.capabilities, &[])
     }
 
     /// The coordinator with the longest queue of jobs that such a host may run.
