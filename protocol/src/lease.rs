@@ -17,6 +17,8 @@ pub struct Lease {
     pub noted: Wall,
     /// Length of one extension, in milliseconds.
     pub lease_ms: u64,
+    /// How much longer than its host the owner waits, in milliseconds, at every end.
+    pub guard_ms: u64,
     /// No extension beyond this, even if the host names the job as running.
     pub limit: Option<Mono>,
     /// No extension beyond this by a host that only counts what it runs: one that lost an answer
@@ -38,6 +40,7 @@ impl Lease {
             shown: now.wall.plus_ms(lease_ms),
             noted: now.wall.plus_ms(lease_ms),
             lease_ms,
+            guard_ms,
             limit: run.timeout_ms.map(|ms| limit(now, lease_ms, ms)),
             count_limit: limit(now, lease_ms, run.timeout_ms.unwrap_or(run.default_ms)),
             renewable: true,
@@ -56,6 +59,7 @@ impl Lease {
             shown: now.wall.plus_ms(left),
             noted: until,
             lease_ms,
+            guard_ms,
             limit: run.timeout_ms.map(|ms| limit(now, lease_ms, ms)),
             count_limit: limit(now, lease_ms, run.timeout_ms.unwrap_or(run.default_ms)),
             renewable: true,
@@ -77,10 +81,11 @@ impl Lease {
             (true, Some(limit)) => end.min(limit),
             (false, _) => end.min(self.count_limit),
         };
-        if end <= self.ends {
+        let ends = end.plus_ms(self.guard_ms);
+        if ends <= self.ends {
             return false;
         }
-        self.ends = end;
+        self.ends = ends;
         self.shown = now.wall.plus_ms(now.mono.ms_until(end));
         let note = self.shown.ms_since(self.noted) >= self.lease_ms / 8;
         if note {
@@ -134,6 +139,14 @@ mod tests {
         assert!(lease.is_over(at(1600).mono) && !lease.is_over(at(1599).mono));
         assert!(!lease.renew(at(500), true));
         assert!(!lease.is_over(at(1599).mono));
+    }
+
+    #[test]
+    fn a_renewed_lease_keeps_its_guard_and_shows_none_of_it() {
+        let mut lease = Lease::grant(at(0), 1000, 100, ANY);
+        assert!(lease.renew(at(600), true));
+        assert!(lease.is_over(at(1700).mono) && !lease.is_over(at(1699).mono));
+        assert_eq!(lease.shown, Wall(1_001_600));
     }
 
     #[test]
