@@ -38,6 +38,7 @@ pub(crate) enum Broken {
     AcceptsLower,
     PromisesAlone,
     AnswersAlone,
+    AnswersEarly,
     Forgets,
     ResumesBallot,
 }
@@ -163,7 +164,7 @@ impl Model for Rules {
             }
         }
         for (it, at) in world.nodes.iter().zip(0..) {
-            if !it.held.is_empty() {
+            if it.is_unwritten() {
                 actions.push(Action::Write(at));
             }
             self.owner_actions(world, at, actions);
@@ -180,7 +181,7 @@ impl Model for Rules {
             if world.takeovers < self.takeovers && !alike && !leads {
                 actions.push(Action::TakeOver(at));
             }
-            let loses = it.lead.is_some() || !it.held.is_empty() || self.broken == Broken::Forgets;
+            let loses = it.lead.is_some() || it.is_unwritten() || self.broken == Broken::Forgets;
             if world.crashes < self.crashes && loses {
                 actions.push(Action::Restart(at));
             }

@@ -7,15 +7,22 @@ use super::Rules;
 use super::world::{Client, World};
 use crate::word::{HOME, Word, node};
 
+pub(super) const I1: &str = "I1 a job answered 200 is on a quorum of disks";
+pub(super) const I2B: &str = "I2b one host per attempt";
+pub(super) const I3: &str = "I3 one outcome, and nothing but it follows";
+const I5: &str = "I5 a job answered 200 is never aborted";
+pub(super) const F5: &str = "F5 what was told is chosen";
+const F: &str = "F a result comes from a host that was granted the lease";
+
 /// The rules of the register.
 pub(super) fn always() -> Vec<Property<Rules>> {
     vec![
-        Property::always("I1 a job answered 200 is on a quorum of disks", i1),
-        Property::always("I2b one host per attempt", i2b),
-        Property::always("I3 one outcome, and nothing but it follows", i3),
-        Property::always("I5 a job answered 200 is never aborted", i5),
-        Property::always("F5 what was told is chosen", f5),
-        Property::always("F a result comes from a host that was granted the lease", f),
+        Property::always(I1, i1),
+        Property::always(I2B, i2b),
+        Property::always(I3, i3),
+        Property::always(I5, i5),
+        Property::always(F5, f5),
+        Property::always(F, f),
     ]
 }
 

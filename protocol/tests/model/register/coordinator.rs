@@ -14,7 +14,7 @@ pub(crate) struct Coordinator {
     /// What a crash leaves.
     pub(crate) disk: Arc<Voter>,
     pub(crate) lead: Option<Arc<Proposer>>,
-    /// Own votes that wait for the disk. Memory is ahead of the disk only while there are any.
+    /// Own votes that wait for the disk.
     pub(crate) held: Vec<(Ballot, u8)>,
 }
 
@@ -51,6 +51,11 @@ impl Coordinator {
             .is_some_and(|lead| lead.ballot() == Some(ballot) && lead.missing().contains(&id(from)))
     }
 
+    /// True if memory is ahead of the disk.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        !self.held.is_empty() || self.memory != self.disk
+    }
+
     /// True if it would vote for a value it has not accepted yet.
     pub(crate) fn would_change(&self, ballot: Ballot, word: Word) -> bool {
         let mut row = Voter::clone(&self.memory);
@@ -67,7 +72,7 @@ impl Hash for Coordinator {
         };
         row(&self.memory, state);
         self.held.hash(state);
-        if !self.held.is_empty() {
+        if self.is_unwritten() {
             row(&self.disk, state);
         }
         let Some(lead) = &self.lead else { return state.write_u8(0) };

@@ -40,7 +40,7 @@ impl World {
         // A value that too few voters can still accept is never chosen; no check asks for it.
         self.written.retain(|(ballot, word, by)| {
             let more = (0..rules.voters).zip(&self.nodes).filter(|(at, it)| {
-                by & (1 << at) == 0 && (it.would_change(*ballot, *word) || is_unwritten(it))
+                by & (1 << at) == 0 && (it.would_change(*ballot, *word) || it.is_unwritten())
             });
             by.count_ones() as usize + more.count() >= rules.quorum
         });
@@ -78,11 +78,6 @@ impl World {
             }
         }
     }
-}
-
-/// The row is ahead of the disk.
-fn is_unwritten(it: &Coordinator) -> bool {
-    !it.held.is_empty()
 }
 
 fn has(it: &Coordinator, ballot: Ballot, word: Word) -> bool {

@@ -1,102 +1,98 @@
 //! The register holds, and each of its rules is needed.
 
-use stateright::{Checker, HasDiscoveries, Model};
-
+use super::checks::{F5, I1, I2B, I3};
 use super::{Broken, Rules};
+use crate::verdict::{breaks, holds};
 
+/// Two voters, both of them the quorum.
 const TWO: Rules = Rules {
     voters: 2,
     quorum: 2,
     takeovers: 2,
     crashes: 1,
-    cancels: 0,
-    attempts: 1,
+    cancels: 1,
+    attempts: 2,
     broken: Broken::Nothing,
 };
 
-const THREE: Rules = Rules { voters: 3, takeovers: 1, ..TWO };
+/// Three voters, any two of them a quorum.
+const THREE: Rules = Rules { voters: 3, takeovers: 1, cancels: 0, attempts: 1, ..TWO };
 
-#[track_caller]
-fn holds(rules: Rules, at_least: usize) {
-    let checker = rules.checker().spawn_bfs().join();
-    println!(
-        "{} states, {} generated, depth {}",
-        checker.unique_state_count(),
-        checker.state_count(),
-        checker.max_depth()
-    );
-    checker.assert_properties();
-    assert!(checker.unique_state_count() >= at_least);
-}
-
-#[track_caller]
-fn objects(rules: Rules) {
-    let checker = rules.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-    println!(
-        "{} states, {} generated, depth {}",
-        checker.unique_state_count(),
-        checker.state_count(),
-        checker.max_depth()
-    );
-    for (name, path) in checker.discoveries() {
-        println!("{name}: {} steps\n{:?}", path.clone().into_actions().len(), path.into_actions());
-    }
-    assert!(!checker.discoveries().is_empty());
+#[test]
+fn two_voters_agree_over_two_takeovers_a_crash_a_cancel_and_two_attempts() {
+    holds(TWO, 200_000);
 }
 
 #[test]
-fn t2() {
-    holds(TWO, 1);
+fn three_voters_agree_over_a_takeover_a_crash_and_a_cancel() {
+    holds(Rules { cancels: 1, ..THREE }, 130_000);
 }
+
 #[test]
-fn t2a() {
-    holds(Rules { crashes: 0, takeovers: 1, ..TWO }, 1);
+fn three_voters_agree_over_a_takeover_a_cancel_and_two_attempts() {
+    holds(Rules { crashes: 0, cancels: 1, attempts: 2, ..THREE }, 1);
 }
+
 #[test]
-fn t2c() {
-    holds(Rules { cancels: 1, ..TWO }, 1);
+fn three_voters_agree_while_two_of_them_outbid_each_other() {
+    holds(Rules { takeovers: 2, crashes: 0, ..THREE }, 110_000);
 }
+
 #[test]
-fn t2r() {
-    holds(Rules { attempts: 2, ..TWO }, 1);
+#[ignore = "minutes: cargo test -p skyclaw-protocol --test model -- --ignored three_voters_two"]
+fn three_voters_two_attempts_over_a_takeover_a_crash_and_a_cancel() {
+    holds(Rules { cancels: 1, attempts: 2, ..THREE }, 400_000);
 }
+
 #[test]
-fn t2x() {
-    holds(Rules { attempts: 2, takeovers: 1, cancels: 1, ..TWO }, 1);
+#[ignore = "minutes: cargo test -p skyclaw-protocol --test model -- --ignored two_voters_two"]
+fn two_voters_two_attempts_over_two_takeovers_and_two_crashes() {
+    holds(Rules { crashes: 2, ..TWO }, 2_500_000);
 }
+
 #[test]
-fn t3() {
-    holds(Rules { crashes: 0, ..THREE }, 1);
+#[ignore = "minutes: cargo test -p skyclaw-protocol --test model -- --ignored three_voters_outbid"]
+fn three_voters_outbid_each_other_over_a_crash() {
+    holds(Rules { takeovers: 2, ..THREE }, 1_000_000);
 }
+
 #[test]
-fn t3a() {
-    holds(Rules { crashes: 0, attempts: 2, ..THREE }, 1);
+fn a_voter_that_accepts_lower_ballots_is_noticed_b1() {
+    breaks(Rules { broken: Broken::AcceptsLower, crashes: 0, ..THREE }, I3);
 }
+
 #[test]
-fn t3b() {
-    holds(THREE, 1);
+fn a_takeover_with_only_its_own_promise_is_noticed_b2() {
+    breaks(Rules { broken: Broken::PromisesAlone, crashes: 0, ..THREE }, I3);
 }
+
 #[test]
-fn b1() {
-    objects(Rules { broken: Broken::AcceptsLower, crashes: 0, ..THREE });
+fn a_home_that_answers_after_its_own_disk_alone_is_noticed_b3() {
+    breaks(Rules { broken: Broken::AnswersAlone, crashes: 0, ..THREE }, I1);
+    breaks(Rules { broken: Broken::AnswersAlone, crashes: 0, ..THREE }, F5);
+    breaks(Rules { broken: Broken::AnswersAlone, crashes: 0, ..THREE }, I3);
 }
+
 #[test]
-fn b2() {
-    objects(Rules { broken: Broken::PromisesAlone, crashes: 0, ..THREE });
+fn a_voter_that_answers_before_it_wrote_is_noticed_b4() {
+    breaks(Rules { broken: Broken::AnswersEarly, ..THREE }, I1);
+    breaks(Rules { broken: Broken::AnswersEarly, ..THREE }, I3);
 }
+
 #[test]
-fn b3() {
-    objects(Rules { broken: Broken::AnswersAlone, crashes: 0, ..THREE });
+fn a_voter_that_forgets_its_row_is_noticed_b4() {
+    breaks(Rules { broken: Broken::Forgets, ..THREE }, I1);
+    breaks(Rules { broken: Broken::Forgets, ..THREE }, I3);
 }
+
 #[test]
-fn b4() {
-    objects(Rules { broken: Broken::Forgets, ..THREE });
+fn a_home_that_takes_its_ballot_up_again_is_noticed_b7() {
+    breaks(Rules { broken: Broken::ResumesBallot, ..THREE }, I3);
+    breaks(Rules { broken: Broken::ResumesBallot, ..TWO }, I3);
 }
+
 #[test]
-fn b7() {
-    objects(Rules { broken: Broken::ResumesBallot, ..THREE });
-}
-#[test]
-fn w() {
-    objects(Rules { quorum: 1, crashes: 0, ..TWO });
+fn a_takeover_without_a_quorum_is_noticed_w() {
+    breaks(Rules { quorum: 1, crashes: 0, ..TWO }, I3);
+    breaks(Rules { quorum: 1, crashes: 0, ..TWO }, I2B);
 }

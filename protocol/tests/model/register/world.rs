@@ -100,6 +100,13 @@ impl World {
         }
     }
 
+    /// Before a voter answers. B4: one that does not wait may lose what it answered.
+    fn write_unless_early(&mut self, rules: &Rules, at: Node) {
+        if rules.broken != Broken::AnswersEarly {
+            self.write(rules, at);
+        }
+    }
+
     /// Remembers for the checks what was on disk.
     fn count(&mut self, rules: &Rules, at: Node, ballot: Ballot, word: Word) {
         if self.chosen.contains(&(ballot, word)) {
@@ -148,7 +155,7 @@ impl World {
             it.memory = Arc::new(row);
             it.lead = None;
         }
-        self.write(rules, at);
+        self.write_unless_early(rules, at);
         self.net.insert(Frame::Voted { ballot, ver: word.ver, from: at });
         true
     }
@@ -163,7 +170,7 @@ impl World {
             it.memory = Arc::new(row);
             it.lead = None;
         }
-        self.write(rules, at);
+        self.write_unless_early(rules, at);
         self.net.insert(Frame::Promised { ballot, from: at, accepted });
         true
     }
@@ -227,7 +234,7 @@ impl World {
         it.lead = None;
         it.held.clear();
         if rules.broken == Broken::Forgets {
-            // B4: the row was never on disk, or the disk is another one.
+            // B4: the disk is another one, with the old key.
             it.disk = Arc::new(Voter::EMPTY);
         }
         it.memory = it.disk.clone();
