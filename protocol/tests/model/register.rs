@@ -28,6 +28,8 @@ pub(crate) struct Rules {
     crashes: u8,
     cancels: u8,
     attempts: u8,
+    /// States are as small as they can be.
+    prunes: bool,
     broken: Broken,
 }
 
@@ -191,7 +193,9 @@ impl Model for Rules {
     fn next_state(&self, before: &World, action: Action) -> Option<World> {
         let mut world = before.clone();
         self.step(&mut world, action).then(|| {
-            world.prune(self);
+            if self.prunes {
+                world.prune(self);
+            }
             world
         })
     }

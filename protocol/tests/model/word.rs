@@ -56,7 +56,7 @@ impl Word {
             ver: self.ver.into(),
             at: Hlc::default(),
             by: String::new(),
-            display_version: self.ver.into(),
+            display_version: 0,
             state: State::Job(JobState {
                 phase: self.phase,
                 attempt: self.attempt.into(),
@@ -77,6 +77,11 @@ impl Word {
             attempt: small(job.map_or(0, |job| job.attempt.into())),
             host: job.and_then(|job| job.host.as_ref()).map(|host| u8::from(host.as_str() != "h0")),
         }
+    }
+
+    /// The same with the hosts' names exchanged.
+    pub(crate) fn exchanged(self) -> Self {
+        Self { host: self.host.map(|host| 1 - host), ..self }
     }
 
     const fn key(self) -> (u8, u8, u8, Option<Host>) {

@@ -83,10 +83,11 @@ fn i2b(_: &Rules, world: &World) -> bool {
 
 fn i3(_: &Rules, world: &World) -> bool {
     // In the order of ballot and version.
-    let mut outcomes = world.chosen.iter().map(|(_, word)| word.outcome());
-    let first = outcomes.find(Option::is_some).flatten();
-    outcomes.all(|next| next == first)
-        && world.told.iter().filter_map(|word| word.outcome()).all(|told| Some(told) == first)
+    let chosen = world.chosen.iter().map(|(_, word)| word.outcome());
+    let told = world.told.iter().map(|word| word.outcome()).filter(Option::is_some);
+    let mut all = chosen.skip_while(Option::is_none).chain(told);
+    let first = all.next();
+    all.all(|next| Some(next) == first)
 }
 
 fn i5(_: &Rules, world: &World) -> bool {

@@ -37,6 +37,12 @@ impl<T: Ord> Set<T> {
         Self(Vec::new())
     }
 
+    pub(crate) fn of(items: impl Iterator<Item = T>) -> Self {
+        let mut all: Vec<_> = items.collect();
+        all.sort_unstable();
+        Self(all)
+    }
+
     pub(crate) fn insert(&mut self, item: T) {
         if let Err(place) = self.0.binary_search(&item) {
             self.0.insert(place, item);

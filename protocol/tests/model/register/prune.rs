@@ -15,25 +15,34 @@ impl World {
     pub(super) fn prune(&mut self, rules: &Rules) {
         let Self { nodes, net, .. } = self;
         let owner = |ballot: &Ballot| &nodes[usize::from(node(ballot.proposer))];
+        let is_refused =
+            |ballot: &Ballot| nodes.iter().any(|it| it.memory.promised > Some(*ballot));
         let kept = net.clone();
         net.retain(|frame| match frame {
             // A voter that promised this ballot has answered, and its answer is a frame of its
-            // own; one that promised more refuses.
-            Frame::Prepare { ballot } => nodes.iter().any(|it| it.memory.promised < Some(*ballot)),
+            // own; one that promised more refuses, which its owner hears once.
+            Frame::Prepare { ballot } => {
+                nodes.iter().any(|it| it.memory.promised < Some(*ballot))
+                    || (owner(ballot).is_preparing(*ballot) && is_refused(ballot))
+            }
             // Proposers hear promises only while they prepare that very ballot, never again after.
             Frame::Promised { ballot, .. } => owner(ballot).is_preparing(*ballot),
-            // Kept for voters that would accept it, and for those that would say again what the
-            // owner has not heard and the network does not hold.
-            Frame::Accept { ballot, word } => nodes.iter().zip(0..).any(|(it, at)| {
-                it.would_change(*ballot, *word)
-                    || (has(it, *ballot, *word)
-                        && wants(owner(ballot), *ballot, word.ver, at)
-                        && !kept.contains(&Frame::Voted {
-                            ballot: *ballot,
-                            ver: word.ver,
-                            from: at,
-                        }))
-            }),
+            // Kept for voters that would accept it, for those that would say again what the
+            // owner has not heard and the network does not hold, and for refusals.
+            Frame::Accept { ballot, word } => {
+                nodes.iter().zip(0..).any(|(it, at)| {
+                    it.would_change(*ballot, *word)
+                        || (has(it, *ballot, *word)
+                            && wants(owner(ballot), *ballot, word.ver, at)
+                            && !kept.contains(&Frame::Voted {
+                                ballot: *ballot,
+                                ver: word.ver,
+                                from: at,
+                            }))
+                }) || (is_refused(ballot)
+                    && owner(ballot).ballot() == Some(*ballot)
+                    && owner(ballot).current() == Some(*word))
+            }
             // Counts once, for the value in flight; versions and ballots only rise.
             Frame::Voted { ballot, ver, from } => wants(owner(ballot), *ballot, *ver, *from),
         });

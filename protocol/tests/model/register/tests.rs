@@ -1,8 +1,15 @@
 //! The register holds, and each of its rules is needed.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use stateright::Model;
+
 use super::checks::{F5, I1, I2B, I3};
+use super::network::Set;
 use super::{Broken, Rules};
 use crate::verdict::{breaks, holds};
+use crate::word::Word;
 
 /// Two voters, both of them the quorum.
 const TWO: Rules = Rules {
@@ -12,6 +19,7 @@ const TWO: Rules = Rules {
     crashes: 1,
     cancels: 1,
     attempts: 2,
+    prunes: true,
     broken: Broken::Nothing,
 };
 
@@ -95,4 +103,47 @@ fn a_home_that_takes_its_ballot_up_again_is_noticed_b7() {
 fn a_takeover_without_a_quorum_is_noticed_w() {
     breaks(Rules { quorum: 1, crashes: 0, ..TWO }, I3);
     breaks(Rules { quorum: 1, crashes: 0, ..TWO }, I2B);
+}
+
+/// Everything that can be seen from outside, over all states, whatever the hosts are called.
+fn sights(rules: Rules) -> HashSet<u64> {
+    let (mut known, mut sights) = (HashSet::new(), HashSet::new());
+    let (mut open, mut actions) = (rules.init_states(), Vec::new());
+    while let Some(world) = open.pop() {
+        if !known.insert(print(&world)) {
+            continue;
+        }
+        let exchanged = |word: &Word| word.exchanged();
+        let chosen = world.chosen.iter().map(|(ballot, word)| (*ballot, exchanged(word)));
+        let (chosen, told) = (Set::of(chosen), Set::of(world.told.iter().map(exchanged)));
+        let seen = print(&(world.client, &world.chosen, &world.told));
+        sights.insert(seen.min(print(&(world.client, chosen, told))));
+        rules.actions(&world, &mut actions);
+        open.extend(actions.drain(..).filter_map(|action| rules.next_state(&world, action)));
+    }
+    println!("{} {}", known.len(), sights.len());
+    sights
+}
+
+fn print(thing: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    thing.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[track_caller]
+fn hides_nothing(rules: Rules) {
+    assert_eq!(sights(rules), sights(Rules { prunes: false, ..rules }));
+}
+
+#[test]
+fn pruning_hides_nothing_that_can_be_seen() {
+    hides_nothing(Rules { takeovers: 1, attempts: 1, ..TWO });
+    hides_nothing(Rules { takeovers: 0, crashes: 0, cancels: 1, ..THREE });
+}
+
+#[test]
+#[ignore = "two minutes: cargo test -p skyclaw-protocol --test model -- --ignored of_three_voters"]
+fn pruning_hides_nothing_of_three_voters_and_a_takeover() {
+    hides_nothing(Rules { crashes: 0, ..THREE });
 }

@@ -140,7 +140,21 @@ impl World {
         }
     }
 
-    /// A voter takes a proposal. False if it refused.
+    /// An owner hears that it was refused. Whenever it hears it, it stops or goes on alike, so
+    /// that this is no frame of its own. False if it goes on.
+    fn refused(&mut self, ballot: Ballot, promised: Option<Ballot>) -> bool {
+        let it = self.at(node(ballot.proposer));
+        let Some(lead) = it.lead.as_mut().filter(|lead| lead.ballot() == Some(ballot)) else {
+            return false;
+        };
+        let stops = Arc::make_mut(lead).refused(promised) == ProposerStep::Deposed;
+        if stops {
+            it.lead = None;
+        }
+        stops
+    }
+
+    /// A voter takes a proposal, or refuses it. False if nothing came of it.
     pub(crate) fn accept(&mut self, rules: &Rules, at: Node, ballot: Ballot, word: Word) -> bool {
         if rules.broken == Broken::AcceptsLower {
             // B1: whatever it promised or accepted above this ballot is forgotten.
@@ -149,7 +163,10 @@ impl World {
             row.accepted.take_if(|held| held.ballot > ballot);
         }
         let mut row = Voter::clone(&self.at(at).memory);
-        let Ok(changed) = row.accept(ballot, &word.val()) else { return false };
+        let changed = match row.accept(ballot, &word.val()) {
+            Ok(changed) => changed,
+            Err(nack) => return self.refused(ballot, nack.promised),
+        };
         if changed {
             let it = self.at(at);
             it.memory = Arc::new(row);
@@ -160,11 +177,13 @@ impl World {
         true
     }
 
-    /// A voter is asked to promise. False if it refused.
+    /// A voter is asked to promise. False if nothing came of it.
     pub(crate) fn prepare(&mut self, rules: &Rules, at: Node, ballot: Ballot) -> bool {
         let mut row = Voter::clone(&self.at(at).memory);
-        let Ok(accepted) = row.prepare(ballot) else { return false };
-        let accepted = short(accepted);
+        let accepted = match row.prepare(ballot) {
+            Ok(accepted) => short(accepted),
+            Err(nack) => return self.refused(ballot, nack.promised),
+        };
         let it = self.at(at);
         if it.memory.promised != row.promised {
             it.memory = Arc::new(row);

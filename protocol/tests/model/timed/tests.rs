@@ -24,7 +24,7 @@ fn one_host_at_a_time_holds_a_valid_lease_over_a_takeover() {
 
 #[test]
 fn one_host_at_a_time_holds_a_valid_lease_over_a_takeover_and_a_restart() {
-    holds(Times { until: 7, restarts: 1, ..THREE }, 100_000);
+    holds(Times { until: 6, restarts: 1, ..THREE }, 100_000);
 }
 
 #[test]
