@@ -3,6 +3,8 @@
 //! Always: a word and the [`Val`] it stands for turn into each other without loss, so two words
 //! are equal exactly if the values that the protocol compares are.
 
+use std::sync::LazyLock;
+
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::register::{Accepted, Ballot, JobState, Phase, State, Val};
 use skyclaw_protocol::{HostId, NodeId};
@@ -12,6 +14,10 @@ pub(crate) type Node = u8;
 
 /// A host. 0 and 1 are interchangeable until one is named.
 pub(crate) type Host = u8;
+
+/// Their ids, made once: every state names them.
+static HOSTS: LazyLock<[Option<HostId>; 2]> =
+    LazyLock::new(|| ["h0", "h1"].map(|name| HostId::new(name).ok()));
 
 /// The home of the one job.
 pub(crate) const HOME: Node = 0;
@@ -51,7 +57,7 @@ impl Word {
 
     /// The value that the protocol's own code works on.
     pub(crate) fn val(self) -> Val {
-        let host = self.host.and_then(|host| HostId::new(if host == 0 { "h0" } else { "h1" }).ok());
+        let host = self.host.and_then(|host| HOSTS[usize::from(host)].clone());
         Val {
             ver: self.ver.into(),
             at: Hlc::default(),
