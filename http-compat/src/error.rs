@@ -131,7 +131,10 @@ impl ApiError {
             Self::SlowBody(_) | Self::BrokenBody(_) | Self::NoHost => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::Refused(Refusal::TargetNotMet { job: Some(job), .. }) => {
+            Self::Refused(
+                Refusal::TargetNotMet { job: Some(job), .. }
+                | Refusal::HomeAway { job: Some(job), .. },
+            ) => {
                 if let Ok(id) = HeaderValue::from_bytes(job.as_str().as_bytes()) {
                     headers.insert(JOB_ID, id);
                 }
@@ -184,6 +187,7 @@ const fn refusal_reason(refusal: &Refusal) -> &'static str {
         Refusal::Busy(_) => "busy",
         Refusal::Full { .. } => "full",
         Refusal::TooLarge(_) => "too_large",
+        Refusal::HomeAway { .. } => "home_away",
         Refusal::Stopping => "stopping",
         _ => "other",
     }

@@ -19,6 +19,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use skyclaw_protocol::batch::KeyAnswer;
+use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::machine::{Config as MachineConfig, Token};
 use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{Command, HostView, Idempotency, NodeId, Refusal};
@@ -57,6 +58,13 @@ pub enum Input {
         from: NodeId,
         /// What.
         message: Message,
+    },
+    /// Records that were checked: by gossip, or from a repair.
+    Learn {
+        /// Who handed them on.
+        from: NodeId,
+        /// What.
+        learned: Vec<Learned>,
     },
     /// These coordinators are connected now.
     Coordinators(Vec<NodeId>),
@@ -219,7 +227,11 @@ impl Life {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
                 Ok(
-                    Input::HangUp(_) | Input::Undelivered(_) | Input::Drain | Input::Frame { .. },
+                    Input::HangUp(_)
+                    | Input::Undelivered(_)
+                    | Input::Drain
+                    | Input::Frame { .. }
+                    | Input::Learn { .. },
                 ) => {}
                 Ok(Input::Coordinators(nodes)) => self.shared.set_coordinators(nodes),
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return true,

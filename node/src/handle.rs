@@ -82,7 +82,7 @@ impl NodeHandle {
         self.0.inbox.try_send(input).map_err(|error| match error {
             TrySendError::Full(_) => {
                 self.0.shared.count_busy();
-                Refusal::Busy("too many requests are waiting")
+                Refusal::Busy("too many requests are waiting".into())
             }
             TrySendError::Disconnected(_) => Refusal::Stopping,
         })
@@ -162,6 +162,8 @@ impl NodeHandle {
             KeyAnswer::NoService => Answer::NoService,
             KeyAnswer::Joined => Answer::Joined,
             KeyAnswer::Removed => Answer::Removed,
+            KeyAnswer::Renewed => Answer::Renewed,
+            KeyAnswer::HandedBack => Answer::HandedBack,
         })
     }
 
@@ -200,7 +202,7 @@ impl NodeHandle {
     fn check_room_for(&self, url: &str) -> Result<(), Refusal> {
         let peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
         if peers.len() >= MAX_PEER_URLS && !peers.iter().any(|known| known == url) {
-            return Err(Refusal::Full { what: "peer urls", limit: MAX_PEER_URLS });
+            return Err(Refusal::Full { what: "peer urls".into(), limit: MAX_PEER_URLS });
         }
         Ok(())
     }

@@ -32,6 +32,7 @@ fn host() -> HostId {
 
 fn register(capability: &str) -> Command {
     Command::RegisterHost {
+        node: None,
         id: Some(host()),
         name: "h".into(),
         capabilities: vec![capability.into()],

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId, JobId};
 use crate::record::Signed;
-use crate::record::host::LegacyHost;
+use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::{Spec, Subject};
 use crate::register::{Certificate, Val, Voter};
@@ -33,7 +33,7 @@ pub enum Write {
     /// The newest certificate of a register.
     Certificate(Box<Signed<Certificate>>),
     /// A host, replaced.
-    Host(Box<Signed<LegacyHost>>),
+    Host(Box<Signed<HostDesc>>),
     /// A host that was removed long ago.
     ForgetHost(HostId),
     /// The answer to a keyed request.
@@ -126,6 +126,10 @@ pub enum KeyAnswer {
     Joined,
     /// It was removed.
     Removed,
+    /// The lease was extended.
+    Renewed,
+    /// The job waits for another host.
+    HandedBack,
 }
 
 /// A job at one value of its register.
@@ -152,11 +156,12 @@ pub struct StoredRegister {
 }
 
 impl StoredRegister {
-    /// The newest value that is known to be chosen. With one voter, what it accepted is chosen.
+    /// The newest value that is known to be chosen. With one voter, what it accepted is chosen; of
+    /// one that is another node there is a certificate.
     #[must_use]
     pub fn chosen(&self) -> Option<&Val> {
-        if self.spec.body().voters.len() == 1 {
-            return self.row.accepted.as_ref().map(|a| &a.val);
+        if let (1, Some(accepted)) = (self.spec.body().voters.len(), &self.row.accepted) {
+            return Some(&accepted.val);
         }
         // One of an earlier register of the same name says nothing of this one.
         let certificate = self.certificate.as_ref().map(Signed::body);
@@ -211,5 +216,5 @@ pub struct Snapshot {
     /// The display counter.
     pub version: u64,
     /// All hosts, removed ones included.
-    pub hosts: Vec<Signed<LegacyHost>>,
+    pub hosts: Vec<Signed<HostDesc>>,
 }

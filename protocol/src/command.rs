@@ -3,12 +3,17 @@
 //! Always: a command was checked for shape and bounds by whoever made it (`http-compat`); whether
 //! it may happen is decided by the machine. Every refusal says what happened to the state.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Hlc;
-use crate::id::{Hash, HostId, JobId, ServiceId};
+use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 use crate::view::{HostView, JobStatus, JobView, Milli, ServiceDef, ServiceStatus, ServiceView};
 
 /// One request to the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
     /// A host announces itself, again or for the first time.
     RegisterHost {
@@ -20,6 +25,8 @@ pub enum Command {
         capabilities: Vec<String>,
         /// Jobs it takes at once, at least 1.
         max_parallel: Milli,
+        /// The node it is, where it is attached over libp2p.
+        node: Option<NodeId>,
     },
     /// A host is alive and says what it runs; extends its leases.
     Heartbeat {
@@ -41,6 +48,36 @@ pub enum Command {
         host: HostId,
         /// How long to hold the request while there is none, in milliseconds; 0 answers at once.
         wait_ms: u32,
+    },
+    /// Another coordinator asks for a job for one of its hosts. Only between coordinators.
+    Grant {
+        /// Which host.
+        host: HostId,
+        /// What it can do; sorted, unique.
+        capabilities: Vec<String>,
+        /// The node it is, where it is attached over libp2p: it then gets a lease of that kind.
+        node: Option<NodeId>,
+    },
+    /// A host still runs a job; extends its lease. For a host attached over libp2p the answer
+    /// means: from a moment after this was asked.
+    Renew {
+        /// Which host.
+        host: HostId,
+        /// Which job.
+        job: JobId,
+        /// Which attempt.
+        attempt: u32,
+        /// It named this very job; false if it only counted its runs.
+        named: bool,
+    },
+    /// A host does not start a job it was granted: it goes back to the queue at once.
+    HandBack {
+        /// Which host.
+        host: HostId,
+        /// Which job.
+        job: JobId,
+        /// Which attempt.
+        attempt: u32,
     },
     /// Take a job.
     Submit(JobRequest),
@@ -78,9 +115,11 @@ pub enum Command {
 }
 
 /// A job to be taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct JobRequest {
     /// JSON text of the payload, verbatim; its kind was checked.
+    #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
     /// Sorted, unique.
     pub required: Vec<String>,
@@ -93,12 +132,15 @@ pub struct JobRequest {
 }
 
 /// A host's report of a finished run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Completion {
     /// Which job.
     pub job: JobId,
     /// Which host.
     pub host: HostId,
+    /// Of which attempt, where the host knows it: the result of another one is refused.
+    pub attempt: Option<u32>,
     /// Whether the run succeeded.
     pub success: bool,
     /// Run time in milliseconds.
@@ -114,7 +156,8 @@ pub struct Completion {
 }
 
 /// A host's report on one service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ServiceReport {
     /// Which service.
     pub id: ServiceId,
@@ -129,7 +172,8 @@ pub struct ServiceReport {
 }
 
 /// The caller's key for a request that must happen once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Idempotency {
     /// Hash over route, ids in it, principal and key.
     pub scope: Hash,
@@ -164,10 +208,15 @@ pub enum Answer {
     Joined,
     /// It is gone.
     Removed,
+    /// The lease was extended.
+    Renewed,
+    /// The job waits for another host.
+    HandedBack,
 }
 
 /// Why a command was not carried out. Unless a variant says otherwise nothing has changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Refusal {
     /// No host of that id is known: register first.
@@ -196,7 +245,7 @@ pub enum Refusal {
         /// Which job.
         job: JobId,
         /// How.
-        status: &'static str,
+        status: Cow<'static, str>,
     },
     /// The service has no assignment for that host.
     #[error("service {service} is not assigned to host {host}")]
@@ -239,18 +288,27 @@ pub enum Refusal {
     Store(String),
     /// Too much is waiting here; try again soon.
     #[error("busy: {0}")]
-    Busy(&'static str),
+    Busy(Cow<'static, str>),
     /// A bound of this node is reached.
     #[error("this node holds its most of {what} ({limit})")]
     Full {
         /// Of what.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// How many.
         limit: usize,
     },
     /// A part of the request is larger than a record may be.
     #[error("{0}")]
-    TooLarge(&'static str),
+    TooLarge(Cow<'static, str>),
+    /// The coordinator that leads the record did not answer. Whether the command was carried out
+    /// is not known; it may be asked again.
+    #[error("{what} is led by a coordinator that does not answer now; try again")]
+    HomeAway {
+        /// Of which record.
+        what: String,
+        /// The job, for `x-skyclaw-job-id`.
+        job: Option<JobId>,
+    },
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,

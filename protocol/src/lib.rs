@@ -7,6 +7,7 @@
 //!
 //! Read [`register`] for what voters promise, [`batch`] for what must be durable.
 
+pub mod attach;
 pub mod batch;
 pub mod clock;
 pub mod codec;
@@ -14,6 +15,7 @@ mod command;
 pub mod fold;
 mod id;
 pub mod key;
+pub mod learned;
 pub mod lease;
 pub mod limits;
 pub mod machine;

@@ -14,6 +14,7 @@
 //! has one write in flight; time and chance are arguments; maps are ordered, so that the same
 //! inputs give the same outputs.
 
+mod asking;
 mod claims;
 mod effect;
 mod entry;
@@ -22,10 +23,14 @@ mod hosts;
 mod jobs;
 mod keys;
 mod leading;
+mod learning;
 mod output;
 mod registers;
+mod renewing;
+mod seeking;
 mod services;
 mod voting;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +52,7 @@ use crate::queue::Queue;
 use crate::record::spec::Subject;
 use crate::record::{Record, Reject, Signed};
 use crate::view::HostView;
+use crate::wire::Sought;
 
 /// What a machine is told once.
 #[derive(Clone, Debug)]
@@ -67,6 +73,8 @@ pub struct Config {
     pub quorum_timeout_ms: u64,
     /// How long hosts let a job run that names no timeout, in milliseconds.
     pub run_ms: u64,
+    /// Length of the leases of hosts attached over libp2p, in milliseconds.
+    pub p2p_lease_ms: u64,
 }
 
 /// A timer. The entry it names may be gone or have moved on by the time it rings.
@@ -78,6 +86,14 @@ enum Timer {
     Parked(u64),
     /// A write may have missed its quorum.
     Quorum(Subject),
+    /// Another coordinator has not answered.
+    Ask(u64),
+    /// Work may have to be announced.
+    Work,
+    /// Voters have not confirmed a renewal.
+    Renewal(JobId),
+    /// Nobody knew what was sought.
+    Sought(Sought),
     /// Time to forget old keys and hosts.
     Sweep,
 }
@@ -121,6 +137,12 @@ pub struct Machine {
     hosts: hosts::Hosts,
     parked: claims::Parked,
     keys: keys::Keys,
+    asks: asking::Asks,
+    /// Work that other coordinators announced.
+    avail: BTreeMap<NodeId, work::Waits>,
+    announced: work::Announced,
+    wanted: learning::Wanted,
+    seeking: seeking::Seeking,
     timers: BTreeSet<(Mono, Timer)>,
     out: Output,
 }
@@ -146,12 +168,18 @@ impl Machine {
             hosts: hosts::Hosts::default(),
             parked: claims::Parked::default(),
             keys: keys::Keys::default(),
+            asks: asking::Asks::default(),
+            avail: BTreeMap::new(),
+            announced: work::Announced::default(),
+            wanted: learning::Wanted::default(),
+            seeking: seeking::Seeking::default(),
             timers: BTreeSet::new(),
             out: Output::default(),
         };
         machine.timers.insert((now.mono.plus_ms(SWEEP_MS), Timer::Sweep));
+        machine.asks = asking::Asks::new(machine.chance());
         for host in snapshot.hosts {
-            machine.hosts.load(host.into_body());
+            machine.hosts.load(host);
         }
         machine
     }
@@ -179,21 +207,36 @@ impl Machine {
         command: Command,
         idempotency: Option<Idempotency>,
     ) {
-        if let Some(reply) = self.begin(now, shelf, token, idempotency) {
+        let to = effect::Target::Caller(token);
+        if let Some(home) = self.elsewhere(now, shelf, &command, idempotency.as_ref()) {
+            let reply = effect::ReplyTo::plain(to);
+            return self.pass_on(now, home, reply, command, idempotency);
+        }
+        if let Some(reply) = self.begin(now, shelf, to, idempotency) {
             self.run(now, shelf, reply, command);
         }
     }
 
     fn run(&mut self, now: Now, shelf: &dyn Shelf, reply: effect::ReplyTo, command: Command) {
         match command {
-            Command::RegisterHost { id, name, capabilities, max_parallel } => {
-                self.register_host(now, reply, id, name, capabilities, max_parallel);
+            Command::RegisterHost { id, name, capabilities, max_parallel, node } => {
+                let about = hosts::About { name, capabilities, max_parallel, node };
+                self.register_host(now, reply, id, about);
             }
             Command::Heartbeat { host, active, running } => {
                 self.heartbeat(now, shelf, reply, &host, active, running.as_deref());
             }
             Command::RemoveHost { host } => self.remove_host(now, reply, &host),
             Command::Claim { host, wait_ms } => self.claim(now, reply, host, wait_ms),
+            Command::Grant { host, capabilities, node } => {
+                self.grant_asked(now, reply, host, &capabilities, node.is_some());
+            }
+            Command::Renew { host, job, attempt, named } => {
+                self.renew_asked(now, shelf, reply, host, job, attempt, named);
+            }
+            Command::HandBack { host, job, attempt } => {
+                self.hand_back(now, shelf, reply, host, job, attempt);
+            }
             Command::Submit(request) => self.submit(now, reply, request),
             Command::Complete(completion) => self.complete(now, shelf, reply, completion),
             Command::Cancel { job } => self.cancel(now, shelf, reply, job),
@@ -215,6 +258,10 @@ impl Machine {
                 Timer::Lease(job) => self.lease_timer(now, job),
                 Timer::Parked(seq) => self.unpark_late(now, seq),
                 Timer::Quorum(subject) => self.quorum_timer(now, &subject),
+                Timer::Ask(seq) => self.ask_timer(now, seq),
+                Timer::Work => self.work_timer(now),
+                Timer::Renewal(job) => self.renewal_timer(&job),
+                Timer::Sought(what) => self.sought_timer(&what),
                 Timer::Sweep => {
                     let pause = if self.sweep_keys(now, shelf) { SWEEP_MS } else { SWEEP_ON_MS };
                     self.sweep_hosts(now);
@@ -284,11 +331,11 @@ impl Machine {
     /// them would be written and could not be read back.
     fn seal<T: Record>(&self, body: T) -> Result<Signed<T>, Refusal> {
         if let Err(Reject::Invalid(why)) = body.check(self.me) {
-            return Err(Refusal::TooLarge(why));
+            return Err(Refusal::TooLarge(why.into()));
         }
         let signed = Signed::seal(&self.key, self.config.network, body);
         if signed.raw().body.len() > T::MAX_BYTES {
-            return Err(Refusal::TooLarge("the record is too long"));
+            return Err(Refusal::TooLarge("the record is too long".into()));
         }
         Ok(signed)
     }

@@ -7,6 +7,7 @@
 pub mod host;
 pub mod result;
 pub mod spec;
+pub mod work;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

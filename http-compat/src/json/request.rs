@@ -37,7 +37,7 @@ pub(crate) fn register(document: &Document) -> Result<Command, ApiError> {
     let max_parallel = Milli::from_f64(asked)
         .filter(|n| *n <= Milli::whole(MAX_PARALLEL))
         .ok_or_else(|| fields.bad("maxParallel", &format!("must be at most {MAX_PARALLEL}")))?;
-    Ok(Command::RegisterHost { id, name, capabilities, max_parallel })
+    Ok(Command::RegisterHost { id, name, capabilities, max_parallel, node: None })
 }
 
 /// `POST /v1/hosts/:id/heartbeat`: what is not usable is ignored, a heartbeat never fails by it.
@@ -195,6 +195,7 @@ pub(crate) fn completion(job: JobId, document: &Document) -> Result<Command, Api
         Some(id) => HostId::new(id).map_err(|e| bad_id(&fields, "hostId", e))?,
     };
     Ok(Command::Complete(Completion {
+        attempt: None,
         job,
         host,
         success,

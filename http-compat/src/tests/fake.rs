@@ -123,7 +123,7 @@ impl State {
     fn apply(&mut self, command: Command) -> Result<Answer, Refusal> {
         let (version, at) = self.tick();
         match command {
-            Command::RegisterHost { id, name, capabilities, max_parallel } => {
+            Command::RegisterHost { id, name, capabilities, max_parallel, .. } => {
                 let id = id.unwrap_or_else(|| HostId::mint(at, version));
                 self.hosts.retain(|host| host.id != id);
                 self.hosts.push(HostView {
@@ -187,7 +187,7 @@ impl State {
             Command::Cancel { job } => {
                 let view = self.job(&job)?;
                 if matches!(view.status, JobStatus::Completed | JobStatus::Failed) {
-                    return Err(Refusal::AlreadyEnded { job, status: view.status.as_str() });
+                    return Err(Refusal::AlreadyEnded { job, status: view.status.as_str().into() });
                 }
                 view.status = JobStatus::Failed;
                 view.error = Some("cancelled".to_owned());
@@ -240,6 +240,9 @@ impl State {
                 part.started = Some(at.wall());
                 service.status = report.status;
                 Ok(Answer::Service(Box::new(service.clone())))
+            }
+            Command::Grant { .. } | Command::Renew { .. } | Command::HandBack { .. } => {
+                panic!("no route leads here")
             }
             Command::Join { url } => {
                 self.peers.push(url);

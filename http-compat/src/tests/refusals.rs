@@ -25,7 +25,7 @@ async fn every_refusal_has_a_status_a_text_and_a_counter() {
         ),
         (Refusal::NotLeased(job()), 409, "not_leased", "job j1 is not leased"),
         (
-            Refusal::AlreadyEnded { job: job(), status: "failed" },
+            Refusal::AlreadyEnded { job: job(), status: "failed".into() },
             409,
             "already_ended",
             "job j1 has already ended as failed",
@@ -51,9 +51,9 @@ async fn every_refusal_has_a_status_a_text_and_a_counter() {
         (target, 503, "target_not_met", unmet),
         (Refusal::LowSpace("disk".into()), 503, "low_space", "disk"),
         (Refusal::Store("io".into()), 503, "store", "io"),
-        (Refusal::Busy("claims"), 503, "busy", "busy: claims"),
+        (Refusal::Busy("claims".into()), 503, "busy", "busy: claims"),
         (
-            Refusal::Full { what: "jobs", limit: 3 },
+            Refusal::Full { what: "jobs".into(), limit: 3 },
             503,
             "full",
             "this node holds its most of jobs (3)",

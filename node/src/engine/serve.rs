@@ -126,7 +126,7 @@ impl Incarnation<'_> {
                 self.waiting.insert(token, reply);
                 self.machine.handle(time::now(), &self.reader, token, command, idempotency);
             }
-            Input::HangUp(token) => self.machine.hang_up(token),
+            Input::HangUp(token) => self.machine.hang_up(&self.reader, token),
             Input::Undelivered(answer) => self.machine.undelivered(time::now(), &answer),
             Input::Drain => self.machine.drain(time::now()),
             Input::Frame { from, message } => {
@@ -135,6 +135,10 @@ impl Incarnation<'_> {
                     tracing::debug!(peer = ?from, ?faults, "a frame broke the rules");
                     self.life.shared.count_faults(faults.len());
                 }
+            }
+            Input::Learn { from, learned } => {
+                let faults = self.machine.learn(time::now(), &self.reader, from, learned);
+                self.life.shared.count_faults(faults.len());
             }
             Input::Coordinators(nodes) => {
                 self.machine.set_peers(nodes.clone());
@@ -207,6 +211,11 @@ impl Incarnation<'_> {
                         && grant
                     {
                         self.machine.undelivered(time::now(), &answer);
+                    }
+                }
+                Effect::Publish(message) => {
+                    if let Some(net) = self.life.shared.net() {
+                        net.publish(message);
                     }
                 }
                 // What does not get there is repeated by the machine while it matters.

@@ -73,6 +73,7 @@ impl Coordinator for Embedded {
                 None => self.own_id().await?,
             };
             let command = Command::RegisterHost {
+                node: None,
                 id: Some(id),
                 name: spec.name,
                 capabilities: spec.capabilities,
@@ -134,6 +135,7 @@ impl Coordinator for Embedded {
             let outcome = &report.outcome;
             let micros = u64::try_from(outcome.duration.as_micros()).unwrap_or(u64::MAX);
             let completion = Completion {
+                attempt: None,
                 job: report.job,
                 host: report.host,
                 success: outcome.success,

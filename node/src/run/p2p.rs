@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use skyclaw_protocol::NodeId;
+use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::wire::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +17,7 @@ use crate::config::{Config, CoordinatorConfig, P2pConfig, Secret};
 use crate::engine::{Engine, Input};
 use crate::handle::NodeHandle;
 use crate::net::{
-    Description, FrameSink, Listen, Membership, Net, NetConfig, NetError, NetHandle, book_path,
+    Description, Listen, Membership, Net, NetConfig, NetError, NetHandle, Service, Sink, book_path,
 };
 use crate::tasks::Tasks;
 
@@ -47,7 +50,7 @@ pub(super) async fn start(
     };
     shared.set_net(shown.clone());
     let inbox = engine.inbox();
-    let sink: Arc<dyn FrameSink> = Arc::new(Inbox(engine.inbox()));
+    let sink: Arc<dyn Sink> = Arc::new(Inbox(engine.inbox()));
     if let Some(key) = shared.key() {
         let running = Net::start(net, &shown, &key, urls, sink).await?;
         tasks.spawn(tell(shown.coordinators(), engine.inbox(), tasks.token()));
@@ -81,9 +84,22 @@ pub(super) async fn start(
 /// The engine's door for frames.
 struct Inbox(SyncSender<Input>);
 
-impl FrameSink for Inbox {
+impl Sink for Inbox {
     fn frame(&self, from: NodeId, message: Message) -> bool {
         self.0.try_send(Input::Frame { from, message }).is_ok()
+    }
+
+    fn learned(&self, from: NodeId, learned: Vec<Learned>) -> bool {
+        self.0.try_send(Input::Learn { from, learned }).is_ok()
+    }
+
+    fn answer(
+        &self,
+        _service: Service,
+        _from: NodeId,
+        _ask: Vec<u8>,
+    ) -> BoxFuture<'static, Option<Vec<u8>>> {
+        futures::future::ready(None).boxed()
     }
 }
 

@@ -104,12 +104,15 @@ impl Output {
     #[cfg(test)]
     pub(super) fn held_tokens(&self) -> impl Iterator<Item = super::effect::Token> {
         let replies = |held: &Held| match held {
-            Held::Reply { reply, .. } => Some(reply.token),
+            Held::Reply { reply, .. } => match reply.to {
+                super::effect::Target::Caller(token) => Some(token),
+                _ => None,
+            },
             _ => None,
         };
         let released = self.effects.iter().filter_map(|effect| match effect {
             Effect::Reply { to, .. } => Some(*to),
-            Effect::Send { .. } => None,
+            Effect::Send { .. } | Effect::Publish(_) => None,
         });
         let waiting = self.waiting.iter().flat_map(|(_, held)| held);
         self.held.iter().chain(waiting).filter_map(replies).chain(released)

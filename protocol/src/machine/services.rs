@@ -27,7 +27,7 @@ impl Machine {
         def: ServiceDef,
     ) {
         if def.bytes() > MAX_SERVICE_BYTES || def.replicas > MAX_REPLICAS {
-            return self.refuse(reply, Refusal::TooLarge("the service is too large"));
+            return self.refuse(reply, Refusal::TooLarge("the service is too large".into()));
         }
         let at = self.stamp(now);
         let chance = self.chance();
@@ -39,7 +39,8 @@ impl Machine {
             return self.wait_behind(&subject, reply, Command::PutService { id: Some(id), def });
         }
         if held.is_some_and(|entry| entry.lead.is_none()) {
-            return self.refuse(reply, Refusal::Busy("another coordinator leads this service"));
+            return self
+                .refuse(reply, Refusal::Busy("another coordinator leads this service".into()));
         }
         let known =
             self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.generation)));
@@ -54,7 +55,8 @@ impl Machine {
             return self.advance_service(now, &id, ver, state, reply);
         }
         if self.registers.len() - self.jobs_live >= MAX_SERVICES {
-            return self.refuse(reply, Refusal::Full { what: "services", limit: MAX_SERVICES });
+            return self
+                .refuse(reply, Refusal::Full { what: "services".into(), limit: MAX_SERVICES });
         }
         let (voters, quorum) = match self.draw_voters(id.as_str()) {
             Ok(drawn) => drawn,
@@ -96,7 +98,10 @@ impl Machine {
         let answer = if removed { KeyAnswer::Removed } else { service_answer(id, &val) };
         let waiting = Waiting { reply: reply.clone(), answer, grant: false, remembered: None };
         if !self.propose(now, &Subject::Service(id.clone()), val, None, Some(waiting)) {
-            self.refuse(reply, Refusal::Busy("another coordinator leads this service, try again"));
+            self.refuse(
+                reply,
+                Refusal::Busy("another coordinator leads this service, try again".into()),
+            );
         }
     }
 
@@ -141,6 +146,10 @@ impl Machine {
                 None if state.assignments.len() < state.def.replicas as usize => &mut open,
                 None => continue,
             };
+            // A coordinator that passes a claim on does so for what this one leads.
+            if own.is_none() && reply.is_passed_on() && entry.lead.is_none() {
+                continue;
+            }
             let found = (state.deployed, id.clone());
             if slot.as_ref().is_none_or(|best| found < *best) {
                 *slot = Some(found);
@@ -158,6 +167,13 @@ impl Machine {
             return self.wait_behind(&subject, reply, Command::ClaimService { host });
         }
         let Some((_, id)) = open else { return self.answer(now, reply, KeyAnswer::NoService) };
+        let elsewhere = self
+            .registers
+            .get(&Subject::Service(id.clone()))
+            .filter(|entry| entry.lead.is_none() && entry.head.home != self.me);
+        if let Some(home) = elsewhere.map(|entry| entry.head.home) {
+            return self.pass_on(now, home, reply, Command::ClaimService { host }, None);
+        }
         let Some((ver, mut state)) =
             self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.clone())))
         else {

@@ -1,4 +1,4 @@
-//! A host without a key of its own, vouched for by the coordinator it registered at.
+//! A host as the coordinator it registered at describes it to the others.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,10 +9,10 @@ use crate::record::spec::capabilities_hold;
 use crate::record::{Record, Reject};
 use crate::view::Milli;
 
-/// A host, last writer wins by (`at`, sponsor).
+/// A host, last writer wins by (`at`, sponsor). One that talks HTTP has no key of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LegacyHost {
+pub struct HostDesc {
     /// Its id, chosen by it or minted.
     pub id: HostId,
     /// Its name.
@@ -29,11 +29,13 @@ pub struct LegacyHost {
     pub by: String,
     /// That coordinator's counter.
     pub display_version: u64,
+    /// The node it is, where it is attached over libp2p: only that node speaks for it.
+    pub node: Option<NodeId>,
     /// True once it was removed: the removal must win over older registrations.
     pub removed: bool,
 }
 
-impl LegacyHost {
+impl HostDesc {
     /// The order by which a newer record replaces an older one.
     #[must_use]
     pub const fn rank(&self, sponsor: NodeId) -> (Hlc, NodeId) {
@@ -41,8 +43,8 @@ impl LegacyHost {
     }
 }
 
-impl Record for LegacyHost {
-    const KIND: &'static str = "legacy-host";
+impl Record for HostDesc {
+    const KIND: &'static str = "host";
     const MAX_BYTES: usize = 64 << 10;
 
     fn stamp(&self) -> Hlc {

@@ -11,7 +11,7 @@ use crate::limits::{
     MAX_ATTEMPTS, MAX_CAPABILITIES, MAX_CLOCK_DRIFT_MS, MAX_OUTPUT_BYTES, MAX_PARALLEL,
     MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
 };
-use crate::record::host::LegacyHost;
+use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, Spec, Subject};
 use crate::register::{Ballot, Certificate};
@@ -61,25 +61,25 @@ fn no_byte_of_a_signed_record_can_be_changed() {
     refused(longer);
     let elsewhere = NetworkId([1; 16]);
     assert!(matches!(raw.clone().verify::<Spec>(elsewhere, NOW), Err(Reject::BadSignature)));
-    assert!(matches!(raw.verify::<LegacyHost>(network(), NOW), Err(Reject::BadSignature)));
+    assert!(matches!(raw.verify::<HostDesc>(network(), NOW), Err(Reject::BadSignature)));
 }
 
 #[test]
 fn a_stamp_ahead_of_the_clock_is_not_taken_yet() {
-    let at = |ms| sealed(LegacyHost { at: Hlc { ms, count: 0 }, ..host() });
+    let at = |ms| sealed(HostDesc { at: Hlc { ms, count: 0 }, ..host() });
     let edge = NOW.0 + MAX_CLOCK_DRIFT_MS;
-    assert!(at(edge).verify::<LegacyHost>(network(), NOW).is_ok());
-    let ahead = at(edge + 1).verify::<LegacyHost>(network(), NOW);
+    assert!(at(edge).verify::<HostDesc>(network(), NOW).is_ok());
+    let ahead = at(edge + 1).verify::<HostDesc>(network(), NOW);
     assert!(
         matches!(ahead, Err(Reject::FromTheFuture { ahead_ms }) if ahead_ms == MAX_CLOCK_DRIFT_MS + 1)
     );
-    assert!(at(u64::MAX).verify::<LegacyHost>(network(), NOW).is_err());
+    assert!(at(u64::MAX).verify::<HostDesc>(network(), NOW).is_err());
 }
 
 #[test]
 fn a_record_beyond_its_length_is_not_even_parsed() {
-    let raw = Raw { body: vec![0; LegacyHost::MAX_BYTES + 1], ..sealed(host()) };
-    assert!(matches!(raw.verify::<LegacyHost>(network(), NOW), Err(Reject::Invalid("too long"))));
+    let raw = Raw { body: vec![0; HostDesc::MAX_BYTES + 1], ..sealed(host()) };
+    assert!(matches!(raw.verify::<HostDesc>(network(), NOW), Err(Reject::Invalid("too long"))));
 }
 
 #[track_caller]
@@ -118,7 +118,7 @@ fn a_spec_holds_to_its_rules() {
         (0..=MAX_CAPABILITIES).map(|n| format!("{n:03}")).collect(),
     ] {
         with(JobSpec { required: required.clone(), ..job() });
-        invalid(LegacyHost { capabilities: required, ..host() });
+        invalid(HostDesc { capabilities: required, ..host() });
     }
     with(JobSpec { submitted_by: Some("x".repeat(MAX_TEXT_BYTES + 1)), ..job() });
     with(JobSpec { max_attempts: Some(0), ..job() });
@@ -132,8 +132,8 @@ fn results_hosts_and_certificates_hold_to_theirs() {
     invalid(JobResult { stdout: long(), ..result() });
     invalid(JobResult { stderr: long(), ..result() });
     invalid(JobResult { error: Some("x".repeat(MAX_TEXT_BYTES + 1)), ..result() });
-    invalid(LegacyHost { name: "x".repeat(MAX_TEXT_BYTES + 1), ..host() });
-    invalid(LegacyHost { max_parallel: Milli(MAX_PARALLEL * 1000 + 1), ..host() });
+    invalid(HostDesc { name: "x".repeat(MAX_TEXT_BYTES + 1), ..host() });
+    invalid(HostDesc { max_parallel: Milli(MAX_PARALLEL * 1000 + 1), ..host() });
     let ballot = Ballot { round: 0, proposer: NodeId([9; 32]) };
     invalid(Certificate { ballot, ..certificate() });
     let mut late = certificate();
@@ -143,7 +143,7 @@ fn results_hosts_and_certificates_hold_to_theirs() {
 
 #[test]
 fn the_newer_of_two_host_records_is_the_later_one() {
-    let later = LegacyHost { at: Hlc { count: 9, ..host().at }, ..host() };
+    let later = HostDesc { at: Hlc { count: 9, ..host().at }, ..host() };
     let (low, high) = (NodeId([1; 32]), NodeId([2; 32]));
     assert!(later.rank(low) > host().rank(high));
     assert!(host().rank(high) > host().rank(low));

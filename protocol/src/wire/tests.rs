@@ -7,19 +7,25 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{AcceptOp, Message, PrepareOp, PromiseOp, PromiseVerdict, Verdict, VoteOp};
+use super::{
+    AcceptOp, AskOp, ConfirmOp, ConfirmedOp, Known, Message, PrepareOp, PromiseOp, PromiseVerdict,
+    Sought, TellOp, Verdict, VoteOp,
+};
+use crate::attach::{Grant, HostAsk, HostTell, Nonce};
 use crate::batch::{JobAt, KeyAnswer, KeyRow};
 use crate::clock::Wall;
 use crate::codec::{decode, encode};
+use crate::command::{Command, Completion, Idempotency, JobRequest, Refusal};
 use crate::fold::service_state_view;
 use crate::id::Hash;
-use crate::record::host::LegacyHost;
+use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::Spec;
 use crate::record::tests::samples::{
     AT, ballot, certificate, host, host_id, job, key, network, result, service, service_id, signer,
     spec, val,
 };
+use crate::record::work::{Work, WorkClass};
 use crate::record::{Raw, Record, Signed};
 use crate::register::{Accepted, Certificate, Nack, State, Val, Voter};
 use crate::view::{HostView, Milli};
@@ -84,7 +90,103 @@ fn messages() -> Vec<(&'static str, Message)> {
                 promise(PromiseVerdict::Gone),
             ]),
         ),
-        ("certificates", Message::Certificates(vec![raw])),
+        ("certificates", Message::Certificates(vec![raw.clone()])),
+        ("want", Message::Want(vec![key.clone()])),
+        ("seek", Message::Seek(vec![Sought::Host(host_id()), Sought::Job(job())])),
+        ("hosts", Message::Hosts(vec![raw.clone()])),
+        ("work-message", Message::Work(raw)),
+    ]
+    .into_iter()
+    .chain(exchanges())
+    .collect()
+}
+
+/// What coordinators ask each other, and what is handed on.
+fn exchanges() -> Vec<(&'static str, Message)> {
+    let raw = Raw { body: vec![1, 2], signer: signer().id(), signature: some_signature() };
+    let known = Known { certificate: raw.clone(), spec: Some(raw), result: None };
+    let confirm = ConfirmOp { key: key(), ballot: ballot(), round: 9 };
+    let idempotency =
+        Idempotency { scope: Hash([1; 32]), fingerprint: Hash([2; 32]), route: "/v1/jobs".into() };
+    let ask = |command| AskOp { seq: 5, command, idempotency: None };
+    let submit = Command::Submit(JobRequest {
+        payload: b"{}".to_vec(),
+        required: vec!["gpu".into()],
+        submitted_by: None,
+        max_attempts: Some(3),
+        timeout_ms: None,
+    });
+    let asks = vec![
+        AskOp { seq: 4, command: submit, idempotency: Some(idempotency) },
+        ask(Command::Complete(completion())),
+        ask(Command::Cancel { job: job() }),
+        ask(Command::Grant {
+            host: host_id(),
+            capabilities: vec!["shell".into()],
+            node: Some(signer().id()),
+        }),
+        ask(Command::Renew { host: host_id(), job: job(), attempt: 2, named: true }),
+        ask(Command::HandBack { host: host_id(), job: job(), attempt: 2 }),
+    ];
+    let tell = |answer| TellOp { seq: 5, answer, known: None };
+    let tells = vec![
+        TellOp { seq: 4, answer: Ok(KeyAnswer::NoJob), known: Some(Box::new(known.clone())) },
+        tell(Err(Refusal::Busy("a reason".into()))),
+        tell(Err(Refusal::AlreadyEnded { job: job(), status: "failed".into() })),
+        tell(Err(Refusal::Stopping)),
+    ];
+    vec![
+        ("confirm", Message::Confirm(vec![confirm.clone()])),
+        ("confirmed", Message::Confirmed(vec![ConfirmedOp { op: confirm, leads: true }])),
+        ("ask", Message::Ask(asks)),
+        ("tell", Message::Tell(tells)),
+        ("known", Message::Known(vec![known])),
+    ]
+}
+
+fn completion() -> Completion {
+    Completion {
+        job: job(),
+        host: host_id(),
+        attempt: Some(2),
+        success: true,
+        duration: Some(Milli(1500)),
+        exit_code: Some(0),
+        stdout: Some("out".into()),
+        stderr: None,
+        error: None,
+    }
+}
+
+fn work() -> Work {
+    let class = WorkClass { required: vec!["gpu".into()], queued: 3 };
+    Work { home: signer().id(), at: AT, classes: vec![class] }
+}
+
+fn attachments() -> Vec<Sample> {
+    let nonce = Nonce([7; 16]);
+    let (host, job, attempt) = (host_id(), job(), 2);
+    let register = HostAsk::Register {
+        id: Some(host.clone()),
+        name: "sample".into(),
+        capabilities: vec![],
+        max_parallel: Milli(2000),
+    };
+    let complete = HostAsk::Complete { completion: Box::new(completion()), attempt };
+    let spec = Signed::seal(&signer(), network(), spec()).raw().clone();
+    let grant = Grant { spec, attempt, lease_ms: 30_000, owner: signer().id() };
+    vec![
+        sample("host-register", &register),
+        sample("host-beat", &HostAsk::Beat { host: host.clone(), active: Milli(1000) }),
+        sample("host-claim", &HostAsk::Claim { host: host.clone(), nonce, most: 4, wait_ms: 9 }),
+        sample("host-withdraw", &HostAsk::Withdraw { host: host.clone(), nonce }),
+        sample("host-renew", &HostAsk::Renew { host: host.clone(), job: job.clone(), attempt }),
+        sample("host-complete", &complete),
+        sample("host-hand-back", &HostAsk::HandBack { host: host.clone(), job, attempt }),
+        sample("host-registered", &HostTell::Registered(host)),
+        sample("host-granted", &HostTell::Granted(vec![grant])),
+        sample("host-accepted", &HostTell::Accepted),
+        sample("host-refused", &HostTell::Refused(Refusal::UnknownHost("host_x".into()))),
     ]
 }
 
@@ -109,6 +211,8 @@ fn answers() -> Vec<(&'static str, KeyAnswer)> {
         ("key-noservice", KeyAnswer::NoService),
         ("key-joined", KeyAnswer::Joined),
         ("key-removed", KeyAnswer::Removed),
+        ("key-renewed", KeyAnswer::Renewed),
+        ("key-handed-back", KeyAnswer::HandedBack),
     ]
 }
 
@@ -126,8 +230,10 @@ fn samples() -> Vec<Sample> {
     all.push(sample("raw", Signed::seal(&signer(), network(), host()).raw()));
     all.push(record::<Spec>("spec", &spec()));
     all.push(record::<JobResult>("result", &result()));
-    all.push(record::<LegacyHost>("host", &host()));
+    all.push(record::<HostDesc>("host", &host()));
     all.push(record::<Certificate>("certificate", &certificate()));
+    all.push(record::<Work>("work", &work()));
+    all.extend(attachments());
     all
 }
 

@@ -4,7 +4,7 @@ use skyclaw_protocol::batch::{Batch, Write};
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::record::Signed;
-use skyclaw_protocol::record::host::LegacyHost;
+use skyclaw_protocol::record::host::HostDesc;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::{JobSpec, RegisterKey, Spec, Subject};
 use skyclaw_protocol::register::{
@@ -150,8 +150,9 @@ impl World {
         Signed::seal(&self.key, self.network, body)
     }
 
-    pub(super) fn host(&self, id: &str) -> Signed<LegacyHost> {
-        let body = LegacyHost {
+    pub(super) fn host(&self, id: &str) -> Signed<HostDesc> {
+        let body = HostDesc {
+            node: None,
             id: HostId::new(id).unwrap(),
             name: format!("host {id}"),
             capabilities: vec!["cpu".into()],

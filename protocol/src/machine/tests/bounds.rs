@@ -59,7 +59,7 @@ fn jobs_hosts_and_services_are_refused_beyond_their_bounds() {
     let machine = &mut world.nodes[0].machine;
     machine.jobs_live = 0;
     world.drain(0);
-    let full = Refusal::Full { what: "unfinished jobs", limit: MAX_LIVE_JOBS };
+    let full = Refusal::Full { what: "unfinished jobs".into(), limit: MAX_LIVE_JOBS };
     assert_eq!(world.reply(token), Some(Err(full)));
 
     for n in 0..MAX_HOSTS {
@@ -69,7 +69,7 @@ fn jobs_hosts_and_services_are_refused_beyond_their_bounds() {
         }
     }
     world.drain(0);
-    let full = Refusal::Full { what: "hosts", limit: MAX_HOSTS };
+    let full = Refusal::Full { what: "hosts".into(), limit: MAX_HOSTS };
     assert_eq!(world.call(0, register("one more")), Err(full));
     assert!(world.call(0, register("h5")).is_ok(), "a known one may register again");
 
@@ -81,7 +81,7 @@ fn jobs_hosts_and_services_are_refused_beyond_their_bounds() {
         }
     }
     world.drain(0);
-    let full = Refusal::Full { what: "services", limit: MAX_SERVICES };
+    let full = Refusal::Full { what: "services".into(), limit: MAX_SERVICES };
     assert_eq!(world.call(0, put()), Err(full));
 }
 
@@ -91,6 +91,7 @@ fn register(name: &str) -> Command {
         name: "n".into(),
         capabilities: Vec::new(),
         max_parallel: crate::Milli::whole(1),
+        node: None,
     }
 }
 
@@ -157,7 +158,7 @@ fn what_could_not_be_read_back_is_refused_and_the_job_goes_on() {
     };
     completion.stdout = Some("x".repeat(crate::limits::MAX_OUTPUT_BYTES + 1));
     let refusal = World::refusal(world.call(0, Command::Complete(completion)));
-    assert_eq!(refusal, Refusal::TooLarge("output is too long"));
+    assert_eq!(refusal, Refusal::TooLarge("output is too long".into()));
     world.complete(0, &job, "h").unwrap();
     let name = "n".repeat(crate::limits::MAX_TEXT_BYTES + 1);
     let register = Command::RegisterHost {
@@ -165,6 +166,7 @@ fn what_could_not_be_read_back_is_refused_and_the_job_goes_on() {
         name,
         capabilities: Vec::new(),
         max_parallel: Milli::whole(1),
+        node: None,
     };
     assert!(matches!(World::refusal(world.call(0, register)), Refusal::TooLarge(_)));
 }

@@ -125,11 +125,17 @@ fn an_ended_job_cannot_be_cancelled_and_says_how_it_ended() {
         let job = world.submit(0);
         world.claim(0, "h");
         job_at(world.call(0, World::completion(&job, "h", success)));
-        assert_eq!(world.cancel(0, &job), Err(Refusal::AlreadyEnded { job, status }));
+        assert_eq!(
+            world.cancel(0, &job),
+            Err(Refusal::AlreadyEnded { job, status: status.into() })
+        );
     }
     let job = world.submit(0);
     job_at(world.cancel(0, &job));
-    assert_eq!(world.cancel(0, &job), Err(Refusal::AlreadyEnded { job, status: "cancelled" }));
+    assert_eq!(
+        world.cancel(0, &job),
+        Err(Refusal::AlreadyEnded { job, status: "cancelled".into() })
+    );
     let nowhere = JobId::new("job_nowhere").unwrap();
     let unknown = World::refusal(world.cancel(0, &nowhere));
     assert_eq!(unknown, Refusal::UnknownJob("job_nowhere".into()));

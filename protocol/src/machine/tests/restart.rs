@@ -28,6 +28,7 @@ fn story(cut: usize) -> World {
         name: "h".into(),
         capabilities: Vec::new(),
         max_parallel: crate::Milli::whole(2),
+        node: None,
     };
     let claim = || Command::Claim { host: host_id("h"), wait_ms: 0 };
     world.ask(0, register());
@@ -124,7 +125,7 @@ fn a_job_that_ended_is_answered_from_disk() {
     world.crash(0);
     assert!(world.nodes[0].machine.registers.is_empty());
     assert_eq!(world.complete(0, &job, "h"), Err(Refusal::NotLeased(job.clone())));
-    let ended = Refusal::AlreadyEnded { job: job.clone(), status: "completed" };
+    let ended = Refusal::AlreadyEnded { job: job.clone(), status: "completed".into() };
     assert_eq!(world.cancel(0, &job), Err(ended));
     world.nodes[0].disk.broken = true;
     assert!(matches!(world.cancel(0, &job), Err(Refusal::Store(_))));

@@ -3,7 +3,7 @@
 use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId, JobId, NetworkId, NodeId, ServiceId};
 use crate::key::NodeKey;
-use crate::record::host::LegacyHost;
+use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, RegisterKey, Spec, Subject};
 use crate::register::{Ballot, Certificate, JobState, Phase, ServiceState, State, Val};
@@ -60,12 +60,13 @@ pub(crate) fn result() -> JobResult {
     }
 }
 
-pub(crate) fn host() -> LegacyHost {
-    LegacyHost {
+pub(crate) fn host() -> HostDesc {
+    HostDesc {
         id: host_id(),
         name: "sample".into(),
         capabilities: vec!["shell".into()],
         max_parallel: Milli(2500),
+        node: None,
         registered: Hlc { ms: 1, count: 0 },
         at: AT,
         by: "node_a".into(),

@@ -9,7 +9,7 @@ use crate::batch::{Batch, KeyRow, Shelf, ShelfError, Snapshot, StoredRegister, W
 use crate::clock::{Hlc, Wall};
 use crate::codec;
 use crate::id::{Hash, HostId, JobId};
-use crate::record::host::LegacyHost;
+use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::{Spec, Subject};
 use crate::record::{Raw, Record, Signed};
@@ -104,8 +104,8 @@ impl Disk {
         self.keys.get(scope).map(|bytes| open(bytes))
     }
 
-    pub(crate) fn host(&self, id: &HostId) -> Option<LegacyHost> {
-        self.hosts.get(id).map(|bytes| signed::<LegacyHost>(bytes).into_body())
+    pub(crate) fn host(&self, id: &HostId) -> Option<HostDesc> {
+        self.hosts.get(id).map(|bytes| signed::<HostDesc>(bytes).into_body())
     }
 
     pub(crate) fn hosts(&self) -> usize {

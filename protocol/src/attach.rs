@@ -1,0 +1,116 @@
+//! What a host attached over libp2p and a coordinator say to each other: one question, one answer.
+//!
+//! Always: the connection proves which node asks; a coordinator answers for a host only the node
+//! that registered it. A host has one claim open at a time and counts a lease from the moment it
+//! first sent the claim; the same nonce gets the same grants again, so a lost answer loses nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Completion, Refusal};
+use crate::id::{HostId, JobId, NodeId};
+use crate::record::Raw;
+use crate::view::Milli;
+
+/// A question of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum HostAsk {
+    /// Know me, again or for the first time.
+    Register {
+        /// Its id; minted when absent.
+        id: Option<HostId>,
+        /// Its name.
+        name: String,
+        /// Sorted, unique.
+        capabilities: Vec<String>,
+        /// Jobs it takes at once, at least 1.
+        max_parallel: Milli,
+    },
+    /// I am alive. Extends no lease.
+    Beat {
+        /// Which host.
+        host: HostId,
+        /// Jobs that hold a slot, for display.
+        active: Milli,
+    },
+    /// Give me jobs.
+    Claim {
+        /// Which host.
+        host: HostId,
+        /// Names the claim; see the module.
+        nonce: Nonce,
+        /// At most so many, at least 1.
+        most: u16,
+        /// How long to hold the claim while there is none, in milliseconds.
+        wait_ms: u32,
+    },
+    /// Answer my open claim now, with what it has.
+    Withdraw {
+        /// Which host.
+        host: HostId,
+        /// Of which claim.
+        nonce: Nonce,
+    },
+    /// I still run this: extend its lease.
+    Renew {
+        /// Which host.
+        host: HostId,
+        /// Which job.
+        job: JobId,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// I ended this run. The same offer may be made again.
+    Complete {
+        /// The result.
+        completion: Box<Completion>,
+        /// Of which attempt.
+        attempt: u32,
+    },
+    /// I do not start this: give it to another.
+    HandBack {
+        /// Which host.
+        host: HostId,
+        /// Which job.
+        job: JobId,
+        /// Which attempt.
+        attempt: u32,
+    },
+}
+
+/// Names a claim; drawn at random for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Nonce(pub [u8; 16]);
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum HostTell {
+    /// You are known by this id.
+    Registered(HostId),
+    /// Heard.
+    Alive,
+    /// These are yours; none if nothing waits.
+    Granted(Vec<Grant>),
+    /// The lease reaches its full length from the moment you asked.
+    Renewed,
+    /// It is taken.
+    Accepted,
+    /// No. Whether that is for good, the refusal says.
+    Refused(Refusal),
+}
+
+/// A job that is the host's to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The job's signed spec: what to run, and who votes on it.
+    pub spec: Raw,
+    /// Which attempt: the fencing token.
+    pub attempt: u32,
+    /// Length of the lease from the moment the claim was first sent, in milliseconds.
+    pub lease_ms: u64,
+    /// Who leads the job.
+    pub owner: NodeId,
+}
