@@ -48,7 +48,7 @@ pub(crate) enum Action {
     Choose(Node, Node),
     Claim(Node),
     Begin(Grant),
-    Beat(Node),
+    Ask(Node),
     Confirm(Node, Node),
     TakeBack(Node),
 }
@@ -84,8 +84,8 @@ impl Times {
                 scene.propose(of, word.granted(scene::host_of(word.attempt + 1)))
             }),
             Action::Begin(grant) => scene.begin(self, grant),
-            Action::Beat(of) => {
-                scene.beat(of);
+            Action::Ask(of) => {
+                scene.ask(of);
                 true
             }
             Action::Confirm(of, by) => scene.confirm(self, of, by),
@@ -110,7 +110,7 @@ impl Times {
         if word.phase == Phase::Leased {
             let runs = scene.hosts[usize::from(scene::host_of(word.attempt))];
             if runs.is_some_and(|run| run.attempt == word.attempt) {
-                actions.push(Action::Beat(of));
+                actions.push(Action::Ask(of));
                 actions.extend(others().map(|by| Action::Confirm(of, by)));
                 // Of two nobody can take over without the owner's promise.
                 if self.voters == 2 {

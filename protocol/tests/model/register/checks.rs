@@ -38,6 +38,11 @@ pub(super) fn sometimes(rules: &Rules) -> Vec<Property<Rules>> {
             |_: &Rules, world: &World| done(world).any(|(by, _)| by != HOME),
         ));
     }
+    if rules.takeovers > 0 {
+        all.push(Property::sometimes("503, and done all the same", |_, world: &World| {
+            world.client == Client::Refused && done(world).next().is_some()
+        }));
+    }
     if rules.takeovers > 0 && rules.attempts > 1 {
         all.push(Property::sometimes(
             "granted again by another, to another",

@@ -32,8 +32,8 @@ fn two_voters_agree_over_two_takeovers_a_crash_a_cancel_and_two_attempts() {
 }
 
 #[test]
-fn three_voters_agree_over_a_takeover_a_crash_and_a_cancel() {
-    holds(Rules { cancels: 1, ..THREE }, 130_000);
+fn three_voters_agree_over_a_takeover_and_a_crash() {
+    holds(THREE, 1);
 }
 
 #[test]

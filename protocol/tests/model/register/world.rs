@@ -140,6 +140,14 @@ impl World {
         }
     }
 
+    /// Somebody else leads now: whoever waits is told that it may or may not stand.
+    fn step_down(&mut self, at: Node) {
+        self.at(at).lead = None;
+        if at == HOME && self.client == Client::Waits {
+            self.client = Client::Refused;
+        }
+    }
+
     /// An owner hears that it was refused. Whenever it hears it, it stops or goes on alike, so
     /// that this is no frame of its own. False if it goes on.
     fn refused(&mut self, ballot: Ballot, promised: Option<Ballot>) -> bool {
@@ -149,7 +157,7 @@ impl World {
         };
         let stops = Arc::make_mut(lead).refused(promised) == ProposerStep::Deposed;
         if stops {
-            it.lead = None;
+            self.step_down(node(ballot.proposer));
         }
         stops
     }
@@ -170,7 +178,7 @@ impl World {
         if changed {
             let it = self.at(at);
             it.memory = Arc::new(row);
-            it.lead = None;
+            self.step_down(at);
         }
         self.write_unless_early(rules, at);
         self.net.insert(Frame::Voted { ballot, ver: word.ver, from: at });
@@ -187,7 +195,7 @@ impl World {
         let it = self.at(at);
         if it.memory.promised != row.promised {
             it.memory = Arc::new(row);
-            it.lead = None;
+            self.step_down(at);
         }
         self.write_unless_early(rules, at);
         self.net.insert(Frame::Promised { ballot, from: at, accepted });
@@ -207,7 +215,7 @@ impl World {
         let adopted = Arc::make_mut(lead).promise(id(from), ballot, long(accepted));
         let Some(adopted) = adopted else { return };
         if !self.write_next(rules, at, adopted.ballot, Word::of(&adopted.val)) {
-            self.at(at).lead = None;
+            self.step_down(at);
         }
     }
 
@@ -219,6 +227,7 @@ impl World {
         if Arc::make_mut(&mut self.at(at).memory).prepare(ballot).is_err() {
             return false;
         }
+        self.step_down(at);
         self.at(at).lead = Some(Arc::new(lead));
         let accepted = short(self.at(at).memory.accepted.as_ref());
         self.write(rules, at);

@@ -32,13 +32,13 @@ pub(crate) struct Owner {
     pub(crate) restarted: bool,
     /// When the claim was sent that it is granting.
     pub(crate) claimed: Option<u8>,
-    /// When the beat was sent that no quorum has confirmed yet.
-    pub(crate) beat: Option<u8>,
+    /// When the voters were asked whether it still leads, if they have not said so yet.
+    pub(crate) asked: Option<u8>,
 }
 
 impl Owner {
     const fn new(lead: Arc<Proposer>, restarted: bool) -> Self {
-        Self { lead, lease: None, restarted, claimed: None, beat: None }
+        Self { lead, lease: None, restarted, claimed: None, asked: None }
     }
 
     pub(crate) fn chosen(&self) -> Option<Word> {
@@ -241,40 +241,41 @@ impl Scene {
         true
     }
 
-    /// The host's renewal of this moment goes out with a beat.
-    pub(crate) fn beat(&mut self, of: Node) {
+    /// The host asks for a renewal, and the owner asks the voters. The freshest is the worst case.
+    pub(crate) fn ask(&mut self, of: Node) {
         let now = self.now;
         if let Some(owner) = self.owner(of) {
-            owner.beat = Some(now);
+            owner.asked = Some(now);
         }
     }
 
-    /// A quorum holds that nobody else leads since the beat: the renewals that it carried stand.
+    /// The owner and this voter make a quorum that knows of no other owner since the voters were
+    /// asked: the renewals that came before stand. The host hears of it at once: later, it would
+    /// count to the same moment.
     pub(crate) fn confirm(&mut self, times: &Times, of: Node, by: Node) -> bool {
-        let other = self.rows[usize::from(by)].promised;
+        let promised = self.rows[usize::from(by)].promised;
         let now = self.now;
         let Some(owner) = self.owner(of) else { return false };
-        let deposed = other > owner.lead.ballot();
         let Some(word) = owner.chosen().filter(|word| word.phase == Phase::Leased) else {
             return false;
         };
-        let asked = match times.broken {
+        let since = match times.broken {
             // T1: the owner thinks that it still leads, and asks nobody.
             Broken::RenewsAlone => now,
-            _ if deposed => return false,
-            _ => match owner.beat.take() {
-                Some(sent) => sent,
+            _ if promised != owner.lead.ballot() => return false,
+            _ => match owner.asked.take() {
+                Some(asked) => asked,
                 None => return false,
             },
         };
-        if let Some(lease) = owner.lease.as_mut() {
-            lease.renew(at(now), true);
-        }
+        let renewable = owner.lease.as_mut().filter(|lease| lease.may_be_renewed(at(now)));
+        let Some(lease) = renewable else { return false };
+        lease.renew(at(since), true);
         let run = &mut self.hosts[usize::from(host_of(word.attempt))];
         let Some(run) = run.as_mut().filter(|run| run.attempt == word.attempt) else {
             return false;
         };
-        run.end = run.end.max(asked + times.lease);
+        run.end = run.end.max(since + times.lease);
         true
     }
 
@@ -287,7 +288,7 @@ impl Scene {
                 && (late || grant.claimed + times.lease > now)
         });
         for owner in self.owners.iter_mut().flatten() {
-            owner.beat.take_if(|sent| *sent + times.lease <= now);
+            owner.asked.take_if(|asked| *asked + times.lease <= now);
         }
     }
 }
@@ -325,7 +326,7 @@ impl Hash for Scene {
             // Past ends are alike.
             let over = at(self.now).mono;
             let ends = owner.lease.as_ref().map(|lease| lease.ends.max(over));
-            (silent, ends, owner.restarted, owner.claimed, owner.beat).hash(state);
+            (silent, ends, owner.restarted, owner.claimed, owner.asked).hash(state);
         }
     }
 }

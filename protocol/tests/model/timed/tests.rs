@@ -15,7 +15,7 @@ const THREE: Times = Times {
 };
 
 /// Long enough for what goes wrong to go wrong.
-const SHORT: Times = Times { until: 5, ..THREE };
+const SHORT: Times = Times { until: 4, ..THREE };
 
 #[test]
 fn one_host_at_a_time_holds_a_valid_lease_over_a_takeover() {
@@ -24,7 +24,7 @@ fn one_host_at_a_time_holds_a_valid_lease_over_a_takeover() {
 
 #[test]
 fn one_host_at_a_time_holds_a_valid_lease_over_a_takeover_and_a_restart() {
-    holds(Times { until: 6, restarts: 1, ..THREE }, 100_000);
+    holds(Times { until: 5, restarts: 1, ..THREE }, 100_000);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn an_owner_that_waits_from_its_restart_and_not_from_its_promises_is_noticed_t2(
 
 #[test]
 fn the_wait_may_count_from_the_restart_where_nobody_else_takes_over() {
-    holds(Times { broken: Broken::WaitsFromRestart, takeovers: 0, restarts: 2, ..THREE }, 20_000);
+    holds(Times { broken: Broken::WaitsFromRestart, takeovers: 0, restarts: 1, ..THREE }, 20_000);
 }
 
 #[test]
