@@ -201,10 +201,6 @@ impl Model for Rules {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let mut all = checks::always();
-        if self.broken == Broken::Nothing {
-            all.extend(checks::sometimes(self));
-        }
-        all
+        [checks::always(), checks::sometimes(self)].concat()
     }
 }

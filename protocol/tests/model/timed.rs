@@ -3,6 +3,7 @@
 //!
 //! [`Lease`]: skyclaw_protocol::lease::Lease
 
+mod ends;
 mod scene;
 mod tests;
 
@@ -11,7 +12,8 @@ use skyclaw_protocol::register::Phase;
 use stateright::{Model, Property};
 
 use crate::word::{HOME, Node, Word, id, node};
-use scene::{Grant, Scene};
+use ends::{Grant, Owner, host_of};
+use scene::Scene;
 
 /// How long, how often, and which rule is left out. Times are in ticks.
 #[derive(Clone, Copy, Debug)]
@@ -80,9 +82,8 @@ impl Times {
             }
             Action::Promise(of, by) => scene.promise(self, of, by),
             Action::Choose(of, by) => scene.choose(self, of, by),
-            Action::Claim(of) => chosen(scene, of).is_some_and(|word| {
-                scene.propose(of, word.granted(scene::host_of(word.attempt + 1)))
-            }),
+            Action::Claim(of) => chosen(scene, of)
+                .is_some_and(|word| scene.propose(of, word.granted(host_of(word.attempt + 1)))),
             Action::Begin(grant) => scene.begin(self, grant),
             Action::Ask(of) => {
                 scene.ask(of);
@@ -108,7 +109,7 @@ impl Times {
             actions.push(Action::Claim(of));
         }
         if word.phase == Phase::Leased {
-            let runs = scene.hosts[usize::from(scene::host_of(word.attempt))];
+            let runs = scene.hosts[usize::from(host_of(word.attempt))];
             if runs.is_some_and(|run| run.attempt == word.attempt) {
                 actions.push(Action::Ask(of));
                 actions.extend(others().map(|by| Action::Confirm(of, by)));
@@ -162,9 +163,6 @@ impl Model for Times {
         let mut all = vec![Property::always(I2, |_: &Self, scene: &Scene| {
             scene.hosts.iter().flatten().count() <= 1
         })];
-        if self.broken != Broken::Nothing {
-            return all;
-        }
         all.extend([
             Property::sometimes("granted again", |_: &Self, scene: &Scene| {
                 scene.begun == [1, 2] && scene.hosts[1].is_some()
@@ -175,13 +173,13 @@ impl Model for Times {
         ]);
         if self.takeovers > 0 {
             all.push(Property::sometimes("granted again by another", |_: &Self, scene: &Scene| {
-                let another = |owner: &scene::Owner| owner.chosen().is_some_and(|w| w.attempt == 2);
+                let another = |owner: &Owner| owner.chosen().is_some_and(|w| w.attempt == 2);
                 scene.begun == [1, 2] && scene.owners[1..].iter().flatten().any(another)
             }));
         }
         if self.restarts > 0 {
             all.push(Property::sometimes("granted again after a restart", |_, scene: &Scene| {
-                let restarted = |owner: &scene::Owner| owner.restarted;
+                let restarted = |owner: &Owner| owner.restarted;
                 scene.begun == [1, 2] && scene.owners.iter().flatten().any(restarted)
             }));
         }

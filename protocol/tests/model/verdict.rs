@@ -18,13 +18,6 @@ where
     let checker = model.checker().spawn_bfs().join();
     checker.assert_properties();
     let states = checker.unique_state_count();
-    println!(
-        "{} unique, {} generated, depth {} {:?}",
-        states,
-        checker.state_count(),
-        checker.max_depth(),
-        std::thread::current().name()
-    );
     assert!(checker.is_done() && states >= at_least, "only {states} states");
 }
 
@@ -39,11 +32,5 @@ where
     let found = HasDiscoveries::AnyOf(BTreeSet::from([rule]));
     let checker = model.checker().finish_when(found).spawn_bfs().join();
     let states = checker.unique_state_count();
-    println!(
-        "BREAKS {} unique, {} steps {rule} {:?}",
-        states,
-        checker.discovery(rule).map_or(0, |p| p.into_actions().len()),
-        std::thread::current().name()
-    );
     assert!(checker.discovery(rule).is_some(), "goes unnoticed in {states} states: {rule}");
 }

@@ -28,40 +28,34 @@ const THREE: Rules = Rules { voters: 3, takeovers: 1, cancels: 0, attempts: 1, .
 
 #[test]
 fn two_voters_agree_over_two_takeovers_a_crash_a_cancel_and_two_attempts() {
-    holds(TWO, 200_000);
+    holds(TWO, 233_000);
 }
 
 #[test]
 fn three_voters_agree_over_a_takeover_and_a_crash() {
-    holds(THREE, 1);
+    holds(THREE, 90_000);
 }
 
 #[test]
 fn three_voters_agree_over_a_takeover_a_cancel_and_two_attempts() {
-    holds(Rules { crashes: 0, cancels: 1, attempts: 2, ..THREE }, 1);
+    holds(Rules { crashes: 0, cancels: 1, attempts: 2, ..THREE }, 25_000);
 }
 
 #[test]
 fn three_voters_agree_while_two_of_them_outbid_each_other() {
-    holds(Rules { takeovers: 2, crashes: 0, ..THREE }, 110_000);
+    holds(Rules { takeovers: 2, crashes: 0, ..THREE }, 155_000);
 }
 
 #[test]
-#[ignore = "minutes: cargo test -p skyclaw-protocol --test model -- --ignored three_voters_two"]
+#[ignore = "a minute of CPU: cargo test -p skyclaw-protocol --test model -- --ignored three_voters_two"]
 fn three_voters_two_attempts_over_a_takeover_a_crash_and_a_cancel() {
-    holds(Rules { cancels: 1, attempts: 2, ..THREE }, 400_000);
+    holds(Rules { cancels: 1, attempts: 2, ..THREE }, 870_000);
 }
 
 #[test]
-#[ignore = "minutes: cargo test -p skyclaw-protocol --test model -- --ignored two_voters_two"]
+#[ignore = "a minute of CPU: cargo test -p skyclaw-protocol --test model -- --ignored two_voters_two"]
 fn two_voters_two_attempts_over_two_takeovers_and_two_crashes() {
-    holds(Rules { crashes: 2, ..TWO }, 2_500_000);
-}
-
-#[test]
-#[ignore = "minutes: cargo test -p skyclaw-protocol --test model -- --ignored three_voters_outbid"]
-fn three_voters_outbid_each_other_over_a_crash() {
-    holds(Rules { takeovers: 2, ..THREE }, 1_000_000);
+    holds(Rules { crashes: 2, ..TWO }, 3_000_000);
 }
 
 #[test]
@@ -84,7 +78,6 @@ fn a_home_that_answers_after_its_own_disk_alone_is_noticed_b3() {
 #[test]
 fn a_voter_that_answers_before_it_wrote_is_noticed_b4() {
     breaks(Rules { broken: Broken::AnswersEarly, ..THREE }, I1);
-    breaks(Rules { broken: Broken::AnswersEarly, ..THREE }, I3);
 }
 
 #[test]
@@ -121,7 +114,6 @@ fn sights(rules: Rules) -> HashSet<u64> {
         rules.actions(&world, &mut actions);
         open.extend(actions.drain(..).filter_map(|action| rules.next_state(&world, action)));
     }
-    println!("{} {}", known.len(), sights.len());
     sights
 }
 
@@ -143,7 +135,7 @@ fn pruning_hides_nothing_that_can_be_seen() {
 }
 
 #[test]
-#[ignore = "two minutes: cargo test -p skyclaw-protocol --test model -- --ignored of_three_voters"]
+#[ignore = "two minutes of CPU: cargo test -p skyclaw-protocol --test model -- --ignored of_three_voters"]
 fn pruning_hides_nothing_of_three_voters_and_a_takeover() {
     hides_nothing(Rules { crashes: 0, ..THREE });
 }

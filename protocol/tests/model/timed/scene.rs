@@ -1,4 +1,4 @@
-//! One state of the timed model: rows, owners with their [`Lease`], hosts with their own timers.
+//! One state of the timed model: rows, owners with their leases, hosts with their own timers.
 //!
 //! Always: a vote or promise is asked for and given in one step, at any later moment than what
 //! led to it. What a network does to such frames is the other model's subject.
@@ -6,59 +6,13 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use skyclaw_protocol::clock::{Mono, Now, Wall};
-use skyclaw_protocol::lease::{Lease, RunTime};
+use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::lease::Lease;
 use skyclaw_protocol::register::{Accepted, Phase, Proposer, ProposerStep, Voter};
 
+use super::ends::{Grant, Owner, RUN, Run, at, host_of};
 use super::{Broken, Times};
-use crate::word::{HOME, Host, Node, Word, first_ballot, id, node, short};
-
-const TICK_MS: u64 = 1000;
-const RUN: RunTime = RunTime { timeout_ms: None, default_ms: 300_000 };
-
-/// A tick as both clocks show it.
-fn at(tick: u8) -> Now {
-    let ms = u64::from(tick) * TICK_MS;
-    Now { mono: Mono(ms * 1_000_000), wall: Wall(ms) }
-}
-
-/// Who leads, or tries to.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Owner {
-    pub(crate) lead: Arc<Proposer>,
-    /// Its end of the lease.
-    pub(crate) lease: Option<Lease>,
-    /// It led before and lost its timers.
-    pub(crate) restarted: bool,
-    /// When the claim was sent that it is granting.
-    pub(crate) claimed: Option<u8>,
-    /// When the voters were asked whether it still leads, if they have not said so yet.
-    pub(crate) asked: Option<u8>,
-}
-
-impl Owner {
-    const fn new(lead: Arc<Proposer>, restarted: bool) -> Self {
-        Self { lead, lease: None, restarted, claimed: None, asked: None }
-    }
-
-    pub(crate) fn chosen(&self) -> Option<Word> {
-        self.lead.chosen().map(Word::of)
-    }
-}
-
-/// A grant on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Grant {
-    pub(crate) attempt: u8,
-    claimed: u8,
-}
-
-/// What a host runs, and when it stops by its own timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Run {
-    pub(crate) attempt: u8,
-    pub(crate) end: u8,
-}
+use crate::word::{HOME, Node, Word, first_ballot, id, short};
 
 /// One state.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,11 +28,6 @@ pub(crate) struct Scene {
     pub(crate) restarts: u8,
 }
 
-/// Attempt 1 goes to host 0 and attempt 2 to host 1.
-pub(crate) const fn host_of(attempt: u8) -> Host {
-    attempt.saturating_sub(1) % 2
-}
-
 impl Scene {
     /// The home holds a queued job that all voters know.
     pub(crate) fn new(times: &Times) -> Self {
@@ -92,7 +41,7 @@ impl Scene {
         owners[0] = Some(Owner::new(Arc::new(lead), false));
         Self {
             now: 0,
-            rows: vec![Arc::new(row); usize::from(times.voters)],
+            rows: (0..times.voters).map(|_| Arc::new(row.clone())).collect(),
             owners,
             grants: Vec::new(),
             hosts: [None; 2],
@@ -293,21 +242,6 @@ impl Scene {
     }
 }
 
-impl Times {
-    /// What a restarted owner makes of a lease that it finds on its disk.
-    fn recovered(&self, now: u8) -> Lease {
-        Lease::recover(at(now), Wall(0), self.lease_ms(), self.guard_ms(), RUN)
-    }
-
-    fn lease_ms(&self) -> u64 {
-        u64::from(self.lease) * TICK_MS
-    }
-
-    fn guard_ms(&self) -> u64 {
-        u64::from(self.guard) * TICK_MS
-    }
-}
-
 impl Hash for Scene {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.now, self.hosts, self.begun, self.takeovers, self.restarts).hash(state);
@@ -316,17 +250,10 @@ impl Hash for Scene {
             (row.promised, short(row.accepted.as_ref())).hash(state);
         }
         for owner in &self.owners {
-            let Some(owner) = owner else {
-                state.write_u8(0);
-                continue;
-            };
-            let lead = &owner.lead;
-            let silent = lead.missing().into_iter().fold(0u8, |all, id| all | 1 << node(id));
-            (lead.ballot(), lead.current().map(Word::of), owner.chosen().is_some()).hash(state);
-            // Past ends are alike.
-            let over = at(self.now).mono;
-            let ends = owner.lease.as_ref().map(|lease| lease.ends.max(over));
-            (silent, ends, owner.restarted, owner.claimed, owner.asked).hash(state);
+            match owner {
+                Some(owner) => owner.hash_at(self.now, state),
+                None => state.write_u8(0),
+            }
         }
     }
 }
