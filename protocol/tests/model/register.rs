@@ -37,19 +37,26 @@ pub(crate) struct Rules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     Nothing,
+    /// B1: a voter accepts what is below its promise.
     AcceptsLower,
+    /// B2: who takes over asks nobody.
     PromisesAlone,
+    /// B3: the home counts its own disk as a quorum.
     AnswersAlone,
+    /// B4: a voter answers before it wrote.
     AnswersEarly,
+    /// B4: a voter comes back with an empty row.
     Forgets,
+    /// B7: the home goes on with its ballot after a restart.
     ResumesBallot,
 }
 
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Action {
-    /// A frame arrives; voters are named, owners follow from the ballot.
+    /// A frame arrives at this voter.
     ToVoter(Node, Frame),
+    /// A frame arrives at the owner of its ballot.
     ToOwner(Frame),
     /// The disk has what memory has.
     Write(Node),
@@ -177,12 +184,14 @@ impl Model for Rules {
             }
             // Voters other than the home are alike until one of them leads.
             let alike = self.takeovers == 1 && at > 1;
+            // Who leads and was not overtaken has no reason to.
             let leads = it
                 .ballot()
                 .is_some_and(|b| world.nodes.iter().all(|o| o.memory.promised <= Some(b)));
             if world.takeovers < self.takeovers && !alike && !leads {
                 actions.push(Action::TakeOver(at));
             }
+            // A restart of one that loses nothing changes nothing.
             let loses = it.lead.is_some() || it.is_unwritten() || self.broken == Broken::Forgets;
             if world.crashes < self.crashes && loses {
                 actions.push(Action::Restart(at));

@@ -34,9 +34,13 @@ pub(crate) struct Times {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     Nothing,
+    /// T1: the owner renews without a word of the voters.
     RenewsAlone,
+    /// T2: who takes over does not wait for the lease that it found.
     TakesBackAtOnce,
+    /// T2: a restarted owner waits from its restart, not from the promises it got later.
     WaitsFromRestart,
+    /// T3: the host counts from the grant, not from its claim.
     CountsFromReceipt,
 }
 

@@ -48,11 +48,13 @@ fn a_new_owner_that_does_not_wait_is_noticed_t2() {
     breaks(Times { broken: Broken::TakesBackAtOnce, ..SHORT }, I2);
 }
 
+/// Between its restart and the promises the owner in between may have renewed the lease.
 #[test]
 fn an_owner_that_waits_from_its_restart_and_not_from_its_promises_is_noticed_t2() {
     breaks(Times { broken: Broken::WaitsFromRestart, restarts: 1, ..SHORT }, I2);
 }
 
+/// As the machine does it: so far only the home leads, and only it leads again.
 #[test]
 fn the_wait_may_count_from_the_restart_where_nobody_else_takes_over() {
     holds(Times { broken: Broken::WaitsFromRestart, takeovers: 0, restarts: 1, ..THREE }, 17_000);
