@@ -1,0 +1,141 @@
+//! The register holds, and each of its rules is needed.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use stateright::Model;
+
+use super::checks::{F5, I1, I2B, I3};
+use super::network::Set;
+use super::{Broken, Rules};
+use crate::verdict::{breaks, holds};
+use crate::word::Word;
+
+/// Two voters, both of them the quorum.
+const TWO: Rules = Rules {
+    voters: 2,
+    quorum: 2,
+    takeovers: 2,
+    crashes: 1,
+    cancels: 1,
+    attempts: 2,
+    prunes: true,
+    broken: Broken::Nothing,
+};
+
+/// Three voters, any two of them a quorum.
+const THREE: Rules = Rules { voters: 3, takeovers: 1, cancels: 0, attempts: 1, ..TWO };
+
+#[test]
+fn two_voters_agree_over_two_takeovers_a_crash_a_cancel_and_two_attempts() {
+    holds(TWO, 233_000);
+}
+
+#[test]
+fn three_voters_agree_over_a_takeover_and_a_crash() {
+    holds(THREE, 90_000);
+}
+
+#[test]
+fn three_voters_agree_over_a_takeover_a_cancel_and_two_attempts() {
+    holds(Rules { crashes: 0, cancels: 1, attempts: 2, ..THREE }, 25_000);
+}
+
+#[test]
+fn three_voters_agree_while_two_of_them_outbid_each_other() {
+    holds(Rules { takeovers: 2, crashes: 0, ..THREE }, 155_000);
+}
+
+#[test]
+#[ignore = "a minute of CPU: cargo test -p skyclaw-protocol --test model -- --ignored three_voters_two"]
+fn three_voters_two_attempts_over_a_takeover_a_crash_and_a_cancel() {
+    holds(Rules { cancels: 1, attempts: 2, ..THREE }, 870_000);
+}
+
+#[test]
+#[ignore = "a minute of CPU: cargo test -p skyclaw-protocol --test model -- --ignored two_voters_two"]
+fn two_voters_two_attempts_over_two_takeovers_and_two_crashes() {
+    holds(Rules { crashes: 2, ..TWO }, 3_000_000);
+}
+
+#[test]
+fn a_voter_that_accepts_lower_ballots_is_noticed_b1() {
+    breaks(Rules { broken: Broken::AcceptsLower, crashes: 0, ..THREE }, I3);
+}
+
+#[test]
+fn a_takeover_with_only_its_own_promise_is_noticed_b2() {
+    breaks(Rules { broken: Broken::PromisesAlone, crashes: 0, ..THREE }, I3);
+}
+
+#[test]
+fn a_home_that_answers_after_its_own_disk_alone_is_noticed_b3() {
+    breaks(Rules { broken: Broken::AnswersAlone, crashes: 0, ..THREE }, I1);
+    breaks(Rules { broken: Broken::AnswersAlone, crashes: 0, ..THREE }, F5);
+    breaks(Rules { broken: Broken::AnswersAlone, crashes: 0, ..THREE }, I3);
+}
+
+#[test]
+fn a_voter_that_answers_before_it_wrote_is_noticed_b4() {
+    breaks(Rules { broken: Broken::AnswersEarly, ..THREE }, I1);
+}
+
+#[test]
+fn a_voter_that_forgets_its_row_is_noticed_b4() {
+    breaks(Rules { broken: Broken::Forgets, ..THREE }, I1);
+    breaks(Rules { broken: Broken::Forgets, ..THREE }, I3);
+}
+
+#[test]
+fn a_home_that_takes_its_ballot_up_again_is_noticed_b7() {
+    breaks(Rules { broken: Broken::ResumesBallot, ..THREE }, I3);
+    breaks(Rules { broken: Broken::ResumesBallot, ..TWO }, I3);
+}
+
+#[test]
+fn a_takeover_without_a_quorum_is_noticed_w() {
+    breaks(Rules { quorum: 1, crashes: 0, ..TWO }, I3);
+    breaks(Rules { quorum: 1, crashes: 0, ..TWO }, I2B);
+}
+
+/// Everything that can be seen from outside, over all states, whatever the hosts are called.
+fn sights(rules: Rules) -> HashSet<u64> {
+    let (mut known, mut sights) = (HashSet::new(), HashSet::new());
+    let (mut open, mut actions) = (rules.init_states(), Vec::new());
+    while let Some(world) = open.pop() {
+        if !known.insert(print(&world)) {
+            continue;
+        }
+        let exchanged = |word: &Word| word.exchanged();
+        let chosen = world.chosen.iter().map(|(ballot, word)| (*ballot, exchanged(word)));
+        let (chosen, told) = (Set::of(chosen), Set::of(world.told.iter().map(exchanged)));
+        let seen = print(&(world.client, &world.chosen, &world.told));
+        sights.insert(seen.min(print(&(world.client, chosen, told))));
+        rules.actions(&world, &mut actions);
+        open.extend(actions.drain(..).filter_map(|action| rules.next_state(&world, action)));
+    }
+    sights
+}
+
+fn print(thing: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    thing.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[track_caller]
+fn hides_nothing(rules: Rules) {
+    assert_eq!(sights(rules), sights(Rules { prunes: false, ..rules }));
+}
+
+#[test]
+fn pruning_hides_nothing_that_can_be_seen() {
+    hides_nothing(Rules { takeovers: 1, attempts: 1, ..TWO });
+    hides_nothing(Rules { takeovers: 0, crashes: 0, cancels: 1, ..THREE });
+}
+
+#[test]
+#[ignore = "two minutes of CPU: cargo test -p skyclaw-protocol --test model -- --ignored of_three_voters"]
+fn pruning_hides_nothing_of_three_voters_and_a_takeover() {
+    hides_nothing(Rules { crashes: 0, ..THREE });
+}

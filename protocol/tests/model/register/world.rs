@@ -1,0 +1,294 @@
+//! All coordinators, the network, the client, and what was ever durable: one state of the model,
+//! and the steps that voters and proposers take in it, each through the protocol's own code.
+//!
+//! Always: what rests on a row leaves in the step that writes it. A step that writes stands for
+//! any batch that holds it: a batch that a crash loses has told nobody anything, as if its frames
+//! were still under way. Only round 0 speaks before it is written, so only there memory may be
+//! ahead of the disk.
+
+use std::sync::Arc;
+
+use skyclaw_protocol::register::{Ballot, Phase, Proposer, ProposerStep, Voter};
+
+use super::coordinator::Coordinator;
+use super::network::{Frame, Set};
+use super::{Broken, Rules};
+use crate::word::{HOME, Node, Word, first_ballot, id, long, node, short};
+
+/// What the submission was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Client {
+    Waits,
+    /// 200.
+    Taken,
+    /// 503.
+    Refused,
+    /// The home fell first.
+    CutOff,
+}
+
+/// One state.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(crate) struct World {
+    pub(crate) nodes: Vec<Coordinator>,
+    pub(crate) net: Set<Frame>,
+    pub(crate) client: Client,
+    /// Who ever had which value on disk (one bit per voter), until a quorum had.
+    pub(crate) written: Set<(Ballot, Word, u8)>,
+    /// What a quorum ever had on disk.
+    pub(crate) chosen: Set<(Ballot, Word)>,
+    /// Grants handed to hosts, and ends told to those who reported them.
+    pub(crate) told: Set<Word>,
+    pub(crate) takeovers: u8,
+    pub(crate) crashes: u8,
+    pub(crate) cancels: u8,
+}
+
+impl World {
+    /// The home has just taken the job: its proposal leaves while its own disk is still writing.
+    pub(crate) fn new(rules: &Rules) -> Self {
+        let mut world = Self {
+            nodes: (0..rules.voters).map(|_| Coordinator::new()).collect(),
+            net: Set::new(),
+            client: Client::Waits,
+            written: Set::new(),
+            chosen: Set::new(),
+            told: Set::new(),
+            takeovers: 0,
+            crashes: 0,
+            cancels: 0,
+        };
+        // B3: one disk is enough for an answer.
+        let quorum = if rules.broken == Broken::AnswersAlone { 1 } else { rules.quorum };
+        let lead = Proposer::create(id(HOME), rules.ids(), quorum, Word::FIRST.val());
+        world.nodes[0].lead = Some(Arc::new(lead));
+        world.write_next(rules, HOME, first_ballot(), Word::FIRST);
+        world
+    }
+
+    fn at(&mut self, at: Node) -> &mut Coordinator {
+        &mut self.nodes[usize::from(at)]
+    }
+
+    fn has_accepted(&mut self, at: Node, ballot: Ballot, word: Word) -> bool {
+        Arc::make_mut(&mut self.at(at).memory).accept(ballot, &word.val()).is_ok()
+    }
+
+    /// The owner accepts its own value and sends it. Returns false if its row refused.
+    fn write_next(&mut self, rules: &Rules, at: Node, ballot: Ballot, word: Word) -> bool {
+        if !self.has_accepted(at, ballot, word) {
+            return false;
+        }
+        self.at(at).held.push((ballot, word.ver));
+        self.net.insert(Frame::Accept { ballot, word });
+        if ballot.round > 0 {
+            self.write(rules, at);
+        }
+        true
+    }
+
+    /// The row reaches the disk; the owner's votes that waited for it count now.
+    pub(crate) fn write(&mut self, rules: &Rules, at: Node) {
+        let it = self.at(at);
+        it.disk = it.memory.clone();
+        let held = std::mem::take(&mut it.held);
+        if let Some((ballot, word)) = short(it.disk.accepted.as_ref()) {
+            self.count(rules, at, ballot, word);
+        }
+        for (ballot, ver) in held {
+            self.vote(at, at, ballot, ver);
+        }
+    }
+
+    /// Before a voter answers. B4: one that does not wait may lose what it answered.
+    fn write_unless_early(&mut self, rules: &Rules, at: Node) {
+        if rules.broken != Broken::AnswersEarly {
+            self.write(rules, at);
+        }
+    }
+
+    /// Remembers for the checks what was on disk.
+    fn count(&mut self, rules: &Rules, at: Node, ballot: Ballot, word: Word) {
+        if self.chosen.contains(&(ballot, word)) {
+            return;
+        }
+        let mut by = 1 << at;
+        self.written.retain(|(b, w, before)| {
+            let same = (*b, *w) == (ballot, word);
+            by |= if same { *before } else { 0 };
+            !same
+        });
+        if by.count_ones() as usize >= rules.quorum {
+            self.chosen.insert((ballot, word));
+        } else {
+            self.written.insert((ballot, word, by));
+        }
+    }
+
+    /// A proposer counts a vote. What is chosen by it takes effect.
+    pub(crate) fn vote(&mut self, at: Node, from: Node, ballot: Ballot, ver: u8) {
+        let Some(lead) = self.at(at).lead.as_mut() else { return };
+        if Arc::make_mut(lead).vote(id(from), ballot, ver.into()) != ProposerStep::Chosen {
+            return;
+        }
+        let Some(word) = self.at(at).chosen() else { return };
+        if word.ver == 0 && self.client == Client::Waits {
+            self.client = Client::Taken;
+        }
+        if word.phase == Phase::Leased || word.outcome().is_some() {
+            self.told.insert(word);
+        }
+    }
+
+    /// Somebody else leads now: whoever waits is told that it may or may not stand.
+    fn step_down(&mut self, at: Node) {
+        self.at(at).lead = None;
+        if at == HOME && self.client == Client::Waits {
+            self.client = Client::Refused;
+        }
+    }
+
+    /// An owner hears that it was refused. Whenever it hears it, it stops or goes on alike, so
+    /// that this is no frame of its own. False if it goes on.
+    fn refused(&mut self, ballot: Ballot, promised: Option<Ballot>) -> bool {
+        let it = self.at(node(ballot.proposer));
+        let Some(lead) = it.lead.as_mut().filter(|lead| lead.ballot() == Some(ballot)) else {
+            return false;
+        };
+        let stops = Arc::make_mut(lead).refused(promised) == ProposerStep::Deposed;
+        if stops {
+            self.step_down(node(ballot.proposer));
+        }
+        stops
+    }
+
+    /// A voter takes a proposal, or refuses it. False if nothing came of it.
+    pub(crate) fn accept(&mut self, rules: &Rules, at: Node, ballot: Ballot, word: Word) -> bool {
+        if rules.broken == Broken::AcceptsLower {
+            // B1: whatever it promised or accepted above this ballot is forgotten.
+            let row = Arc::make_mut(&mut self.at(at).memory);
+            row.promised = None;
+            row.accepted.take_if(|held| held.ballot > ballot);
+        }
+        let mut row = Voter::clone(&self.at(at).memory);
+        let changed = match row.accept(ballot, &word.val()) {
+            Ok(changed) => changed,
+            Err(nack) => return self.refused(ballot, nack.promised),
+        };
+        if changed {
+            let it = self.at(at);
+            it.memory = Arc::new(row);
+            self.step_down(at);
+        }
+        self.write_unless_early(rules, at);
+        self.net.insert(Frame::Voted { ballot, ver: word.ver, from: at });
+        true
+    }
+
+    /// A voter is asked to promise. False if nothing came of it.
+    pub(crate) fn prepare(&mut self, rules: &Rules, at: Node, ballot: Ballot) -> bool {
+        let mut row = Voter::clone(&self.at(at).memory);
+        let accepted = match row.prepare(ballot) {
+            Ok(accepted) => short(accepted),
+            Err(nack) => return self.refused(ballot, nack.promised),
+        };
+        let it = self.at(at);
+        if it.memory.promised != row.promised {
+            it.memory = Arc::new(row);
+            self.step_down(at);
+        }
+        self.write_unless_early(rules, at);
+        self.net.insert(Frame::Promised { ballot, from: at, accepted });
+        true
+    }
+
+    /// A proposer takes a promise; with enough of them it writes what it adopted.
+    pub(crate) fn promise(
+        &mut self,
+        rules: &Rules,
+        at: Node,
+        from: Node,
+        ballot: Ballot,
+        accepted: Option<(Ballot, Word)>,
+    ) {
+        let Some(lead) = self.at(at).lead.as_mut() else { return };
+        let adopted = Arc::make_mut(lead).promise(id(from), ballot, long(accepted));
+        let Some(adopted) = adopted else { return };
+        if !self.write_next(rules, at, adopted.ballot, Word::of(&adopted.val)) {
+            self.step_down(at);
+        }
+    }
+
+    /// A voter begins to lead, under a ballot that its own row promised durably.
+    pub(crate) fn lead(&mut self, rules: &Rules, at: Node) -> bool {
+        let promised = self.at(at).memory.promised;
+        let lead = Proposer::prepare(id(at), rules.ids(), rules.quorum, promised);
+        let Some(ballot) = lead.ballot() else { return false };
+        if Arc::make_mut(&mut self.at(at).memory).prepare(ballot).is_err() {
+            return false;
+        }
+        self.step_down(at);
+        self.at(at).lead = Some(Arc::new(lead));
+        let accepted = short(self.at(at).memory.accepted.as_ref());
+        self.write(rules, at);
+        self.net.insert(Frame::Prepare { ballot });
+        self.promise(rules, at, at, ballot, accepted);
+        if rules.broken == Broken::PromisesAlone {
+            // B2: it does not ask the others, it takes them to know nothing.
+            for other in (0..rules.voters).filter(|other| *other != at) {
+                self.promise(rules, at, other, ballot, None);
+            }
+        }
+        true
+    }
+
+    /// The owner writes what follows a chosen value, or gives up a first one that is not chosen.
+    /// False if the proposer or the row refused.
+    pub(crate) fn propose(&mut self, rules: &Rules, at: Node, next: Word) -> bool {
+        let Some(ballot) = self.at(at).ballot() else { return false };
+        let Some(lead) = self.at(at).lead.as_mut() else { return false };
+        if Arc::make_mut(lead).propose(next.val()).is_none() {
+            return false;
+        }
+        self.write_next(rules, at, ballot, next)
+    }
+
+    /// A coordinator falls and comes back with what it had written.
+    pub(crate) fn restart(&mut self, rules: &Rules, at: Node) {
+        if at == HOME && self.client == Client::Waits {
+            self.client = Client::CutOff;
+        }
+        let it = self.at(at);
+        it.lead = None;
+        it.held.clear();
+        if rules.broken == Broken::Forgets {
+            // B4: the disk is another one, with the old key.
+            it.disk = Arc::new(Voter::EMPTY);
+        }
+        it.memory = it.disk.clone();
+        let Some((ballot, word)) = short(it.disk.accepted.as_ref()) else { return };
+        if node(ballot.proposer) != at {
+            return;
+        }
+        if rules.broken == Broken::ResumesBallot && ballot.round == 0 {
+            // B7: it goes on where its disk says that it was.
+            let lead = Proposer::create(id(at), rules.ids(), rules.quorum, word.val());
+            it.lead = Some(Arc::new(lead));
+            self.write_next(rules, at, ballot, word);
+            return;
+        }
+        self.lead(rules, at);
+    }
+
+    /// True if some host was named in any value.
+    pub(crate) fn names_a_host(&self) -> bool {
+        let named = |word: &Word| word.host.is_some();
+        self.nodes.iter().any(|it| it.current().as_ref().is_some_and(named))
+            || self.chosen.iter().any(|(_, word)| named(word))
+            || self.written.iter().any(|(_, word, _)| named(word))
+            || self.net.iter().any(|frame| match frame {
+                Frame::Accept { word, .. } => named(word),
+                _ => false,
+            })
+    }
+}
