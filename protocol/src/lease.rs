@@ -102,6 +102,14 @@ impl Lease {
         note
     }
 
+    /// Another owner may have extended it until now: a lease with a guard gets the full wait.
+    pub fn wait_anew(&mut self, now: Now) {
+        if self.guard_ms > 0 {
+            let end = now.mono.plus_ms(self.lease_ms).plus_ms(self.guard_ms);
+            self.ends = self.ends.max(end);
+        }
+    }
+
     /// True once the owner may take it back.
     #[must_use]
     pub fn is_over(&self, now: Mono) -> bool {

@@ -89,6 +89,15 @@ impl Machine {
         if entry.row.accept(adopted.ballot, &adopted.val).is_err() {
             return self.step_down(subject);
         }
+        // Until the quorum promised, another owner may have extended the lease.
+        if let (Subject::Job(job), Some(lease)) = (subject, entry.lease.as_mut()) {
+            let before = lease.ends;
+            lease.wait_anew(now);
+            if lease.ends != before {
+                self.timers.remove(&(before, Timer::Lease(job.clone())));
+                self.timers.insert((lease.ends, Timer::Lease(job.clone())));
+            }
+        }
         self.publish(now, subject, adopted.ballot, adopted.val, None, None);
     }
 

@@ -146,6 +146,24 @@ fn a_claim_of_an_attached_host_is_not_passed_on() {
     assert_eq!(world.claim(0, "h").job, job);
 }
 
+/// Until a quorum promised again, somebody else may have led the job and extended its lease.
+#[test]
+fn a_restarted_owner_waits_from_the_moment_it_leads_again() {
+    let mut world = World::of(3, 2);
+    attach(&mut world, 0, "h");
+    let job = world.submit(0);
+    world.claim(0, "h");
+    cut(&mut world, 0, 1);
+    cut(&mut world, 0, 2);
+    world.crash(0);
+    world.pass(P2P_LEASE_MS);
+    world.cut.clear();
+    world.pass(P2P_LEASE_MS + MIN_GUARD_MS - 1);
+    assert_eq!(world.phase(0, &job), Some(Phase::Leased));
+    world.pass(QUORUM_MS + 1);
+    assert_eq!(world.phase(0, &job), Some(Phase::Queued));
+}
+
 #[test]
 fn a_restarted_owner_waits_the_full_lease_and_goes_on() {
     let mut world = World::of(3, 2);
