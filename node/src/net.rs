@@ -18,6 +18,7 @@ mod answer;
 mod ask;
 mod behaviour;
 mod book;
+mod crowd;
 mod dial;
 mod frames;
 mod gate;

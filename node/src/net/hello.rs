@@ -9,6 +9,8 @@
 //!     | -- Welcome | Refused -----------> |
 //! ```
 //!
+//! While tokens are changed a node knows two and opens with a proof by each.
+//!
 //! Always: a proof binds who proves (opener or acceptor), both peer ids, which the connection has
 //! authenticated, and every byte of both hellos with their fresh nonces. So it is of no use in the
 //! other direction, in another session, or towards anybody else. It can be tried against guessed
@@ -23,7 +25,9 @@ use skyclaw_protocol::{NetworkId, codec};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::limits::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_LABEL, MAX_MESSAGE, MAX_ROLES, MAX_URL};
+use super::limits::{
+    MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_LABEL, MAX_MESSAGE, MAX_ROLES, MAX_TOKENS, MAX_URL,
+};
 
 /// Version of everything said between nodes.
 pub(super) const VERSION: u16 = 1;
@@ -32,7 +36,8 @@ pub(super) const VERSION: u16 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Message {
     Hello(Hello),
-    Proof(Mac),
+    /// The opener's: one for each token it knows, its own first. The acceptor's: one.
+    Proof(Vec<Mac>),
     Welcome,
     Refused(Why),
 }
@@ -167,10 +172,23 @@ impl Description {
     }
 }
 
+/// Made from a token.
+type Key = Zeroizing<[u8; 32]>;
+
+fn key(token: &str, name: &str) -> Key {
+    let mut hash = blake3::Hasher::new_derive_key("skyclaw/1 proof of the token");
+    hash.update(&(token.len() as u64).to_be_bytes());
+    hash.update(token.as_bytes());
+    hash.update(name.as_bytes());
+    Zeroizing::new(*hash.finalize().as_bytes())
+}
+
 /// What all members of a network know.
 #[derive(Clone)]
 pub struct Membership {
-    key: Zeroizing<[u8; 32]>,
+    key: Key,
+    /// Of the token before.
+    old: Option<Key>,
     id: NetworkId,
     name: String,
     name_hash: [u8; 16],
@@ -187,21 +205,24 @@ impl Membership {
     /// Of the network `name` among those who know `token`; without a token it is open.
     #[must_use]
     pub fn new(token: Option<&str>, name: &str) -> Self {
-        let text = token.unwrap_or_default();
-        let mut hash = blake3::Hasher::new_derive_key("skyclaw/1 proof of the token");
-        hash.update(&(text.len() as u64).to_be_bytes());
-        hash.update(text.as_bytes());
-        hash.update(name.as_bytes());
         let mut name_hash = [0; 16];
         let full = blake3::derive_key("skyclaw/1 name of a network", name.as_bytes());
         name_hash.copy_from_slice(&full[..16]);
         Self {
-            key: Zeroizing::new(*hash.finalize().as_bytes()),
-            id: NetworkId::of_token(text, name),
+            key: key(token.unwrap_or_default(), name),
+            old: None,
+            id: NetworkId::of_name(name),
             name: name.to_owned(),
             name_hash,
             open: token.is_none(),
         }
+    }
+
+    /// The same, and those who know no token but `old` may come too, while tokens are changed.
+    #[must_use]
+    pub fn with_old(mut self, old: Option<&str>) -> Self {
+        self.old = old.map(|old| key(old, &self.name));
+        self
     }
 
     /// The network's id. Protocol names hold it; they are shown to members only.
@@ -237,9 +258,43 @@ impl Membership {
         Description::decode(&hello.description).ok_or(Why::Malformed)
     }
 
-    /// The proof of `side` in this session.
-    pub(super) fn prove(&self, side: Side, session: &Session) -> Mac {
-        let mut mac = blake3::Hasher::new_keyed(&self.key);
+    /// The proofs of the opener: one for each token, since it cannot know which of them the
+    /// acceptor knows.
+    pub(super) fn open(&self, session: &Session) -> Vec<Mac> {
+        self.keys().map(|key| self.prove(key, Side::Opener, session)).collect()
+    }
+
+    /// The proof of the acceptor by the token that one of `proofs` was made with; `None` if none
+    /// holds. Takes the same time for all wrong ones.
+    pub(super) fn accept(&self, proofs: &[Mac], session: &Session) -> Option<Mac> {
+        let key = self.held(proofs, Side::Opener, session)?;
+        Some(self.prove(key, Side::Acceptor, session))
+    }
+
+    /// Whether the acceptor's proof holds.
+    pub(super) fn closes(&self, proofs: &[Mac], session: &Session) -> bool {
+        proofs.len() == 1 && self.held(proofs, Side::Acceptor, session).is_some()
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.key).chain(&self.old)
+    }
+
+    /// The key behind one of these, our newest first.
+    fn held(&self, proofs: &[Mac], side: Side, session: &Session) -> Option<&Key> {
+        if proofs.len() > MAX_TOKENS {
+            return None;
+        }
+        let holds = |key: &Key| {
+            let ours = self.prove(key, side, session);
+            proofs.iter().fold(false, |held, proof| held | bool::from(ours.0.ct_eq(&proof.0)))
+        };
+        let all: Vec<(&Key, bool)> = self.keys().map(|key| (key, holds(key))).collect();
+        all.into_iter().find(|(_, held)| *held).map(|(key, _)| key)
+    }
+
+    fn prove(&self, key: &Key, side: Side, session: &Session) -> Mac {
+        let mut mac = blake3::Hasher::new_keyed(key);
         let (opener, acceptor) = (session.opener.to_bytes(), session.acceptor.to_bytes());
         mac.update(match side {
             Side::Opener => b"skyclaw/1 opener",
@@ -251,11 +306,6 @@ impl Membership {
             mac.update(part);
         }
         Mac(*mac.finalize().as_bytes())
-    }
-
-    /// Whether `proof` is that of `side`; takes the same time for every wrong one.
-    pub(super) fn holds(&self, proof: Mac, side: Side, session: &Session) -> bool {
-        bool::from(self.prove(side, session).0.ct_eq(&proof.0))
     }
 }
 
@@ -294,10 +344,11 @@ mod tests {
     #[test]
     fn a_proof_holds_for_its_session_and_side_only() {
         let (us, session) = session();
-        let proof = us.prove(Side::Opener, &session);
-        assert!(us.holds(proof, Side::Opener, &session));
+        let proof = us.open(&session);
+        let answer = us.accept(&proof, &session).unwrap();
+        assert!(us.closes(&[answer], &session));
         // Reflected: the acceptor sends back what it got.
-        assert!(!us.holds(proof, Side::Acceptor, &session));
+        assert!(!us.closes(&proof, &session));
         // Roles swapped altogether.
         let swapped = Session {
             opener: session.acceptor,
@@ -305,7 +356,7 @@ mod tests {
             hello_of_opener: session.hello_of_acceptor.clone(),
             hello_of_acceptor: session.hello_of_opener.clone(),
         };
-        assert!(!us.holds(proof, Side::Acceptor, &swapped));
+        assert!(!us.closes(&proof, &swapped));
         // Replayed against a fresh nonce, towards somebody else, by somebody else.
         let fresh = Message::Hello(us.hello([3; 32], Vec::new())).encode();
         for other in [
@@ -314,7 +365,8 @@ mod tests {
             Session { acceptor: PeerId::random(), ..session.clone() },
             Session { opener: PeerId::random(), ..session.clone() },
         ] {
-            assert!(!us.holds(proof, Side::Opener, &other));
+            assert!(us.accept(&proof, &other).is_none());
+            assert!(!us.closes(&[answer], &other));
         }
         // Other token, no token, other network.
         for them in [
@@ -322,8 +374,32 @@ mod tests {
             Membership::new(None, "local"),
             Membership::new(Some("secret"), "elsewhere"),
         ] {
-            assert!(!them.holds(proof, Side::Opener, &session));
+            assert!(them.accept(&proof, &session).is_none());
         }
+    }
+
+    #[test]
+    fn two_tokens_are_known_side_by_side_and_the_network_stays_one() {
+        let (_, session) = session();
+        let of = |token, old| Membership::new(Some(token), "local").with_old(old);
+        let (before, between, after) = (of("a", None), of("b", Some("a")), of("b", None));
+        for (one, other, met) in [
+            (&before, &between, true),
+            (&between, &after, true),
+            (&between, &between, true),
+            (&before, &after, false),
+            (&of("c", None), &between, false),
+        ] {
+            for (opener, acceptor) in [(one, other), (other, one)] {
+                let answer = acceptor.accept(&opener.open(&session), &session);
+                let closed = answer.is_some_and(|answer| opener.closes(&[answer], &session));
+                assert_eq!(closed, met);
+            }
+            assert_eq!(one.id(), other.id());
+        }
+        // Guesses do not come by the dozen.
+        let many = [between.open(&session), after.open(&session)].concat();
+        assert!(between.accept(&many, &session).is_none());
     }
 
     #[test]

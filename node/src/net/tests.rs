@@ -3,6 +3,8 @@
 mod ask;
 mod fire;
 mod gossip;
+mod intruder;
+mod siege;
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
