@@ -3,8 +3,9 @@
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::PeerId;
 
-use super::hello::{Description, Hello, Membership, Message, Session, Why};
+use super::hello::{Description, Hello, Message, Why};
 use super::limits::{LINGER, MAX_MESSAGE};
+use super::membership::{Membership, Session};
 
 /// How a handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
