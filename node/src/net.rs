@@ -28,6 +28,7 @@ mod greet;
 mod handshake;
 mod hello;
 mod inbox;
+mod lanes;
 mod limits;
 mod listen;
 mod members;

@@ -67,8 +67,8 @@ impl Behaviour {
             ping: ping::Behaviour::new(
                 ping::Config::new().with_interval(PING.0).with_timeout(PING.1),
             ),
-            hall: streams::Behaviour::new(),
-            stream: Gate::new(streams::Behaviour::new()),
+            hall: streams::Behaviour::default(),
+            stream: Gate::new(streams::Behaviour::default()),
             identify: Gate::new(identify::Behaviour::new(identify)),
             kad: Gate::new(kademlia(own, with)),
             gossip: Gate::patient(gossip),

@@ -171,3 +171,9 @@ pub(super) const KNOCK: (Duration, u32) = (Duration::from_millis(250), 4);
 
 /// Tokens a node may know: its own and, while tokens are changed, the one before.
 pub(super) const MAX_TOKENS: usize = 2;
+
+/// Streams of one protocol that came and are not taken yet: whoever takes them only spawns.
+pub(super) const STREAMS_TO_TAKE: usize = 256;
+
+/// Streams that wait to be opened on one connection. Further ones wait with whoever wants them.
+pub(super) const STREAMS_TO_OPEN: usize = 64;

@@ -150,15 +150,15 @@ struct Ways {
 impl Ways {
     fn open(swarm: &mut Swarm<Behaviour>, rank: Rank) -> Result<Self, NetError> {
         let twice = || NetError::Setup(TWICE.into());
-        let mut hall = swarm.behaviour().hall.new_control();
+        let hall = swarm.behaviour().hall.new_control();
         let private = swarm.behaviour_mut().stream.inner().new_control();
-        let strangers = Incoming::new(&mut hall, streams::AUTH).ok_or_else(twice)?;
+        let strangers = Incoming::new(&hall, streams::AUTH).ok_or_else(twice)?;
         let mut this = Self { hall, private, strangers, framed: None, asked: Vec::new() };
         if rank == Rank::Coordinator {
-            let framed = Incoming::new(&mut this.private, frames::FRAMES).ok_or_else(twice)?;
+            let framed = Incoming::new(&this.private, frames::FRAMES).ok_or_else(twice)?;
             this.framed = Some(framed);
             for service in [Service::Host, Service::Repair] {
-                let asked = Incoming::new(&mut this.private, service.protocol());
+                let asked = Incoming::new(&this.private, service.protocol());
                 this.asked.push((service, asked.ok_or_else(twice)?));
             }
         }

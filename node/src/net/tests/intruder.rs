@@ -39,14 +39,14 @@ impl Intruder {
 
     /// A member: it knows the token.
     pub(super) async fn join(to: Multiaddr) -> Self {
-        let (mut this, key) = Self::connect(to);
+        let (this, key) = Self::connect(to);
         let membership = members();
         let description = Description {
             roles: vec!["coordinator".into()],
             label: "intruder".into(),
             ..Description::default()
         };
-        let mut stream = streams::open(&mut this.hall, this.target, streams::AUTH).await.unwrap();
+        let mut stream = this.knock().await;
         let party = Party {
             membership: &membership,
             own: key.public().to_peer_id(),
@@ -59,6 +59,17 @@ impl Intruder {
         this
     }
 
+    /// Begins a handshake, once the connection is there.
+    pub(super) async fn knock(&self) -> libp2p::swarm::Stream {
+        let began = Instant::now();
+        loop {
+            match streams::open(&self.hall, self.target, streams::AUTH).await {
+                Some(stream) => return stream,
+                None => assert!(began.elapsed() < Duration::from_secs(20), "no stream"),
+            }
+        }
+    }
+
     /// Gossips any bytes.
     pub(super) async fn gossip(&self, topic: Topic, bytes: Vec<u8>) {
         self.order(Order::Gossip(topic, bytes)).await;
@@ -69,9 +80,9 @@ impl Intruder {
         let _ = self.orders.send(order).await;
     }
 
-    /// Whether the node offers a protocol to it. `frames`, `gossip` and the like.
-    pub(super) async fn sees(&mut self, protocol: StreamProtocol) -> bool {
-        streams::begin(&mut self.hall, self.target, protocol).await.is_some()
+    /// Whether the node offers a protocol to it.
+    pub(super) async fn sees(&self, protocol: StreamProtocol) -> bool {
+        streams::begin(&self.hall, self.target, protocol).await.is_some()
     }
 }
 
