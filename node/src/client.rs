@@ -41,12 +41,17 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'(')
     .remove(b')');
 
+/// Longest answer: a snapshot of a coordinator's state has at most 64 MiB.
+const MAX_ANSWER: usize = 128 << 20;
+
 /// Talks to the first coordinator that answers.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     bases: Vec<String>,
     last_good: AtomicUsize,
+    /// Longest answer, in bytes.
+    most: usize,
 }
 
 impl Client {
@@ -78,7 +83,13 @@ impl Client {
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(|error| ClientError::Setup(error.to_string()))?;
-        Ok(Self { http, bases, last_good: AtomicUsize::new(0) })
+        Ok(Self { http, bases, last_good: AtomicUsize::new(0), most: MAX_ANSWER })
+    }
+
+    /// The same, reading answers of at most `bytes`.
+    #[must_use]
+    pub fn at_most(self, bytes: usize) -> Self {
+        Self { most: bytes, ..self }
     }
 
     /// Asks for a document.
@@ -113,7 +124,7 @@ impl Client {
             if let Some(body) = body {
                 request = request.header(IDEMPOTENCY_KEY, &key).json(body);
             }
-            match attempt(base, request).await {
+            match attempt(base, request, self.most).await {
                 Ok(answer) => {
                     self.last_good.store(at, Ordering::Relaxed);
                     return Ok(answer);
@@ -125,11 +136,21 @@ impl Client {
     }
 }
 
-async fn attempt(base: &str, request: reqwest::RequestBuilder) -> Result<Value, ClientError> {
+async fn attempt(
+    base: &str,
+    request: reqwest::RequestBuilder,
+    most: usize,
+) -> Result<Value, ClientError> {
     let network = |error| ClientError::network(base, &error);
-    let response = request.send().await.map_err(network)?;
+    let mut response = request.send().await.map_err(network)?;
     let status = response.status();
-    let body = response.bytes().await.map_err(network)?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(network)? {
+        if body.len() + chunk.len() > most {
+            return Err(ClientError::TooLong { url: mask_urls(base) });
+        }
+        body.extend_from_slice(&chunk);
+    }
     if !status.is_success() {
         let body = String::from_utf8_lossy(&body).into_owned();
         return Err(ClientError::Status { status: status.as_u16(), body });

@@ -71,6 +71,8 @@ pub struct Config {
     pub roles: Vec<Role>,
     /// The shared token; none means no check.
     pub token: Option<Secret>,
+    /// The token before it, which other nodes may still have.
+    pub old_token: Option<Secret>,
     /// Name of the network.
     pub network: String,
     /// Logging.

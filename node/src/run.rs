@@ -313,12 +313,11 @@ fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig 
     rand::fill(&mut entropy);
     let mut store = skyclaw_store::Options::new(entropy);
     store.min_free_bytes = settings.db_min_free_bytes;
-    let token = config.token.as_ref().map_or("", |token| token.expose());
     EngineConfig {
         db_path: settings.db_path.clone(),
         store,
         machine: MachineConfig {
-            network: NetworkId::of_token(token, &config.network),
+            network: NetworkId::of_name(&config.network),
             label: settings.node_id.clone(),
             lease_ms: millis(settings.lease),
             replicas: settings.min_replications as usize,

@@ -165,12 +165,11 @@ impl fmt::Debug for NodeId {
 pub struct NetworkId(#[serde(with = "serde_bytes")] pub [u8; 16]);
 
 impl NetworkId {
-    /// The id of a token network: blake3 over the token and the network's name.
+    /// The id of the network of that name among those who share a token. The token is no part of
+    /// it: it is proven when nodes meet, and may change while the network stays the same.
     #[must_use]
-    pub fn of_token(token: &str, name: &str) -> Self {
+    pub fn of_name(name: &str) -> Self {
         let mut hash = blake3::Hasher::new_derive_key("skyclaw/1 token network");
-        hash.update(&(token.len() as u64).to_be_bytes());
-        hash.update(token.as_bytes());
         hash.update(name.as_bytes());
         let mut id = [0; 16];
         id.copy_from_slice(&hash.finalize().as_bytes()[..16]);
@@ -225,7 +224,8 @@ mod tests {
     }
 
     #[test]
-    fn token_and_name_do_not_run_into_each_other() {
-        assert_ne!(NetworkId::of_token("ab", "c"), NetworkId::of_token("a", "bc"));
+    fn networks_of_other_names_are_other_networks() {
+        assert_eq!(NetworkId::of_name("a"), NetworkId::of_name("a"));
+        assert_ne!(NetworkId::of_name("a"), NetworkId::of_name("b"));
     }
 }

@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_signature_holds_for_its_network_kind_signer_and_bytes_only() {
-        let (net, other) = (NetworkId::of_token("t", "a"), NetworkId::of_token("t", "b"));
+        let (net, other) = (NetworkId::of_name("a"), NetworkId::of_name("b"));
         let (key, stranger) = (NodeKey::from_seed(&[1; 32]), NodeKey::from_seed(&[2; 32]));
         let sig = key.sign(net, "spec", b"body");
         assert!(sig.holds(key.id(), net, "spec", b"body"));

@@ -147,6 +147,35 @@ fn strangers_are_refused_and_both_sides_say_why() {
 }
 
 #[test]
+fn a_node_whose_token_was_put_right_comes_in_soon() {
+    let a = node("a").start();
+    let there = addresses(&a).join(",");
+    let mut b = node("b").env("SKYCLAW_BOOTSTRAP", there).env("SKYCLAW_TOKEN", "wrong").start();
+    until_refused(&a, "wrong token", "us");
+    b.stop();
+    b.start_with(|setup| setup.env("SKYCLAW_TOKEN", "secret"));
+    within(Duration::from_secs(12), "it is let in", || {
+        let seen = network(&a);
+        if connected(&seen) == ["b"] { Ok(()) } else { Err(seen.to_string()) }
+    });
+    assert_eq!(network(&a)["refused"], json!([]));
+}
+
+#[test]
+fn nodes_with_the_old_and_the_new_token_meet_where_both_are_known() {
+    let both = |name| node(name).env("SKYCLAW_TOKEN", "new").env("SKYCLAW_TOKEN_OLD", "secret");
+    let a = both("a").start();
+    let there = addresses(&a).join(",");
+    let old = node("old").env("SKYCLAW_BOOTSTRAP", &there).start();
+    let new = node("new").env("SKYCLAW_TOKEN", "new").env("SKYCLAW_BOOTSTRAP", &there).start();
+    let second = both("second").env("SKYCLAW_BOOTSTRAP", &there).start();
+    until_connected(&a, &["new", "old", "second"]);
+    until_connected(&old, &["a", "second"]);
+    until_connected(&new, &["a", "second"]);
+    until_connected(&second, &["a", "new", "old"]);
+}
+
+#[test]
 fn an_open_network_says_so_and_takes_whoever_is_near() {
     let open = |name: &str| {
         Setup::coordinator()
@@ -299,7 +328,16 @@ fn machines_on_one_lan_find_each_other_without_any_address() {
             let output = command.args(["peers", "--json", "--coordinator-url", url]).output();
             let output = output.map_err(|error| error.to_string())?;
             let seen = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-            if connected(&seen) == [other] { Ok(()) } else { Err(seen.to_string()) }
+            if connected(&seen) != [other] {
+                return Err(seen.to_string());
+            }
+            // Where IPv4 is listened on everywhere, so is IPv6.
+            let own = seen["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            if own.clone().any(|text| text.starts_with("/ip6/::1/tcp/4787/")) {
+                Ok(())
+            } else {
+                Err(own.collect::<Vec<_>>().join(" "))
+            }
         });
     }
     drop(daemons);

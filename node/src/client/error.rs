@@ -31,6 +31,12 @@ pub enum ClientError {
         /// Who was asked, without user and password.
         url: String,
     },
+    /// An answer longer than is read: something else answers there.
+    #[error("the answer of {url} is too long")]
+    TooLong {
+        /// Who was asked, without user and password.
+        url: String,
+    },
     /// The client cannot be set up: nothing was sent.
     #[error("{0}")]
     Setup(String),

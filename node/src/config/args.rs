@@ -60,7 +60,7 @@ const MAIN: &[Key] = &[
 
 const AFTER_HELP: &str = "\
 Settings are taken from flags, then SKYCLAW_* variables, then skyclaw.toml, then defaults.
-Secrets have no flag: SKYCLAW_TOKEN, SKYCLAW_PUBLIC_API_KEYS, or the file.
+Secrets have no flag: SKYCLAW_TOKEN, SKYCLAW_TOKEN_OLD, SKYCLAW_PUBLIC_API_KEYS, or the file.
 `skyclaw-node config` shows every setting and where it comes from.";
 
 impl NodeArgs {

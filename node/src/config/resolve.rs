@@ -165,6 +165,7 @@ impl Settled {
         Ok(Config {
             roles,
             token: self.secret(Key::Token),
+            old_token: self.secret(Key::TokenOld),
             network: self.text(Key::Network),
             log: LogConfig {
                 filter: self.text(Key::Log),

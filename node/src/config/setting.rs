@@ -120,6 +120,8 @@ settings! {
         "Name of the network this node belongs to";
     Token "SKYCLAW_TOKEN" None, Common, Kind::Verbatim, Nothing, Hidden,
         "Shared token of hosts, peers and operators; unset means no check";
+    TokenOld "SKYCLAW_TOKEN_OLD" None, Common, Kind::Verbatim, Nothing, Hidden,
+        "The token before, which other nodes may still have while it is changed; libp2p only";
     CoordinatorUrls "SKYCLAW_COORDINATOR_URLS" Some("coordinator-url"), Common, Kind::UrlList, Nothing, Urls,
         "Coordinators to talk to, tried in order";
     CoordinatorUrl "SKYCLAW_COORDINATOR_URL" None, Common, Kind::Url, Nothing, Urls,

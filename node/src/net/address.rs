@@ -60,7 +60,10 @@ pub(super) fn dialable(address: &Multiaddr) -> Option<Multiaddr> {
     let mut parts = address.iter();
     let host = match parts.next()? {
         Protocol::Ip4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
-        Protocol::Ip6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
+        // One of a link means nothing without the link.
+        Protocol::Ip6(ip) => {
+            !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local()
+        }
         Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) => true,
         _ => false,
     };
@@ -119,6 +122,7 @@ mod tests {
             "/ip4/10.0.0.1/tcp/0",
             "/ip4/224.0.0.1/tcp/1",
             "/ip4/10.0.0.1",
+            "/ip6/fe80::1/tcp/1",
             "/ip4/10.0.0.1/udp/1",
             "/ip4/10.0.0.1/tcp/1/ws",
             &format!("/ip4/10.0.0.1/tcp/1/p2p/{peer}/p2p-circuit"),

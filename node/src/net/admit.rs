@@ -11,10 +11,11 @@ use super::book::{Backoff, Known};
 use super::handshake::Failure;
 use super::hello::{Description, Why};
 use super::limits::{
-    AUTH_TIMEOUT, DENY, DENY_SHORT, MAX_ADDRESSES, MAX_DENIED, MAX_REFUSALS, SMALLER_WAITS,
+    AUTH_TIMEOUT, DENY, DENY_BLOCK, DENY_SHORT, MAX_ADDRESSES, MAX_DENIED, MAX_REFUSALS,
+    SMALLER_WAITS,
 };
 use super::members::Rank;
-use super::swarm::{Connection, Link, Member, Task};
+use super::swarm::{Connection, Denial, Link, Member, Task};
 use crate::config::Role;
 use crate::time;
 
@@ -138,6 +139,7 @@ impl Task {
         };
         self.book.meet(peer, known);
         self.shared.forgive(peer);
+        self.forget_denial(&peer);
         let rank = rank(&description.roles);
         if (self.rank, rank) == (Rank::Coordinator, Rank::Coordinator)
             && let Some(control) = self.shared.opener.control()
@@ -159,7 +161,9 @@ impl Task {
     /// Does not let `peer` in, and leaves it alone for a while.
     fn refuse(&mut self, peer: PeerId, why: Why, by_them: bool, time: Duration) {
         let address = self.place(&peer);
-        if by_them {
+        if self.denied.contains_key(&peer) {
+            tracing::debug!(%peer, address, %why, by_them, "a node was refused again");
+        } else if by_them {
             tracing::warn!(%peer, address, %why, "a node refused this one");
         } else {
             tracing::warn!(%peer, address, %why, "a node was refused");
@@ -173,18 +177,29 @@ impl Task {
     }
 
     fn deny(&mut self, peer: PeerId, time: Duration) {
-        let until = Instant::now() + time;
-        if self.denied.len() >= MAX_DENIED
-            && let Some(first) = self.denied.iter().min_by_key(|(_, until)| **until)
+        let now = Instant::now();
+        let before = self.denied.get(&peer).map(|denial| denial.until);
+        if before.is_none()
+            && self.denied.len() >= MAX_DENIED
+            && let Some(first) = self.denied.iter().min_by_key(|(_, denial)| denial.until)
         {
             let first = *first.0;
-            self.denied.remove(&first);
-            self.swarm.behaviour_mut().denied.unblock_peer(first);
+            self.forget_denial(&first);
         }
-        self.denied.insert(peer, until);
+        let until = before.map_or(now + time, |before| before.max(now + time));
+        self.denied.insert(peer, Denial { blocked: now + DENY_BLOCK.min(time), until });
         self.book.wait_until(&peer, until);
         // Closes its connections.
         self.swarm.behaviour_mut().denied.block_peer(peer);
+    }
+
+    fn is_blocked(&self, peer: &PeerId, now: Instant) -> bool {
+        self.denied.get(peer).is_some_and(|denial| denial.blocked > now)
+    }
+
+    fn forget_denial(&mut self, peer: &PeerId) {
+        self.denied.remove(peer);
+        self.swarm.behaviour_mut().denied.unblock_peer(*peer);
     }
 
     /// Where `peer` is, or was a moment ago.
@@ -197,15 +212,17 @@ impl Task {
 
     pub(super) fn look_at_timers(&mut self) {
         let now = Instant::now();
-        let over: Vec<PeerId> =
-            self.denied.iter().filter(|(_, until)| **until <= now).map(|(peer, _)| *peer).collect();
-        for peer in over {
-            self.denied.remove(&peer);
+        let over = |_: &PeerId, denial: &mut Denial| denial.until <= now;
+        for (peer, _) in self.denied.extract_if(over) {
             self.swarm.behaviour_mut().denied.unblock_peer(peer);
+        }
+        for (peer, _) in self.denied.iter().filter(|(_, denial)| denial.blocked <= now) {
+            // Nothing happens to one that is not blocked.
+            self.swarm.behaviour_mut().denied.unblock_peer(*peer);
         }
         let late = self.links.iter().filter(|(_, link)| link.member.is_none());
         let late: Vec<(PeerId, bool)> = late
-            .filter(|(peer, link)| link.deadline <= now && !self.denied.contains_key(peer))
+            .filter(|(peer, link)| link.deadline <= now && !self.is_blocked(peer, now))
             .map(|(peer, link)| (*peer, link.malformed))
             .collect();
         for (peer, malformed) in late {

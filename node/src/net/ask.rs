@@ -35,7 +35,7 @@ impl Service {
 
 /// Asks `peer`, which is connected, and waits at most `patience`.
 pub(super) async fn ask(
-    mut control: Control,
+    control: Control,
     peer: PeerId,
     service: Service,
     question: &[u8],
@@ -45,8 +45,7 @@ pub(super) async fn ask(
     let asked = async {
         for attempt in 0..ATTEMPTS {
             streams::pause(attempt).await;
-            let Some(mut stream) = streams::begin(&mut control, peer, service.protocol()).await
-            else {
+            let Some(mut stream) = streams::begin(&control, peer, service.protocol()).await else {
                 continue;
             };
             if !send(&mut stream, question, &mut heard).await {

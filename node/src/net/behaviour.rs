@@ -11,6 +11,7 @@ use libp2p::{
 };
 use skyclaw_protocol::NetworkId;
 
+use super::crowd;
 use super::gate::Gate;
 use super::gossip;
 use super::limits::{IDLE, MAX_INCOMING, MAX_MEMORY, MAX_PENDING, MAX_PER_PEER, PING};
@@ -29,6 +30,7 @@ pub(super) struct With {
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
+    crowd: crowd::Behaviour,
     memory: memory_connection_limits::Behaviour,
     pub(super) denied: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     ping: ping::Behaviour,
@@ -59,13 +61,14 @@ impl Behaviour {
         });
         Self {
             limits: connection_limits::Behaviour::new(limits),
+            crowd: crowd::Behaviour::default(),
             memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY),
             denied: allow_block_list::Behaviour::default(),
             ping: ping::Behaviour::new(
                 ping::Config::new().with_interval(PING.0).with_timeout(PING.1),
             ),
-            hall: streams::Behaviour::new(),
-            stream: Gate::new(streams::Behaviour::new()),
+            hall: streams::Behaviour::default(),
+            stream: Gate::new(streams::Behaviour::default()),
             identify: Gate::new(identify::Behaviour::new(identify)),
             kad: Gate::new(kademlia(own, with)),
             gossip: Gate::patient(gossip),

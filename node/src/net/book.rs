@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let network = NetworkId::of_token("t", "n");
+        let network = NetworkId::of_name("n");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.peers");
         assert_eq!(Book::read(&path, network, 0).unwrap().iter().count(), 0);
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(read.iter().map(|(peer, _)| *peer).collect::<Vec<_>>(), [met]);
         let line = read.get(&met).unwrap();
         assert_eq!((line.label.as_str(), &line.addresses), ("a", &known(1).addresses));
-        let other = NetworkId::of_token("u", "n");
+        let other = NetworkId::of_name("u");
         assert!(Book::read(&path, other, 100 * DAY).unwrap_err().contains("another network"));
         let whole = fs::read(&path).unwrap();
         for cut in [0, 1, whole.len() / 2, whole.len() - 1] {

@@ -93,7 +93,7 @@ pub(super) const FRAMES: StreamProtocol = StreamProtocol::new("/skyclaw/frames/1
 /// Sends what gathers in the queue, many operations to a frame, until the queue is gone.
 async fn write(
     peer: PeerId,
-    mut control: Control,
+    control: Control,
     mut frames: mpsc::Receiver<Message>,
     shared: Arc<Shared>,
     stop: CancellationToken,
@@ -101,7 +101,7 @@ async fn write(
     loop {
         let opened = tokio::select! {
             () = stop.cancelled() => return,
-            opened = streams::open(&mut control, peer, FRAMES) => opened,
+            opened = streams::open(&control, peer, FRAMES) => opened,
         };
         let Some(mut stream) = opened else {
             if frames.is_closed() {

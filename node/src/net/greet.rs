@@ -42,11 +42,11 @@ impl Greeter {
 
     /// Introduces ourselves to `peer`, whom we called. One task per call, at most five seconds.
     pub(super) fn open(&self, peer: PeerId) {
-        let mut this = self.clone();
+        let this = self.clone();
         self.tasks.spawn(async move {
             let met = tokio::time::timeout(AUTH_TIMEOUT, async {
                 loop {
-                    if let Some(mut stream) = streams::open(&mut this.control, peer, AUTH).await {
+                    if let Some(mut stream) = streams::open(&this.control, peer, AUTH).await {
                         let ended = this.party(peer).open(&mut stream).await;
                         if ended != Err(Failure::Broken) {
                             return ended;

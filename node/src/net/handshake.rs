@@ -3,8 +3,9 @@
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::PeerId;
 
-use super::hello::{Description, Hello, Membership, Message, Session, Side, Why};
+use super::hello::{Description, Hello, Message, Why};
 use super::limits::{LINGER, MAX_MESSAGE};
+use super::membership::{Membership, Session};
 
 /// How a handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +50,9 @@ impl Party<'_> {
             hello_of_opener: ours,
             hello_of_acceptor: theirs,
         };
-        let proof = self.membership.prove(Side::Opener, &session);
-        write(stream, &Message::Proof(proof).encode()).await?;
+        write(stream, &Message::Proof(self.membership.open(&session)).encode()).await?;
         match read(stream).await? {
-            (_, Message::Proof(proof))
-                if self.membership.holds(proof, Side::Acceptor, &session) => {}
+            (_, Message::Proof(proof)) if self.membership.closes(&proof, &session) => {}
             (_, Message::Proof(_)) => return refuse(stream, Why::WrongToken).await,
             other => return unexpected(stream, other.1).await,
         }
@@ -84,13 +83,14 @@ impl Party<'_> {
             hello_of_opener: theirs,
             hello_of_acceptor: ours,
         };
-        match read(stream).await? {
-            (_, Message::Proof(proof)) if self.membership.holds(proof, Side::Opener, &session) => {}
-            (_, Message::Proof(_)) => return refuse(stream, Why::WrongToken).await,
+        let proof = match read(stream).await? {
+            (_, Message::Proof(proofs)) => match self.membership.accept(&proofs, &session) {
+                Some(proof) => proof,
+                None => return refuse(stream, Why::WrongToken).await,
+            },
             other => return unexpected(stream, other.1).await,
-        }
-        let proof = self.membership.prove(Side::Acceptor, &session);
-        write(stream, &Message::Proof(proof).encode()).await?;
+        };
+        write(stream, &Message::Proof(vec![proof]).encode()).await?;
         match read(stream).await? {
             (_, Message::Welcome) => Ok(description),
             other => unexpected(stream, other.1).await,

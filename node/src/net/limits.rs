@@ -5,8 +5,12 @@ use std::time::Duration;
 /// A stranger has so long to show that it belongs here: three round trips of the slowest link.
 pub(super) const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a node of another network or token is left alone, in both directions.
+/// How long a node of another network or token is not called, and its tries are not told again.
 pub(super) const DENY: Duration = Duration::from_secs(600);
+
+/// How often a node that is left alone may try the handshake again: it may have been put right and
+/// started anew. Each try costs a key exchange, as it does for anybody.
+pub(super) const DENY_BLOCK: Duration = Duration::from_secs(5);
 
 /// How long a node of another version, or one that did not finish a handshake, is left alone:
 /// it may be in the middle of an update.
@@ -78,8 +82,16 @@ pub(super) const IDLE: Duration = Duration::from_secs(120);
 /// How often a connection is tried, and how long an answer may take.
 pub(super) const PING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(10));
 
-/// Connections being set up, in each direction.
-pub(super) const MAX_PENDING: u32 = 32;
+/// Connections being set up, in each direction: those of a crowd of addresses, see below.
+pub(super) const MAX_PENDING: u32 = 128;
+
+/// Connections that one public address may have open to us, and of these such as are being set up:
+/// the nodes of a household behind one router.
+pub(super) const FAR_CONNECTIONS: (usize, usize) = (16, 8);
+
+/// The same for addresses on loopback and of private ranges, where a whole cluster of containers
+/// may share one.
+pub(super) const NEAR_CONNECTIONS: (usize, usize) = (128, 64);
 
 /// Connections that others opened.
 pub(super) const MAX_INCOMING: u32 = 512;
@@ -89,6 +101,9 @@ pub(super) const MAX_PER_PEER: u32 = 2;
 
 /// Of the machine's memory; above it no connection is taken.
 pub(super) const MAX_MEMORY: f64 = 0.9;
+
+/// Longest answer of a coordinator that is asked for addresses: 256 peers with 16 addresses each.
+pub(super) const MAX_SEEK_BYTES: usize = 2 << 20;
 
 /// How often a coordinator known by its url is asked for addresses once it has answered.
 pub(super) const SEEK_AGAIN: Duration = Duration::from_secs(30);
@@ -153,3 +168,12 @@ pub(super) const SEEN: Duration = Duration::from_secs(120);
 /// First pause before a stream that was refused by a closed door is opened again, and how much
 /// longer each further one is: together longer than a handshake takes.
 pub(super) const KNOCK: (Duration, u32) = (Duration::from_millis(250), 4);
+
+/// Tokens a node may know: its own and, while tokens are changed, the one before.
+pub(super) const MAX_TOKENS: usize = 2;
+
+/// Streams of one protocol that came and are not taken yet: whoever takes them only spawns.
+pub(super) const STREAMS_TO_TAKE: usize = 256;
+
+/// Streams that wait to be opened on one connection. Further ones wait with whoever wants them.
+pub(super) const STREAMS_TO_OPEN: usize = 64;

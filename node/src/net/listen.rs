@@ -4,7 +4,7 @@
 //! free one, which is said. Taken means by anybody: libp2p's TCP listeners would share a port with
 //! other nodes of the same user, so a port is tried without that first.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// On this interface, TCP and QUIC on [`DEFAULT_PORT`] or a free one.
+    /// On this interface, TCP and QUIC on [`DEFAULT_PORT`] or a free one. Everywhere in IPv4 means
+    /// IPv6 as well, where there is one.
     Default(IpAddr),
     /// There and nowhere else.
     Asked(Vec<Multiaddr>),
@@ -60,13 +61,17 @@ pub(super) async fn listen(
                 }
                 listeners
             }
-            Listen::Default(ip) => match pair(swarm, *ip, DEFAULT_PORT) {
-                Ok(listeners) => listeners,
-                Err(reason) => {
-                    tracing::info!(reason, "port {DEFAULT_PORT} is taken: libp2p takes a free one");
-                    pair(swarm, *ip, 0).map_err(NetError::Setup)?
+            Listen::Default(ip) => {
+                let mut listeners = somewhere(swarm, *ip).map_err(NetError::Setup)?;
+                if *ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+                    match somewhere(swarm, IpAddr::V6(Ipv6Addr::UNSPECIFIED)) {
+                        Ok(more) => listeners.extend(more),
+                        // Many a machine has none.
+                        Err(reason) => tracing::info!(reason, "libp2p does without IPv6"),
+                    }
                 }
-            },
+                listeners
+            }
         };
     let mut addresses = Vec::new();
     let reported = async {
@@ -90,6 +95,15 @@ pub(super) async fn listen(
     Ok(addresses)
 }
 
+/// On the default port, or on a free one.
+fn somewhere(swarm: &mut Swarm<Behaviour>, ip: IpAddr) -> Result<Vec<ListenerId>, String> {
+    pair(swarm, ip, DEFAULT_PORT).or_else(|reason| {
+        let listeners = pair(swarm, ip, 0)?;
+        tracing::info!(%ip, reason, "port {DEFAULT_PORT} is taken: libp2p takes a free one");
+        Ok(listeners)
+    })
+}
+
 /// QUIC first: its port is ours alone or an error.
 fn pair(swarm: &mut Swarm<Behaviour>, ip: IpAddr, port: u16) -> Result<Vec<ListenerId>, String> {
     let host = Multiaddr::from(ip);
@@ -108,11 +122,24 @@ fn one(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<ListenerId, 
     if let (Some(ip), Some(Protocol::Tcp(port))) = (address::ip(address), parts.next())
         && port != 0
     {
-        // Gone again before libp2p takes it.
-        drop(TcpListener::bind(SocketAddr::new(ip, port)).map_err(|error| error.to_string())?);
+        probe(SocketAddr::new(ip, port)).map_err(|error| error.to_string())?;
     }
     swarm.listen_on(address.clone()).map_err(|error| match error {
         TransportError::MultiaddrNotSupported(_) => "no TCP or QUIC address".to_owned(),
         TransportError::Other(error) => error.to_string(),
     })
+}
+
+/// Takes a port as libp2p will, and lets it go again.
+fn probe(address: SocketAddr) -> std::io::Result<()> {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket(family, SocketType::STREAM, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        // Else it would be in the way of IPv4, and the other way round.
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    bind(&socket, &address)?;
+    Ok(listen(&socket, 1)?)
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::address;
 use super::book::Backoff;
-use super::limits::{MAX_ADDRESSES, SEEK_AGAIN};
+use super::limits::{MAX_ADDRESSES, MAX_SEEK_BYTES, SEEK_AGAIN};
 use super::swarm::Word;
 use crate::client::{Client, ClientError};
 use crate::config::{Secret, mask_urls};
@@ -49,6 +49,7 @@ pub(super) async fn run(
             }
             match Client::new(std::slice::from_ref(&url), token.as_ref()) {
                 Ok(client) => {
+                    let client = client.at_most(MAX_SEEK_BYTES);
                     let backoff = Backoff::at(Instant::now());
                     places.insert(url, Place { client, backoff, said: None });
                 }

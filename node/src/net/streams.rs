@@ -1,4 +1,4 @@
-//! Own protocols over libp2p-stream, which is alpha: the only module that names it.
+//! How our own protocols open and take streams.
 //!
 //! Always: whoever takes a stream says so with one byte before anything else is sent, since streams
 //! that nobody takes in time are dropped without a word; whoever opens one tries again.
@@ -6,10 +6,12 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::swarm::Stream;
 use libp2p::{PeerId, StreamProtocol};
-pub(super) use libp2p_stream::{Behaviour, Control};
+
+use super::lanes::Taken;
+pub(super) use super::lanes::{Behaviour, Control};
 
 /// The handshake. Its name holds no network: a stranger is to be told why it is one.
 pub(super) const AUTH: StreamProtocol = StreamProtocol::new("/skyclaw/auth/1");
@@ -22,7 +24,7 @@ pub(super) const ATTEMPTS: u32 = 3;
 
 /// Opens a stream to a connected peer. `None` if it does not take one.
 pub(super) async fn open(
-    control: &mut Control,
+    control: &Control,
     peer: PeerId,
     protocol: StreamProtocol,
 ) -> Option<Stream> {
@@ -45,11 +47,11 @@ pub(super) async fn pause(attempt: u32) {
 
 /// Opens a stream that may be dropped unheard until [`taken`].
 pub(super) async fn begin(
-    control: &mut Control,
+    control: &Control,
     peer: PeerId,
     protocol: StreamProtocol,
 ) -> Option<Stream> {
-    control.open_stream(peer, protocol).await.ok()
+    control.open(peer, protocol).await
 }
 
 /// Whether the other side took the stream.
@@ -71,7 +73,7 @@ pub(super) async fn body(stream: &mut Stream, length: usize) -> Option<Vec<u8>> 
 }
 
 /// Opens streams to members, once the swarm is there.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Opener(OnceLock<Control>);
 
 impl Opener {
@@ -85,29 +87,18 @@ impl Opener {
     }
 }
 
-impl std::fmt::Debug for Opener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opener").finish_non_exhaustive()
-    }
-}
-
-/// Streams of `protocol` as they come; whoever reads them must only spawn.
-pub(super) struct Incoming(libp2p_stream::IncomingStreams);
+/// Streams of one protocol as they come; whoever reads them must only spawn.
+#[derive(Debug)]
+pub(super) struct Incoming(Taken);
 
 impl Incoming {
     /// Registers the protocol; `None` if that was done before.
-    pub(super) fn new(control: &mut Control, protocol: StreamProtocol) -> Option<Self> {
-        control.accept(protocol).ok().map(Self)
+    pub(super) fn new(control: &Control, protocol: StreamProtocol) -> Option<Self> {
+        control.take(protocol).map(Self)
     }
 
-    /// The next one; `None` once the swarm has ended.
+    /// The next one; `None` if there will be none.
     pub(super) async fn next(&mut self) -> Option<(PeerId, Stream)> {
-        self.0.next().await
-    }
-}
-
-impl std::fmt::Debug for Incoming {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Incoming").finish_non_exhaustive()
+        self.0.recv().await
     }
 }

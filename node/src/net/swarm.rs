@@ -67,13 +67,22 @@ pub(super) struct Member {
     pub(super) since: Wall,
 }
 
+/// A peer that was not let in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Denial {
+    /// Until then its connections are closed.
+    pub(super) blocked: Instant,
+    /// Until then it is not called, and what it tries is not told again.
+    pub(super) until: Instant,
+}
+
 /// The swarm and all that is known of others.
 pub(super) struct Task {
     pub(super) swarm: Swarm<Behaviour>,
     pub(super) shared: Arc<Shared>,
     pub(super) links: HashMap<PeerId, Link>,
     pub(super) book: Book,
-    pub(super) denied: HashMap<PeerId, Instant>,
+    pub(super) denied: HashMap<PeerId, Denial>,
     pub(super) bootstraps: Vec<Bootstrap>,
     pub(super) own: PeerId,
     pub(super) rank: Rank,

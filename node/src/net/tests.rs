@@ -3,6 +3,8 @@
 mod ask;
 mod fire;
 mod gossip;
+mod intruder;
+mod siege;
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -10,6 +12,14 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use skyclaw_protocol::learned::Learned;
 
+use libp2p::identity::Keypair;
+use libp2p::{PeerId, Swarm};
+use skyclaw_protocol::key::NodeKey;
+use tokio::sync::mpsc;
+
+use super::behaviour::{Behaviour, With};
+use super::members::Rank;
+use super::streams::Control;
 use super::*;
 
 /// Answers a question.

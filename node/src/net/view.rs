@@ -13,9 +13,10 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use skyclaw_http_compat::{NetworkView, PeerView, RefusedPeer};
 
 use super::frames::Links;
-use super::hello::{Membership, Why};
+use super::hello::Why;
 use super::limits::MAX_REFUSALS;
 use super::members::Members;
+use super::membership::Membership;
 use super::outbox::Outbox;
 use super::streams::Opener;
 use crate::time;

@@ -30,6 +30,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn membership(config: &Config) -> Membership {
     Membership::new(config.token.as_ref().map(Secret::expose), &config.network)
+        .with_old(config.old_token.as_ref().map(Secret::expose))
 }
 
 /// Starts libp2p, unless it is turned off. Where the store, which holds the node's key, must heal

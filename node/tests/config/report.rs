@@ -23,6 +23,7 @@ fn errors_in_the_file_do_not_show_secrets() {
 fn secrets_are_masked_in_report_and_debug() {
     let resolved = from_env(&[
         ("SKYCLAW_TOKEN", "geheim1"),
+        ("SKYCLAW_TOKEN_OLD", "geheim5"),
         ("SKYCLAW_PUBLIC_API_KEYS", "geheim2:acme:openclaw|shell:shell, geheim3"),
         ("SKYCLAW_PEER_URLS", "http://user:geheim4@b:1/x,http://c"),
     ]);
@@ -30,7 +31,7 @@ fn secrets_are_masked_in_report_and_debug() {
     let json = resolved.report.to_json(&resolved.warnings).to_string();
     let debug = format!("{resolved:?} {:?}", env(&[("SKYCLAW_TOKEN", "geheim1")]));
     for shown in [&text, &json, &debug] {
-        for secret in ["geheim1", "geheim2", "geheim3"] {
+        for secret in ["geheim1", "geheim2", "geheim3", "geheim5"] {
             assert!(!shown.contains(secret), "{secret} in {shown}");
         }
     }

@@ -28,7 +28,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        let network = NetworkId::of_token("token", "test");
+        let network = NetworkId::of_name("test");
         Self { key: NodeKey::from_seed(&[3; 32]), network, voters: 1, seq: 0 }
     }
 

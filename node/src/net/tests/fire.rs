@@ -18,14 +18,14 @@ async fn attack(target: Multiaddr, most: usize) -> usize {
     let key = Keypair::generate_ed25519();
     let peer = address::peer_of(&target).unwrap();
     let mut swarm = stranger(&key).unwrap();
-    let mut control = swarm.behaviour().hall.new_control();
+    let control = swarm.behaviour().hall.new_control();
     swarm.dial(target).unwrap();
     let description = Description::default().encode();
     let good = hello::Message::Hello(members().hello(rand::random(), description)).encode();
     let mut sent = 0;
     let fire = async {
         for _ in 0..most {
-            let Some(mut stream) = streams::open(&mut control, peer, streams::AUTH).await else {
+            let Some(mut stream) = streams::open(&control, peer, streams::AUTH).await else {
                 return;
             };
             let mut bytes = good.clone();

@@ -46,7 +46,11 @@ fn learned(sink: &Desk) -> usize {
 }
 
 /// Gossips until all have learned one thing more; the mesh takes a moment to form.
-async fn until_heard(from: &Live, sinks: &[&Arc<Desk>], message: impl Fn(u64) -> Message) {
+pub(super) async fn until_heard(
+    from: &Live,
+    sinks: &[&Arc<Desk>],
+    message: impl Fn(u64) -> Message,
+) {
     let began = Instant::now();
     let before: Vec<usize> = sinks.iter().map(|sink| learned(sink)).collect();
     let mut said = 0;
@@ -104,4 +108,32 @@ async fn gossip_reaches_all_coordinators_and_hosts_hear_of_work_alone() {
         live.net.stop().await;
     }
     first.net.stop().await;
+}
+
+/// Tokens are changed one node after the other: meanwhile the network stays one, over those that
+/// know both.
+#[tokio::test(flavor = "multi_thread")]
+async fn gossip_wanders_over_a_node_that_knows_the_old_and_the_new_token() {
+    let of = |token, old| Membership::new(Some(token), "local").with_old(old);
+    let (near, far) = (Desk::silent(), Desk::silent());
+    let between = Plan { membership: of("new", Some("old")), ..plan(60) }.start().await;
+    let bootstrap = vec![between.address()];
+    let before = Plan {
+        membership: of("old", None),
+        sink: Arc::clone(&near),
+        bootstrap: bootstrap.clone(),
+        ..plan(61)
+    };
+    let after = Plan { membership: of("new", None), sink: Arc::clone(&far), bootstrap, ..plan(62) };
+    let (before, after) = (before.start().await, after.start().await);
+    for live in [&before, &after] {
+        until_connected(live, "node60").await;
+    }
+    until_heard(&before, &[&far], |ms| work(61, ms)).await;
+    until_heard(&after, &[&near], |ms| work(62, ms)).await;
+    assert_eq!(connected(&before), ["node60"]);
+    assert_eq!(connected(&after), ["node60"]);
+    for live in [before, after, between] {
+        live.net.stop().await;
+    }
 }

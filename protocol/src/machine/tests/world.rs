@@ -70,7 +70,7 @@ pub(crate) fn node_key(node: usize) -> NodeKey {
 }
 
 pub(crate) fn network() -> NetworkId {
-    NetworkId::of_token("token", "test")
+    NetworkId::of_name("test")
 }
 
 impl World {

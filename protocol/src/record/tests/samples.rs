@@ -16,7 +16,7 @@ pub(crate) fn signer() -> NodeKey {
 }
 
 pub(crate) fn network() -> NetworkId {
-    NetworkId::of_token("token", "samples")
+    NetworkId::of_name("samples")
 }
 
 pub(crate) fn job() -> JobId {
