@@ -13,18 +13,28 @@
 //! names libp2p (and `config`, which reads its addresses).
 
 mod address;
+mod admit;
+mod answer;
+mod ask;
 mod behaviour;
 mod book;
 mod dial;
 mod frames;
 mod gate;
+mod gossip;
 mod greet;
 mod handshake;
 mod hello;
+mod inbox;
 mod limits;
 mod listen;
+mod members;
+mod outbox;
+mod pack;
 mod places;
+mod rumours;
 mod seek;
+mod show;
 mod streams;
 mod swarm;
 #[cfg(test)]
@@ -37,7 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::identity::Keypair;
-use libp2p::{Multiaddr, PeerId};
+use libp2p::{Multiaddr, PeerId, Swarm};
 use prometheus_client::collector::Collector;
 use skyclaw_http_compat::NetworkView;
 use skyclaw_protocol::NodeId;
@@ -50,14 +60,19 @@ use crate::config::Secret;
 use crate::engine::chain;
 use crate::tasks::Tasks;
 use crate::time;
+use answer::Desk;
+use behaviour::{Behaviour, With};
 use dial::Bootstrap;
 pub use frames::{Service, Sink};
+use gossip::Topics;
 use greet::Greeter;
 pub use hello::{Description, Membership, Why};
 pub use limits::MAX_LABEL;
-use limits::{BOOK_WRITE, COMMANDS, STOP_GRACE};
+use limits::{BOOK_WRITE, COMMANDS, GOSSIP_INBOX, STOP_GRACE};
 pub use listen::{DEFAULT_PORT, Listen};
+use members::Rank;
 use seek::Urls;
+use streams::{Control, Incoming};
 use view::{NetNumbers, Shared};
 
 /// How the network part is set up.
@@ -132,28 +147,33 @@ impl NetHandle {
     }
 
     /// Gossips to members; false if it could not be queued. Never waits.
-    pub fn publish(&self, _message: Message) -> bool {
-        false
+    pub fn publish(&self, message: Message) -> bool {
+        self.0.outbox.put(message)
     }
 
-    /// Asks a connected member and waits for its answer.
+    /// Asks a connected member and waits for its answer; dropping the future gives the question
+    /// up, which the other side notices. Seldom, a question is heard twice.
     ///
     /// # Errors
     /// [`AskError`], saying whether the question may have been heard.
     pub async fn ask(
         &self,
-        _to: NodeId,
-        _service: Service,
-        _ask: Vec<u8>,
-        _patience: Duration,
+        to: NodeId,
+        service: Service,
+        ask: Vec<u8>,
+        patience: Duration,
     ) -> Result<Vec<u8>, AskError> {
-        Err(AskError::NotConnected)
+        let peer = members::peer_of(to).filter(|peer| self.0.members.rank(peer).is_some());
+        let (Some(peer), Some(control)) = (peer, self.0.opener.control()) else {
+            return Err(AskError::NotConnected);
+        };
+        ask::ask(control, peer, service, &ask, patience).await
     }
 
     /// The coordinators that are connected and admitted, now and at each change.
     #[must_use]
     pub fn coordinators(&self) -> watch::Receiver<Vec<NodeId>> {
-        self.0.links.members()
+        self.0.members.coordinators()
     }
 
     /// Its numbers, for the node's metrics.
@@ -188,21 +208,21 @@ impl Net {
         let own = PeerId::from(keypair.public());
         let shared = Arc::clone(&handle.0);
         let network = shared.membership.id();
-        let mut swarm =
-            behaviour::swarm(&keypair, network, config.mdns).map_err(NetError::Setup)?;
+        let rank = admit::rank(&config.about.roles);
+        let with = With { network, rank, mdns: config.mdns };
+        let mut swarm = behaviour::swarm(&keypair, with).map_err(NetError::Setup)?;
         let listening = listen::listen(&mut swarm, &config.listen).await?;
+        let ways = Ways::open(&mut swarm, rank)?;
+        let outbox = shared.outbox.open().ok_or_else(|| NetError::Setup(TWICE.into()))?;
+        shared.opener.set(ways.private);
 
         let tasks = Tasks::default();
         let (words, inbox) = mpsc::channel(COMMANDS);
-        let mut control = swarm.behaviour().stream.new_control();
-        let incoming = streams::Incoming::new(&mut control, streams::AUTH)
-            .ok_or_else(|| NetError::Setup("a protocol was registered twice".into()))?;
-        let framed = streams::Incoming::new(&mut control, frames::FRAMES)
-            .ok_or_else(|| NetError::Setup("a protocol was registered twice".into()))?;
+        let (heard, gossip) = mpsc::channel(GOSSIP_INBOX);
         let greeter = Greeter {
             own,
             shared: Arc::clone(&shared),
-            control,
+            control: ways.hall,
             words: words.clone(),
             tasks: tasks.clone(),
         };
@@ -225,6 +245,9 @@ impl Net {
             gone: VecDeque::new(),
             bootstraps: config.bootstrap.iter().map(Bootstrap::new).collect(),
             own,
+            rank,
+            topics: Topics::new(network),
+            heard,
             greeter: greeter.clone(),
             about: Description { run: rand::random(), ..config.about },
             external: config.external,
@@ -232,11 +255,25 @@ impl Net {
             file,
         };
         task.update_own();
-        task.publish();
+        task.show();
         say_start(&shared, config.mdns, &task.listening, own);
 
-        tasks.spawn(greeter.accept(incoming, tasks.token()));
-        tasks.spawn(frames::accept(framed, shared, sink, tasks.clone()));
+        tasks.spawn(greeter.accept(ways.strangers, tasks.token()));
+        if let Some(framed) = ways.framed {
+            let (shared, sink) = (Arc::clone(&shared), Arc::clone(&sink));
+            tasks.spawn(frames::accept(framed, shared, sink, tasks.clone()));
+        }
+        let desk = Desk::new(Arc::clone(&shared), Arc::clone(&sink), tasks.clone());
+        for (service, asked) in ways.asked {
+            tasks.spawn(desk.clone().serve(service, asked));
+        }
+        tasks.spawn(outbox::run(outbox, words.clone(), Arc::clone(&shared), tasks.token()));
+        tasks.spawn({
+            let words = words.clone();
+            let check = move || inbox::run(gossip, &words, &shared, sink.as_ref());
+            // Ends with the swarm's task; what it says last nobody hears.
+            async { drop(tokio::task::spawn_blocking(check).await) }
+        });
         tasks.spawn(task.run(inbox, tasks.token()));
         tasks.spawn(keep(config.book, changes, tasks.token()));
         let urls: Urls = Box::new(urls);
@@ -249,6 +286,39 @@ impl Net {
         if !self.tasks.shutdown(STOP_GRACE).await {
             tracing::warn!("libp2p did not stop in time");
         }
+    }
+}
+
+/// A handle serves one network part.
+const TWICE: &str = "it was started twice";
+
+/// Our own protocols, as a node of its rank has them.
+struct Ways {
+    /// Handshakes.
+    hall: Control,
+    /// All others: members only.
+    private: Control,
+    strangers: Incoming,
+    framed: Option<Incoming>,
+    asked: Vec<(Service, Incoming)>,
+}
+
+impl Ways {
+    fn open(swarm: &mut Swarm<Behaviour>, rank: Rank) -> Result<Self, NetError> {
+        let twice = || NetError::Setup(TWICE.into());
+        let mut hall = swarm.behaviour().hall.new_control();
+        let private = swarm.behaviour_mut().stream.inner().new_control();
+        let strangers = Incoming::new(&mut hall, streams::AUTH).ok_or_else(twice)?;
+        let mut this = Self { hall, private, strangers, framed: None, asked: Vec::new() };
+        if rank == Rank::Coordinator {
+            let framed = Incoming::new(&mut this.private, frames::FRAMES).ok_or_else(twice)?;
+            this.framed = Some(framed);
+            for service in [Service::Host, Service::Repair] {
+                let asked = Incoming::new(&mut this.private, service.protocol());
+                this.asked.push((service, asked.ok_or_else(twice)?));
+            }
+        }
+        Ok(this)
     }
 }
 

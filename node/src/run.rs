@@ -326,6 +326,7 @@ fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig 
             job_ttl_ms: millis(settings.job_ttl),
             quorum_timeout_ms: QUORUM_TIMEOUT_MS,
             run_ms: millis(settings.run_timeout),
+            p2p_lease_ms: skyclaw_protocol::limits::DEFAULT_P2P_LEASE_MS,
         },
     }
 }

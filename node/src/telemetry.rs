@@ -15,7 +15,7 @@ use crate::config::{LogConfig, LogFormat};
 use crate::engine::{Shared, Status};
 
 /// What libp2p says of its own means nothing to users below these levels.
-const QUIET: &str = "libp2p_kad=error,libp2p_swarm=warn,libp2p_mdns=warn";
+const QUIET: &str = "libp2p_kad=error,libp2p_swarm=warn,libp2p_mdns=warn,libp2p_gossipsub=error";
 
 /// Sends logs to stderr, as the settings say; stdout is for what users and scripts read. Returns
 /// what is wrong with the filter, if it does not parse: `info` holds then.

@@ -58,8 +58,8 @@ pub enum Command {
         /// The node it is, where it is attached over libp2p: it then gets a lease of that kind.
         node: Option<NodeId>,
     },
-    /// A host attached over libp2p still runs a job; extends its lease from a moment after this
-    /// was asked.
+    /// A host still runs a job; extends its lease. For a host attached over libp2p the answer
+    /// means: from a moment after this was asked.
     Renew {
         /// Which host.
         host: HostId,
@@ -67,6 +67,8 @@ pub enum Command {
         job: JobId,
         /// Which attempt.
         attempt: u32,
+        /// It named this very job; false if it only counted its runs.
+        named: bool,
     },
     /// A host does not start a job it was granted: it goes back to the queue at once.
     HandBack {
@@ -137,6 +139,8 @@ pub struct Completion {
     pub job: JobId,
     /// Which host.
     pub host: HostId,
+    /// Of which attempt, where the host knows it: the result of another one is refused.
+    pub attempt: Option<u32>,
     /// Whether the run succeeded.
     pub success: bool,
     /// Run time in milliseconds.

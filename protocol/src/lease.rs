@@ -17,6 +17,8 @@ pub struct Lease {
     pub noted: Wall,
     /// Length of one extension, in milliseconds.
     pub lease_ms: u64,
+    /// How much later than the host the owner counts it as over, in milliseconds.
+    pub guard_ms: u64,
     /// No extension beyond this, even if the host names the job as running.
     pub limit: Option<Mono>,
     /// No extension beyond this by a host that only counts what it runs: one that lost an answer
@@ -38,6 +40,7 @@ impl Lease {
             shown: now.wall.plus_ms(lease_ms),
             noted: now.wall.plus_ms(lease_ms),
             lease_ms,
+            guard_ms,
             limit: run.timeout_ms.map(|ms| limit(now, lease_ms, ms)),
             count_limit: limit(now, lease_ms, run.timeout_ms.unwrap_or(run.default_ms)),
             renewable: true,
@@ -56,11 +59,21 @@ impl Lease {
             shown: now.wall.plus_ms(left),
             noted: until,
             lease_ms,
+            guard_ms,
             limit: run.timeout_ms.map(|ms| limit(now, lease_ms, ms)),
             count_limit: limit(now, lease_ms, run.timeout_ms.unwrap_or(run.default_ms)),
             renewable: true,
             heard: false,
         }
+    }
+
+    /// Whether a host whose own timer ends its runs may be told of a full extension: one that ends
+    /// it short of that must not be told so.
+    #[must_use]
+    pub fn may_be_renewed(&self, now: Now) -> bool {
+        let end = now.mono.plus_ms(self.lease_ms).plus_ms(self.guard_ms);
+        !self.is_over(now.mono)
+            && self.limit.is_none_or(|limit| end <= limit.plus_ms(self.guard_ms))
     }
 
     /// The host said that it still runs the job, by its name or only by a count. True if the
@@ -71,17 +84,17 @@ impl Lease {
         if !self.renewable {
             return false;
         }
-        let end = now.mono.plus_ms(self.lease_ms);
+        let end = now.mono.plus_ms(self.lease_ms).plus_ms(self.guard_ms);
         let end = match (named, self.limit) {
             (true, None) => end,
-            (true, Some(limit)) => end.min(limit),
+            (true, Some(limit)) => end.min(limit.plus_ms(self.guard_ms)),
             (false, _) => end.min(self.count_limit),
         };
         if end <= self.ends {
             return false;
         }
         self.ends = end;
-        self.shown = now.wall.plus_ms(now.mono.ms_until(end));
+        self.shown = now.wall.plus_ms(now.mono.ms_until(end).saturating_sub(self.guard_ms));
         let note = self.shown.ms_since(self.noted) >= self.lease_ms / 8;
         if note {
             self.noted = self.shown;

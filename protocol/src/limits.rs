@@ -125,3 +125,47 @@ pub const MAX_GOSSIP_CONTENT: usize = 8 << 10;
 
 /// Jobs granted to one claim: a host with many slots is filled in a few round trips.
 pub const MAX_GRANTS: usize = 32;
+
+/// How much longer than a quorum the answer of another coordinator may take, in milliseconds: its
+/// own wait for a quorum, and the way there and back.
+pub const ASK_SLACK_MS: u64 = 1000;
+
+/// Other coordinators that one claim is tried at.
+pub const MAX_CLAIM_HOMES: usize = 3;
+
+/// Coordinators whose announcements of work are kept.
+pub const MAX_WORK_HOMES: usize = 256;
+
+/// Shortest time between two announcements, in milliseconds: each is signed and gossiped.
+pub const WORK_GAP_MS: u64 = 5;
+
+/// Time between announcements of what was announced before and still waits, in milliseconds.
+pub const WORK_AGAIN_MS: u64 = 1000;
+
+/// An announcement that was not repeated for so long is forgotten, in milliseconds.
+pub const WORK_LIFE_MS: u64 = 3 * WORK_AGAIN_MS;
+
+/// Registers asked for whose content was missing; asked again after [`WANT_AGAIN_MS`].
+pub const MAX_WANTED: usize = 4096;
+
+/// Time before a register is asked for again, in milliseconds.
+pub const WANT_AGAIN_MS: u64 = 1000;
+
+/// Content sent in answer to one question for registers, in bytes, the last one apart.
+pub const MAX_WANT_BYTES: usize = 4 << 20;
+
+/// How long a host or job that is not known here is looked for elsewhere, in milliseconds: a few
+/// round trips.
+pub const SEEK_MS: u64 = 300;
+
+/// Commands that wait for such a search; beyond it they are refused at once.
+pub const MAX_SOUGHT: usize = 1024;
+
+/// Longest extra wait before a lease of an attached host is taken back, in milliseconds, and the
+/// part of the lease that it is at least: clocks may differ by a hundredth.
+pub const MIN_GUARD_MS: u64 = 2000;
+/// See [`MIN_GUARD_MS`].
+pub const GUARD_PART: u64 = 50;
+
+/// How long a lease of a host attached over libp2p lasts, in milliseconds (`SKYCLAW_P2P_LEASE_MS`).
+pub const DEFAULT_P2P_LEASE_MS: u64 = 30_000;

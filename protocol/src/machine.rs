@@ -14,6 +14,7 @@
 //! has one write in flight; time and chance are arguments; maps are ordered, so that the same
 //! inputs give the same outputs.
 
+mod asking;
 mod claims;
 mod effect;
 mod entry;
@@ -25,8 +26,11 @@ mod leading;
 mod learning;
 mod output;
 mod registers;
+mod renewing;
+mod seeking;
 mod services;
 mod voting;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +52,7 @@ use crate::queue::Queue;
 use crate::record::spec::Subject;
 use crate::record::{Record, Reject, Signed};
 use crate::view::HostView;
+use crate::wire::Sought;
 
 /// What a machine is told once.
 #[derive(Clone, Debug)]
@@ -68,6 +73,8 @@ pub struct Config {
     pub quorum_timeout_ms: u64,
     /// How long hosts let a job run that names no timeout, in milliseconds.
     pub run_ms: u64,
+    /// Length of the leases of hosts attached over libp2p, in milliseconds.
+    pub p2p_lease_ms: u64,
 }
 
 /// A timer. The entry it names may be gone or have moved on by the time it rings.
@@ -79,6 +86,14 @@ enum Timer {
     Parked(u64),
     /// A write may have missed its quorum.
     Quorum(Subject),
+    /// Another coordinator has not answered.
+    Ask(u64),
+    /// Work may have to be announced.
+    Work,
+    /// Voters have not confirmed a renewal.
+    Renewal(JobId),
+    /// Nobody knew what was sought.
+    Sought(Sought),
     /// Time to forget old keys and hosts.
     Sweep,
 }
@@ -122,6 +137,12 @@ pub struct Machine {
     hosts: hosts::Hosts,
     parked: claims::Parked,
     keys: keys::Keys,
+    asks: asking::Asks,
+    /// Work that other coordinators announced.
+    avail: BTreeMap<NodeId, work::Waits>,
+    announced: work::Announced,
+    wanted: learning::Wanted,
+    seeking: seeking::Seeking,
     timers: BTreeSet<(Mono, Timer)>,
     out: Output,
 }
@@ -147,12 +168,18 @@ impl Machine {
             hosts: hosts::Hosts::default(),
             parked: claims::Parked::default(),
             keys: keys::Keys::default(),
+            asks: asking::Asks::default(),
+            avail: BTreeMap::new(),
+            announced: work::Announced::default(),
+            wanted: learning::Wanted::default(),
+            seeking: seeking::Seeking::default(),
             timers: BTreeSet::new(),
             out: Output::default(),
         };
         machine.timers.insert((now.mono.plus_ms(SWEEP_MS), Timer::Sweep));
+        machine.asks = asking::Asks::new(machine.chance());
         for host in snapshot.hosts {
-            machine.hosts.load(host.into_body());
+            machine.hosts.load(host);
         }
         machine
     }
@@ -180,7 +207,12 @@ impl Machine {
         command: Command,
         idempotency: Option<Idempotency>,
     ) {
-        if let Some(reply) = self.begin(now, shelf, token, idempotency) {
+        let to = effect::Target::Caller(token);
+        if let Some(home) = self.elsewhere(now, shelf, &command, idempotency.as_ref()) {
+            let reply = effect::ReplyTo::plain(to);
+            return self.pass_on(now, home, reply, command, idempotency);
+        }
+        if let Some(reply) = self.begin(now, shelf, to, idempotency) {
             self.run(now, shelf, reply, command);
         }
     }
@@ -196,8 +228,14 @@ impl Machine {
             }
             Command::RemoveHost { host } => self.remove_host(now, reply, &host),
             Command::Claim { host, wait_ms } => self.claim(now, reply, host, wait_ms),
-            Command::Grant { .. } | Command::Renew { .. } | Command::HandBack { .. } => {
-                self.refuse(reply, Refusal::Busy("not yet".into()));
+            Command::Grant { host, capabilities, node } => {
+                self.grant_asked(now, reply, host, &capabilities, node.is_some());
+            }
+            Command::Renew { host, job, attempt, named } => {
+                self.renew_asked(now, shelf, reply, host, job, attempt, named);
+            }
+            Command::HandBack { host, job, attempt } => {
+                self.hand_back(now, shelf, reply, host, job, attempt);
             }
             Command::Submit(request) => self.submit(now, reply, request),
             Command::Complete(completion) => self.complete(now, shelf, reply, completion),
@@ -220,6 +258,10 @@ impl Machine {
                 Timer::Lease(job) => self.lease_timer(now, job),
                 Timer::Parked(seq) => self.unpark_late(now, seq),
                 Timer::Quorum(subject) => self.quorum_timer(now, &subject),
+                Timer::Ask(seq) => self.ask_timer(now, seq),
+                Timer::Work => self.work_timer(now),
+                Timer::Renewal(job) => self.renewal_timer(&job),
+                Timer::Sought(what) => self.sought_timer(&what),
                 Timer::Sweep => {
                     let pause = if self.sweep_keys(now, shelf) { SWEEP_MS } else { SWEEP_ON_MS };
                     self.sweep_hosts(now);

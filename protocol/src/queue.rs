@@ -8,6 +8,7 @@ use crate::clock::Hlc;
 use crate::id::JobId;
 use crate::limits::MAX_REQUIREMENT_SETS;
 use crate::placement::meets;
+use crate::record::work::WorkClass;
 
 /// The queue of one coordinator.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +54,28 @@ impl Queue {
             .filter_map(|(_, class)| class.first())
             .min()
             .map(|(_, job)| job)
+    }
+
+    /// True if a job with exactly this requirement waits.
+    #[must_use]
+    pub fn holds(&self, required: &[String]) -> bool {
+        self.classes.contains_key(required)
+    }
+
+    /// How many jobs wait by requirement, at most `most` of them, those with the oldest jobs first.
+    #[must_use]
+    pub fn heads(&self, most: usize) -> Vec<WorkClass> {
+        let mut heads: Vec<_> = self
+            .classes
+            .iter()
+            .filter_map(|(required, jobs)| Some((jobs.first()?, required, jobs.len())))
+            .collect();
+        heads.sort_unstable();
+        let class = |(_, required, count): (_, &Vec<String>, usize)| WorkClass {
+            required: required.clone(),
+            queued: u32::try_from(count).unwrap_or(u32::MAX),
+        };
+        heads.into_iter().take(most).map(class).collect()
     }
 
     #[cfg(test)]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::KeyAnswer;
 use crate::command::{Command, Idempotency, Refusal};
+use crate::id::{HostId, JobId};
 use crate::record::Raw;
 use crate::record::spec::RegisterKey;
 use crate::register::{Accepted, Ballot, Nack, Val};
@@ -39,6 +40,8 @@ pub enum Message {
     Known(Vec<Known>),
     /// Send what you know of these.
     Want(Vec<RegisterKey>),
+    /// Do you know these? Whoever does sends them as `Known` or `Hosts`.
+    Seek(Vec<Sought>),
     /// Signed descriptions of hosts; by gossip and repair.
     Hosts(Vec<Raw>),
     /// A signed [`Work`](crate::record::work::Work); by gossip.
@@ -55,6 +58,16 @@ pub struct Known {
     pub spec: Option<Raw>,
     /// The result that the value names, unless it is large.
     pub result: Option<Raw>,
+}
+
+/// Something that is looked for by its id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sought {
+    /// A host.
+    Host(HostId),
+    /// A job.
+    Job(JobId),
 }
 
 /// One question of an owner to a voter.

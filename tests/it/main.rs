@@ -6,8 +6,10 @@
 mod architecture;
 mod chaos;
 mod cli;
+mod cluster;
 mod cost;
 mod disk;
+mod elsewhere;
 mod framing;
 mod fuzz;
 mod host_embedded;

@@ -4,62 +4,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Node, Setup, eventually, shell};
+use skyclaw_tests::{Node, eventually, shell};
 
+use crate::cluster::{nodes, until_peers, until_status};
 use crate::text;
-
-/// A coordinator that is found at the same place after a restart.
-pub(crate) fn node(name: &str, copies: u32) -> Setup {
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-    let port = free.expect("there is a free port").port();
-    Setup::coordinator()
-        .env("SKYCLAW_P2P_LISTEN", format!("/ip4/127.0.0.1/tcp/{port}"))
-        .env("SKYCLAW_COORDINATOR_NODE_ID", name)
-        .env("SKYCLAW_MIN_REPLICATIONS", copies)
-        .env("SKYCLAW_TOKEN", "secret")
-}
-
-/// Its multiaddr over TCP.
-pub(crate) fn address(node: &Node) -> String {
-    let network = node.api.get("/v1/network").ok();
-    let mut all = network["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    all.find(|address| address.contains("/tcp/")).expect("it listens on TCP").to_owned()
-}
-
-/// `count` nodes that keep `copies` of each job and know each other.
-pub(crate) fn nodes(count: usize, copies: u32) -> Vec<Node> {
-    let first = node("n0", copies).start();
-    let bootstrap = address(&first);
-    let mut nodes = vec![first];
-    for n in 1..count {
-        let setup = node(&format!("n{n}"), copies).env("SKYCLAW_BOOTSTRAP", &bootstrap);
-        nodes.push(setup.start());
-    }
-    for node in &nodes {
-        until_peers(node, count - 1);
-    }
-    nodes
-}
-
-#[track_caller]
-pub(crate) fn until_peers(node: &Node, count: usize) {
-    eventually("the peers are there", || match node.api.metric("skyclaw_p2p_peers ") {
-        n if n as usize == count => Ok(()),
-        n => Err(format!("{n} of {count}; {}", node.api.get("/v1/network").text())),
-    });
-}
-
-#[track_caller]
-fn until_status(node: &Node, id: &str, status: &str) {
-    eventually("the job is there as well", || {
-        let answer = node.api.get(&format!("/v1/jobs/{id}"));
-        if answer.status == 200 && answer.json()["job"]["status"] == status {
-            Ok(())
-        } else {
-            Err(answer.text())
-        }
-    });
-}
 
 /// I1 of the design: what was answered 200 is on both disks, whatever dies in the next moment.
 #[test]

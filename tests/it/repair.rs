@@ -3,7 +3,7 @@
 use serde_json::Value;
 use skyclaw_tests::{Api, eventually};
 
-use crate::quorum::{address, node, nodes, until_peers};
+use crate::cluster::{address, node, nodes, until_peers};
 use crate::text;
 
 /// All jobs as listed.

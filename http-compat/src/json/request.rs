@@ -195,6 +195,7 @@ pub(crate) fn completion(job: JobId, document: &Document) -> Result<Command, Api
         Some(id) => HostId::new(id).map_err(|e| bad_id(&fields, "hostId", e))?,
     };
     Ok(Command::Complete(Completion {
+        attempt: None,
         job,
         host,
         success,

@@ -133,7 +133,7 @@ impl Incarnation<'_> {
                 self.waiting.insert(token, reply);
                 self.machine.handle(time::now(), &self.reader, token, command, idempotency);
             }
-            Input::HangUp(token) => self.machine.hang_up(token),
+            Input::HangUp(token) => self.machine.hang_up(&self.reader, token),
             Input::Undelivered(answer) => self.machine.undelivered(time::now(), &answer),
             Input::Drain => self.machine.drain(time::now()),
             Input::Frame { from, message } => {

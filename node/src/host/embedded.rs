@@ -135,6 +135,7 @@ impl Coordinator for Embedded {
             let outcome = &report.outcome;
             let micros = u64::try_from(outcome.duration.as_micros()).unwrap_or(u64::MAX);
             let completion = Completion {
+                attempt: None,
                 job: report.job,
                 host: report.host,
                 success: outcome.success,

@@ -12,7 +12,18 @@ use libp2p::{
 use skyclaw_protocol::NetworkId;
 
 use super::gate::Gate;
+use super::gossip;
 use super::limits::{IDLE, MAX_INCOMING, MAX_MEMORY, MAX_PENDING, MAX_PER_PEER, PING};
+use super::members::Rank;
+use super::streams;
+
+/// What the swarm of a node depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct With {
+    pub(super) network: NetworkId,
+    pub(super) rank: Rank,
+    pub(super) mdns: bool,
+}
 
 /// What runs on every connection.
 #[derive(NetworkBehaviour)]
@@ -21,14 +32,18 @@ pub(super) struct Behaviour {
     memory: memory_connection_limits::Behaviour,
     pub(super) denied: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     ping: ping::Behaviour,
-    pub(super) stream: libp2p_stream::Behaviour,
+    /// The handshake.
+    pub(super) hall: streams::Behaviour,
+    /// Frames and questions.
+    pub(super) stream: Gate<streams::Behaviour>,
     pub(super) identify: Gate<identify::Behaviour>,
     pub(super) kad: Gate<kad::Behaviour<kad::store::MemoryStore>>,
+    pub(super) gossip: Gate<gossip::Behaviour>,
     mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
 impl Behaviour {
-    fn new(key: &identity::Keypair, network: NetworkId, mdns: bool) -> Self {
+    fn new(key: &identity::Keypair, with: &With, gossip: gossip::Behaviour) -> Self {
         let own = PeerId::from(key.public());
         let limits = connection_limits::ConnectionLimits::default()
             .with_max_pending_incoming(Some(MAX_PENDING))
@@ -37,7 +52,7 @@ impl Behaviour {
             .with_max_established_per_peer(Some(MAX_PER_PEER));
         let identify = identify::Config::new("/skyclaw/1".into(), key.public())
             .with_agent_version(concat!("skyclaw/", env!("CARGO_PKG_VERSION")).into());
-        let mdns = mdns.then(|| mdns::tokio::Behaviour::new(mdns_config(), own));
+        let mdns = with.mdns.then(|| mdns::tokio::Behaviour::new(mdns_config(), own));
         let mdns = mdns.transpose().unwrap_or_else(|error| {
             tracing::warn!(%error, "mDNS cannot be used here; nodes on the LAN are not found by it");
             None
@@ -49,17 +64,21 @@ impl Behaviour {
             ping: ping::Behaviour::new(
                 ping::Config::new().with_interval(PING.0).with_timeout(PING.1),
             ),
-            stream: libp2p_stream::Behaviour::new(),
+            hall: streams::Behaviour::new(),
+            stream: Gate::new(streams::Behaviour::new()),
             identify: Gate::new(identify::Behaviour::new(identify)),
-            kad: Gate::new(kademlia(own, network)),
+            kad: Gate::new(kademlia(own, with)),
+            gossip: Gate::patient(gossip),
             mdns: mdns.into(),
         }
     }
 
     /// Lets `peer` use everything.
     pub(super) fn admit(&mut self, peer: PeerId) {
+        self.stream.admit(peer);
         self.identify.admit(peer);
         self.kad.admit(peer);
+        self.gossip.admit(peer);
     }
 }
 
@@ -73,10 +92,10 @@ fn mdns_config() -> mdns::Config {
 }
 
 /// For finding peers alone: records of others are not taken.
-fn kademlia(own: PeerId, network: NetworkId) -> kad::Behaviour<kad::store::MemoryStore> {
-    let hex: String = network.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    let name = StreamProtocol::try_from_owned(format!("/skyclaw/{hex}/kad/1"))
-        .unwrap_or(StreamProtocol::new("/skyclaw/kad/1"));
+fn kademlia(own: PeerId, with: &With) -> kad::Behaviour<kad::store::MemoryStore> {
+    let name = format!("/skyclaw/{}/kad/1", gossip::hex(with.network));
+    let name =
+        StreamProtocol::try_from_owned(name).unwrap_or(StreamProtocol::new("/skyclaw/kad/1"));
     let mut config = kad::Config::new(name);
     config
         .set_record_filtering(kad::StoreInserts::FilterBoth)
@@ -85,16 +104,16 @@ fn kademlia(own: PeerId, network: NetworkId) -> kad::Behaviour<kad::store::Memor
         .set_provider_publication_interval(None);
     let mut kad = kad::Behaviour::with_config(own, kad::store::MemoryStore::new(own), config);
     // Left alone it answers only once an external address is confirmed, which a LAN never does.
-    kad.set_mode(Some(kad::Mode::Server));
+    kad.set_mode(Some(match with.rank {
+        Rank::Coordinator => kad::Mode::Server,
+        Rank::Other => kad::Mode::Client,
+    }));
     kad
 }
 
 /// The swarm of a node with this key. Nothing listens yet.
-pub(super) fn swarm(
-    key: &identity::Keypair,
-    network: NetworkId,
-    mdns: bool,
-) -> Result<Swarm<Behaviour>, String> {
+pub(super) fn swarm(key: &identity::Keypair, with: With) -> Result<Swarm<Behaviour>, String> {
+    let gossip = gossip::behaviour(with.network, with.rank)?;
     // Each phase of the builder has another type, so that these are not functions.
     macro_rules! transports {
         () => {
@@ -112,7 +131,7 @@ pub(super) fn swarm(
     macro_rules! finished {
         ($builder:expr) => {
             $builder
-                .with_behaviour(|key| Behaviour::new(key, network, mdns))
+                .with_behaviour(|key| Behaviour::new(key, &with, gossip))
                 .map_err(|error| error.to_string())?
                 .with_swarm_config(|config| {
                     config.with_idle_connection_timeout(IDLE).with_smart_dial()

@@ -9,6 +9,7 @@
 //! stream, a full queue) is not repeated here: machines repeat what was not answered.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -20,10 +21,12 @@ use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
 use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{NodeId, codec};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{FRAME_QUEUE, MAX_FRAME, MAX_FRAME_READERS, MAX_FRAME_STREAMS, REOPEN};
+use super::members::{Rank, node_of, peer_of};
+use super::pack::pack;
 use super::places::Places;
 use super::streams::{self, Control, Incoming};
 use super::view::Shared;
@@ -56,85 +59,36 @@ pub enum Service {
     Repair,
 }
 
-/// Coordinators that are connected and admitted, with the queue of each.
-#[derive(Debug)]
-pub(super) struct Links {
-    queues: RwLock<HashMap<PeerId, mpsc::Sender<Message>>>,
-    /// The same by their keys, for whoever draws voters.
-    members: watch::Sender<Vec<NodeId>>,
-}
-
-impl Default for Links {
-    fn default() -> Self {
-        Self { queues: RwLock::default(), members: watch::Sender::new(Vec::new()) }
-    }
-}
+/// The queue of each coordinator that is connected and admitted.
+#[derive(Debug, Default)]
+pub(super) struct Links(RwLock<HashMap<PeerId, mpsc::Sender<Message>>>);
 
 impl Links {
     /// Puts a frame into the queue of a coordinator; false if it is not connected or too slow.
     pub(super) fn send(&self, to: NodeId, message: Message) -> bool {
         let Some(peer) = peer_of(to) else { return false };
-        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        let queues = self.0.read().unwrap_or_else(PoisonError::into_inner);
         queues.get(&peer).is_some_and(|queue| queue.try_send(message).is_ok())
-    }
-
-    /// Tells who is connected, now and at each change.
-    pub(super) fn members(&self) -> watch::Receiver<Vec<NodeId>> {
-        self.members.subscribe()
-    }
-
-    fn holds(&self, peer: &PeerId) -> bool {
-        self.queues.read().unwrap_or_else(PoisonError::into_inner).contains_key(peer)
-    }
-
-    fn changed(&self) {
-        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
-        let mut nodes: Vec<NodeId> = queues.keys().filter_map(node_of).collect();
-        drop(queues);
-        nodes.sort_unstable();
-        self.members.send_if_modified(|known| {
-            let new = *known != nodes;
-            *known = nodes;
-            new
-        });
     }
 
     /// A coordinator was admitted: opens the stream to it, unless that is done.
     pub(super) fn join(&self, peer: PeerId, control: Control, shared: &Arc<Shared>, tasks: &Tasks) {
-        if self.holds(&peer) {
-            return;
+        let mut queues = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Vacant(entry) = queues.entry(peer) {
+            let (queue, frames) = mpsc::channel(FRAME_QUEUE);
+            entry.insert(queue);
+            tasks.spawn(write(peer, control, frames, Arc::clone(shared), tasks.token()));
         }
-        let (queue, frames) = mpsc::channel(FRAME_QUEUE);
-        self.queues.write().unwrap_or_else(PoisonError::into_inner).insert(peer, queue);
-        tasks.spawn(write(peer, control, frames, Arc::clone(shared), tasks.token()));
-        self.changed();
     }
 
     /// A coordinator is gone; its stream ends with its queue.
     pub(super) fn leave(&self, peer: &PeerId) {
-        let gone = self.queues.write().unwrap_or_else(PoisonError::into_inner).remove(peer);
-        if gone.is_some() {
-            self.changed();
-        }
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(peer);
     }
 }
 
-/// The protocol. Only members may use it; its name holds no network, which a stranger could
-/// otherwise guess at.
+/// The protocol. Only members see it.
 pub(super) const FRAMES: StreamProtocol = StreamProtocol::new("/skyclaw/frames/1");
-
-/// The node that a peer is; `None` for keys of another kind.
-pub(super) fn node_of(peer: &PeerId) -> Option<NodeId> {
-    // An ed25519 key is short enough to stand in the id whole: identity multihash, protobuf.
-    let bytes = peer.to_bytes();
-    let key = bytes.strip_prefix(&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20])?;
-    key.try_into().ok().map(NodeId)
-}
-
-fn peer_of(node: NodeId) -> Option<PeerId> {
-    let key = libp2p::identity::ed25519::PublicKey::try_from_bytes(&node.0).ok()?;
-    Some(PeerId::from(libp2p::identity::PublicKey::from(key)))
-}
 
 /// Sends what gathers in the queue, many operations to a frame, until the queue is gone.
 async fn write(
@@ -168,7 +122,7 @@ async fn write(
                 return;
             }
             let mut broken = false;
-            for bytes in pack(gathered.drain(..)) {
+            for (_, bytes) in pack(gathered.drain(..), MAX_BATCH_BYTES) {
                 broken |= send(&mut stream, &bytes).await.is_none();
                 shared.counts.frames_sent.fetch_add(1, Relaxed);
             }
@@ -183,50 +137,6 @@ async fn send(stream: &mut Stream, bytes: &[u8]) -> Option<()> {
     let length = u32::try_from(bytes.len()).ok()?;
     stream.write_all(&length.to_be_bytes()).await.ok()?;
     stream.write_all(bytes).await.ok()
-}
-
-/// Neighbouring messages of one kind become one frame, within the bounds of a batch.
-fn pack(messages: impl Iterator<Item = Message>) -> Vec<Vec<u8>> {
-    let mut frames: Vec<(Message, usize)> = Vec::new();
-    for message in messages {
-        let size = codec::encode(&message).len();
-        match frames.last_mut() {
-            Some((last, bytes)) if *bytes + size <= MAX_BATCH_BYTES => {
-                match append(last, message) {
-                    None => *bytes += size,
-                    Some(other) => frames.push((other, size)),
-                }
-            }
-            _ => frames.push((message, size)),
-        }
-    }
-    frames.iter().map(|(message, _)| codec::encode(message)).collect()
-}
-
-/// Adds the operations of `more` to `message`; gives it back if they do not belong together.
-fn append(message: &mut Message, more: Message) -> Option<Message> {
-    let room = |have: usize, more: usize| have + more <= MAX_BATCH_OPS;
-    match (message, more) {
-        (Message::Accept(have), Message::Accept(more)) if room(have.len(), more.len()) => {
-            have.extend(more);
-        }
-        (Message::Vote(have), Message::Vote(more)) if room(have.len(), more.len()) => {
-            have.extend(more);
-        }
-        (Message::Prepare(have), Message::Prepare(more)) if room(have.len(), more.len()) => {
-            have.extend(more);
-        }
-        (Message::Promise(have), Message::Promise(more)) if room(have.len(), more.len()) => {
-            have.extend(more);
-        }
-        (Message::Certificates(have), Message::Certificates(more))
-            if room(have.len(), more.len()) =>
-        {
-            have.extend(more);
-        }
-        (_, more) => return Some(more),
-    }
-    None
 }
 
 /// Takes the streams of others. Only spawns.
@@ -248,7 +158,8 @@ pub(super) async fn accept(
                 None => return,
             },
         };
-        let place = shared.links.holds(&peer).then(|| places.take(peer)).flatten();
+        let votes = shared.members.rank(&peer) == Some(Rank::Coordinator);
+        let place = votes.then(|| places.take(peer)).flatten();
         let (Some(from), Some(place), Ok(permit)) =
             (node_of(&peer), place, Arc::clone(&readers).try_acquire_owned())
         else {
@@ -275,16 +186,14 @@ async fn read(from: NodeId, mut stream: Stream, shared: &Shared, sink: &dyn Sink
     let mut length = [0; 4];
     while stream.read_exact(&mut length).await.is_ok() {
         let length = u32::from_be_bytes(length) as usize;
-        let mut bytes = Vec::new();
-        // Grows with what comes, not with what was promised.
-        let mut body = (&mut stream).take(length as u64);
-        if length > MAX_FRAME
-            || body.read_to_end(&mut bytes).await.is_err()
-            || bytes.len() != length
-        {
+        let bytes = match length > MAX_FRAME {
+            true => None,
+            false => streams::body(&mut stream, length).await,
+        };
+        let Some(bytes) = bytes else {
             shared.counts.frames_refused.fetch_add(1, Relaxed);
             return;
-        }
+        };
         let Ok(message) = codec::decode::<Message>(&bytes, MAX_FRAME) else {
             tracing::debug!(peer = ?from, "a frame that does not decode");
             shared.counts.frames_refused.fetch_add(1, Relaxed);
@@ -295,33 +204,5 @@ async fn read(from: NodeId, mut stream: Stream, shared: &Shared, sink: &dyn Sink
             // The sender's machine repeats what is not answered.
             shared.counts.frames_refused.fetch_add(1, Relaxed);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use skyclaw_protocol::key::NodeKey;
-    use skyclaw_protocol::wire::Message;
-
-    use super::{node_of, pack, peer_of};
-
-    #[test]
-    fn a_node_and_its_peer_are_the_same_key() {
-        let node = NodeKey::from_seed(&[7; 32]).id();
-        let peer = peer_of(node).unwrap();
-        assert_eq!(node_of(&peer), Some(node));
-        assert!(peer.to_string().starts_with("12D3KooW"), "{peer}");
-    }
-
-    #[test]
-    fn neighbouring_messages_of_one_kind_share_a_frame() {
-        let kinds = [
-            Message::Vote(Vec::new()),
-            Message::Vote(Vec::new()),
-            Message::Accept(Vec::new()),
-            Message::Vote(Vec::new()),
-        ];
-        assert_eq!(pack(kinds.into_iter()).len(), 3);
-        assert!(pack(std::iter::empty()).is_empty());
     }
 }

@@ -6,6 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use libp2p::PeerId;
@@ -13,14 +15,20 @@ use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, Multiaddr};
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
 use libp2p::swarm::handler::{
-    ConnectionEvent, FullyNegotiatedInbound, InboundUpgradeSend, ListenUpgradeError,
-    UpgradeInfoSend,
+    ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, InboundUpgradeSend,
+    ListenUpgradeError, UpgradeInfoSend,
 };
 use libp2p::swarm::{
     ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
-    NetworkBehaviour, NotifyHandler, Stream, SubstreamProtocol, THandler, THandlerInEvent,
-    THandlerOutEvent, ToSwarm,
+    NetworkBehaviour, NotifyHandler, Stream, StreamUpgradeError, SubstreamProtocol, THandler,
+    THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
+use tokio::time::Sleep;
+
+use super::limits::KNOCK;
+
+/// After so many refusals pauses grow no more; gossipsub gives up before.
+const MAX_REFUSALS: u32 = 4;
 
 /// A behaviour behind a door.
 pub(super) struct Gate<B> {
@@ -29,16 +37,36 @@ pub(super) struct Gate<B> {
     connections: HashMap<PeerId, Vec<ConnectionId>>,
     to_open: Vec<(PeerId, ConnectionId)>,
     waker: Option<Waker>,
+    patient: bool,
 }
 
 impl<B> Gate<B> {
     pub(super) fn new(inner: B) -> Self {
         Self {
             inner,
+            patient: false,
             admitted: HashSet::new(),
             connections: HashMap::new(),
             to_open: Vec::new(),
             waker: None,
+        }
+    }
+
+    /// With a behaviour that gives a peer up whose door is still closed when ours is open: for
+    /// it a refusal looks like a broken stream, and it waits a while before the next.
+    pub(super) fn patient(inner: B) -> Self {
+        Self { patient: true, ..Self::new(inner) }
+    }
+
+    fn handler<H: ConnectionHandler>(&self, inner: H, peer: &PeerId) -> GateHandler<H> {
+        GateHandler {
+            inner,
+            open: self.admitted.contains(peer),
+            waker: None,
+            patient: self.patient,
+            refusals: 0,
+            pause: None,
+            held: None,
         }
     }
 
@@ -79,7 +107,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Gate<B> {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let inner = self.inner.handle_established_inbound_connection(id, peer, local, remote)?;
-        Ok(GateHandler { inner, open: self.admitted.contains(&peer), waker: None })
+        Ok(self.handler(inner, &peer))
     }
 
     fn handle_pending_outbound_connection(
@@ -102,7 +130,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Gate<B> {
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let inner =
             self.inner.handle_established_outbound_connection(id, peer, address, role, port)?;
-        Ok(GateHandler { inner, open: self.admitted.contains(&peer), waker: None })
+        Ok(self.handler(inner, &peer))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -156,10 +184,27 @@ pub(super) enum Order<E> {
 }
 
 /// The door of one connection.
-pub(super) struct GateHandler<H> {
+pub(super) struct GateHandler<H: ConnectionHandler> {
     inner: H,
     open: bool,
     waker: Option<Waker>,
+    patient: bool,
+    /// By the other side's door.
+    refusals: u32,
+    /// Until then no stream is opened.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// The stream that is to be opened then.
+    held: Option<SubstreamProtocol<H::OutboundProtocol, H::OutboundOpenInfo>>,
+}
+
+impl<H: ConnectionHandler> GateHandler<H> {
+    /// A refusal, as a patient door tells it.
+    fn refused(&mut self) -> std::io::Error {
+        let pause = KNOCK.0 * KNOCK.1.saturating_pow(self.refusals.min(MAX_REFUSALS));
+        self.refusals += 1;
+        self.pause = Some(Box::pin(tokio::time::sleep(pause)));
+        std::io::Error::new(std::io::ErrorKind::WouldBlock, "its door is still closed")
+    }
 }
 
 impl<H: ConnectionHandler> ConnectionHandler for GateHandler<H> {
@@ -189,7 +234,26 @@ impl<H: ConnectionHandler> ConnectionHandler for GateHandler<H> {
             self.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        self.inner.poll(cx)
+        if let Some(pause) = &mut self.pause
+            && pause.as_mut().poll(cx).is_ready()
+        {
+            self.pause = None;
+        }
+        if self.pause.is_none()
+            && let Some(protocol) = self.held.take()
+        {
+            return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+        }
+        loop {
+            match self.inner.poll(cx) {
+                Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
+                    if self.pause.is_some() && self.held.is_none() =>
+                {
+                    self.held = Some(protocol);
+                }
+                other => return other,
+            }
+        }
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Option<Self::ToBehaviour>> {
@@ -227,6 +291,13 @@ impl<H: ConnectionHandler> ConnectionHandler for GateHandler<H> {
             }
             ConnectionEvent::FullyNegotiatedOutbound(event) => {
                 ConnectionEvent::FullyNegotiatedOutbound(event)
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError {
+                info,
+                error: StreamUpgradeError::NegotiationFailed,
+            }) if self.patient => {
+                let error = StreamUpgradeError::Io(self.refused());
+                ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error })
             }
             ConnectionEvent::DialUpgradeError(event) => ConnectionEvent::DialUpgradeError(event),
             ConnectionEvent::AddressChange(event) => ConnectionEvent::AddressChange(event),
@@ -275,7 +346,7 @@ impl<B> fmt::Debug for Gate<B> {
     }
 }
 
-impl<H> fmt::Debug for GateHandler<H> {
+impl<H: ConnectionHandler> fmt::Debug for GateHandler<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GateHandler").field("open", &self.open).finish_non_exhaustive()
     }

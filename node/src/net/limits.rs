@@ -115,3 +115,41 @@ pub(super) const MAX_FRAME_READERS: usize = 256;
 
 /// Pause before a stream that could not be opened is tried again.
 pub(super) const REOPEN: Duration = Duration::from_millis(500);
+
+/// Questions one peer may have open: a host parks one claim and sends renewals and results of
+/// what it runs beside it.
+pub(super) const MAX_QUESTIONS_PER_PEER: usize = 64;
+
+/// Questions open in all: the hosts of a large coordinator, each with a parked claim and a few.
+pub(super) const MAX_QUESTIONS: usize = 4096;
+
+/// A question is read within so long: it is sent at once, and one with a result is large.
+pub(super) const QUESTION_READ: Duration = Duration::from_secs(5);
+
+/// Questions longer than this are few at a time; claims and renewals are far below.
+pub(super) const LARGE_QUESTION: usize = 64 << 10;
+
+/// Large questions being read at once, of at most 12 MiB each: below 200 MiB.
+pub(super) const MAX_LARGE_QUESTIONS: usize = 16;
+
+/// An answer is taken within so long: 12 MiB at 4 Mbit/s.
+pub(super) const ANSWER_WRITE: Duration = Duration::from_secs(30);
+
+/// Longest frame of gossip. Small ones spread evenly; larger content is asked for.
+pub(super) const GOSSIP_FRAME: usize = 48 << 10;
+
+/// Longest unit of gossipsub: some frames with what steers it. All nodes must have the same.
+pub(super) const GOSSIP_TRANSMIT: usize = 256 << 10;
+
+/// Messages waiting to be packed: a burst of the engine. What does not fit is not gossiped.
+pub(super) const GOSSIP_QUEUE: usize = 4096;
+
+/// Frames of others waiting to be checked: below 24 MiB. What does not fit is not passed on.
+pub(super) const GOSSIP_INBOX: usize = 512;
+
+/// How long a message is remembered: longer than it may wander, an id each.
+pub(super) const SEEN: Duration = Duration::from_secs(120);
+
+/// First pause before a stream that was refused by a closed door is opened again, and how much
+/// longer each further one is: together longer than a handshake takes.
+pub(super) const KNOCK: (Duration, u32) = (Duration::from_millis(250), 4);

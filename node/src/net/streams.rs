@@ -3,12 +3,13 @@
 //! Always: whoever takes a stream says so with one byte before anything else is sent, since streams
 //! that nobody takes in time are dropped without a word; whoever opens one tries again.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::swarm::Stream;
 use libp2p::{PeerId, StreamProtocol};
-pub(super) use libp2p_stream::Control;
+pub(super) use libp2p_stream::{Behaviour, Control};
 
 /// The handshake. Its name holds no network: a stranger is to be told why it is one.
 pub(super) const AUTH: StreamProtocol = StreamProtocol::new("/skyclaw/auth/1");
@@ -17,7 +18,7 @@ pub(super) const AUTH: StreamProtocol = StreamProtocol::new("/skyclaw/auth/1");
 const TAKEN: u8 = 1;
 
 /// Attempts to open a stream: three lost in a row mean more than bad luck.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 /// Opens a stream to a connected peer. `None` if it does not take one.
 pub(super) async fn open(
@@ -26,21 +27,68 @@ pub(super) async fn open(
     protocol: StreamProtocol,
 ) -> Option<Stream> {
     for attempt in 0..ATTEMPTS {
-        if attempt > 0 {
-            tokio::time::sleep(Duration::from_millis(50) * attempt).await;
-        }
-        let Ok(mut stream) = control.open_stream(peer, protocol.clone()).await else { continue };
-        let mut taken = [0];
-        if stream.read_exact(&mut taken).await.is_ok() && taken[0] == TAKEN {
+        pause(attempt).await;
+        let Some(mut stream) = begin(control, peer, protocol.clone()).await else { continue };
+        if taken(&mut stream).await {
             return Some(stream);
         }
     }
     None
 }
 
+/// Waits before an attempt; the first waits for nothing.
+pub(super) async fn pause(attempt: u32) {
+    if attempt > 0 {
+        tokio::time::sleep(Duration::from_millis(50) * attempt).await;
+    }
+}
+
+/// Opens a stream that may be dropped unheard until [`taken`].
+pub(super) async fn begin(
+    control: &mut Control,
+    peer: PeerId,
+    protocol: StreamProtocol,
+) -> Option<Stream> {
+    control.open_stream(peer, protocol).await.ok()
+}
+
+/// Whether the other side took the stream.
+pub(super) async fn taken(stream: &mut Stream) -> bool {
+    let mut taken = [0];
+    stream.read_exact(&mut taken).await.is_ok() && taken[0] == TAKEN
+}
+
 /// Says that a stream is taken. False if it ended.
 pub(super) async fn take(stream: &mut Stream) -> bool {
     stream.write_all(&[TAKEN]).await.is_ok() && stream.flush().await.is_ok()
+}
+
+/// Reads `length` bytes; memory grows with what comes, not with what was promised.
+pub(super) async fn body(stream: &mut Stream, length: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    stream.take(length as u64).read_to_end(&mut bytes).await.ok()?;
+    (bytes.len() == length).then_some(bytes)
+}
+
+/// Opens streams to members, once the swarm is there.
+#[derive(Default)]
+pub(super) struct Opener(OnceLock<Control>);
+
+impl Opener {
+    /// The swarm is there. Only the first one counts.
+    pub(super) fn set(&self, control: Control) {
+        let _ = self.0.set(control);
+    }
+
+    pub(super) fn control(&self) -> Option<Control> {
+        self.0.get().cloned()
+    }
+}
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opener").finish_non_exhaustive()
+    }
 }
 
 /// Streams of `protocol` as they come; whoever reads them must only spawn.

@@ -15,6 +15,9 @@ use skyclaw_http_compat::{NetworkView, PeerView, RefusedPeer};
 use super::frames::Links;
 use super::hello::{Membership, Why};
 use super::limits::MAX_REFUSALS;
+use super::members::Members;
+use super::outbox::Outbox;
+use super::streams::Opener;
 use crate::time;
 
 /// Written by the swarm's task, read by anyone. No lock is held over anything but a clone.
@@ -25,7 +28,11 @@ pub(super) struct Shared {
     peers: RwLock<Vec<PeerView>>,
     refused: Mutex<VecDeque<RefusedPeer>>,
     pub(super) counts: Counts,
+    pub(super) members: Members,
     pub(super) links: Links,
+    pub(super) outbox: Outbox,
+    /// Streams to members.
+    pub(super) opener: Opener,
 }
 
 /// What this node says of itself.
@@ -47,6 +54,16 @@ pub(super) struct Counts {
     pub(super) frames_sent: AtomicU64,
     pub(super) frames_received: AtomicU64,
     pub(super) frames_refused: AtomicU64,
+    pub(super) gossip_published: AtomicU64,
+    pub(super) gossip_unsent: AtomicU64,
+    pub(super) gossip_received: AtomicU64,
+    pub(super) gossip_accepted: AtomicU64,
+    pub(super) gossip_ignored: AtomicU64,
+    pub(super) gossip_rejected: AtomicU64,
+    pub(super) gossip_dropped: AtomicU64,
+    pub(super) asks_answered: AtomicU64,
+    pub(super) asks_given_up: AtomicU64,
+    pub(super) asks_refused: AtomicU64,
     refused: [AtomicU64; Why::ALL.len()],
 }
 
@@ -66,7 +83,10 @@ impl Shared {
             peers: RwLock::default(),
             refused: Mutex::default(),
             counts: Counts::default(),
+            members: Members::default(),
             links: Links::default(),
+            outbox: Outbox::default(),
+            opener: Opener::default(),
         }
     }
 
@@ -161,6 +181,28 @@ impl Collector for NetNumbers {
                 "frames_refused",
                 "Frames and frame streams not taken: strangers, nonsense, no room",
                 &counts.frames_refused,
+            ),
+            ("gossip_published", "Frames gossiped", &counts.gossip_published),
+            (
+                "gossip_unsent",
+                "Gossip not sent: too long, said before, or to nobody",
+                &counts.gossip_unsent,
+            ),
+            ("gossip_received", "Frames of gossip received", &counts.gossip_received),
+            ("gossip_accepted", "Of these, passed on", &counts.gossip_accepted),
+            ("gossip_ignored", "Of these, not passed on", &counts.gossip_ignored),
+            ("gossip_rejected", "Of these, such as no honest node sends", &counts.gossip_rejected),
+            ("gossip_dropped", "Of those ignored, without room", &counts.gossip_dropped),
+            ("asks_answered", "Questions of members that were answered", &counts.asks_answered),
+            (
+                "asks_given_up",
+                "Questions whose asker went away, or that have no answer",
+                &counts.asks_given_up,
+            ),
+            (
+                "asks_refused",
+                "Questions not heard: strangers, nonsense, too slow, no room",
+                &counts.asks_refused,
             ),
         ] {
             let metric = ConstCounter::new(value.load(Relaxed));

@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::effect::{ReplyTo, Token};
+use super::effect::{ReplyTo, Target, Token};
 use super::output::Held;
-use super::{Machine, Timer};
-use crate::batch::KeyAnswer;
+use super::{Machine, Timer, work};
+use crate::batch::{KeyAnswer, Shelf};
 use crate::clock::{Mono, Now};
-use crate::command::Refusal;
+use crate::command::{Command, Refusal};
 use crate::id::{HostId, JobId};
-use crate::limits::{EXPIRY_MARGIN_MS, MAX_CLAIM_WAIT_MS, MAX_PARKED_CLAIMS};
+use crate::limits::{
+    EXPIRY_MARGIN_MS, GUARD_PART, MAX_CLAIM_WAIT_MS, MAX_PARKED_CLAIMS, MIN_GUARD_MS,
+};
 use crate::placement::meets;
 use crate::record::spec::Subject;
 use crate::register::{JobState, Phase};
+use crate::wire::Sought;
 
 /// Claims that wait for a job, in the order they came.
 #[derive(Debug, Default)]
@@ -57,14 +60,19 @@ impl Parked {
 
     #[cfg(test)]
     pub(super) fn tokens(&self) -> impl Iterator<Item = Token> {
-        self.claims.values().map(|claim| claim.reply.token)
+        self.claims.values().filter_map(|claim| match claim.reply.to {
+            Target::Caller(token) => Some(token),
+            Target::Peer { .. } | Target::Nobody => None,
+        })
     }
 }
 
 impl Machine {
     pub(super) fn claim(&mut self, now: Now, reply: ReplyTo, host: HostId, wait_ms: u32) {
         let Some(known) = self.hosts.get(&host) else {
-            return self.refuse(reply, Refusal::UnknownHost(host.to_string()));
+            let refusal = Refusal::UnknownHost(host.to_string());
+            let command = Command::Claim { host: host.clone(), wait_ms };
+            return self.seek_or_refuse(now, Sought::Host(host), reply, command, refusal);
         };
         if known.is_full() {
             // It would not ask if it ran all the table says: the oldest are not running any more.
@@ -74,36 +82,65 @@ impl Machine {
             self.stop_renewing(held.iter().take(surplus).map(|(_, job)| job));
         }
         self.hosts.seen(&host, now);
+        let until = now.mono.plus_ms(u64::from(wait_ms.min(MAX_CLAIM_WAIT_MS)));
+        self.claim_on(now, work::Claim { reply, until, tried: Vec::new() }, host);
+    }
+
+    /// A job of this coordinator, else one of another, else the claim is parked.
+    pub(super) fn claim_on(&mut self, now: Now, claim: work::Claim, host: HostId) {
+        let Some(known) = self.hosts.get(&host) else {
+            return self.refuse(claim.reply, Refusal::UnknownHost(host.to_string()));
+        };
+        let attached = known.record.node.is_some();
         if let Some(job) = self.next_job(now, &host) {
-            return self.grant(now, reply, host, job);
+            return self.grant(now, claim.reply, host, job, attached);
         }
-        if wait_ms == 0 || self.parked.draining {
+        let Some(claim) = self.claim_elsewhere(now, claim, &host) else { return };
+        let work::Claim { reply, until, .. } = claim;
+        if until <= now.mono || self.parked.draining {
             return self.answer(now, reply, KeyAnswer::NoJob);
         }
         if self.parked.len() >= MAX_PARKED_CLAIMS {
             return self.refuse(reply, Refusal::Busy("too many claims are waiting".into()));
         }
-        let until = now.mono.plus_ms(u64::from(wait_ms.min(MAX_CLAIM_WAIT_MS)));
         let seq = self.parked.insert(Claim { host, reply, until });
         self.timers.insert((until, Timer::Parked(seq)));
     }
 
+    /// Another coordinator asks for one of its hosts, whose slots it counts.
+    pub(super) fn grant_asked(
+        &mut self,
+        now: Now,
+        reply: ReplyTo,
+        host: HostId,
+        capabilities: &[String],
+        attached: bool,
+    ) {
+        match self.next_job_for(now, capabilities) {
+            Some(job) if reply.is_passed_on() => self.grant(now, reply, host, job, attached),
+            _ => self.answer(now, reply, KeyAnswer::NoJob),
+        }
+    }
+
     /// The oldest job this host may take now, if it has a free slot.
     fn next_job(&mut self, now: Now, host: &HostId) -> Option<JobId> {
+        let host = self.hosts.get(host).filter(|host| !host.is_full())?;
+        let capabilities = host.record.capabilities.clone();
+        self.next_job_for(now, &capabilities)
+    }
+
+    fn next_job_for(&mut self, now: Now, capabilities: &[String]) -> Option<JobId> {
         loop {
-            let host = self.hosts.get(host)?;
-            if host.is_full() {
-                return None;
-            }
-            let job = self.queue.oldest_for(&host.record.capabilities)?.clone();
+            let job = self.queue.oldest_for(capabilities)?.clone();
             let entry = self.registers.get(&Subject::Job(job.clone()))?;
-            if now.wall.plus_ms(EXPIRY_MARGIN_MS) < entry.head.expires_at && !entry.in_flight() {
+            let in_flight = entry.in_flight();
+            if now.wall.plus_ms(EXPIRY_MARGIN_MS) < entry.head.expires_at && !in_flight {
                 return Some(job);
             }
             // Too close to its expiry to be granted, or already being written: not to be found.
             let (required, created) = (entry.head.required.clone(), entry.head.created);
-            self.queue.remove(&required, created, &job);
-            if !entry.in_flight() {
+            self.dequeue(&required, created, &job);
+            if !in_flight {
                 self.held_back.insert(job);
             }
         }
@@ -116,11 +153,15 @@ impl Machine {
                 let required = entry.head.required.clone();
                 self.queue.insert(&required, entry.head.created, job);
                 self.offer_job(now, &required);
+                if self.queue.holds(&required) {
+                    self.announce(now, &required);
+                }
             }
         }
     }
 
-    fn grant(&mut self, now: Now, reply: ReplyTo, host: HostId, job: JobId) {
+    /// `attached`: over libp2p; such a host ends its runs by its own timer.
+    fn grant(&mut self, now: Now, reply: ReplyTo, host: HostId, job: JobId, attached: bool) {
         let subject = Subject::Job(job.clone());
         let Some(entry) = self.registers.get(&subject) else {
             return self.answer(now, reply, KeyAnswer::NoJob);
@@ -132,14 +173,16 @@ impl Machine {
         let Some(state) = val.job() else { return self.answer(now, reply, KeyAnswer::NoJob) };
         // Out of the queue while the write is in flight: nobody else may be offered it, and the
         // slot is taken.
-        self.queue.remove(&required, created, &job);
+        self.dequeue(&required, created, &job);
+        let lease_ms = if attached { self.config.p2p_lease_ms } else { self.config.lease_ms };
+        let guard_ms = if attached { (lease_ms / GUARD_PART).max(MIN_GUARD_MS) } else { 0 };
         let state = JobState {
             phase: Phase::Leased,
             attempt: state.attempt.saturating_add(1),
             host: Some(host.clone()),
-            lease_ms: self.config.lease_ms,
-            guard_ms: 0,
-            lease_expires: now.wall.plus_ms(self.config.lease_ms),
+            lease_ms,
+            guard_ms,
+            lease_expires: now.wall.plus_ms(lease_ms),
             ..state.clone()
         };
         if let Some(entry) = self.registers.get_mut(&subject) {
@@ -182,8 +225,28 @@ impl Machine {
             && let Some(claim) = self.parked.remove(seq)
         {
             self.timers.remove(&(claim.until, Timer::Parked(seq)));
-            self.grant(now, claim.reply, host, job);
+            let attached = self.hosts.get(&host).is_some_and(|known| known.record.node.is_some());
+            self.grant(now, claim.reply, host, job, attached);
         }
+    }
+
+    /// Parked claims of hosts that do not look for work elsewhere themselves, in their order.
+    pub(super) fn parked_claims(&self) -> impl Iterator<Item = (u64, &HostId)> {
+        let proxied = |claim: &Claim| {
+            self.hosts.get(&claim.host).is_some_and(|host| host.record.node.is_none())
+        };
+        self.parked
+            .claims
+            .iter()
+            .filter(move |(_, claim)| proxied(claim))
+            .map(|(seq, claim)| (*seq, &claim.host))
+    }
+
+    /// A parked claim goes on its way.
+    pub(super) fn unpark(&mut self, seq: u64) -> Option<(work::Claim, HostId)> {
+        let Claim { host, reply, until } = self.parked.remove(seq)?;
+        self.timers.remove(&(until, Timer::Parked(seq)));
+        Some((work::Claim { reply, until, tried: Vec::new() }, host))
     }
 
     /// The node is about to stop: parked claims are answered now, and none is parked from here on.
@@ -214,13 +277,19 @@ impl Machine {
 
     /// The caller of a parked claim went away: it is answered that there is no job, so that the
     /// loop forgets it, and gets none.
-    pub fn hang_up(&mut self, token: Token) {
-        let found = self.parked.claims.iter().find(|(_, claim)| claim.reply.token == token);
-        let Some(seq) = found.map(|(seq, _)| *seq) else { return };
+    pub fn hang_up(&mut self, shelf: &dyn Shelf, token: Token) {
+        let caller = Target::Caller(token);
+        let found = self.parked.claims.iter().find(|(_, claim)| claim.reply.to == caller);
+        let Some(seq) = found.map(|(seq, _)| *seq) else {
+            if let Some(claim) = self.asks.hang_up(token) {
+                self.release_reply(shelf, &claim.reply, Ok(KeyAnswer::NoJob), false);
+            }
+            return;
+        };
         if let Some(claim) = self.parked.remove(seq) {
             self.timers.remove(&(claim.until, Timer::Parked(seq)));
             // Twins that share its key still get an answer.
-            self.release_reply(&claim.reply, Ok(KeyAnswer::NoJob), false);
+            self.release_reply(shelf, &claim.reply, Ok(KeyAnswer::NoJob), false);
         }
     }
 }

@@ -45,11 +45,33 @@ pub struct Step {
     pub batch: Option<Batch>,
 }
 
+/// Who is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// A caller at this node.
+    Caller(Token),
+    /// Another coordinator, which asked under this number.
+    Peer { node: NodeId, seq: u64 },
+    /// Another coordinator that wants no answer.
+    Nobody,
+}
+
 /// Where an answer goes, and the key it is to be remembered under.
 #[derive(Clone, Debug)]
 pub(super) struct ReplyTo {
-    pub(super) token: Token,
+    pub(super) to: Target,
     pub(super) key: Option<KeyInUse>,
+}
+
+impl ReplyTo {
+    pub(super) const fn plain(to: Target) -> Self {
+        Self { to, key: None }
+    }
+
+    /// True if another coordinator passed the command on: it is carried out here or nowhere.
+    pub(super) const fn is_passed_on(&self) -> bool {
+        !matches!(self.to, Target::Caller(_))
+    }
 }
 
 /// A key whose request is being carried out.

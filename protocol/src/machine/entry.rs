@@ -62,6 +62,8 @@ pub(super) struct Entry {
     pub(super) lease: Option<Lease>,
     /// The host of the grant in flight began a new life since: its lease is not to be extended.
     pub(super) stale_grant: bool,
+    /// Renewals of the lease that wait for the voters.
+    pub(super) renewal: Option<Box<super::renewing::Renewal>>,
     /// When the write or prepare in flight is looked at again; its timer rings then.
     pub(super) deadline: Option<Mono>,
     /// Writes of this register that are not on disk yet. Until then it stays in memory, ended or
@@ -90,6 +92,7 @@ impl Entry {
             queued: VecDeque::new(),
             lease: None,
             stale_grant: false,
+            renewal: None,
             deadline: None,
             unwritten: 0,
         }

@@ -4,15 +4,16 @@
 //! from the owner of its ballot, who must be a voter of the spec that its home signed.
 
 use super::Machine;
+use super::effect::Effect;
 use super::output::Held;
-use super::voting::{holds, may_write};
+use super::voting::holds;
 use crate::batch::Shelf;
 use crate::clock::Now;
 use crate::id::NodeId;
 use crate::limits::MAX_BATCH_OPS;
 use crate::record::Raw;
 use crate::record::spec::{RegisterKey, Subject};
-use crate::register::{Ballot, Certificate, ProposerStep, Val};
+use crate::register::{Ballot, Certificate, ProposerStep};
 use crate::wire::{Message, PromiseOp, PromiseVerdict, Verdict, VoteOp};
 
 /// Why a frame, or part of it, was dropped. Counted by the loop.
@@ -73,6 +74,40 @@ impl Machine {
                     self.certified(now, shelf, raw, &mut faults);
                 }
             }
+            Message::Confirm(ops) if ops.len() <= MAX_BATCH_OPS => {
+                let answers: Vec<_> =
+                    ops.into_iter().filter_map(|op| self.confirm(from, op)).collect();
+                if !answers.is_empty() {
+                    let message = Message::Confirmed(answers);
+                    self.out.effect(Effect::Send { to: from, message });
+                }
+            }
+            Message::Confirmed(ops) if ops.len() <= MAX_BATCH_OPS => {
+                for op in ops {
+                    self.confirmed(now, from, op);
+                }
+            }
+            Message::Ask(ops) if ops.len() <= MAX_BATCH_OPS => {
+                for op in ops {
+                    if !self.asked(now, shelf, from, op) {
+                        faults.push(FrameFault::NotTheOwner);
+                    }
+                }
+            }
+            Message::Tell(ops) if ops.len() <= MAX_BATCH_OPS => {
+                for op in ops {
+                    self.told(now, shelf, from, op, &mut faults);
+                }
+            }
+            Message::Known(_) | Message::Hosts(_) => {
+                self.learn_frame(now, shelf, from, message, &mut faults);
+            }
+            Message::Want(keys) if keys.len() <= MAX_BATCH_OPS => self.wants(shelf, from, &keys),
+            Message::Seek(all) if all.len() <= MAX_BATCH_OPS => {
+                for what in &all {
+                    self.sought(shelf, from, what);
+                }
+            }
             _ => faults.push(FrameFault::TooManyOps),
         }
         faults
@@ -129,35 +164,11 @@ impl Machine {
         }
     }
 
-    /// Takes the word of a ballot's owner that a value was chosen.
+    /// Takes the word of a ballot's owner that a value was chosen, of a register voted on here.
     fn certified(&mut self, now: Now, shelf: &dyn Shelf, raw: Raw, faults: &mut Vec<FrameFault>) {
         let Ok(signed) = raw.verify::<Certificate>(self.config.network, now.wall) else {
             return faults.push(FrameFault::BadRecord);
         };
-        let body = signed.body();
-        let subject = body.key.subject.clone();
-        let Some(entry) = self.registers.get_mut(&subject) else { return };
-        let head = &entry.head;
-        if head.key != body.key {
-            return;
-        }
-        let mut distinct = body.voters.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        if !may_write(head, signed.signer(), body.ballot)
-            || !holds(&subject, &body.val, now)
-            || distinct.len() < head.quorum
-            || !distinct.iter().all(|voter| head.voters.contains(voter))
-        {
-            return faults.push(FrameFault::NotTheOwner);
-        }
-        let known = |held: &Val| held.is_terminal() || held.ver >= body.val.ver;
-        if entry.lead.is_some() || entry.chosen.as_ref().is_some_and(known) {
-            return;
-        }
-        let val = body.val.clone();
-        self.clock.observe(val.at);
-        self.write_certificate(signed);
-        self.chosen(now, shelf, &subject, val);
+        self.take_certificate(now, shelf, signed, None, None, faults);
     }
 }

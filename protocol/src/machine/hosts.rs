@@ -4,19 +4,20 @@
 
 use std::collections::BTreeMap;
 
-use super::effect::ReplyTo;
+use super::effect::{Effect, ReplyTo};
 use super::output::Held;
 use super::{Machine, Timer};
 use crate::batch::{Alive, KeyAnswer, Shelf, Write};
-use crate::clock::{Now, Wall};
-use crate::command::Refusal;
+use crate::clock::{Hlc, Now, Wall};
+use crate::command::{Command, Refusal};
 use crate::id::{HostId, JobId, NodeId};
 use crate::limits::{HOST_FORGET_MS, MAX_HEARTBEAT_JOBS, MAX_HOSTS};
-use crate::record::Signed;
 use crate::record::host::HostDesc;
 use crate::record::spec::Subject;
-use crate::register::Phase;
+use crate::record::{Raw, Signed};
+use crate::register::{Phase, Val};
 use crate::view::{HostView, Milli};
+use crate::wire::{Message, Sought};
 
 /// One host.
 #[derive(Debug)]
@@ -29,6 +30,10 @@ pub(super) struct Host {
     active: Milli,
     /// Jobs it holds leases on, numbered in the order they were granted.
     pub(super) leases: BTreeMap<JobId, u64>,
+    /// Claims of it that other coordinators are asked to serve.
+    asking: usize,
+    /// The record as it travels.
+    raw: Raw,
 }
 
 /// What a host says of itself.
@@ -46,24 +51,79 @@ pub(super) struct Hosts {
     hosts: BTreeMap<HostId, Host>,
     leases: usize,
     granted: u64,
+    /// Leases of hosts that are not known.
+    unknown: BTreeMap<HostId, BTreeMap<JobId, u64>>,
     /// Removed ones whose record is still on disk, and since when.
-    removed: BTreeMap<HostId, Wall>,
+    removed: BTreeMap<HostId, Gone>,
+}
+
+/// A host that was removed.
+#[derive(Debug)]
+struct Gone {
+    rank: (Hlc, NodeId),
+    raw: Raw,
 }
 
 impl Hosts {
-    pub(super) fn load(&mut self, record: HostDesc) {
-        if !record.removed {
-            let host = Host {
-                version: record.display_version,
-                last_seen: record.at.wall(),
-                active: Milli::default(),
-                leases: BTreeMap::new(),
-                record,
-            };
-            self.hosts.insert(host.record.id.clone(), host);
-        } else {
-            self.removed.insert(record.id, record.at.wall());
+    pub(super) fn load(&mut self, signed: Signed<HostDesc>) {
+        let (raw, signer) = (signed.raw().clone(), signed.signer());
+        let record = signed.into_body();
+        if record.removed {
+            self.removed.insert(record.id.clone(), Gone { rank: record.rank(signer), raw });
+            return;
         }
+        let seen = record.at.wall();
+        self.put(record, raw, seen);
+    }
+
+    /// Makes a host known, or replaces what is known of it. Its leases stay.
+    fn put(&mut self, record: HostDesc, raw: Raw, seen: Wall) {
+        self.removed.remove(&record.id);
+        let known = self.hosts.remove(&record.id);
+        let (active, leases, asking, last_seen) = match known {
+            Some(host) => (host.active, host.leases, host.asking, host.last_seen.max(seen)),
+            None => {
+                let leases = self.unknown.remove(&record.id).unwrap_or_default();
+                (Milli::whole(leases.len() as u64), leases, 0, seen)
+            }
+        };
+        let version = record.display_version;
+        let host = Host { record, version, last_seen, active, leases, asking, raw };
+        self.hosts.insert(host.record.id.clone(), host);
+    }
+
+    /// Forgets a host; its leases run on.
+    fn take(&mut self, id: &HostId) -> Option<Host> {
+        let host = self.hosts.remove(id)?;
+        if !host.leases.is_empty() {
+            self.unknown.insert(id.clone(), host.leases.clone());
+        }
+        Some(host)
+    }
+
+    /// By which order the record of a host that is known, or was, is replaced.
+    fn rank(&self, id: &HostId) -> Option<(Hlc, NodeId)> {
+        let known = self.hosts.get(id).map(|host| host.record.rank(host.raw.signer));
+        known.or_else(|| self.removed.get(id).map(|gone| gone.rank))
+    }
+
+    /// A claim of this host is served elsewhere: it takes a slot.
+    pub(super) fn asking(&mut self, id: &HostId) {
+        if let Some(host) = self.hosts.get_mut(id) {
+            host.asking += 1;
+        }
+    }
+
+    /// That claim was answered.
+    pub(super) fn asked(&mut self, id: &HostId) {
+        if let Some(host) = self.hosts.get_mut(id) {
+            host.asking = host.asking.saturating_sub(1);
+        }
+    }
+
+    /// True if a host attached over libp2p is known.
+    pub(super) fn any_attached(&self) -> bool {
+        self.hosts.values().any(|host| host.record.node.is_some())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -78,8 +138,9 @@ impl Hosts {
     pub(super) fn tables(
         &self,
     ) -> impl Iterator<Item = (HostId, std::collections::BTreeSet<JobId>)> {
-        let jobs = |host: &Host| host.leases.keys().cloned().collect();
-        self.hosts.iter().map(move |(id, host)| (id.clone(), jobs(host)))
+        let known = self.hosts.iter().map(|(id, host)| (id, &host.leases));
+        let all = known.chain(self.unknown.iter());
+        all.map(|(id, leases)| (id.clone(), leases.keys().cloned().collect()))
     }
 
     pub(super) fn get(&self, id: &HostId) -> Option<&Host> {
@@ -92,26 +153,38 @@ impl Hosts {
         hosts.into_iter().map(Host::view).collect()
     }
 
-    /// A lease begins; counted from the moment its grant is proposed. Again is no change. False
-    /// if the host is not known (any more).
-    pub(super) fn lease(&mut self, id: &HostId, job: &JobId) -> bool {
-        let Some(host) = self.hosts.get_mut(id) else { return false };
-        if !host.leases.contains_key(job) {
+    /// A lease begins; counted from the moment its grant is proposed. Again is no change.
+    pub(super) fn lease(&mut self, id: &HostId, job: &JobId) {
+        let leases = match self.hosts.get_mut(id) {
+            Some(host) => {
+                if !host.leases.contains_key(job) {
+                    host.active.0 = host.active.0.saturating_add(1000);
+                }
+                &mut host.leases
+            }
+            None => self.unknown.entry(id.clone()).or_default(),
+        };
+        if !leases.contains_key(job) {
             self.leases += 1;
             self.granted += 1;
-            host.leases.insert(job.clone(), self.granted);
-            host.active.0 = host.active.0.saturating_add(1000);
+            leases.insert(job.clone(), self.granted);
         }
-        true
     }
 
     /// A lease ended.
     pub(super) fn release(&mut self, id: &HostId, job: &JobId) {
-        if let Some(host) = self.hosts.get_mut(id)
-            && host.leases.remove(job).is_some()
+        if let Some(host) = self.hosts.get_mut(id) {
+            if host.leases.remove(job).is_some() {
+                self.leases -= 1;
+                host.active.0 = host.active.0.saturating_sub(1000);
+            }
+        } else if let Some(leases) = self.unknown.get_mut(id)
+            && leases.remove(job).is_some()
         {
             self.leases -= 1;
-            host.active.0 = host.active.0.saturating_sub(1000);
+            if leases.is_empty() {
+                self.unknown.remove(id);
+            }
         }
     }
 
@@ -124,9 +197,11 @@ impl Hosts {
 }
 
 impl Host {
-    /// Leases it may still take, by the table.
+    /// True if it may take no further lease, by the table. An attached host counts its slots
+    /// itself: it hears of the end of a lease before the table does.
     pub(super) fn is_full(&self) -> bool {
-        Milli::whole(self.leases.len() as u64) >= self.record.max_parallel
+        let taken = self.leases.len() + self.asking;
+        self.record.node.is_none() && Milli::whole(taken as u64) >= self.record.max_parallel
     }
 
     fn view(&self) -> HostView {
@@ -177,23 +252,66 @@ impl Machine {
             Ok(signed) => signed,
             Err(refusal) => return self.refuse(reply, refusal),
         };
+        let raw = signed.raw().clone();
         self.out.write(Write::Host(Box::new(signed)));
-        self.hosts.removed.remove(&id);
-        let known = self.hosts.hosts.remove(&id);
-        let leases = known.as_ref().map_or_else(BTreeMap::new, |host| host.leases.clone());
-        // It starts anew: what its last life held is not running any more and runs out.
-        self.stop_renewing(leases.keys());
-        let host = Host {
-            version: display_version,
-            last_seen: now.wall,
-            active: known.map_or_else(Milli::default, |host| host.active),
-            leases,
-            record,
-        };
-        let view = host.view();
-        self.hosts.hosts.insert(id.clone(), host);
-        self.answer(now, reply, KeyAnswer::Host(view));
+        self.publish_host(raw.clone());
+        // It starts anew: what its last life held is not running any more and runs out. One that
+        // is attached says itself what it runs.
+        if record.node.is_none() {
+            self.stop_leases_of(&id);
+        }
+        self.hosts.put(record, raw, now.wall);
+        let view = self.hosts.get(&id).map(Host::view);
+        if let Some(view) = view {
+            self.answer(now, reply, KeyAnswer::Host(view));
+        }
         self.offer_host(now, &id);
+    }
+
+    fn publish_host(&mut self, raw: Raw) {
+        if !self.peers.is_empty() {
+            self.out.effect(Effect::Publish(Message::Hosts(vec![raw])));
+        }
+    }
+
+    /// The signed record of a host that is known, or of its removal.
+    pub(super) fn host_record(&self, id: &HostId) -> Option<Raw> {
+        let known = self.hosts.get(id).map(|host| host.raw.clone());
+        known.or_else(|| self.hosts.removed.get(id).map(|gone| gone.raw.clone()))
+    }
+
+    /// Another coordinator says how it describes a host.
+    pub(super) fn learn_host(&mut self, now: Now, shelf: &dyn Shelf, signed: Signed<HostDesc>) {
+        let rank = signed.body().rank(signed.signer());
+        let id = signed.body().id.clone();
+        let known = self.hosts.rank(&id);
+        if known.is_some_and(|known| known >= rank) {
+            return;
+        }
+        if known.is_none() && self.hosts.len() >= MAX_HOSTS {
+            return;
+        }
+        self.clock.observe(signed.body().at);
+        self.out.write(Write::Host(Box::new(signed.clone())));
+        let attached = signed.body().node.is_some();
+        if known.is_some() && !attached {
+            self.stop_leases_of(&id);
+        }
+        if signed.body().removed {
+            self.hosts.take(&id);
+            self.unpark_removed(&id);
+        }
+        self.hosts.load(signed);
+        if self.hosts.get(&id).is_some() {
+            self.found(now, shelf, &Sought::Host(id.clone()));
+            self.offer_host(now, &id);
+        }
+    }
+
+    fn stop_leases_of(&mut self, id: &HostId) {
+        let leases: Vec<JobId> =
+            self.hosts.get(id).map_or_else(Vec::new, |host| host.leases.keys().cloned().collect());
+        self.stop_renewing(leases.iter());
     }
 
     pub(super) fn stop_renewing<'a>(&mut self, jobs: impl Iterator<Item = &'a JobId>) {
@@ -216,10 +334,15 @@ impl Machine {
         active: Option<Milli>,
         running: Option<&[JobId]>,
     ) {
+        if self.hosts.get(id).is_none() {
+            let (refusal, what) = (Refusal::UnknownHost(id.to_string()), Sought::Host(id.clone()));
+            let running = running.map(<[JobId]>::to_vec);
+            let command = Command::Heartbeat { host: id.clone(), active, running };
+            return self.seek_or_refuse(now, what, reply, command, refusal);
+        }
         let version = self.next_version();
-        let Some(host) = self.hosts.hosts.get_mut(id) else {
-            return self.refuse(reply, Refusal::UnknownHost(id.to_string()));
-        };
+        let Some(host) = self.hosts.hosts.get_mut(id) else { return };
+        let attached = host.record.node.is_some();
         host.last_seen = now.wall;
         host.version = version;
         if let Some(active) = active {
@@ -233,14 +356,14 @@ impl Machine {
                 .take(MAX_HEARTBEAT_JOBS)
                 .cloned()
                 .partition(|job| host.leases.contains_key(job)),
-            None if active.is_some_and(|n| n > Milli::default()) => {
+            None if !attached && active.is_some_and(|n| n > Milli::default()) => {
                 (host.leases.keys().cloned().collect(), Vec::new())
             }
             None => (Vec::new(), Vec::new()),
         };
         let named = running.is_some();
         for job in extended {
-            self.renew(now, job, named);
+            self.renew_here_or_there(now, id, job, named);
         }
         let ended = others.into_iter().filter(|job| self.has_lost(shelf, id, job)).collect();
         let answer = KeyAnswer::Alive(Alive { host: view, ended });
@@ -259,8 +382,23 @@ impl Machine {
         })
     }
 
+    /// Extends a lease, or lets the coordinator that leads the job do it.
+    fn renew_here_or_there(&mut self, now: Now, host: &HostId, job: JobId, named: bool) {
+        let Some(entry) = self.registers.get(&Subject::Job(job.clone())) else { return };
+        if entry.lead.is_some() {
+            return self.renew(now, job, named);
+        }
+        let (home, state) = (entry.head.home, entry.chosen.as_ref().and_then(Val::job));
+        if let Some(attempt) = state.map(|state| state.attempt)
+            && self.peers.contains(&home)
+        {
+            let host = host.clone();
+            self.ask_plainly(home, Command::Renew { host, job, attempt, named });
+        }
+    }
+
     /// `named`: the host says that it runs this very job, whatever was concluded before.
-    fn renew(&mut self, now: Now, job: JobId, named: bool) {
+    pub(super) fn renew(&mut self, now: Now, job: JobId, named: bool) {
         let Some(entry) = self.registers.get_mut(&Subject::Job(job.clone())) else { return };
         let Some(lease) = entry.lease.as_mut() else { return };
         let before = lease.ends;
@@ -276,18 +414,18 @@ impl Machine {
     }
 
     pub(super) fn remove_host(&mut self, now: Now, reply: ReplyTo, id: &HostId) {
-        let Some(mut host) = self.hosts.hosts.remove(id) else {
+        self.stop_leases_of(id);
+        let Some(mut host) = self.hosts.take(id) else {
             return self.refuse(reply, Refusal::UnknownHost(id.to_string()));
         };
-        self.stop_renewing(host.leases.keys());
-        self.hosts.leases -= host.leases.len();
         host.record.removed = true;
         host.record.at = self.stamp(now);
         host.record.display_version = self.next_version();
         host.record.by.clone_from(&self.config.label);
-        self.hosts.removed.insert(id.clone(), host.record.at.wall());
         let signed = Signed::seal(&self.key, self.config.network, host.record);
-        self.out.write(Write::Host(Box::new(signed)));
+        self.out.write(Write::Host(Box::new(signed.clone())));
+        self.publish_host(signed.raw().clone());
+        self.hosts.load(signed);
         self.answer(now, reply, KeyAnswer::Removed);
         self.unpark_removed(id);
     }
@@ -305,17 +443,17 @@ impl Machine {
             .map(|host| host.record.id.clone())
             .collect();
         for id in silent {
-            self.hosts.hosts.remove(&id);
+            self.hosts.take(&id);
             self.unpark_removed(&id);
             self.out.write(Write::ForgetHost(id));
         }
         let life = self.config.job_ttl_ms;
-        let over = |at: &Wall| at.plus_ms(life) <= now.wall;
+        let over = |gone: &Gone| gone.rank.0.wall().plus_ms(life) <= now.wall;
         let gone: Vec<_> = self
             .hosts
             .removed
             .iter()
-            .filter(|(_, at)| over(at))
+            .filter(|(_, gone)| over(gone))
             .map(|(id, _)| id.clone())
             .collect();
         for id in gone {

@@ -13,6 +13,7 @@ use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, Spec, Subject};
 use crate::register::{JobState, Phase, State, Val};
+use crate::wire::Sought;
 
 /// A day: the least time between the end of the longest run and the job's expiry.
 const DAY_MS: u64 = 86_400_000;
@@ -90,8 +91,13 @@ impl Machine {
         reply: ReplyTo,
         completion: Completion,
     ) {
-        if self.hosts.get(&completion.host).is_none() {
-            return self.refuse(reply, Refusal::UnknownHost(completion.host.to_string()));
+        // A coordinator that passes a result on vouches for its host.
+        if !reply.is_passed_on() && self.hosts.get(&completion.host).is_none() {
+            let (refusal, what) = (
+                Refusal::UnknownHost(completion.host.to_string()),
+                Sought::Host(completion.host.clone()),
+            );
+            return self.seek_or_refuse(now, what, reply, Command::Complete(completion), refusal);
         }
         let subject = Subject::Job(completion.job.clone());
         if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
@@ -99,13 +105,18 @@ impl Machine {
         }
         let val = match self.job_value(shelf, &completion.job) {
             Ok(val) => val,
-            Err(refusal) => return self.refuse(reply, refusal),
+            Err(refusal) => {
+                let what = Sought::Job(completion.job.clone());
+                let command = Command::Complete(completion);
+                return self.seek_or_refuse(now, what, reply, command, refusal);
+            }
         };
         let Some(state) = val.job() else {
             return self.refuse(reply, Refusal::UnknownJob(completion.job.to_string()));
         };
         // The last lessee may still report while nobody else got the job: its work counts.
-        if state.host.as_ref() != Some(&completion.host) {
+        let attempt = completion.attempt.unwrap_or(state.attempt);
+        if state.host.as_ref() != Some(&completion.host) || state.attempt != attempt {
             let holder = match (&state.host, state.phase) {
                 (Some(host), phase) if phase != Phase::Queued => host.to_string(),
                 _ => "nobody".into(),
@@ -148,7 +159,10 @@ impl Machine {
         }
         let val = match self.job_value(shelf, &job) {
             Ok(val) => val,
-            Err(refusal) => return self.refuse(reply, refusal),
+            Err(refusal) => {
+                let what = Sought::Job(job.clone());
+                return self.seek_or_refuse(now, what, reply, Command::Cancel { job }, refusal);
+            }
         };
         let Some(state) = val.job() else {
             return self.refuse(reply, Refusal::UnknownJob(job.to_string()));
@@ -176,13 +190,29 @@ impl Machine {
         result: Option<&Signed<JobResult>>,
         reply: Option<ReplyTo>,
     ) -> bool {
+        let reply = reply.map(|reply| (reply, None));
+        self.advance_with(now, subject, from, state, result, reply)
+    }
+
+    /// The same with an answer that is not the job itself.
+    pub(super) fn advance_with(
+        &mut self,
+        now: Now,
+        subject: &Subject,
+        from: &Val,
+        state: JobState,
+        result: Option<&Signed<JobResult>>,
+        reply: Option<(ReplyTo, Option<KeyAnswer>)>,
+    ) -> bool {
         let Subject::Job(job) = subject else { return false };
         let grant = state.phase == Phase::Leased;
         let val = self.value(now, from.ver + 1, State::Job(state));
-        let answer = Self::job_answer(job, &val);
-        let waiting = reply.clone().map(|reply| Waiting { reply, answer, grant, remembered: None });
+        let waiting = reply.clone().map(|(reply, answer)| {
+            let answer = answer.unwrap_or_else(|| Self::job_answer(job, &val));
+            Waiting { reply, answer, grant, remembered: None }
+        });
         let proposed = self.propose(now, subject, val, result, waiting);
-        if !proposed && let Some(reply) = reply {
+        if !proposed && let Some((reply, _)) = reply {
             self.refuse(
                 reply,
                 Refusal::Busy("another coordinator leads this job now, try again".into()),
@@ -201,13 +231,14 @@ impl Machine {
     ) {
         let Some(after) = val.job() else { return };
         let subject = Subject::Job(job.clone());
-        let Some(entry) = self.registers.get_mut(&subject) else { return };
+        let Some(entry) = self.registers.get(&subject) else { return };
         let (required, created) = (entry.head.required.clone(), entry.head.created);
         let leads = entry.lead.is_some();
         if before.is_some_and(|b| b.phase == Phase::Queued) {
-            self.queue.remove(&required, created, job);
+            self.dequeue(&required, created, job);
             self.held_back.remove(job);
         }
+        let Some(entry) = self.registers.get_mut(&subject) else { return };
         // A value that was only adopted goes on with the lease it had.
         let same = |b: &JobState| b.phase == after.phase && b.attempt == after.attempt;
         if let Some(b) = before.filter(|b| b.phase == Phase::Leased && !same(b)) {
@@ -224,7 +255,9 @@ impl Machine {
         match after.phase {
             Phase::Queued if leads => self.queue.insert(&required, created, job.clone()),
             Phase::Leased => {
-                let known = after.host.as_ref().is_some_and(|host| self.hosts.lease(host, job));
+                if let Some(host) = &after.host {
+                    self.hosts.lease(host, job);
+                }
                 if leads && let Some(entry) = self.registers.get_mut(&subject) {
                     let stale = std::mem::take(&mut entry.stale_grant);
                     let run = RunTime {
@@ -234,7 +267,7 @@ impl Machine {
                     let lease = entry.lease.get_or_insert_with(|| {
                         Lease::grant(now, after.lease_ms, after.guard_ms, run)
                     });
-                    lease.renewable &= known && !stale;
+                    lease.renewable &= !stale;
                     self.timers.insert((lease.ends, Timer::Lease(job.clone())));
                 }
             }
@@ -266,7 +299,19 @@ impl Machine {
         let KeyAnswer::Job(at) = answer else { return };
         let subject = Subject::Job(at.job.clone());
         let Some(entry) = self.registers.get(&subject) else { return };
-        let untouched = entry.lease.as_ref().is_some_and(|lease| !lease.heard);
+        if let Some(state) = at.val.job().filter(|s| s.phase == Phase::Leased && s.guard_ms == 0)
+            && entry.lead.is_none()
+            && let Some(host) = state.host.clone()
+        {
+            // Led elsewhere, and claimed there for a host of this node.
+            let (home, attempt) = (entry.head.home, state.attempt);
+            return self
+                .ask_plainly(home, Command::HandBack { host, job: at.job.clone(), attempt });
+        }
+        // An attached host may have got the grant and lost its answer: it asks again, or the lease
+        // runs out.
+        let mine = |lease: &Lease| !lease.heard && lease.guard_ms == 0;
+        let untouched = entry.lease.as_ref().is_some_and(mine);
         if entry.in_flight() || !untouched || entry.chosen.as_ref() != Some(&at.val) {
             return;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Machine;
-use super::effect::{Effect, KeyInUse, ReplyTo, Token};
+use super::effect::{Effect, KeyInUse, ReplyTo, Target};
 use super::output::Held;
 use crate::batch::{KeyAnswer, KeyRow, Shelf, ShelfError, Write};
 use crate::clock::{Now, Wall};
@@ -20,7 +20,7 @@ pub(super) struct Keys(BTreeMap<Hash, InFlight>);
 #[derive(Debug)]
 struct InFlight {
     fingerprint: Hash,
-    waiters: Vec<Token>,
+    waiters: Vec<Target>,
 }
 
 /// What became of the write that a remembered answer rests on.
@@ -39,8 +39,12 @@ impl Keys {
     }
 
     #[cfg(test)]
-    pub(super) fn waiters(&self) -> impl Iterator<Item = Token> {
-        self.0.values().flat_map(|twin| twin.waiters.iter().copied())
+    pub(super) fn waiters(&self) -> impl Iterator<Item = super::Token> {
+        let callers = |target: &Target| match target {
+            Target::Caller(token) => Some(*token),
+            Target::Peer { .. } | Target::Nobody => None,
+        };
+        self.0.values().flat_map(move |twin| twin.waiters.iter().filter_map(callers))
     }
 }
 
@@ -50,10 +54,10 @@ impl Machine {
         &mut self,
         now: Now,
         shelf: &dyn Shelf,
-        token: Token,
+        to: Target,
         idempotency: Option<Idempotency>,
     ) -> Option<ReplyTo> {
-        let plain = ReplyTo { token, key: None };
+        let plain = ReplyTo::plain(to);
         let Some(Idempotency { scope, fingerprint, route }) = idempotency else {
             return Some(plain);
         };
@@ -61,7 +65,7 @@ impl Machine {
             if twin.fingerprint != fingerprint {
                 self.refuse(plain, Refusal::KeyReuse { route });
             } else if twin.waiters.len() < MAX_KEY_WAITERS {
-                twin.waiters.push(token);
+                twin.waiters.push(to);
             } else {
                 self.refuse(
                     plain,
@@ -82,21 +86,21 @@ impl Machine {
                     Ok(Standing::Open) => {
                         self.refuse(plain, Refusal::Busy("this request is not decided yet".into()));
                     }
-                    Ok(Standing::Gone) => return Some(self.reserve(token, scope, fingerprint)),
+                    Ok(Standing::Gone) => return Some(self.reserve(to, scope, fingerprint)),
                     Ok(Standing::Stands) => {
                         let answer = Ok(row.answer);
                         self.out.hold(Held::Reply { reply: plain, answer, grant: false });
                     }
                 }
             }
-            Ok(_) => return Some(self.reserve(token, scope, fingerprint)),
+            Ok(_) => return Some(self.reserve(to, scope, fingerprint)),
         }
         None
     }
 
-    fn reserve(&mut self, token: Token, scope: Hash, fingerprint: Hash) -> ReplyTo {
+    fn reserve(&mut self, to: Target, scope: Hash, fingerprint: Hash) -> ReplyTo {
         self.keys.0.insert(scope, InFlight { fingerprint, waiters: Vec::new() });
-        ReplyTo { token, key: Some(KeyInUse { scope, fingerprint }) }
+        ReplyTo { to, key: Some(KeyInUse { scope, fingerprint }) }
     }
 
     /// Writes the answer beside what it answers, in the same batch.
@@ -145,6 +149,7 @@ impl Machine {
     /// The answer may leave: it goes to the caller and to the twins that waited for it.
     pub(super) fn release_reply(
         &mut self,
+        shelf: &dyn Shelf,
         reply: &ReplyTo,
         answer: Result<KeyAnswer, Refusal>,
         grant: bool,
@@ -154,11 +159,32 @@ impl Machine {
             .and_then(|key| self.keys.0.remove(&key.scope))
             .map_or_else(Vec::new, |in_flight| in_flight.waiters);
         for to in twins {
-            self.out.effect(Effect::Reply { to, answer: answer.clone(), grant: false });
+            self.deliver(shelf, to, answer.clone(), false);
         }
         // A lease whose grant is remembered under a key can be asked for again.
         let grant = grant && reply.key.is_none();
-        self.out.effect(Effect::Reply { to: reply.token, answer, grant });
+        self.deliver(shelf, reply.to, answer, grant);
+    }
+
+    fn deliver(
+        &mut self,
+        shelf: &dyn Shelf,
+        to: Target,
+        answer: Result<KeyAnswer, Refusal>,
+        grant: bool,
+    ) {
+        match to {
+            Target::Caller(to) => self.out.effect(Effect::Reply { to, answer, grant }),
+            Target::Peer { node, seq } => self.tell(shelf, node, seq, answer),
+            Target::Nobody => {}
+        }
+    }
+
+    /// True if a request of this key is being carried out here, or was.
+    pub(super) fn holds_key(&self, now: Now, shelf: &dyn Shelf, scope: &Hash) -> bool {
+        let remembered =
+            || shelf.key(scope).is_ok_and(|row| row.is_some_and(|r| r.expires_at > now.wall));
+        self.keys.0.contains_key(scope) || remembered()
     }
 
     /// True if none is left.

@@ -174,6 +174,7 @@ impl Machine {
     /// Somebody else leads now: callers are told that their write may or may not stand.
     pub(super) fn step_down(&mut self, subject: &Subject) {
         self.disarm(subject);
+        self.drop_renewal(subject);
         let Some(entry) = self.registers.get_mut(subject) else { return };
         let Some(lead) = entry.lead.take() else { return };
         let need = entry.head.quorum - 1;
@@ -184,6 +185,9 @@ impl Machine {
                 self.timers.remove(&(lease.ends, Timer::Lease(job.clone())));
             }
             self.queue.remove(&entry.head.required, entry.head.created, job);
+            if !self.queue.holds(&entry.head.required) {
+                self.announced.forget(&entry.head.required);
+            }
             self.held_back.remove(job);
             // A grant in flight took a slot; a lease that is chosen keeps it.
             let holder = |val: &Val| val.job().filter(|j| j.phase == Phase::Leased)?.host.clone();

@@ -1,21 +1,214 @@
-//! What others know: taken from gossip and repair.
+//! What others know: registers this node does not vote on, hosts, and where work waits. From
+//! gossip, from repair, and with the answers of other coordinators.
+//!
+//! Always: a certificate is taken only together with its content (spec, and the result that the
+//! value names), so that what is shown is whole; what is missing is asked for, and repair comes
+//! again. Taking the same again changes nothing.
 
-use super::Machine;
+use std::collections::BTreeMap;
+
+use super::effect::Effect;
+use super::entry::Head;
 use super::frames::FrameFault;
-use crate::batch::Shelf;
-use crate::clock::Now;
+use super::voting::{Missing, holds, may_write};
+use super::{Machine, Subject};
+use crate::batch::{Shelf, Write};
+use crate::clock::{Mono, Now};
 use crate::id::NodeId;
-use crate::learned::Learned;
+use crate::learned::{Learned, Standing};
+use crate::limits::{MAX_BATCH_OPS, MAX_GOSSIP_CONTENT, MAX_WANT_BYTES, MAX_WANTED, WANT_AGAIN_MS};
+use crate::record::Signed;
+use crate::record::result::JobResult;
+use crate::record::spec::RegisterKey;
+use crate::register::{Ballot, Certificate, Val};
+use crate::wire::{Known, Message, Sought};
+
+/// Registers whose content was asked for, and when.
+#[derive(Debug, Default)]
+pub(super) struct Wanted(BTreeMap<Subject, Mono>);
 
 impl Machine {
     /// Takes checked records that `from` handed on. Returns what was wrong with them.
     pub fn learn(
         &mut self,
-        _now: Now,
-        _shelf: &dyn Shelf,
-        _from: NodeId,
-        _learned: Vec<Learned>,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        learned: Vec<Learned>,
     ) -> Vec<FrameFault> {
-        Vec::new()
+        let mut faults = Vec::new();
+        for one in learned {
+            match one {
+                Learned::Register(standing) => {
+                    self.learn_register(now, shelf, from, *standing, &mut faults);
+                }
+                Learned::Host(host) => self.learn_host(now, shelf, *host),
+                Learned::Work(work) => self.heard_work(now, work.into_body()),
+            }
+        }
+        faults
     }
+
+    fn learn_register(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        standing: Standing,
+        faults: &mut Vec<FrameFault>,
+    ) {
+        let (certificate, spec, result) = standing.into_parts();
+        let key = certificate.body().key.clone();
+        match self.find_checked(now, shelf, &key, spec, false, faults) {
+            Ok(()) => {}
+            Err(Missing::Content) => return self.want(now, from, certificate.signer(), key),
+            Err(Missing::Gone | Missing::Silence) => return,
+        }
+        self.take_certificate(now, shelf, certificate, result, Some(from), faults);
+        if let Subject::Job(job) = &key.subject {
+            self.found(now, shelf, &Sought::Job(job.clone()));
+        }
+        self.let_go(now, shelf, &key.subject);
+    }
+
+    /// Takes the word of a ballot's owner that a value was chosen. `from` is who to ask for what is
+    /// missing; a voter has it.
+    pub(super) fn take_certificate(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        signed: Signed<Certificate>,
+        result: Option<Signed<JobResult>>,
+        from: Option<NodeId>,
+        faults: &mut Vec<FrameFault>,
+    ) {
+        let body = signed.body();
+        let subject = body.key.subject.clone();
+        let Some(entry) = self.registers.get_mut(&subject) else { return };
+        let head = &entry.head;
+        if head.key != body.key {
+            return;
+        }
+        if !stands(head, &signed, now) {
+            return faults.push(FrameFault::NotTheOwner);
+        }
+        let known = |held: &Val| held.is_terminal() || held.ver >= body.val.ver;
+        if entry.lead.is_some() || entry.chosen.as_ref().is_some_and(known) {
+            return;
+        }
+        if let (Subject::Job(job), Some(state)) = (&subject, body.val.job())
+            && let Some(hash) = state.result
+        {
+            let here = shelf.result(job, state.attempt).ok().flatten();
+            match result {
+                _ if here.is_some_and(|held| held.hash() == hash) => {}
+                Some(result) if result.body().job == *job => {
+                    self.out.write(Write::Result(Box::new(result)));
+                }
+                _ => {
+                    if let Some(from) = from {
+                        self.want(now, from, signed.signer(), body.key.clone());
+                    }
+                    return;
+                }
+            }
+        }
+        let val = body.val.clone();
+        self.wanted.0.remove(&subject);
+        self.clock.observe(val.at);
+        self.write_certificate(signed);
+        self.chosen(now, shelf, &subject, val);
+    }
+
+    /// Asks for a register with its content, the one who wrote it if possible.
+    fn want(&mut self, now: Now, from: NodeId, signer: NodeId, key: RegisterKey) {
+        let Some(to) = [signer, from].into_iter().find(|node| self.peers.contains(node)) else {
+            return;
+        };
+        let asked = self.wanted.0.get(&key.subject);
+        if asked.is_some_and(|at| now.mono < at.plus_ms(WANT_AGAIN_MS)) {
+            return;
+        }
+        if self.wanted.0.len() >= MAX_WANTED {
+            self.wanted.0.retain(|_, at| now.mono < at.plus_ms(WANT_AGAIN_MS));
+            if self.wanted.0.len() >= MAX_WANTED {
+                return;
+            }
+        }
+        self.wanted.0.insert(key.subject.clone(), now.mono);
+        self.out.effect(Effect::Send { to, message: Message::Want(vec![key]) });
+    }
+
+    /// Another coordinator asks for registers with their content.
+    pub(super) fn wants(&mut self, shelf: &dyn Shelf, to: NodeId, keys: &[RegisterKey]) {
+        let mut bytes = 0;
+        for key in keys.iter().take(MAX_BATCH_OPS) {
+            let Some(known) = self.known(shelf, &key.subject, usize::MAX) else { continue };
+            bytes += weight(&known);
+            self.out.effect(Effect::Send { to, message: Message::Known(vec![known]) });
+            // The rest is asked for again, or repaired.
+            if bytes > MAX_WANT_BYTES {
+                return;
+            }
+        }
+    }
+
+    /// Tells those who do not vote on a register how it stands now.
+    pub(super) fn publish_standing(
+        &mut self,
+        shelf: &dyn Shelf,
+        subject: &Subject,
+        certificate: &Signed<Certificate>,
+    ) {
+        let Some(entry) = self.registers.get(subject) else { return };
+        if self.peers.iter().all(|peer| entry.head.voters.contains(peer)) {
+            return;
+        }
+        let val = &certificate.body().val;
+        let small = |raw: &crate::record::Raw| raw.body.len() <= MAX_GOSSIP_CONTENT;
+        // Who learned of it at its beginning has the spec.
+        let spec = (val.ver == 0).then(|| shelf.register(subject).ok().flatten()).flatten();
+        let spec = spec.map(|stored| stored.spec.raw().clone()).filter(small);
+        let result = match (subject, val.job().filter(|state| state.result.is_some())) {
+            (Subject::Job(job), Some(state)) => shelf.result(job, state.attempt).ok().flatten(),
+            _ => None,
+        };
+        let result = result.map(|result| result.raw().clone()).filter(small);
+        let known = Known { certificate: certificate.raw().clone(), spec, result };
+        self.out.effect(Effect::Publish(Message::Known(vec![known])));
+    }
+
+    /// The same of a register that nobody else votes on.
+    pub(super) fn publish_alone(
+        &mut self,
+        shelf: &dyn Shelf,
+        subject: &Subject,
+        ballot: Ballot,
+        val: &Val,
+    ) {
+        if self.peers.is_empty() {
+            return;
+        }
+        let Some(entry) = self.registers.get(subject) else { return };
+        let certificate = self.alone(entry.head.key.clone(), ballot, val.clone());
+        self.publish_standing(shelf, subject, &certificate);
+    }
+}
+
+/// Whether a certificate may stand in the register of this head: its owner may write there, a
+/// quorum of the voters is named, and the value is one of its kind.
+fn stands(head: &Head, certificate: &Signed<Certificate>, now: Now) -> bool {
+    let body = certificate.body();
+    let mut distinct = body.voters.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    may_write(head, certificate.signer(), body.ballot)
+        && holds(&head.key.subject, &body.val, now)
+        && distinct.len() >= head.quorum
+        && distinct.iter().all(|voter| head.voters.contains(voter))
+}
+
+fn weight(known: &Known) -> usize {
+    let size = |raw: &Option<crate::record::Raw>| raw.as_ref().map_or(0, |raw| raw.body.len());
+    known.certificate.body.len() + size(&known.spec) + size(&known.result)
 }

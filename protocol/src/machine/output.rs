@@ -104,7 +104,10 @@ impl Output {
     #[cfg(test)]
     pub(super) fn held_tokens(&self) -> impl Iterator<Item = super::effect::Token> {
         let replies = |held: &Held| match held {
-            Held::Reply { reply, .. } => Some(reply.token),
+            Held::Reply { reply, .. } => match reply.to {
+                super::effect::Target::Caller(token) => Some(token),
+                _ => None,
+            },
             _ => None,
         };
         let released = self.effects.iter().filter_map(|effect| match effect {

@@ -158,7 +158,9 @@ impl Machine {
     /// Something that was held may happen.
     pub(super) fn released(&mut self, now: Now, shelf: &dyn Shelf, held: Held) {
         match held {
-            Held::Reply { reply, answer, grant } => self.release_reply(&reply, answer, grant),
+            Held::Reply { reply, answer, grant } => {
+                self.release_reply(shelf, &reply, answer, grant)
+            }
             Held::Send { to, message } => self.out.effect(Effect::Send { to, message }),
             Held::Written(subject) => {
                 if let Some(entry) = self.registers.get_mut(&subject) {
@@ -206,13 +208,22 @@ impl Machine {
         let Some(val) = lead.chosen().cloned() else { return };
         let votes = lead.votes().to_vec();
         if entry.head.voters.len() > 1 {
-            self.certify(subject, ballot, val.clone(), votes);
+            self.certify(shelf, subject, ballot, val.clone(), votes);
+        } else {
+            self.publish_alone(shelf, subject, ballot, &val);
         }
         self.chosen(now, shelf, subject, val);
     }
 
     /// Signs and sends the word that a value was chosen.
-    fn certify(&mut self, subject: &Subject, ballot: Ballot, val: Val, voters: Vec<NodeId>) {
+    fn certify(
+        &mut self,
+        shelf: &dyn Shelf,
+        subject: &Subject,
+        ballot: Ballot,
+        val: Val,
+        voters: Vec<NodeId>,
+    ) {
         let Some(entry) = self.registers.get(subject) else { return };
         let body = Certificate { key: entry.head.key.clone(), ballot, val, voters };
         let certificate = Signed::seal(&self.key, self.config.network, body);
@@ -220,14 +231,18 @@ impl Machine {
             let message = Message::Certificates(vec![certificate.raw().clone()]);
             self.out.effect(Effect::Send { to, message });
         }
+        self.publish_standing(shelf, subject, &certificate);
         self.write_certificate(certificate);
     }
 
     /// A value is chosen: indexes follow, answers leave, what waited goes on.
     pub(super) fn chosen(&mut self, now: Now, shelf: &dyn Shelf, subject: &Subject, val: Val) {
         self.disarm(subject);
+        if val.job().is_none_or(|state| state.phase != Phase::Leased) {
+            self.drop_renewal(subject);
+        }
         let Some(entry) = self.registers.get_mut(subject) else { return };
-        let alone = entry.head.voters.len() == 1;
+        let alone = entry.head.voters == [self.me];
         let before = entry.chosen.replace(val.clone());
         let waiting = std::mem::take(&mut entry.waiting);
         if let Subject::Job(job) = subject {
@@ -235,7 +250,7 @@ impl Machine {
         }
         for Waiting { reply, answer, grant, .. } in waiting {
             if alone {
-                self.release_reply(&reply, Ok(answer), grant);
+                self.release_reply(shelf, &reply, Ok(answer), grant);
             } else {
                 // What was answered can be read: the certificate is on disk first.
                 self.out.hold(Held::Reply { reply, answer: Ok(answer), grant });
@@ -258,6 +273,10 @@ impl Machine {
         {
             let required = entry.head.required.clone();
             self.offer_job(now, &required);
+            // Nobody here took it, or one of its kind.
+            if self.queue.holds(&required) {
+                self.announce(now, &required);
+            }
         }
         if let Some(host) = before.filter(|b| b.phase == Phase::Leased).and_then(|b| b.host.clone())
         {
@@ -279,6 +298,7 @@ impl Machine {
             return;
         }
         self.disarm(subject);
+        self.drop_renewal(subject);
         let Some(entry) = self.registers.remove(subject) else { return };
         self.jobs_live -= usize::from(matches!(subject, Subject::Job(_)));
         for (reply, command) in entry.queued {

@@ -146,6 +146,10 @@ impl Machine {
                 None if state.assignments.len() < state.def.replicas as usize => &mut open,
                 None => continue,
             };
+            // A coordinator that passes a claim on does so for what this one leads.
+            if own.is_none() && reply.is_passed_on() && entry.lead.is_none() {
+                continue;
+            }
             let found = (state.deployed, id.clone());
             if slot.as_ref().is_none_or(|best| found < *best) {
                 *slot = Some(found);
@@ -163,6 +167,13 @@ impl Machine {
             return self.wait_behind(&subject, reply, Command::ClaimService { host });
         }
         let Some((_, id)) = open else { return self.answer(now, reply, KeyAnswer::NoService) };
+        let elsewhere = self
+            .registers
+            .get(&Subject::Service(id.clone()))
+            .filter(|entry| entry.lead.is_none() && entry.head.home != self.me);
+        if let Some(home) = elsewhere.map(|entry| entry.head.home) {
+            return self.pass_on(now, home, reply, Command::ClaimService { host }, None);
+        }
         let Some((ver, mut state)) =
             self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.clone())))
         else {

@@ -1,7 +1,9 @@
 //! Behaviour of machines, seen from outside and checked inside after each turn.
 
+mod attached;
 mod bounds;
 mod claims;
+mod elsewhere;
 mod frames;
 mod jobs;
 mod keys;

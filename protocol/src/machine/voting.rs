@@ -6,7 +6,7 @@ use super::Machine;
 use super::entry::{Entry, Head};
 use super::frames::FrameFault;
 use crate::batch::{Shelf, Write};
-use crate::clock::Now;
+use crate::clock::{Hlc, Now};
 use crate::id::NodeId;
 use crate::limits::{MAX_LIVE_JOBS, MAX_ROUND, MAX_SERVICES};
 use crate::record::result::JobResult;
@@ -28,10 +28,36 @@ impl Machine {
         spec: Option<Raw>,
         faults: &mut Vec<FrameFault>,
     ) -> Result<(), Missing> {
+        let Some(older) = self.look_up(shelf, key)? else { return Ok(()) };
+        let Ok(signed) =
+            spec.ok_or(Missing::Content)?.verify::<Spec>(self.config.network, now.wall)
+        else {
+            faults.push(FrameFault::BadRecord);
+            return Err(Missing::Gone);
+        };
+        self.make(now, key, signed, older, true, faults)
+    }
+
+    /// The same with a spec that was checked; `votes` says that this node must be a voter.
+    pub(super) fn find_checked(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        key: &RegisterKey,
+        spec: Option<Signed<Spec>>,
+        votes: bool,
+        faults: &mut Vec<FrameFault>,
+    ) -> Result<(), Missing> {
+        let Some(older) = self.look_up(shelf, key)? else { return Ok(()) };
+        self.make(now, key, spec.ok_or(Missing::Content)?, older, votes, faults)
+    }
+
+    /// `None` if the register is here; else what stands under its name.
+    fn look_up(&mut self, shelf: &dyn Shelf, key: &RegisterKey) -> Result<Option<Older>, Missing> {
         let mut older = None;
         if let Some(entry) = self.registers.get(&key.subject) {
             if entry.head.key == *key {
-                return Ok(());
+                return Ok(None);
             }
             let over = entry.is_leaving() || entry.is_given_up();
             older = Some((over, entry.head.home, entry.head.created));
@@ -43,18 +69,24 @@ impl Machine {
                 let mut entry = Entry::new(Head::of(&stored.spec), stored.row.clone());
                 entry.chosen = stored.chosen().cloned();
                 self.insert(entry);
-                return Ok(());
+                return Ok(None);
             }
         }
         if older.is_some() && matches!(key.subject, Subject::Job(_)) {
             return Err(Missing::Gone);
         }
-        let Ok(signed) =
-            spec.ok_or(Missing::Content)?.verify::<Spec>(self.config.network, now.wall)
-        else {
-            faults.push(FrameFault::BadRecord);
-            return Err(Missing::Gone);
-        };
+        Ok(Some(Older(older)))
+    }
+
+    fn make(
+        &mut self,
+        now: Now,
+        key: &RegisterKey,
+        signed: Signed<Spec>,
+        Older(older): Older,
+        votes: bool,
+        faults: &mut Vec<FrameFault>,
+    ) -> Result<(), Missing> {
         let body = signed.body();
         // The name of a service may be used again after it was removed; that it was, its home
         // knows first.
@@ -64,10 +96,12 @@ impl Machine {
         }
         if signed.hash() != key.spec
             || body.subject != key.subject
-            || !body.voters.contains(&self.me)
-            || now.wall >= body.expires_at
+            || (votes && !body.voters.contains(&self.me))
         {
             faults.push(FrameFault::NotTheOwner);
+            return Err(Missing::Gone);
+        }
+        if now.wall >= body.expires_at {
             return Err(Missing::Gone);
         }
         let full = match key.subject {
@@ -240,8 +274,12 @@ impl Machine {
     }
 }
 
+/// A register that stands under the name of one to be made: whether it is over, its home, when it
+/// was made.
+struct Older(Option<(bool, NodeId, Hlc)>);
+
 /// Why a register is not here.
-enum Missing {
+pub(super) enum Missing {
     /// Its spec is needed.
     Content,
     /// It is over, another one of that name is here, or it is none of this node's.

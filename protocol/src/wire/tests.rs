@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     AcceptOp, AskOp, ConfirmOp, ConfirmedOp, Known, Message, PrepareOp, PromiseOp, PromiseVerdict,
-    TellOp, Verdict, VoteOp,
+    Sought, TellOp, Verdict, VoteOp,
 };
 use crate::attach::{Grant, HostAsk, HostTell, Nonce};
 use crate::batch::{JobAt, KeyAnswer, KeyRow};
@@ -92,6 +92,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ),
         ("certificates", Message::Certificates(vec![raw.clone()])),
         ("want", Message::Want(vec![key.clone()])),
+        ("seek", Message::Seek(vec![Sought::Host(host_id()), Sought::Job(job())])),
         ("hosts", Message::Hosts(vec![raw.clone()])),
         ("work-message", Message::Work(raw)),
     ]
@@ -124,7 +125,7 @@ fn exchanges() -> Vec<(&'static str, Message)> {
             capabilities: vec!["shell".into()],
             node: Some(signer().id()),
         }),
-        ask(Command::Renew { host: host_id(), job: job(), attempt: 2 }),
+        ask(Command::Renew { host: host_id(), job: job(), attempt: 2, named: true }),
         ask(Command::HandBack { host: host_id(), job: job(), attempt: 2 }),
     ];
     let tell = |answer| TellOp { seq: 5, answer, known: None };
@@ -147,6 +148,7 @@ fn completion() -> Completion {
     Completion {
         job: job(),
         host: host_id(),
+        attempt: Some(2),
         success: true,
         duration: Some(Milli(1500)),
         exit_code: Some(0),

@@ -114,12 +114,12 @@ fn a_parked_claim_whose_caller_hung_up_gets_no_job() {
     let mut world = World::alone();
     world.host(0, "h", 1);
     let parked = park(&mut world, "h", 10_000);
-    world.nodes[0].machine.hang_up(parked);
+    world.hang_up(0, parked);
     world.settle();
     let job = world.submit(0);
     assert_eq!(world.phase(0, &job), Some(Phase::Queued));
     assert_eq!(world.nodes[0].machine.timers.len(), 1);
-    world.nodes[0].machine.hang_up(Token(999));
+    world.hang_up(0, Token(999));
 }
 
 #[test]

@@ -222,7 +222,7 @@ fn the_leases_of_a_removed_host_run_out() {
     let job = world.submit(0);
     world.claim(0, "h");
     world.call(0, Command::RemoveHost { host: host_id("h") }).unwrap();
-    assert_eq!(world.nodes[0].machine.gauges().leased, 0);
+    assert_eq!(world.nodes[0].machine.gauges().leased, 1, "it runs out");
     let late = World::refusal(world.complete(0, &job, "h"));
     assert_eq!(late, Refusal::UnknownHost("h".into()));
     world.pass(LEASE_MS);

@@ -6,7 +6,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::world::{LEASE_MS, QUORUM_MS, World, host_id, key, request};
 use crate::command::{Command, JobRequest, ServiceReport};
-use crate::id::{JobId, ServiceId};
+use crate::id::{JobId, NodeId, ServiceId};
 use crate::machine::Token;
 use crate::register::Phase;
 use crate::view::{Milli, ServiceStatus};
@@ -54,7 +54,8 @@ impl Run {
                 name: "h".into(),
                 capabilities: vec!["shell".into()],
                 max_parallel: Milli(500 * self.below(5) + 500),
-                node: None,
+                // Over libp2p or over HTTP, and it may change its mind.
+                node: (self.below(3) == 0).then_some(NodeId([9; 32])),
             },
             2..=4 => {
                 let max_attempts = (self.below(3) == 0).then_some(1 + self.below(2) as u32);
@@ -81,7 +82,17 @@ impl Run {
                 1 => Command::RemoveService { id: self.service() },
                 _ => Command::PutService { id: Some(self.service()), def: World::def("s", 2, "") },
             },
-            14 => Command::ClaimService { host: self.host() },
+            14 => match self.below(3) {
+                0 => Command::ClaimService { host: self.host() },
+                1 => {
+                    let (host, job, attempt) = (self.host(), self.job(), 1 + self.below(3) as u32);
+                    Command::Renew { host, job, attempt, named: true }
+                }
+                _ => {
+                    let (host, job, attempt) = (self.host(), self.job(), 1 + self.below(3) as u32);
+                    Command::HandBack { host, job, attempt }
+                }
+            },
             _ => Command::ReportService(ServiceReport {
                 id: self.service(),
                 host: self.host(),
@@ -118,7 +129,7 @@ impl Run {
                 1 => {
                     let asked = &self.world.nodes[node].asked;
                     let token = asked.first().copied().unwrap_or(Token(0));
-                    self.world.nodes[node].machine.hang_up(token);
+                    self.world.hang_up(node, token);
                 }
                 _ => self.undelivered(node),
             },
@@ -188,7 +199,10 @@ impl Run {
                     registers.get(&subject).is_some_and(|entry| entry.lead.is_some())
                 })
             };
-            if let Some(node) = led(world) {
+            if led(world).is_some() {
+                // Whichever knows it passes it on.
+                let known = |node: &usize| world.phase(*node, &job).is_some();
+                let node = (0..world.nodes.len()).rfind(known).expect("its leader knows it");
                 let reply = world.cancel(node, &job);
                 assert!(reply.is_ok(), "{job} cannot be ended: {reply:?}");
             }
@@ -235,6 +249,16 @@ fn explore(most: u64, turns: usize, nodes: usize, replicas: usize) {
 #[test]
 fn one_node_keeps_its_word_whatever_happens() {
     explore(300, 200, 1, 1);
+}
+
+#[test]
+fn four_nodes_keep_their_word_whatever_happens() {
+    explore(60, 250, 4, 2);
+}
+
+#[test]
+fn nodes_with_one_copy_keep_their_word_whatever_happens() {
+    explore(150, 200, 3, 1);
 }
 
 #[test]

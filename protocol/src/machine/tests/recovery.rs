@@ -1,8 +1,6 @@
 //! Restarts of a home that needs others, and what is left of writes that were refused.
 
-use super::world::{
-    LEASE_MS, QUORUM_MS, World, cut, host_id, job_at, key, service_of, subject, submit,
-};
+use super::world::{LEASE_MS, QUORUM_MS, World, cut, host_id, job_at, service_of, subject, submit};
 use crate::batch::KeyAnswer;
 use crate::command::{Command, Refusal};
 use crate::id::ServiceId;
@@ -64,29 +62,31 @@ fn a_crash_between_sending_and_writing_leaves_no_second_value() {
 #[test]
 fn f03_the_key_of_a_refused_job_is_forgotten_and_may_be_tried_again() {
     let mut world = World::of(2, 2);
+    let key = world.key_at(0, "a");
     cut(&mut world, 0, 1);
-    let asked = world.ask_keyed(0, submit(), Some(key("k", "a")));
+    let asked = world.ask_keyed(0, submit(), Some(key.clone()));
     world.pass(QUORUM_MS);
     assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { .. }))));
     assert!(world.nodes[0].disk.keys.is_empty());
     world.cut.clear();
     world.pass(QUORUM_MS);
-    let job = job_at(world.call_keyed(0, submit(), key("k", "a"))).job;
+    let job = job_at(world.call_keyed(0, submit(), key.clone())).job;
     assert_eq!(world.phase(1, &job), Some(Phase::Queued));
 }
 
 #[test]
 fn f05_a_remembered_answer_is_not_given_before_its_write_is_chosen() {
     let mut world = World::of(2, 2);
+    let key = world.key_at(0, "a");
     cut(&mut world, 0, 1);
-    world.ask_keyed(0, submit(), Some(key("k", "a")));
+    world.ask_keyed(0, submit(), Some(key.clone()));
     world.drain(0);
     world.crash(0);
-    let early = world.call_keyed(0, submit(), key("k", "a"));
+    let early = world.call_keyed(0, submit(), key.clone());
     assert!(matches!(early, Err(Refusal::Busy(_))), "{early:?}");
     world.cut.clear();
     world.pass(2 * QUORUM_MS);
-    let job = job_at(world.call_keyed(0, submit(), key("k", "a"))).job;
+    let job = job_at(world.call_keyed(0, submit(), key.clone())).job;
     assert_eq!(world.phase(1, &job), Some(Phase::Queued));
     assert_eq!(world.nodes[0].machine.gauges().queued, 1, "one job, not two");
 }

@@ -19,12 +19,14 @@ use crate::codec;
 use crate::command::{Command, Idempotency, Refusal};
 use crate::id::{NetworkId, NodeId};
 use crate::key::NodeKey;
+use crate::learned;
 use crate::machine::{Config, Effect, FrameFault, Machine, Token};
 use crate::wire::Message;
 
 pub(crate) type Reply = Result<KeyAnswer, Refusal>;
 
 pub(crate) const LEASE_MS: u64 = 1000;
+pub(crate) const P2P_LEASE_MS: u64 = 30_000;
 pub(crate) const QUORUM_MS: u64 = 2000;
 pub(crate) const KEY_TTL_MS: u64 = 86_400_000;
 
@@ -88,6 +90,7 @@ impl World {
             job_ttl_ms: 7 * 86_400_000,
             quorum_timeout_ms: QUORUM_MS,
             run_ms: 300_000,
+            p2p_lease_ms: P2P_LEASE_MS,
         };
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_800_000_000_000) };
         let mut world = Self {
@@ -157,6 +160,12 @@ impl World {
         asked.asked.insert(token);
         asked.machine.handle(now, &asked.disk, token, command, idempotency);
         token
+    }
+
+    /// The caller of a claim goes away.
+    pub(crate) fn hang_up(&mut self, node: usize, token: Token) {
+        let at = &mut self.nodes[node];
+        at.machine.hang_up(&at.disk, token);
     }
 
     /// Takes a step from the machine; its batch is not on disk yet. False if there was none.
@@ -244,7 +253,13 @@ impl World {
     pub(crate) fn inject(&mut self, from: usize, to: usize, message: Message) {
         let (sender, now) = (node_key(from).id(), self.now);
         let at = &mut self.nodes[to];
-        let faults = at.machine.receive(now, &at.disk, sender, message);
+        // As the node does with gossip; in a frame it would be no announcement.
+        let faults = if let Message::Work(_) = message {
+            let learned = learned::check(message, network(), now.wall).expect("honest gossip");
+            at.machine.learn(now, &at.disk, sender, learned)
+        } else {
+            at.machine.receive(now, &at.disk, sender, message)
+        };
         self.faults.extend(faults);
     }
 

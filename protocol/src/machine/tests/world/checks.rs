@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Disk, World};
 use crate::batch::{Alive, KeyAnswer};
 use crate::id::{HostId, JobId};
+use crate::machine::effect::{ReplyTo, Target};
 use crate::machine::{Effect, Machine, Timer, Token};
 use crate::record::spec::Subject;
 use crate::register::{Phase, Val};
@@ -112,11 +113,10 @@ impl World {
         match answer {
             KeyAnswer::Job(at) => {
                 let stored = disk.stored(&Subject::Job(at.job.clone())).expect("answered from air");
-                let accepted = stored.row.accepted.as_ref().expect("answered without a row");
-                assert!(accepted.val.ver >= at.val.ver, "answered before it was on disk");
                 let chosen = stored.chosen().expect("answered before it could be read");
                 assert!(chosen.ver >= at.val.ver, "answered before it could be read");
-                assert!(at.val.display_version <= disk.version);
+                let own = at.val.by == format!("node_{node}");
+                assert!(!own || at.val.display_version <= disk.version);
                 self.history.saw(&at.job, &at.val);
                 if at.val.ver == 0 {
                     assert!(!self.history.refused.contains(&at.job), "refused, then acked");
@@ -124,13 +124,14 @@ impl World {
                 }
             }
             KeyAnswer::Host(view) | KeyAnswer::Alive(Alive { host: view, .. }) => {
-                assert!(view.version <= disk.version, "a version the disk does not bound");
+                let own = view.updated_by == format!("node_{node}");
+                assert!(!own || view.version <= disk.version, "a version the disk does not bound");
                 assert!(disk.host(&view.id).is_some(), "a host that is not on disk");
             }
             KeyAnswer::Service(view) => {
                 let stored = disk.stored(&Subject::Service(view.id.clone())).expect("from air");
                 let chosen = stored.chosen().expect("answered before it could be read");
-                assert!(chosen.display_version >= view.version && view.version <= disk.version);
+                assert!(chosen.display_version >= view.version);
             }
             _ => {}
         }
@@ -238,10 +239,18 @@ impl Machine {
     /// Callers the machine still knows of.
     pub(crate) fn outstanding(&self) -> BTreeSet<Token> {
         let mut all = BTreeSet::new();
+        let caller = |reply: &ReplyTo| match reply.to {
+            Target::Caller(token) => Some(token),
+            Target::Peer { .. } | Target::Nobody => None,
+        };
         for entry in self.registers.values() {
-            all.extend(entry.waiting.iter().map(|w| w.reply.token));
-            all.extend(entry.queued.iter().map(|(reply, _)| reply.token));
+            all.extend(entry.waiting.iter().filter_map(|w| caller(&w.reply)));
+            all.extend(entry.queued.iter().filter_map(|(reply, _)| caller(reply)));
+            let renewals = entry.renewal.iter().flat_map(|renewal| renewal.replies());
+            all.extend(renewals.filter_map(caller));
         }
+        all.extend(self.asks.tokens());
+        all.extend(self.seeking.tokens());
         all.extend(self.parked.tokens());
         all.extend(self.keys.waiters());
         all.extend(self.out.held_tokens());

@@ -4,6 +4,7 @@ use super::{Reply, World};
 use crate::batch::{JobAt, KeyAnswer};
 use crate::command::{Command, Completion, Idempotency, JobRequest, Refusal, ServiceReport};
 use crate::id::{Hash, HostId, JobId, ServiceId};
+use crate::placement::rendezvous;
 use crate::record::spec::Subject;
 use crate::register::{Phase, Val};
 use crate::view::{HostView, Milli, ServiceDef, ServiceStatus, ServiceView};
@@ -66,6 +67,15 @@ pub(crate) fn service_of(reply: Reply) -> ServiceView {
 }
 
 impl World {
+    /// A key whose requests are carried out by this node, whichever is asked.
+    pub(crate) fn key_at(&self, node: usize, body: &str) -> Idempotency {
+        let ids: Vec<_> = self.nodes.iter().map(|node| node.machine.id()).collect();
+        (0..)
+            .map(|n| key(&format!("k{n}"), body))
+            .find(|key| rendezvous(&key.scope.0, &ids).first() == Some(&ids[node]))
+            .expect("some key is any node's")
+    }
+
     /// Asks and runs everything until the answer is there.
     #[track_caller]
     pub(crate) fn call(&mut self, node: usize, command: Command) -> Reply {
@@ -128,6 +138,7 @@ impl World {
         Command::Complete(Completion {
             job: job.clone(),
             host: host_id(host),
+            attempt: None,
             success,
             duration: Some(Milli::whole(5)),
             exit_code: Some(i64::from(!success)),

@@ -1,0 +1,262 @@
+//! Who comes, who is let in, who is left alone: the swarm's task among strangers and members.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, PeerId};
+
+use super::address;
+use super::book::{Backoff, Known};
+use super::handshake::Failure;
+use super::hello::{Description, Why};
+use super::limits::{
+    AUTH_TIMEOUT, DENY, DENY_SHORT, MAX_ADDRESSES, MAX_DENIED, MAX_REFUSALS, SMALLER_WAITS,
+};
+use super::members::Rank;
+use super::swarm::{Connection, Link, Member, Task};
+use crate::config::Role;
+use crate::time;
+
+impl Task {
+    pub(super) fn connected(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        dialed: bool,
+        remote: Multiaddr,
+    ) {
+        self.shared.counts.connections.fetch_add(1, Relaxed);
+        self.reached(peer, id);
+        let now = Instant::now();
+        let link = self.links.entry(peer).or_insert_with(|| Link {
+            connections: Vec::new(),
+            deadline: now + AUTH_TIMEOUT,
+            member: None,
+            malformed: false,
+            rtt: None,
+        });
+        let stranger = link.member.is_none();
+        // Whoever has a connection to us does not call again: the old one is dead at its end. Ours
+        // ends too, since what is said once to a connection (gossip's topics) was said on that one.
+        let stale = link.connections.iter().any(|c| now - c.since > 2 * AUTH_TIMEOUT);
+        let anew = !dialed && !stranger && stale;
+        link.connections.push(Connection { id, dialed, remote: remote.clone(), since: now });
+        let named = dialed && address::ip(&remote).is_none();
+        if self.shared.membership.is_open() && !address::is_near(&remote) && !named {
+            self.refuse(peer, Why::PublicAddress, false, DENY);
+        } else if anew {
+            self.begin_anew(peer);
+        } else if stranger && dialed {
+            self.greeter.open(peer);
+        }
+    }
+
+    pub(super) fn closed(&mut self, peer: PeerId, id: ConnectionId) {
+        self.shared.counts.connections.fetch_sub(1, Relaxed);
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let gone = link.connections.iter().position(|connection| connection.id == id);
+        let gone = gone.map(|at| link.connections.remove(at));
+        if link.member.is_none()
+            && let Some(connection) = gone
+        {
+            self.gone.push_back((peer, connection.remote));
+            if self.gone.len() > MAX_REFUSALS {
+                self.gone.pop_front();
+            }
+        }
+        if !link.connections.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        self.shared.members.leave(&peer);
+        self.shared.links.leave(&peer);
+        match self.links.remove(&peer).and_then(|link| link.member) {
+            Some(_) => {
+                tracing::info!(%peer, "peer lost");
+                // The one who always calls, soon; the other gives it time.
+                let wait = if self.own > peer { Duration::ZERO } else { SMALLER_WAITS };
+                let jitter = Duration::from_millis(rand::random_range(50..300));
+                self.book.lost(&peer, now + wait + jitter);
+                self.show();
+            }
+            None => self.book.fail(&peer, now),
+        }
+    }
+
+    pub(super) fn met(&mut self, peer: PeerId, outcome: Result<Description, Failure>) {
+        match outcome {
+            Ok(description) => self.admit(peer, &description),
+            Err(_) if self.links.get(&peer).is_some_and(|link| link.member.is_some()) => {}
+            Err(Failure::ByUs(Why::Malformed)) => {
+                if let Some(link) = self.links.get_mut(&peer) {
+                    link.malformed = true;
+                }
+                self.shared.refuse(peer, self.place(&peer), Why::Malformed, false);
+            }
+            Err(Failure::ByUs(why)) => self.refuse(peer, why, false, deny_for(why)),
+            Err(Failure::ByThem(why)) => self.refuse(peer, why, true, deny_for(why)),
+            Err(Failure::Broken) => {}
+        }
+    }
+
+    fn admit(&mut self, peer: PeerId, description: &Description) {
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let first = link.member.is_none();
+        if link.member.as_ref().is_some_and(|member| member.run != description.run) {
+            // Started again before the old connection was missed.
+            return self.begin_anew(peer);
+        }
+        let near = link.connections.iter().any(|c| address::is_loopback(&c.remote));
+        let mut addresses = address::of_peer(peer, description.multiaddrs(), near);
+        // Where we reached it is where it is, whatever it says.
+        let dialed = link.connections.iter().filter(|c| c.dialed);
+        for reached in dialed.filter_map(|c| address::dialable(&c.remote)) {
+            if !addresses.contains(&reached) {
+                addresses.insert(0, reached);
+            }
+        }
+        addresses.truncate(MAX_ADDRESSES);
+        let now = time::wall();
+        link.member =
+            Some(Member { url: description.url.clone(), run: description.run, since: now });
+        let behaviour = self.swarm.behaviour_mut();
+        behaviour.admit(peer);
+        for address in &addresses {
+            behaviour.kad.inner().add_address(&peer, address.clone());
+        }
+        if first {
+            self.shared.counts.handshakes.fetch_add(1, Relaxed);
+            tracing::info!(%peer, label = description.label, "peer admitted");
+        }
+        let known = Known {
+            addresses,
+            label: description.label.clone(),
+            roles: description.roles.clone(),
+            seen: now.0.max(1),
+            backoff: Backoff::at(Instant::now()),
+        };
+        self.book.meet(peer, known);
+        self.shared.forgive(peer);
+        let rank = rank(&description.roles);
+        if (self.rank, rank) == (Rank::Coordinator, Rank::Coordinator)
+            && let Some(control) = self.shared.opener.control()
+        {
+            // Before it is shown: whoever is drawn as voter can be sent to.
+            self.shared.links.join(peer, control, &self.shared, &self.greeter.tasks);
+        }
+        self.shared.members.join(peer, rank);
+        self.show();
+    }
+
+    /// Ends all connections of a peer, which is then met like one that was away.
+    fn begin_anew(&mut self, peer: PeerId) {
+        tracing::debug!(%peer, "connections begin anew");
+        // They may have ended first.
+        let _ = self.swarm.disconnect_peer_id(peer);
+    }
+
+    /// Does not let `peer` in, and leaves it alone for a while.
+    fn refuse(&mut self, peer: PeerId, why: Why, by_them: bool, time: Duration) {
+        let address = self.place(&peer);
+        if by_them {
+            tracing::warn!(%peer, address, %why, "a node refused this one");
+        } else {
+            tracing::warn!(%peer, address, %why, "a node was refused");
+        }
+        self.shared.refuse(peer, address, why, by_them);
+        self.deny(peer, time);
+        if matches!(why, Why::OtherNetwork | Why::WrongToken) {
+            self.book.forget(&peer);
+            self.show();
+        }
+    }
+
+    fn deny(&mut self, peer: PeerId, time: Duration) {
+        let until = Instant::now() + time;
+        if self.denied.len() >= MAX_DENIED
+            && let Some(first) = self.denied.iter().min_by_key(|(_, until)| **until)
+        {
+            let first = *first.0;
+            self.denied.remove(&first);
+            self.swarm.behaviour_mut().denied.unblock_peer(first);
+        }
+        self.denied.insert(peer, until);
+        self.book.wait_until(&peer, until);
+        // Closes its connections.
+        self.swarm.behaviour_mut().denied.block_peer(peer);
+    }
+
+    /// Where `peer` is, or was a moment ago.
+    fn place(&self, peer: &PeerId) -> String {
+        let here = self.links.get(peer).and_then(|link| link.connections.first());
+        let here = here.map(|connection| &connection.remote);
+        let gone = self.gone.iter().rev().find(|(known, _)| known == peer).map(|(_, at)| at);
+        here.or(gone).map_or_else(String::new, ToString::to_string)
+    }
+
+    pub(super) fn look_at_timers(&mut self) {
+        let now = Instant::now();
+        let over: Vec<PeerId> =
+            self.denied.iter().filter(|(_, until)| **until <= now).map(|(peer, _)| *peer).collect();
+        for peer in over {
+            self.denied.remove(&peer);
+            self.swarm.behaviour_mut().denied.unblock_peer(peer);
+        }
+        let late = self.links.iter().filter(|(_, link)| link.member.is_none());
+        let late: Vec<(PeerId, bool)> = late
+            .filter(|(peer, link)| link.deadline <= now && !self.denied.contains_key(peer))
+            .map(|(peer, link)| (*peer, link.malformed))
+            .collect();
+        for (peer, malformed) in late {
+            // Silence may be a lost message of an honest node; nonsense is not.
+            let time = if malformed { DENY_SHORT } else { 2 * AUTH_TIMEOUT };
+            self.refuse(peer, Why::Silent, false, time);
+        }
+        self.close_duplicates(now);
+        self.call_those_due(now);
+        self.save();
+    }
+
+    /// Of two connections one stays, once both handshakes on them must have ended. The node with
+    /// the larger id decides, so that not both are closed.
+    fn close_duplicates(&mut self, now: Instant) {
+        let mut extra = Vec::new();
+        for (peer, link) in &self.links {
+            let young = link.connections.iter().any(|c| now - c.since <= 2 * AUTH_TIMEOUT);
+            if link.connections.len() < 2 || self.own < *peer || young {
+                continue;
+            }
+            let keep =
+                link.connections.iter().find(|c| c.dialed).or_else(|| link.connections.first());
+            let keep = keep.map(|c| c.id);
+            extra.extend(link.connections.iter().map(|c| c.id).filter(|id| Some(*id) != keep));
+        }
+        for id in extra {
+            self.swarm.close_connection(id);
+        }
+    }
+
+    pub(super) fn save(&mut self) {
+        if let Some(bytes) = self.book.take_changes(self.shared.membership.id()) {
+            // The writer takes the latest.
+            let _ = self.file.send(bytes);
+        }
+    }
+}
+
+/// What a node with these roles is.
+pub(super) fn rank(roles: &[String]) -> Rank {
+    match roles.iter().any(|role| role == Role::Coordinator.as_str()) {
+        true => Rank::Coordinator,
+        false => Rank::Other,
+    }
+}
+
+/// A token may be put right at any time, a version within an update.
+const fn deny_for(why: Why) -> Duration {
+    match why {
+        Why::Version | Why::Malformed | Why::Silent => DENY_SHORT,
+        Why::OtherNetwork | Why::WrongToken | Why::PublicAddress => DENY,
+    }
+}

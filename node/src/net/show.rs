@@ -1,0 +1,33 @@
+//! What the swarm's task shows of others.
+
+use libp2p::PeerId;
+use skyclaw_http_compat::PeerView;
+use skyclaw_protocol::clock::Wall;
+
+use super::book::Known;
+use super::swarm::Task;
+
+impl Task {
+    /// Shows others whom we know.
+    pub(super) fn show(&self) {
+        let view = |peer: &PeerId, known: &Known| {
+            let link = self.links.get(peer);
+            let member = link.and_then(|link| link.member.as_ref());
+            let rtt = link.and_then(|link| link.rtt).filter(|_| member.is_some());
+            PeerView {
+                peer_id: peer.to_string(),
+                label: known.label.clone(),
+                roles: known.roles.clone(),
+                url: member.and_then(|member| member.url.clone()),
+                addresses: known.addresses.iter().map(ToString::to_string).collect(),
+                connected: member.is_some(),
+                since: member.map_or(Wall(known.seen), |member| member.since),
+                rtt_ms: rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
+            }
+        };
+        let met = self.book.iter().filter(|(_, known)| known.seen > 0);
+        let mut peers: Vec<PeerView> = met.map(|(peer, known)| view(peer, known)).collect();
+        peers.sort_by(|a, b| (b.connected, &a.peer_id).cmp(&(a.connected, &b.peer_id)));
+        self.shared.set_peers(peers);
+    }
+}

@@ -1,0 +1,406 @@
+//! Commands that another coordinator carries out, for this one's callers and the other way round.
+//!
+//! A record is changed by the coordinator that leads it. What comes to another one is passed on,
+//! once: whoever gets it carries it out or refuses. The answer brings what it rests on, so that it
+//! is on the asker's disk before its caller hears of it.
+//!
+//! Always: each question has a timer, and one answer at most is taken for it. A lease that comes
+//! with an answer nobody waits for any more goes back.
+
+use std::collections::BTreeMap;
+
+use super::effect::{Effect, ReplyTo, Target, Token};
+use super::frames::FrameFault;
+use super::output::Held;
+use super::{Machine, Timer, work};
+use crate::batch::{KeyAnswer, Shelf};
+use crate::clock::{Mono, Now};
+use crate::command::{Command, Idempotency, Refusal};
+use crate::id::{HostId, JobId, NodeId};
+use crate::learned::{self, Learned};
+use crate::limits::{ASK_SLACK_MS, MAX_ASKS};
+use crate::placement::rendezvous;
+use crate::record::Signed;
+use crate::record::spec::Subject;
+use crate::register::{Ballot, Certificate, Phase};
+use crate::wire::{AskOp, Known, Message, TellOp};
+
+/// Of a question that wants no answer.
+const NO_ANSWER: u64 = 0;
+
+/// Questions without an answer yet.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    next: u64,
+    open: BTreeMap<u64, Ask>,
+}
+
+#[derive(Debug)]
+struct Ask {
+    to: NodeId,
+    until: Mono,
+    then: Then,
+}
+
+/// What the answer is for.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// It goes to a caller as it is.
+    Answer {
+        /// Who waits.
+        reply: ReplyTo,
+        /// What is told if none comes.
+        silence: Refusal,
+    },
+    /// A claim of a host here; `None` once its caller went away.
+    Claim(Option<work::Claim>, HostId),
+}
+
+impl Asks {
+    /// Numbers begin at random, so that answers to an earlier run of this node find nothing.
+    pub(super) const fn new(chance: u64) -> Self {
+        Self { next: chance >> 1, open: BTreeMap::new() }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.open.len() >= MAX_ASKS
+    }
+
+    /// The caller of a claim went away. True if one of its claims was asked elsewhere.
+    pub(super) fn hang_up(&mut self, token: Token) -> Option<work::Claim> {
+        self.open.values_mut().find_map(|ask| match &mut ask.then {
+            Then::Claim(claim, _)
+                if claim.as_ref().is_some_and(|c| c.reply.to == Target::Caller(token)) =>
+            {
+                claim.take()
+            }
+            _ => None,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn tokens(&self) -> impl Iterator<Item = Token> {
+        self.open.values().filter_map(|ask| {
+            let reply = match &ask.then {
+                Then::Answer { reply, .. } => Some(reply),
+                Then::Claim(claim, _) => claim.as_ref().map(|claim| &claim.reply),
+            };
+            match reply?.to {
+                Target::Caller(token) => Some(token),
+                Target::Peer { .. } | Target::Nobody => None,
+            }
+        })
+    }
+}
+
+/// True for what coordinators pass on to each other.
+const fn may_be_passed_on(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Submit(_)
+            | Command::Complete(_)
+            | Command::Cancel { .. }
+            | Command::Grant { .. }
+            | Command::Renew { .. }
+            | Command::HandBack { .. }
+            | Command::PutService { .. }
+            | Command::RemoveService { .. }
+            | Command::ClaimService { .. }
+            | Command::ReportService(_)
+    )
+}
+
+/// The record that a command changes, where it names one.
+fn subject_of(command: &Command) -> Option<Subject> {
+    match command {
+        Command::Complete(completion) => Some(Subject::Job(completion.job.clone())),
+        Command::Cancel { job } | Command::Renew { job, .. } | Command::HandBack { job, .. } => {
+            Some(Subject::Job(job.clone()))
+        }
+        Command::PutService { id: Some(id), .. } | Command::RemoveService { id } => {
+            Some(Subject::Service(id.clone()))
+        }
+        Command::ReportService(report) => Some(Subject::Service(report.id.clone())),
+        _ => None,
+    }
+}
+
+impl Machine {
+    /// Who carries out this command, if somebody else does.
+    pub(super) fn elsewhere(
+        &self,
+        now: Now,
+        shelf: &dyn Shelf,
+        command: &Command,
+        idempotency: Option<&Idempotency>,
+    ) -> Option<NodeId> {
+        if let (Command::Submit(_), Some(key)) = (command, idempotency) {
+            // Equal keys meet at one coordinator, whichever was asked.
+            let mut known = self.peers.clone();
+            known.push(self.me);
+            let home = *rendezvous(&key.scope.0, &known).first()?;
+            return (home != self.me && !self.holds_key(now, shelf, &key.scope)).then_some(home);
+        }
+        let subject = subject_of(command)?;
+        let (home, leads) = match self.registers.get(&subject) {
+            Some(entry) => (entry.head.home, entry.lead.is_some()),
+            None => {
+                let stored = shelf.register(&subject).ok()??;
+                // The name of a removed service is free; what else has ended is told from here
+                // where its home cannot be asked.
+                let ended = stored.chosen().is_some_and(crate::register::Val::is_terminal);
+                let home = stored.spec.body().home;
+                let free = matches!(subject, Subject::Service(_)) || !self.peers.contains(&home);
+                if ended && free {
+                    return None;
+                }
+                (home, false)
+            }
+        };
+        (home != self.me && !leads).then_some(home)
+    }
+
+    /// Passes a caller's command on.
+    pub(super) fn pass_on(
+        &mut self,
+        now: Now,
+        home: NodeId,
+        reply: ReplyTo,
+        command: Command,
+        idempotency: Option<Idempotency>,
+    ) {
+        let (what, job) = match (&command, subject_of(&command)) {
+            (_, Some(Subject::Job(job))) => (format!("job {job}"), Some(job)),
+            (_, Some(Subject::Service(id))) => (format!("service {id}"), None),
+            (Command::ClaimService { .. }, _) => ("this service".into(), None),
+            _ => ("what this key names".into(), None),
+        };
+        let silence = Refusal::HomeAway { what, job };
+        if !self.peers.contains(&home) {
+            return self.refuse(reply, silence);
+        }
+        self.ask(now, home, command, idempotency, Then::Answer { reply, silence });
+    }
+
+    /// Asks `to`; `then` is served by the answer or by the timer.
+    pub(super) fn ask(
+        &mut self,
+        now: Now,
+        to: NodeId,
+        command: Command,
+        idempotency: Option<Idempotency>,
+        then: Then,
+    ) {
+        if self.asks.is_full() {
+            return self.unanswered(now, then, Refusal::Busy("too much is passed on".into()));
+        }
+        self.asks.next = self.asks.next.wrapping_add(1).max(1);
+        let seq = self.asks.next;
+        let until = now.mono.plus_ms(self.config.quorum_timeout_ms.saturating_add(ASK_SLACK_MS));
+        self.asks.open.insert(seq, Ask { to, until, then });
+        self.timers.insert((until, Timer::Ask(seq)));
+        self.send_ask(to, AskOp { seq, command, idempotency });
+    }
+
+    /// Asks `to` for something that needs no answer.
+    pub(super) fn ask_plainly(&mut self, to: NodeId, command: Command) {
+        self.send_ask(to, AskOp { seq: NO_ANSWER, command, idempotency: None });
+    }
+
+    fn send_ask(&mut self, to: NodeId, op: AskOp) {
+        self.out.effect(Effect::Send { to, message: Message::Ask(vec![op]) });
+    }
+
+    fn unanswered(&mut self, now: Now, then: Then, refusal: Refusal) {
+        match then {
+            Then::Answer { reply, .. } => self.refuse(reply, refusal),
+            Then::Claim(claim, host) => self.not_granted(now, claim, &host),
+        }
+    }
+
+    /// No answer came in time.
+    pub(super) fn ask_timer(&mut self, now: Now, seq: u64) {
+        let Some(ask) = self.asks.open.remove(&seq) else { return };
+        let refusal = match &ask.then {
+            Then::Answer { silence, .. } => silence.clone(),
+            Then::Claim(..) => Refusal::Stopping,
+        };
+        if let Then::Claim(..) = ask.then {
+            self.avail.remove(&ask.to);
+        }
+        self.unanswered(now, ask.then, refusal);
+    }
+
+    /// Another coordinator asks.
+    pub(super) fn asked(&mut self, now: Now, shelf: &dyn Shelf, from: NodeId, op: AskOp) -> bool {
+        let AskOp { seq, command, idempotency } = op;
+        if !may_be_passed_on(&command) || !self.peers.contains(&from) {
+            return false;
+        }
+        let to = if seq == NO_ANSWER { Target::Nobody } else { Target::Peer { node: from, seq } };
+        if let Some(reply) = self.begin(now, shelf, to, idempotency) {
+            self.run(now, shelf, reply, command);
+        }
+        true
+    }
+
+    /// Answers another coordinator, with what the answer rests on.
+    pub(super) fn tell(
+        &mut self,
+        shelf: &dyn Shelf,
+        to: NodeId,
+        seq: u64,
+        answer: Result<KeyAnswer, Refusal>,
+    ) {
+        let subject = match &answer {
+            Ok(KeyAnswer::Job(at)) => Some(Subject::Job(at.job.clone())),
+            Ok(KeyAnswer::Service(view)) => Some(Subject::Service(view.id.clone())),
+            _ => None,
+        };
+        let known = subject.and_then(|subject| self.known(shelf, &subject, usize::MAX));
+        let op = TellOp { seq, answer, known: known.map(Box::new) };
+        self.out.effect(Effect::Send { to, message: Message::Tell(vec![op]) });
+    }
+
+    /// What this node knows of a register, with content up to `most` bytes a piece.
+    pub(super) fn known(&self, shelf: &dyn Shelf, subject: &Subject, most: usize) -> Option<Known> {
+        let stored = shelf.register(subject).ok()??;
+        let spec = stored.spec.body();
+        let certificate = match (&stored.certificate, spec.voters.as_slice()) {
+            (_, [only]) if *only == self.me => {
+                let accepted = stored.row.accepted.clone()?;
+                let key = crate::record::spec::RegisterKey {
+                    subject: subject.clone(),
+                    spec: stored.spec.hash(),
+                };
+                self.alone(key, accepted.ballot, accepted.val).raw().clone()
+            }
+            (Some(held), _) if held.body().key.spec == stored.spec.hash() => held.raw().clone(),
+            _ => return None,
+        };
+        let result = match (subject, stored.chosen()?.job()) {
+            (Subject::Job(job), Some(state)) if state.result.is_some() => {
+                shelf.result(job, state.attempt).ok().flatten().map(|result| result.raw().clone())
+            }
+            _ => None,
+        };
+        let small = |raw: &crate::record::Raw| raw.body.len() <= most;
+        let spec = Some(stored.spec.raw().clone()).filter(small);
+        Some(Known { certificate, spec, result: result.filter(small) })
+    }
+
+    /// The certificate of a register whose only voter is this node.
+    pub(super) fn alone(
+        &self,
+        key: crate::record::spec::RegisterKey,
+        ballot: Ballot,
+        val: crate::register::Val,
+    ) -> Signed<Certificate> {
+        let body = Certificate { key, ballot, val, voters: vec![self.me] };
+        Signed::seal(&self.key, self.config.network, body)
+    }
+
+    /// An answer came.
+    pub(super) fn told(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        op: TellOp,
+        faults: &mut Vec<FrameFault>,
+    ) {
+        let TellOp { seq, answer, known } = op;
+        let ask = match self.asks.open.get(&seq) {
+            Some(ask) if ask.to == from => self.asks.open.remove(&seq),
+            Some(_) => return faults.push(FrameFault::NotTheOwner),
+            None => None,
+        };
+        if let Some(known) = known {
+            let message = Message::Known(vec![*known]);
+            match learned::check(message, self.config.network, now.wall) {
+                Ok(all) => faults.extend(self.learn(now, shelf, from, all)),
+                Err(_) => faults.push(FrameFault::BadRecord),
+            }
+        }
+        match ask {
+            None => self.return_unasked(from, &answer),
+            Some(Ask { until, then, .. }) => {
+                self.timers.remove(&(until, Timer::Ask(seq)));
+                self.serve(now, shelf, from, then, answer);
+            }
+        }
+    }
+
+    fn serve(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        then: Then,
+        answer: Result<KeyAnswer, Refusal>,
+    ) {
+        // What is answered must be readable here.
+        let answer = match answer {
+            Ok(KeyAnswer::Job(at)) if !self.has_job(shelf, &at.job) => {
+                Err(Refusal::HomeAway { what: format!("job {}", at.job), job: Some(at.job) })
+            }
+            other => other,
+        };
+        match then {
+            Then::Answer { reply, .. } => {
+                self.out.hold(Held::Reply { reply, answer, grant: false });
+            }
+            Then::Claim(claim, host) => match (claim, answer) {
+                (Some(claim), Ok(answer @ KeyAnswer::Job(_))) => {
+                    self.hosts.asked(&host);
+                    let reply = claim.reply;
+                    self.out.hold(Held::Reply { reply, answer: Ok(answer), grant: true });
+                }
+                (None, answer @ Ok(KeyAnswer::Job(_))) => {
+                    self.hosts.asked(&host);
+                    self.return_unasked(from, &answer);
+                }
+                (claim, _) => {
+                    self.emptied(from, &host);
+                    self.not_granted(now, claim, &host);
+                }
+            },
+        }
+    }
+
+    fn has_job(&self, shelf: &dyn Shelf, job: &JobId) -> bool {
+        let subject = Subject::Job(job.clone());
+        self.registers.contains_key(&subject)
+            || shelf.register(&subject).is_ok_and(|stored| stored.is_some())
+    }
+
+    /// A lease that no caller hears of goes back at once.
+    fn return_unasked(&mut self, from: NodeId, answer: &Result<KeyAnswer, Refusal>) {
+        if let Ok(KeyAnswer::Job(at)) = answer
+            && let Some(state) = at.val.job().filter(|state| state.phase == Phase::Leased)
+            && let Some(host) = state.host.clone()
+        {
+            let attempt = state.attempt;
+            self.ask_plainly(from, Command::HandBack { host, job: at.job.clone(), attempt });
+        }
+    }
+
+    /// Takes what a frame of another coordinator holds of records.
+    pub(super) fn learn_frame(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        message: Message,
+        faults: &mut Vec<FrameFault>,
+    ) {
+        match learned::check(message, self.config.network, now.wall) {
+            Ok(all) => {
+                // Announcements are gossiped; whoever sends one in a frame says nothing.
+                let records = all.into_iter().filter(|one| !matches!(one, Learned::Work(_)));
+                faults.extend(self.learn(now, shelf, from, records.collect()));
+            }
+            Err(_) => faults.push(FrameFault::BadRecord),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Leases of hosts attached over libp2p, and of hosts that talk to another coordinator: extended by
+//! the coordinator that leads the job.
+//!
+//! An attached host ends its run when its own timer says so, so its lease may be extended only from
+//! a moment at which nobody else led the job: the owner asks a quorum of the voters, after it was
+//! asked itself, whether it still leads. Any other owner needs a promise of one of them, given
+//! later, and waits for a full lease from there. Where nobody can get such a quorum without this
+//! node (one voter, or two of two), it need not ask.
+//!
+//! Always: the end that the host counts with (from the moment it asked) comes before the owner's
+//! (from the moment it asked the voters, and the guard).
+
+use super::effect::{Effect, ReplyTo};
+use super::{Machine, Timer};
+use crate::batch::{KeyAnswer, Shelf, Write};
+use crate::clock::{Mono, Now};
+use crate::command::{Command, Refusal};
+use crate::id::{HostId, JobId, NodeId};
+use crate::record::spec::Subject;
+use crate::register::{JobState, Phase, Val};
+use crate::wire::{ConfirmOp, ConfirmedOp, Message};
+
+/// Renewals of one lease that wait for the voters.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    round: u64,
+    /// When the voters were asked.
+    since: Now,
+    until: Mono,
+    voters: Vec<NodeId>,
+    replies: Vec<ReplyTo>,
+}
+
+impl Renewal {
+    #[cfg(test)]
+    pub(super) fn replies(&self) -> impl Iterator<Item = &ReplyTo> {
+        self.replies.iter()
+    }
+}
+
+/// Renewals of one lease that wait at once: a host repeats itself once a second.
+const MOST: usize = 8;
+
+impl Machine {
+    /// A run is still going on.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn renew_asked(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        reply: ReplyTo,
+        host: HostId,
+        job: JobId,
+        attempt: u32,
+        named: bool,
+    ) {
+        let state = match self.lease_of(shelf, &host, &job, attempt) {
+            Ok(state) => state,
+            Err(refusal) => return self.refuse(reply, refusal),
+        };
+        let subject = Subject::Job(job.clone());
+        if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
+            let command = Command::Renew { host, job, attempt, named };
+            return self.wait_behind(&subject, reply, command);
+        }
+        self.hosts.seen(&host, now);
+        if state.guard_ms == 0 {
+            self.renew(now, job, named);
+            return self.answer(now, reply, KeyAnswer::Renewed);
+        }
+        let Some(entry) = self.registers.get_mut(&subject) else { return };
+        let Some(ballot) = entry.lead.as_ref().and_then(|lead| lead.ballot()) else {
+            return self.refuse(
+                reply,
+                Refusal::Busy("another coordinator leads this job, try again".into()),
+            );
+        };
+        if !entry.lease.as_ref().is_some_and(|lease| lease.may_be_renewed(now)) {
+            return self.refuse(reply, Refusal::NotLeased(job));
+        }
+        let (voters, quorum) = (entry.head.voters.len(), entry.head.quorum);
+        if voters - 1 < quorum {
+            return self.renewed(now, job, now, vec![reply]);
+        }
+        let mut replies = match entry.renewal.take() {
+            Some(older) => {
+                self.timers.remove(&(older.until, Timer::Renewal(job.clone())));
+                older.replies
+            }
+            None => Vec::new(),
+        };
+        if replies.len() >= MOST {
+            self.refuse(replies.remove(0), Refusal::Busy("it was asked again since".into()));
+        }
+        replies.push(reply);
+        self.ask_voters(now, &subject, job, ballot, replies);
+    }
+
+    fn ask_voters(
+        &mut self,
+        now: Now,
+        subject: &Subject,
+        job: JobId,
+        ballot: crate::register::Ballot,
+        replies: Vec<ReplyTo>,
+    ) {
+        let round = self.chance();
+        let until = now.mono.plus_ms(self.config.quorum_timeout_ms.max(1));
+        let Some(entry) = self.registers.get_mut(subject) else { return };
+        let key = entry.head.key.clone();
+        let others: Vec<NodeId> =
+            entry.head.voters.iter().copied().filter(|voter| *voter != self.me).collect();
+        // Its own voter is asked like the others.
+        let own = entry.row.promised.is_none_or(|promised| promised <= ballot);
+        let voters = if own { vec![self.me] } else { Vec::new() };
+        entry.renewal = Some(Box::new(Renewal { round, since: now, until, voters, replies }));
+        self.timers.insert((until, Timer::Renewal(job)));
+        for to in others {
+            let op = ConfirmOp { key: key.clone(), ballot, round };
+            self.out.effect(Effect::Send { to, message: Message::Confirm(vec![op]) });
+        }
+    }
+
+    /// An owner asks whether it still leads. Nothing of the answer waits for the disk: a promise
+    /// that is not on it yet already says no.
+    pub(super) fn confirm(&mut self, from: NodeId, op: ConfirmOp) -> Option<ConfirmedOp> {
+        let entry = self.registers.get(&Subject::clone(&op.key.subject))?;
+        if entry.head.key != op.key || op.ballot.proposer != from {
+            return None;
+        }
+        // A voter that has seen nothing of this ballot cannot speak for it.
+        let leads = entry.row.promised == Some(op.ballot);
+        Some(ConfirmedOp { op, leads })
+    }
+
+    /// A voter answered.
+    pub(super) fn confirmed(&mut self, now: Now, from: NodeId, answer: ConfirmedOp) {
+        let ConfirmedOp { op, leads } = answer;
+        let Subject::Job(job) = op.key.subject.clone() else { return };
+        let Some(entry) = self.registers.get_mut(&op.key.subject) else { return };
+        if entry.head.key != op.key || !entry.head.voters.contains(&from) || !leads {
+            return;
+        }
+        let ballot = entry.lead.as_ref().and_then(|lead| lead.ballot());
+        let quorum = entry.head.quorum;
+        let Some(renewal) = entry.renewal.as_mut() else { return };
+        if renewal.round != op.round || ballot != Some(op.ballot) || renewal.voters.contains(&from)
+        {
+            return;
+        }
+        renewal.voters.push(from);
+        if renewal.voters.len() < quorum {
+            return;
+        }
+        let Some(renewal) = entry.renewal.take() else { return };
+        self.timers.remove(&(renewal.until, Timer::Renewal(job.clone())));
+        let since = renewal.since;
+        self.renewed(now, job, since, renewal.replies);
+    }
+
+    /// Extends a lease as of `since`.
+    fn renewed(&mut self, now: Now, job: JobId, since: Now, replies: Vec<ReplyTo>) {
+        let subject = Subject::Job(job.clone());
+        let Some(entry) = self.registers.get_mut(&subject) else { return };
+        let extended = entry.lease.as_mut().filter(|lease| lease.may_be_renewed(now));
+        let Some(lease) = extended else {
+            for reply in replies {
+                self.refuse(reply, Refusal::NotLeased(job.clone()));
+            }
+            return;
+        };
+        let before = lease.ends;
+        let note = lease.renew(since, true);
+        let (ends, shown) = (lease.ends, lease.shown);
+        if ends != before {
+            self.timers.remove(&(before, Timer::Lease(job.clone())));
+            self.timers.insert((ends, Timer::Lease(job.clone())));
+        }
+        if note {
+            self.out.write(Write::LeaseNote { job, until: Some(shown) });
+        }
+        for reply in replies {
+            self.answer(now, reply, KeyAnswer::Renewed);
+        }
+    }
+
+    /// The voters did not answer in time.
+    pub(super) fn renewal_timer(&mut self, job: &JobId) {
+        let subject = Subject::Job(job.clone());
+        let renewal = self.registers.get_mut(&subject).and_then(|entry| entry.renewal.take());
+        for reply in renewal.map_or_else(Vec::new, |renewal| renewal.replies) {
+            self.refuse(reply, Refusal::Busy("too few voters answered, try again".into()));
+        }
+    }
+
+    /// The register goes its way without the host.
+    pub(super) fn drop_renewal(&mut self, subject: &Subject) {
+        let Subject::Job(job) = subject else { return };
+        let Some(entry) = self.registers.get_mut(subject) else { return };
+        let Some(renewal) = entry.renewal.take() else { return };
+        self.timers.remove(&(renewal.until, Timer::Renewal(job.clone())));
+        for reply in renewal.replies {
+            self.refuse(reply, Refusal::Busy("the job has changed, try again".into()));
+        }
+    }
+
+    /// A host does not start what it was granted.
+    pub(super) fn hand_back(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        reply: ReplyTo,
+        host: HostId,
+        job: JobId,
+        attempt: u32,
+    ) {
+        let subject = Subject::Job(job.clone());
+        if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
+            return self.wait_behind(&subject, reply, Command::HandBack { host, job, attempt });
+        }
+        let state = match self.lease_of(shelf, &host, &job, attempt) {
+            Ok(state) => state,
+            Err(refusal) => return self.refuse(reply, refusal),
+        };
+        let Ok(val) = self.job_value(shelf, &job) else { return };
+        let state = JobState { phase: Phase::Queued, ..state };
+        let reply = Some((reply, Some(KeyAnswer::HandedBack)));
+        self.advance_with(now, &subject, &val, state, None, reply);
+    }
+
+    /// The job's state, if this host holds the lease of that attempt.
+    fn lease_of(
+        &self,
+        shelf: &dyn Shelf,
+        host: &HostId,
+        job: &JobId,
+        attempt: u32,
+    ) -> Result<JobState, Refusal> {
+        let val: Val = self.job_value(shelf, job)?;
+        let Some(state) = val.job() else { return Err(Refusal::UnknownJob(job.to_string())) };
+        let elsewhere = |holder: String| Refusal::AssignedElsewhere { job: job.clone(), holder };
+        match state.phase {
+            Phase::Leased if state.host.as_ref() != Some(host) || state.attempt != attempt => {
+                Err(elsewhere(state.host.as_ref().map_or_else(String::new, ToString::to_string)))
+            }
+            Phase::Leased => Ok(state.clone()),
+            _ => Err(Refusal::NotLeased(job.clone())),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Leases of hosts attached over libp2p.
+
+use super::world::{P2P_LEASE_MS, QUORUM_MS, World, cut, host_id, job_at, subject};
+use crate::batch::KeyAnswer;
+use crate::command::{Command, Completion, Refusal};
+use crate::id::{JobId, NodeId};
+use crate::limits::MIN_GUARD_MS;
+use crate::record::spec::Subject;
+use crate::register::{Ballot, Phase};
+use crate::view::Milli;
+use crate::wire::{Message, PrepareOp};
+
+fn attach(world: &mut World, node: usize, name: &str) {
+    let command = Command::RegisterHost {
+        id: Some(host_id(name)),
+        name: name.into(),
+        capabilities: vec!["shell".into()],
+        max_parallel: Milli::whole(1),
+        node: Some(NodeId([9; 32])),
+    };
+    assert!(matches!(world.call(node, command), Ok(KeyAnswer::Host(_))));
+}
+
+fn renew(job: &JobId, name: &str, attempt: u32) -> Command {
+    Command::Renew { host: host_id(name), job: job.clone(), attempt, named: true }
+}
+
+#[test]
+fn a_lease_that_nobody_renews_ends_after_its_length_and_the_guard() {
+    let mut world = World::of(3, 2);
+    attach(&mut world, 0, "h");
+    let job = world.submit(0);
+    let state = world.claim(0, "h").val.job().unwrap().clone();
+    assert_eq!((state.lease_ms, state.guard_ms), (P2P_LEASE_MS, MIN_GUARD_MS));
+    // A heartbeat says that the host lives, not what it runs.
+    world.beat(0, "h", 1).unwrap();
+    world.pass(P2P_LEASE_MS + MIN_GUARD_MS - 1);
+    assert_eq!(world.phase(0, &job), Some(Phase::Leased));
+    world.pass(1);
+    assert_eq!(world.phase(0, &job), Some(Phase::Queued));
+}
+
+#[test]
+fn a_renewal_is_answered_with_the_word_of_a_quorum_and_reaches_from_when_it_was_asked() {
+    let mut world = World::of(3, 2);
+    attach(&mut world, 0, "h");
+    let job = world.submit(0);
+    world.claim(0, "h");
+    for _ in 0..5 {
+        world.pass(P2P_LEASE_MS / 3 * 2);
+        assert_eq!(world.call(0, renew(&job, "h", 1)), Ok(KeyAnswer::Renewed));
+    }
+    world.pass(P2P_LEASE_MS + MIN_GUARD_MS - 1);
+    assert_eq!(world.phase(0, &job), Some(Phase::Leased));
+    world.pass(1);
+    assert_eq!(world.phase(0, &job), Some(Phase::Queued));
+}
+
+#[test]
+fn a_renewal_at_any_coordinator_reaches_the_one_that_leads() {
+    let mut world = World::of(4, 2);
+    attach(&mut world, 0, "h");
+    let job = world.submit(0);
+    world.claim(0, "h");
+    for node in 0..4 {
+        world.pass(P2P_LEASE_MS / 2);
+        assert_eq!(world.call(node, renew(&job, "h", 1)), Ok(KeyAnswer::Renewed), "{node}");
+    }
+    assert_eq!(world.phase(0, &job), Some(Phase::Leased));
+}
+
+#[test]
+fn an_owner_that_hears_no_quorum_renews_nothing() {
+    let mut world = World::of(3, 2);
+    attach(&mut world, 0, "h");
+    let job = world.submit(0);
+    world.claim(0, "h");
+    cut(&mut world, 0, 1);
+    cut(&mut world, 0, 2);
+    let asked = world.ask(0, renew(&job, "h", 1));
+    world.pass(QUORUM_MS);
+    assert!(matches!(world.reply(asked), Some(Err(Refusal::Busy(_)))));
+    let ends = world.nodes[0].machine.registers[&subject(&job)].lease.as_ref().unwrap().ends;
+    assert_eq!(world.now.mono.ms_until(ends), P2P_LEASE_MS + MIN_GUARD_MS - QUORUM_MS);
+}
+
+#[test]
+fn a_voter_that_promised_another_owner_confirms_nothing() {
+    let mut world = World::of(3, 2);
+    attach(&mut world, 0, "h");
+    let job = world.submit(0);
+    world.claim(0, "h");
+    let key = world.nodes[0].machine.registers[&Subject::Job(job.clone())].head.key.clone();
+    // Node 1 takes over, at node 2 and itself; node 0 does not hear of it.
+    cut(&mut world, 0, 1);
+    let ballot = Ballot { round: 1, proposer: world.nodes[1].machine.id() };
+    let prepare = || Message::Prepare(vec![PrepareOp { key: key.clone(), ballot, spec: None }]);
+    world.inject(1, 2, prepare());
+    world.inject(1, 1, prepare());
+    let asked = world.ask(0, renew(&job, "h", 1));
+    world.pass(QUORUM_MS);
+    assert!(matches!(world.reply(asked), Some(Err(_))));
+}
+
+/// Rule 14: of two coordinators neither can take over without the other.
+#[test]
+fn of_two_voters_who_both_must_agree_the_owner_renews_alone() {
+    let mut world = World::of(2, 2);
+    attach(&mut world, 0, "h");
+    let job = world.submit(0);
+    world.claim(0, "h");
+    cut(&mut world, 0, 1);
+    assert_eq!(world.call(0, renew(&job, "h", 1)), Ok(KeyAnswer::Renewed));
+}
+
+#[test]
+fn only_the_holder_of_the_attempt_renews_completes_or_hands_back() {
+    let mut world = World::of(3, 2);
+    attach(&mut world, 0, "h");
+    attach(&mut world, 0, "other");
+    let job = world.submit(0);
+    world.claim(0, "h");
+    for command in [renew(&job, "other", 1), renew(&job, "h", 2)] {
+        let refusal = World::refusal(world.call(0, command));
+        assert!(matches!(refusal, Refusal::AssignedElsewhere { .. }), "{refusal:?}");
+    }
+    let back = |attempt| Command::HandBack { host: host_id("h"), job: job.clone(), attempt };
+    assert!(world.call(1, back(7)).is_err());
+    assert_eq!(world.call(1, back(1)), Ok(KeyAnswer::HandedBack));
+    let again = world.claim(0, "other");
+    assert_eq!((&again.job, again.val.job().unwrap().attempt), (&job, 2));
+    let Command::Complete(completion) = World::completion(&job, "other", true) else { panic!() };
+    let old = Completion { attempt: Some(1), ..completion.clone() };
+    let fenced = World::refusal(world.call(2, Command::Complete(old)));
+    assert!(matches!(fenced, Refusal::AssignedElsewhere { .. }));
+    let new = Completion { attempt: Some(2), ..completion };
+    job_at(world.call(2, Command::Complete(new)));
+}
+
+#[test]
+fn a_claim_of_an_attached_host_is_not_passed_on() {
+    let mut world = World::of(2, 1);
+    attach(&mut world, 1, "h");
+    let job = world.submit(0);
+    assert_eq!(world.try_claim(1, "h"), None, "it hears where work waits, and asks there");
+    assert_eq!(world.claim(0, "h").job, job);
+}
+
+#[test]
+fn a_restarted_owner_waits_the_full_lease_and_goes_on() {
+    let mut world = World::of(3, 2);
+    attach(&mut world, 0, "h");
+    let job = world.submit(0);
+    world.claim(0, "h");
+    world.pass(P2P_LEASE_MS - 1000);
+    world.crash(0);
+    world.settle();
+    world.pass(P2P_LEASE_MS - 1000);
+    assert_eq!(world.call(0, renew(&job, "h", 1)), Ok(KeyAnswer::Renewed));
+    world.pass(P2P_LEASE_MS);
+    assert_eq!(world.phase(0, &job), Some(Phase::Leased));
+}

@@ -1,0 +1,145 @@
+//! Clients and hosts of the original at any of several coordinators: what comes to one that does not
+//! lead a record is carried out by the one that does. Loopback only.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use skyclaw_tests::{eventually, shell};
+
+use crate::cluster::{nodes, until_peers, until_status};
+use crate::{number, text};
+
+/// A host that registered at one coordinator claims, beats and completes at others.
+#[test]
+fn a_host_works_at_any_coordinator() {
+    let nodes = nodes(3, 2);
+    nodes[0].api.register("h", &["shell"], 1);
+    let id = nodes[1].api.submit_shell("true");
+    let job = eventually("the job is granted", || match nodes[2].api.claim("h") {
+        Value::Null => Err(String::new()),
+        job => Ok(job),
+    });
+    assert_eq!((text(&job, "id"), text(&job, "assignedHostId")), (id.as_str(), "h"));
+    assert_eq!(nodes[0].api.claim("h"), Value::Null, "its only slot is taken");
+    let host = nodes[0].api.heartbeat("h", &json!({ "activeLeases": 1 }));
+    assert_eq!(text(&host, "id"), "h");
+    let done = nodes[0].api.complete(&id, "h").ok();
+    assert_eq!(text(&done["job"], "status"), "completed");
+    assert_eq!(done["job"]["result"]["stdout"], "done\n");
+    for node in &nodes {
+        until_status(node, &id, "completed");
+        assert_eq!(node.api.job(&id), done["job"]);
+    }
+}
+
+/// F01: two coordinators, two hosts that claim at the same time: no job is given to both.
+#[test]
+fn no_job_is_given_to_two_hosts_at_two_coordinators() {
+    let nodes = nodes(2, 2);
+    for (node, host) in nodes.iter().zip(["a", "b"]) {
+        node.api.register(host, &[], 1000);
+    }
+    for n in 0..40 {
+        nodes[n % 2].api.submit_shell("true");
+    }
+    let claimed: Vec<Vec<String>> = std::thread::scope(|scope| {
+        let claims = nodes.iter().zip(["a", "b"]).map(|(node, host)| {
+            scope.spawn(move || {
+                let mut mine = Vec::new();
+                eventually("all jobs are leased", || {
+                    let job = node.api.claim(host);
+                    if job != Value::Null {
+                        assert_eq!(text(&job, "assignedHostId"), host);
+                        assert_eq!(number(&job, "attempts"), 1);
+                        mine.push(text(&job, "id").to_owned());
+                    }
+                    let queued = node.api.get("/v1/jobs?status=queued").ok();
+                    match queued["jobs"].as_array().map_or(0, Vec::len) {
+                        0 => Ok(()),
+                        left => Err(format!("{left} left")),
+                    }
+                });
+                mine
+            })
+        });
+        let claims: Vec<_> = claims.collect();
+        claims.into_iter().map(|claim| claim.join().expect("no panic")).collect()
+    });
+    let mut times = BTreeMap::new();
+    for id in claimed.iter().flatten() {
+        *times.entry(id).or_insert(0) += 1;
+    }
+    assert_eq!((times.len(), times.values().max()), (40, Some(&1)), "{claimed:?}");
+}
+
+/// F05 F06: one key at all coordinators at once is one job, and all are told of the same.
+#[test]
+fn equal_keys_at_all_coordinators_at_once_make_one_job() {
+    let nodes = nodes(3, 2);
+    for n in 0..5 {
+        let key = format!("k{n}");
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let posts: Vec<_> = nodes
+                .iter()
+                .map(|node| {
+                    let key = &key;
+                    scope.spawn(move || node.api.post_once("/v1/jobs", key, &shell("true")))
+                })
+                .collect();
+            posts.into_iter().map(|post| post.join().expect("no panic")).collect()
+        });
+        for answer in &answers {
+            assert_eq!((answer.status, &answer.body), (200, &answers[0].body));
+        }
+        let refused = nodes[n % 3].api.post_once("/v1/jobs", &key, &shell("false"));
+        let conflict = "idempotency key reuse conflict for route /v1/jobs";
+        assert_eq!(refused.error(409), conflict);
+    }
+    let jobs = nodes[0].api.get("/v1/jobs").ok();
+    assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(5));
+}
+
+/// A claim that waits at one coordinator gets a job that comes to another, at once.
+#[test]
+fn a_parked_claim_hears_of_jobs_at_other_coordinators() {
+    let nodes = nodes(2, 2);
+    nodes[1].api.register("h", &[], 1);
+    let waited = std::thread::scope(|scope| {
+        let claim = scope.spawn(|| {
+            let wait = [("x-skyclaw-claim-wait-ms", "20000")];
+            let begun = Instant::now();
+            let job = nodes[1].api.post_with("/v1/hosts/h/claim", &wait, &json!({})).ok();
+            (begun.elapsed(), job)
+        });
+        eventually("the claim is parked", || match nodes[1].api.metric("skyclaw_claims_parked") {
+            1.0 => Ok(()),
+            n => Err(n.to_string()),
+        });
+        let id = nodes[0].api.submit_shell("true");
+        let (waited, claimed) = claim.join().expect("no panic");
+        assert_eq!(text(&claimed["job"], "id"), id);
+        waited
+    });
+    assert!(waited.as_secs() < 10, "{waited:?}");
+}
+
+/// What only an absent coordinator can do is refused by name, and works once it is back.
+#[test]
+fn a_job_whose_home_is_away_waits_for_it() {
+    let mut nodes = nodes(3, 2);
+    let id = nodes[0].api.submit_shell("true");
+    until_status(&nodes[1], &id, "queued");
+    nodes[0].kill();
+    let answer = nodes[1].api.post(&format!("/v1/jobs/{id}/cancel"), &json!({}));
+    let why = answer.error(503);
+    assert!(why.contains(&id) && why.contains("does not answer"), "{why}");
+    assert_eq!(answer.header("x-skyclaw-job-id"), Some(id.as_str()));
+    nodes[0].start_again();
+    until_peers(&nodes[1], 2);
+    eventually("it is cancelled", || {
+        let answer = nodes[1].api.post(&format!("/v1/jobs/{id}/cancel"), &json!({}));
+        if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+    });
+    until_status(&nodes[2], &id, "failed");
+}
