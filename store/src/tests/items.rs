@@ -97,7 +97,7 @@ fn hosts_are_items_until_they_are_forgotten() {
     let host = world.host("h");
     let later = Signed::seal(
         &skyclaw_protocol::key::NodeKey::from_seed(&[9; 32]),
-        skyclaw_protocol::NetworkId::of_token("token", "test"),
+        skyclaw_protocol::NetworkId::of_name("test"),
         skyclaw_protocol::record::host::HostDesc {
             at: Hlc { ms: 3, count: 0 },
             removed: true,

@@ -23,7 +23,7 @@ use super::super::{Repair, Source};
 use crate::engine::Input;
 
 pub(super) fn network() -> NetworkId {
-    NetworkId::of_token("secret", "local")
+    NetworkId::of_name("local")
 }
 
 /// A job as listed: its id, its value, its result.
@@ -136,7 +136,7 @@ impl Member {
         let options = Options { ballast_bytes: 0, min_free_bytes: 0, ..Options::new([seed; 32]) };
         let opened = Store::open(folder.path().join("node.db"), &options).unwrap();
         let (key, reader) = (opened.key.clone(), opened.reader.clone());
-        let network = NetworkId::of_token("secret", name);
+        let network = NetworkId::of_name(name);
         let shelved =
             Shelved { store: opened.store, reader: opened.reader, seq: 0, hosts: HashMap::new() };
         let shelf = Arc::new(Mutex::new(shelved));
