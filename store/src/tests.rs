@@ -6,6 +6,7 @@ mod figures;
 mod index;
 mod listing;
 mod opening;
+mod outbox;
 mod space;
 mod world;
 
