@@ -6,8 +6,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use skyclaw_http_compat::Request;
-use skyclaw_protocol::{Answer, Command, Completion, HostId, JobId, Milli, Refusal};
+use skyclaw_protocol::{Answer, Command, HostId, JobId, Milli, Refusal};
 
+use super::outbox::completion;
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
 use crate::handle::NodeHandle;
 
@@ -110,40 +111,36 @@ impl Coordinator for Embedded {
         .boxed()
     }
 
-    fn claim(&self, host: HostId, wait: Duration) -> BoxFuture<'_, Result<Claim, PortError>> {
+    fn claim(
+        &self,
+        host: HostId,
+        _most: usize,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Claim, PortError>> {
         async move {
             let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
-            let job = match self.call(Command::Claim { host, wait_ms }).await? {
-                Answer::Job(job) => Some(ClaimedJob {
+            let jobs = match self.call(Command::Claim { host, wait_ms }).await? {
+                Answer::Job(job) => vec![ClaimedJob {
                     payload: serde_json::from_slice(&job.payload).unwrap_or(Value::Null),
                     attempt: job.attempts,
                     lease: job
                         .lease_expires
                         .map(|ends| Duration::from_millis(ends.ms_since(job.updated)))
                         .filter(|lease| !lease.is_zero()),
+                    term: None,
+                    route: None,
                     id: job.id,
-                }),
-                _ => None,
+                }],
+                _ => Vec::new(),
             };
-            Ok(Claim { job, parked: true })
+            Ok(Claim { jobs, parked: true })
         }
         .boxed()
     }
 
     fn complete(&self, report: Report) -> BoxFuture<'_, Result<(), PortError>> {
         async move {
-            let outcome = &report.outcome;
-            let micros = u64::try_from(outcome.duration.as_micros()).unwrap_or(u64::MAX);
-            let completion = Completion {
-                job: report.job,
-                host: report.host,
-                success: outcome.success,
-                duration: Some(Milli::whole(micros / 1000)),
-                exit_code: Some(outcome.exit_code.into()),
-                stdout: Some(outcome.stdout.clone()),
-                stderr: Some(outcome.stderr.clone()),
-                error: outcome.error.clone(),
-            };
+            let completion = completion(report.host, report.job, &report.outcome);
             self.call(Command::Complete(completion)).await.map(drop)
         }
         .boxed()
