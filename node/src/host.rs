@@ -9,6 +9,7 @@ mod drive;
 mod embedded;
 pub mod http;
 pub mod outbox;
+pub mod p2p;
 
 use std::fmt;
 use std::io::Write;

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use skyclaw_http_compat::Request;
-use skyclaw_protocol::{Answer, Command, HostId, JobId, Milli, Refusal};
+use skyclaw_protocol::{Answer, Command, HostId, JobId, Milli, NodeId, Refusal};
 
 use super::outbox::completion;
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
@@ -34,9 +34,7 @@ impl Embedded {
     async fn own_id(&self) -> Result<HostId, PortError> {
         loop {
             if let Some(node) = self.0.node() {
-                let text: String = node.to_string().chars().take(ID_CHARS).collect();
-                return HostId::new(format!("host_{text}"))
-                    .map_err(|error| PortError::Unavailable(error.to_string()));
+                return own_id(node);
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -45,6 +43,12 @@ impl Embedded {
     async fn call(&self, command: Command) -> Result<Answer, PortError> {
         self.0.command(Request { command, idempotency: None }).await.map_err(port_error)
     }
+}
+
+/// The id of a host that goes with its node's identity.
+pub(super) fn own_id(node: NodeId) -> Result<HostId, PortError> {
+    let text: String = node.to_string().chars().take(ID_CHARS).collect();
+    HostId::new(format!("host_{text}")).map_err(|error| PortError::Unavailable(error.to_string()))
 }
 
 /// Which refusals may go away by waiting.

@@ -13,6 +13,7 @@ use skyclaw_protocol::wire::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::attach::Attach;
 use crate::config::{Config, CoordinatorConfig, P2pConfig, Secret};
 use crate::engine::{Engine, Input};
 use crate::handle::NodeHandle;
@@ -50,7 +51,8 @@ pub(super) async fn start(
     };
     shared.set_net(shown.clone());
     let inbox = engine.inbox();
-    let sink: Arc<dyn Sink> = Arc::new(Inbox(engine.inbox()));
+    let inbox_of = |attach| Inbox { inbox: engine.inbox(), attach };
+    let sink: Arc<dyn Sink> = Arc::new(inbox_of(Attach::new(handle.clone())));
     if let Some(key) = shared.key() {
         let running = Net::start(net, &shown, &key, urls, sink).await?;
         tasks.spawn(tell(shown.coordinators(), engine.inbox(), tasks.token()));
@@ -81,25 +83,34 @@ pub(super) async fn start(
     Ok(tasks)
 }
 
-/// The engine's door for frames.
-struct Inbox(SyncSender<Input>);
+/// The engine's door for frames, and for the questions of hosts.
+struct Inbox {
+    inbox: SyncSender<Input>,
+    attach: Attach,
+}
 
 impl Sink for Inbox {
     fn frame(&self, from: NodeId, message: Message) -> bool {
-        self.0.try_send(Input::Frame { from, message }).is_ok()
+        self.inbox.try_send(Input::Frame { from, message }).is_ok()
     }
 
     fn learned(&self, from: NodeId, learned: Vec<Learned>) -> bool {
-        self.0.try_send(Input::Learn { from, learned }).is_ok()
+        self.inbox.try_send(Input::Learn { from, learned }).is_ok()
     }
 
     fn answer(
         &self,
-        _service: Service,
-        _from: NodeId,
-        _ask: Vec<u8>,
+        service: Service,
+        from: NodeId,
+        ask: Vec<u8>,
     ) -> BoxFuture<'static, Option<Vec<u8>>> {
-        futures::future::ready(None).boxed()
+        match service {
+            Service::Host => {
+                let attach = self.attach.clone();
+                async move { attach.answer(from, ask).await }.boxed()
+            }
+            Service::Repair => futures::future::ready(None).boxed(),
+        }
     }
 }
 
