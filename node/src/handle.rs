@@ -186,7 +186,7 @@ impl NodeHandle {
         let state = at.val.job().ok_or_else(|| unreadable(&at.job))?;
         // Whose value it is leads it; the home, where only its word of it is known here.
         let owner = stored.row.accepted.as_ref().map(|accepted| accepted.ballot.proposer);
-        let owner = owner.unwrap_or(stored.spec.body().home);
+        let owner = owner.unwrap_or_else(|| stored.spec.body().home);
         let (attempt, lease_ms) = (state.attempt, state.lease_ms);
         let spec = stored.spec.raw().clone();
         Ok(Granted { job: at.job.clone(), grant: Grant { spec, attempt, lease_ms, owner } })

@@ -157,7 +157,7 @@ fn net_config(config: &Config, settings: &CoordinatorConfig, p2p: &P2pConfig) ->
 }
 
 /// A display name as peers accept it.
-fn label(name: &str) -> String {
+pub(super) fn label(name: &str) -> String {
     let shown = name.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut label = String::new();
     for c in shown {
