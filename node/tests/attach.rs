@@ -211,6 +211,8 @@ async fn a_claim_whose_asker_went_away_is_given_up_and_what_it_got_is_kept() {
     bench.register(ME).await;
     let gone = tokio::time::timeout(Duration::from_millis(200), bench.claim(1, 4, 20_000)).await;
     assert!(gone.is_err());
+    // It has ended by the time its nonce has an answer.
+    assert_eq!(bench.claim(1, 4, 0).await, []);
     // The job waits for the next claim instead of going to the one that nobody hears.
     let job = bench.submit(br#"{"kind":"shell","command":"true"}"#).await;
     let grants = bench.claim(2, 4, 0).await;
