@@ -163,6 +163,7 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::NotLeased(_)
         | Refusal::AlreadyEnded { .. }
         | Refusal::NotAssigned { .. }
+        | Refusal::HostTaken(_)
         | Refusal::KeyReuse { .. } => StatusCode::CONFLICT,
         Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         // Also what a later protocol adds: nothing was done, another node may do it.
@@ -173,6 +174,7 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
 const fn refusal_reason(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::UnknownHost(_) => "unknown_host",
+        Refusal::HostTaken(_) => "host_taken",
         Refusal::UnknownJob(_) => "unknown_job",
         Refusal::UnknownService(_) => "unknown_service",
         Refusal::AssignedElsewhere { .. } => "assigned_elsewhere",

@@ -118,6 +118,8 @@ pub struct CoordinatorConfig {
     pub db_min_free_bytes: u64,
     /// Lease of jobs claimed over HTTP.
     pub lease: Duration,
+    /// Lease of jobs granted to hosts attached over libp2p.
+    pub p2p_lease: Duration,
     /// A host silent for so long counts as dead.
     pub host_ttl: Duration,
     /// How long hosts are taken to let a job run that names no timeout (`SKYCLAW_TIMEOUT_MS`).
@@ -164,6 +166,21 @@ pub enum HostLink {
     Embedded,
     /// From these coordinators, as given; at least one.
     Http(Vec<String>),
+    /// From the coordinators that are found over libp2p.
+    P2p(Box<P2pLink>),
+}
+
+/// The settings of a host that finds coordinators over libp2p.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct P2pLink {
+    /// The file with the node's identity and the results not handed in yet.
+    pub db_path: PathBuf,
+    /// Below this much free disk no ballast is made beside the file.
+    pub db_min_free_bytes: u64,
+    /// libp2p.
+    pub p2p: P2pConfig,
+    /// HTTP APIs of coordinators that are asked for addresses, as given.
+    pub peer_urls: Vec<String>,
 }
 
 /// The settings of the host role.

@@ -22,7 +22,7 @@ use skyclaw_protocol::batch::KeyAnswer;
 use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::machine::{Config as MachineConfig, Token};
 use skyclaw_protocol::wire::Message;
-use skyclaw_protocol::{Command, HostView, Idempotency, NodeId, Refusal};
+use skyclaw_protocol::{Command, HostId, HostView, Idempotency, NodeId, Refusal};
 use skyclaw_store::{OpenError, Store};
 use tokio::sync::oneshot;
 
@@ -70,6 +70,13 @@ pub enum Input {
     Mark(oneshot::Sender<()>),
     /// These coordinators are connected now.
     Coordinators(Vec<NodeId>),
+    /// Which node speaks for a host.
+    HostNode {
+        /// Which host.
+        host: HostId,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Option<NodeId>, Refusal>>,
+    },
     /// List the hosts.
     Hosts(oneshot::Sender<Result<Vec<HostView>, Refusal>>),
     /// Finish what is begun, then end.
@@ -226,6 +233,9 @@ impl Life {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
                 Ok(Input::Hosts(reply)) => {
+                    let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
+                }
+                Ok(Input::HostNode { reply, .. }) => {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
                 Ok(

@@ -10,7 +10,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{Backend, Identity, JobPage, NetworkView, Readiness, Request};
-use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError};
+use skyclaw_protocol::attach::Grant;
+use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::limits::MAX_PEER_URLS;
 use skyclaw_protocol::machine::Token;
@@ -23,9 +24,11 @@ use skyclaw_protocol::{
 };
 use skyclaw_store::{JobRecord, Order, Phases, ReadError, Reader};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
+use crate::attach::Granted;
 use crate::engine::{Engine, Input, Shared, Status, chain};
-use crate::limits::{PEER_GLANCE, QUORUM_TIMEOUT_MS};
+use crate::limits::{INBOX_AGAIN, PEER_GLANCE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
 use crate::telemetry::Metrics;
 use crate::time;
@@ -149,6 +152,57 @@ impl NodeHandle {
         Ok(answer)
     }
 
+    /// A claim of an attached host, as it gets it; once `withdrawn`, a parked one is answered now
+    /// with what it has. Not to be dropped while it waits: what was granted would be taken back.
+    pub(crate) async fn claim(
+        &self,
+        host: HostId,
+        wait_ms: u32,
+        withdrawn: CancellationToken,
+    ) -> Result<Option<Granted>, Refusal> {
+        let token = Token(self.0.next_token.fetch_add(1, Relaxed));
+        let (reply, mut answer) = oneshot::channel();
+        let command = Command::Claim { host, wait_ms };
+        self.send(Input::Call { token, command, idempotency: None, reply })?;
+        let answer = tokio::select! {
+            biased;
+            answer = &mut answer => answer,
+            () = withdrawn.cancelled(), if wait_ms > 0 => {
+                // A full inbox takes it later; the claim's own time is bounded anyway.
+                while let Err(Refusal::Busy(_)) = self.send(Input::HangUp(token)) {
+                    tokio::time::sleep(INBOX_AGAIN).await;
+                }
+                answer.await
+            }
+        };
+        match answer.unwrap_or(Err(Refusal::Stopping))? {
+            KeyAnswer::Job(at) => Ok(Some(self.granted(&at)?)),
+            _ => Ok(None),
+        }
+    }
+
+    fn granted(&self, at: &JobAt) -> Result<Granted, Refusal> {
+        let stored = self.register_of(&at.job)?.ok_or_else(|| unreadable(&at.job))?;
+        let state = at.val.job().ok_or_else(|| unreadable(&at.job))?;
+        // Whose value it is leads it; the home, where only its word of it is known here.
+        let owner = stored.row.accepted.as_ref().map(|accepted| accepted.ballot.proposer);
+        let owner = owner.unwrap_or_else(|| stored.spec.body().home);
+        let (attempt, lease_ms) = (state.attempt, state.lease_ms);
+        let spec = stored.spec.raw().clone();
+        Ok(Granted { job: at.job.clone(), grant: Grant { spec, attempt, lease_ms, owner } })
+    }
+
+    fn register_of(&self, job: &JobId) -> Result<Option<StoredRegister>, Refusal> {
+        self.reader()?.register(&Subject::Job(job.clone())).map_err(store_refusal)
+    }
+
+    /// The node that speaks for a host; none if there is none or the host is not known.
+    pub(crate) async fn host_node(&self, host: HostId) -> Result<Option<NodeId>, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Input::HostNode { host, reply })?;
+        answer.await.unwrap_or(Err(Refusal::Stopping))
+    }
+
     /// Turns the machine's answer into what users see, with payload and result from the disk.
     fn resolve(&self, answer: KeyAnswer) -> Result<Answer, Refusal> {
         Ok(match answer {
@@ -169,7 +223,7 @@ impl NodeHandle {
 
     fn job_at(&self, at: &JobAt) -> Result<JobView, Refusal> {
         let reader = self.reader()?;
-        let unreadable = || Refusal::Store(format!("the record of job {} cannot be read", at.job));
+        let unreadable = || unreadable(&at.job);
         let stored = reader
             .register(&Subject::Job(at.job.clone()))
             .map_err(store_refusal)?
@@ -250,6 +304,10 @@ impl NodeHandle {
             .map_err(|_| Refusal::Stopping)?
             .map_err(|error| Refusal::Store(chain(&error)))
     }
+}
+
+fn unreadable(job: &JobId) -> Refusal {
+    Refusal::Store(format!("the record of job {job} cannot be read"))
 }
 
 fn store_refusal(error: ShelfError) -> Refusal {

@@ -1,13 +1,15 @@
 //! The host role: claims jobs from a coordinator, runs them, reports.
 //!
-//! The same code serves a host that talks HTTP ([`http`]) and one inside a coordinator; they
-//! differ in their [`Coordinator`]. When to do what is decided in [`agent`], which does nothing
-//! itself; what is done is in `drive`.
+//! The same code serves a host that talks HTTP ([`http`]), one that is attached over libp2p and one
+//! inside a coordinator; they differ in their [`Coordinator`]. When to do what is decided in
+//! [`agent`], which does nothing itself; what is done is in `drive`.
 
 pub mod agent;
 mod drive;
 mod embedded;
 pub mod http;
+pub mod outbox;
+pub mod p2p;
 
 use std::fmt;
 use std::io::Write;
@@ -16,7 +18,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
-use skyclaw_protocol::{HostId, JobId};
+use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::{HostId, JobId, NodeId};
 
 pub use crate::supervisor::{Outcome, StopReason};
 pub use drive::run;
@@ -44,15 +47,28 @@ pub struct ClaimedJob {
     pub attempt: u32,
     /// How long its lease lasts without a heartbeat, where the coordinator says it.
     pub lease: Option<Duration>,
+    /// The lease, where the host measures it and asks for its renewal.
+    pub term: Option<agent::Term>,
+    /// Who is asked about it, where that is not the coordinator that one is attached to.
+    pub route: Option<Route>,
     /// What to run.
     pub payload: Value,
+}
+
+/// The way to who decides about a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The coordinator that led the job when it was granted.
+    pub owner: NodeId,
+    /// From when on nobody takes anything about the job.
+    pub expires_at: Wall,
 }
 
 /// The answer to a claim.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claim {
-    /// The job, if there is one.
-    pub job: Option<ClaimedJob>,
+    /// The jobs, if there are any.
+    pub jobs: Vec<ClaimedJob>,
     /// The coordinator holds claims while there is no job.
     pub parked: bool,
 }
@@ -73,6 +89,8 @@ pub struct Report {
     pub job: JobId,
     /// Which attempt.
     pub attempt: u32,
+    /// Where it goes.
+    pub route: Option<Route>,
     /// Equal for all offers of one result.
     pub key: Arc<str>,
     /// How it ended.
@@ -112,11 +130,48 @@ pub trait Coordinator: Send + Sync {
         running: Vec<JobId>,
     ) -> BoxFuture<'_, Result<Pulse, PortError>>;
 
-    /// Asks for a job, to be held up to `wait` while there is none.
-    fn claim(&self, host: HostId, wait: Duration) -> BoxFuture<'_, Result<Claim, PortError>>;
+    /// Asks for at most `most` jobs, to be held up to `wait` while there is none.
+    fn claim(
+        &self,
+        host: HostId,
+        most: usize,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Claim, PortError>>;
 
     /// Offers a result.
     fn complete(&self, report: Report) -> BoxFuture<'_, Result<(), PortError>>;
+
+    /// Asks for the full length of a lease from now on. Only for jobs that came with a
+    /// [`Term`](agent::Term); [`PortError::Refused`] if the job has ended or is another's.
+    fn renew(&self, run: RunOf) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            Err(PortError::Unavailable(format!("heartbeats extend the lease of {}", run.job)))
+        })
+    }
+
+    /// Leaves a job to other hosts that was not started. Best effort: its lease ends by itself.
+    fn hand_back(&self, run: RunOf) -> BoxFuture<'_, ()> {
+        tracing::debug!(job = %run.job, "its lease runs out");
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Waits until what was given up has been told. The last call.
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Names a run of a job that this host measures the lease of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOf {
+    /// Whose.
+    pub host: HostId,
+    /// Which job.
+    pub job: JobId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Whom to ask.
+    pub route: Route,
 }
 
 /// Where the lines go that the original prints on standard output.
@@ -171,6 +226,8 @@ pub struct HostConfig {
     pub farewell: Duration,
     /// Where the original's lines go.
     pub announce: Announcer,
+    /// Where results wait that no coordinator has taken, for hosts that have one.
+    pub outbox: Option<outbox::Outbox>,
 }
 
 impl HostConfig {
@@ -185,6 +242,7 @@ impl HostConfig {
             grace: Duration::from_secs(5),
             farewell: Duration::from_secs(5),
             announce: Announcer::off(),
+            outbox: None,
         }
     }
 }

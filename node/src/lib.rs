@@ -3,6 +3,7 @@
 //! The only crate that wires. `engine` alone calls the machine and the store; everything else
 //! knows its inbox only.
 
+pub mod attach;
 pub mod cli;
 pub mod client;
 pub mod config;

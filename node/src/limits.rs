@@ -36,3 +36,6 @@ pub const EMBEDDED_HOST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a write that waits for a configured coordinator looks whether it is there.
 pub const PEER_GLANCE: Duration = Duration::from_millis(50);
+
+/// Pause before a full inbox of the engine is tried again with what must not be lost.
+pub const INBOX_AGAIN: Duration = Duration::from_millis(10);

@@ -3,18 +3,20 @@
 //! ```text
 //!   HTTP -> http-compat -> NodeHandle -> engine -> machine, store
 //!                 host loop -^ (embedded)
-//!   host loop -> HTTP client -> coordinators (host role alone)
+//!   host loop -> HTTP client, or libp2p -> coordinators (host role alone)
 //! ```
 //!
 //! Stopping goes against the data's way: first the host (its runs end and are reported), then the
 //! API (requests under way are answered), then libp2p, last the engine.
 
+mod attached;
 mod error;
 mod p2p;
 mod signal;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use skyclaw_http_compat::{
@@ -66,6 +68,9 @@ pub struct Coordinator {
 struct RunningHost {
     tasks: Tasks,
     grace: std::time::Duration,
+    /// Its own libp2p and file, where it has no coordinator beside it.
+    parts: Option<attached::Parts>,
+    failed: Arc<AtomicBool>,
 }
 
 impl Node {
@@ -90,7 +95,14 @@ impl Node {
     /// Returns once the host has registered, or, inside a coordinator, could not yet.
     async fn start_host(&mut self, config: &Config) -> Result<(), StartError> {
         let Some(settings) = &config.host else { return Ok(()) };
+        let mut outbox = None;
+        let mut parts = None;
         let link: Box<dyn host::Coordinator> = match (&settings.link, &self.coordinator) {
+            (HostLink::P2p(link), _) => {
+                let (port, own, door) = attached::start(config, link, &settings.name).await?;
+                (parts, outbox) = (Some(own), Some(door));
+                Box::new(port)
+            }
             (HostLink::Embedded, Some(coordinator)) => {
                 Box::new(host::Embedded::new(coordinator.handle.clone()))
             }
@@ -100,28 +112,35 @@ impl Node {
             }
             (HostLink::Embedded, None) => return Err(StartError::NoCoordinator),
         };
-        let embedded = settings.link == HostLink::Embedded;
+        // Only a coordinator that was named must be there at the start.
+        let patient = !matches!(settings.link, HostLink::Http(_));
+        let (tasks, grace) = (Tasks::default(), settings.stop_grace);
+        let stop = tasks.token();
+        let dead = Arc::<AtomicBool>::default();
+        let failed_later = Arc::clone(&dead);
+        self.host = Some(RunningHost { tasks: tasks.clone(), grace, parts, failed: dead });
         let supervisor = Supervisor::new(supervisor_config(settings))
             .map_err(|source| StartError::Supervisor { source })?;
         let (registered, first) = oneshot::channel();
-        let host = host_config(settings, registered)?;
-        let tasks = Tasks::default();
-        let stop = tasks.token();
+        let mut host = host_config(settings, registered)?;
+        host.outbox = outbox;
         let (failed, failure) = oneshot::channel();
         tasks.spawn(async move {
-            if let Err(error) = host::run(host, link.as_ref(), &supervisor, stop).await {
-                let _ = failed.send(error);
+            if let Err(error) = host::run(host, link.as_ref(), &supervisor, stop).await
+                && let Err(error) = failed.send(error)
+            {
+                tracing::error!("the host cannot go on: {error}");
+                failed_later.store(true, Ordering::Relaxed);
             }
         });
-        let grace = settings.stop_grace;
-        self.host = Some(RunningHost { tasks, grace });
         tokio::select! {
             biased;
             Ok(error) = failure => Err(StartError::Host(error.to_string())),
             // Its sender goes with a host that failed, before the failure is told.
             Ok(()) = first => Ok(()),
-            // A coordinator whose store must heal first is up all the same.
-            () = tokio::time::sleep(EMBEDDED_HOST_PATIENCE), if embedded => Ok(()),
+            // A coordinator whose store must heal first is up all the same, and a host that has
+            // not found one yet.
+            () = tokio::time::sleep(EMBEDDED_HOST_PATIENCE), if patient => Ok(()),
             else => Err(StartError::Interrupted),
         }
     }
@@ -132,12 +151,24 @@ impl Node {
         self.coordinator.as_ref()
     }
 
+    /// True once a role has ended by itself: a damaged store, or a host that coordinators refuse.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        let host = self.host.as_ref().is_some_and(|host| host.failed.load(Ordering::Relaxed));
+        host || self.coordinator.as_ref().is_some_and(Coordinator::is_dead)
+    }
+
     /// Stops every role: running jobs get their grace, then end, and are reported.
     pub async fn stop(self) {
-        if let Some(RunningHost { tasks, grace }) = self.host
-            && !tasks.shutdown(grace + HOST_STOP_SLACK).await
-        {
-            tracing::warn!("the host did not stop in time; what it ran is ended with this process");
+        if let Some(RunningHost { tasks, grace, parts, .. }) = self.host {
+            if !tasks.shutdown(grace + HOST_STOP_SLACK).await {
+                tracing::warn!(
+                    "the host did not stop in time; what it ran is ended with this process"
+                );
+            }
+            if let Some(parts) = parts {
+                parts.stop().await;
+            }
         }
         if let Some(coordinator) = self.coordinator {
             coordinator.stop().await;
@@ -325,7 +356,7 @@ fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig 
             job_ttl_ms: millis(settings.job_ttl),
             quorum_timeout_ms: QUORUM_TIMEOUT_MS,
             run_ms: millis(settings.run_timeout),
-            p2p_lease_ms: skyclaw_protocol::limits::DEFAULT_P2P_LEASE_MS,
+            p2p_lease_ms: millis(settings.p2p_lease),
         },
     }
 }

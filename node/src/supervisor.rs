@@ -155,14 +155,26 @@ impl StopReason {
 
 /// Ends one run early. Cheap to clone; may outlive the run.
 #[derive(Clone, Debug)]
-pub struct Canceller(watch::Sender<Option<StopReason>>);
+pub struct Canceller(watch::Sender<Option<Cancel>>);
+
+/// Why a run is ended, and its grace period if not the usual one.
+type Cancel = (StopReason, Option<Duration>);
 
 impl Canceller {
     /// TERM to every process of the job, KILL after the grace period. The first reason counts.
     pub fn cancel(&self, reason: StopReason) {
+        self.end(reason, None);
+    }
+
+    /// The same with another grace period, for a run that must be gone by a certain moment.
+    pub fn cancel_within(&self, reason: StopReason, grace: Duration) {
+        self.end(reason, Some(grace));
+    }
+
+    fn end(&self, reason: StopReason, grace: Option<Duration>) {
         self.0.send_if_modified(|now| {
             let first = now.is_none();
-            now.get_or_insert(reason);
+            now.get_or_insert((reason, grace));
             first
         });
     }
@@ -298,7 +310,7 @@ impl Inner {
         &self,
         payload: &Value,
         launched: oneshot::Sender<()>,
-        cancelled: watch::Receiver<Option<StopReason>>,
+        cancelled: watch::Receiver<Option<Cancel>>,
     ) -> (Result<Outcome, HostFault>, Option<JobDir>) {
         let failed = |reason: String| (Ok(Outcome::failed(reason)), None);
         let shutdown = self.shutdown.subscribe();

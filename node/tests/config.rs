@@ -2,6 +2,8 @@
 
 #[path = "config/file.rs"]
 mod file;
+#[path = "config/p2p.rs"]
+mod p2p;
 #[path = "config/report.rs"]
 mod report;
 
@@ -374,10 +376,11 @@ fn the_gateway_role_says_that_it_is_not_there_yet() {
 }
 
 #[test]
-fn a_host_alone_needs_coordinator_urls() {
+fn a_host_alone_talks_http_to_the_urls_it_was_given() {
     let role = ("SKYCLAW_ROLE", "host");
     let legacy = "at least one coordinator URL is required for host";
-    assert!(error_of(&[role]).contains("set SKYCLAW_COORDINATOR_URLS"));
+    let off = ("SKYCLAW_P2P", "0");
+    assert!(error_of(&[role, off]).contains("set SKYCLAW_COORDINATOR_URLS"));
     assert_eq!(error_of(&[role, ("SKYCLAW_COORDINATOR_URL", "")]), legacy);
     assert_eq!(error_of(&[role, ("SKYCLAW_COORDINATOR_URLS", " ")]), legacy);
     assert_eq!(error_of(&[role, ("SKYCLAW_COORDINATOR_URLS", ",")]), legacy);

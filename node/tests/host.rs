@@ -46,7 +46,14 @@ impl Fake {
         let payload = json!({"kind": "shell", "command": "sh", "args": ["-c", script]});
         let id = id(n);
         self.with(|state| {
-            state.queue.push_back(ClaimedJob { id, attempt: 1, lease: None, payload })
+            state.queue.push_back(ClaimedJob {
+                id,
+                attempt: 1,
+                lease: None,
+                term: None,
+                route: None,
+                payload,
+            })
         });
     }
 
@@ -89,16 +96,21 @@ impl Coordinator for Fake {
         Box::pin(async { answer })
     }
 
-    fn claim(&self, _host: HostId, wait: Duration) -> BoxFuture<'_, Result<Claim, PortError>> {
+    fn claim(
+        &self,
+        _host: HostId,
+        _most: usize,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Claim, PortError>> {
         self.with(|state| state.claims += 1);
         Box::pin(async move {
             let end = Instant::now() + wait;
             loop {
                 let answer = self.with(|state| {
                     Self::known(state)?;
-                    Ok(Claim { job: state.queue.pop_front(), parked: true })
+                    Ok(Claim { jobs: state.queue.pop_front().into_iter().collect(), parked: true })
                 })?;
-                if answer.job.is_some() || Instant::now() > end {
+                if !answer.jobs.is_empty() || Instant::now() > end {
                     return Ok(answer);
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -295,7 +307,8 @@ async fn a_coordinator_can_end_a_job() {
 async fn poison_jobs_are_reported_and_wedge_nothing() {
     let bench = Bench::start(1, |fake| {
         for payload in [json!({"kind": "shell", "command": "sh", "args": {}}), Value::Null] {
-            let job = ClaimedJob { id: id(9), attempt: 1, lease: None, payload };
+            let job =
+                ClaimedJob { id: id(9), attempt: 1, lease: None, term: None, route: None, payload };
             fake.with(|state| state.queue.push_back(job));
         }
         fake.enqueue(1, "exit 0");

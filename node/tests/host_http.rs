@@ -109,6 +109,7 @@ fn report() -> Report {
         host: host(),
         job: job(),
         attempt: 1,
+        route: None,
         key: "k".into(),
         outcome: Arc::new(Outcome {
             success: true,
@@ -155,13 +156,13 @@ async fn heartbeats_count_what_runs_and_ids_are_encoded_in_paths() {
 #[tokio::test]
 async fn a_claim_asks_to_be_held_and_knows_whether_it_was() {
     let original = Server::start(200, r#"{"job":null}"#, "").await;
-    let claim = client(&[&original.url]).claim(host(), Duration::from_secs(20)).await.unwrap();
-    assert!(claim.job.is_none() && !claim.parked);
+    let claim = client(&[&original.url]).claim(host(), 1, Duration::from_secs(20)).await.unwrap();
+    assert!(claim.jobs.is_empty() && !claim.parked);
     assert_eq!(original.last().header("x-skyclaw-claim-wait-ms"), Some("20000"));
     let body = r#"{"job":{"id":"j","attempts":3,"payload":{"kind":"shell","z":1,"a":2}}}"#;
     let ours = Server::start(200, body, "x-skyclaw-claim-wait: 20000\r\n").await;
-    let claim = client(&[&ours.url]).claim(host(), Duration::from_secs(20)).await.unwrap();
-    let job = claim.job.unwrap();
+    let claim = client(&[&ours.url]).claim(host(), 1, Duration::from_secs(20)).await.unwrap();
+    let job = claim.jobs.into_iter().next().unwrap();
     assert!(claim.parked);
     assert_eq!((job.id.as_str(), job.attempt), ("j", 3));
     assert_eq!(job.payload.to_string(), r#"{"kind":"shell","z":1,"a":2}"#);
@@ -229,7 +230,7 @@ async fn without_any_coordinator_the_text_says_so() {
 async fn answers_that_make_no_sense_are_errors() {
     for body in ["", "[]", r#"{"job":{"id":5}}"#, r#"{"job":{"id":""}}"#] {
         let server = Server::start(200, body, "").await;
-        let claim = client(&[&server.url]).claim(host(), Duration::ZERO).await;
+        let claim = client(&[&server.url]).claim(host(), 1, Duration::ZERO).await;
         let nonsense = body != "[]";
         assert_eq!(claim.is_err(), nonsense, "{body}");
     }

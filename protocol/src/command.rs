@@ -222,6 +222,9 @@ pub enum Refusal {
     /// No host of that id is known: register first.
     #[error("unknown host: {0}")]
     UnknownHost(String),
+    /// A host of that id is attached by another node, which alone speaks for it.
+    #[error("host {0} belongs to another node: choose another SKYCLAW_HOST_ID")]
+    HostTaken(String),
     /// No job of that id is known.
     #[error("unknown job: {0}")]
     UnknownJob(String),

@@ -45,7 +45,7 @@ use output::Output;
 use crate::batch::{Durable, KeyAnswer, Shelf, Snapshot};
 use crate::clock::{Hlc, HlcClock, Mono, Now};
 use crate::command::{Command, Idempotency, Refusal};
-use crate::id::{JobId, NetworkId, NodeId};
+use crate::id::{HostId, JobId, NetworkId, NodeId};
 use crate::key::NodeKey;
 use crate::limits::{MAX_VERSION, SWEEP_MS, SWEEP_ON_MS, VERSION_SLACK};
 use crate::queue::Queue;
@@ -319,6 +319,12 @@ impl Machine {
     #[must_use]
     pub const fn pending_bytes(&self) -> usize {
         self.out.pending_bytes()
+    }
+
+    /// The node that speaks for a host; `None` if the host is not known, or talks HTTP.
+    #[must_use]
+    pub fn host_node(&self, host: &HostId) -> Option<NodeId> {
+        self.hosts.get(host)?.record.node
     }
 
     /// All hosts in the order of registration.

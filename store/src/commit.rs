@@ -5,7 +5,7 @@ mod writer;
 use std::sync::Arc;
 use std::time::Instant;
 
-use redb::Durability;
+use redb::{Durability, WriteTransaction};
 use skyclaw_protocol::batch::{Batch, Durable, Write};
 use skyclaw_protocol::record::{Record, Signed};
 
@@ -67,6 +67,30 @@ impl Store {
             }
             Err(error) => Err(self.fail(error)),
         }
+    }
+
+    /// Changes tables that no batch writes, in one transaction, on disk once this returns.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub(crate) fn change(
+        &mut self,
+        act: impl FnOnce(&WriteTransaction) -> Result<(), Fault>,
+    ) -> Result<(), CommitError> {
+        let changed = self.ready().and_then(|()| {
+            let change = || {
+                let mut txn = self.shared.begin_write()?;
+                txn.set_durability(Durability::Immediate)?;
+                act(&txn)?;
+                Ok(txn.commit()?)
+            };
+            guard(change).map_err(|fault| self.sort(fault))
+        });
+        changed.map_err(|error| self.fail(error))
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 
     /// False once a commit failed: drop the store and open the file again.

@@ -14,6 +14,7 @@ mod error;
 mod index;
 mod migrate;
 mod open;
+mod outbox;
 mod read;
 mod seal;
 mod space;
@@ -25,6 +26,7 @@ pub mod testing;
 pub use commit::Store;
 pub use error::{CommitError, LowSpace, OpenError, ReadError};
 pub use open::{Opened, Options};
+pub use outbox::{OpenedOutbox, Outbox, OutboxChange, OutboxEntry, OutboxKey};
 pub use read::{Held, JobPage, JobRecord, Order, Phases, Reader};
 pub use stats::{JobCounts, StoreStats};
 

@@ -73,6 +73,15 @@ impl Shared {
         guard(|| Ok(db.map_or(Ok(()), Database::close)?))
     }
 
+    /// Sorts why a read failed.
+    pub(crate) fn unread(&self, fault: Fault) -> ReadError {
+        let path = self.place.path.clone();
+        match *fault.0 {
+            redb::Error::DatabaseClosed => ReadError::Closed { path },
+            source => ReadError::Disk { path, source: Box::new(source) },
+        }
+    }
+
     /// What a machine starts from.
     pub(crate) fn snapshot(&self, head: &Head) -> Result<Snapshot, Fault> {
         let txn = self.begin_read()?;
@@ -109,12 +118,8 @@ impl Reader {
         &self,
         act: impl FnOnce(&ReadTransaction, &Refusals) -> Result<T, Fault>,
     ) -> Result<T, ReadError> {
-        let path = || self.0.place.path.clone();
         let done = guard(|| act(&self.0.begin_read()?, &self.0.refusals));
-        done.map_err(|fault| match *fault.0 {
-            redb::Error::DatabaseClosed => ReadError::Closed { path: path() },
-            source => ReadError::Disk { path: path(), source: Box::new(source) },
-        })
+        done.map_err(|fault| self.0.unread(fault))
     }
 
     /// Hands every job that has not ended, by creation, and every service to `each`, one at a time:

@@ -33,9 +33,13 @@ pub(crate) const KEYS: Sealed = TableDefinition::new("keys-1");
 /// Key: text of the job id. Value: `Wall` until which its lease was extended.
 pub(crate) const LEASE_NOTES: Sealed = TableDefinition::new("lease-notes-1");
 
+/// Key: job and attempt, see [`result_key`]. Value: `OutboxEntry`. Only in the file of a host
+/// without the coordinator role.
+pub(crate) const OUTBOX: Sealed = TableDefinition::new("outbox-1");
+
 /// The ground truth, in the order of the counters of refused records.
-pub(crate) const SEALED: [Sealed; 8] =
-    [META, SPECS, ROWS, RESULTS, CERTIFICATES, HOSTS, KEYS, LEASE_NOTES];
+pub(crate) const SEALED: [Sealed; 9] =
+    [META, SPECS, ROWS, RESULTS, CERTIFICATES, HOSTS, KEYS, LEASE_NOTES, OUTBOX];
 
 /// Derived: the list of jobs, and which of them a node starts with ([`may_live`]).
 /// Key: creation stamp ([`rank`]) and id of a job. Value: code of its chosen phase
@@ -220,7 +224,7 @@ pub(crate) fn create_all(txn: &redb::WriteTransaction) -> Result<(), redb::Table
 }
 
 /// Names of [`SEALED`].
-pub(crate) const NAMES: [&str; 8] = [
+pub(crate) const NAMES: [&str; 9] = [
     "meta-1",
     "specs-1",
     "rows-1",
@@ -229,6 +233,7 @@ pub(crate) const NAMES: [&str; 8] = [
     "hosts-1",
     "keys-1",
     "lease-notes-1",
+    "outbox-1",
 ];
 
 /// Position in [`SEALED`].

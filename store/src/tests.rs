@@ -7,6 +7,7 @@ mod index;
 mod items;
 mod listing;
 mod opening;
+mod outbox;
 mod space;
 mod world;
 

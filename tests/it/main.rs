@@ -14,6 +14,7 @@ mod framing;
 mod fuzz;
 mod host_embedded;
 mod host_http;
+mod host_p2p;
 mod hosts;
 mod idempotency;
 mod jobs;

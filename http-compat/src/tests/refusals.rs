@@ -15,6 +15,12 @@ async fn every_refusal_has_a_status_a_text_and_a_counter() {
     let host = HostId::new("h1").unwrap().to_string();
     for (refusal, status, reason, text) in [
         (Refusal::UnknownHost("h".into()), 404, "unknown_host", "unknown host: h"),
+        (
+            Refusal::HostTaken("h".into()),
+            409,
+            "host_taken",
+            "host h belongs to another node: choose another SKYCLAW_HOST_ID",
+        ),
         (Refusal::UnknownJob("j".into()), 404, "unknown_job", "unknown job: j"),
         (Refusal::UnknownService("s".into()), 404, "unknown_service", "unknown service: s"),
         (

@@ -56,10 +56,10 @@ pub enum ConfigError {
     /// A host was given an empty list of coordinators.
     #[error("at least one coordinator URL is required for host")]
     NoCoordinatorUrl,
-    /// A host was given no coordinators at all.
+    /// A host was given no coordinators, and no way to find any.
     #[error(
-        "a host without coordinator URLs would join over libp2p, which comes with a later version: \
-         set SKYCLAW_COORDINATOR_URLS"
+        "a host without coordinator URLs joins over libp2p, which SKYCLAW_P2P turns off: set \
+         SKYCLAW_COORDINATOR_URLS, or leave libp2p on"
     )]
     NoTransport,
 }

@@ -15,8 +15,12 @@ use super::setting::{Fallback, Key, SETTINGS, Secrecy};
 use super::value::{Value, judge};
 use super::{
     ClientConfig, Config, CoordinatorConfig, HostConfig, HostLink, LogConfig, LogFormat, P2pConfig,
-    Role,
+    P2pLink, Role,
 };
+
+/// The database of a host without the coordinator role: not a coordinator's, which another node
+/// in the same folder may be using.
+const HOST_DB_PATH: &str = ".skyclaw/node.db";
 
 /// Where the command line looks when nothing names a coordinator.
 pub const DEFAULT_COORDINATOR_URL: &str = "http://127.0.0.1:8787";
@@ -68,9 +72,13 @@ impl Config {
     /// # Errors
     /// Everything that cannot be meant, at once.
     pub fn resolve(layers: &Layers) -> Result<Resolved, ConfigErrors> {
-        let (settled, odd) = Settled::new(layers, |_| true)?;
+        let (mut settled, odd) = Settled::new(layers, |_| true)?;
         let warnings = layers.warnings().cloned().chain(odd).collect();
         let config = settled.config(layers)?;
+        if let Some(HostConfig { link: HostLink::P2p(link), .. }) = &config.host {
+            let path = Value::Text(link.db_path.display().to_string());
+            settled.values[Key::DbPath as usize] = settled.origin(Key::DbPath).map(|at| (path, at));
+        }
         let report = Report::new(&settled, &config);
         Ok(Resolved { config, warnings, report })
     }
@@ -154,7 +162,7 @@ impl Settled {
             (false, _) => None,
             (true, true) => Some(self.host(HostLink::Embedded)),
             (true, false) => match layers.coordinators() {
-                Coordinators::Unset => return Err(ConfigError::NoTransport.into()),
+                Coordinators::Unset => Some(self.host(HostLink::P2p(Box::new(self.link()?)))),
                 Coordinators::BlankList => return Err(ConfigError::NoCoordinatorUrl.into()),
                 Coordinators::Urls(urls, _) if urls.is_empty() => {
                     return Err(ConfigError::NoCoordinatorUrl.into());
@@ -224,6 +232,7 @@ impl Settled {
             db_path: self.text(Key::DbPath).into(),
             db_min_free_bytes: self.number(Key::DbMinFreeBytes),
             lease: self.duration(Key::LeaseMs),
+            p2p_lease: self.duration(Key::P2pLeaseMs),
             host_ttl: self.duration(Key::HostTtlMs),
             run_timeout: self.duration(Key::TimeoutMs),
             job_ttl: self.duration(Key::JobTtlMs),
@@ -236,6 +245,19 @@ impl Settled {
             idempotency_ttl: self.duration(Key::IdempotencyTtlMs),
             public_api_keys: self.secret(Key::PublicApiKeys),
             public_cors_origin: self.text(Key::PublicCorsOrigin),
+        })
+    }
+
+    /// How a host joins that was given no coordinators.
+    fn link(&self) -> Result<P2pLink, ConfigErrors> {
+        Ok(P2pLink {
+            db_path: match self.origin(Key::DbPath) {
+                None | Some(Origin::Default) => HOST_DB_PATH.into(),
+                Some(_) => self.text(Key::DbPath).into(),
+            },
+            db_min_free_bytes: self.number(Key::DbMinFreeBytes),
+            p2p: self.p2p()?.ok_or(ConfigError::NoTransport)?,
+            peer_urls: self.list(Key::PeerUrls),
         })
     }
 

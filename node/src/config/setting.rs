@@ -142,12 +142,14 @@ settings! {
     PublicUrl "SKYCLAW_COORDINATOR_PUBLIC_URL" Some("public-url"), Coordinator, Kind::Text, Nothing, Urls,
         "Url under which others reach this coordinator";
     DbPath "SKYCLAW_DB_PATH" Some("db"), Coordinator, Kind::Path, Text(".skyclaw/coordinator.db"), Open,
-        "Database file; its folder is made if missing";
+        "Database file, for a host alone .skyclaw/node.db; its folder is made if missing";
     DbMinFreeBytes "SKYCLAW_DB_MIN_FREE_BYTES" Some("db-min-free-bytes"), Coordinator,
         Kind::Int { min: 0, max: i64::MAX, unit: "bytes" }, Text("67108864"), Open,
         "Below this much free disk nothing new is taken";
     LeaseMs "SKYCLAW_LEASE_MS" Some("lease-ms"), Coordinator, INTERVAL, Text("60000"), Open,
         "How long a claimed job is held for its host without news of it";
+    P2pLeaseMs "SKYCLAW_P2P_LEASE_MS" Some("p2p-lease-ms"), Coordinator, ms_from(1000), Text("30000"), Open,
+        "The same for hosts attached over libp2p, which renew it by themselves";
     HostTtlMs "SKYCLAW_HOST_TTL_MS" Some("host-ttl-ms"), Coordinator, INTERVAL, Text("15000"), Open,
         "A host silent for so long counts as dead";
     JobTtlMs "SKYCLAW_JOB_TTL_MS" Some("job-ttl-ms"), Coordinator, INTERVAL, Text("604800000"), Open,

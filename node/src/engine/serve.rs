@@ -152,6 +152,9 @@ impl Incarnation<'_> {
                 self.machine.set_peers(nodes.clone());
                 self.life.shared.set_coordinators(nodes);
             }
+            Input::HostNode { host, reply } => {
+                let _ = reply.send(Ok(self.machine.host_node(&host)));
+            }
             Input::Hosts(reply) => {
                 let _ = reply.send(Ok(self.machine.host_views()));
             }

@@ -1,63 +1,45 @@
 //! What a host does when: a state machine without clock, chance or network.
 //!
-//! Time is an argument, measured from any fixed moment. After every call of an event the driver
-//! asks [`HostAgent::poll`] until it answers none, carries out what it was told, and comes back
-//! at [`HostAgent::wakeup`] or with the next event.
+//! Time is an argument, measured from any fixed moment by a clock that goes on while the machine
+//! sleeps. Before and after every call of an event the driver asks [`HostAgent::poll`] until it
+//! answers none, carries out what it was told, and comes back at [`HostAgent::wakeup`] or with
+//! the next event.
 //!
 //! Always: what is said to be running is what holds a slot here; nothing a coordinator answers
 //! changes that count. One claim and one heartbeat are under way at most. A job keeps its slot
-//! until its result was taken, so results cannot pile up; only a job that this host was not able
-//! to start is let go of without a result, and then the host rests. No failure stops the machine.
+//! until its result was taken or is safe in the outbox, so results cannot pile up; only a job that
+//! this host was not able to start is let go of without a result, and then the host rests. A run
+//! whose lease is measured here is ended before the lease is, whatever coordinators do. No failure
+//! stops the machine.
+
+mod claims;
+mod pace;
+mod results;
+mod runs;
+mod slot;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use skyclaw_protocol::{HostId, JobId};
 
-/// No interval is shorter, whatever the settings say.
-const SHORTEST: Duration = Duration::from_millis(10);
-
-/// No pause after a failure is longer, unless the poll interval is.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// Pause between heartbeats while jobs run, at a coordinator of ours, if the settings do not ask
-/// for a shorter one: the answer tells which runs are to end, so a cancelled job ends within it.
-const ATTENTIVE: Duration = Duration::from_secs(1);
-
-/// Heartbeats in one lease, at a coordinator of ours: two may be lost or late.
-const BEATS_PER_LEASE: u32 = 3;
-
-/// First pause after a result was not taken.
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-
-/// First and longest pause between claims after this host could not start a job.
-const FIRST_REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(60);
-
-/// How often a result that only some coordinators refuse is offered: about two minutes. The
-/// others may be behind, or gone for good.
-const DOUBTFUL_OFFERS: u32 = 30;
-
-/// The intervals of a host.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Jobs at once.
-    pub max_parallel: usize,
-    /// Pause after an empty claim at a coordinator that does not hold claims.
-    pub poll: Duration,
-    /// Between heartbeats.
-    pub heartbeat: Duration,
-}
+pub use pace::Pace;
+use pace::{ATTENTIVE, BEATS_PER_LEASE, SHORTEST};
+use results::Results;
+pub use slot::Term;
+use slot::{Phase, Slot};
 
 /// Something to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Register, again.
     Register,
-    /// Ask for a job.
+    /// Ask for jobs.
     Claim {
         /// As this host.
         host: HostId,
+        /// At most so many.
+        most: usize,
     },
     /// Say what runs.
     Heartbeat {
@@ -65,6 +47,29 @@ pub enum Action {
         host: HostId,
         /// All that hold a slot.
         running: Vec<JobId>,
+    },
+    /// Ask for more time.
+    Renew {
+        /// As this host.
+        host: HostId,
+        /// For which job.
+        job: JobId,
+        /// For which attempt.
+        attempt: u32,
+    },
+    /// End a run whose lease is about to be over.
+    End {
+        /// Which.
+        job: JobId,
+        /// What it gets between TERM and KILL.
+        grace: Duration,
+    },
+    /// Put a result into the outbox.
+    Keep {
+        /// Of which job.
+        job: JobId,
+        /// Of which attempt.
+        attempt: u32,
     },
     /// Offer a result.
     Complete {
@@ -77,16 +82,22 @@ pub enum Action {
     },
 }
 
+/// A job that a claim brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub job: JobId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Its lease, where this host measures it; none where heartbeats extend it.
+    pub term: Option<Term>,
+}
+
 /// How a claim ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// A job is ours.
-    Job {
-        /// Which.
-        job: JobId,
-        /// Which attempt.
-        attempt: u32,
-    },
+    /// These are ours.
+    Jobs(Vec<Held>),
     /// There is none.
     Empty {
         /// The coordinator held the claim as long as it could.
@@ -96,6 +107,37 @@ pub enum Claimed {
     UnknownHost,
     /// No answer that helps.
     Failed,
+}
+
+/// What becomes of a job that a claim brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is to be started.
+    Start,
+    /// It runs here already, and goes on.
+    Known,
+    /// It is not begun: its lease is as good as over, or an earlier run of it is being ended.
+    Late,
+}
+
+/// How a renewal ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewed {
+    /// From the moment it was asked for.
+    Extended,
+    /// The job has ended, or is another's.
+    Over,
+    /// No answer that helps.
+    Failed,
+}
+
+/// How a run ended, as far as it matters here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// Size of its result in the outbox.
+    pub bytes: usize,
+    /// It was ended because its lease was over.
+    pub killed: bool,
 }
 
 /// How an offer of a result ended.
@@ -113,28 +155,14 @@ pub enum Reply {
     Failed,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    /// Not known yet to run.
-    Starting,
-    Running,
-    /// The result is offered at this time; none while an offer is under way.
-    Reporting(Option<Duration>),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    attempt: u32,
-    phase: Phase,
-    offers: u32,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct HostAgent {
     pace: Pace,
     host: HostId,
     jobs: BTreeMap<JobId, Slot>,
+    /// Results in the outbox, if there is one.
+    results: Option<Results>,
     /// When to register; none while registered or while registering.
     register_at: Option<Duration>,
     registered: bool,
@@ -142,6 +170,8 @@ pub struct HostAgent {
     register_failures: u32,
     claim_at: Duration,
     claim_started: Option<Duration>,
+    /// The clock missed a time while the claim was under way.
+    claim_doubtful: bool,
     claim_failures: u32,
     /// Jobs in a row that this host could not start, those of one rest counted once.
     faults: u32,
@@ -151,8 +181,10 @@ pub struct HostAgent {
     beating: bool,
     /// The coordinator answers heartbeats with the runs that are to end.
     attentive: bool,
-    /// Length of the last lease; heartbeats must come well within it.
+    /// Length of the last lease that heartbeats extend; they must come well within it.
     lease: Option<Duration>,
+    /// Wall clock minus the agent's, in milliseconds, when last looked at.
+    offset: Option<i128>,
     stopping: bool,
 }
 
@@ -164,17 +196,20 @@ impl HostAgent {
             max_parallel: pace.max_parallel.max(1),
             poll: pace.poll.max(SHORTEST),
             heartbeat: pace.heartbeat.max(SHORTEST),
+            ..pace
         };
         Self {
             pace,
             host,
             jobs: BTreeMap::new(),
+            results: pace.outbox.then(Results::default),
             register_at: None,
             registered: true,
             registered_at: now,
             register_failures: 0,
             claim_at: now,
             claim_started: None,
+            claim_doubtful: false,
             claim_failures: 0,
             faults: 0,
             rest_until: Duration::ZERO,
@@ -182,12 +217,16 @@ impl HostAgent {
             beating: false,
             attentive: false,
             lease: None,
+            offset: None,
             stopping: false,
         }
     }
 
     /// The next thing to do; to be asked until there is none.
     pub fn poll(&mut self, now: Duration) -> Option<Action> {
+        if let Some(action) = self.poll_runs(now) {
+            return Some(action);
+        }
         if !self.registered {
             // Nothing else would be understood.
             return self.register_at.take_if(|at| *at <= now).map(|_| Action::Register);
@@ -206,26 +245,24 @@ impl HostAgent {
                 return Some(Action::Complete { host, job: job.clone(), attempt: slot.attempt });
             }
         }
-        if self.may_claim() && self.next_claim() <= now {
-            self.claim_started = Some(now);
-            return Some(Action::Claim { host });
-        }
-        None
+        self.poll_claim(now)
     }
 
     /// When to poll again if nothing happens before.
     #[must_use]
     pub fn wakeup(&self) -> Option<Duration> {
-        if !self.registered {
-            return self.register_at;
-        }
-        let offers = self.jobs.values().filter_map(|slot| match slot.phase {
-            Phase::Reporting(at) => at,
-            Phase::Starting | Phase::Running => None,
+        let results = self.results.as_ref().and_then(Results::wakeup);
+        let slots = self.jobs.values().filter(|slot| {
+            // Offers without an outbox wait until we are known again.
+            self.registered || !matches!(slot.phase, Phase::Reporting(_))
         });
+        let runs = slots.filter_map(Slot::wakeup).chain(results);
+        if !self.registered {
+            return runs.chain(self.register_at).min();
+        }
         let beat = (!self.beating).then_some(self.beat_at);
         let claim = self.may_claim().then(|| self.next_claim());
-        offers.chain(beat).chain(claim).min()
+        runs.chain(beat).chain(claim).min()
     }
 
     /// Jobs that hold a slot.
@@ -234,8 +271,28 @@ impl HostAgent {
         self.jobs.len()
     }
 
+    /// What a stopping host waits for: jobs that hold a slot, and results not offered once.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        self.jobs.len() + self.results.as_ref().map_or(0, Results::untried)
+    }
+
+    /// Results in the outbox.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.results.as_ref().map_or(0, Results::len)
+    }
+
+    /// Some run's lease is measured here: the clocks are to be looked at often, since a timer
+    /// does not see a time during which the machine slept.
+    #[must_use]
+    pub fn is_guarding(&self) -> bool {
+        self.jobs.values().any(|slot| slot.lease.is_some())
+    }
+
     fn beat_pause(&self) -> Duration {
-        if self.attentive && !self.jobs.is_empty() {
+        // A lease that is measured here is not extended by heartbeats.
+        if self.attentive && self.jobs.values().any(|slot| slot.lease.is_none()) {
             let within = self.lease.map_or(ATTENTIVE, |lease| lease / BEATS_PER_LEASE);
             self.pace.heartbeat.min(ATTENTIVE).min(within.max(SHORTEST))
         } else {
@@ -248,23 +305,9 @@ impl HostAgent {
         self.attentive = ours;
     }
 
-    /// How long the lease of a job lasts that is about to be ours.
+    /// How long the lease of a job lasts that is about to be ours and that heartbeats extend.
     pub fn leased_for(&mut self, lease: Duration) {
         self.lease = Some(lease);
-    }
-
-    fn may_claim(&self) -> bool {
-        // After a fault one job at a time is a trial, until one runs.
-        let trial =
-            self.faults > 0 && self.jobs.values().any(|slot| matches!(slot.phase, Phase::Starting));
-        !self.stopping
-            && self.claim_started.is_none()
-            && self.jobs.len() < self.pace.max_parallel
-            && !trial
-    }
-
-    fn next_claim(&self) -> Duration {
-        self.claim_at.max(self.rest_until)
     }
 
     /// The coordinator knows us now.
@@ -289,50 +332,6 @@ impl HostAgent {
         }
     }
 
-    /// A claim ended. True if its job is to be started.
-    pub fn claimed(&mut self, now: Duration, claimed: Claimed, chance: f64) -> bool {
-        let started = self.claim_started.take().unwrap_or(now);
-        if !matches!(claimed, Claimed::Failed) {
-            self.claim_failures = 0;
-        }
-        match claimed {
-            Claimed::Job { job, attempt } => {
-                self.claim_at = now;
-                if let Some(slot) = self.jobs.get_mut(&job) {
-                    // Its lease had run out and it is ours again: one run is enough, and a
-                    // result that waits counts for the new attempt.
-                    slot.attempt = attempt;
-                    if let Phase::Reporting(Some(at)) = &mut slot.phase {
-                        *at = now;
-                    }
-                    return false;
-                }
-                let slot = Slot { attempt, phase: Phase::Starting, offers: 0 };
-                self.jobs.insert(job, slot);
-                self.beat_at = self.beat_at.min(now + self.beat_pause());
-                true
-            }
-            Claimed::Empty { parked } => {
-                // A held claim lasted longer than the pause, so this is "at once". One that
-                // came back early (a gate, a coordinator that stops) is paced all the same.
-                let pause =
-                    if parked { self.pace.poll.min(LONGEST_PAUSE / 5) } else { self.pace.poll };
-                let since = if parked { started } else { now };
-                self.claim_at = now.max(since + pause);
-                false
-            }
-            Claimed::UnknownHost => {
-                self.forgotten(now);
-                false
-            }
-            Claimed::Failed => {
-                self.claim_failures = self.claim_failures.saturating_add(1);
-                self.claim_at = now + self.pause(self.claim_failures, chance);
-                false
-            }
-        }
-    }
-
     /// A heartbeat ended; `known` is false if the coordinator does not know us.
     pub fn beaten(&mut self, now: Duration, known: bool) {
         self.beating = false;
@@ -341,72 +340,11 @@ impl HostAgent {
         }
     }
 
-    /// The job's process runs: this host can start jobs.
-    pub fn launched(&mut self, job: &JobId) {
-        self.faults = 0;
-        if let Some(Slot { phase: phase @ Phase::Starting, .. }) = self.jobs.get_mut(job) {
-            *phase = Phase::Running;
-        }
-    }
-
-    /// This host could not start the job. It is not reported: its lease runs out and another host
-    /// gets it. Answers how long no job is claimed. A claim under way is to be given up.
-    pub fn unable(&mut self, now: Duration, job: &JobId, chance: f64) -> Duration {
-        self.jobs.remove(job);
-        self.claim_started = None;
-        // Jobs that were started at the same moment fail for one reason.
-        if self.rest_until <= now {
-            self.faults = self.faults.saturating_add(1);
-            self.rest_until = now + grown(FIRST_REST, self.faults, LONGEST_REST, chance);
-        }
-        self.rest_until - now
-    }
-
-    /// A run ended; its result is offered at once.
-    pub fn finished(&mut self, now: Duration, job: &JobId) {
-        if let Some(slot) = self.jobs.get_mut(job) {
-            slot.phase = Phase::Reporting(Some(now));
-        }
-    }
-
-    /// An offer ended. True if the job is settled and its slot free.
-    pub fn completed(&mut self, now: Duration, job: &JobId, reply: Reply, chance: f64) -> bool {
-        let Some(slot) = self.jobs.get_mut(job) else { return false };
-        let settled = match reply {
-            Reply::Accepted | Reply::Refused => true,
-            Reply::Doubtful => slot.offers >= DOUBTFUL_OFFERS,
-            Reply::UnknownHost | Reply::Failed => false,
-        };
-        if settled {
-            self.jobs.remove(job);
-            // The next claim comes without delay.
-            self.claim_at = now;
-            return true;
-        }
-        let pause = grown(FIRST_RETRY, slot.offers, LONGEST_PAUSE, chance);
-        slot.phase = Phase::Reporting(Some(now + pause));
-        if reply == Reply::UnknownHost {
-            self.forgotten(now);
-        }
-        false
-    }
-
     /// No claims from now on. What runs is reported as before.
     pub fn stop(&mut self) {
         self.stopping = true;
         self.claim_started = None;
     }
-
-    fn pause(&self, failures: u32, chance: f64) -> Duration {
-        grown(self.pace.poll, failures, self.pace.poll.max(LONGEST_PAUSE), chance)
-    }
-}
-
-/// `first`, doubled with each failure after the first, at most `most`, give or take a quarter:
-/// hosts that lost one coordinator at the same moment must not return at the same moment.
-fn grown(first: Duration, failures: u32, most: Duration, chance: f64) -> Duration {
-    let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(most);
-    doubled.mul_f64(0.75 + 0.5 * chance.clamp(0.0, 1.0)).min(most)
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! Carries out what the agent decides: one task, one owner of all state.
 
+mod claims;
+mod results;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,25 +11,36 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use skyclaw_protocol::{HostId, JobId};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::agent::{Action, Claimed, HostAgent, Pace, Reply};
-use super::{Claim, ClaimedJob, Coordinator, HostConfig, PortError, Pulse, Report};
-use crate::supervisor::{Canceller, HostFault, Order, Outcome, Supervisor, kind_of};
+use super::agent::{Action, HostAgent, Pace, Renewed};
+use super::{Claim, Coordinator, HostConfig, PortError, Pulse, Route, RunOf, StopReason};
+use crate::supervisor::{Canceller, HostFault, Outcome, Supervisor};
+use crate::time;
+use results::Fresh;
 
 /// How long a coordinator is asked to hold a claim.
 const CLAIM_WAIT: Duration = Duration::from_secs(20);
+
+/// While leases are measured here the clocks are looked at so often: timers of the system do not
+/// count the time that the machine sleeps.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Something that was waited for.
 enum Event {
     Registered(Result<HostId, PortError>),
     Claimed(Result<Claim, PortError>),
     Beaten(Result<Pulse, PortError>),
+    Renewed(JobId, u32, Result<(), PortError>),
     /// The job's process runs; false if it never did.
     Launched(JobId, bool),
     Ended(JobId, Result<Outcome, HostFault>),
-    Completed(JobId, Result<(), PortError>),
+    /// A result was put into the outbox, or could not be.
+    Kept(JobId, u32, Result<(), String>),
+    Completed(JobId, u32, Result<(), PortError>),
+    /// Something nobody waits for is done.
+    Done,
     /// The time for running jobs to end by themselves is over.
     Drained,
     /// No job runs any more.
@@ -35,6 +49,8 @@ enum Event {
 
 /// A job on this host.
 struct Job {
+    attempt: u32,
+    route: Option<Route>,
     canceller: Canceller,
     result: Option<(Arc<Outcome>, Arc<str>)>,
 }
@@ -44,8 +60,11 @@ struct Driver<'a> {
     coordinator: &'a dyn Coordinator,
     supervisor: &'a Supervisor,
     agent: HostAgent,
-    started: Instant,
     jobs: HashMap<JobId, Job>,
+    /// Results that are not in the outbox yet.
+    fresh: Fresh,
+    /// That the outbox is full was said.
+    full: bool,
     pending: FuturesUnordered<BoxFuture<'a, Event>>,
     /// Apart from the rest, so that it can be given up when the host stops.
     claim: Option<BoxFuture<'a, Event>>,
@@ -70,28 +89,32 @@ pub async fn run(
         max_parallel: config.spec.max_parallel,
         poll: config.poll,
         heartbeat: config.heartbeat,
+        outbox: config.outbox.is_some(),
     };
     let mut driver = Driver {
-        agent: HostAgent::new(pace, host.clone(), Duration::ZERO),
+        agent: HostAgent::new(pace, host.clone(), now()),
         config,
         coordinator,
         supervisor,
-        started: Instant::now(),
         jobs: HashMap::new(),
+        fresh: Fresh::default(),
+        full: false,
         pending: FuturesUnordered::new(),
         claim: None,
     };
     driver.config.spec.id = Some(host);
+    driver.recall().await?;
     driver.work(&stop).await;
     driver.stop().await;
     Ok(())
 }
 
-impl Driver<'_> {
-    fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
+/// The agent's clock: it goes on while the machine sleeps.
+fn now() -> Duration {
+    Duration::from_nanos(time::now().mono.0)
+}
 
+impl Driver<'_> {
     async fn work(&mut self, stop: &CancellationToken) {
         loop {
             self.act();
@@ -109,19 +132,23 @@ impl Driver<'_> {
         let (drain, supervisor, grace) = (self.config.drain, self.supervisor, self.config.grace);
         let mut deadline = None;
         self.pending.push(Box::pin(async move {
-            tokio::time::sleep(drain).await;
+            sleep(drain).await;
             Event::Drained
         }));
         // Jobs that end by themselves in time are reported like any other.
-        while self.agent.active() > 0 {
+        while self.agent.unsettled() > 0 {
             self.act();
             let event = match deadline {
                 None => self.next().await,
                 Some(at) => match timeout(at - Instant::now(), self.next()).await {
                     Ok(event) => event,
                     Err(_) => {
-                        let left = self.agent.active();
-                        tracing::warn!(left, "stopping with results that no coordinator took");
+                        let (left, kept) = (self.agent.active(), self.agent.waiting());
+                        tracing::warn!(
+                            left,
+                            kept,
+                            "stopping with results that no coordinator took"
+                        );
                         break;
                     }
                 },
@@ -136,24 +163,32 @@ impl Driver<'_> {
             }
         }
         self.supervisor.shutdown(grace).await;
+        if timeout(self.config.farewell, self.coordinator.settle()).await.is_err() {
+            tracing::debug!("coordinators were not told of all that was given up");
+        }
     }
 
     /// The next event; none if it is time to poll the agent.
     async fn next(&mut self) -> Option<Event> {
-        let wakeup = self.agent.wakeup().map(|at| self.started + at);
+        let guarding = self.agent.is_guarding();
+        let pause = self.agent.wakeup().map(|at| at.saturating_sub(now()));
+        let pause = if guarding { Some(pause.unwrap_or(LOOK).min(LOOK)) } else { pause };
         tokio::select! {
             event = self.pending.next(), if !self.pending.is_empty() => event,
             event = ready(&mut self.claim) => {
                 self.claim = None;
                 Some(event)
             }
-            () = due(wakeup) => None,
+            () = due(pause) => None,
         }
     }
 
     fn act(&mut self) {
         let coordinator = self.coordinator;
-        while let Some(action) = self.agent.poll(self.now()) {
+        loop {
+            let at = now();
+            self.agent.look(at, time::wall());
+            let Some(action) = self.agent.poll(at) else { break };
             match action {
                 Action::Register => {
                     let spec = self.config.spec.clone();
@@ -161,9 +196,9 @@ impl Driver<'_> {
                         Event::Registered(coordinator.register(spec).await)
                     }));
                 }
-                Action::Claim { host } => {
+                Action::Claim { host, most } => {
                     self.claim = Some(Box::pin(async move {
-                        Event::Claimed(coordinator.claim(host, CLAIM_WAIT).await)
+                        Event::Claimed(coordinator.claim(host, most, CLAIM_WAIT).await)
                     }));
                 }
                 Action::Heartbeat { host, running } => {
@@ -171,20 +206,43 @@ impl Driver<'_> {
                         Event::Beaten(coordinator.heartbeat(host, running).await)
                     }));
                 }
-                Action::Complete { host, job, attempt } => {
-                    let known = self.jobs.get(&job).and_then(|known| known.result.clone());
-                    let Some((outcome, key)) = known else { continue };
-                    let report = Report { host, job: job.clone(), attempt, key, outcome };
-                    self.pending.push(Box::pin(async move {
-                        Event::Completed(job, coordinator.complete(report).await)
-                    }));
+                Action::Renew { host, job, attempt } => self.renew(host, job, attempt),
+                Action::End { job, grace } => {
+                    if let Some(known) = self.jobs.get(&job) {
+                        tracing::warn!(%job, "its lease is about to be over: the run is ended");
+                        known.canceller.cancel_within(StopReason::LeaseLost, grace);
+                    }
                 }
+                Action::Keep { job, attempt } => self.keep(job, attempt),
+                Action::Complete { host, job, attempt } => self.offer(host, job, attempt),
+            }
+        }
+        if self.agent.is_full() != self.full {
+            self.full = !self.full;
+            let waiting = self.agent.waiting();
+            if self.full {
+                tracing::error!(
+                    waiting,
+                    "the outbox is full: no job is claimed until some are taken"
+                );
+            } else {
+                tracing::info!(waiting, "there is room in the outbox again");
             }
         }
     }
 
+    fn renew(&mut self, host: HostId, job: JobId, attempt: u32) {
+        let Some(route) = self.jobs.get(&job).and_then(|known| known.route) else { return };
+        let (coordinator, run) = (self.coordinator, job.clone());
+        self.pending.push(Box::pin(async move {
+            let answer = coordinator.renew(RunOf { host, job: run, attempt, route }).await;
+            Event::Renewed(job, attempt, answer)
+        }));
+    }
+
     fn handle(&mut self, event: Option<Event>) {
-        let (now, chance) = (self.now(), rand::random());
+        let (now, chance) = (now(), rand::random());
+        self.agent.look(now, time::wall());
         match event {
             Some(Event::Registered(Ok(host))) => {
                 tracing::info!(%host, "registered again");
@@ -207,120 +265,32 @@ impl Driver<'_> {
                     }
                 }
             }
+            Some(Event::Renewed(job, attempt, answer)) => {
+                let renewed = match &answer {
+                    Ok(()) => Renewed::Extended,
+                    Err(PortError::Refused { .. }) => Renewed::Over,
+                    Err(_) => Renewed::Failed,
+                };
+                if let Err(error) = answer {
+                    tracing::warn!(%job, "renewal failed: {error}");
+                }
+                if self.agent.renewed(now, &job, attempt, renewed, chance)
+                    && let Some(job) = self.jobs.get(&job)
+                {
+                    job.canceller.cancel(StopReason::LeaseLost);
+                }
+            }
             Some(Event::Launched(job, true)) => self.agent.launched(&job),
             Some(Event::Ended(job, Err(fault))) => self.unable(now, &job, &fault, chance),
-            Some(Event::Ended(job, Ok(outcome))) => {
-                let word = if outcome.success { "ok" } else { "failed" };
-                self.config.announce.say(&format!("[skyclaw] completed {job}: {word}"));
-                if let Some(known) = self.jobs.get_mut(&job) {
-                    known.result = Some((Arc::new(outcome), new_key()));
-                }
-                self.agent.finished(now, &job);
+            Some(Event::Ended(job, Ok(outcome))) => self.ended(now, job, outcome),
+            Some(Event::Kept(job, attempt, answer)) => self.kept(now, &job, attempt, answer),
+            Some(Event::Completed(job, attempt, answer)) => {
+                self.completed(now, &job, attempt, answer, chance);
             }
-            Some(Event::Completed(job, answer)) => self.completed(now, &job, answer, chance),
-            Some(Event::Launched(_, false) | Event::Drained | Event::Quiet) | None => {}
+            Some(Event::Launched(_, false) | Event::Done | Event::Drained | Event::Quiet)
+            | None => {}
         }
     }
-
-    fn claimed(&mut self, now: Duration, answer: Result<Claim, PortError>, chance: f64) {
-        if let Err(error) = &answer {
-            tracing::warn!("worker loop error: {error}");
-        }
-        if let Ok(Claim { parked, .. }) = &answer {
-            self.agent.learned(*parked);
-        }
-        let lease = answer.as_ref().ok().and_then(|claim| claim.job.as_ref()?.lease);
-        if let Some(lease) = lease {
-            self.agent.leased_for(lease);
-        }
-        let (claimed, job) = match answer {
-            Ok(Claim { job: Some(job), .. }) => {
-                (Claimed::Job { job: job.id.clone(), attempt: job.attempt }, Some(job))
-            }
-            Ok(Claim { job: None, parked }) => (Claimed::Empty { parked }, None),
-            Err(PortError::UnknownHost(_)) => (Claimed::UnknownHost, None),
-            Err(_) => (Claimed::Failed, None),
-        };
-        let start = self.agent.claimed(now, claimed, chance);
-        match job {
-            Some(job) if start => self.start(job),
-            Some(job) => tracing::warn!(job = %job.id, "leased again while it runs here"),
-            None => {}
-        }
-    }
-
-    fn start(&mut self, ClaimedJob { id, attempt, payload, .. }: ClaimedJob) {
-        let kind = kind_of(&payload);
-        self.config.announce.say(&format!("[skyclaw] running {id} ({kind})"));
-        let mut handle = self.supervisor.start(Order { job: id.clone(), attempt, payload });
-        let job = Job { canceller: handle.canceller(), result: None };
-        self.jobs.insert(id.clone(), job);
-        let (launched, job) = (handle.launched(), id.clone());
-        self.pending.push(Box::pin(async move { Event::Launched(job, launched.await) }));
-        self.pending.push(Box::pin(async move { Event::Ended(id, handle.outcome().await) }));
-    }
-
-    /// Leaves a job that cannot be started here to others, and takes no further ones for a while.
-    fn unable(&mut self, now: Duration, id: &JobId, fault: &HostFault, chance: f64) {
-        self.jobs.remove(id);
-        // What it would bring could not be started either.
-        self.claim = None;
-        let rest = self.agent.unable(now, id, chance).as_secs_f64();
-        tracing::error!(
-            job = %id,
-            "this host cannot start jobs: {fault}. The job is left to other hosts once its lease \
-             has run out; the next one is claimed in {rest:.1} s"
-        );
-    }
-
-    fn completed(&mut self, now: Duration, id: &JobId, answer: Result<(), PortError>, chance: f64) {
-        if let Err(error) = &answer {
-            tracing::warn!(job = %id, "worker loop error: {error}");
-        }
-        let reply = match answer {
-            Ok(()) => Reply::Accepted,
-            Err(PortError::UnknownHost(_)) => Reply::UnknownHost,
-            Err(PortError::Unavailable(_)) => Reply::Failed,
-            Err(PortError::Refused { unanimous: false, .. }) => Reply::Doubtful,
-            Err(PortError::Refused { status, text, .. }) => {
-                if self.shrink(id, status, &text) {
-                    Reply::Failed
-                } else {
-                    Reply::Refused
-                }
-            }
-        };
-        if self.agent.completed(now, id, reply, chance) {
-            self.jobs.remove(id);
-            if reply != Reply::Accepted {
-                tracing::warn!(job = %id, "its result is given up: the lease was lost");
-            }
-        }
-    }
-
-    /// A result that cannot be taken as it is is replaced once by one that says so; otherwise
-    /// the job would run again and again. True if there is a new one to offer.
-    fn shrink(&mut self, id: &JobId, status: u16, text: &str) -> bool {
-        let Some((outcome, key)) = self.jobs.get_mut(id).and_then(|job| job.result.as_mut()) else {
-            return false;
-        };
-        let has_output = !(outcome.stdout.is_empty() && outcome.stderr.is_empty());
-        let shrinks = matches!(status, 400 | 413) && has_output;
-        if shrinks {
-            let error = format!("the result was refused ({status}): {text}");
-            *outcome = Arc::new(Outcome {
-                exit_code: outcome.exit_code,
-                duration: outcome.duration,
-                ..Outcome::failed(error)
-            });
-            *key = new_key();
-        }
-        shrinks
-    }
-}
-
-fn new_key() -> Arc<str> {
-    format!("complete-{:032x}", rand::random::<u128>()).into()
 }
 
 async fn ready<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {
@@ -330,9 +300,9 @@ async fn ready<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {
     }
 }
 
-async fn due(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
+async fn due(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => sleep(pause).await,
         None => std::future::pending().await,
     }
 }

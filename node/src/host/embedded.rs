@@ -6,8 +6,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use skyclaw_http_compat::Request;
-use skyclaw_protocol::{Answer, Command, Completion, HostId, JobId, Milli, Refusal};
+use skyclaw_protocol::{Answer, Command, HostId, JobId, Milli, NodeId, Refusal};
 
+use super::outbox::completion;
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
 use crate::handle::NodeHandle;
 
@@ -33,9 +34,7 @@ impl Embedded {
     async fn own_id(&self) -> Result<HostId, PortError> {
         loop {
             if let Some(node) = self.0.node() {
-                let text: String = node.to_string().chars().take(ID_CHARS).collect();
-                return HostId::new(format!("host_{text}"))
-                    .map_err(|error| PortError::Unavailable(error.to_string()));
+                return own_id(node);
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -44,6 +43,12 @@ impl Embedded {
     async fn call(&self, command: Command) -> Result<Answer, PortError> {
         self.0.command(Request { command, idempotency: None }).await.map_err(port_error)
     }
+}
+
+/// The id of a host that goes with its node's identity.
+pub(super) fn own_id(node: NodeId) -> Result<HostId, PortError> {
+    let text: String = node.to_string().chars().take(ID_CHARS).collect();
+    HostId::new(format!("host_{text}")).map_err(|error| PortError::Unavailable(error.to_string()))
 }
 
 /// Which refusals may go away by waiting.
@@ -110,41 +115,36 @@ impl Coordinator for Embedded {
         .boxed()
     }
 
-    fn claim(&self, host: HostId, wait: Duration) -> BoxFuture<'_, Result<Claim, PortError>> {
+    fn claim(
+        &self,
+        host: HostId,
+        _most: usize,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Claim, PortError>> {
         async move {
             let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
-            let job = match self.call(Command::Claim { host, wait_ms }).await? {
-                Answer::Job(job) => Some(ClaimedJob {
+            let jobs = match self.call(Command::Claim { host, wait_ms }).await? {
+                Answer::Job(job) => vec![ClaimedJob {
                     payload: serde_json::from_slice(&job.payload).unwrap_or(Value::Null),
                     attempt: job.attempts,
                     lease: job
                         .lease_expires
                         .map(|ends| Duration::from_millis(ends.ms_since(job.updated)))
                         .filter(|lease| !lease.is_zero()),
+                    term: None,
+                    route: None,
                     id: job.id,
-                }),
-                _ => None,
+                }],
+                _ => Vec::new(),
             };
-            Ok(Claim { job, parked: true })
+            Ok(Claim { jobs, parked: true })
         }
         .boxed()
     }
 
     fn complete(&self, report: Report) -> BoxFuture<'_, Result<(), PortError>> {
         async move {
-            let outcome = &report.outcome;
-            let micros = u64::try_from(outcome.duration.as_micros()).unwrap_or(u64::MAX);
-            let completion = Completion {
-                attempt: None,
-                job: report.job,
-                host: report.host,
-                success: outcome.success,
-                duration: Some(Milli::whole(micros / 1000)),
-                exit_code: Some(outcome.exit_code.into()),
-                stdout: Some(outcome.stdout.clone()),
-                stderr: Some(outcome.stderr.clone()),
-                error: outcome.error.clone(),
-            };
+            let completion = completion(report.host, report.job, report.attempt, &report.outcome);
             self.call(Command::Complete(completion)).await.map(drop)
         }
         .boxed()

@@ -210,7 +210,7 @@ fn claimed_job(body: &mut Value) -> Result<Option<ClaimedJob>, PortError> {
     let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
     let lease = lease(job);
     let payload = job.get_mut("payload").map(Value::take).unwrap_or_default();
-    Ok(Some(ClaimedJob { id, attempt, lease, payload }))
+    Ok(Some(ClaimedJob { id, attempt, lease, term: None, route: None, payload }))
 }
 
 /// The length of a job's lease. Both moments are the coordinator's, so its clock does not matter.
@@ -255,12 +255,18 @@ impl Coordinator for HttpCoordinator {
         })
     }
 
-    fn claim(&self, host: HostId, wait: Duration) -> BoxFuture<'_, Result<Claim, PortError>> {
+    fn claim(
+        &self,
+        host: HostId,
+        _most: usize,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Claim, PortError>> {
         Box::pin(async move {
             let path = format!("/v1/hosts/{}/claim", segment(host.as_str()));
             let extra = [(WAIT_HEADER, wait.as_millis().to_string())];
             let mut answer = self.ask(&path, &json!({}), &extra, wait + PATIENCE).await?;
-            Ok(Claim { job: claimed_job(&mut answer.body)?, parked: answer.parked })
+            let jobs = claimed_job(&mut answer.body)?.into_iter().collect();
+            Ok(Claim { jobs, parked: answer.parked })
         })
     }
 

@@ -22,6 +22,9 @@ pub enum StartError {
     /// libp2p did not start.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// The file of a host without the coordinator role.
+    #[error(transparent)]
+    Outbox(#[from] skyclaw_store::OpenError),
     /// The host role did not start.
     #[error("{0}")]
     Host(String),

@@ -13,6 +13,7 @@ use skyclaw_protocol::wire::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::attach::Attach;
 use crate::config::{Config, CoordinatorConfig, P2pConfig, Secret};
 use crate::engine::{Engine, Input};
 use crate::handle::NodeHandle;
@@ -54,7 +55,8 @@ pub(super) async fn start(
     shared.set_net(shown.clone());
     let inbox = engine.inbox();
     tasks.spawn(repair.clone().run(Arc::new(shown.clone()), shown.coordinators(), tasks.token()));
-    let sink: Arc<dyn Sink> = Arc::new(Inbox { engine: engine.inbox(), repair });
+    let attach = Attach::new(handle.clone());
+    let sink: Arc<dyn Sink> = Arc::new(Inbox { engine: engine.inbox(), repair, attach });
     if let Some(key) = shared.key() {
         let running = Net::start(net, &shown, &key, urls, sink).await?;
         tasks.spawn(tell(shown.coordinators(), engine.inbox(), tasks.token()));
@@ -89,6 +91,7 @@ pub(super) async fn start(
 struct Inbox {
     engine: SyncSender<Input>,
     repair: Repair,
+    attach: Attach,
 }
 
 impl Sink for Inbox {
@@ -111,7 +114,10 @@ impl Sink for Inbox {
                 let repair = self.repair.clone();
                 async move { repair.answer(from, ask).await }.boxed()
             }
-            Service::Host => futures::future::ready(None).boxed(),
+            Service::Host => {
+                let attach = self.attach.clone();
+                async move { attach.answer(from, ask).await }.boxed()
+            }
         }
     }
 }
@@ -159,7 +165,7 @@ fn net_config(config: &Config, settings: &CoordinatorConfig, p2p: &P2pConfig) ->
 }
 
 /// A display name as peers accept it.
-fn label(name: &str) -> String {
+pub(super) fn label(name: &str) -> String {
     let shown = name.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut label = String::new();
     for c in shown {

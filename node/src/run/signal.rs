@@ -48,7 +48,7 @@ async fn until_signal(config: &Config) -> Result<ExitCode, StartError> {
             _ = term.recv() => break,
             _ = int.recv() => break,
             _ = watch.tick() => {
-                if node.coordinator().is_some_and(super::Coordinator::is_dead) {
+                if node.is_dead() {
                     code = ExitCode::FAILURE;
                     break;
                 }

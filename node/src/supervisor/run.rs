@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::errno::{is_shortage, spawn_error};
 use super::output::Capture;
 use super::wire::{self, Event, Launch};
-use super::{HostFault, Outcome, StopReason, orphans, shim};
+use super::{Cancel, HostFault, Outcome, StopReason, orphans, shim};
 
 /// How long a shim may take beyond the grace period before it is given up as stopped or stuck.
 const SHIM_PATIENCE: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ pub(super) struct Task<'a> {
     pub(super) max_output: usize,
     /// Told when the main process runs.
     pub(super) launched: Option<oneshot::Sender<()>>,
-    pub(super) cancelled: watch::Receiver<Option<StopReason>>,
+    pub(super) cancelled: watch::Receiver<Option<Cancel>>,
     pub(super) shutdown: watch::Receiver<Option<Duration>>,
 }
 
@@ -217,9 +217,9 @@ impl Task<'_> {
                     progress.cause = Some(Cause::TimedOut);
                     patience = Some(tell(shim, self.grace).await);
                 }
-                reason = asked(&mut self.cancelled), if may_stop => {
+                (reason, grace) = asked(&mut self.cancelled), if may_stop => {
                     progress.cause = Some(Cause::Stopped(reason));
-                    patience = Some(tell(shim, self.grace).await);
+                    patience = Some(tell(shim, grace.unwrap_or(self.grace)).await);
                 }
                 grace = asked(&mut self.shutdown), if may_stop => {
                     progress.cause = Some(Cause::Stopped(StopReason::HostStopped));

@@ -10,11 +10,11 @@ use skyclaw_protocol::{Hash, JobId, codec};
 use super::world::{World, options};
 use crate::seal::seal;
 use crate::tables::{
-    CERTIFICATES, HOSTS, KEYS, LEASE_NOTES, META, META_HEAD, RESULTS, ROWS, SEALED, SPECS, Sealed,
-    subject_of,
+    CERTIFICATES, HOSTS, KEYS, LEASE_NOTES, META, META_HEAD, OUTBOX, RESULTS, ROWS, SEALED, SPECS,
+    Sealed, result_key, subject_of,
 };
 use crate::testing::{Chance, Disk};
-use crate::{OpenError, Opened, Store};
+use crate::{OpenError, Opened, OutboxEntry, Store};
 
 /// Table, key, stored value.
 type Row = (Sealed, Vec<u8>, Vec<u8>);
@@ -40,6 +40,17 @@ fn full() -> (Opened, Vec<Row>) {
         writes.push(Write::Key { scope: Hash::of(&[n as u8]), row: Box::new(row) });
     }
     opened.store.commit(world.batch(writes)).unwrap();
+    opened
+        .store
+        .change(|txn| {
+            let mut outbox = txn.open_table(OUTBOX)?;
+            for n in 0..6 {
+                let (entry, key) = (super::outbox::entry(n, 1, 50), result_key(&world.id(n), 1));
+                outbox.insert(key.as_slice(), seal(&OUTBOX, &key, &entry).as_slice())?;
+            }
+            Ok(())
+        })
+        .unwrap();
     let txn = opened.reader.shared().begin_read().unwrap();
     let mut rows = Vec::new();
     for table in &SEALED[1..] {
@@ -83,8 +94,13 @@ fn read(opened: &Opened, table: &Sealed, key: &[u8]) -> Option<String> {
         let id = JobId::new(std::str::from_utf8(key).unwrap()).unwrap();
         return reader.job(&id).unwrap()?.register.lease_note.map(|w| format!("{w:?}"));
     }
-    assert!(is(&HOSTS));
     let shared = reader.shared();
+    if is(&OUTBOX) {
+        let outbox = shared.begin_read().unwrap().open_table(OUTBOX).unwrap();
+        let entry = shared.refusals.get::<OutboxEntry>(&outbox, &OUTBOX, key).unwrap();
+        return entry.ok().map(|entry| format!("{entry:?}"));
+    }
+    assert!(is(&HOSTS));
     let meta = shared.begin_read().unwrap().open_table(META).unwrap();
     let head = shared.refusals.get(&meta, &META, META_HEAD).unwrap().ok().unwrap();
     let hosts = shared.snapshot(&head).unwrap().hosts;
@@ -125,7 +141,7 @@ fn ten_thousand_altered_values_are_each_refused_and_counted() {
         write(&opened, table, key, original);
     }
     let counts: Vec<_> = opened.reader.refused_by_table().collect();
-    assert_eq!(counts.len(), 8);
+    assert_eq!(counts.len(), 9);
     assert!(counts[1..].iter().all(|(_, count)| *count > 100), "{counts:?}");
 }
 

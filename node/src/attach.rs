@@ -1,0 +1,183 @@
+//! The coordinator's side of hosts attached over libp2p: answers their questions.
+//!
+//! ```text
+//!   libp2p -> bytes -> HostAsk -> Attach -> NodeHandle -> engine
+//! ```
+//!
+//! Always: the connection proves which node asks; a host is spoken for by the node that registered
+//! it alone. A claim runs on its own: whoever asks under the same nonce gets what it came to, and
+//! what was granted is never taken back here, since the host may have received it.
+
+mod claims;
+mod table;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use skyclaw_http_compat::Request;
+use skyclaw_protocol::attach::{HostAsk, HostTell};
+use skyclaw_protocol::limits::{
+    MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_PARALLEL, MAX_TEXT_BYTES,
+};
+use skyclaw_protocol::placement::capability_list;
+use skyclaw_protocol::record::Record;
+use skyclaw_protocol::record::result::JobResult;
+use skyclaw_protocol::{Answer, Command, Completion, HostId, Milli, NodeId, Refusal, codec};
+
+pub use claims::Granted;
+
+use crate::handle::NodeHandle;
+use table::Table;
+
+/// Longest question: a result, with room for the rest.
+const MAX_ASK: usize = JobResult::MAX_BYTES + (16 << 10);
+
+/// The outcome of a claim is kept so long for a host that lost the answer: longer than the host
+/// asks again.
+const OUTCOME_KEPT: Duration = Duration::from_secs(60);
+
+/// Answers hosts. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Attach {
+    handle: NodeHandle,
+    table: Arc<Mutex<Table>>,
+}
+
+impl Attach {
+    /// Commands go to `handle`.
+    #[must_use]
+    pub fn new(handle: NodeHandle) -> Self {
+        Self { handle, table: Arc::default() }
+    }
+
+    /// The answer to a question of `from`, as bytes; none to what is no question. Dropping the
+    /// future means that the asker is gone.
+    pub async fn answer(&self, from: NodeId, ask: Vec<u8>) -> Option<Vec<u8>> {
+        let ask = match codec::decode::<HostAsk>(&ask, MAX_ASK) {
+            Ok(ask) => ask,
+            Err(error) => {
+                tracing::debug!(peer = ?from, %error, "a question that cannot be read");
+                return None;
+            }
+        };
+        let tell = self.tell(from, ask).await.unwrap_or_else(HostTell::Refused);
+        Some(codec::encode(&tell))
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn tell(&self, from: NodeId, ask: HostAsk) -> Result<HostTell, Refusal> {
+        match ask {
+            HostAsk::Register { id, name, capabilities, max_parallel } => {
+                self.register(from, id, name, capabilities, max_parallel).await
+            }
+            HostAsk::Beat { host, active } => {
+                self.check(from, &host).await?;
+                // These leases are extended by renewals alone.
+                let active = Some(active);
+                self.command(Command::Heartbeat { host, active, running: None }).await?;
+                Ok(HostTell::Alive)
+            }
+            HostAsk::Claim { host, nonce, most, wait_ms } => {
+                self.check(from, &host).await?;
+                self.claim(host, nonce, most, wait_ms).await
+            }
+            HostAsk::Withdraw { host, nonce } => {
+                self.check(from, &host).await?;
+                self.withdraw(&host, nonce);
+                // What the claim came to is told to whoever asked for it.
+                Ok(HostTell::Granted(Vec::new()))
+            }
+            HostAsk::Renew { host, job, attempt } => {
+                self.check(from, &host).await?;
+                self.command(Command::Renew { host, job, attempt, named: true }).await?;
+                Ok(HostTell::Renewed)
+            }
+            HostAsk::Complete { completion, attempt } => {
+                self.check(from, &completion.host).await?;
+                self.complete(*completion, attempt).await
+            }
+            HostAsk::HandBack { host, job, attempt } => {
+                self.check(from, &host).await?;
+                self.command(Command::HandBack { host, job, attempt }).await?;
+                Ok(HostTell::Accepted)
+            }
+        }
+    }
+
+    async fn command(&self, command: Command) -> Result<Answer, Refusal> {
+        self.handle.command(Request { command, idempotency: None }).await
+    }
+
+    /// Who speaks for a host: as remembered, else as its record says.
+    async fn speaker(&self, host: &HostId) -> Result<Option<NodeId>, Refusal> {
+        if let Some(node) = self.table().speaker(host) {
+            return Ok(Some(node));
+        }
+        let found = self.handle.host_node(host.clone()).await?;
+        if let Some(node) = found {
+            self.table().register(host, node);
+        }
+        Ok(found)
+    }
+
+    /// Refuses what does not speak for the host. One that is unknown, or talks HTTP, is told to
+    /// register.
+    async fn check(&self, from: NodeId, host: &HostId) -> Result<(), Refusal> {
+        match self.speaker(host).await? {
+            Some(node) if node == from => Ok(()),
+            Some(_) => Err(Refusal::HostTaken(host.to_string())),
+            None => Err(Refusal::UnknownHost(host.to_string())),
+        }
+    }
+
+    async fn register(
+        &self,
+        from: NodeId,
+        id: Option<HostId>,
+        name: String,
+        capabilities: Vec<String>,
+        max_parallel: Milli,
+    ) -> Result<HostTell, Refusal> {
+        let capabilities = capability_list(capabilities);
+        let holds = name.len() <= MAX_TEXT_BYTES
+            && capabilities.len() <= MAX_CAPABILITIES
+            && capabilities.iter().all(|word| word.len() <= MAX_CAPABILITY_BYTES)
+            && (Milli::whole(1)..=Milli::whole(MAX_PARALLEL)).contains(&max_parallel);
+        if !holds {
+            return Err(Refusal::TooLarge("a host's description is out of bounds".into()));
+        }
+        if let Some(id) = &id
+            && let Some(node) = self.speaker(id).await?
+            && node != from
+        {
+            return Err(Refusal::HostTaken(id.to_string()));
+        }
+        let node = Some(from);
+        let command = Command::RegisterHost { id, name, capabilities, max_parallel, node };
+        match self.command(command).await? {
+            Answer::Host(host) => {
+                self.table().register(&host.id, from);
+                Ok(HostTell::Registered(host.id))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn complete(
+        &self,
+        mut completion: Completion,
+        attempt: u32,
+    ) -> Result<HostTell, Refusal> {
+        // The result of an earlier attempt must not count for a later one of the same host.
+        completion.attempt = Some(attempt);
+        self.command(Command::Complete(completion)).await?;
+        Ok(HostTell::Accepted)
+    }
+}
+
+fn unexpected() -> Refusal {
+    Refusal::Store("the engine gave another answer than was asked for".into())
+}

@@ -1,0 +1,39 @@
+//! Bounds of a host attached over libp2p, each with its reason.
+
+use std::time::Duration;
+
+/// Coordinators a host is attached to: losing one leaves one.
+pub(super) const ATTACHMENTS: usize = 2;
+
+/// Homes whose announcements are remembered: as many as the peer book holds.
+pub(super) const MAX_HOMES: usize = 256;
+
+/// An announcement is worth nothing after so long: homes repeat theirs each second while work
+/// waits, so two may be lost.
+pub(super) const WORK_AGE: Duration = Duration::from_secs(3);
+
+/// Hosts that hear of work at the same moment do not ask at the same moment. Short: it is added to
+/// the start of every job.
+pub(super) const JITTER: Duration = Duration::from_millis(4);
+
+/// How long an answer may take that waits for a write of a quorum, beyond that quorum's 2 s.
+pub(super) const PATIENCE: Duration = Duration::from_secs(8);
+
+/// The same for a renewal: a further try must fit into what is left of the lease.
+pub(super) const RENEW_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a withdrawn claim may take to be answered.
+pub(super) const WITHDRAW_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause before a question is asked again that may not have been heard.
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(300);
+
+/// How often a claim without an answer is asked again under its nonce. Then its grants, if there
+/// are any, run out.
+pub(super) const CLAIM_TRIES: u32 = 3;
+
+/// How often coordinators are asked that did not register a starting host.
+pub(super) const REGISTER_AGAIN: Duration = Duration::from_secs(1);
+
+/// Longest answer: grants of 8 MiB of specs, or one spec that is larger, with room for the rest.
+pub(super) const MAX_TELL: usize = 12 << 20;
