@@ -10,6 +10,7 @@
 //! about a job goes to who led it when it was granted, else to a coordinator this host is attached
 //! to, which passes it on. Only the word of who decides about a job ends its run or its result.
 
+mod asking;
 mod attached;
 mod claim;
 mod limits;
@@ -20,25 +21,24 @@ mod work;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use skyclaw_protocol::attach::{HostAsk, HostTell};
-use skyclaw_protocol::clock::{Mono, Now};
-use skyclaw_protocol::{HostId, JobId, Milli, NetworkId, NodeId, Refusal};
+use skyclaw_protocol::clock::Now;
+use skyclaw_protocol::{HostId, JobId, NetworkId, NodeId};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::embedded::own_id;
 use super::outbox::completion;
-use super::{Claim, Coordinator, HostSpec, PortError, Pulse, Report, Route, RunOf};
-use crate::net::AskError;
+use super::{Claim, Coordinator, HostSpec, PortError, Pulse, Report, RunOf};
+use asking::{nobody, unexpected};
 use attached::Attached;
 use claim::{Parcel, Wish};
-use limits::{PATIENCE, REGISTER_AGAIN, RENEW_PATIENCE};
+use limits::{PATIENCE, RENEW_PATIENCE};
 pub use transport::Transport;
 pub use work::WorkBoard;
 
@@ -122,211 +122,6 @@ impl P2pCoordinators {
             turn: tokio::sync::Mutex::new(()),
             tasks: TaskTracker::new(),
         }))
-    }
-}
-
-/// Which refusals may go away by waiting. Those of jobs that are known nowhere are judged by
-/// [`Inner::about`].
-fn port_error(refusal: Refusal) -> PortError {
-    let text = refusal.to_string();
-    match refusal {
-        Refusal::UnknownHost(_) => PortError::UnknownHost(text),
-        Refusal::AssignedElsewhere { .. }
-        | Refusal::NotLeased(_)
-        | Refusal::AlreadyEnded { .. } => PortError::Refused { status: 0, text, unanimous: true },
-        // As over HTTP: the result is offered once more without its output.
-        Refusal::TooLarge(_) => PortError::Refused { status: 413, text, unanimous: true },
-        _ => PortError::Unavailable(text),
-    }
-}
-
-fn unheard(to: NodeId, error: AskError) -> PortError {
-    PortError::Unavailable(format!("coordinator {to}: {error}"))
-}
-
-fn unexpected() -> PortError {
-    PortError::Unavailable("a coordinator gave another answer than was asked for".into())
-}
-
-fn nobody() -> PortError {
-    PortError::Unavailable("no coordinator is connected".into())
-}
-
-impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn mono(&self) -> Mono {
-        (self.clock)().mono
-    }
-
-    fn capabilities(&self) -> Vec<String> {
-        self.state().spec.as_ref().map(|spec| spec.capabilities.clone()).unwrap_or_default()
-    }
-
-    /// The coordinators this host is attached to now.
-    fn attached(&self) -> Vec<NodeId> {
-        let connected = self.transport.coordinators().borrow().clone();
-        let mut state = self.state();
-        state.known.retain(|node| connected.contains(node));
-        state.attached.among(&connected).to_vec()
-    }
-
-    /// This coordinator turned out not to know the host.
-    fn forget(&self, node: NodeId) {
-        self.state().known.remove(&node);
-    }
-
-    /// Makes the host known there, unless it is.
-    async fn introduce(&self, to: NodeId) -> Result<(), PortError> {
-        let spec = {
-            let state = self.state();
-            if state.known.contains(&to) {
-                return Ok(());
-            }
-            state.spec.clone()
-        };
-        let Some(spec) = spec else { return Err(unexpected()) };
-        let ask = HostAsk::Register {
-            id: spec.id,
-            name: spec.name,
-            capabilities: spec.capabilities,
-            max_parallel: Milli::whole(spec.max_parallel as u64),
-        };
-        match self.transport.ask(to, ask, PATIENCE).await {
-            Ok(HostTell::Registered(_)) => {
-                self.state().known.insert(to);
-                Ok(())
-            }
-            Ok(HostTell::Refused(Refusal::HostTaken(id))) => {
-                let text = Refusal::HostTaken(id).to_string();
-                Err(PortError::Refused { status: 0, text, unanimous: true })
-            }
-            Ok(HostTell::Refused(refusal)) => Err(port_error(refusal)),
-            Ok(_) => Err(unexpected()),
-            Err(error) => Err(unheard(to, error)),
-        }
-    }
-
-    /// Makes the host known where it is attached; enough if one takes it.
-    async fn introduce_all(&self) -> Result<(), PortError> {
-        let attached = self.attached();
-        let all = join_all(attached.iter().map(|to| self.introduce(*to))).await;
-        let mut worst = Err(nobody());
-        for one in all {
-            match one {
-                Ok(()) => return Ok(()),
-                error => worst = error,
-            }
-        }
-        worst
-    }
-
-    /// A question about a job, to its owner, else to who passes it on.
-    async fn about(
-        &self,
-        route: Route,
-        ask: HostAsk,
-        patience: Duration,
-    ) -> Result<HostTell, PortError> {
-        let attached = self.attached();
-        let mut targets = Vec::with_capacity(2);
-        if self.transport.coordinators().borrow().contains(&route.owner) {
-            targets.push(route.owner);
-        }
-        targets.extend(attached.into_iter().find(|node| *node != route.owner));
-        let mut last = nobody();
-        for to in targets {
-            let mut told = self.transport.ask(to, ask.clone(), patience).await;
-            if matches!(told, Ok(HostTell::Refused(Refusal::UnknownHost(_)))) {
-                self.forget(to);
-                if let Err(error) = self.introduce(to).await {
-                    last = error;
-                    continue;
-                }
-                told = self.transport.ask(to, ask.clone(), patience).await;
-            }
-            last = match told {
-                Ok(HostTell::Refused(Refusal::UnknownJob(job))) => {
-                    let text = Refusal::UnknownJob(job).to_string();
-                    // Others may just not have heard of it.
-                    if to == route.owner || (self.clock)().wall >= route.expires_at {
-                        return Err(PortError::Refused { status: 0, text, unanimous: true });
-                    }
-                    PortError::Unavailable(text)
-                }
-                Ok(HostTell::Refused(refusal)) => match port_error(refusal) {
-                    error @ PortError::Refused { .. } => return Err(error),
-                    PortError::UnknownHost(text) => PortError::Unavailable(text),
-                    error => error,
-                },
-                Ok(told) => return Ok(told),
-                Err(error) => unheard(to, error),
-            };
-        }
-        Err(last)
-    }
-
-    async fn hand_back(&self, RunOf { host, job, attempt, route }: RunOf) {
-        let ask = HostAsk::HandBack { host, job: job.clone(), attempt };
-        if let Err(error) = self.about(route, ask, PATIENCE).await {
-            tracing::debug!(%job, %error, "not handed back; its lease runs out");
-        }
-    }
-
-    async fn register(&self, mut spec: HostSpec) -> Result<HostId, PortError> {
-        let id = match spec.id.take() {
-            Some(id) => id,
-            None => own_id(self.own)?,
-        };
-        spec.id = Some(id.clone());
-        let first = {
-            let mut state = self.state();
-            // It may be another than before, or known no more: told anew.
-            state.known.clear();
-            state.spec.replace(spec).is_none()
-        };
-        let mut connected = self.transport.coordinators();
-        let mut said = false;
-        loop {
-            let alone = connected.borrow_and_update().is_empty();
-            if alone && !said && first {
-                said = true;
-                tracing::warn!("{}", self.lonely);
-            }
-            match self.introduce_all().await {
-                Ok(()) => return Ok(id),
-                Err(error @ PortError::Refused { .. }) => return Err(error),
-                Err(error) if !first => return Err(error),
-                Err(error) => {
-                    if !alone {
-                        tracing::warn!("not registered yet: {error}");
-                    }
-                }
-            }
-            tokio::select! {
-                biased;
-                _ = connected.changed() => {}
-                () = tokio::time::sleep(REGISTER_AGAIN) => {}
-            }
-        }
-    }
-
-    async fn beat(&self, host: &HostId, to: NodeId, running: usize) -> Result<(), PortError> {
-        self.introduce(to).await?;
-        let active = Milli::whole(running as u64);
-        let ask = HostAsk::Beat { host: host.clone(), active };
-        match self.transport.ask(to, ask, PATIENCE).await {
-            Ok(HostTell::Alive) => Ok(()),
-            Ok(HostTell::Refused(Refusal::UnknownHost(_))) => {
-                self.forget(to);
-                self.introduce(to).await
-            }
-            Ok(HostTell::Refused(refusal)) => Err(port_error(refusal)),
-            Ok(_) => Err(unexpected()),
-            Err(error) => Err(unheard(to, error)),
-        }
     }
 }
 

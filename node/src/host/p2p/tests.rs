@@ -8,9 +8,11 @@ use std::time::Duration;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::{HostId, Refusal};
 
+use super::asking::port_error;
 use super::*;
-use crate::host::ClaimedJob;
 use crate::host::agent::Term;
+use crate::host::embedded::own_id;
+use crate::host::{ClaimedJob, Route};
 use world::{World, node};
 
 fn spec() -> HostSpec {

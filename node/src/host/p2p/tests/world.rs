@@ -1,6 +1,6 @@
 //! Coordinators in memory, and a network that loses what it likes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub(super) struct Inside {
 pub(super) struct World {
     inside: Arc<Mutex<Inside>>,
     connected: watch::Sender<Vec<NodeId>>,
-    boards: Arc<Mutex<HashMap<NodeId, Arc<WorkBoard>>>>,
+    boards: Arc<Mutex<BTreeMap<NodeId, Arc<WorkBoard>>>>,
     start: Instant,
 }
 
