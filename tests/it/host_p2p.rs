@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use skyclaw_tests::{Node, PATIENCE, Setup, eventually, within};
 
-use crate::text;
+use crate::{cluster, text};
 
 fn coordinator() -> Setup {
     Setup::coordinator().env("SKYCLAW_MIN_REPLICATIONS", 1).env("SKYCLAW_TOKEN", "secret")
@@ -79,8 +79,9 @@ fn a_file_in_use_ends_the_start_with_words() {
 
 #[test]
 fn a_result_in_the_outbox_outlives_a_killed_host() {
-    let mut a = coordinator().start();
-    let mut host = host(&first_address(&a)).start();
+    // It must be found again where it was.
+    let mut a = cluster::node("a", 1).start();
+    let mut host = host(&cluster::address(&a)).start();
     let id = submit(&a, "sleep 2; echo late");
     until_status(&a, &id, "leased");
     // It ends while nobody takes results.
