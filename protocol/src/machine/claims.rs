@@ -230,16 +230,9 @@ impl Machine {
         }
     }
 
-    /// Parked claims of hosts that do not look for work elsewhere themselves, in their order.
-    pub(super) fn parked_claims(&self) -> impl Iterator<Item = (u64, &HostId)> {
-        let proxied = |claim: &Claim| {
-            self.hosts.get(&claim.host).is_some_and(|host| host.record.node.is_none())
-        };
-        self.parked
-            .claims
-            .iter()
-            .filter(move |(_, claim)| proxied(claim))
-            .map(|(seq, claim)| (*seq, &claim.host))
+    /// Parked claims in their order.
+    pub(super) fn parked_claims(&self) -> Vec<u64> {
+        self.parked.claims.keys().copied().collect()
     }
 
     pub(super) fn parked_host(&self, seq: u64) -> Option<&HostId> {

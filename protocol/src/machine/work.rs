@@ -132,8 +132,7 @@ impl Machine {
         let waits = Waits { at: work.at, heard: now.mono, classes: work.classes };
         self.avail.insert(work.home, waits);
         // As many parked claims as there are jobs may have one, in their order.
-        let parked: Vec<u64> = self.parked_claims().map(|(seq, _)| seq).collect();
-        for seq in parked {
+        for seq in self.parked_claims() {
             if !self.avail.values().any(|waits| waits.is_fresh(now) && waits.any()) {
                 return;
             }
@@ -175,8 +174,9 @@ impl Machine {
         host: &HostId,
     ) -> Option<Claim> {
         let Some(known) = self.hosts.get(host) else { return Some(claim) };
-        // A host that hears announcements itself claims where they come from.
-        if known.is_full() || known.record.node.is_some() || claim.tried.len() >= MAX_CLAIM_HOMES {
+        // One that is attached and does not wait asks the others itself.
+        let hurries = known.record.node.is_some() && claim.until <= now.mono;
+        if known.is_full() || hurries || claim.tried.len() >= MAX_CLAIM_HOMES {
             return Some(claim);
         }
         let Some(home) = self.home_with_work(now, &known.record.capabilities, &claim.tried) else {

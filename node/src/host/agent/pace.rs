@@ -32,6 +32,10 @@ pub(super) const RENEWALS_PER_LEASE: u32 = 3;
 /// Pause after a renewal that got no answer, or a result that was not taken from the outbox.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 
+/// A result goes into the outbox if it was not taken within this: as a rule it is, and then costs
+/// no write here. A host that dies before is as one that died a moment earlier.
+pub(super) const KEEP_AFTER: Duration = Duration::from_millis(25);
+
 /// How long before the end of its lease a run is ended: the grace between TERM and KILL, and
 /// [`TREE_KILL`]. Of a short lease a quarter.
 pub(super) const END_ROOM: Duration = Duration::from_millis(2500);

@@ -6,7 +6,7 @@ use skyclaw_protocol::JobId;
 use skyclaw_protocol::clock::Wall;
 
 use super::pace::{
-    DOUBTFUL_OFFERS, FIRST_REST, FIRST_RETRY, GUARD, LONGEST_PAUSE, LONGEST_REST, grown,
+    DOUBTFUL_OFFERS, FIRST_REST, FIRST_RETRY, GUARD, KEEP_AFTER, LONGEST_PAUSE, LONGEST_REST, grown,
 };
 use super::slot::{Phase, Slot};
 use super::{Action, HostAgent, Ran, Renewed, Reply};
@@ -102,7 +102,7 @@ impl HostAgent {
         self.rest_until - now
     }
 
-    /// A run ended; its result is kept and offered at once. False if it is let go of: its lease
+    /// A run ended; its result is offered at once, and kept if it is not taken soon. False if it is let go of: its lease
     /// is over and it ended for that reason.
     pub fn finished(&mut self, now: Duration, job: &JobId, ran: Ran) -> bool {
         let Some(slot) = self.jobs.get_mut(job) else { return false };
@@ -114,7 +114,7 @@ impl HostAgent {
         let attempt = slot.attempt;
         match &mut self.results {
             Some(results) => {
-                slot.phase = Phase::Keeping(Some(now));
+                slot.phase = Phase::Keeping(Some(now + KEEP_AFTER));
                 results.insert(now, job.clone(), attempt, ran.bytes);
             }
             None => slot.phase = Phase::Reporting(Some(now)),

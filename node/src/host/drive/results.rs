@@ -13,7 +13,14 @@ use crate::host::outbox::{Outbox, completion, report};
 use crate::host::{Coordinator, Outcome, PortError, Report, StopReason};
 
 /// Results that are not in the outbox yet, by job and attempt. Each holds a slot, so they are few.
-pub(super) type Fresh = HashMap<(JobId, u32), Arc<OutboxEntry>>;
+pub(super) type Fresh = HashMap<(JobId, u32), Unkept>;
+
+/// One of them.
+pub(super) struct Unkept {
+    entry: Arc<OutboxEntry>,
+    /// It is being put there.
+    under_way: bool,
+}
 
 /// Room for what is stored of a result beside its texts.
 const ROW_BYTES: usize = 512;
@@ -56,15 +63,18 @@ impl Driver<'_> {
                 owner: route.owner,
                 expires_at: route.expires_at,
             };
-            self.fresh.insert((job, known.attempt), Arc::new(entry));
+            let unkept = Unkept { entry: Arc::new(entry), under_way: false };
+            self.fresh.insert((job, known.attempt), unkept);
         } else {
             known.result = Some((Arc::new(outcome), new_key()));
         }
     }
 
     pub(super) fn keep(&mut self, job: JobId, attempt: u32) {
-        let entry = self.fresh.get(&(job.clone(), attempt)).cloned();
-        let (Some(outbox), Some(entry)) = (self.config.outbox.clone(), entry) else { return };
+        let Some(outbox) = self.config.outbox.clone() else { return };
+        let Some(unkept) = self.fresh.get_mut(&(job.clone(), attempt)) else { return };
+        unkept.under_way = true;
+        let entry = Arc::clone(&unkept.entry);
         self.pending.push(Box::pin(async move {
             let kept = outbox.put(entry).await;
             Event::Kept(job, attempt, kept)
@@ -99,7 +109,8 @@ impl Driver<'_> {
     pub(super) fn offer(&mut self, host: HostId, job: JobId, attempt: u32) {
         let coordinator = self.coordinator;
         if let Some(outbox) = self.config.outbox.clone() {
-            let fresh = self.fresh.get(&(job.clone(), attempt)).cloned();
+            let fresh = self.fresh.get(&(job.clone(), attempt));
+            let fresh = fresh.map(|unkept| Arc::clone(&unkept.entry));
             self.pending.push(Box::pin(async move {
                 let answer = hand_in(coordinator, outbox, &job, attempt, fresh).await;
                 Event::Completed(job, attempt, answer)
@@ -143,8 +154,9 @@ impl Driver<'_> {
             return;
         }
         self.forget_run(id, attempt);
-        self.fresh.remove(&(id.clone(), attempt));
-        if let Some(outbox) = self.config.outbox.clone() {
+        let unkept = self.fresh.remove(&(id.clone(), attempt));
+        let stored = unkept.is_none_or(|unkept| unkept.under_way);
+        if let Some(outbox) = self.config.outbox.clone().filter(|_| stored) {
             let job = id.clone();
             self.pending.push(Box::pin(async move {
                 outbox.remove(job, attempt).await;

@@ -106,7 +106,7 @@ impl Inner {
             let interrupt = async {
                 tokio::select! {
                     biased;
-                    () = work::waits(&self.board, clock, &capabilities, elsewhere) => {}
+                    () = work::goes_on_waiting(&self.board, clock, &capabilities, elsewhere) => {}
                     () = wish.given_up.cancelled() => {}
                 }
             };
@@ -143,12 +143,12 @@ impl Inner {
             let patience = Duration::from_millis(wait_ms.into()) + PATIENCE;
             let mut asked = self.transport.ask(to, ask, patience);
             let told = tokio::select! {
-                    biased;
+                biased;
                 told = &mut asked => told,
                 () = &mut interrupt, if !interrupted => {
                     interrupted = true;
                     tokio::select! {
-                    biased;
+                        biased;
                         told = &mut asked => told,
                         () = self.withdraw(to, host, nonce) => Err(AskError::NoAnswer),
                     }
@@ -189,7 +189,7 @@ impl Inner {
             }
         };
         tokio::select! {
-                    biased;
+            biased;
             () = until => {}
             () = again => {}
         }

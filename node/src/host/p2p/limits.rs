@@ -12,6 +12,10 @@ pub(super) const MAX_HOMES: usize = 256;
 /// waits, so two may be lost.
 pub(super) const WORK_AGE: Duration = Duration::from_secs(3);
 
+/// A host whose claim is parked looks elsewhere only for work that is still announced after this,
+/// which is once again: the coordinator that holds its claim asks for it first.
+pub(super) const OTHERS_FIRST: Duration = Duration::from_millis(900);
+
 /// Hosts that hear of work at the same moment do not ask at the same moment. Short: it is added to
 /// the start of every job.
 pub(super) const JITTER: Duration = Duration::from_millis(4);

@@ -138,12 +138,19 @@ fn only_the_holder_of_the_attempt_renews_completes_or_hands_back() {
 }
 
 #[test]
-fn a_claim_of_an_attached_host_is_not_passed_on() {
+fn a_parked_claim_of_an_attached_host_is_served_by_any_coordinator() {
     let mut world = World::of(2, 1);
     attach(&mut world, 1, "h");
+    let parked = world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 5000 });
+    world.settle();
     let job = world.submit(0);
-    assert_eq!(world.try_claim(1, "h"), None, "it hears where work waits, and asks there");
-    assert_eq!(world.claim(0, "h").job, job);
+    let at = job_at(world.reply(parked).expect("answered"));
+    assert_eq!((&at.job, at.val.job().unwrap().guard_ms), (&job, MIN_GUARD_MS));
+    // One that does not wait hears where work waits, and asks there.
+    attach(&mut world, 1, "other");
+    world.submit(0);
+    assert_eq!(world.try_claim(1, "other"), None);
+    world.claim(0, "other");
 }
 
 /// Until a quorum promised again, somebody else may have led the job and extended its lease.

@@ -105,7 +105,8 @@ fn a_result_that_came_before_the_kill_did_is_reported() {
     does(&mut agent, 10_000, &[renew(1, 1)]);
     does(&mut agent, LEASE - 2500, &[end(1)]);
     assert!(agent.finished(ms(LEASE - 2490), &job(1), Ran::default()));
-    does(&mut agent, LEASE - 2490, &[keep(1, 1), complete(1, 1)]);
+    does(&mut agent, LEASE - 2490, &[complete(1, 1)]);
+    does(&mut agent, LEASE - 2465, &[keep(1, 1)]);
 }
 
 #[test]
@@ -205,12 +206,14 @@ fn a_slot_is_free_once_the_result_is_kept_or_taken() {
     for (first_kept, attempt) in [(true, 1), (false, 1)] {
         let mut agent = running();
         assert!(agent.finished(ms(50), &job(1), Ran { bytes: 100, killed: false }));
-        does(&mut agent, 50, &[keep(1, attempt), complete(1, attempt)]);
+        does(&mut agent, 50, &[complete(1, attempt)]);
         assert_eq!((agent.active(), agent.unsettled()), (1, 2));
         if first_kept {
-            agent.kept(ms(60), &job(1), 1, true);
+            does(&mut agent, 74, &[]);
+            does(&mut agent, 75, &[keep(1, attempt)]);
+            agent.kept(ms(76), &job(1), 1, true);
             assert_eq!((agent.active(), agent.waiting()), (0, 1));
-            does(&mut agent, 60, &[claim()]);
+            does(&mut agent, 76, &[claim()]);
             assert!(!agent.completed(ms(70), &job(1), 1, Reply::Failed, 0.5));
             assert_eq!(agent.unsettled(), 0, "it is safe, and was offered");
             does(&mut agent, 1069, &[]);
@@ -218,8 +221,8 @@ fn a_slot_is_free_once_the_result_is_kept_or_taken() {
             assert!(agent.completed(ms(1080), &job(1), 1, Reply::Refused, 0.5));
         } else {
             assert!(agent.completed(ms(60), &job(1), 1, Reply::Accepted, 0.5));
-            does(&mut agent, 60, &[claim()]);
-            agent.kept(ms(70), &job(1), 1, true);
+            // It was never in the outbox, and need not go there any more.
+            does(&mut agent, 80, &[claim()]);
         }
         assert_eq!((agent.active(), agent.waiting()), (0, 0));
         assert!(!agent.completed(ms(2000), &job(1), 1, Reply::Accepted, 0.5), "settled once");
@@ -230,11 +233,12 @@ fn a_slot_is_free_once_the_result_is_kept_or_taken() {
 fn a_result_that_cannot_be_kept_keeps_its_slot() {
     let mut agent = running();
     assert!(agent.finished(ms(0), &job(1), Ran::default()));
-    does(&mut agent, 0, &[keep(1, 1), complete(1, 1)]);
-    agent.kept(ms(10), &job(1), 1, false);
-    agent.completed(ms(10), &job(1), 1, Reply::Failed, 0.5);
-    does(&mut agent, 1010, &[complete(1, 1)]);
-    does(&mut agent, 5010, &[keep(1, 1)]);
+    does(&mut agent, 0, &[complete(1, 1)]);
+    does(&mut agent, 25, &[keep(1, 1)]);
+    agent.kept(ms(30), &job(1), 1, false);
+    agent.completed(ms(30), &job(1), 1, Reply::Failed, 0.5);
+    does(&mut agent, 1030, &[complete(1, 1)]);
+    does(&mut agent, 5030, &[keep(1, 1)]);
     agent.kept(ms(5020), &job(1), 1, true);
     assert_eq!(agent.active(), 0);
 }
