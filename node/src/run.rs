@@ -121,6 +121,7 @@ impl Node {
         self.host = Some(RunningHost { tasks: tasks.clone(), grace, parts, failed: dead });
         let supervisor = Supervisor::new(supervisor_config(settings))
             .map_err(|source| StartError::Supervisor { source })?;
+        supervisor.prepare();
         let (registered, first) = oneshot::channel();
         let mut host = host_config(settings, registered)?;
         host.outbox = outbox;

@@ -13,6 +13,7 @@ mod plan;
 mod policy;
 mod run;
 pub mod shim;
+mod spare;
 mod tree;
 mod wire;
 mod workdir;
@@ -33,6 +34,7 @@ use tracing::Instrument;
 pub(crate) use plan::kind_of;
 use plan::{Defaults, Plan};
 use policy::{Policy, Verdict};
+use spare::Spare;
 use wire::Launch;
 use workdir::{JobDir, WorkRoot};
 
@@ -122,6 +124,9 @@ impl Outcome {
         }
     }
 }
+
+/// Pause between the end of a run and the start of the shim for the next one.
+const RESULT_FIRST: Duration = Duration::from_millis(5);
 
 /// The job was not started, and the fault is this host's: a full disk, no more processes. It says
 /// nothing about the job, which may well run elsewhere.
@@ -224,6 +229,7 @@ pub struct Supervisor(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shim: PathBuf,
+    spare: Spare,
     policy: Policy,
     defaults: Defaults,
     max_output: usize,
@@ -254,6 +260,7 @@ impl Supervisor {
         Ok(Self(Arc::new(Inner {
             // The link works even after the file was replaced by an upgrade.
             shim: config.shim.unwrap_or_else(|| "/proc/self/exe".into()),
+            spare: Spare::default(),
             policy: Policy::new(&config.allowed, &config.environment),
             defaults: Defaults {
                 openclaw_command: config.openclaw_command,
@@ -287,6 +294,12 @@ impl Supervisor {
                     Err(fault) => tracing::debug!(%fault, "not started"),
                 }
                 let _ = answer.send(result);
+                let next = Arc::clone(&inner);
+                tokio::spawn(async move {
+                    // The result goes first: starting a process holds up this thread.
+                    tokio::time::sleep(RESULT_FIRST).await;
+                    next.prepare();
+                });
                 if let Some(dir) = dir {
                     clean(dir).await;
                 }
@@ -302,10 +315,22 @@ impl Supervisor {
         self.0.shutdown.send_replace(Some(grace));
         self.0.tasks.close();
         self.0.tasks.wait().await;
+        self.0.spare.end().await;
+    }
+
+    /// Makes ready for the first job. To be called within the runtime.
+    pub fn prepare(&self) {
+        self.0.prepare();
     }
 }
 
 impl Inner {
+    fn prepare(&self) {
+        if self.shutdown.borrow().is_none() {
+            self.spare.prepare(&self.shim);
+        }
+    }
+
     async fn run(
         &self,
         payload: &Value,
@@ -342,6 +367,7 @@ impl Inner {
         };
         let task = run::Task {
             shim: &self.shim,
+            spare: &self.spare,
             launch: Launch {
                 program,
                 env: self.policy.environment(&plan.env, &dir.home, &dir.tmp),

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Need, Node, Setup, can, processes_with, shell};
+use skyclaw_tests::{Need, Node, Setup, can, eventually, processes_with, shell};
 
 use crate::{number, text};
 
@@ -48,6 +48,40 @@ fn a_node_runs_what_it_takes() {
     assert!(number(&job["result"], "exitCode") == 0 && job["result"]["durationMs"].is_number());
     let said = node.process.stdout();
     assert!(said.contains("[skyclaw] host registered: "), "{said}");
+}
+
+/// The shim for the next job is started before that job is there; one that died is replaced.
+#[test]
+fn the_next_jobs_shim_waits_for_it_and_may_die() {
+    let mut node = node();
+    let children = |pid: u32| {
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        // A shim is started by any of the node's threads.
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let all = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        all.chain([text])
+            .flat_map(|text| {
+                text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>()
+            })
+            .collect::<std::collections::BTreeSet<i32>>()
+    };
+    let pid = node.process.pid();
+    for _ in 0..2 {
+        let waiting = eventually("a shim waits", || {
+            let all = children(pid);
+            all.first().copied().filter(|_| all.len() == 1).ok_or_else(|| format!("{all:?}"))
+        });
+        let waiting = rustix::process::Pid::from_raw(waiting).expect("a process has a number");
+        rustix::process::kill_process(waiting, rustix::process::Signal::KILL).expect("it is ours");
+        eventually("it is gone", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", waiting.as_raw_nonzero()));
+            let gone = stat.map_or(true, |stat| stat.contains(") Z"));
+            if gone { Ok(()) } else { Err("it lives".to_owned()) }
+        });
+        assert_eq!(run_shell(&node, "echo on")["result"]["stdout"], "on\n");
+    }
+    assert_eq!(node.stop().code, Some(0));
 }
 
 /// As in a container whose first process was started from a shell outside: session and group of

@@ -10,20 +10,18 @@
 //! kernel itself does not let go of one.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Child;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::errno::{is_shortage, spawn_error};
 use super::output::Capture;
+use super::spare::{Shim, Spare};
 use super::wire::{self, Event, Launch};
 use super::{Cancel, HostFault, Outcome, StopReason, orphans, shim};
 
@@ -40,6 +38,7 @@ const SWEEPS: u32 = 400;
 /// What a run needs.
 pub(super) struct Task<'a> {
     pub(super) shim: &'a Path,
+    pub(super) spare: &'a Spare,
     pub(super) launch: Launch,
     pub(super) timeout: Duration,
     pub(super) grace: Duration,
@@ -54,16 +53,6 @@ pub(super) struct Task<'a> {
 enum Cause {
     TimedOut,
     Stopped(StopReason),
-}
-
-/// The daemon's ends of a shim.
-struct Shim {
-    child: Child,
-    _registered: orphans::Registered,
-    events: mpsc::UnboundedReceiver<Event>,
-    commands: OwnedWriteHalf,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
 }
 
 /// How far a run has come.
@@ -141,34 +130,14 @@ impl Task<'_> {
         })
     }
 
-    /// Starts the shim and gives it its order.
+    /// Gives its order to a shim, to the one that waits for it if there is one.
     async fn open(&self, order: &[u8]) -> io::Result<Shim> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let (child, registered) = orphans::spawn(
-            Command::new(self.shim)
-                .arg0("skyclaw-job")
-                .arg(shim::SHIM_ARGUMENT)
-                .env_clear()
-                .stdin(Stdio::from(OwnedFd::from(theirs)))
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped()),
-        )?;
-        let (from, mut commands) = UnixStream::from_std(ours)?.into_split();
-        let mut shim = Shim {
-            child,
-            _registered: registered,
-            events: listen(from),
-            commands: {
-                // A shim that dies at once is noticed by the end of its events.
-                let _ = commands.write_all(order).await;
-                commands
-            },
-            stdout: None,
-            stderr: None,
+        let mut shim = match self.spare.take() {
+            Some(shim) => shim,
+            None => Shim::spawn(self.shim)?,
         };
-        shim.stdout = shim.child.stdout.take();
-        shim.stderr = shim.child.stderr.take();
+        // A shim that dies at once is noticed by the end of its events.
+        let _ = shim.commands.write_all(order).await;
         Ok(shim)
     }
 
@@ -303,26 +272,4 @@ async fn end_orphans(shim: &mut Child) {
         sleep(Duration::from_millis(5)).await;
     }
     tracing::warn!("processes of a job that killed its shim cannot be ended");
-}
-
-/// Reads a shim's events until its end of the socket closes.
-fn listen(mut from: OwnedReadHalf) -> mpsc::UnboundedReceiver<Event> {
-    // At most four events come from an honest shim; a frame's size is bounded by its length.
-    let (events, receiver) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok(event) = read(&mut from).await {
-            if events.send(event).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-async fn read(from: &mut OwnedReadHalf) -> io::Result<Event> {
-    let mut head = [0; 4];
-    from.read_exact(&mut head).await?;
-    let mut body = vec![0; wire::length(head)?];
-    from.read_exact(&mut body).await?;
-    Ok(serde_json::from_slice(&body)?)
 }
