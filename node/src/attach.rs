@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use skyclaw_http_compat::Request;
-use skyclaw_protocol::attach::{HostAsk, HostTell};
+use skyclaw_protocol::attach::{HostAsk, HostTell, Run};
 use skyclaw_protocol::limits::{
-    MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_PARALLEL, MAX_TEXT_BYTES,
+    MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_PARALLEL, MAX_RUNS, MAX_TEXT_BYTES,
 };
 use skyclaw_protocol::placement::capability_list;
 use skyclaw_protocol::record::Record;
@@ -73,12 +73,14 @@ impl Attach {
             HostAsk::Register { id, name, capabilities, max_parallel } => {
                 self.register(from, id, name, capabilities, max_parallel).await
             }
-            HostAsk::Beat { host, active } => {
+            HostAsk::Beat { host, running } => {
                 self.check(from, &host).await?;
                 // These leases are extended by renewals alone.
-                let active = Some(active);
+                let active = Some(Milli::whole(running.len() as u64));
                 self.command(Command::Heartbeat { host, active, running: None }).await?;
-                Ok(HostTell::Alive)
+                let runs = running.into_iter().take(MAX_RUNS);
+                let over = runs.filter(|run| self.is_over(run)).map(|run| run.job);
+                Ok(HostTell::Alive { ended: over.collect() })
             }
             HostAsk::Claim { host, nonce, most, wait_ms } => {
                 self.check(from, &host).await?;
@@ -164,6 +166,13 @@ impl Attach {
             }
             _ => Err(unexpected()),
         }
+    }
+
+    /// True if an attempt is known to be over. What is known here may be old, but an attempt that
+    /// ended does not begin again.
+    fn is_over(&self, run: &Run) -> bool {
+        let state = self.handle.job_state(&run.job).ok().flatten();
+        state.is_some_and(|state| state.phase.is_terminal() || state.attempt > run.attempt)
     }
 
     async fn complete(

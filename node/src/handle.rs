@@ -17,7 +17,7 @@ use skyclaw_protocol::limits::MAX_PEER_URLS;
 use skyclaw_protocol::machine::Token;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
-use skyclaw_protocol::register::Phase;
+use skyclaw_protocol::register::{JobState, Phase};
 use skyclaw_protocol::{
     Answer, Command, HostId, HostView, JobId, JobQuery, JobStatus, JobView, NodeId, Refusal,
     ServiceId, ServiceView, fold,
@@ -194,6 +194,12 @@ impl NodeHandle {
 
     fn register_of(&self, job: &JobId) -> Result<Option<StoredRegister>, Refusal> {
         self.reader()?.register(&Subject::Job(job.clone())).map_err(store_refusal)
+    }
+
+    /// Where a job stands, as far as it is known here.
+    pub(crate) fn job_state(&self, job: &JobId) -> Result<Option<JobState>, Refusal> {
+        let stored = self.register_of(job)?;
+        Ok(stored.and_then(|stored| stored.chosen()?.job().cloned()))
     }
 
     /// The node that speaks for a host; none if there is none or the host is not known.

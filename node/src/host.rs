@@ -123,11 +123,12 @@ pub trait Coordinator: Send + Sync {
     /// Makes the host known; answers its id.
     fn register(&self, spec: HostSpec) -> BoxFuture<'_, Result<HostId, PortError>>;
 
-    /// Says which jobs hold a slot; extends their leases.
+    /// Says which jobs hold a slot, with the attempt of each; extends the leases that are not
+    /// measured by the host.
     fn heartbeat(
         &self,
         host: HostId,
-        running: Vec<JobId>,
+        running: Vec<(JobId, u32)>,
     ) -> BoxFuture<'_, Result<Pulse, PortError>>;
 
     /// Asks for at most `most` jobs, to be held up to `wait` while there is none.

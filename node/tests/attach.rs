@@ -117,11 +117,11 @@ fn complete(job: &JobId, attempt: u32) -> HostAsk {
 #[tokio::test]
 async fn a_host_is_spoken_for_by_the_node_that_registered_it() {
     let bench = Bench::start().await;
-    let beat = || HostAsk::Beat { host: host(), active: Milli::default() };
+    let beat = || HostAsk::Beat { host: host(), running: Vec::new() };
     let unknown = HostTell::Refused(Refusal::UnknownHost("h".into()));
     assert_eq!(bench.ask(ME, beat()).await, unknown);
     assert_eq!(bench.register(ME).await, HostTell::Registered(host()));
-    assert_eq!(bench.ask(ME, beat()).await, HostTell::Alive);
+    assert_eq!(bench.ask(ME, beat()).await, HostTell::Alive { ended: Vec::new() });
     let taken = HostTell::Refused(Refusal::HostTaken("h".into()));
     assert_eq!(bench.ask(OTHER, beat()).await, taken);
     assert_eq!(bench.register(OTHER).await, taken);
@@ -131,7 +131,10 @@ async fn a_host_is_spoken_for_by_the_node_that_registered_it() {
     let told = fresh.answer(OTHER, codec::encode(&beat())).await.unwrap();
     assert_eq!(codec::decode::<HostTell>(&told, usize::MAX).unwrap(), taken);
     let told = fresh.answer(ME, codec::encode(&beat())).await.unwrap();
-    assert_eq!(codec::decode::<HostTell>(&told, usize::MAX).unwrap(), HostTell::Alive);
+    assert_eq!(
+        codec::decode::<HostTell>(&told, usize::MAX).unwrap(),
+        HostTell::Alive { ended: Vec::new() }
+    );
 }
 
 #[tokio::test]

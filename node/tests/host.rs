@@ -87,10 +87,10 @@ impl Coordinator for Fake {
     fn heartbeat(
         &self,
         _host: HostId,
-        running: Vec<JobId>,
+        running: Vec<(JobId, u32)>,
     ) -> BoxFuture<'_, Result<Pulse, PortError>> {
         let answer = self.with(|state| {
-            state.beats.push(running.iter().map(ToString::to_string).collect());
+            state.beats.push(running.iter().map(|(job, _)| job.to_string()).collect());
             Self::known(state).map(|()| Pulse { end: std::mem::take(&mut state.end) })
         });
         Box::pin(async { answer })

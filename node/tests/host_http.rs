@@ -147,7 +147,7 @@ async fn registering_says_what_the_original_says() {
 #[tokio::test]
 async fn heartbeats_count_what_runs_and_ids_are_encoded_in_paths() {
     let server = Server::start(200, r#"{"host":{"activeLeases":7}}"#, "").await;
-    client(&[&server.url]).heartbeat(host(), vec![job()]).await.unwrap();
+    client(&[&server.url]).heartbeat(host(), vec![(job(), 1)]).await.unwrap();
     let seen = server.last();
     assert_eq!(seen.path(), "/v1/hosts/h%2F1%20%C3%A4/heartbeat");
     assert_eq!(seen.body, json!({"activeLeases": 1, "leases": ["job_1"]}));

@@ -42,7 +42,7 @@ impl Coordinator for Fake {
     fn heartbeat(
         &self,
         _host: HostId,
-        _running: Vec<JobId>,
+        _running: Vec<(JobId, u32)>,
     ) -> BoxFuture<'_, Result<Pulse, PortError>> {
         Box::pin(async { Ok(Pulse::default()) })
     }

@@ -26,12 +26,12 @@ pub enum HostAsk {
         /// Jobs it takes at once, at least 1.
         max_parallel: Milli,
     },
-    /// I am alive. Extends no lease.
+    /// I am alive, and run these. Extends no lease.
     Beat {
         /// Which host.
         host: HostId,
-        /// Jobs that hold a slot, for display.
-        active: Milli,
+        /// Attempts that hold a slot.
+        running: Vec<Run>,
     },
     /// Give me jobs.
     Claim {
@@ -78,6 +78,16 @@ pub enum HostAsk {
     },
 }
 
+/// One attempt of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Which job.
+    pub job: JobId,
+    /// Which attempt.
+    pub attempt: u32,
+}
+
 /// Names a claim; drawn at random for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -90,7 +100,11 @@ pub enum HostTell {
     /// You are known by this id.
     Registered(HostId),
     /// Heard.
-    Alive,
+    Alive {
+        /// Of the runs named, those that are known to be over: the job has ended, or another
+        /// attempt of it began.
+        ended: Vec<JobId>,
+    },
     /// These are yours; none if nothing waits.
     Granted(Vec<Grant>),
     /// The lease reaches its full length from the moment you asked.

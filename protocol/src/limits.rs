@@ -123,6 +123,9 @@ pub const MAX_ASKS: usize = 16_384;
 /// Longest spec or result that travels with gossip, in bytes; larger ones are asked for.
 pub const MAX_GOSSIP_CONTENT: usize = 8 << 10;
 
+/// Runs that an attached host names in a beat; each may cost a look at the disk.
+pub const MAX_RUNS: usize = 1024;
+
 /// Jobs granted to one claim: a host with many slots is filled in a few round trips.
 pub const MAX_GRANTS: usize = 32;
 

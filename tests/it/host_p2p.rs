@@ -102,6 +102,24 @@ fn a_result_in_the_outbox_outlives_a_killed_host() {
 }
 
 #[test]
+fn a_cancelled_job_stops_at_once() {
+    let a = coordinator().start();
+    let host = host(&first_address(&a)).start();
+    let mark = host.folder().join("mark");
+    let id = submit(&a, &format!("while :; do date > {}; sleep 0.05; done", mark.display()));
+    eventually("it runs", || if mark.exists() { Ok(()) } else { Err("no mark".into()) });
+    a.api.post(&format!("/v1/jobs/{id}/cancel"), &json!({})).ok();
+    let cancelled = Instant::now();
+    let modified = || fs::metadata(&mark).and_then(|file| file.modified()).ok();
+    within(Duration::from_secs(10), "the run has ended", || {
+        let before = modified();
+        std::thread::sleep(Duration::from_millis(300));
+        if before == modified() { Ok(()) } else { Err("it runs on".into()) }
+    });
+    assert!(cancelled.elapsed() < Duration::from_secs(5), "{:?}", cancelled.elapsed());
+}
+
+#[test]
 fn a_host_that_is_cut_off_ends_its_run_within_the_lease() {
     let mut a = coordinator().env("SKYCLAW_P2P_LEASE_MS", 5000).start();
     let host = host(&first_address(&a)).start();

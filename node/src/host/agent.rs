@@ -45,8 +45,8 @@ pub enum Action {
     Heartbeat {
         /// As this host.
         host: HostId,
-        /// All that hold a slot.
-        running: Vec<JobId>,
+        /// All that hold a slot, with the attempt of each.
+        running: Vec<(JobId, u32)>,
     },
     /// Ask for more time.
     Renew {
@@ -235,7 +235,8 @@ impl HostAgent {
         if !self.beating && self.beat_at <= now {
             self.beating = true;
             self.beat_at = now + self.beat_pause();
-            return Some(Action::Heartbeat { host, running: self.jobs.keys().cloned().collect() });
+            let runs = self.jobs.iter().map(|(job, slot)| (job.clone(), slot.attempt));
+            return Some(Action::Heartbeat { host, running: runs.collect() });
         }
         for (job, slot) in &mut self.jobs {
             if let Phase::Reporting(at) = &mut slot.phase
@@ -291,8 +292,8 @@ impl HostAgent {
     }
 
     fn beat_pause(&self) -> Duration {
-        // A lease that is measured here is not extended by heartbeats.
-        if self.attentive && self.jobs.values().any(|slot| slot.lease.is_none()) {
+        if self.attentive && !self.jobs.is_empty() {
+            // A lease that is measured here is not extended by heartbeats; the other kind is.
             let within = self.lease.map_or(ATTENTIVE, |lease| lease / BEATS_PER_LEASE);
             self.pace.heartbeat.min(ATTENTIVE).min(within.max(SHORTEST))
         } else {

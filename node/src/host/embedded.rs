@@ -100,9 +100,10 @@ impl Coordinator for Embedded {
     fn heartbeat(
         &self,
         host: HostId,
-        running: Vec<JobId>,
+        running: Vec<(JobId, u32)>,
     ) -> BoxFuture<'_, Result<Pulse, PortError>> {
         async move {
+            let running: Vec<JobId> = running.into_iter().map(|(job, _)| job).collect();
             let active = Some(Milli::whole(running.len() as u64));
             let beat = Command::Heartbeat { host, active, running: Some(running) };
             match self.call(beat).await? {

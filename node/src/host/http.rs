@@ -241,11 +241,12 @@ impl Coordinator for HttpCoordinator {
     fn heartbeat(
         &self,
         host: HostId,
-        running: Vec<JobId>,
+        running: Vec<(JobId, u32)>,
     ) -> BoxFuture<'_, Result<Pulse, PortError>> {
         Box::pin(async move {
             let path = format!("/v1/hosts/{}/heartbeat", segment(host.as_str()));
-            let body = json!({"activeLeases": running.len(), "leases": running});
+            let leases: Vec<JobId> = running.into_iter().map(|(job, _)| job).collect();
+            let body = json!({"activeLeases": leases.len(), "leases": leases});
             let answer = self.ask(&path, &body, &[], BEAT_PATIENCE).await?;
             // The rest is the coordinator's idea of the host; ours is what really runs.
             let ended = answer.body.get("ended").and_then(Value::as_array);

@@ -133,17 +133,20 @@ impl Coordinator for P2pCoordinators {
     fn heartbeat(
         &self,
         host: HostId,
-        running: Vec<JobId>,
+        running: Vec<(JobId, u32)>,
     ) -> BoxFuture<'_, Result<Pulse, PortError>> {
         async move {
             let attached = self.0.attached();
-            let beats = attached.into_iter().map(|to| self.0.beat(&host, to, running.len()));
-            let mut last = Err(nobody());
+            let beats = attached.into_iter().map(|to| self.0.beat(&host, to, &running));
+            let mut last: Result<Pulse, PortError> = Err(nobody());
             for beat in join_all(beats).await {
-                match beat {
-                    Ok(()) => last = Ok(Pulse::default()),
-                    Err(error) if last.is_err() => last = Err(error),
-                    Err(error) => tracing::debug!(%error, "one of two coordinators is silent"),
+                match (beat, &mut last) {
+                    (Ok(ended), Ok(pulse)) => pulse.end.extend(ended),
+                    (Ok(end), Err(_)) => last = Ok(Pulse { end }),
+                    (Err(error), Err(_)) => last = Err(error),
+                    (Err(error), Ok(_)) => {
+                        tracing::debug!(%error, "one of two coordinators is silent");
+                    }
                 }
             }
             last

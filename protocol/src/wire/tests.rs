@@ -11,7 +11,7 @@ use super::{
     AcceptOp, AskOp, ConfirmOp, ConfirmedOp, Known, Message, PrepareOp, PromiseOp, PromiseVerdict,
     Sought, TellOp, Verdict, VoteOp,
 };
-use crate::attach::{Grant, HostAsk, HostTell, Nonce};
+use crate::attach::{Grant, HostAsk, HostTell, Nonce, Run};
 use crate::batch::{JobAt, KeyAnswer, KeyRow};
 use crate::clock::Wall;
 use crate::codec::{decode, encode};
@@ -177,7 +177,10 @@ fn attachments() -> Vec<Sample> {
     let grant = Grant { spec, attempt, lease_ms: 30_000, owner: signer().id() };
     vec![
         sample("host-register", &register),
-        sample("host-beat", &HostAsk::Beat { host: host.clone(), active: Milli(1000) }),
+        sample(
+            "host-beat",
+            &HostAsk::Beat { host: host.clone(), running: vec![Run { job: job.clone(), attempt }] },
+        ),
         sample("host-claim", &HostAsk::Claim { host: host.clone(), nonce, most: 4, wait_ms: 9 }),
         sample("host-withdraw", &HostAsk::Withdraw { host: host.clone(), nonce }),
         sample("host-renew", &HostAsk::Renew { host: host.clone(), job: job.clone(), attempt }),
@@ -186,6 +189,10 @@ fn attachments() -> Vec<Sample> {
         sample("host-registered", &HostTell::Registered(host)),
         sample("host-granted", &HostTell::Granted(vec![grant])),
         sample("host-accepted", &HostTell::Accepted),
+        sample(
+            "host-alive",
+            &HostTell::Alive { ended: vec![crate::record::tests::samples::job()] },
+        ),
         sample("host-refused", &HostTell::Refused(Refusal::UnknownHost("host_x".into()))),
     ]
 }

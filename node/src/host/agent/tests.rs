@@ -34,7 +34,7 @@ fn complete(n: u32, attempt: u32) -> Action {
 }
 
 fn beat(jobs: &[u32]) -> Action {
-    Action::Heartbeat { host: host(), running: jobs.iter().map(|n| job(*n)).collect() }
+    Action::Heartbeat { host: host(), running: jobs.iter().map(|n| (job(*n), 1)).collect() }
 }
 
 /// How many jobs a claim asks for matters where a test says so.

@@ -5,14 +5,15 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use skyclaw_protocol::attach::{HostAsk, HostTell};
+use skyclaw_protocol::attach::{HostAsk, HostTell, Run};
 use skyclaw_protocol::clock::Mono;
-use skyclaw_protocol::{HostId, Milli, NodeId, Refusal};
+use skyclaw_protocol::limits::MAX_RUNS;
+use skyclaw_protocol::{HostId, JobId, Milli, NodeId, Refusal};
 
 use super::limits::{PATIENCE, REGISTER_AGAIN};
 use super::{Inner, State};
 use crate::host::embedded::own_id;
-use crate::host::{HostSpec, PortError, Route, RunOf};
+use crate::host::{HostSpec, PortError, Route, RunOf, StopReason};
 use crate::net::AskError;
 
 /// Which refusals may go away by waiting. Those of jobs that are known nowhere are judged by
@@ -207,16 +208,18 @@ impl Inner {
         &self,
         host: &HostId,
         to: NodeId,
-        running: usize,
-    ) -> Result<(), PortError> {
+        running: &[(JobId, u32)],
+    ) -> Result<Vec<(JobId, StopReason)>, PortError> {
         self.introduce(to).await?;
-        let active = Milli::whole(running as u64);
-        let ask = HostAsk::Beat { host: host.clone(), active };
+        let runs = running.iter().map(|(job, attempt)| Run { job: job.clone(), attempt: *attempt });
+        let ask = HostAsk::Beat { host: host.clone(), running: runs.take(MAX_RUNS).collect() };
         match self.transport.ask(to, ask, PATIENCE).await {
-            Ok(HostTell::Alive) => Ok(()),
+            Ok(HostTell::Alive { ended }) => {
+                Ok(ended.into_iter().map(|job| (job, StopReason::LeaseLost)).collect())
+            }
             Ok(HostTell::Refused(Refusal::UnknownHost(_))) => {
                 self.forget(to);
-                self.introduce(to).await
+                self.introduce(to).await.map(|()| Vec::new())
             }
             Ok(HostTell::Refused(refusal)) => Err(port_error(refusal)),
             Ok(_) => Err(unexpected()),

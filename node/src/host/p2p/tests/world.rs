@@ -325,7 +325,9 @@ impl Inside {
                 hosts.insert(id.clone(), from);
                 HostTell::Registered(id)
             }
-            HostAsk::Beat { host, .. } if self.knows(at, from, &host) => HostTell::Alive,
+            HostAsk::Beat { host, .. } if self.knows(at, from, &host) => {
+                HostTell::Alive { ended: Vec::new() }
+            }
             HostAsk::Withdraw { nonce, .. } => {
                 self.withdrawals += 1;
                 self.coordinators.get_mut(&at).unwrap().withdrawn = Some(nonce);
