@@ -19,9 +19,9 @@ use tempfile::TempDir;
 /// The token of all nodes that are not told another one.
 pub(crate) const TOKEN: &str = "secret";
 
-/// Longest wait for nodes that look for each other: mDNS asks every 30 s, and the first question
-/// may be lost.
-pub(crate) const FOUND: Duration = Duration::from_secs(45);
+/// Longest wait for nodes that look for each other: mDNS asks every 30 s, and the first
+/// questions may be lost.
+pub(crate) const FOUND: Duration = Duration::from_secs(65);
 
 /// A port of its own in each machine.
 const API: &str = "127.0.0.1:8787";
@@ -187,13 +187,16 @@ impl Machine {
         })
     }
 
-    /// Waits until these and no others are connected, by name and in order.
+    /// Waits until these coordinators and no others are connected, by name and in order.
     #[track_caller]
     pub(crate) fn until_connected(&self, names: &[&str]) {
         within(FOUND, "they have found each other", || {
             let network = self.get("/v1/network");
             let peers = network["peers"].as_array().into_iter().flatten();
-            let here = peers.filter(|peer| peer["connected"] == Value::Bool(true));
+            let coordinator = Value::from("coordinator");
+            let here = peers
+                .filter(|peer| peer["connected"] == Value::Bool(true))
+                .filter(|peer| peer["roles"].as_array().is_some_and(|r| r.contains(&coordinator)));
             let mut met: Vec<&str> = here.filter_map(|peer| peer["label"].as_str()).collect();
             met.sort_unstable();
             if met == names { Ok(()) } else { Err(network.to_string()) }

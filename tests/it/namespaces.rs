@@ -87,7 +87,8 @@ fn a_coordinator_whose_cable_is_cut_stops_nobody_and_catches_up() {
     let nodes: Vec<Machine> =
         (1..).zip(names).map(|(at, name)| lan.start(at, coordinator(name, 2))).collect();
     let host = lan.start(4, host("h").env("SKYCLAW_MAX_PARALLEL", 4));
-    for node in &nodes {
+    for (node, others) in nodes.iter().zip([["b", "c"], ["a", "c"], ["a", "b"]]) {
+        node.until_connected(&others);
         until_hosts(node, 1);
     }
     let ran = host.path("ran");
@@ -146,7 +147,8 @@ fn a_host_whose_cable_is_cut_gives_its_job_to_another() {
     let lease = |name| coordinator(name, 2).env("SKYCLAW_P2P_LEASE_MS", 5000);
     let nodes = [lan.start(1, lease("a")), lan.start(2, lease("b"))];
     let hosts = [lan.start(3, host("h3")), lan.start(4, host("h4"))];
-    for node in &nodes {
+    for (node, other) in nodes.iter().zip(["b", "a"]) {
+        node.until_connected(&[other]);
         until_hosts(node, 2);
     }
     let folder = tempfile::tempdir().expect("a folder can be made");
@@ -172,7 +174,8 @@ fn a_host_whose_cable_is_cut_gives_its_job_to_another() {
     let modified = |name: String| fs::metadata(path(&name)).and_then(|file| file.modified()).ok();
     lan.cut(first);
     let cut = SystemTime::now();
-    within(Duration::from_secs(30), "the other runs it", || {
+    // The lease, its guard of 2 s, and time to spare.
+    within(Duration::from_secs(15), "the other runs it", || {
         if path(&format!("beat.{second}")).exists() { Ok(()) } else { Err("not yet".to_owned()) }
     });
     let ended = modified(format!("beat.{first}")).expect("it ran");
@@ -189,7 +192,8 @@ fn a_host_whose_cable_is_cut_gives_its_job_to_another() {
     fs::write(path("go"), "").expect("it is writable");
     let job = until_job(&nodes[0], &id, FOUND, "completed");
     assert_eq!(text(&job["result"], "stdout"), format!("done on {second}\n"));
-    assert_eq!(number(&job, "attempts"), 2);
+    // A grant for a claim that waited longer than the lease lasts comes back, and counts.
+    assert!(number(&job, "attempts") >= 2, "{job}");
     assert_eq!(until_job(&nodes[1], &id, FOUND, "completed"), job);
     // The first one is back and works; what it was granted before stays lost.
     let loser = &hosts[first - 3];
