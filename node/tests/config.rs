@@ -437,12 +437,14 @@ fn the_daemon_knows_its_subcommands() {
     let command = |args: &[&str]| {
         NodeArgs::parse(["skyclaw-node"].iter().chain(args).copied()).map(|args| args.command)
     };
-    let testnet = |nodes, once| NodeCommand::Testnet { nodes, once };
+    let testnet = |nodes, mdns, once| NodeCommand::Testnet { nodes, mdns, once };
     assert_eq!(command(&[]).ok(), Some(NodeCommand::Run));
     assert_eq!(command(&["run"]).ok(), Some(NodeCommand::Run));
     assert_eq!(command(&["config", "--json"]).ok(), Some(NodeCommand::Config { json: true }));
-    assert_eq!(command(&["testnet"]).ok(), Some(testnet(3, false)));
-    assert_eq!(command(&["testnet", "--nodes", "5", "--once"]).ok(), Some(testnet(5, true)));
+    assert_eq!(command(&["testnet"]).ok(), Some(testnet(3, false, false)));
+    let five = command(&["testnet", "--nodes", "5", "--once"]);
+    assert_eq!(five.ok(), Some(testnet(5, false, true)));
+    assert_eq!(command(&["testnet", "--mdns"]).ok(), Some(testnet(3, true, false)));
     assert!(command(&["testnet", "--nodes", "1"]).is_err());
     assert!(command(&["--lease-ms", "1x"]).is_err(), "flags are strict");
     assert!(command(&["--token", "x"]).is_err(), "secrets have no flag");

@@ -57,7 +57,7 @@ fn the_help_of_a_subcommand_shows_what_it_uses() {
         let words = help.split_whitespace().filter(|word| word.starts_with("--"));
         words.map(str::to_owned).collect::<Vec<_>>()
     };
-    let own = ["--nodes", "--once", "--stop-with-parent", "--help"];
+    let own = ["--nodes", "--mdns", "--once", "--stop-with-parent", "--help"];
     assert_eq!(flags_in(&["testnet", "--help"]), own);
     assert_eq!(flags_in(&["help", "testnet"]), own);
     let config = flags_in(&["config", "--help"]);

@@ -1,12 +1,12 @@
-//! Nodes find each other over libp2p, let members in, and tell strangers why not. Loopback, and
-//! network namespaces made and removed here.
+//! Nodes find each other over libp2p, let members in, and tell strangers why not.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Need, Node, PATIENCE, Reply, Server, Setup, binary, can, eventually, within};
+use skyclaw_tests::{Node, PATIENCE, Reply, Server, Setup, binary, eventually, within};
 
+use crate::lan::{self, Lan};
 use crate::{members, text};
 
 /// A coordinator by this name.
@@ -235,110 +235,22 @@ fn libp2p_can_be_turned_off_and_a_port_asked_for_must_be_free() {
     }
 }
 
-/// A bridge with two machines on it, none of which anybody else can reach.
-struct Lan {
-    prefix: String,
-}
-
-impl Lan {
-    fn make() -> Self {
-        let lan = Self { prefix: format!("sk{}", std::process::id()) };
-        let switch = lan.name("sw");
-        ip(&["netns", "add", &switch]);
-        ip(&["-n", &switch, "link", "add", "br0", "type", "bridge"]);
-        ip(&["-n", &switch, "link", "set", "br0", "up"]);
-        for at in 1..=2 {
-            let (host, port) = (lan.name(&at.to_string()), format!("p{at}"));
-            let address = format!("10.77.0.{at}/24");
-            ip(&["netns", "add", &host]);
-            ip(&["-n", &host, "link", "set", "lo", "up"]);
-            let pair =
-                ["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &host];
-            ip(&[&["-n", &switch], &pair[..]].concat());
-            ip(&["-n", &switch, "link", "set", &port, "master", "br0", "up"]);
-            ip(&["-n", &host, "addr", "add", &address, "dev", "eth0"]);
-            ip(&["-n", &host, "link", "set", "eth0", "up"]);
-            ip(&["-n", &host, "route", "add", "224.0.0.0/4", "dev", "eth0"]);
-        }
-        lan
-    }
-
-    fn name(&self, what: &str) -> String {
-        format!("{}{what}", self.prefix)
-    }
-
-    /// The command, to be run on machine `at`.
-    fn on(&self, at: usize, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        command.args(["netns", "exec", &self.name(&at.to_string())]).arg(binary(program));
-        command.env_clear().env("PATH", path).env("SKYCLAW_TOKEN", "secret");
-        command
-    }
-}
-
-impl Drop for Lan {
-    fn drop(&mut self) {
-        for what in ["1", "2", "sw"] {
-            // What was not made need not go.
-            let _ = Command::new("ip").args(["netns", "del", &self.name(what)]).status();
-        }
-    }
-}
-
-#[track_caller]
-fn ip(args: &[&str]) {
-    let status = Command::new("ip").args(args).status().expect("ip starts");
-    assert!(status.success(), "ip {}", args.join(" "));
-}
-
-/// Killed when dropped.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn machines_on_one_lan_find_each_other_without_any_address() {
-    if !can(&[Need::Root, Need::Tool("ip")]) {
-        return;
+    let Some(lan) = Lan::make(2) else { return };
+    // Told nothing about libp2p, it listens wherever HTTP does.
+    let start = |at, name| {
+        let everywhere = lan::coordinator(name, 1)
+            .env("SKYCLAW_COORDINATOR_HOST", "0.0.0.0")
+            .env("SKYCLAW_P2P_LISTEN", "");
+        lan.start(at, everywhere)
+    };
+    let (a, b) = (start(1, "a"), start(2, "b"));
+    for (node, other) in [(&a, "b"), (&b, "a")] {
+        node.until_connected(&[other]);
+        // Where IPv4 is listened on everywhere, so is IPv6.
+        let seen = node.get("/v1/network");
+        let mut own = seen["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        assert!(own.any(|text| text.starts_with("/ip6/::1/tcp/4787/")), "{seen}");
     }
-    let lan = Lan::make();
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let daemons: Vec<Daemon> = (1..=2)
-        .map(|at| {
-            let cwd = folder.path().join(at.to_string());
-            std::fs::create_dir(&cwd).expect("the test's folder is writable");
-            let log = std::fs::File::create(cwd.join("log")).expect("a log can be made");
-            let mut command = lan.on(at, "skyclaw-node");
-            command.current_dir(&cwd).env("SKYCLAW_ROLE", "coordinator");
-            command.env("SKYCLAW_COORDINATOR_NODE_ID", format!("node{at}"));
-            command.stdout(Stdio::null()).stderr(log);
-            Daemon(command.spawn().expect("the node starts"))
-        })
-        .collect();
-    for (at, other) in [(1, "node2"), (2, "node1")] {
-        eventually("the other is found by mDNS", || {
-            let mut command = lan.on(at, "skyclaw");
-            let url = "http://127.0.0.1:8787";
-            let output = command.args(["peers", "--json", "--coordinator-url", url]).output();
-            let output = output.map_err(|error| error.to_string())?;
-            let seen = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-            if connected(&seen) != [other] {
-                return Err(seen.to_string());
-            }
-            // Where IPv4 is listened on everywhere, so is IPv6.
-            let own = seen["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            if own.clone().any(|text| text.starts_with("/ip6/::1/tcp/4787/")) {
-                Ok(())
-            } else {
-                Err(own.collect::<Vec<_>>().join(" "))
-            }
-        });
-    }
-    drop(daemons);
 }

@@ -38,8 +38,9 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
     if let Some(parent) = args.stop_with_parent {
         run::stop_with_parent(parent).map_err(|error| said(&error))?;
     }
-    if let NodeCommand::Testnet { nodes, once } = args.command {
-        return runtime()?.block_on(testnet::run(nodes, once)).map_err(|error| said(&error));
+    if let NodeCommand::Testnet { nodes: hosts, mdns, once } = args.command {
+        let options = testnet::Options { hosts, mdns, once };
+        return runtime()?.block_on(testnet::run(options)).map_err(|error| said(&error));
     }
     let env = EnvVars::from_os(std::env::vars_os());
     let default_file = Path::new(skyclaw_node::config::DEFAULT_FILE);

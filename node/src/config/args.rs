@@ -35,8 +35,10 @@ pub enum NodeCommand {
     },
     /// Start a local network of processes.
     Testnet {
-        /// Processes: one coordinator, the others hosts.
+        /// Hosts, beside two coordinators.
         nodes: u16,
+        /// The nodes find each other on the LAN instead of by given addresses.
+        mdns: bool,
         /// End after the check.
         once: bool,
     },
@@ -89,6 +91,7 @@ impl NodeArgs {
             "config" => NodeCommand::Config { json: inner.get_flag("json") },
             "testnet" => NodeCommand::Testnet {
                 nodes: inner.get_one("nodes").copied().unwrap_or(DEFAULT_NODES),
+                mdns: inner.get_one::<String>(MDNS).is_some_and(|word| word == "1"),
                 once: inner.get_flag("once"),
             },
             _ => NodeCommand::Run,
@@ -101,8 +104,11 @@ impl NodeArgs {
 /// For programs that start nodes: no node is left behind when they are killed.
 const STOP_WITH_PARENT: &str = "stop-with-parent";
 
-/// Processes of a testnet: one coordinator and two hosts.
+/// Hosts of a testnet: one more than it has coordinators, so that a job shows which one ran it.
 const DEFAULT_NODES: u16 = 3;
+
+/// The one setting of nodes that a testnet has as well. There it needs no value.
+const MDNS: &str = "SKYCLAW_MDNS";
 
 /// A flag that was given and that this subcommand has no use for: the nodes of a testnet have
 /// settings of their own, and what prints and ends outlives nobody.
@@ -110,7 +116,8 @@ fn idle_flag(command: &str, matches: &ArgMatches) -> Option<&'static str> {
     let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
     match command {
         "testnet" => {
-            SETTINGS.iter().find_map(|setting| setting.flag.filter(|_| given(setting.env)))
+            let idle = |setting: &Setting| setting.env != MDNS && given(setting.env);
+            SETTINGS.iter().find_map(|setting| setting.flag.filter(|_| idle(setting)))
         }
         "config" => given(STOP_WITH_PARENT).then_some(STOP_WITH_PARENT),
         _ => None,
@@ -140,15 +147,29 @@ pub fn command() -> Command {
         )
         .subcommand(
             Command::new("testnet")
-                .about("Start a local network: one coordinator, the others hosts")
+                .about("Start a local network: two coordinators and some hosts")
                 // Here, and so not taken over from above: known, to be refused in words.
-                .args(SETTINGS.iter().filter_map(arg).map(|arg| arg.hide(true)))
+                .args(
+                    SETTINGS
+                        .iter()
+                        .filter_map(arg)
+                        .filter(|arg| arg.get_id() != MDNS)
+                        .map(|arg| arg.hide(true)),
+                )
                 .arg(
                     Arg::new("nodes")
                         .long("nodes")
                         .value_name("N")
                         .value_parser(clap::value_parser!(u16).range(2..=64))
-                        .help("Processes in all [default: 3]"),
+                        .help("Hosts, beside two coordinators [default: 3]"),
+                )
+                .arg(
+                    Arg::new(MDNS)
+                        .long("mdns")
+                        .value_name("0|1")
+                        .num_args(0..=1)
+                        .default_missing_value("1")
+                        .help("Let the nodes find each other on the LAN instead of telling them"),
                 )
                 .arg(
                     Arg::new("once")

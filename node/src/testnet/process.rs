@@ -29,6 +29,18 @@ impl Folder {
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
     }
+
+    /// The folder of one node.
+    pub(super) fn of(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes a file beside the nodes' folders; only this user gets to it.
+    pub(super) fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.0.join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
 }
 
 impl Drop for Folder {
@@ -52,7 +64,7 @@ impl Process {
         settings: &[(&str, String)],
     ) -> Result<Self, TestnetError> {
         let system = |what| move |source| TestnetError::System { what, source };
-        let home = folder.0.join(name);
+        let home = folder.of(name);
         fs::create_dir(&home).map_err(system("no folder for a node"))?;
         let log = home.join("log");
         let stderr = File::create(&log).map_err(system("no log file for a node"))?;
@@ -77,6 +89,12 @@ impl Process {
         command.envs(settings.iter().map(|(name, value)| (*name, value)));
         let child = command.spawn().map_err(system("a node could not be started"))?;
         Ok(Self { name: name.into(), child, log })
+    }
+
+    /// Reads nothing of what it says on standard output: a pipe that fills up would stop it.
+    pub(super) fn unheard(mut self) -> Self {
+        drop(self.child.stdout.take());
+        self
     }
 
     /// The url it says it listens on.

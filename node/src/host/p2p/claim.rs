@@ -101,7 +101,8 @@ impl Inner {
                 }
                 continue;
             };
-            let elsewhere = |home: &NodeId| *home != at && here.contains(home);
+            // Also one that is met while the claim is parked.
+            let elsewhere = |home: &NodeId| *home != at && connected.borrow().contains(home);
             let clock = || self.mono();
             let interrupt = async {
                 tokio::select! {

@@ -124,6 +124,27 @@ async fn work_that_goes_on_waiting_elsewhere_withdraws_the_parked_claim_and_is_c
 }
 
 #[tokio::test(start_paused = true)]
+async fn work_at_a_coordinator_met_after_the_claim_was_parked_is_claimed_there() {
+    let world = World::new(1, 4);
+    let (port, host) = registered(&world).await;
+    let known = |c: &world::Coordinator| !c.hosts.is_empty();
+    let home = world.with(|w| *w.coordinators.iter().find(|(_, c)| !known(c)).unwrap().0);
+    world.cut(home);
+    let later = world.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(secs(2)).await;
+        later.mend(home);
+        tokio::time::sleep(secs(3)).await;
+        later.submit(home, 1);
+        later.announce(home);
+    });
+    let asked = world.mono();
+    let claim = port.claim(host, 4, secs(20)).await.unwrap();
+    assert_eq!(ids(&claim), ["job_1"]);
+    assert!(asked.until(world.mono()) < secs(6));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_home_that_had_none_is_asked_again_only_when_it_speaks_again() {
     let world = World::new(1, 4);
     let (port, host) = registered(&world).await;

@@ -1,0 +1,125 @@
+//! Which nodes a local network has and what each is told.
+
+use serde_json::Value;
+
+use super::process::Process;
+use super::{COORDINATORS, Coordinator, STEP, Testnet, TestnetError, Token, say};
+use crate::client::Client;
+use crate::config::Secret;
+
+/// Port of the first coordinator's API, if it is free; the second one's is the next.
+const API_PORT: u16 = 8787;
+
+/// Where nodes listen that are to be found on the LAN, and nobody else.
+const ON_LAN: &str = "/ip4/0.0.0.0/udp/0/quic-v1,/ip4/0.0.0.0/tcp/0";
+const ON_LOOPBACK: &str = "/ip4/127.0.0.1/udp/0/quic-v1,/ip4/127.0.0.1/tcp/0";
+
+impl Testnet {
+    /// Starts all processes. Coordinators listen, hosts may still be looking for them.
+    pub(super) async fn start_all(&mut self) -> Result<(), TestnetError> {
+        let network = format!("testnet-{:016x}", rand::random::<u64>());
+        if self.options.mdns {
+            let text = format!("{:032x}", rand::random::<u128>());
+            let file = self.folder.write("token", &text).map_err(|source| {
+                TestnetError::System { what: "the token cannot be written", source }
+            })?;
+            self.token = Some(Token { text, file });
+            say("the nodes are told no addresses: they look for each other on the LAN (mDNS)");
+        }
+        let mut met = Vec::new();
+        for n in 1..=COORDINATORS {
+            self.start_coordinator(n, &network, &met).await?;
+            if !self.options.mdns {
+                met.extend(self.addresses(usize::from(n) - 1).await?);
+            }
+        }
+        for n in 1..=self.options.hosts {
+            self.start_host(n, &network, &met)?;
+        }
+        let hosts = self.options.hosts;
+        say(&format!("{hosts} hosts were started, without HTTP and without a coordinator's url"));
+        Ok(())
+    }
+
+    async fn start_coordinator(
+        &mut self,
+        n: u16,
+        network: &str,
+        bootstrap: &[String],
+    ) -> Result<(), TestnetError> {
+        let name = format!("coordinator-{n}");
+        let wished = API_PORT + n - 1;
+        // Asked for and found free; if somebody takes it in between, the coordinator says so.
+        let free = std::net::TcpListener::bind(("127.0.0.1", wished)).is_ok();
+        let mut settings = self.settings(&name, network, bootstrap);
+        settings.extend([
+            ("SKYCLAW_ROLE", "coordinator".into()),
+            ("SKYCLAW_COORDINATOR_HOST", "127.0.0.1".into()),
+            ("SKYCLAW_COORDINATOR_PORT", if free { wished } else { 0 }.to_string()),
+            ("SKYCLAW_COORDINATOR_NODE_ID", format!("testnet-{name}")),
+            ("SKYCLAW_MIN_REPLICATIONS", COORDINATORS.to_string()),
+        ]);
+        let mut process = Process::start(&self.folder, &name, &settings)?;
+        let url = process.listening_url(STEP).await?;
+        let token = self.token.as_ref().map(|token| Secret::new(token.text.clone()));
+        let client = Client::new(std::slice::from_ref(&url), token.as_ref())?;
+        say(&format!("{name} is up at {url}"));
+        if !free {
+            say(&format!("(port {wished} is taken, so another one was chosen)"));
+        }
+        self.coordinators.push(Coordinator { process, url, client });
+        Ok(())
+    }
+
+    fn start_host(
+        &mut self,
+        n: u16,
+        network: &str,
+        bootstrap: &[String],
+    ) -> Result<(), TestnetError> {
+        let name = format!("host-{n}");
+        let mut settings = self.settings(&name, network, bootstrap);
+        settings.extend([
+            ("SKYCLAW_ROLE", "host".into()),
+            ("SKYCLAW_HOST_NAME", format!("testnet-{name}")),
+            ("SKYCLAW_MAX_PARALLEL", "2".into()),
+            ("SKYCLAW_WORK_DIR", self.folder.of(&name).join("work").display().to_string()),
+        ]);
+        self.hosts.push(Process::start(&self.folder, &name, &settings)?.unheard());
+        Ok(())
+    }
+
+    /// What all nodes are told.
+    fn settings(
+        &self,
+        name: &str,
+        network: &str,
+        bootstrap: &[String],
+    ) -> Vec<(&'static str, String)> {
+        let mdns = self.options.mdns;
+        let mut settings = vec![
+            ("SKYCLAW_NETWORK", network.to_owned()),
+            ("SKYCLAW_DB_PATH", self.folder.of(name).join("node.db").display().to_string()),
+            ("SKYCLAW_P2P_LISTEN", if mdns { ON_LAN } else { ON_LOOPBACK }.into()),
+            ("SKYCLAW_MDNS", u8::from(mdns).to_string()),
+        ];
+        if !bootstrap.is_empty() {
+            settings.push(("SKYCLAW_BOOTSTRAP", bootstrap.join(",")));
+        }
+        if let Some(token) = &self.token {
+            settings.push(("SKYCLAW_TOKEN", token.text.clone()));
+        }
+        settings
+    }
+
+    /// The multiaddrs of coordinator `at`.
+    async fn addresses(&mut self, at: usize) -> Result<Vec<String>, TestnetError> {
+        let network = self.ask(at, "/v1/network").await?;
+        let all = network["addresses"].as_array().into_iter().flatten();
+        let all: Vec<String> = all.filter_map(Value::as_str).map(str::to_owned).collect();
+        if all.is_empty() {
+            return Err(TestnetError::Check(format!("coordinator-{} names no address", at + 1)));
+        }
+        Ok(all)
+    }
+}
