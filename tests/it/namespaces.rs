@@ -115,7 +115,9 @@ fn a_coordinator_whose_cable_is_cut_stops_nobody_and_catches_up() {
     println!("{} refusals; a write after {:?}", refused.len(), mended.elapsed());
     for id in &ids {
         let job = until_job(&nodes[0], id, HEALED, "completed");
-        assert_eq!((number(&job, "attempts"), text(&job["result"], "stdout")), (1, "done\n"));
+        // A grant that got lost with the cable counts as an attempt; no run does twice, see below.
+        assert!(number(&job, "attempts") <= 2, "{job}");
+        assert_eq!(text(&job["result"], "stdout"), "done\n");
     }
     within(HEALED, "all hold the same", || {
         let [a, b, c] = [0, 1, 2].map(|at| jobs(&nodes[at]));
