@@ -21,6 +21,7 @@ mod work;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -82,6 +83,8 @@ struct Inner {
     /// Held by the claim that is under way.
     turn: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
+    /// New connections are followed.
+    follows: AtomicBool,
 }
 
 struct State {
@@ -121,13 +124,19 @@ impl P2pCoordinators {
             state: Mutex::new(state),
             turn: tokio::sync::Mutex::new(()),
             tasks: TaskTracker::new(),
+            follows: AtomicBool::new(false),
         }))
     }
 }
 
 impl Coordinator for P2pCoordinators {
     fn register(&self, spec: HostSpec) -> BoxFuture<'_, Result<HostId, PortError>> {
-        self.0.register(spec).boxed()
+        async move {
+            let id = self.0.register(spec).await?;
+            self.0.follow();
+            Ok(id)
+        }
+        .boxed()
     }
 
     fn heartbeat(

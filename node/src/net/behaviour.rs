@@ -86,10 +86,11 @@ impl Behaviour {
 }
 
 fn mdns_config() -> mdns::Config {
-    // Late is when somebody waits: 30 s, and twice forgotten is gone.
+    // Two nodes that start at the same moment may miss each other's first questions; a packet every
+    // few seconds is nothing on a LAN. Twenty answers missed are a node that is gone.
     mdns::Config {
         ttl: std::time::Duration::from_secs(120),
-        query_interval: std::time::Duration::from_secs(30),
+        query_interval: std::time::Duration::from_secs(6),
         ..mdns::Config::default()
     }
 }

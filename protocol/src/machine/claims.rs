@@ -82,7 +82,10 @@ impl Machine {
             self.stop_renewing(held.iter().take(surplus).map(|(_, job)| job));
         }
         self.hosts.seen(&host, now);
-        let until = now.mono.plus_ms(u64::from(wait_ms.min(MAX_CLAIM_WAIT_MS)));
+        // A lease of an attached host counts from its claim: enough of it must be left.
+        let attached = self.hosts.get(&host).is_some_and(|known| known.record.node.is_some());
+        let most = if attached { self.config.p2p_lease_ms / 2 } else { u64::MAX };
+        let until = now.mono.plus_ms(u64::from(wait_ms.min(MAX_CLAIM_WAIT_MS)).min(most));
         self.claim_on(now, work::Claim { reply, until, tried: Vec::new() }, host);
     }
 

@@ -1,7 +1,8 @@
 //! Questions to coordinators: which one is asked, who must know the host first, and which answers
 //! are final.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -112,6 +113,21 @@ impl Inner {
             }
         }
         worst
+    }
+
+    /// From now on the host is made known to each coordinator it becomes attached to, at once.
+    pub(super) fn follow(self: &Arc<Self>) {
+        if self.follows.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (mut connected, weak) = (self.transport.coordinators(), Arc::downgrade(self));
+        tokio::spawn(async move {
+            while connected.changed().await.is_ok() {
+                let Some(inner) = weak.upgrade() else { return };
+                // Where it fails the next beat tries again.
+                let _ = inner.introduce_all().await;
+            }
+        });
     }
 
     /// A question about a job, to its owner, else to who passes it on.

@@ -154,6 +154,18 @@ fn a_parked_claim_of_an_attached_host_is_served_by_any_coordinator() {
 }
 
 /// Until a quorum promised again, somebody else may have led the job and extended its lease.
+/// Its lease counts from its claim, so a claim that is parked for long would bring a short one.
+#[test]
+fn a_parked_claim_leaves_at_least_half_a_lease() {
+    let mut world = World::alone();
+    attach(&mut world, 0, "h");
+    let parked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 30_000 });
+    world.pass(P2P_LEASE_MS / 2 - 1);
+    assert_eq!(world.reply(parked), None);
+    world.pass(1);
+    assert_eq!(world.reply(parked), Some(Ok(KeyAnswer::NoJob)));
+}
+
 #[test]
 fn a_restarted_owner_waits_from_the_moment_it_leads_again() {
     let mut world = World::of(3, 2);
