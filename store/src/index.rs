@@ -17,9 +17,9 @@ use skyclaw_protocol::{Hash, JobId};
 use crate::error::Fault;
 use crate::seal::{Found, Refusals};
 use crate::tables::{
-    CERTIFICATES, COMMIT_OF, COMMITS, HOSTS, Index, JOBS_BY_CREATED, KEYS, KEYS_BY_EXPIRY,
-    NOTHING_CHOSEN, ROWS, SPECS, StoredRow, create_all, host_key, item_key, item_of, phase_code,
-    rank, subject_of,
+    CERTIFICATES, COMMIT_OF, COMMITS, Filed, HOSTS, Index, JOBS_BY_CREATED, KEYS, KEYS_BY_EXPIRY,
+    NO_ITEM, NOTHING_CHOSEN, RETIRED, ROWS, SPECS, StoredRow, create_all, host_key, item_key,
+    item_of, phase_code, rank, subject_of,
 };
 
 /// What the derived tables say of one register.
@@ -89,7 +89,7 @@ impl<'txn, K: Key + 'static, V: Value + 'static> Lazy<'txn, K, V> {
 
 /// The derived tables, open for writing, and their counts.
 pub(crate) struct Derived<'txn> {
-    jobs: Lazy<'txn, (u64, &'static str), u8>,
+    jobs: Lazy<'txn, (u64, &'static str), Filed>,
     keys: Lazy<'txn, (u64, &'static [u8; 32]), ()>,
     commits: Lazy<'txn, &'static [u8; 24], &'static [u8]>,
     commit_of: Lazy<'txn, &'static [u8], &'static [u8; 24]>,
@@ -114,20 +114,29 @@ impl<'txn> Derived<'txn> {
         subject: &Subject,
         standing: &Standing,
     ) -> Result<(), Fault> {
-        self.put_item(key, standing.item)?;
         match subject {
-            Subject::Job(id) => self.put_job(id, standing),
-            Subject::Service(_) => Ok(()),
+            Subject::Job(id) => self.put_job(key, id, standing),
+            Subject::Service(_) => self.put_item(key, standing.item),
         }
     }
 
-    /// The item of a record is this one now, in place of any other.
+    /// The item of a service or host is this one now, in place of any other.
     pub(crate) fn put_item(&mut self, key: &[u8], item: Option<Item>) -> Result<(), Fault> {
         let new = item.map(|item| item_key(&item));
         let old = match &new {
             Some(new) => self.commit_of.open()?.insert(key, new)?.map(|old| *old.value()),
             None => self.commit_of.open()?.remove(key)?.map(|old| *old.value()),
         };
+        self.replace(key, old, new)
+    }
+
+    /// One key of [`COMMITS`] takes the place of another.
+    fn replace(
+        &mut self,
+        key: &[u8],
+        old: Option<[u8; 24]>,
+        new: Option<[u8; 24]>,
+    ) -> Result<(), Fault> {
         if old == new {
             return Ok(());
         }
@@ -136,27 +145,36 @@ impl<'txn> Derived<'txn> {
         {
             self.counts.commits.remove(&item_of(&old));
         }
-        if let (Some(new), Some(item)) = (new, item)
+        if let Some(new) = new
             && self.commits.open()?.insert(&new, key)?.is_none()
         {
-            self.counts.commits.add(&item);
+            self.counts.commits.add(&item_of(&new));
         }
         Ok(())
     }
 
-    fn put_job(&mut self, id: &JobId, standing: &Standing) -> Result<(), Fault> {
+    fn put_job(&mut self, key: &[u8], id: &JobId, standing: &Standing) -> Result<(), Fault> {
         let code = phase_code(standing.phase);
+        let new = standing.item.map(|item| item_key(&item));
         let place = (rank(standing.created), id.as_str());
-        let old = self.jobs.open()?.insert(place, code)?.map(|old| old.value());
-        self.count(old, Some(code));
-        Ok(())
+        let filed = (code, new.as_ref().unwrap_or(&NO_ITEM));
+        let old = self.jobs.open()?.insert(place, filed)?.map(|old| parts(old.value()));
+        self.count(old.map(|(code, _)| code), Some(code));
+        self.replace(key, old.and_then(|(_, item)| item), new)
     }
 
-    /// Takes a job from the place of a stamp that was replaced.
-    pub(crate) fn forget_place(&mut self, created: Hlc, id: &JobId) -> Result<(), Fault> {
-        let old = self.jobs.open()?.remove((rank(created), id.as_str()))?.map(|old| old.value());
-        self.count(old, None);
-        Ok(())
+    /// Takes a job, whose subject has this key, from the place of a stamp that was replaced, and
+    /// its item from the others.
+    pub(crate) fn forget_place(
+        &mut self,
+        key: &[u8],
+        created: Hlc,
+        id: &JobId,
+    ) -> Result<(), Fault> {
+        let place = (rank(created), id.as_str());
+        let old = self.jobs.open()?.remove(place)?.map(|old| parts(old.value()));
+        self.count(old.map(|(code, _)| code), None);
+        self.replace(key, old.and_then(|(_, item)| item), None)
     }
 
     fn count(&mut self, old: Option<u8>, new: Option<u8>) {
@@ -182,32 +200,41 @@ impl<'txn> Derived<'txn> {
     }
 }
 
+/// The code and the item that a job was filed under.
+fn parts((code, item): (u8, &[u8; 24])) -> (u8, Option<[u8; 24]>) {
+    (code, Some(*item).filter(|item| *item != NO_ITEM))
+}
+
 /// True if the derived tables hold as many rows as they should, in the form of this version. Jobs
-/// are counted by phase: a node starts from those that are filed as not ended.
+/// are counted by phase: a node starts from those that are filed as not ended. Every item must
+/// stand where the next one of its record finds it.
 pub(crate) fn holds(txn: &WriteTransaction, index: &Index) -> Result<bool, Fault> {
     use redb::ReadableTableMetadata;
     if index.version != Index::EMPTY.version || txn.open_table(KEYS_BY_EXPIRY)?.len()? != index.keys
     {
         return Ok(false);
     }
-    let commits = txn.open_table(COMMITS)?.len()?;
-    if commits != index.commits.count() || txn.open_table(COMMIT_OF)?.len()? != commits {
-        return Ok(false);
-    }
     let mut jobs = Index::EMPTY.jobs;
+    let mut items = txn.open_table(COMMIT_OF)?.len()?;
     for entry in txn.open_table(JOBS_BY_CREATED)?.iter()? {
-        let Some(count) = jobs.get_mut(usize::from(entry?.1.value())) else { return Ok(false) };
+        let (code, item) = parts(entry?.1.value());
+        let Some(count) = jobs.get_mut(usize::from(code)) else { return Ok(false) };
         *count += 1;
+        items += u64::from(item.is_some());
     }
-    Ok(jobs == index.jobs)
+    let commits = txn.open_table(COMMITS)?.len()?;
+    Ok(jobs == index.jobs && commits == index.commits.count() && commits == items)
 }
 
-/// Empties the derived tables and refills them. Returns their counts.
+/// Empties the derived tables and refills them; those of earlier versions go. Returns their counts.
 pub(crate) fn rebuild(txn: &WriteTransaction, refusals: &Refusals) -> Result<Index, Fault> {
     txn.delete_table(JOBS_BY_CREATED)?;
     txn.delete_table(KEYS_BY_EXPIRY)?;
     txn.delete_table(COMMITS)?;
     txn.delete_table(COMMIT_OF)?;
+    for table in RETIRED {
+        txn.delete_table(table)?;
+    }
     create_all(txn)?;
     let mut derived = Derived::new(txn, Index::EMPTY);
     let rows = txn.open_table(ROWS)?;

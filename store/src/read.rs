@@ -136,8 +136,8 @@ impl Reader {
                 each(register);
             };
             for entry in txn.open_table(JOBS_BY_CREATED)?.iter()? {
-                let (place, code) = entry?;
-                if !may_live(code.value()) {
+                let (place, filed) = entry?;
+                if !may_live(filed.value().0) {
                     continue;
                 }
                 let Ok(id) = JobId::new(place.value().1) else { continue };

@@ -42,10 +42,15 @@ pub(crate) const SEALED: [Sealed; 9] =
     [META, SPECS, ROWS, RESULTS, CERTIFICATES, HOSTS, KEYS, LEASE_NOTES, OUTBOX];
 
 /// Derived: the list of jobs, and which of them a node starts with ([`may_live`]).
-/// Key: creation stamp ([`rank`]) and id of a job. Value: code of its chosen phase
-/// ([`phase_code`]).
-pub(crate) const JOBS_BY_CREATED: TableDefinition<'static, (u64, &'static str), u8> =
-    TableDefinition::new("jobs-by-created-1");
+/// Key: creation stamp ([`rank`]) and id of a job. Value: see [`Filed`].
+pub(crate) const JOBS_BY_CREATED: TableDefinition<'static, (u64, &'static str), Filed> =
+    TableDefinition::new("jobs-by-created-2");
+/// What a job is filed under: the code of its chosen phase ([`phase_code`]), and its key in
+/// [`COMMITS`], [`NO_ITEM`] if it is not there. The key stands here since this row is replaced
+/// with every change of a job, so that the older item is known without another tree.
+pub(crate) type Filed = (u8, &'static [u8; 24]);
+/// The key of no item: that of [`Item::FIRST`], which is before all of them.
+pub(crate) const NO_ITEM: [u8; 24] = [0; 24];
 /// Derived. Key: (expiry in ms, scope hash) of an idempotency key.
 pub(crate) const KEYS_BY_EXPIRY: TableDefinition<'static, (u64, &'static [u8; 32]), ()> =
     TableDefinition::new("keys-by-expiry-1");
@@ -55,9 +60,15 @@ pub(crate) const KEYS_BY_EXPIRY: TableDefinition<'static, (u64, &'static [u8; 32
 /// ([`host_key`]) whose item it is.
 pub(crate) const COMMITS: TableDefinition<'static, &'static [u8; 24], &'static [u8]> =
     TableDefinition::new("commits-1");
-/// Derived: the other way round, so that a newer item replaces the older one.
+/// Derived: the other way round for services and hosts, which are not in [`JOBS_BY_CREATED`], so
+/// that a newer item replaces the older one.
 pub(crate) const COMMIT_OF: TableDefinition<'static, &'static [u8], &'static [u8; 24]> =
-    TableDefinition::new("commit-of-1");
+    TableDefinition::new("commit-of-2");
+
+/// Derived tables of earlier versions, which are deleted when the others are rebuilt. Deleting
+/// goes by the name: the types are not theirs.
+pub(crate) const RETIRED: [TableDefinition<'static, (), ()>; 2] =
+    [TableDefinition::new("jobs-by-created-1"), TableDefinition::new("commit-of-1")];
 
 /// `u64`: the number below. Another number means other rules for the whole file.
 pub(crate) const META_FORMAT: &[u8] = b"format";
@@ -99,7 +110,7 @@ pub(crate) struct Index {
 }
 
 /// Rises when the derived tables are derived otherwise; older ones are rebuilt at open.
-pub(crate) const INDEX_VERSION: u32 = 2;
+pub(crate) const INDEX_VERSION: u32 = 3;
 
 impl Index {
     pub(crate) const EMPTY: Self =

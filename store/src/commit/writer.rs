@@ -76,7 +76,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             Write::Spec(spec) => {
                 let subject = &spec.body().subject;
                 let key = subject_key(subject);
-                put(&mut self.specs, &SPECS, &key, spec.raw(), &mut self.bytes)?;
+                self.spec_row(&key, spec)?;
                 self.touched.entry(subject).or_default().spec = Some(spec.body());
             }
             Write::Row { subject, created, row } => {
@@ -113,6 +113,24 @@ impl<'txn, 'b> Writer<'txn, 'b> {
                     self.lease_notes.open()?.remove(key)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Writes a spec. Without a row its job is filed by the stamp of its spec, which another
+    /// register of this name does not have.
+    fn spec_row(&mut self, key: &[u8], spec: &Signed<Spec>) -> Result<(), Fault> {
+        let sealed = seal(&SPECS, key, spec.raw());
+        self.bytes += sealed.len() as u64;
+        let Some(old) = self.specs.insert(key, sealed.as_slice())? else { return Ok(()) };
+        if old.value() == sealed {
+            return Ok(());
+        }
+        let old: Found<Signed<Spec>> = self.refusals.signed(&SPECS, key, old.value());
+        if let (Found::This(old), Subject::Job(id)) = (old, &spec.body().subject)
+            && old.body().created != spec.body().created
+        {
+            self.derived.forget_place(key, old.body().created, id)?;
         }
         Ok(())
     }
@@ -186,7 +204,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
         if let (Found::This(old), Subject::Job(id)) = (old, subject)
             && old.created != created
         {
-            self.derived.forget_place(old.created, id)?;
+            self.derived.forget_place(key, old.created, id)?;
         }
         let Some(alone) = alone else { return Ok(None) };
         self.standing(key, subject, created, alone, Some(row), touched.certificate).map(Some)

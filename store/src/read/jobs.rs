@@ -106,8 +106,8 @@ impl Reader {
             let mut last = after.cloned();
             let mut bytes = 0;
             for entry in entries {
-                let (key, code) = entry?;
-                if !phases.may_hold(code.value()) {
+                let (key, filed) = entry?;
+                if !phases.may_hold(filed.value().0) {
                     continue;
                 }
                 if page.jobs.len() >= limit || bytes >= PAGE_BYTES {

@@ -31,7 +31,8 @@ pub(super) fn dump(reader: &Reader) -> Dump {
     for entry in txn.open_table(JOBS_BY_CREATED).unwrap().iter().unwrap() {
         let (key, value) = entry.unwrap();
         let key = format!("{:?}", key.value()).into_bytes();
-        all.insert((JOBS_BY_CREATED.name().to_owned(), key), vec![value.value()]);
+        let (code, item) = value.value();
+        all.insert((JOBS_BY_CREATED.name().to_owned(), key), [&[code], &item[..]].concat());
     }
     for entry in txn.open_table(KEYS_BY_EXPIRY).unwrap().iter().unwrap() {
         let key = format!("{:?}", entry.unwrap().0.value()).into_bytes();

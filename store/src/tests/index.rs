@@ -11,7 +11,9 @@ use skyclaw_protocol::register::Phase;
 
 use super::crash::dump;
 use super::world::{World, options};
-use crate::tables::{COMMIT_OF, COMMITS, JOBS_BY_CREATED, KEYS_BY_EXPIRY, SPECS, subject_key};
+use crate::tables::{
+    COMMIT_OF, COMMITS, JOBS_BY_CREATED, KEYS_BY_EXPIRY, NO_ITEM, SPECS, subject_key,
+};
 use crate::{Store, migrate};
 
 /// Opens a file with redb behind the store's back, then with the store again: it holds the same.
@@ -52,7 +54,7 @@ fn a_derived_table_that_lost_or_gained_rows_is_rebuilt() {
         txn.open_table(JOBS_BY_CREATED).unwrap().pop_first().unwrap();
     });
     survives(|txn| {
-        txn.open_table(JOBS_BY_CREATED).unwrap().insert((3, "job_x"), 99).unwrap();
+        txn.open_table(JOBS_BY_CREATED).unwrap().insert((3, "job_x"), (99, &NO_ITEM)).unwrap();
     });
     survives(|txn| {
         txn.open_table(COMMITS).unwrap().pop_last().unwrap();
@@ -65,15 +67,26 @@ fn a_derived_table_that_lost_or_gained_rows_is_rebuilt() {
 #[test]
 fn a_derived_table_with_jobs_in_other_phases_than_counted_is_rebuilt() {
     for wrong in [2, 7, 200] {
-        survives(|txn| {
-            let mut jobs = txn.open_table(JOBS_BY_CREATED).unwrap();
-            let (stamp, id) = {
-                let last = jobs.last().unwrap().unwrap().0;
-                (last.value().0, last.value().1.to_owned())
-            };
-            jobs.insert((stamp, id.as_str()), wrong).unwrap();
-        });
+        refiles(|_, item| (wrong, item));
     }
+}
+
+#[test]
+fn a_derived_table_with_jobs_that_do_not_name_their_item_is_rebuilt() {
+    refiles(|code, _| (code, NO_ITEM));
+}
+
+/// The last job was filed under something else.
+fn refiles(change: impl FnOnce(u8, [u8; 24]) -> (u8, [u8; 24])) {
+    survives(|txn| {
+        let mut jobs = txn.open_table(JOBS_BY_CREATED).unwrap();
+        let (stamp, id, (code, item)) = {
+            let (place, filed) = jobs.last().unwrap().unwrap();
+            let (code, item) = filed.value();
+            (place.value().0, place.value().1.to_owned(), change(code, *item))
+        };
+        jobs.insert((stamp, id.as_str()), (code, &item)).unwrap();
+    });
 }
 
 #[test]
@@ -167,7 +180,8 @@ fn a_wrong_phase_in_the_index_does_not_lie_and_is_mended_on_demand() {
             .map(|(key, _)| key.value().0)
             .unwrap();
         let id = world.id(1);
-        txn.open_table(JOBS_BY_CREATED).unwrap().insert((stamp, id.as_str()), wrong).unwrap();
+        let filed = (wrong, &NO_ITEM);
+        txn.open_table(JOBS_BY_CREATED).unwrap().insert((stamp, id.as_str()), filed).unwrap();
         txn.commit().unwrap();
         let succeeded = crate::Phases::of(&[Phase::Succeeded]);
         assert!(

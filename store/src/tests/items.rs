@@ -1,19 +1,21 @@
 //! What can be handed to other coordinators.
 
-use redb::Database;
+use std::collections::BTreeSet;
+
+use redb::{Database, ReadableTable, TableDefinition, TableHandle};
 use serde::Serialize;
 use skyclaw_protocol::HostId;
 use skyclaw_protocol::batch::{Shelf, Write};
 use skyclaw_protocol::clock::Hlc;
 use skyclaw_protocol::record::Signed;
-use skyclaw_protocol::record::spec::Subject;
+use skyclaw_protocol::record::spec::{Spec, Subject};
 use skyclaw_protocol::register::{JobState, Phase, Voter};
 use skyclaw_protocol::repair::{Inventory, Item, Range, Sum};
 
 use super::crash::dump;
 use super::world::{World, options};
 use crate::seal::{Found, seal};
-use crate::tables::{COMMIT_OF, COMMITS, Head, META, META_HEAD};
+use crate::tables::{COMMIT_OF, COMMITS, Head, Index, JOBS_BY_CREATED, META, META_HEAD};
 use crate::testing::Disk;
 use crate::{Held, Opened, Order, Phases, Reader, Store};
 
@@ -151,34 +153,114 @@ struct OldIndex {
     keys: u64,
 }
 
-#[test]
-fn a_file_from_before_there_were_items_gets_them_when_it_is_opened() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("node.db");
-    let mut world = World::new();
-    let mut opened = Store::open(&path, &options()).unwrap();
-    let writes = (0..9).flat_map(|n| world.job(&world.id(n), Phase::Queued)).collect();
-    opened.store.commit(world.batch(writes)).unwrap();
-    let (items, before) = (all(&opened.reader), dump(&opened.reader));
-    let head: Found<Head> = {
-        let shared = opened.reader.shared();
-        let meta = shared.begin_read().unwrap().open_table(META).unwrap();
-        shared.refusals.get(&meta, &META, META_HEAD).unwrap()
-    };
-    let Head { clock, version, index } = head.ok().unwrap();
-    drop(opened);
+/// The list of jobs of index versions 1 and 2, by their phases alone.
+const OLD_JOBS: TableDefinition<'_, (u64, &str), u8> = TableDefinition::new("jobs-by-created-1");
+/// The items of all records in index version 2.
+const OLD_COMMIT_OF: TableDefinition<'_, &[u8], &[u8; 24]> = TableDefinition::new("commit-of-1");
 
-    let db = Database::open(&path).unwrap();
-    let txn = db.begin_write().unwrap();
-    txn.delete_table(COMMITS).unwrap();
+/// Turns the derived tables into those of an earlier index version.
+fn age(txn: &redb::WriteTransaction, head: Head, index_version: u32) {
+    let mut old_jobs = txn.open_table(OLD_JOBS).unwrap();
+    for entry in txn.open_table(JOBS_BY_CREATED).unwrap().iter().unwrap() {
+        let (place, filed) = entry.unwrap();
+        old_jobs.insert(place.value(), filed.value().0).unwrap();
+    }
+    txn.delete_table(JOBS_BY_CREATED).unwrap();
     txn.delete_table(COMMIT_OF).unwrap();
-    let index = OldIndex { version: 1, jobs: index.jobs, keys: index.keys };
-    let old = seal(&META, META_HEAD, &OldHead { clock, version, index });
+    let Head { clock, version, index } = head;
+    let old = if index_version == 1 {
+        txn.delete_table(COMMITS).unwrap();
+        let index = OldIndex { version: 1, jobs: index.jobs, keys: index.keys };
+        seal(&META, META_HEAD, &OldHead { clock, version, index })
+    } else {
+        let mut old_commit_of = txn.open_table(OLD_COMMIT_OF).unwrap();
+        for entry in txn.open_table(COMMITS).unwrap().iter().unwrap() {
+            let (item, key) = entry.unwrap();
+            old_commit_of.insert(key.value(), item.value()).unwrap();
+        }
+        let index = Index { version: index_version, ..index };
+        seal(&META, META_HEAD, &Head { clock, version, index })
+    };
     txn.open_table(META).unwrap().insert(META_HEAD, &old[..]).unwrap();
-    txn.commit().unwrap();
-    drop(db);
+}
 
-    let opened = Store::open(&path, &options()).unwrap();
-    assert_eq!(all(&opened.reader), items);
-    assert!(dump(&opened.reader) == before);
+#[test]
+fn a_file_of_an_earlier_index_version_has_the_tables_of_this_one_when_it_is_opened() {
+    let tables = |txn: &redb::WriteTransaction| {
+        let names = txn.list_tables().unwrap().map(|table| table.name().to_owned());
+        names.collect::<BTreeSet<_>>()
+    };
+    for index_version in [1, 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.db");
+        let mut world = World::new();
+        let mut opened = Store::open(&path, &options()).unwrap();
+        let mut writes: Vec<_> =
+            (0..9).flat_map(|n| world.job(&world.id(n), Phase::Queued)).collect();
+        writes.extend(world.service("svc", false));
+        writes.push(Write::Host(Box::new(world.host("h"))));
+        opened.store.commit(world.batch(writes)).unwrap();
+        let (items, before) = (all(&opened.reader), dump(&opened.reader));
+        assert_eq!(items.len(), 11);
+        let head: Found<Head> = {
+            let shared = opened.reader.shared();
+            let meta = shared.begin_read().unwrap().open_table(META).unwrap();
+            shared.refusals.get(&meta, &META, META_HEAD).unwrap()
+        };
+        drop(opened);
+
+        let db = Database::open(&path).unwrap();
+        let txn = db.begin_write().unwrap();
+        let names = tables(&txn);
+        age(&txn, head.ok().unwrap(), index_version);
+        assert!(!tables(&txn).is_subset(&names), "the older tables have other names");
+        txn.commit().unwrap();
+        drop(db);
+
+        let opened = Store::open(&path, &options()).unwrap();
+        assert_eq!(all(&opened.reader), items);
+        assert!(dump(&opened.reader) == before);
+        let txn = opened.reader.shared().begin_write().unwrap();
+        assert_eq!(tables(&txn), names, "no older table is left");
+    }
+}
+
+/// The spec of another register of the same name.
+fn made_later(spec: &Write) -> Write {
+    let Write::Spec(spec) = spec else { panic!("a spec") };
+    let created = Hlc { ms: spec.body().created.ms + 7, count: 0 };
+    Write::Spec(Box::new(Signed::seal(
+        &skyclaw_protocol::key::NodeKey::from_seed(&[3; 32]),
+        skyclaw_protocol::NetworkId::of_name("test"),
+        Spec { created, ..spec.body().clone() },
+    )))
+}
+
+#[test]
+fn a_register_that_takes_the_name_of_another_leaves_neither_its_item_nor_its_place() {
+    for voted in [false, true] {
+        let (mut world, mut opened) = (World::new(), open());
+        let id = world.id(1);
+        let phase = Phase::Queued;
+        let written = |world: &World| {
+            if voted { world.row(&id, phase) } else { world.certificate(&id, phase) }
+        };
+        let writes = vec![world.spec(&id), written(&world)];
+        opened.store.commit(world.batch(writes)).unwrap();
+        let first = all(&opened.reader);
+        let mut other = written(&world);
+        let spec = made_later(&world.spec(&id));
+        if let (Write::Row { created, .. }, Write::Spec(spec)) = (&mut other, &spec) {
+            *created = spec.body().created;
+        }
+        let writes = vec![spec, other];
+        opened.store.commit(world.batch(writes)).unwrap();
+        let second = all(&opened.reader);
+        assert_eq!((first.len(), second.len()), (1, 1));
+        assert!(first[0] < second[0]);
+        assert_eq!(opened.reader.job_counts().unwrap().all(), 1);
+        let before = dump(&opened.reader);
+        opened.store.rebuild_indexes().unwrap();
+        assert!(dump(&opened.reader) == before);
+    }
 }
