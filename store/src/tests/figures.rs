@@ -130,23 +130,33 @@ fn commits_per_second_by_jobs_held() {
                 }
                 // As many as leave "none held" true enough.
                 let commits = commits / jobs.min(4);
-                let made: Vec<_> = (0..commits).map(|n| batch(held + n * jobs, jobs)).collect();
-                written.store(0, Ordering::Relaxed);
-                let mut took = Vec::new();
-                let start = Instant::now();
-                for batch in made {
-                    let one = Instant::now();
-                    opened.store.commit(batch).unwrap();
-                    took.push(one.elapsed());
+                let new: Vec<_> = (0..commits).map(|n| batch(held + n * jobs, jobs)).collect();
+                let change = |n| {
+                    let from = held + n * jobs;
+                    let one = |n| world.row(&world.id(n), Phase::Leased);
+                    let writes = (from..from + jobs).map(one).collect();
+                    world.batch(writes)
+                };
+                let changed: Vec<_> = (0..commits).map(change).collect();
+                for (what, made) in [("new", new), ("changed", changed)] {
+                    written.store(0, Ordering::Relaxed);
+                    let mut took = Vec::new();
+                    let start = Instant::now();
+                    for batch in made {
+                        let one = Instant::now();
+                        opened.store.commit(batch).unwrap();
+                        took.push(one.elapsed());
+                    }
+                    let all = start.elapsed().as_secs_f64();
+                    took.sort_unstable();
+                    println!(
+                        "  {jobs} jobs a batch {what}, {held} held: {:.0} commits/s, p50 {:?}, \
+                         {:.1} pages each",
+                        commits as f64 / all,
+                        took[took.len() / 2],
+                        written.load(Ordering::Relaxed) as f64 / (4096 * commits) as f64,
+                    );
                 }
-                let all = start.elapsed().as_secs_f64();
-                took.sort_unstable();
-                println!(
-                    "  {jobs} jobs a batch, {held} held: {:.0} commits/s, p50 {:?}, {:.1} pages each",
-                    commits as f64 / all,
-                    took[took.len() / 2],
-                    written.load(Ordering::Relaxed) as f64 / (4096 * commits) as f64,
-                );
             }
         }
     }
