@@ -82,8 +82,9 @@ fn a_result_in_the_outbox_outlives_a_killed_host() {
     // It must be found again where it was.
     let mut a = cluster::node("a", 1).start();
     let mut host = host(&cluster::address(&a)).start();
-    let id = submit(&a, "sleep 2; echo late");
-    until_status(&a, &id, "leased");
+    let mark = host.folder().join("mark");
+    let id = submit(&a, &format!("touch {}; sleep 2; echo late", mark.display()));
+    eventually("it runs", || if mark.exists() { Ok(()) } else { Err("no mark".into()) });
     // It ends while nobody takes results.
     a.kill();
     let _ = a.wait(PATIENCE);
@@ -91,8 +92,8 @@ fn a_result_in_the_outbox_outlives_a_killed_host() {
         let said = host.process.stdout();
         if said.contains("completed job_") { Ok(()) } else { Err(said) }
     });
-    // The line comes before the result is on disk, by one transaction.
-    std::thread::sleep(Duration::from_millis(500));
+    // The line comes before the result is on disk, by a pause and one transaction.
+    std::thread::sleep(Duration::from_secs(2));
     host.kill();
     let _ = host.wait(PATIENCE);
     a.start_again();
