@@ -119,8 +119,9 @@ impl Attach {
             return Ok(Some(node));
         }
         let found = self.handle.host_node(host.clone()).await?;
-        if let Some(node) = found {
-            self.table().register(host, node);
+        match found {
+            Some(node) => self.table().register(host, node),
+            None => self.table().forget(host),
         }
         Ok(found)
     }

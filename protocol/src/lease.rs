@@ -35,13 +35,15 @@ impl Lease {
     /// A lease granted now.
     #[must_use]
     pub fn grant(now: Now, lease_ms: u64, guard_ms: u64, run: RunTime) -> Self {
+        // A host that measures its lease is told of full extensions only: one more must fit.
+        let whole = if guard_ms > 0 { lease_ms } else { 0 };
         Self {
             ends: now.mono.plus_ms(lease_ms).plus_ms(guard_ms),
             shown: now.wall.plus_ms(lease_ms),
             noted: now.wall.plus_ms(lease_ms),
             lease_ms,
             guard_ms,
-            limit: run.timeout_ms.map(|ms| limit(now, lease_ms, ms)),
+            limit: run.timeout_ms.map(|ms| limit(now, lease_ms, ms.saturating_add(whole))),
             count_limit: limit(now, lease_ms, run.timeout_ms.unwrap_or(run.default_ms)),
             renewable: true,
             heard: false,
@@ -53,6 +55,7 @@ impl Lease {
     /// began is not known any more: its timeout counts from now.
     #[must_use]
     pub fn recover(now: Now, until: Wall, lease_ms: u64, guard_ms: u64, run: RunTime) -> Self {
+        let whole = if guard_ms > 0 { lease_ms } else { 0 };
         let left = if guard_ms > 0 { lease_ms } else { until.ms_since(now.wall).min(lease_ms) };
         Self {
             ends: now.mono.plus_ms(left).plus_ms(guard_ms),
@@ -60,7 +63,7 @@ impl Lease {
             noted: until,
             lease_ms,
             guard_ms,
-            limit: run.timeout_ms.map(|ms| limit(now, lease_ms, ms)),
+            limit: run.timeout_ms.map(|ms| limit(now, lease_ms, ms.saturating_add(whole))),
             count_limit: limit(now, lease_ms, run.timeout_ms.unwrap_or(run.default_ms)),
             renewable: true,
             heard: false,

@@ -172,3 +172,10 @@ pub const GUARD_PART: u64 = 50;
 
 /// How long a lease of a host attached over libp2p lasts, in milliseconds (`SKYCLAW_P2P_LEASE_MS`).
 pub const DEFAULT_P2P_LEASE_MS: u64 = 30_000;
+
+/// How long after it was heard of an attached host's id is its own, in milliseconds: it beats every
+/// five seconds.
+pub const HOST_TAKEN_MS: u64 = 60_000;
+
+/// Things looked for in one frame; an honest node asks for one.
+pub const MAX_SEEK: usize = 16;

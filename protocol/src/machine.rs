@@ -143,6 +143,8 @@ pub struct Machine {
     announced: work::Announced,
     wanted: learning::Wanted,
     seeking: seeking::Seeking,
+    /// Why nothing new is taken.
+    closed: Option<Refusal>,
     timers: BTreeSet<(Mono, Timer)>,
     out: Output,
 }
@@ -173,6 +175,7 @@ impl Machine {
             announced: work::Announced::default(),
             wanted: learning::Wanted::default(),
             seeking: seeking::Seeking::default(),
+            closed: None,
             timers: BTreeSet::new(),
             out: Output::default(),
         };
@@ -196,6 +199,11 @@ impl Machine {
         peers.sort_unstable();
         peers.dedup();
         self.peers = peers;
+    }
+
+    /// Nothing new is taken from other coordinators while there is a reason; what is held goes on.
+    pub fn set_closed(&mut self, why: Option<Refusal>) {
+        self.closed = why;
     }
 
     /// Carries out a command. Exactly one [`Effect::Reply`] for `token` follows, now or later.

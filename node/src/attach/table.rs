@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use skyclaw_protocol::attach::{HostTell, Nonce};
 use skyclaw_protocol::limits::MAX_HOSTS;
@@ -12,6 +13,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::OUTCOME_KEPT;
+
+/// How long a host's record is taken to say what it said: a look at it costs a way to the engine.
+const SPEAKER_LIFE: Duration = Duration::from_secs(2);
 
 /// What a claim came to; none while it is under way.
 pub(super) type Outcome = Option<Result<HostTell, Refusal>>;
@@ -38,6 +42,8 @@ impl Open {
 #[derive(Debug)]
 struct Attached {
     node: NodeId,
+    /// When its record said so.
+    told: Instant,
     claim: Option<Open>,
     heard: Instant,
 }
@@ -55,12 +61,23 @@ impl Table {
     pub(super) fn speaker(&mut self, host: &HostId) -> Option<NodeId> {
         let known = self.hosts.get_mut(host)?;
         known.heard = Instant::now();
-        Some(known.node)
+        // It may be removed, or another's by now.
+        (known.told.elapsed() < SPEAKER_LIFE).then_some(known.node)
+    }
+
+    /// The record does not name a node any more.
+    pub(super) fn forget(&mut self, host: &HostId) {
+        if let Some(known) = self.hosts.remove(host)
+            && let Some(claim) = known.claim
+        {
+            claim.withdraw.cancel();
+        }
     }
 
     pub(super) fn register(&mut self, host: &HostId, node: NodeId) {
         if let Some(known) = self.hosts.get_mut(host) {
-            (known.node, known.heard) = (node, Instant::now());
+            let now = Instant::now();
+            (known.node, known.told, known.heard) = (node, now, now);
             return;
         }
         if self.hosts.len() >= MAX_HOSTS {
@@ -69,7 +86,10 @@ impl Table {
                 self.hosts.remove(&oldest);
             }
         }
-        self.hosts.insert(host.clone(), Attached { node, claim: None, heard: Instant::now() });
+        self.hosts.insert(host.clone(), {
+            let now = Instant::now();
+            Attached { node, told: now, claim: None, heard: now }
+        });
     }
 
     /// The claim of this nonce, or a new one with where its outcome goes.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use skyclaw_protocol::clock::Now;
 use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
 use skyclaw_protocol::machine::{Effect, Machine, Token};
+use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{Command, Refusal};
 use skyclaw_store::{Opened, Reader, Store};
 use tokio::sync::oneshot;
@@ -137,6 +138,10 @@ impl Incarnation<'_> {
             Input::Undelivered(answer) => self.machine.undelivered(time::now(), &answer),
             Input::Drain => self.machine.drain(time::now()),
             Input::Frame { from, message } => {
+                if matches!(message, Message::Ask(_) | Message::Accept(_)) {
+                    let why = self.closed();
+                    self.machine.set_closed(why);
+                }
                 let faults = self.machine.receive(time::now(), &self.reader, from, message);
                 if !faults.is_empty() {
                     tracing::debug!(peer = ?from, ?faults, "a frame broke the rules");
@@ -169,6 +174,10 @@ impl Incarnation<'_> {
         if !matches!(command, Command::Submit(_) | Command::PutService { .. }) {
             return None;
         }
+        self.closed()
+    }
+
+    fn closed(&mut self) -> Option<Refusal> {
         if time::wall().0 < EARLIEST_WALL_MS {
             return Some(Refusal::Store(
                 "the clock of this machine is not set: it stands before 2026".into(),

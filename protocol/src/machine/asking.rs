@@ -238,6 +238,11 @@ impl Machine {
             return false;
         }
         let to = if seq == NO_ANSWER { Target::Nobody } else { Target::Peer { node: from, seq } };
+        let new = matches!(command, Command::Submit(_) | Command::PutService { .. });
+        if let Some(why) = self.closed.clone().filter(|_| new) {
+            self.refuse(ReplyTo::plain(to), why);
+            return true;
+        }
         if let Some(reply) = self.begin(now, shelf, to, idempotency) {
             self.run(now, shelf, reply, command);
         }
@@ -342,6 +347,9 @@ impl Machine {
         // What is answered must be readable here.
         let answer = match answer {
             Ok(KeyAnswer::Job(at)) if !self.has_job(shelf, &at.job) => {
+                if let Then::Claim(..) = then {
+                    self.return_unasked(from, &Ok(KeyAnswer::Job(at.clone())));
+                }
                 Err(Refusal::HomeAway { what: format!("job {}", at.job), job: Some(at.job) })
             }
             other => other,

@@ -10,7 +10,7 @@ use super::voting::holds;
 use crate::batch::Shelf;
 use crate::clock::Now;
 use crate::id::NodeId;
-use crate::limits::MAX_BATCH_OPS;
+use crate::limits::{MAX_BATCH_OPS, MAX_SEEK};
 use crate::record::Raw;
 use crate::record::spec::{RegisterKey, Subject};
 use crate::register::{Ballot, Certificate, ProposerStep};
@@ -103,7 +103,7 @@ impl Machine {
                 self.learn_frame(now, shelf, from, message, &mut faults);
             }
             Message::Want(keys) if keys.len() <= MAX_BATCH_OPS => self.wants(shelf, from, &keys),
-            Message::Seek(all) if all.len() <= MAX_BATCH_OPS => {
+            Message::Seek(all) if all.len() <= MAX_SEEK => {
                 for what in &all {
                     self.sought(shelf, from, what);
                 }

@@ -11,7 +11,7 @@ use crate::batch::{Alive, KeyAnswer, Shelf, Write};
 use crate::clock::{Hlc, Now, Wall};
 use crate::command::{Command, Refusal};
 use crate::id::{HostId, JobId, NodeId};
-use crate::limits::{HOST_FORGET_MS, MAX_HEARTBEAT_JOBS, MAX_HOSTS};
+use crate::limits::{HOST_FORGET_MS, HOST_TAKEN_MS, MAX_HEARTBEAT_JOBS, MAX_HOSTS};
 use crate::record::host::HostDesc;
 use crate::record::spec::Subject;
 use crate::record::{Raw, Signed};
@@ -241,6 +241,14 @@ impl Machine {
         let at = self.stamp(now);
         let chance = self.chance();
         let id = id.unwrap_or_else(|| HostId::mint(at, chance));
+        // Who is attached under this id and alive would be taken for one that talks HTTP.
+        let attached = self.hosts.get(&id).filter(|known| {
+            let alive = known.last_seen.plus_ms(HOST_TAKEN_MS) > now.wall;
+            known.record.node.is_some() && known.record.node != node && alive
+        });
+        if attached.is_some() {
+            return self.refuse(reply, Refusal::HostTaken(id.to_string()));
+        }
         if self.hosts.len() >= MAX_HOSTS && self.hosts.get(&id).is_none() {
             return self.refuse(reply, Refusal::Full { what: "hosts".into(), limit: MAX_HOSTS });
         }
@@ -268,7 +276,7 @@ impl Machine {
         // It starts anew: what its last life held is not running any more and runs out. One that
         // is attached says itself what it runs.
         if record.node.is_none() {
-            self.stop_leases_of(&id);
+            self.stop_leases_of(&id, record.at);
         }
         self.hosts.put(record, raw, now.wall);
         let view = self.hosts.get(&id).map(Host::view);
@@ -298,14 +306,18 @@ impl Machine {
         if known.is_some_and(|known| known >= rank) {
             return;
         }
-        if known.is_none() && self.hosts.len() >= MAX_HOSTS {
+        // One that would be forgotten at once is not learned, or it would come and go for ever.
+        let life = if signed.body().removed { self.config.job_ttl_ms } else { HOST_FORGET_MS };
+        let stale = signed.body().at.wall().plus_ms(life) <= now.wall;
+        let full = self.hosts.len() >= MAX_HOSTS || self.hosts.removed.len() >= MAX_HOSTS;
+        if known.is_none() && (stale || full) {
             return;
         }
         self.clock.observe(signed.body().at);
         self.out.write(Write::Host(Box::new(signed.clone())));
         let attached = signed.body().node.is_some();
         if known.is_some() && !attached {
-            self.stop_leases_of(&id);
+            self.stop_leases_of(&id, signed.body().at);
         }
         if signed.body().removed {
             self.hosts.take(&id);
@@ -320,9 +332,14 @@ impl Machine {
         }
     }
 
-    fn stop_leases_of(&mut self, id: &HostId) {
-        let leases: Vec<JobId> =
-            self.hosts.get(id).map_or_else(Vec::new, |host| host.leases.keys().cloned().collect());
+    /// The host began a new life then: what it was granted before is not running any more.
+    fn stop_leases_of(&mut self, id: &HostId, since: Hlc) {
+        let older = |job: &&JobId| {
+            let entry = self.registers.get(&Subject::Job((*job).clone()));
+            entry.and_then(|entry| entry.chosen.as_ref()).is_none_or(|val| val.at <= since)
+        };
+        let leases = self.hosts.get(id).into_iter().flat_map(|host| host.leases.keys());
+        let leases: Vec<JobId> = leases.filter(older).cloned().collect();
         self.stop_renewing(leases.iter());
     }
 
@@ -426,12 +443,13 @@ impl Machine {
     }
 
     pub(super) fn remove_host(&mut self, now: Now, reply: ReplyTo, id: &HostId) {
-        self.stop_leases_of(id);
+        let at = self.stamp(now);
+        self.stop_leases_of(id, at);
         let Some(mut host) = self.hosts.take(id) else {
             return self.refuse(reply, Refusal::UnknownHost(id.to_string()));
         };
         host.record.removed = true;
-        host.record.at = self.stamp(now);
+        host.record.at = at;
         host.record.display_version = self.next_version();
         host.record.by.clone_from(&self.config.label);
         let signed = Signed::seal(&self.key, self.config.network, host.record);

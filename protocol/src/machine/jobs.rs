@@ -288,7 +288,8 @@ impl Machine {
         let Some(val) = entry.chosen.clone() else { return };
         let Some(state) = val.job().filter(|state| state.phase == Phase::Leased) else { return };
         let lost = state.lost.saturating_add(u32::from(lease.heard));
-        let over = entry.head.max_attempts.is_some_and(|most| lost >= most);
+        let expired = now.wall >= entry.head.expires_at;
+        let over = expired || entry.head.max_attempts.is_some_and(|most| lost >= most);
         let phase = if over { Phase::Exhausted } else { Phase::Queued };
         let state = JobState { phase, lost, ..state.clone() };
         self.advance(now, &subject, &val, state, None, None);

@@ -65,10 +65,13 @@ impl Machine {
         }
         self.hosts.seen(&host, now);
         if state.guard_ms == 0 {
+            // Such a lease is no promise to its host, which does not measure it.
             self.renew(now, job, named);
             return self.answer(now, reply, KeyAnswer::Renewed);
         }
-        let Some(entry) = self.registers.get_mut(&subject) else { return };
+        let Some(entry) = self.registers.get_mut(&subject) else {
+            return self.refuse(reply, Refusal::NotLeased(job));
+        };
         let Some(ballot) = entry.lead.as_ref().and_then(|lead| lead.ballot()) else {
             return self.refuse(
                 reply,

@@ -11,7 +11,7 @@ use crate::batch::Shelf;
 use crate::clock::{Mono, Now};
 use crate::command::{Command, Refusal};
 use crate::id::NodeId;
-use crate::limits::{MAX_SOUGHT, SEEK_MS};
+use crate::limits::{MAX_GOSSIP_CONTENT, MAX_SOUGHT, SEEK_MS};
 use crate::record::spec::Subject;
 use crate::wire::{Message, Sought};
 
@@ -119,7 +119,9 @@ impl Machine {
             Sought::Host(id) => self.host_record(id).map(|raw| Message::Hosts(vec![raw])),
             Sought::Job(id) => {
                 let subject = Subject::Job(id.clone());
-                self.known(shelf, &subject, usize::MAX).map(|known| Message::Known(vec![known]))
+                // What is large is asked for by who finds that it is missing.
+                self.known(shelf, &subject, MAX_GOSSIP_CONTENT)
+                    .map(|known| Message::Known(vec![known]))
             }
         };
         if let Some(message) = message {

@@ -140,6 +140,10 @@ impl Machine {
         faults: &mut Vec<FrameFault>,
     ) -> Option<VoteOp> {
         let AcceptOp { key, ballot, val, spec, result } = op;
+        // No vote for what is new; its owner hears nothing and gives it up.
+        if self.closed.is_some() && val.ver == 0 && !self.registers.contains_key(&key.subject) {
+            return None;
+        }
         let verdict = match self.find(now, shelf, &key, spec, faults) {
             Ok(()) => {
                 let verdict = self.accept_found(now, shelf, from, &key, ballot, &val, result);
@@ -168,7 +172,9 @@ impl Machine {
         if !may_write(&entry.head, from, ballot) || !holds(&key.subject, val, now) {
             return Err(FrameFault::NotTheOwner);
         }
-        if now.wall >= entry.head.expires_at && !val.is_terminal() {
+        // What is here already goes on: its owner could end it in no other way.
+        let begun = entry.row.accepted.is_some();
+        if now.wall >= entry.head.expires_at && !val.is_terminal() && !begun {
             return Ok(Verdict::Gone);
         }
         let mut row = entry.row.clone();

@@ -19,8 +19,8 @@ use crate::limits::{
     MAX_CLAIM_HOMES, MAX_WORK_CLASSES, MAX_WORK_HOMES, WORK_AGAIN_MS, WORK_GAP_MS, WORK_LIFE_MS,
 };
 use crate::placement::meets;
-use crate::record::Signed;
 use crate::record::work::{Work, WorkClass};
+use crate::record::{Record, Signed};
 use crate::wire::Message;
 
 /// A claim on its way through other coordinators.
@@ -62,7 +62,7 @@ impl Machine {
             if self.announced.classes.contains_key(required) { WORK_AGAIN_MS } else { WORK_GAP_MS };
         let due = since.map_or(now.mono, |last| last.plus_ms(pause));
         if due <= now.mono {
-            return self.publish_work(now);
+            return self.publish_work(now, required);
         }
         self.work_timer_at(due);
     }
@@ -82,7 +82,7 @@ impl Machine {
         if self.queue.is_empty() || !self.has_audience() {
             self.announced.classes.clear();
         } else {
-            self.publish_work(now);
+            self.publish_work(now, &[]);
         }
     }
 
@@ -99,8 +99,19 @@ impl Machine {
         self.forget_announced(required);
     }
 
-    fn publish_work(&mut self, now: Now) {
-        let classes: Vec<WorkClass> = self.queue.heads(MAX_WORK_CLASSES);
+    /// `first` is named before all others, which may be of a kind that nobody meets.
+    fn publish_work(&mut self, now: Now, first: &[String]) {
+        let mut classes: Vec<WorkClass> = self.queue.heads(usize::MAX);
+        classes.sort_by_key(|class| class.required != first);
+        classes.truncate(MAX_WORK_CLASSES);
+        // What does not fit into a record waits for its turn at the head.
+        let mut room = Work::MAX_BYTES - 1024;
+        classes.retain(|class| {
+            let bytes = 32 + class.required.iter().map(|word| word.len() + 4).sum::<usize>();
+            let fits = bytes <= room;
+            room -= if fits { bytes } else { 0 };
+            fits
+        });
         self.announced.classes = classes.iter().map(|class| (class.required.clone(), ())).collect();
         self.announced.last = Some(now.mono);
         let work = Work { home: self.me, at: self.stamp(now), classes };
@@ -129,14 +140,15 @@ impl Machine {
                 return;
             }
         }
+        let home = work.home;
         let waits = Waits { at: work.at, heard: now.mono, classes: work.classes };
-        self.avail.insert(work.home, waits);
+        self.avail.insert(home, waits);
         // As many parked claims as there are jobs may have one, in their order.
         for seq in self.parked_claims() {
-            if !self.avail.values().any(|waits| waits.is_fresh(now) && waits.any()) {
+            if !self.avail.get(&home).is_some_and(Waits::any) {
                 return;
             }
-            if let Some(home) = self.home_for_parked(now, seq)
+            if self.suits_parked(home, seq)
                 && let Some((claim, host)) = self.unpark(seq)
             {
                 self.claim_at(now, home, claim, host);
@@ -144,9 +156,10 @@ impl Machine {
         }
     }
 
-    fn home_for_parked(&self, now: Now, seq: u64) -> Option<NodeId> {
-        let known = self.hosts.get(self.parked_host(seq)?).filter(|known| !known.is_full())?;
-        self.home_with_work(now, &known.record.capabilities, &[])
+    fn suits_parked(&self, home: NodeId, seq: u64) -> bool {
+        let host = self.parked_host(seq).and_then(|host| self.hosts.get(host));
+        let (Some(host), Some(waits)) = (host, self.avail.get(&home)) else { return false };
+        !host.is_full() && waits.queued_for(&host.record.capabilities) > 0
     }
 
     /// The coordinator with the longest queue of jobs that such a host may run.

@@ -128,11 +128,8 @@ impl Inner {
     ) -> Result<Vec<ClaimedJob>, PortError> {
         self.introduce(to).await?;
         let Wish { host, most, .. } = wish;
-        let mut nonce = [0; 16];
-        nonce[..8].copy_from_slice(&(self.chance)().to_be_bytes());
-        nonce[8..].copy_from_slice(&(self.chance)().to_be_bytes());
-        let nonce = Nonce(nonce);
-        let sent = self.mono();
+        let mut nonce = self.nonce();
+        let mut sent = self.mono();
         let mut wait_ms =
             u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).min(MAX_CLAIM_WAIT_MS);
         let most = u16::try_from((*most).min(MAX_GRANTS)).unwrap_or(1);
@@ -162,6 +159,9 @@ impl Inner {
                 Ok(HostTell::Refused(Refusal::UnknownHost(_))) => {
                     self.forget(to);
                     self.introduce(to).await?;
+                    // Nothing was granted, and the same question would have the same answer.
+                    (nonce, sent) = (self.nonce(), self.mono());
+                    sleep(ASK_AGAIN).await;
                 }
                 Ok(HostTell::Refused(refusal)) => return Err(port_error(refusal)),
                 Ok(_) => return Err(unexpected()),
@@ -176,6 +176,13 @@ impl Inner {
             }
         }
         Err(unheard(to, AskError::NoAnswer))
+    }
+
+    fn nonce(&self) -> Nonce {
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&(self.chance)().to_be_bytes());
+        nonce[8..].copy_from_slice(&(self.chance)().to_be_bytes());
+        Nonce(nonce)
     }
 
     /// Has a parked claim answered now; ends when that has taken too long.

@@ -2,9 +2,9 @@
 
 use super::world::{P2P_LEASE_MS, QUORUM_MS, World, cut, host_id, job_at, subject};
 use crate::batch::KeyAnswer;
-use crate::command::{Command, Completion, Refusal};
+use crate::command::{Command, Completion, JobRequest, Refusal};
 use crate::id::{JobId, NodeId};
-use crate::limits::MIN_GUARD_MS;
+use crate::limits::{HOST_TAKEN_MS, MIN_GUARD_MS};
 use crate::record::spec::Subject;
 use crate::register::{Ballot, Phase};
 use crate::view::Milli;
@@ -196,4 +196,35 @@ fn a_restarted_owner_waits_the_full_lease_and_goes_on() {
     assert_eq!(world.call(0, renew(&job, "h", 1)), Ok(KeyAnswer::Renewed));
     world.pass(P2P_LEASE_MS);
     assert_eq!(world.phase(0, &job), Some(Phase::Leased));
+}
+
+#[test]
+fn the_id_of_an_attached_host_that_lives_is_not_given_to_another() {
+    let mut world = World::alone();
+    attach(&mut world, 0, "h");
+    let register = || Command::RegisterHost {
+        id: Some(host_id("h")),
+        name: "h".into(),
+        capabilities: vec![],
+        max_parallel: Milli::whole(1),
+        node: None,
+    };
+    assert_eq!(World::refusal(world.call(0, register())), Refusal::HostTaken("h".into()));
+    world.pass(HOST_TAKEN_MS);
+    world.call(0, register()).unwrap();
+}
+
+/// A job's timeout is the host's to keep; until then its lease is extended in full.
+#[test]
+fn a_lease_as_long_as_the_run_may_take_is_renewed_to_the_end_of_the_run() {
+    let mut world = World::alone();
+    attach(&mut world, 0, "h");
+    let timeout_ms = Some(2 * P2P_LEASE_MS);
+    let request = JobRequest { timeout_ms, ..super::world::request("") };
+    let job = world.submit_with(0, request);
+    world.claim(0, "h");
+    for _ in 0..8 {
+        world.pass(P2P_LEASE_MS / 4);
+        assert_eq!(world.call(0, renew(&job, "h", 1)), Ok(KeyAnswer::Renewed));
+    }
 }

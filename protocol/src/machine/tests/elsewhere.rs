@@ -240,3 +240,53 @@ fn a_service_is_claimed_and_reported_at_any_coordinator() {
     world.call(1, Command::RemoveService { id: claimed.id }).unwrap();
     assert_eq!(world.claim_service(2, "h"), None);
 }
+
+/// A record has a bound: what does not fit is left out, or others would take the rest for nonsense.
+#[test]
+fn announcements_of_long_requirements_hold() {
+    let mut world = World::of(2, 1);
+    world.host(1, "h", 1);
+    for n in 0..4 {
+        let required = (0..64).map(|word| format!("{n}-{word:03}-{}", "x".repeat(180))).collect();
+        world.submit_with(0, JobRequest { required, ..super::world::request("") });
+    }
+    let job = world.submit(0);
+    world.pass(WORK_GAP_MS);
+    assert_eq!(world.claim(1, "h").job, job);
+}
+
+#[test]
+fn a_node_that_takes_nothing_new_takes_nothing_new_from_others() {
+    let mut world = World::of(2, 2);
+    let full = Refusal::LowSpace("no room".into());
+    world.nodes[0].machine.set_closed(Some(full.clone()));
+    let key = world.key_at(0, "a");
+    assert_eq!(World::refusal(world.call_keyed(1, submit(), key)), full);
+    let asked = world.ask(1, submit());
+    world.pass(QUORUM_MS);
+    assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { .. }))));
+    world.nodes[0].machine.set_closed(None);
+    world.pass(2 * QUORUM_MS);
+    world.submit(1);
+}
+
+#[test]
+fn an_old_record_of_a_host_that_comes_late_ends_no_newer_lease() {
+    let mut world = World::of(2, 1);
+    world.host(0, "h", 1);
+    world.pass(10);
+    cut(&mut world, 1, 0);
+    world.host(1, "h", 1);
+    world.cut.clear();
+    let record = world.nodes[1].machine.host_record(&host_id("h")).expect("it is known");
+    world.pass(10);
+    let job = world.submit(0);
+    world.claim(1, "h");
+    world.inject(1, 0, Message::Hosts(vec![record]));
+    for _ in 0..6 {
+        world.pass(LEASE_MS / 2);
+        world.beat(1, "h", 1).unwrap();
+        world.settle();
+    }
+    assert_eq!(world.phase(0, &job), Some(Phase::Leased));
+}
