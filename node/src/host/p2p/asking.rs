@@ -122,10 +122,16 @@ impl Inner {
         }
         let (mut connected, weak) = (self.transport.coordinators(), Arc::downgrade(self));
         tokio::spawn(async move {
-            while connected.changed().await.is_ok() {
+            // The first look is for who came while the host was registered.
+            loop {
                 let Some(inner) = weak.upgrade() else { return };
+                connected.mark_unchanged();
                 // Where it fails the next beat tries again.
                 let _ = inner.introduce_all().await;
+                drop(inner);
+                if connected.changed().await.is_err() {
+                    return;
+                }
             }
         });
     }
