@@ -386,6 +386,13 @@ async fn a_shim_that_is_missing_or_broken_is_the_hosts_fault() {
     for shim in ["/no/such/shim", "/bin/false"] {
         let bench = Bench::with_shim(shim, 1, |fake| (1..=9).for_each(|n| fake.enqueue(n, "true")));
         bench.until("a second is tried", |state| state.queue.len() == 7).await;
+        // A host that stops while a job starts reports that it stopped.
+        let beats = bench.fake.with(|state| state.beats.len());
+        bench
+            .until("it is let go of", |state| {
+                state.beats.iter().skip(beats + 1).any(std::vec::Vec::is_empty)
+            })
+            .await;
         let fake = bench.finish().await;
         fake.with(|state| assert_eq!((state.queue.len(), state.offers.len()), (7, 0), "{shim}"));
     }
