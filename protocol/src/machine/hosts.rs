@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use super::Machine;
 use super::effect::{Effect, ReplyTo};
 use super::output::Held;
-use super::{Machine, Timer};
 use crate::batch::{Alive, KeyAnswer, Shelf, Write};
 use crate::clock::{Hlc, Now, Wall};
 use crate::command::{Command, Refusal};
@@ -15,7 +15,7 @@ use crate::limits::{HOST_FORGET_MS, HOST_TAKEN_MS, MAX_HEARTBEAT_JOBS, MAX_HOSTS
 use crate::record::host::HostDesc;
 use crate::record::spec::Subject;
 use crate::record::{Raw, Signed};
-use crate::register::{Phase, Val};
+use crate::register::Phase;
 use crate::view::{HostView, Milli};
 use crate::wire::{Message, Sought};
 
@@ -409,37 +409,6 @@ impl Machine {
             state.phase.is_terminal()
                 || (state.phase == Phase::Leased && state.host.as_ref() != Some(host))
         })
-    }
-
-    /// Extends a lease, or lets the coordinator that leads the job do it.
-    fn renew_here_or_there(&mut self, now: Now, host: &HostId, job: JobId, named: bool) {
-        let Some(entry) = self.registers.get(&Subject::Job(job.clone())) else { return };
-        if entry.lead.is_some() {
-            return self.renew(now, job, named);
-        }
-        let (home, state) = (entry.head.home, entry.chosen.as_ref().and_then(Val::job));
-        if let Some(attempt) = state.map(|state| state.attempt)
-            && self.peers.contains(&home)
-        {
-            let host = host.clone();
-            self.ask_plainly(home, Command::Renew { host, job, attempt, named });
-        }
-    }
-
-    /// `named`: the host says that it runs this very job, whatever was concluded before.
-    pub(super) fn renew(&mut self, now: Now, job: JobId, named: bool) {
-        let Some(entry) = self.registers.get_mut(&Subject::Job(job.clone())) else { return };
-        let Some(lease) = entry.lease.as_mut() else { return };
-        let before = lease.ends;
-        let note = lease.renew(now, named);
-        let (ends, shown) = (lease.ends, lease.shown);
-        if ends != before {
-            self.timers.remove(&(before, Timer::Lease(job.clone())));
-            self.timers.insert((ends, Timer::Lease(job.clone())));
-        }
-        if note {
-            self.out.write(Write::LeaseNote { job, until: Some(shown) });
-        }
     }
 
     pub(super) fn remove_host(&mut self, now: Now, reply: ReplyTo, id: &HostId) {

@@ -42,6 +42,37 @@ impl Renewal {
 const MOST: usize = 8;
 
 impl Machine {
+    /// Extends a lease, or lets the coordinator that leads the job do it.
+    pub(super) fn renew_here_or_there(&mut self, now: Now, host: &HostId, job: JobId, named: bool) {
+        let Some(entry) = self.registers.get(&Subject::Job(job.clone())) else { return };
+        if entry.lead.is_some() {
+            return self.renew(now, job, named);
+        }
+        let (home, state) = (entry.head.home, entry.chosen.as_ref().and_then(Val::job));
+        if let Some(attempt) = state.map(|state| state.attempt)
+            && self.peers.contains(&home)
+        {
+            let host = host.clone();
+            self.ask_plainly(home, Command::Renew { host, job, attempt, named });
+        }
+    }
+
+    /// `named`: the host says that it runs this very job, whatever was concluded before.
+    fn renew(&mut self, now: Now, job: JobId, named: bool) {
+        let Some(entry) = self.registers.get_mut(&Subject::Job(job.clone())) else { return };
+        let Some(lease) = entry.lease.as_mut() else { return };
+        let before = lease.ends;
+        let note = lease.renew(now, named);
+        let (ends, shown) = (lease.ends, lease.shown);
+        if ends != before {
+            self.timers.remove(&(before, Timer::Lease(job.clone())));
+            self.timers.insert((ends, Timer::Lease(job.clone())));
+        }
+        if note {
+            self.out.write(Write::LeaseNote { job, until: Some(shown) });
+        }
+    }
+
     /// A run is still going on.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn renew_asked(
@@ -127,7 +158,7 @@ impl Machine {
     /// An owner asks whether it still leads. Nothing of the answer waits for the disk: a promise
     /// that is not on it yet already says no.
     pub(super) fn confirm(&mut self, from: NodeId, op: ConfirmOp) -> Option<ConfirmedOp> {
-        let entry = self.registers.get(&Subject::clone(&op.key.subject))?;
+        let entry = self.registers.get(&op.key.subject)?;
         if entry.head.key != op.key || op.ballot.proposer != from {
             return None;
         }
@@ -164,24 +195,14 @@ impl Machine {
     /// Extends a lease as of `since`.
     fn renewed(&mut self, now: Now, job: JobId, since: Now, replies: Vec<ReplyTo>) {
         let subject = Subject::Job(job.clone());
-        let Some(entry) = self.registers.get_mut(&subject) else { return };
-        let extended = entry.lease.as_mut().filter(|lease| lease.may_be_renewed(now));
-        let Some(lease) = extended else {
+        let Some(entry) = self.registers.get(&subject) else { return };
+        if !entry.lease.as_ref().is_some_and(|lease| lease.may_be_renewed(now)) {
             for reply in replies {
                 self.refuse(reply, Refusal::NotLeased(job.clone()));
             }
             return;
-        };
-        let before = lease.ends;
-        let note = lease.renew(since, true);
-        let (ends, shown) = (lease.ends, lease.shown);
-        if ends != before {
-            self.timers.remove(&(before, Timer::Lease(job.clone())));
-            self.timers.insert((ends, Timer::Lease(job.clone())));
         }
-        if note {
-            self.out.write(Write::LeaseNote { job, until: Some(shown) });
-        }
+        self.renew(since, job, true);
         for reply in replies {
             self.answer(now, reply, KeyAnswer::Renewed);
         }
