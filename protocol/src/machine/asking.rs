@@ -150,7 +150,7 @@ impl Machine {
                 // where its home cannot be asked.
                 let ended = stored.chosen().is_some_and(crate::register::Val::is_terminal);
                 let decided = stored.decided().map(|(ballot, _)| ballot.proposer);
-                let owner = decided.unwrap_or(stored.spec.body().home);
+                let owner = decided.unwrap_or_else(|| stored.spec.body().home);
                 let free = matches!(subject, Subject::Service(_)) || !self.peers.contains(&owner);
                 if ended && free {
                     return None;
