@@ -67,7 +67,7 @@ impl Machine {
             return None;
         }
         let (voters, _) = self.key_voters(scope);
-        let home = voters.iter().find(|node| self.reaches(node)).or(voters.first())?;
+        let home = voters.iter().find(|node| self.reaches(node)).or_else(|| voters.first())?;
         (*home != self.me).then_some(*home)
     }
 
