@@ -79,7 +79,8 @@ impl World {
     /// Which coordinators this node is connected to, as far as it knows.
     pub(crate) fn set_view(&mut self, node: usize, others: &[usize]) {
         let peers = others.iter().map(|n| self.nodes[*n].machine.id()).collect();
-        self.nodes[node].machine.set_peers(peers);
+        let now = self.now;
+        self.nodes[node].machine.set_peers(now, peers);
     }
 
     /// Asks and runs everything until the answer is there.
