@@ -234,8 +234,8 @@ impl NodeHandle {
             .register(&Subject::Job(at.job.clone()))
             .map_err(store_refusal)?
             .ok_or_else(unreadable)?;
-        let result = match at.val.job().filter(|state| state.result.is_some()) {
-            Some(state) => reader.result(&at.job, state.attempt).map_err(store_refusal)?,
+        let result = match at.val.job().and_then(JobState::named_result) {
+            Some((attempt, _)) => reader.result(&at.job, attempt).map_err(store_refusal)?,
             None => None,
         };
         let result = result.as_ref().map(Signed::body);

@@ -86,6 +86,8 @@ pub fn job_view(
         payload: job.payload.clone(),
         submitted_by: job.submitted_by.clone(),
         max_attempts: job.max_attempts,
+        retry: job.retry,
+        queue_timeout_ms: job.queue_timeout_ms,
         assigned_host: if state.phase == Phase::Queued { None } else { state.host.clone() },
         lease_expires: leased
             .then(|| lease_note.map_or(state.lease_expires, |note| note.max(state.lease_expires))),
@@ -104,13 +106,20 @@ fn error_text(state: &JobState, result: Option<&JobResult>) -> Option<String> {
     match state.phase {
         Phase::Cancelled => Some("cancelled".into()),
         Phase::Aborted => Some("aborted: replication target not met".into()),
-        Phase::Exhausted => Some(format!(
-            "gave up after {} lost attempts{}",
-            state.lost,
-            state.host.as_ref().map_or_else(String::new, |h| format!(", the last on host {h}"))
-        )),
+        Phase::Exhausted => Some(given_up(state)),
         _ => result.and_then(|r| r.error.clone()),
     }
+}
+
+/// What is told of a job that may be what its hosts died of.
+fn given_up(state: &JobState) -> String {
+    let attempts = if state.lost == 1 { "attempt" } else { "attempts" };
+    let last = state.host.as_ref().map_or_else(String::new, |h| format!(", the last on host {h}"));
+    format!(
+        "gave up after {} lost {attempts}{last}: its host went silent each time; look there, then \
+         submit it again (a higher maxAttempts allows more)",
+        state.lost
+    )
 }
 
 /// A service as users see it; `None` once it is deleted.

@@ -79,6 +79,28 @@ pub const MAX_BATCH_BYTES: usize = 512 << 10;
 /// Largest `maxAttempts` a job may ask for.
 pub const MAX_ATTEMPTS: u32 = 100;
 
+/// Largest `retry` a job may ask for: as many runs as it may lose.
+pub const MAX_RETRY: u32 = MAX_ATTEMPTS;
+
+/// Pause of a job whose attempt failed or was lost for the second time, in milliseconds; each
+/// further one doubles it. The first time may be a host's fault and costs nothing.
+pub const BACK_OFF_MS: u64 = 1000;
+
+/// Longest such pause, in milliseconds: whatever was wrong, a minute later somebody may have mended
+/// it.
+pub const MAX_BACK_OFF_MS: u64 = 60_000;
+
+/// How long another host is waited for before the one that failed a job or lost it may have it
+/// again, in milliseconds.
+pub const AVOID_MS: u64 = 30_000;
+
+/// Jobs a claim passes over since its host failed or lost them. Beyond, it gets the oldest of them:
+/// a host that fails everything must not make each claim read the whole queue.
+pub const AVOID_AHEAD: usize = 16;
+
+/// How long after it was heard of a host counts as alive, in milliseconds (`SKYCLAW_HOST_TTL_MS`).
+pub const DEFAULT_HOST_TTL_MS: u64 = 15_000;
+
 /// Urls kept from `/v1/network/join` and the settings together.
 pub const MAX_PEER_URLS: usize = 256;
 

@@ -27,6 +27,7 @@ mod learning;
 mod output;
 mod registers;
 mod renewing;
+mod retry;
 mod seeking;
 mod services;
 mod voting;
@@ -75,6 +76,8 @@ pub struct Config {
     pub run_ms: u64,
     /// Length of the leases of hosts attached over libp2p, in milliseconds.
     pub p2p_lease_ms: u64,
+    /// How long after it was heard of a host counts as alive, in milliseconds.
+    pub host_ttl_ms: u64,
 }
 
 /// A timer. The entry it names may be gone or have moved on by the time it rings.
@@ -82,6 +85,10 @@ pub struct Config {
 enum Timer {
     /// A lease may be over.
     Lease(JobId),
+    /// A job has rested since its last attempt.
+    Rests(JobId),
+    /// The host of a job's last attempt may have it again.
+    Avoids(JobId),
     /// A parked claim has waited long enough.
     Parked(u64),
     /// A write may have missed its quorum.
@@ -134,6 +141,8 @@ pub struct Machine {
     queue: Queue,
     /// Queued, but too close to their expiry to be granted; looked at again with each sweep.
     held_back: BTreeSet<JobId>,
+    /// How many jobs rest since their last attempt: queued, but not in the queue.
+    resting: usize,
     hosts: hosts::Hosts,
     parked: claims::Parked,
     keys: keys::Keys,
@@ -167,6 +176,7 @@ impl Machine {
             jobs_live: 0,
             queue: Queue::default(),
             held_back: BTreeSet::new(),
+            resting: 0,
             hosts: hosts::Hosts::default(),
             parked: claims::Parked::default(),
             keys: keys::Keys::default(),
@@ -264,6 +274,8 @@ impl Machine {
             let Some((_, timer)) = self.timers.pop_first() else { break };
             match timer {
                 Timer::Lease(job) => self.lease_timer(now, job),
+                Timer::Rests(job) => self.rests_timer(now, &job),
+                Timer::Avoids(job) => self.avoids_timer(now, &job),
                 Timer::Parked(seq) => self.unpark_late(now, seq),
                 Timer::Quorum(subject) => self.quorum_timer(now, &subject),
                 Timer::Ask(seq) => self.ask_timer(now, seq),
@@ -314,7 +326,7 @@ impl Machine {
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         Gauges {
-            queued: self.queue.len(),
+            queued: self.queue.len() + self.held_back.len() + self.resting,
             leased: self.hosts.leases(),
             hosts: self.hosts.len(),
             services: self.registers.len() - self.jobs_live,

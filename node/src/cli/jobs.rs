@@ -60,7 +60,17 @@ fn request(args: &Submit) -> Value {
     }
     let mut required = vec!["shell"];
     required.extend(args.requires.iter().map(String::as_str).filter(|cap| *cap != "shell"));
-    legacy::job(&payload, &required)
+    let mut body = legacy::job(&payload, &required);
+    if args.max_attempts > 0 {
+        body["maxAttempts"] = json!(args.max_attempts);
+    }
+    if let Some(times) = args.retry {
+        body["retry"] = json!(times);
+    }
+    if let Some(ms) = args.queue_timeout_ms {
+        body["queueTimeoutMs"] = json!(ms);
+    }
+    body
 }
 
 pub(super) async fn job(

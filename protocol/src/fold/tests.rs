@@ -105,6 +105,8 @@ fn spec() -> Spec {
             submitted_by: Some("me".into()),
             max_attempts: Some(3),
             timeout_ms: None,
+            retry: None,
+            queue_timeout_ms: None,
         }),
     }
 }
@@ -133,7 +135,7 @@ fn val(phase: Phase) -> Val {
         lease_ms: 1000,
         guard_ms: 0,
         lease_expires: Wall(6000),
-        result: None,
+        ..JobState::new()
     };
     let at = Hlc { ms: 5000, count: 0 };
     Val { ver: 3, at, by: "node_a".into(), display_version: 9, state: State::Job(state) }
@@ -162,7 +164,10 @@ fn each_phase_shows_the_fields_of_the_contract() {
             true,
             false,
             none,
-            Some("gave up after 1 lost attempts, the last on host h"),
+            Some(
+                "gave up after 1 lost attempt, the last on host h: its host went silent each time; \
+                 look there, then submit it again (a higher maxAttempts allows more)",
+            ),
         ),
     ] {
         let view = view(&val(phase), held);
@@ -184,6 +189,17 @@ fn a_result_shows_what_the_host_sent_and_no_more() {
     assert_eq!((shown.stdout.as_deref(), shown.stderr), (Some("out"), None));
     let silent = JobResult { error: None, ..result() };
     assert_eq!(view(&val(Phase::Failed), Some(&silent)).error, None);
+}
+
+#[test]
+fn while_a_job_waits_again_its_last_run_is_shown() {
+    for phase in [Phase::Queued, Phase::Leased, Phase::Exhausted] {
+        let shown = view(&val(phase), Some(&result()));
+        assert_eq!(shown.result.unwrap().stdout.as_deref(), Some("out"), "{phase:?}");
+        if phase != Phase::Exhausted {
+            assert_eq!(shown.error.as_deref(), Some("exit 3"), "{phase:?}");
+        }
+    }
 }
 
 #[test]

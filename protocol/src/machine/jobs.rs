@@ -57,6 +57,8 @@ impl Machine {
                 submitted_by: request.submitted_by,
                 max_attempts: request.max_attempts,
                 timeout_ms: request.timeout_ms,
+                retry: request.retry,
+                queue_timeout_ms: request.queue_timeout_ms,
             }),
         };
         let spec = match self.seal(spec) {
@@ -123,7 +125,8 @@ impl Machine {
             };
             return self.refuse(reply, Refusal::AssignedElsewhere { job: completion.job, holder });
         }
-        if state.phase.is_terminal() {
+        // Of an attempt that failed and is followed by another, the first report counts.
+        if state.phase.is_terminal() || (state.phase == Phase::Queued && state.has_reported()) {
             return self.refuse(reply, Refusal::NotLeased(completion.job));
         }
         let at = self.stamp(now);
@@ -143,12 +146,18 @@ impl Machine {
             Ok(result) => result,
             Err(refusal) => return self.refuse(reply, refusal),
         };
+        let again = !completion.success && self.runs_again(&subject, state);
         let state = JobState {
             phase: if completion.success { Phase::Succeeded } else { Phase::Failed },
+            failed: state.failed + u32::from(again),
             result: Some(result.hash()),
+            result_of: None,
             ..state.clone()
         };
         self.hosts.seen(&completion.host, now);
+        if again {
+            return self.give_back(now, &subject, &val, state, Some(&result), Some(reply));
+        }
         self.advance(now, &subject, &val, state, Some(&result), Some(reply));
     }
 
@@ -237,6 +246,7 @@ impl Machine {
         if before.is_some_and(|b| b.phase == Phase::Queued) {
             self.dequeue(&required, created, job);
             self.held_back.remove(job);
+            self.waits_no_more(job);
         }
         let Some(entry) = self.registers.get_mut(&subject) else { return };
         // A value that was only adopted goes on with the lease it had.
@@ -253,7 +263,9 @@ impl Machine {
             }
         }
         match after.phase {
-            Phase::Queued if leads => self.queue.insert(&required, created, job.clone()),
+            Phase::Queued if leads && !self.rests(now, job) => {
+                self.queue.insert(&required, created, job.clone());
+            }
             Phase::Leased => {
                 if let Some(host) = &after.host {
                     self.hosts.lease(host, job);
@@ -264,9 +276,11 @@ impl Machine {
                         timeout_ms: entry.head.timeout_ms,
                         default_ms: self.config.run_ms,
                     };
+                    let here = entry.tries.granted == Some(after.attempt);
                     let lease = entry.lease.get_or_insert_with(|| {
                         Lease::grant(now, after.lease_ms, after.guard_ms, run)
                     });
+                    lease.counts &= here;
                     lease.renewable &= !stale;
                     self.timers.insert((lease.ends, Timer::Lease(job.clone())));
                 }
@@ -287,12 +301,15 @@ impl Machine {
         }
         let Some(val) = entry.chosen.clone() else { return };
         let Some(state) = val.job().filter(|state| state.phase == Phase::Leased) else { return };
-        let lost = state.lost.saturating_add(u32::from(lease.heard));
+        let lost = state.lost.saturating_add(u32::from(lease.heard && lease.counts));
         let expired = now.wall >= entry.head.expires_at;
         let over = expired || entry.head.max_attempts.is_some_and(|most| lost >= most);
-        let phase = if over { Phase::Exhausted } else { Phase::Queued };
-        let state = JobState { phase, lost, ..state.clone() };
-        self.advance(now, &subject, &val, state, None, None);
+        let state = JobState { phase: Phase::Exhausted, lost, ..state.clone() };
+        if over {
+            self.advance(now, &subject, &val, state, None, None);
+        } else {
+            self.give_back(now, &subject, &val, state, None, None);
+        }
     }
 
     /// A grant could not be handed over: the host never learned of it, so nothing runs.

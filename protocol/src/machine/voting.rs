@@ -214,8 +214,8 @@ impl Machine {
         let (Subject::Job(job), Some(state)) = (subject, val.job()) else {
             return Ok(Content::Here);
         };
-        let Some(hash) = state.result else { return Ok(Content::Here) };
-        if let Ok(Some(held)) = shelf.result(job, state.attempt)
+        let Some((attempt, hash)) = state.named_result() else { return Ok(Content::Here) };
+        if let Ok(Some(held)) = shelf.result(job, attempt)
             && held.hash() == hash
         {
             return Ok(Content::Here);
@@ -226,8 +226,8 @@ impl Machine {
             .map_err(|_| FrameFault::BadRecord)?;
         let body = signed.body();
         let named = body.job == *job
-            && body.attempt == state.attempt
-            && Some(&body.host) == state.host.as_ref()
+            && body.attempt == attempt
+            && (state.result_of.is_some() || Some(&body.host) == state.host.as_ref())
             && signed.hash() == hash;
         if named { Ok(Content::Sent(Box::new(signed))) } else { Err(FrameFault::BadRecord) }
     }

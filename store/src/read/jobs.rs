@@ -6,7 +6,7 @@ use skyclaw_protocol::batch::StoredRegister;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
-use skyclaw_protocol::register::{Phase, Val};
+use skyclaw_protocol::register::{JobState, Phase, Val};
 use skyclaw_protocol::{JobCursor, JobId};
 
 use super::Reader;
@@ -146,10 +146,7 @@ impl Reader {
 /// A register, and the result that its chosen value names, if its content is here.
 pub(super) fn record(view: &View<'_>, subject: &Subject) -> Result<Option<JobRecord>, Fault> {
     let Some(register) = view.register(subject)? else { return Ok(None) };
-    let accepted = register
-        .chosen()
-        .and_then(Val::job)
-        .and_then(|job| job.result.map(|hash| (job.attempt, hash)));
+    let accepted = register.chosen().and_then(Val::job).and_then(JobState::named_result);
     let result = match (accepted, subject) {
         (Some((attempt, hash)), Subject::Job(id)) => {
             view.result(id, attempt)?.filter(|r| r.hash() == hash)

@@ -91,6 +91,7 @@ impl World {
             quorum_timeout_ms: QUORUM_MS,
             run_ms: 300_000,
             p2p_lease_ms: P2P_LEASE_MS,
+            host_ttl_ms: crate::limits::DEFAULT_HOST_TTL_MS,
         };
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_800_000_000_000) };
         let mut world = Self {
