@@ -361,9 +361,13 @@ fn phases(status: Option<JobStatus>) -> Phases {
         Some(JobStatus::Queued) => Phases::of(&[Phase::Queued]),
         Some(JobStatus::Leased) => Phases::of(&[Phase::Leased]),
         Some(JobStatus::Completed) => Phases::of(&[Phase::Succeeded]),
-        Some(JobStatus::Failed) => {
-            Phases::of(&[Phase::Failed, Phase::Cancelled, Phase::Exhausted, Phase::Aborted])
-        }
+        Some(JobStatus::Failed) => Phases::of(&[
+            Phase::Failed,
+            Phase::Cancelled,
+            Phase::Exhausted,
+            Phase::Expired,
+            Phase::Aborted,
+        ]),
     }
 }
 

@@ -114,6 +114,9 @@ pub const VERSION_SLACK: u64 = 1024;
 /// Nothing is granted this close to a job's expiry, in milliseconds: voters stop accepting then.
 pub const EXPIRY_MARGIN_MS: u64 = 60_000;
 
+/// Jobs looked at in one go because they expire; further ones follow at once.
+pub const MAX_EXPIRED: usize = 1024;
+
 /// How long past its own `timeoutMs` a lease may be extended, in milliseconds: time to kill a
 /// process tree and report.
 pub const LEASE_SLACK_MS: u64 = 30_000;

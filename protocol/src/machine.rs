@@ -18,6 +18,7 @@ mod asking;
 mod claims;
 mod effect;
 mod entry;
+mod expiry;
 mod frames;
 mod hosts;
 mod jobs;
@@ -89,6 +90,10 @@ enum Timer {
     Rests(JobId),
     /// The host of a job's last attempt may have it again.
     Avoids(JobId),
+    /// A job has found no host in time.
+    StartBy(JobId),
+    /// A job comes close to its expiry.
+    Expiry,
     /// A parked claim has waited long enough.
     Parked(u64),
     /// A write may have missed its quorum.
@@ -141,6 +146,7 @@ pub struct Machine {
     queue: Queue,
     /// Queued, but too close to their expiry to be granted; looked at again with each sweep.
     held_back: BTreeSet<JobId>,
+    expiring: expiry::Expiring,
     /// How many jobs rest since their last attempt: queued, but not in the queue.
     resting: usize,
     hosts: hosts::Hosts,
@@ -177,6 +183,7 @@ impl Machine {
             queue: Queue::default(),
             held_back: BTreeSet::new(),
             resting: 0,
+            expiring: expiry::Expiring::new(now),
             hosts: hosts::Hosts::default(),
             parked: claims::Parked::default(),
             keys: keys::Keys::default(),
@@ -276,6 +283,8 @@ impl Machine {
                 Timer::Lease(job) => self.lease_timer(now, job),
                 Timer::Rests(job) => self.rests_timer(now, &job),
                 Timer::Avoids(job) => self.avoids_timer(now, &job),
+                Timer::StartBy(job) => self.start_timer(now, &job),
+                Timer::Expiry => self.sweep_expired(now),
                 Timer::Parked(seq) => self.unpark_late(now, seq),
                 Timer::Quorum(subject) => self.quorum_timer(now, &subject),
                 Timer::Ask(seq) => self.ask_timer(now, seq),
@@ -285,6 +294,7 @@ impl Machine {
                 Timer::Sweep => {
                     let pause = if self.sweep_keys(now, shelf) { SWEEP_MS } else { SWEEP_ON_MS };
                     self.sweep_hosts(now);
+                    self.sweep_expired(now);
                     self.sweep_held_back(now);
                     self.timers.insert((now.mono.plus_ms(pause), Timer::Sweep));
                 }

@@ -12,7 +12,7 @@ use crate::record::spec::{JobSpec, RegisterKey, Spec, Subject};
 use crate::register::{Ballot, Certificate, JobState, Phase, ServiceState, State, Val};
 use crate::view::{Assignment, JobStatus, JobView, Milli, ServiceDef, ServiceStatus};
 
-const PHASES: [Phase; 7] = [
+const PHASES: [Phase; 8] = [
     Phase::Queued,
     Phase::Leased,
     Phase::Succeeded,
@@ -20,6 +20,7 @@ const PHASES: [Phase; 7] = [
     Phase::Cancelled,
     Phase::Exhausted,
     Phase::Aborted,
+    Phase::Expired,
 ];
 
 fn subject() -> Subject {
@@ -29,7 +30,7 @@ fn subject() -> Subject {
 prop_compose! {
     /// Few distinct parts, so that ties are common.
     fn certificate()(
-        phase in 0..7_usize, round in 0..3_u32, proposer in 1..3_u8, ver in 0..4_u64, who in 0..2_u64,
+        phase in 0..8_usize, round in 0..3_u32, proposer in 1..3_u8, ver in 0..4_u64, who in 0..2_u64,
     ) -> Certificate {
         let state = JobState { phase: PHASES[phase], ..JobState::new() };
         Certificate {
@@ -214,11 +215,30 @@ fn a_job_that_outlived_its_time_is_shown_as_expired_and_an_ended_one_as_it_ended
     let late = |phase| job_view(&spec(), &val(phase), None, None, Wall(900_000)).unwrap();
     for phase in [Phase::Queued, Phase::Leased] {
         let view = late(phase);
-        assert_eq!((view.status, view.error.as_deref()), (JobStatus::Failed, Some("expired")));
+        let why = Some("expired: not finished within 14 min");
+        assert_eq!((view.status, view.error.as_deref()), (JobStatus::Failed, why));
         assert_eq!(view.lease_expires, None);
     }
     assert_eq!(late(Phase::Succeeded).status, JobStatus::Completed);
     assert_eq!(late(Phase::Cancelled).error.as_deref(), Some("cancelled"));
+}
+
+#[test]
+fn a_job_whose_time_was_over_says_which() {
+    let mut spec = spec();
+    let why = |spec: &Spec, attempt, at| {
+        let state = JobState { phase: Phase::Expired, attempt, ..JobState::new() };
+        let at = Hlc { ms: at, count: 0 };
+        let val = Val { at, state: State::Job(state), ..val(Phase::Queued) };
+        let view = job_view(spec, &val, None, None, Wall(5000)).unwrap();
+        assert_eq!(view.status, JobStatus::Failed);
+        view.error.unwrap()
+    };
+    assert_eq!(why(&spec, 0, 850_000), "expired: not started within 14 min");
+    assert_eq!(why(&spec, 2, 850_000), "expired: not finished within 14 min");
+    spec.job.as_mut().unwrap().queue_timeout_ms = Some(2500);
+    assert_eq!(why(&spec, 0, 4000), "not started within 2500 ms");
+    assert_eq!(why(&spec, 2, 850_000), "expired: not finished within 14 min");
 }
 
 #[test]

@@ -42,8 +42,9 @@ impl Machine {
             Ok(drawn) => drawn,
             Err(refusal) => return self.refuse(reply, refusal),
         };
-        let life =
-            self.config.job_ttl_ms.max(request.timeout_ms.unwrap_or(0).saturating_add(DAY_MS));
+        let waits_ms = request.queue_timeout_ms.unwrap_or(0);
+        let longest = waits_ms.saturating_add(request.timeout_ms.unwrap_or(0));
+        let life = self.config.job_ttl_ms.max(longest.saturating_add(DAY_MS));
         let spec = Spec {
             subject: Subject::Job(job.clone()),
             home: self.me,
@@ -146,7 +147,7 @@ impl Machine {
             Ok(result) => result,
             Err(refusal) => return self.refuse(reply, refusal),
         };
-        let again = !completion.success && self.runs_again(&subject, state);
+        let again = !completion.success && self.runs_again(now, &subject, state);
         let state = JobState {
             phase: if completion.success { Phase::Succeeded } else { Phase::Failed },
             failed: state.failed + u32::from(again),
@@ -263,8 +264,11 @@ impl Machine {
             }
         }
         match after.phase {
-            Phase::Queued if leads && !self.rests(now, job) => {
-                self.queue.insert(&required, created, job.clone());
+            Phase::Queued if leads => {
+                if !self.rests(now, job) {
+                    self.queue.insert(&required, created, job.clone());
+                }
+                self.awaits_start(now, job, after);
             }
             Phase::Leased => {
                 if let Some(host) = &after.host {
@@ -302,10 +306,11 @@ impl Machine {
         let Some(val) = entry.chosen.clone() else { return };
         let Some(state) = val.job().filter(|state| state.phase == Phase::Leased) else { return };
         let lost = state.lost.saturating_add(u32::from(lease.heard && lease.counts));
-        let expired = now.wall >= entry.head.expires_at;
-        let over = expired || entry.head.max_attempts.is_some_and(|most| lost >= most);
-        let state = JobState { phase: Phase::Exhausted, lost, ..state.clone() };
-        if over {
+        let exhausted = entry.head.max_attempts.is_some_and(|most| lost >= most);
+        let expired = self.expires(now, entry.head.expires_at);
+        let phase = if exhausted { Phase::Exhausted } else { Phase::Expired };
+        let state = JobState { phase, lost, ..state.clone() };
+        if exhausted || expired {
             self.advance(now, &subject, &val, state, None, None);
         } else {
             self.give_back(now, &subject, &val, state, None, None);

@@ -42,6 +42,7 @@ impl Machine {
             entry.lease = Some(Lease::recover(now, until, job.lease_ms, job.guard_ms, run));
         }
         self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
+        self.expiring.insert(&subject, entry.head.expires_at);
         self.registers.insert(subject.clone(), Box::new(entry));
         if mine && !alone {
             self.lead_again(now, &subject, &stored.spec.raw().clone());

@@ -297,6 +297,7 @@ impl Machine {
         self.disarm(subject);
         self.drop_renewal(subject);
         let Some(entry) = self.registers.remove(subject) else { return };
+        self.expiring.remove(subject, entry.head.expires_at);
         self.jobs_live -= usize::from(matches!(subject, Subject::Job(_)));
         for (reply, command) in entry.queued {
             self.run(now, shelf, reply, command);

@@ -28,6 +28,8 @@ pub(super) struct Tries {
     returning: bool,
     /// It rests until then.
     pub(super) rests_until: Option<Mono>,
+    /// It ends unless a host took it until then; none once an attempt was seen to begin.
+    pub(super) start_by: Option<Mono>,
     /// The host of the last attempt is passed over until then.
     pub(super) avoids_until: Option<Mono>,
 }
@@ -68,6 +70,7 @@ impl Machine {
         let tries = &mut entry.tries;
         if std::mem::take(&mut tries.returning) {
             tries.returns = tries.returns.saturating_add(1);
+            tries.start_by = None;
             let avoids = now.mono.plus_ms(AVOID_MS);
             tries.avoids_until = Some(avoids);
             self.timers.insert((avoids, Timer::Avoids(job.clone())));
@@ -91,6 +94,9 @@ impl Machine {
         }
         if let Some(at) = entry.tries.avoids_until.take() {
             self.timers.remove(&(at, Timer::Avoids(job.clone())));
+        }
+        if let Some(at) = entry.tries.start_by {
+            self.timers.remove(&(at, Timer::StartBy(job.clone())));
         }
     }
 
@@ -133,7 +139,9 @@ impl Machine {
     }
 
     /// A command ran and failed. True if the job is run again.
-    pub(super) fn runs_again(&self, subject: &Subject, state: &JobState) -> bool {
-        self.registers.get(subject).is_some_and(|entry| state.failed < entry.head.retry)
+    pub(super) fn runs_again(&self, now: Now, subject: &Subject, state: &JobState) -> bool {
+        self.registers.get(subject).is_some_and(|entry| {
+            state.failed < entry.head.retry && !self.expires(now, entry.head.expires_at)
+        })
     }
 }

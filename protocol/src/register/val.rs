@@ -44,6 +44,7 @@ pub enum State {
 ///           \            |
 ///            +-----------+--- cancel ----------> Cancelled
 ///   version 0 that missed its quorum ----------> Aborted
+///   Queued or Leased, its time is over ---------> Expired
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -62,6 +63,8 @@ pub enum Phase {
     Exhausted,
     /// The submission was answered 503.
     Aborted,
+    /// Its time was over before a host took it, or before its run ended.
+    Expired,
 }
 
 impl Phase {

@@ -185,6 +185,7 @@ impl Machine {
     pub(crate) fn check_invariants(&self) {
         let jobs = self.registers.keys().filter(|s| matches!(s, Subject::Job(_))).count();
         assert_eq!(jobs, self.jobs_live, "jobs are counted");
+        assert_eq!(jobs, self.expiring.len(), "each job has its expiry");
         let queued: BTreeSet<_> = self.queue.jobs().collect();
         assert_eq!(queued.len(), self.queue.len(), "the queue is counted");
         let mut leased = BTreeMap::<HostId, BTreeSet<JobId>>::new();
