@@ -218,6 +218,8 @@ pub enum Answer {
     Renewed,
     /// The job waits for another host.
     HandedBack,
+    /// The job as it stands; it could not be ended yet, which is tried on.
+    Cancelling(Box<JobView>),
 }
 
 /// Why a command was not carried out. Unless a variant says otherwise nothing has changed.

@@ -145,6 +145,15 @@ pub const MAX_WORK_CLASSES: usize = 64;
 /// Commands of one node that wait for the answer of another coordinator. One more is refused.
 pub const MAX_ASKS: usize = 16_384;
 
+/// Cancellations of one node that are tried again; one more is refused as it was before.
+pub const MAX_CANCELLING: usize = 4096;
+
+/// Time between two tries of them, in milliseconds.
+pub const CANCEL_AGAIN_MS: u64 = 1000;
+
+/// How long one is tried, in milliseconds: long enough for a coordinator that is restarted.
+pub const CANCEL_FOR_MS: u64 = 600_000;
+
 /// Longest spec or result that travels with gossip, in bytes; larger ones are asked for.
 pub const MAX_GOSSIP_CONTENT: usize = 8 << 10;
 

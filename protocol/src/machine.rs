@@ -15,6 +15,7 @@
 //! inputs give the same outputs.
 
 mod asking;
+mod cancelling;
 mod claims;
 mod effect;
 mod entry;
@@ -100,6 +101,8 @@ enum Timer {
     Quorum(Subject),
     /// Another coordinator has not answered.
     Ask(u64),
+    /// Cancellations that could not be decided are tried again.
+    Cancel,
     /// Work may have to be announced.
     Work,
     /// Voters have not confirmed a renewal.
@@ -153,6 +156,7 @@ pub struct Machine {
     parked: claims::Parked,
     keys: keys::Keys,
     asks: asking::Asks,
+    cancelling: cancelling::Cancelling,
     /// Work that other coordinators announced.
     avail: BTreeMap<NodeId, work::Waits>,
     announced: work::Announced,
@@ -188,6 +192,7 @@ impl Machine {
             parked: claims::Parked::default(),
             keys: keys::Keys::default(),
             asks: asking::Asks::default(),
+            cancelling: cancelling::Cancelling::default(),
             avail: BTreeMap::new(),
             announced: work::Announced::default(),
             wanted: learning::Wanted::default(),
@@ -234,10 +239,11 @@ impl Machine {
     ) {
         let to = effect::Target::Caller(token);
         if let Some(home) = self.elsewhere(now, shelf, &command, idempotency.as_ref()) {
-            let reply = effect::ReplyTo::plain(to);
+            let reply = effect::ReplyTo::plain(to).wishing(now, &command);
             return self.pass_on(now, home, reply, command, idempotency);
         }
         if let Some(reply) = self.begin(now, shelf, to, idempotency) {
+            let reply = reply.wishing(now, &command);
             self.run(now, shelf, reply, command);
         }
     }
@@ -288,6 +294,7 @@ impl Machine {
                 Timer::Parked(seq) => self.unpark_late(now, seq),
                 Timer::Quorum(subject) => self.quorum_timer(now, &subject),
                 Timer::Ask(seq) => self.ask_timer(now, seq),
+                Timer::Cancel => self.cancel_timer(now, shelf),
                 Timer::Work => self.work_timer(now),
                 Timer::Renewal(job) => self.renewal_timer(&job),
                 Timer::Sought(what) => self.sought_timer(&what),
@@ -390,7 +397,8 @@ impl Machine {
     }
 
     fn refuse(&mut self, reply: effect::ReplyTo, refusal: Refusal) {
-        self.out.hold(output::Held::Reply { reply, answer: Err(refusal), grant: false });
+        let answer = self.or_later(&reply, refusal);
+        self.out.hold(output::Held::Reply { reply, answer, grant: false });
     }
 }
 

@@ -94,11 +94,18 @@ pub(super) async fn cancel(
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let answer = client.post(&format!("{}/cancel", path(id)), &json!({})).await?;
+    let waits = answer["cancelling"] == true;
     if json {
         output.json(&answer)?;
     } else {
         // To the API a cancelled job is a failed one.
-        output.text(&format!("{id} cancelled\n"))?;
+        let how = if waits { "cancelling" } else { "cancelled" };
+        output.text(&format!("{id} {how}\n"))?;
+    }
+    if waits {
+        output.say("the coordinator that leads this job, or too many others, do not answer now;");
+        output.hint("the one that was asked tries on for ten minutes, unless it is restarted:");
+        output.hint(&format!("look with `skyclaw job {id}`, or cancel again"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -357,6 +357,7 @@ impl Machine {
         };
         match then {
             Then::Answer { reply, .. } => {
+                let answer = answer.or_else(|refusal| self.or_later(&reply, refusal));
                 self.out.hold(Held::Reply { reply, answer, grant: false });
             }
             Then::Claim(claim, host) => match (claim, answer) {

@@ -100,7 +100,7 @@ impl Machine {
 
     fn reserve(&mut self, to: Target, scope: Hash, fingerprint: Hash) -> ReplyTo {
         self.keys.0.insert(scope, InFlight { fingerprint, waiters: Vec::new() });
-        ReplyTo { to, key: Some(KeyInUse { scope, fingerprint }) }
+        ReplyTo { to, key: Some(KeyInUse { scope, fingerprint }), wish: None }
     }
 
     /// Writes the answer beside what it answers, in the same batch.

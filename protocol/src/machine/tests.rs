@@ -2,6 +2,7 @@
 
 mod attached;
 mod bounds;
+mod cancelling;
 mod claims;
 mod elsewhere;
 mod expiry;
