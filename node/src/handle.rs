@@ -224,6 +224,7 @@ impl NodeHandle {
             KeyAnswer::Removed => Answer::Removed,
             KeyAnswer::Renewed => Answer::Renewed,
             KeyAnswer::HandedBack => Answer::HandedBack,
+            KeyAnswer::Cancelling(at) => Answer::Cancelling(Box::new(self.job_at(&at)?)),
         })
     }
 
@@ -234,8 +235,8 @@ impl NodeHandle {
             .register(&Subject::Job(at.job.clone()))
             .map_err(store_refusal)?
             .ok_or_else(unreadable)?;
-        let result = match at.val.job().filter(|state| state.result.is_some()) {
-            Some(state) => reader.result(&at.job, state.attempt).map_err(store_refusal)?,
+        let result = match at.val.job().and_then(JobState::named_result) {
+            Some((attempt, _)) => reader.result(&at.job, attempt).map_err(store_refusal)?,
             None => None,
         };
         let result = result.as_ref().map(Signed::body);
@@ -361,9 +362,13 @@ fn phases(status: Option<JobStatus>) -> Phases {
         Some(JobStatus::Queued) => Phases::of(&[Phase::Queued]),
         Some(JobStatus::Leased) => Phases::of(&[Phase::Leased]),
         Some(JobStatus::Completed) => Phases::of(&[Phase::Succeeded]),
-        Some(JobStatus::Failed) => {
-            Phases::of(&[Phase::Failed, Phase::Cancelled, Phase::Exhausted, Phase::Aborted])
-        }
+        Some(JobStatus::Failed) => Phases::of(&[
+            Phase::Failed,
+            Phase::Cancelled,
+            Phase::Exhausted,
+            Phase::Expired,
+            Phase::Aborted,
+        ]),
     }
 }
 

@@ -358,6 +358,7 @@ fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig 
             quorum_timeout_ms: QUORUM_TIMEOUT_MS,
             run_ms: millis(settings.run_timeout),
             p2p_lease_ms: millis(settings.p2p_lease),
+            host_ttl_ms: millis(settings.host_ttl),
         },
     }
 }

@@ -71,6 +71,8 @@ impl Bench {
             submitted_by: None,
             max_attempts: None,
             timeout_ms: None,
+            retry: None,
+            queue_timeout_ms: None,
         };
         let command = Command::Submit(request);
         match self.handle().command(Request { command, idempotency: None }).await.unwrap() {

@@ -74,6 +74,8 @@ async fn a_parked_claim_gets_what_its_host_can_run_since_it_registered_again() {
         submitted_by: None,
         max_attempts: None,
         timeout_ms: None,
+        retry: None,
+        queue_timeout_ms: None,
     };
     ask(&handle, Command::Submit(job)).await.unwrap();
     ask(&handle, register("gpu")).await.unwrap();

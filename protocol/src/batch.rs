@@ -130,6 +130,8 @@ pub enum KeyAnswer {
     Renewed,
     /// The job waits for another host.
     HandedBack,
+    /// The job could not be ended yet, which is tried on; never remembered.
+    Cancelling(JobAt),
 }
 
 /// A job at one value of its register.

@@ -129,6 +129,12 @@ pub struct JobRequest {
     pub max_attempts: Option<u32>,
     /// Longest run the payload asks for, in milliseconds; only raises the expiry.
     pub timeout_ms: Option<u64>,
+    /// Further runs after failed ones. Left out where nothing was said, as the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<u32>,
+    /// Longest wait for the first host, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_timeout_ms: Option<u64>,
 }
 
 /// A host's report of a finished run.
@@ -212,6 +218,8 @@ pub enum Answer {
     Renewed,
     /// The job waits for another host.
     HandedBack,
+    /// The job as it stands; it could not be ended yet, which is tried on.
+    Cancelling(Box<JobView>),
 }
 
 /// Why a command was not carried out. Unless a variant says otherwise nothing has changed.

@@ -8,8 +8,9 @@ use std::cmp::Ordering;
 use crate::clock::Wall;
 use crate::codec;
 use crate::id::Hash;
+use crate::limits::EXPIRY_MARGIN_MS;
 use crate::record::result::JobResult;
-use crate::record::spec::Spec;
+use crate::record::spec::{JobSpec, Spec};
 use crate::register::{Certificate, JobState, Phase, ServiceState, State, Val};
 use crate::view::{JobStatus, JobView, ResultView, ServiceView};
 
@@ -20,10 +21,12 @@ fn terminal_rank(val: &Val) -> u8 {
         State::Job(job) => match job.phase {
             Phase::Queued | Phase::Leased => 0,
             Phase::Aborted => 1,
-            Phase::Exhausted => 2,
-            Phase::Cancelled => 3,
-            Phase::Failed => 4,
-            Phase::Succeeded => 5,
+            // An end that somebody or something brought about says more than that time was over.
+            Phase::Expired => 2,
+            Phase::Exhausted => 3,
+            Phase::Cancelled => 4,
+            Phase::Failed => 5,
+            Phase::Succeeded => 6,
         },
         State::Service(service) => u8::from(service.deleted),
     }
@@ -86,6 +89,8 @@ pub fn job_view(
         payload: job.payload.clone(),
         submitted_by: job.submitted_by.clone(),
         max_attempts: job.max_attempts,
+        retry: job.retry,
+        queue_timeout_ms: job.queue_timeout_ms,
         assigned_host: if state.phase == Phase::Queued { None } else { state.host.clone() },
         lease_expires: leased
             .then(|| lease_note.map_or(state.lease_expires, |note| note.max(state.lease_expires))),
@@ -96,7 +101,11 @@ pub fn job_view(
             stdout: r.stdout.clone(),
             stderr: r.stderr.clone(),
         }),
-        error: if expired { Some("expired".into()) } else { error_text(state, result) },
+        error: match state.phase {
+            Phase::Expired => Some(expired_text(spec, job, val.at.wall(), state)),
+            _ if expired => Some(expired_text(spec, job, spec.expires_at, state)),
+            _ => error_text(state, result),
+        },
     })
 }
 
@@ -104,13 +113,37 @@ fn error_text(state: &JobState, result: Option<&JobResult>) -> Option<String> {
     match state.phase {
         Phase::Cancelled => Some("cancelled".into()),
         Phase::Aborted => Some("aborted: replication target not met".into()),
-        Phase::Exhausted => Some(format!(
-            "gave up after {} lost attempts{}",
-            state.lost,
-            state.host.as_ref().map_or_else(String::new, |h| format!(", the last on host {h}"))
-        )),
+        Phase::Exhausted => Some(given_up(state)),
         _ => result.and_then(|r| r.error.clone()),
     }
+}
+
+/// Why a job ended at that time although no host ended it.
+fn expired_text(spec: &Spec, job: &JobSpec, at: Wall, state: &JobState) -> String {
+    let early = at.plus_ms(EXPIRY_MARGIN_MS) < spec.expires_at;
+    if let Some(ms) = job.queue_timeout_ms.filter(|_| early) {
+        return format!("not started within {ms} ms");
+    }
+    let what = if state.attempt == 0 { "started" } else { "finished" };
+    format!("expired: not {what} within {}", span(spec.expires_at.ms_since(spec.created.wall())))
+}
+
+/// A length of time in its largest unit.
+fn span(ms: u64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    let unit = units.into_iter().find(|(unit, _)| ms >= *unit);
+    unit.map_or_else(|| format!("{ms} ms"), |(unit, name)| format!("{} {name}", ms / unit))
+}
+
+/// What is told of a job that may be what its hosts died of.
+fn given_up(state: &JobState) -> String {
+    let attempts = if state.lost == 1 { "attempt" } else { "attempts" };
+    let last = state.host.as_ref().map_or_else(String::new, |h| format!(", the last on host {h}"));
+    format!(
+        "gave up after {} lost {attempts}{last}: its host went silent each time; look there, then \
+         submit it again (a higher maxAttempts allows more)",
+        state.lost
+    )
 }
 
 /// A service as users see it; `None` once it is deleted.

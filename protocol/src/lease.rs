@@ -29,6 +29,9 @@ pub struct Lease {
     /// True once the host was heard of after the grant: only then does losing it count as an
     /// attempt lost.
     pub heard: bool,
+    /// True while its owner granted it itself and has led the job since: otherwise nobody knows what
+    /// became of it meanwhile, and losing it does not count.
+    pub counts: bool,
 }
 
 impl Lease {
@@ -47,6 +50,7 @@ impl Lease {
             count_limit: limit(now, lease_ms, run.timeout_ms.unwrap_or(run.default_ms)),
             renewable: true,
             heard: false,
+            counts: true,
         }
     }
 
@@ -67,6 +71,7 @@ impl Lease {
             count_limit: limit(now, lease_ms, run.timeout_ms.unwrap_or(run.default_ms)),
             renewable: true,
             heard: false,
+            counts: false,
         }
     }
 
@@ -107,6 +112,7 @@ impl Lease {
 
     /// Another owner may have extended it until now: a lease with a guard gets the full wait.
     pub fn wait_anew(&mut self, now: Now) {
+        self.counts = false;
         if self.guard_ms > 0 {
             let end = now.mono.plus_ms(self.lease_ms).plus_ms(self.guard_ms);
             self.ends = self.ends.max(end);

@@ -79,6 +79,28 @@ pub const MAX_BATCH_BYTES: usize = 512 << 10;
 /// Largest `maxAttempts` a job may ask for.
 pub const MAX_ATTEMPTS: u32 = 100;
 
+/// Largest `retry` a job may ask for: as many runs as it may lose.
+pub const MAX_RETRY: u32 = MAX_ATTEMPTS;
+
+/// Pause of a job whose attempt failed or was lost for the second time, in milliseconds; each
+/// further one doubles it. The first time may be a host's fault and costs nothing.
+pub const BACK_OFF_MS: u64 = 1000;
+
+/// Longest such pause, in milliseconds: whatever was wrong, a minute later somebody may have mended
+/// it.
+pub const MAX_BACK_OFF_MS: u64 = 60_000;
+
+/// How long another host is waited for before the one that failed a job or lost it may have it
+/// again, in milliseconds.
+pub const AVOID_MS: u64 = 30_000;
+
+/// Jobs a claim passes over since its host failed or lost them. Beyond, it gets the oldest of them:
+/// a host that fails everything must not make each claim read the whole queue.
+pub const AVOID_AHEAD: usize = 16;
+
+/// How long after it was heard of a host counts as alive, in milliseconds (`SKYCLAW_HOST_TTL_MS`).
+pub const DEFAULT_HOST_TTL_MS: u64 = 15_000;
+
 /// Urls kept from `/v1/network/join` and the settings together.
 pub const MAX_PEER_URLS: usize = 256;
 
@@ -91,6 +113,9 @@ pub const VERSION_SLACK: u64 = 1024;
 
 /// Nothing is granted this close to a job's expiry, in milliseconds: voters stop accepting then.
 pub const EXPIRY_MARGIN_MS: u64 = 60_000;
+
+/// Jobs looked at in one go because they expire; further ones follow at once.
+pub const MAX_EXPIRED: usize = 1024;
 
 /// How long past its own `timeoutMs` a lease may be extended, in milliseconds: time to kill a
 /// process tree and report.
@@ -119,6 +144,15 @@ pub const MAX_WORK_CLASSES: usize = 64;
 
 /// Commands of one node that wait for the answer of another coordinator. One more is refused.
 pub const MAX_ASKS: usize = 16_384;
+
+/// Cancellations of one node that are tried again; one more is refused as it was before.
+pub const MAX_CANCELLING: usize = 4096;
+
+/// Time between two tries of them, in milliseconds.
+pub const CANCEL_AGAIN_MS: u64 = 1000;
+
+/// How long one is tried, in milliseconds: long enough for a coordinator that is restarted.
+pub const CANCEL_FOR_MS: u64 = 600_000;
 
 /// Longest spec or result that travels with gossip, in bytes; larger ones are asked for.
 pub const MAX_GOSSIP_CONTENT: usize = 8 << 10;

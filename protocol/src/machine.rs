@@ -18,10 +18,12 @@ mod acquaintance;
 mod asking;
 mod awaiting;
 mod beats;
+mod cancelling;
 mod claims;
 mod contest;
 mod effect;
 mod entry;
+mod expiry;
 mod frames;
 mod hosts;
 mod jobs;
@@ -34,6 +36,7 @@ mod owners;
 mod pulses;
 mod registers;
 mod renewing;
+mod retry;
 mod seeking;
 mod services;
 mod takeover;
@@ -84,6 +87,8 @@ pub struct Config {
     pub run_ms: u64,
     /// Length of the leases of hosts attached over libp2p, in milliseconds.
     pub p2p_lease_ms: u64,
+    /// How long after it was heard of a host counts as alive, in milliseconds.
+    pub host_ttl_ms: u64,
 }
 
 /// A timer. The entry it names may be gone or have moved on by the time it rings.
@@ -91,12 +96,22 @@ pub struct Config {
 enum Timer {
     /// A lease may be over.
     Lease(JobId),
+    /// A job has rested since its last attempt.
+    Rests(JobId),
+    /// The host of a job's last attempt may have it again.
+    Avoids(JobId),
+    /// A job has found no host in time.
+    StartBy(JobId),
+    /// A job comes close to its expiry.
+    Expiry,
     /// A parked claim has waited long enough.
     Parked(u64),
     /// A write may have missed its quorum.
     Quorum(Subject),
     /// Another coordinator has not answered.
     Ask(u64),
+    /// Cancellations that could not be decided are tried again.
+    Cancel,
     /// Work may have to be announced.
     Work,
     /// Voters have not confirmed a renewal.
@@ -146,11 +161,15 @@ pub struct Machine {
     queue: Queue,
     /// Queued, but too close to their expiry to be granted; looked at again with each sweep.
     held_back: BTreeSet<JobId>,
+    expiring: expiry::Expiring,
+    /// How many jobs rest since their last attempt: queued, but not in the queue.
+    resting: usize,
     hosts: hosts::Hosts,
     parked: claims::Parked,
     keys: keys::Keys,
     awaited: awaiting::Awaited,
     asks: asking::Asks,
+    cancelling: cancelling::Cancelling,
     /// Work that other coordinators announced.
     avail: BTreeMap<NodeId, work::Waits>,
     announced: work::Announced,
@@ -189,11 +208,14 @@ impl Machine {
             jobs_live: 0,
             queue: Queue::default(),
             held_back: BTreeSet::new(),
+            resting: 0,
+            expiring: expiry::Expiring::new(now),
             hosts: hosts::Hosts::default(),
             parked: claims::Parked::default(),
             keys: keys::Keys::default(),
             awaited: awaiting::Awaited::default(),
             asks: asking::Asks::default(),
+            cancelling: cancelling::Cancelling::default(),
             avail: BTreeMap::new(),
             announced: work::Announced::default(),
             wanted: learning::Wanted::default(),
@@ -252,10 +274,11 @@ impl Machine {
     ) {
         let to = effect::Target::Caller(token);
         if let Some(home) = self.elsewhere(now, shelf, &command, idempotency.as_ref()) {
-            let reply = effect::ReplyTo::plain(to);
+            let reply = effect::ReplyTo::plain(to).wishing(now, &command);
             return self.pass_on(now, home, reply, command, idempotency);
         }
         if let Some(reply) = self.begin(now, shelf, to, idempotency) {
+            let reply = reply.wishing(now, &command);
             self.run(now, shelf, reply, command);
         }
     }
@@ -299,9 +322,14 @@ impl Machine {
             let Some((_, timer)) = self.timers.pop_first() else { break };
             match timer {
                 Timer::Lease(job) => self.lease_timer(now, job),
+                Timer::Rests(job) => self.rests_timer(now, &job),
+                Timer::Avoids(job) => self.avoids_timer(now, &job),
+                Timer::StartBy(job) => self.start_timer(now, &job),
+                Timer::Expiry => self.sweep_expired(now),
                 Timer::Parked(seq) => self.unpark_late(now, seq),
                 Timer::Quorum(subject) => self.quorum_timer(now, &subject),
                 Timer::Ask(seq) => self.ask_timer(now, shelf, seq),
+                Timer::Cancel => self.cancel_timer(now, shelf),
                 Timer::Work => self.work_timer(now),
                 Timer::Renewal(job) => self.renewal_timer(&job),
                 Timer::Sought(what) => self.sought_timer(&what),
@@ -310,6 +338,7 @@ impl Machine {
                     let pause = if self.sweep_keys(now, shelf) { SWEEP_MS } else { SWEEP_ON_MS };
                     self.sweep_hosts(now);
                     self.acquaintance.sweep(now.mono, &self.peers, self.config.key_ttl_ms);
+                    self.sweep_expired(now);
                     self.sweep_held_back(now);
                     self.timers.insert((now.mono.plus_ms(pause), Timer::Sweep));
                 }
@@ -355,7 +384,7 @@ impl Machine {
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         Gauges {
-            queued: self.queue.len(),
+            queued: self.queue.len() + self.held_back.len() + self.resting,
             leased: self.hosts.leases(),
             hosts: self.hosts.len(),
             services: self.registers.len() - self.jobs_live,
@@ -409,7 +438,8 @@ impl Machine {
     }
 
     fn refuse(&mut self, reply: effect::ReplyTo, refusal: Refusal) {
-        self.out.hold(output::Held::Reply { reply, answer: Err(refusal), grant: false });
+        let answer = self.or_later(&reply, refusal);
+        self.out.hold(output::Held::Reply { reply, answer, grant: false });
     }
 }
 

@@ -3,6 +3,7 @@
 //! Always: a job is here only if its register's chosen value is `Queued` and this node leads it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::clock::Hlc;
 use crate::id::JobId;
@@ -48,12 +49,24 @@ impl Queue {
     /// not stand in its way.
     #[must_use]
     pub fn oldest_for(&self, capabilities: &[String]) -> Option<&JobId> {
+        self.next_for(capabilities, None).map(|(_, job)| job)
+    }
+
+    /// The oldest of those jobs that follows `after`, with the moment it was made.
+    #[must_use]
+    pub fn next_for(
+        &self,
+        capabilities: &[String],
+        after: Option<&(Hlc, JobId)>,
+    ) -> Option<&(Hlc, JobId)> {
         self.classes
             .iter()
             .filter(|(required, _)| meets(capabilities, required))
-            .filter_map(|(_, class)| class.first())
+            .filter_map(|(_, class)| match after {
+                None => class.first(),
+                Some(after) => class.range((Bound::Excluded(after), Bound::Unbounded)).next(),
+            })
             .min()
-            .map(|(_, job)| job)
     }
 
     /// True if a job with exactly this requirement waits.

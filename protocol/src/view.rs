@@ -96,13 +96,17 @@ pub struct JobView {
     pub submitted_by: Option<String>,
     /// The submitter's bound on lost attempts, if one was set.
     pub max_attempts: Option<u32>,
+    /// Further runs the submitter allows after failed ones, if it said so.
+    pub retry: Option<u32>,
+    /// Longest wait for the first host in milliseconds, if the submitter set one.
+    pub queue_timeout_ms: Option<u64>,
     /// The host that holds or held the last lease; none while queued.
     pub assigned_host: Option<HostId>,
     /// When the lease ends, while leased.
     pub lease_expires: Option<Wall>,
-    /// What the host reported.
+    /// What a host reported last. While the job waits or runs again: of the run that failed.
     pub result: Option<ResultView>,
-    /// Why it failed.
+    /// Why it failed, or its last run did.
     pub error: Option<String>,
 }
 

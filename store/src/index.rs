@@ -18,8 +18,8 @@ use crate::error::Fault;
 use crate::seal::{Found, Refusals};
 use crate::tables::{
     CERTIFICATES, COMMIT_OF, COMMITS, Filed, HOSTS, Index, JOBS_BY_CREATED, KEYS, KEYS_BY_EXPIRY,
-    NO_ITEM, NOTHING_CHOSEN, RETIRED, ROWS, SPECS, StoredRow, create_all, host_key, item_key,
-    item_of, phase_code, rank, subject_of,
+    NO_ITEM, RETIRED, ROWS, SPECS, StoredRow, create_all, host_key, item_key, item_of, phase_code,
+    rank, slot, subject_of,
 };
 
 /// What the derived tables say of one register.
@@ -179,11 +179,11 @@ impl<'txn> Derived<'txn> {
 
     fn count(&mut self, old: Option<u8>, new: Option<u8>) {
         if let Some(code) = old {
-            let slot = &mut self.counts.jobs[usize::from(code.min(NOTHING_CHOSEN))];
+            let slot = &mut self.counts.jobs[slot(code)];
             *slot = slot.saturating_sub(1);
         }
         if let Some(code) = new {
-            self.counts.jobs[usize::from(code.min(NOTHING_CHOSEN))] += 1;
+            self.counts.jobs[slot(code)] += 1;
         }
     }
 

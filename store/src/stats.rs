@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use skyclaw_protocol::register::Phase;
 
-use crate::tables::{Index, NOTHING_CHOSEN, phase_code};
+use crate::tables::{Index, NOTHING_CHOSEN, PHASE_CODES, phase_code};
 
 /// What was committed since the file was opened.
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ impl StoreStats {
 
 /// Jobs by the phase that is known to be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JobCounts([u64; 8]);
+pub struct JobCounts([u64; PHASE_CODES]);
 
 impl JobCounts {
     pub(crate) const fn new(index: &Index) -> Self {

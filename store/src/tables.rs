@@ -99,8 +99,10 @@ pub(crate) struct Head {
 pub(crate) struct Index {
     /// [`INDEX_VERSION`] when written.
     pub(crate) version: u32,
-    /// Jobs by phase code; the last counts those of which nothing is known to be chosen.
-    pub(crate) jobs: [u64; 8],
+    /// Jobs by phase code; that of [`NOTHING_CHOSEN`] counts those of which nothing is known to be
+    /// chosen. Files of version 3 have one less.
+    #[serde(deserialize_with = "by_phase")]
+    pub(crate) jobs: [u64; PHASE_CODES],
     /// Rows of [`KEYS_BY_EXPIRY`].
     pub(crate) keys: u64,
     /// Count and sum of [`COMMITS`]: nodes that hold the same find that out without a scan.
@@ -110,11 +112,11 @@ pub(crate) struct Index {
 }
 
 /// Rises when the derived tables are derived otherwise; older ones are rebuilt at open.
-pub(crate) const INDEX_VERSION: u32 = 3;
+pub(crate) const INDEX_VERSION: u32 = 4;
 
 impl Index {
     pub(crate) const EMPTY: Self =
-        Self { version: INDEX_VERSION, jobs: [0; 8], keys: 0, commits: Sum::EMPTY };
+        Self { version: INDEX_VERSION, jobs: [0; PHASE_CODES], keys: 0, commits: Sum::EMPTY };
 }
 
 /// A voter's row, and what filing its register needs, so that a large spec is not read for it.
@@ -199,6 +201,24 @@ pub(crate) const fn rank(stamp: Hlc) -> u64 {
     stamp.rank()
 }
 
+/// How many codes there are.
+pub(crate) const PHASE_CODES: usize = 9;
+
+/// Counts by phase code as this version or an earlier one wrote them; those it did not have are 0.
+fn by_phase<'de, D: serde::Deserializer<'de>>(from: D) -> Result<[u64; PHASE_CODES], D::Error> {
+    let held = Vec::<u64>::deserialize(from)?;
+    let mut jobs = [0; PHASE_CODES];
+    let slots = jobs.get_mut(..held.len());
+    let too_many = || serde::de::Error::invalid_length(held.len(), &"at most one count per phase");
+    slots.ok_or_else(too_many)?.copy_from_slice(&held);
+    Ok(jobs)
+}
+
+/// The slot of a code among the counts; one nobody wrote says nothing.
+pub(crate) fn slot(code: u8) -> usize {
+    Some(usize::from(code)).filter(|at| *at < PHASE_CODES).unwrap_or(NOTHING_CHOSEN as usize)
+}
+
 /// Code of "nothing is known to be chosen".
 pub(crate) const NOTHING_CHOSEN: u8 = 7;
 
@@ -213,13 +233,16 @@ pub(crate) const fn phase_code(phase: Option<Phase>) -> u8 {
         Some(Phase::Exhausted) => 5,
         Some(Phase::Aborted) => 6,
         None => NOTHING_CHOSEN,
+        Some(Phase::Expired) => 8,
     }
 }
 
 /// False if a job filed under this code has ended, so that a node need not start with it. A code
 /// nobody wrote says nothing.
 pub(crate) const fn may_live(code: u8) -> bool {
-    code < phase_code(Some(Phase::Succeeded)) || code >= NOTHING_CHOSEN
+    code < phase_code(Some(Phase::Succeeded))
+        || code == NOTHING_CHOSEN
+        || code as usize >= PHASE_CODES
 }
 
 /// Creates all tables: reading one that was never created is an error of redb.

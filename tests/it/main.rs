@@ -27,6 +27,7 @@ mod public_api;
 mod quorum;
 mod repair;
 mod restart;
+mod retry;
 mod services;
 mod shutdown;
 mod start;

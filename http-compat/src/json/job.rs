@@ -28,6 +28,8 @@ pub(crate) fn show(job: &JobView) -> Value {
     put(&mut map, "payload", serde_json::from_slice::<Value>(&job.payload).ok());
     put(&mut map, "submittedBy", job.submitted_by.as_deref());
     put(&mut map, "maxAttempts", job.max_attempts);
+    put(&mut map, "retry", job.retry);
+    put(&mut map, "queueTimeoutMs", job.queue_timeout_ms);
     put(&mut map, "assignedHostId", job.assigned_host.as_ref().map(|id| id.as_str()));
     put(&mut map, "leaseExpiresAt", job.lease_expires.map(iso));
     put(&mut map, "result", job.result.as_ref().map(result));

@@ -1,9 +1,11 @@
 //! Bodies into commands. Everything a legacy host would choke on is refused here.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Value, json};
 use skyclaw_protocol::limits::{
-    MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_OUTPUT_BYTES, MAX_PARALLEL, MAX_REPLICAS, MAX_SERVICE_BYTES,
-    MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
+    MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_OUTPUT_BYTES, MAX_PARALLEL, MAX_REPLICAS, MAX_RETRY,
+    MAX_SERVICE_BYTES, MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
 };
 use skyclaw_protocol::{
     Command, Completion, Hash, HostId, JobId, JobRequest, Milli, Refusal, ServiceDef, ServiceId,
@@ -62,22 +64,32 @@ pub(crate) fn job(document: &Document) -> Result<JobRequest, ApiError> {
 /// A job of nobody yet.
 fn unsigned_job(fields: &Fields<'_>) -> Result<JobRequest, ApiError> {
     let (payload, timeout_ms) = payload(fields)?;
-    let max_attempts = match fields.integer("maxAttempts")? {
-        None => None,
-        Some(count) => {
-            let count = u32::try_from(count).ok().filter(|n| (1..=MAX_ATTEMPTS).contains(n));
-            Some(count.ok_or_else(|| {
-                fields.bad("maxAttempts", &format!("must be from 1 to {MAX_ATTEMPTS}"))
-            })?)
-        }
-    };
+    let max_attempts = within(fields, "maxAttempts", 1..=u64::from(MAX_ATTEMPTS))?;
+    let retry = within(fields, "retry", 0..=u64::from(MAX_RETRY))?;
+    let queue_timeout_ms = within(fields, "queueTimeoutMs", 1..=MAX_TIMEOUT_MS)?;
+    let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     Ok(JobRequest {
         payload,
         required: requirement(fields)?.capabilities(CAPABILITIES)?.unwrap_or_default(),
         submitted_by: None,
-        max_attempts,
+        max_attempts: max_attempts.map(count),
         timeout_ms,
+        retry: retry.map(count),
+        queue_timeout_ms,
     })
+}
+
+/// A whole number within bounds, if there is one.
+fn within(
+    fields: &Fields<'_>,
+    name: &str,
+    bounds: RangeInclusive<u64>,
+) -> Result<Option<u64>, ApiError> {
+    let Some(sent) = fields.integer(name)? else { return Ok(None) };
+    let number = u64::try_from(sent).ok().filter(|number| bounds.contains(number));
+    let (least, most) = bounds.into_inner();
+    let wrong = || fields.bad(name, &format!("must be from {least} to {most}"));
+    number.map(Some).ok_or_else(wrong)
 }
 
 const CAPABILITIES: &str = "requiredCapabilities";
@@ -109,7 +121,14 @@ pub(crate) fn public_job(document: &Document, key: &PublicKey) -> Result<JobRequ
 /// What a job asks for, whatever else was sent with it.
 pub(crate) fn job_fingerprint(job: &JobRequest) -> Hash {
     let payload = serde_json::from_slice::<Value>(&job.payload).unwrap_or_default();
-    fingerprint(&json!([payload, job.required, job.submitted_by, job.max_attempts]))
+    let mut asked = json!([payload, job.required, job.submitted_by, job.max_attempts]);
+    // Keys of requests without them mean the same as before there were any.
+    if let (Value::Array(asked), true) =
+        (&mut asked, job.retry.is_some() || job.queue_timeout_ms.is_some())
+    {
+        asked.extend([json!(job.retry), json!(job.queue_timeout_ms)]);
+    }
+    fingerprint(&asked)
 }
 
 /// The checked payload as JSON text, and its timeout in milliseconds.

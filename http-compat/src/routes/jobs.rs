@@ -1,5 +1,6 @@
 //! Jobs: submission, completion, and the looks at them the original lacked.
 
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 use skyclaw_protocol::{Answer, Command, JobQuery, JobView, ResultView};
@@ -22,10 +23,18 @@ pub(super) async fn complete(call: Call) -> Result<Response, ApiError> {
     job(call.change(|document| json::request::completion(id, document)).await?).await
 }
 
-/// `POST /v1/jobs/:id/cancel`.
+/// `POST /v1/jobs/:id/cancel`: 200 once it is decided, 202 if the node goes on trying.
 pub(super) async fn cancel(call: Call) -> Result<Response, ApiError> {
     let id = call.job_id()?;
-    job(call.change_bodiless(Command::Cancel { job: id }).await?).await
+    match call.change_bodiless(Command::Cancel { job: id }).await? {
+        Answer::Cancelling(job) => {
+            let value = json!({ "job": json::job::show(&job), "cancelling": true });
+            let mut response = json::answer(&value);
+            *response.status_mut() = StatusCode::ACCEPTED;
+            Ok(response)
+        }
+        other => job(other).await,
+    }
 }
 
 /// `GET /v1/jobs/:id`.

@@ -79,6 +79,8 @@ impl State {
                 submitted_by: None,
                 max_attempts: None,
                 timeout_ms: None,
+                retry: None,
+                queue_timeout_ms: None,
             });
         }
     }
@@ -97,6 +99,8 @@ impl State {
             payload: job.payload,
             submitted_by: job.submitted_by,
             max_attempts: job.max_attempts,
+            retry: job.retry,
+            queue_timeout_ms: job.queue_timeout_ms,
             assigned_host: None,
             lease_expires: None,
             result: None,

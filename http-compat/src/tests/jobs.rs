@@ -164,6 +164,30 @@ async fn j7_the_submitter_is_trimmed_and_dropped_if_blank() {
 }
 
 #[tokio::test]
+async fn retry_and_queue_timeout_are_shown_only_if_asked_for() {
+    let rig = rig();
+    let plain = submit(&rig, shell(json!({}))).await.ok();
+    let mut body = shell(json!({}));
+    (body["retry"], body["queueTimeoutMs"]) = (json!(0), json!(60_000));
+    let shown = submit(&rig, body).await.ok();
+    for (name, value) in [("retry", 0), ("queueTimeoutMs", 60_000)] {
+        assert_eq!(shown["job"][name], value);
+        assert!(plain["job"].get(name).is_none(), "{name} was not asked for");
+    }
+    for (name, sent, text) in [
+        ("retry", json!(101), "retry must be from 0 to 100"),
+        ("retry", json!(-1), "retry must be from 0 to 100"),
+        ("retry", json!("1"), "retry must be a number, not a string"),
+        ("queueTimeoutMs", json!(0), "queueTimeoutMs must be from 1 to 8640000000"),
+        ("queueTimeoutMs", json!(8.64e9 + 1.0), "queueTimeoutMs must be from 1 to 8640000000"),
+    ] {
+        let mut body = shell(json!({}));
+        body[name] = sent;
+        submit(&rig, body).await.refused(400, text);
+    }
+}
+
+#[tokio::test]
 async fn max_attempts_is_shown_only_if_asked_for() {
     let rig = rig();
     let mut body = shell(json!({}));

@@ -79,7 +79,7 @@ impl Chance {
     }
 }
 
-const FIELDS: [&str; 28] = [
+const FIELDS: [&str; 30] = [
     "name",
     "hostId",
     "capabilities",
@@ -97,6 +97,8 @@ const FIELDS: [&str; 28] = [
     "requiredCapabilities",
     "submittedBy",
     "maxAttempts",
+    "retry",
+    "queueTimeoutMs",
     "success",
     "durationMs",
     "exitCode",

@@ -84,6 +84,15 @@ pub(super) struct Submit {
     /// Longest run, in milliseconds
     #[arg(long, value_name = "MS")]
     pub(super) timeout_ms: Option<u64>,
+    /// Longest wait for a host, in milliseconds; then it ends as failed
+    #[arg(long, value_name = "MS")]
+    pub(super) queue_timeout_ms: Option<u64>,
+    /// Attempts that may be lost with their host before it ends as failed; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(super) max_attempts: u32,
+    /// Further runs if the command fails
+    #[arg(long, value_name = "N")]
+    pub(super) retry: Option<u32>,
     /// Environment variable of the job; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) env: Vec<(String, String)>,

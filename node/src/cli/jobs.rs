@@ -60,7 +60,17 @@ fn request(args: &Submit) -> Value {
     }
     let mut required = vec!["shell"];
     required.extend(args.requires.iter().map(String::as_str).filter(|cap| *cap != "shell"));
-    legacy::job(&payload, &required)
+    let mut body = legacy::job(&payload, &required);
+    if args.max_attempts > 0 {
+        body["maxAttempts"] = json!(args.max_attempts);
+    }
+    if let Some(times) = args.retry {
+        body["retry"] = json!(times);
+    }
+    if let Some(ms) = args.queue_timeout_ms {
+        body["queueTimeoutMs"] = json!(ms);
+    }
+    body
 }
 
 pub(super) async fn job(
@@ -84,11 +94,18 @@ pub(super) async fn cancel(
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let answer = client.post(&format!("{}/cancel", path(id)), &json!({})).await?;
+    let waits = answer["cancelling"] == true;
     if json {
         output.json(&answer)?;
     } else {
         // To the API a cancelled job is a failed one.
-        output.text(&format!("{id} cancelled\n"))?;
+        let how = if waits { "cancelling" } else { "cancelled" };
+        output.text(&format!("{id} {how}\n"))?;
+    }
+    if waits {
+        output.say("the coordinator that leads this job, or too many others, do not answer now;");
+        output.hint("the one that was asked tries on for ten minutes, unless it is restarted:");
+        output.hint(&format!("look with `skyclaw job {id}`, or cancel again"));
     }
     Ok(ExitCode::SUCCESS)
 }

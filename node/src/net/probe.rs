@@ -2,7 +2,8 @@
 //!
 //! A process that was killed says nothing over QUIC, and its connections end after seconds only.
 //! Its ports, however, refuse at once. Always: "gone" is said only if each address that is known
-//! refused, twice; one that times out proves nothing (the network may be cut, the process stopped).
+//! refused, twice; one that times out proves nothing (the network may be cut, the process stopped),
+//! and one that cannot be reached from here at all says nothing.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -107,10 +108,23 @@ fn place(address: &Multiaddr) -> Option<Place> {
     }
 }
 
-/// True if everything refuses, now and a moment later: who starts again refuses for a moment, too.
+/// What a port said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// Nobody listens.
+    Refused,
+    /// Somebody does, or nothing came back in time.
+    Something,
+    /// It cannot be asked from here: another network, or an address that means nothing here.
+    Nothing,
+}
+
+/// True if what can be asked refuses, now and a moment later: who starts again refuses for a moment,
+/// too.
 async fn is_gone(places: &[Place]) -> bool {
     let refuse = || async {
-        !places.is_empty() && join_all(places.iter().map(refuses)).await.into_iter().all(|no| no)
+        let said = join_all(places.iter().map(ask)).await;
+        said.contains(&Said::Refused) && !said.contains(&Said::Something)
     };
     if !refuse().await {
         return false;
@@ -119,15 +133,19 @@ async fn is_gone(places: &[Place]) -> bool {
     refuse().await
 }
 
-async fn refuses(place: &Place) -> bool {
+async fn ask(place: &Place) -> Said {
     let asked = async {
         match place {
             Place::Tcp(at) => TcpStream::connect(at).await.map(drop),
             Place::Quic(at) => greet(*at).await,
         }
     };
-    let answer = timeout(PROBE, asked).await;
-    matches!(answer, Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused)
+    match timeout(PROBE, asked).await {
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => Said::Refused,
+        // No way there, at once; an address of the link alone needs to know which link.
+        Ok(Err(_)) => Said::Nothing,
+        Ok(Ok(())) | Err(_) => Said::Something,
+    }
 }
 
 /// Sends a QUIC packet of a version that nobody speaks, which is answered with a list of those that

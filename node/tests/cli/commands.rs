@@ -35,6 +35,12 @@ fn submit_sends_what_was_asked_for_and_nothing_else() {
         "/x",
         "--requires",
         "gpu,shell",
+        "--max-attempts",
+        "0",
+        "--retry",
+        "2",
+        "--queue-timeout-ms",
+        "9000",
         "--json",
         "--",
         "make",
@@ -44,7 +50,7 @@ fn submit_sends_what_was_asked_for_and_nothing_else() {
     let requests = server.requests();
     assert_eq!(
         requests[0].body,
-        r#"{"payload":{"kind":"shell","command":"echo","args":["-n","--json"]},"requirement":{"requiredCapabilities":["shell"]}}"#
+        r#"{"payload":{"kind":"shell","command":"echo","args":["-n","--json"]},"requirement":{"requiredCapabilities":["shell"]},"maxAttempts":3}"#
     );
     assert_eq!(requests[1].json()["payload"]["args"], json!(["-c", "true"]));
     assert_eq!(
@@ -53,6 +59,8 @@ fn submit_sends_what_was_asked_for_and_nothing_else() {
             "payload": { "kind": "shell", "command": "make", "args": [], "cwd": "/x",
                 "env": { "A": "1=2", "B": "" }, "timeoutMs": 5000 },
             "requirement": { "requiredCapabilities": ["shell", "gpu"] },
+            "retry": 2,
+            "queueTimeoutMs": 9000,
         })
     );
     assert!(requests[2].header("x-idempotency-key").is_some());

@@ -12,7 +12,7 @@ use crate::record::spec::{JobSpec, RegisterKey, Spec, Subject};
 use crate::register::{Ballot, Certificate, JobState, Phase, ServiceState, State, Val};
 use crate::view::{Assignment, JobStatus, JobView, Milli, ServiceDef, ServiceStatus};
 
-const PHASES: [Phase; 7] = [
+const PHASES: [Phase; 8] = [
     Phase::Queued,
     Phase::Leased,
     Phase::Succeeded,
@@ -20,6 +20,7 @@ const PHASES: [Phase; 7] = [
     Phase::Cancelled,
     Phase::Exhausted,
     Phase::Aborted,
+    Phase::Expired,
 ];
 
 fn subject() -> Subject {
@@ -29,7 +30,7 @@ fn subject() -> Subject {
 prop_compose! {
     /// Few distinct parts, so that ties are common.
     fn certificate()(
-        phase in 0..7_usize, round in 0..3_u32, proposer in 1..3_u8, ver in 0..4_u64, who in 0..2_u64,
+        phase in 0..8_usize, round in 0..3_u32, proposer in 1..3_u8, ver in 0..4_u64, who in 0..2_u64,
     ) -> Certificate {
         let state = JobState { phase: PHASES[phase], ..JobState::new() };
         Certificate {
@@ -105,6 +106,8 @@ fn spec() -> Spec {
             submitted_by: Some("me".into()),
             max_attempts: Some(3),
             timeout_ms: None,
+            retry: None,
+            queue_timeout_ms: None,
         }),
         mark: None,
     }
@@ -134,7 +137,7 @@ fn val(phase: Phase) -> Val {
         lease_ms: 1000,
         guard_ms: 0,
         lease_expires: Wall(6000),
-        result: None,
+        ..JobState::new()
     };
     let at = Hlc { ms: 5000, count: 0 };
     Val { ver: 3, at, by: "node_a".into(), display_version: 9, state: State::Job(state) }
@@ -163,7 +166,10 @@ fn each_phase_shows_the_fields_of_the_contract() {
             true,
             false,
             none,
-            Some("gave up after 1 lost attempts, the last on host h"),
+            Some(
+                "gave up after 1 lost attempt, the last on host h: its host went silent each time; \
+                 look there, then submit it again (a higher maxAttempts allows more)",
+            ),
         ),
     ] {
         let view = view(&val(phase), held);
@@ -188,6 +194,17 @@ fn a_result_shows_what_the_host_sent_and_no_more() {
 }
 
 #[test]
+fn while_a_job_waits_again_its_last_run_is_shown() {
+    for phase in [Phase::Queued, Phase::Leased, Phase::Exhausted] {
+        let shown = view(&val(phase), Some(&result()));
+        assert_eq!(shown.result.unwrap().stdout.as_deref(), Some("out"), "{phase:?}");
+        if phase != Phase::Exhausted {
+            assert_eq!(shown.error.as_deref(), Some("exit 3"), "{phase:?}");
+        }
+    }
+}
+
+#[test]
 fn an_extended_lease_shows_the_later_end() {
     let shown = |note| job_view(&spec(), &val(Phase::Leased), None, note, Wall(5000)).unwrap();
     assert_eq!(shown(Some(Wall(8000))).lease_expires, Some(Wall(8000)));
@@ -199,11 +216,30 @@ fn a_job_that_outlived_its_time_is_shown_as_expired_and_an_ended_one_as_it_ended
     let late = |phase| job_view(&spec(), &val(phase), None, None, Wall(900_000)).unwrap();
     for phase in [Phase::Queued, Phase::Leased] {
         let view = late(phase);
-        assert_eq!((view.status, view.error.as_deref()), (JobStatus::Failed, Some("expired")));
+        let why = Some("expired: not finished within 14 min");
+        assert_eq!((view.status, view.error.as_deref()), (JobStatus::Failed, why));
         assert_eq!(view.lease_expires, None);
     }
     assert_eq!(late(Phase::Succeeded).status, JobStatus::Completed);
     assert_eq!(late(Phase::Cancelled).error.as_deref(), Some("cancelled"));
+}
+
+#[test]
+fn a_job_whose_time_was_over_says_which() {
+    let mut spec = spec();
+    let why = |spec: &Spec, attempt, at| {
+        let state = JobState { phase: Phase::Expired, attempt, ..JobState::new() };
+        let at = Hlc { ms: at, count: 0 };
+        let val = Val { at, state: State::Job(state), ..val(Phase::Queued) };
+        let view = job_view(spec, &val, None, None, Wall(5000)).unwrap();
+        assert_eq!(view.status, JobStatus::Failed);
+        view.error.unwrap()
+    };
+    assert_eq!(why(&spec, 0, 850_000), "expired: not started within 14 min");
+    assert_eq!(why(&spec, 2, 850_000), "expired: not finished within 14 min");
+    spec.job.as_mut().unwrap().queue_timeout_ms = Some(2500);
+    assert_eq!(why(&spec, 0, 4000), "not started within 2500 ms");
+    assert_eq!(why(&spec, 2, 850_000), "expired: not finished within 14 min");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::learned::{self, Learned};
 use crate::limits::{ASK_SLACK_MS, MAX_ASKS};
 use crate::record::Signed;
 use crate::record::spec::Subject;
-use crate::register::{Ballot, Certificate, Phase};
+use crate::register::{Ballot, Certificate, JobState, Phase};
 use crate::wire::{AskOp, Known, Message, TellOp};
 
 /// Of a question that wants no answer.
@@ -286,9 +286,10 @@ impl Machine {
             (Some(held), _) if held.body().key.spec == stored.spec.hash() => held.raw().clone(),
             _ => return None,
         };
-        let result = match (subject, stored.chosen()?.job()) {
-            (Subject::Job(job), Some(state)) if state.result.is_some() => {
-                shelf.result(job, state.attempt).ok().flatten().map(|result| result.raw().clone())
+        let named = stored.chosen()?.job().and_then(JobState::named_result);
+        let result = match (subject, named) {
+            (Subject::Job(job), Some((attempt, _))) => {
+                shelf.result(job, attempt).ok().flatten().map(|result| result.raw().clone())
             }
             _ => None,
         };
@@ -370,6 +371,7 @@ impl Machine {
         };
         match then {
             Then::Answer { reply, .. } => {
+                let answer = answer.or_else(|refusal| self.or_later(&reply, refusal));
                 self.out.hold(Held::Reply { reply, answer, grant: false });
             }
             Then::Claim(claim, host) => match (claim, answer) {

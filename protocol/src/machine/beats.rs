@@ -37,6 +37,8 @@ pub(super) struct Watch {
     /// The next look; `None` while there is nobody to look at.
     at: Option<Mono>,
     beat: Option<Mono>,
+    /// The last look.
+    looked: Option<Mono>,
     seq: u64,
 }
 
@@ -63,7 +65,9 @@ impl Machine {
     pub(super) fn watch(&mut self, now: Now) {
         let idle = self.peers.is_empty() && self.owners.owing().next().is_none();
         match self.watch.at {
-            _ if idle => self.watch.at = None,
+            _ if idle => {
+                (self.watch.at, self.watch.looked) = (None, None);
+            }
             Some(at) if at > now.mono => {}
             _ => self.look(now),
         }
@@ -71,6 +75,12 @@ impl Machine {
 
     /// Beats that are due, and takeovers.
     pub(super) fn look(&mut self, now: Now) {
+        // Whoever slept, or was too busy to listen, does not know for how long the others were
+        // silent.
+        if self.watch.looked.is_some_and(|last| now.mono >= last.plus_ms(ALIVE_MS / 2)) {
+            self.pulses.hear_anew(now.mono);
+        }
+        self.watch.looked = Some(now.mono);
         if self.watch.beat.is_none_or(|at| at <= now.mono) {
             self.watch.beat = Some(now.mono.plus_ms(BEAT_MS));
             self.beat(now);

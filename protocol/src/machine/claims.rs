@@ -6,11 +6,11 @@ use super::effect::{ReplyTo, Target, Token};
 use super::output::Held;
 use super::{Machine, Timer, work};
 use crate::batch::{KeyAnswer, Shelf};
-use crate::clock::{Mono, Now};
+use crate::clock::{Hlc, Mono, Now};
 use crate::command::{Command, Refusal};
 use crate::id::{HostId, JobId};
 use crate::limits::{
-    EXPIRY_MARGIN_MS, GUARD_PART, MAX_CLAIM_WAIT_MS, MAX_PARKED_CLAIMS, MIN_GUARD_MS,
+    AVOID_AHEAD, EXPIRY_MARGIN_MS, GUARD_PART, MAX_CLAIM_WAIT_MS, MAX_PARKED_CLAIMS, MIN_GUARD_MS,
 };
 use crate::placement::meets;
 use crate::record::spec::Subject;
@@ -119,7 +119,8 @@ impl Machine {
         capabilities: &[String],
         attached: bool,
     ) {
-        match self.next_job_for(now, capabilities) {
+        self.hosts.seen(&host, now);
+        match self.next_job_for(now, &host, capabilities) {
             Some(job) if reply.is_passed_on() => self.grant(now, reply, host, job, attached),
             _ => self.answer(now, reply, KeyAnswer::NoJob),
         }
@@ -127,18 +128,31 @@ impl Machine {
 
     /// The oldest job this host may take now, if it has a free slot.
     fn next_job(&mut self, now: Now, host: &HostId) -> Option<JobId> {
-        let host = self.hosts.get(host).filter(|host| !host.is_full())?;
-        let capabilities = host.record.capabilities.clone();
-        self.next_job_for(now, &capabilities)
+        let known = self.hosts.get(host).filter(|host| !host.is_full())?;
+        let capabilities = known.record.capabilities.clone();
+        self.next_job_for(now, host, &capabilities)
     }
 
-    fn next_job_for(&mut self, now: Now, capabilities: &[String]) -> Option<JobId> {
+    /// The oldest of them that this host did not fail or lose the last time; if it did so with
+    /// many in a row, the oldest of all.
+    fn next_job_for(&mut self, now: Now, host: &HostId, capabilities: &[String]) -> Option<JobId> {
+        let mut passed: Vec<(Hlc, JobId)> = Vec::new();
         loop {
-            let job = self.queue.oldest_for(capabilities)?.clone();
+            let Some((created, job)) = self.queue.next_for(capabilities, passed.last()) else {
+                return None;
+            };
+            let (created, job) = (*created, job.clone());
             let entry = self.registers.get(&Subject::Job(job.clone()))?;
             let in_flight = entry.in_flight();
             if now.wall.plus_ms(EXPIRY_MARGIN_MS) < entry.head.expires_at && !in_flight {
-                return Some(job);
+                if !self.avoids(now, &job, host) {
+                    return Some(job);
+                }
+                passed.push((created, job));
+                if passed.len() < AVOID_AHEAD {
+                    continue;
+                }
+                return passed.into_iter().next().map(|(_, job)| job);
             }
             // Too close to its expiry to be granted, or already being written: not to be found.
             let (required, created) = (entry.head.required.clone(), entry.head.created);
@@ -154,12 +168,18 @@ impl Machine {
         for job in std::mem::take(&mut self.held_back) {
             if let Some(entry) = self.registers.get(&Subject::Job(job.clone())) {
                 let required = entry.head.required.clone();
-                self.queue.insert(&required, entry.head.created, job);
-                self.offer_job(now, &required);
-                if self.queue.holds(&required) {
-                    self.announce(now, &required);
-                }
+                self.queue.insert(&required, entry.head.created, job.clone());
+                self.offer_or_announce(now, &required, &job);
             }
+        }
+    }
+
+    /// A job waits: a parked claim gets it, or others hear of it.
+    pub(super) fn offer_or_announce(&mut self, now: Now, required: &[String], job: &JobId) {
+        self.offer_job(now, required, job);
+        // Nobody here took it, or one of its kind.
+        if self.queue.holds(required) {
+            self.announce(now, required);
         }
     }
 
@@ -179,9 +199,12 @@ impl Machine {
         self.dequeue(&required, created, &job);
         let lease_ms = if attached { self.config.p2p_lease_ms } else { self.config.lease_ms };
         let guard_ms = if attached { (lease_ms / GUARD_PART).max(MIN_GUARD_MS) } else { 0 };
+        let attempt = state.attempt.saturating_add(1);
+        let result_of = state.named_result().map(|(attempt, _)| attempt);
         let state = JobState {
             phase: Phase::Leased,
-            attempt: state.attempt.saturating_add(1),
+            attempt,
+            result_of,
             host: Some(host.clone()),
             lease_ms,
             guard_ms,
@@ -190,6 +213,7 @@ impl Machine {
         };
         if let Some(entry) = self.registers.get_mut(&subject) {
             entry.stale_grant = false;
+            entry.tries.granted = Some(attempt);
         }
         self.hosts.lease(&host, &job);
         if !self.advance(now, &subject, &val, state, None, Some(reply)) {
@@ -199,11 +223,12 @@ impl Machine {
 
     /// A job with this requirement was queued: the claim that has waited longest, of those whose
     /// host may run it, gets the oldest job of that host.
-    pub(super) fn offer_job(&mut self, now: Now, required: &[String]) {
+    fn offer_job(&mut self, now: Now, required: &[String], job: &JobId) {
         let may_run = |claim: &Claim| {
             self.hosts
                 .get(&claim.host)
                 .is_some_and(|host| !host.is_full() && meets(&host.record.capabilities, required))
+                && !self.avoids(now, job, &claim.host)
         };
         let found = self.parked.claims.iter().find(|(_, claim)| may_run(claim));
         if let Some((&seq, _)) = found {

@@ -1,8 +1,11 @@
 //! What the machine asks of the world.
 
+use super::cancelling::Wish;
 use crate::batch::{Batch, KeyAnswer};
-use crate::command::Refusal;
+use crate::clock::Now;
+use crate::command::{Command, Refusal};
 use crate::id::{Hash, NodeId};
+use crate::limits::CANCEL_FOR_MS;
 use crate::wire::Message;
 
 /// Names a caller that waits for a reply; given by the loop, unique while it waits.
@@ -64,11 +67,22 @@ pub(super) enum Target {
 pub(super) struct ReplyTo {
     pub(super) to: Target,
     pub(super) key: Option<KeyInUse>,
+    /// Of a caller that cancels a job: it is tried again if it cannot be done now.
+    pub(super) wish: Option<Box<Wish>>,
 }
 
 impl ReplyTo {
     pub(super) const fn plain(to: Target) -> Self {
-        Self { to, key: None }
+        Self { to, key: None, wish: None }
+    }
+
+    /// The same with the wish of the caller, if the command is one that is tried again.
+    pub(super) fn wishing(mut self, now: Now, command: &Command) -> Self {
+        if let (Command::Cancel { job }, Target::Caller(_)) = (command, self.to) {
+            let (asked, until) = (now.mono, now.mono.plus_ms(CANCEL_FOR_MS));
+            self.wish = Some(Box::new(Wish { job: job.clone(), asked, until }));
+        }
+        self
     }
 
     /// True if another coordinator passed the command on: it is carried out here or nowhere.

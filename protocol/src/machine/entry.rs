@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::effect::ReplyTo;
 use super::owners::Counted;
+use super::retry::Tries;
 use crate::batch::KeyAnswer;
 use crate::clock::{Hlc, Mono, Wall};
 use crate::command::Command;
@@ -26,6 +27,8 @@ pub(super) struct Head {
     pub(super) max_attempts: Option<u32>,
     pub(super) timeout_ms: Option<u64>,
     pub(super) mark: Option<Mark>,
+    pub(super) retry: u32,
+    pub(super) queue_timeout_ms: Option<u64>,
 }
 
 impl Head {
@@ -43,6 +46,8 @@ impl Head {
             max_attempts: job.and_then(|job| job.max_attempts),
             timeout_ms: job.and_then(|job| job.timeout_ms),
             mark: body.mark,
+            retry: job.and_then(|job| job.retry).unwrap_or(0),
+            queue_timeout_ms: job.and_then(|job| job.queue_timeout_ms),
         }
     }
 }
@@ -69,6 +74,8 @@ pub(super) struct Entry {
     pub(super) queued: VecDeque<(ReplyTo, Command)>,
     /// While this node leads and the job is leased.
     pub(super) lease: Option<Lease>,
+    /// While this node leads.
+    pub(super) tries: Tries,
     /// The host of the grant in flight began a new life since: its lease is not to be extended.
     pub(super) stale_grant: bool,
     /// Renewals of the lease that wait for the voters.
@@ -105,6 +112,7 @@ impl Entry {
             waiting: Vec::new(),
             queued: VecDeque::new(),
             lease: None,
+            tries: Tries::default(),
             stale_grant: false,
             renewal: None,
             contest: None,

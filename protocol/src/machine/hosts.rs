@@ -25,7 +25,7 @@ pub(super) struct Host {
     pub(super) record: HostDesc,
     /// Display counter of its last change, heartbeats included.
     version: u64,
-    last_seen: Wall,
+    pub(super) last_seen: Wall,
     /// As last reported or granted; for display.
     active: Milli,
     /// Jobs it holds leases on, numbered in the order they were granted.
@@ -155,6 +155,11 @@ impl Hosts {
 
     pub(super) fn get(&self, id: &HostId) -> Option<&Host> {
         self.hosts.get(id)
+    }
+
+    /// True if `suits` holds for a host other than this one.
+    pub(super) fn any_other(&self, id: &HostId, suits: impl Fn(&Host) -> bool) -> bool {
+        self.hosts.iter().any(|(other, host)| other != id && suits(host))
     }
 
     pub(super) fn views(&self) -> Vec<HostView> {
@@ -407,6 +412,7 @@ impl Machine {
         let Ok(val) = self.job_value(shelf, job) else { return false };
         val.job().is_some_and(|state| {
             state.phase.is_terminal()
+                || (state.phase == Phase::Queued && state.has_reported())
                 || (state.phase == Phase::Leased && state.host.as_ref() != Some(host))
         })
     }

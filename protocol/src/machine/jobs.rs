@@ -47,8 +47,9 @@ impl Machine {
             Ok(drawn) => drawn,
             Err(refusal) => return self.refuse(reply, refusal),
         };
-        let life =
-            self.config.job_ttl_ms.max(request.timeout_ms.unwrap_or(0).saturating_add(DAY_MS));
+        let waits_ms = request.queue_timeout_ms.unwrap_or(0);
+        let longest = waits_ms.saturating_add(request.timeout_ms.unwrap_or(0));
+        let life = self.config.job_ttl_ms.max(longest.saturating_add(DAY_MS));
         let spec = Spec {
             subject: Subject::Job(job.clone()),
             home: self.me,
@@ -62,6 +63,8 @@ impl Machine {
                 submitted_by: request.submitted_by,
                 max_attempts: request.max_attempts,
                 timeout_ms: request.timeout_ms,
+                retry: request.retry,
+                queue_timeout_ms: request.queue_timeout_ms,
             }),
             mark,
         };
@@ -129,7 +132,8 @@ impl Machine {
             };
             return self.refuse(reply, Refusal::AssignedElsewhere { job: completion.job, holder });
         }
-        if state.phase.is_terminal() {
+        // Of an attempt that failed and is followed by another, the first report counts.
+        if state.phase.is_terminal() || (state.phase == Phase::Queued && state.has_reported()) {
             return self.refuse(reply, Refusal::NotLeased(completion.job));
         }
         let at = self.stamp(now);
@@ -149,12 +153,18 @@ impl Machine {
             Ok(result) => result,
             Err(refusal) => return self.refuse(reply, refusal),
         };
+        let again = !completion.success && self.runs_again(now, &subject, state);
         let state = JobState {
             phase: if completion.success { Phase::Succeeded } else { Phase::Failed },
+            failed: state.failed + u32::from(again),
             result: Some(result.hash()),
+            result_of: None,
             ..state.clone()
         };
         self.hosts.seen(&completion.host, now);
+        if again {
+            return self.give_back(now, &subject, &val, state, Some(&result), Some(reply));
+        }
         self.advance(now, &subject, &val, state, Some(&result), Some(reply));
     }
 
@@ -243,6 +253,7 @@ impl Machine {
         if before.is_some_and(|b| b.phase == Phase::Queued) {
             self.dequeue(&required, created, job);
             self.held_back.remove(job);
+            self.waits_no_more(job);
         }
         let Some(entry) = self.registers.get_mut(&subject) else { return };
         // A value that was only adopted goes on with the lease it had.
@@ -259,7 +270,12 @@ impl Machine {
             }
         }
         match after.phase {
-            Phase::Queued if leads => self.queue.insert(&required, created, job.clone()),
+            Phase::Queued if leads => {
+                if !self.rests(now, job) {
+                    self.queue.insert(&required, created, job.clone());
+                }
+                self.awaits_start(now, job, after);
+            }
             Phase::Leased => {
                 if let Some(host) = &after.host {
                     self.hosts.lease(host, job);
@@ -270,9 +286,11 @@ impl Machine {
                         timeout_ms: entry.head.timeout_ms,
                         default_ms: self.config.run_ms,
                     };
+                    let here = entry.tries.granted == Some(after.attempt);
                     let lease = entry.lease.get_or_insert_with(|| {
                         Lease::grant(now, after.lease_ms, after.guard_ms, run)
                     });
+                    lease.counts &= here;
                     lease.renewable &= !stale;
                     self.timers.insert((lease.ends, Timer::Lease(job.clone())));
                 }
@@ -293,12 +311,16 @@ impl Machine {
         }
         let Some(val) = entry.chosen.clone() else { return };
         let Some(state) = val.job().filter(|state| state.phase == Phase::Leased) else { return };
-        let lost = state.lost.saturating_add(u32::from(lease.heard));
-        let expired = now.wall >= entry.head.expires_at;
-        let over = expired || entry.head.max_attempts.is_some_and(|most| lost >= most);
-        let phase = if over { Phase::Exhausted } else { Phase::Queued };
+        let lost = state.lost.saturating_add(u32::from(lease.heard && lease.counts));
+        let exhausted = entry.head.max_attempts.is_some_and(|most| lost >= most);
+        let expired = self.expires(now, entry.head.expires_at);
+        let phase = if exhausted { Phase::Exhausted } else { Phase::Expired };
         let state = JobState { phase, lost, ..state.clone() };
-        self.advance(now, &subject, &val, state, None, None);
+        if exhausted || expired {
+            self.advance(now, &subject, &val, state, None, None);
+        } else {
+            self.give_back(now, &subject, &val, state, None, None);
+        }
     }
 
     /// A grant could not be handed over: the host never learned of it, so nothing runs.

@@ -126,7 +126,7 @@ impl Machine {
 
     fn reserve(&mut self, to: Target, scope: Hash, fingerprint: Hash, route: String) -> ReplyTo {
         self.keys.in_flight.insert(scope, InFlight { fingerprint, route, waiters: Vec::new() });
-        ReplyTo { to, key: Some(KeyInUse { scope, fingerprint }) }
+        ReplyTo { to, key: Some(KeyInUse { scope, fingerprint }), wish: None }
     }
 
     /// Writes the answer beside what it answers, in the same batch.

@@ -5,6 +5,7 @@
 
 use super::entry::{Entry, Head, Waiting};
 use super::output::Held;
+use super::retry::Tries;
 use super::{Machine, Timer};
 use crate::batch::{Shelf, StoredRegister};
 use crate::clock::Now;
@@ -44,6 +45,7 @@ impl Machine {
             entry.lease = Some(Lease::recover(now, until, job.lease_ms, job.guard_ms, run));
         }
         self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
+        self.expiring.insert(&subject, entry.head.expires_at);
         // What it owns and others vote on is led again once they were asked.
         self.registers.insert(subject.clone(), Box::new(entry));
         self.recount(&subject);
@@ -218,6 +220,9 @@ impl Machine {
             if let Some(lease) = entry.lease.take() {
                 self.timers.remove(&(lease.ends, Timer::Lease(job.clone())));
             }
+            self.waits_no_more(job);
+            let Some(entry) = self.registers.get_mut(subject) else { return };
+            entry.tries = Tries::default();
             self.queue.remove(&entry.head.required, entry.head.created, job);
             if !self.queue.holds(&entry.head.required) {
                 self.announced.forget(&entry.head.required);
@@ -260,9 +265,9 @@ impl Machine {
             let message = Message::Prepare(vec![PrepareOp { key, ballot, spec }]);
             return self.out.hold(Held::Send { to, message });
         };
-        let result = match (&key.subject, val.job()) {
-            (Subject::Job(job), Some(state)) if state.result.is_some() => {
-                shelf.result(job, state.attempt).ok().flatten().map(|r| r.raw().clone())
+        let result = match (&key.subject, val.job().and_then(JobState::named_result)) {
+            (Subject::Job(job), Some((attempt, _))) => {
+                shelf.result(job, attempt).ok().flatten().map(|r| r.raw().clone())
             }
             _ => None,
         };

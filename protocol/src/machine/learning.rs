@@ -20,7 +20,7 @@ use crate::limits::{MAX_BATCH_OPS, MAX_GOSSIP_CONTENT, MAX_WANT_BYTES, MAX_WANTE
 use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::RegisterKey;
-use crate::register::{Ballot, Certificate, Val};
+use crate::register::{Ballot, Certificate, JobState, Val};
 use crate::wire::{Known, Message, Sought};
 
 /// Registers whose content was asked for, and when.
@@ -104,10 +104,9 @@ impl Machine {
         if entry.lead.is_some() || entry.chosen.as_ref().is_some_and(known) {
             return;
         }
-        if let (Subject::Job(job), Some(state)) = (&subject, body.val.job())
-            && let Some(hash) = state.result
-        {
-            let here = shelf.result(job, state.attempt).ok().flatten();
+        let named = body.val.job().and_then(JobState::named_result);
+        if let (Subject::Job(job), Some((attempt, hash))) = (&subject, named) {
+            let here = shelf.result(job, attempt).ok().flatten();
             match result {
                 _ if here.is_some_and(|held| held.hash() == hash) => {}
                 Some(result) if result.body().job == *job => {
@@ -178,8 +177,8 @@ impl Machine {
         // Who learned of it at its beginning has the spec.
         let spec = (val.ver == 0).then(|| shelf.register(subject).ok().flatten()).flatten();
         let spec = spec.map(|stored| stored.spec.raw().clone()).filter(small);
-        let result = match (subject, val.job().filter(|state| state.result.is_some())) {
-            (Subject::Job(job), Some(state)) => shelf.result(job, state.attempt).ok().flatten(),
+        let result = match (subject, val.job().and_then(JobState::named_result)) {
+            (Subject::Job(job), Some((attempt, _))) => shelf.result(job, attempt).ok().flatten(),
             _ => None,
         };
         let result = result.map(|result| result.raw().clone()).filter(small);

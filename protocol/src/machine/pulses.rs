@@ -185,6 +185,13 @@ impl Pulses {
         self.0.retain(|node, _| matters(node));
     }
 
+    /// Nobody was listened to for a while: silence counts from now.
+    pub(super) fn hear_anew(&mut self, now: Mono) {
+        for pulse in self.0.values_mut() {
+            pulse.heard = now;
+        }
+    }
+
     /// Who answered a beat a moment ago.
     pub(super) fn alive(&self, now: Mono) -> impl Iterator<Item = NodeId> {
         self.0.iter().filter(move |(_, pulse)| pulse.answers(now)).map(|(node, _)| *node)

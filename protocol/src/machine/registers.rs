@@ -277,15 +277,12 @@ impl Machine {
 
     /// What a chosen value frees goes to claims that wait for it.
     fn offer_on(&mut self, now: Now, subject: &Subject, before: Option<&JobState>, val: &Val) {
+        let Subject::Job(job) = subject else { return };
         if val.job().is_some_and(|after| after.phase == Phase::Queued)
             && let Some(entry) = self.registers.get(subject)
         {
             let required = entry.head.required.clone();
-            self.offer_job(now, &required);
-            // Nobody here took it, or one of its kind.
-            if self.queue.holds(&required) {
-                self.announce(now, &required);
-            }
+            self.offer_or_announce(now, &required, job);
         }
         if let Some(host) = before.filter(|b| b.phase == Phase::Leased).and_then(|b| b.host.clone())
         {
@@ -310,6 +307,7 @@ impl Machine {
         self.drop_renewal(subject);
         let Some(entry) = self.registers.remove(subject) else { return };
         self.uncount(&entry);
+        self.expiring.remove(subject, entry.head.expires_at);
         self.jobs_live -= usize::from(matches!(subject, Subject::Job(_)));
         for (reply, command) in entry.queued {
             self.run(now, shelf, reply, command);

@@ -2,9 +2,11 @@
 
 mod attached;
 mod bounds;
+mod cancelling;
 mod claims;
 mod elsewhere;
 mod equal_keys;
+mod expiry;
 mod frames;
 mod jobs;
 mod keys;
@@ -13,6 +15,7 @@ mod quorum;
 mod random;
 mod recovery;
 mod restart;
+mod retry;
 mod services;
 mod takeover;
 mod world;

@@ -8,7 +8,7 @@ use super::frames::FrameFault;
 use crate::batch::{Shelf, Write};
 use crate::clock::{Hlc, Now};
 use crate::id::NodeId;
-use crate::limits::{MAX_LIVE_JOBS, MAX_ROUND, MAX_SERVICES};
+use crate::limits::{EXPIRY_MARGIN_MS, MAX_LIVE_JOBS, MAX_ROUND, MAX_SERVICES};
 use crate::record::result::JobResult;
 use crate::record::spec::{RegisterKey, Spec, Subject};
 use crate::record::{Raw, Signed};
@@ -126,10 +126,12 @@ impl Machine {
         let subject = entry.head.key.subject.clone();
         if let Some(older) = self.registers.remove(&subject) {
             self.uncount(&older);
+            self.expiring.remove(&subject, older.head.expires_at);
             entry.unwritten = older.unwritten;
         } else {
             self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
         }
+        self.expiring.insert(&subject, entry.head.expires_at);
         self.registers.insert(subject.clone(), Box::new(entry));
         self.recount(&subject);
     }
@@ -182,9 +184,9 @@ impl Machine {
         if !may_write(&entry.head, from, ballot) || !holds(&key.subject, val, now) {
             return Err(FrameFault::NotTheOwner);
         }
-        // What is here already goes on: its owner could end it in no other way.
-        let begun = entry.row.accepted.is_some();
-        if now.wall >= entry.head.expires_at && !val.is_terminal() && !begun {
+        // Its owner has a while to end it; then it stands as it is.
+        let margin = if val.is_terminal() { 0 } else { EXPIRY_MARGIN_MS };
+        if now.wall.plus_ms(margin) >= entry.head.expires_at {
             return Ok(Verdict::Gone);
         }
         let mut row = entry.row.clone();
@@ -226,8 +228,8 @@ impl Machine {
         let (Subject::Job(job), Some(state)) = (subject, val.job()) else {
             return Ok(Content::Here);
         };
-        let Some(hash) = state.result else { return Ok(Content::Here) };
-        if let Ok(Some(held)) = shelf.result(job, state.attempt)
+        let Some((attempt, hash)) = state.named_result() else { return Ok(Content::Here) };
+        if let Ok(Some(held)) = shelf.result(job, attempt)
             && held.hash() == hash
         {
             return Ok(Content::Here);
@@ -238,8 +240,8 @@ impl Machine {
             .map_err(|_| FrameFault::BadRecord)?;
         let body = signed.body();
         let named = body.job == *job
-            && body.attempt == state.attempt
-            && Some(&body.host) == state.host.as_ref()
+            && body.attempt == attempt
+            && (state.result_of.is_some() || Some(&body.host) == state.host.as_ref())
             && signed.hash() == hash;
         if named { Ok(Content::Sent(Box::new(signed))) } else { Err(FrameFault::BadRecord) }
     }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, JobId, NodeId, ServiceId};
 use crate::limits::{
-    MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_TEXT_BYTES,
-    MAX_TIMEOUT_MS, MAX_VOTERS,
+    MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_RETRY,
+    MAX_TEXT_BYTES, MAX_TIMEOUT_MS, MAX_VOTERS,
 };
 use crate::record::{Record, Reject};
 
@@ -80,6 +80,12 @@ pub struct JobSpec {
     pub max_attempts: Option<u32>,
     /// Longest run the submitter allows, in milliseconds, if it said so.
     pub timeout_ms: Option<u64>,
+    /// Further runs after failed ones. Left out where the submitter said nothing, as the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<u32>,
+    /// Longest wait for the first host, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_timeout_ms: Option<u64>,
 }
 
 impl Record for Spec {
@@ -136,6 +142,12 @@ impl JobSpec {
         }
         if self.timeout_ms.is_some_and(|ms| ms > MAX_TIMEOUT_MS) {
             return Err(Reject::Invalid("timeoutMs is out of range"));
+        }
+        if self.retry.is_some_and(|n| n > MAX_RETRY) {
+            return Err(Reject::Invalid("retry is out of range"));
+        }
+        if self.queue_timeout_ms.is_some_and(|ms| ms == 0 || ms > MAX_TIMEOUT_MS) {
+            return Err(Reject::Invalid("queueTimeoutMs is out of range"));
         }
         Ok(())
     }

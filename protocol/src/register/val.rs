@@ -39,10 +39,12 @@ pub enum State {
 ///   Queued ---------> Leased ------------------> Done
 ///     ^  \               |  \
 ///     |   \   lease ran  |   \  lease ran out, too many lost
-///     +----\-------------+    +----------------> Exhausted
+///     |    \  out, or    |    +----------------> Exhausted
+///     +-----\ run failed +
 ///           \            |
 ///            +-----------+--- cancel ----------> Cancelled
 ///   version 0 that missed its quorum ----------> Aborted
+///   Queued or Leased, its time is over ---------> Expired
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -61,6 +63,8 @@ pub enum Phase {
     Exhausted,
     /// The submission was answered 503.
     Aborted,
+    /// Its time was over before a host took it, or before its run ended.
+    Expired,
 }
 
 impl Phase {
@@ -81,6 +85,9 @@ pub struct JobState {
     pub attempt: u32,
     /// Attempts lost with their host or lease.
     pub lost: u32,
+    /// Runs that failed and were followed by another one. Left out while there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed: u32,
     /// Who holds, or after the end held, the lease.
     pub host: Option<HostId>,
     /// Length of the lease, in milliseconds: every node uses this number.
@@ -89,8 +96,16 @@ pub struct JobState {
     pub guard_ms: u64,
     /// When the lease ends as first granted, for display and for HTTP hosts over a restart.
     pub lease_expires: Wall,
-    /// Hash of the accepted result.
+    /// Hash of the result that was accepted last.
     pub result: Option<Hash>,
+    /// The attempt it is of, where that is not the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_of: Option<u32>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl JobState {
@@ -101,12 +116,27 @@ impl JobState {
             phase: Phase::Queued,
             attempt: 0,
             lost: 0,
+            failed: 0,
             host: None,
             lease_ms: 0,
             guard_ms: 0,
             lease_expires: Wall(0),
             result: None,
+            result_of: None,
         }
+    }
+
+    /// The result that this value names: of which attempt, and its hash. What names it may be
+    /// accepted only where it is held.
+    #[must_use]
+    pub fn named_result(&self) -> Option<(u32, Hash)> {
+        self.result.map(|hash| (self.result_of.unwrap_or(self.attempt), hash))
+    }
+
+    /// True if the last attempt has reported: nothing more of it counts.
+    #[must_use]
+    pub const fn has_reported(&self) -> bool {
+        self.result.is_some() && self.result_of.is_none()
     }
 }
 

@@ -123,6 +123,8 @@ fn exchanges() -> Vec<(&'static str, Message)> {
         submitted_by: None,
         max_attempts: Some(3),
         timeout_ms: None,
+        retry: None,
+        queue_timeout_ms: None,
     });
     let asks = vec![
         AskOp { seq: 4, command: submit, idempotency: Some(idempotency) },

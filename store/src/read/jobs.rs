@@ -6,13 +6,13 @@ use skyclaw_protocol::batch::StoredRegister;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
-use skyclaw_protocol::register::{Phase, Val};
+use skyclaw_protocol::register::{JobState, Phase, Val};
 use skyclaw_protocol::{JobCursor, JobId};
 
 use super::Reader;
 use super::view::View;
 use crate::error::{Fault, ReadError};
-use crate::tables::{JOBS_BY_CREATED, NOTHING_CHOSEN, phase_code, rank};
+use crate::tables::{JOBS_BY_CREATED, NOTHING_CHOSEN, PHASE_CODES, phase_code, rank};
 
 /// Bytes of specs and results in one page; a page ends early beyond it, so that a list of large
 /// jobs does not have to fit into memory at once.
@@ -20,11 +20,11 @@ const PAGE_BYTES: usize = 32 << 20;
 
 /// A set of phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Phases(u8);
+pub struct Phases(u16);
 
 impl Phases {
     /// All of them.
-    pub const ALL: Self = Self(0x7f);
+    pub const ALL: Self = Self(((1 << PHASE_CODES) - 1) & !(1 << NOTHING_CHOSEN));
 
     /// Those given.
     #[must_use]
@@ -41,7 +41,7 @@ impl Phases {
     /// True if a job filed under this code must be looked at.
     const fn may_hold(self, code: u8) -> bool {
         // A code nobody wrote says nothing: the register itself decides.
-        code > NOTHING_CHOSEN || self.0 & 1 << code != 0
+        code as usize >= PHASE_CODES || self.0 & 1 << code != 0
     }
 }
 
@@ -146,10 +146,7 @@ impl Reader {
 /// A register, and the result that its chosen value names, if its content is here.
 pub(super) fn record(view: &View<'_>, subject: &Subject) -> Result<Option<JobRecord>, Fault> {
     let Some(register) = view.register(subject)? else { return Ok(None) };
-    let accepted = register
-        .chosen()
-        .and_then(Val::job)
-        .and_then(|job| job.result.map(|hash| (job.attempt, hash)));
+    let accepted = register.chosen().and_then(Val::job).and_then(JobState::named_result);
     let result = match (accepted, subject) {
         (Some((attempt, hash)), Subject::Job(id)) => {
             view.result(id, attempt)?.filter(|r| r.hash() == hash)

@@ -170,7 +170,8 @@ fn age(txn: &redb::WriteTransaction, head: Head, index_version: u32) {
     let Head { clock, version, index } = head;
     let old = if index_version == 1 {
         txn.delete_table(COMMITS).unwrap();
-        let index = OldIndex { version: 1, jobs: index.jobs, keys: index.keys };
+        let index =
+            OldIndex { version: 1, jobs: index.jobs[..8].try_into().unwrap(), keys: index.keys };
         seal(&META, META_HEAD, &OldHead { clock, version, index })
     } else {
         let mut old_commit_of = txn.open_table(OLD_COMMIT_OF).unwrap();

@@ -17,6 +17,20 @@ const PHASES: [Phase; 7] = [
     Phase::Aborted,
 ];
 
+#[test]
+fn expired_jobs_are_listed_and_counted_like_the_others() {
+    let mut world = World::new();
+    let mut opened = Store::open_backend(Disk::new().backend(), &options()).unwrap();
+    let writes = (0..4)
+        .flat_map(|n| world.job(&world.id(n), [Phase::Expired, Phase::Queued][n as usize % 2]))
+        .collect();
+    opened.store.commit(world.batch(writes)).unwrap();
+    assert_eq!(page(&opened, None, 9, Phases::of(&[Phase::Expired])).0, [0, 2]);
+    assert_eq!(page(&opened, None, 9, Phases::ALL).0, [0, 1, 2, 3]);
+    let counts = opened.reader.job_counts().unwrap();
+    assert_eq!((counts.of(Phase::Expired), counts.unchosen()), (2, 0));
+}
+
 /// A thousand jobs, committed out of order, job `n` in phase `n % 7`.
 fn thousand() -> (Opened, World) {
     let mut world = World::new();

@@ -67,6 +67,8 @@ impl World {
             submitted_by: None,
             max_attempts: None,
             timeout_ms: None,
+            retry: None,
+            queue_timeout_ms: None,
         };
         self.seal_spec(Subject::Job(id.clone()), created(n), Some(job))
     }

@@ -181,7 +181,15 @@ impl Member {
 
     fn job_spec(&self, n: u64, payload: Vec<u8>) -> Write {
         let (required, submitted_by) = (vec!["shell".into()], Some("test".into()));
-        let job = JobSpec { payload, required, submitted_by, max_attempts: None, timeout_ms: None };
+        let job = JobSpec {
+            payload,
+            required,
+            submitted_by,
+            max_attempts: None,
+            timeout_ms: None,
+            retry: None,
+            queue_timeout_ms: None,
+        };
         self.spec(Subject::Job(id(n)), Some(job))
     }
 

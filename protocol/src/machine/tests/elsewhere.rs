@@ -165,14 +165,15 @@ fn a_home_that_cannot_be_asked_is_named() {
     let job = world.submit(0);
     cut(&mut world, 0, 1);
     cut(&mut world, 0, 2);
-    let asked = world.ask(1, Command::Cancel { job: job.clone() });
+    let back = Command::HandBack { host: host_id("h"), job: job.clone(), attempt: 1 };
+    let asked = world.ask(1, back.clone());
     world.pass(QUORUM_MS + ASK_SLACK_MS);
     let refusal = World::refusal(world.reply(asked).expect("answered"));
     assert!(matches!(&refusal, Refusal::HomeAway { job: Some(named), .. } if *named == job));
     // One that is known to be gone is not waited for.
     let peers = vec![world.nodes[2].machine.id()];
     world.nodes[1].machine.set_peers(world.now, peers);
-    let at_once = World::refusal(world.cancel(1, &job));
+    let at_once = World::refusal(world.call(1, back));
     assert_eq!(at_once, refusal);
 }
 

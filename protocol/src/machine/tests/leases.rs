@@ -5,7 +5,7 @@ use crate::batch::KeyAnswer;
 use crate::clock::Wall;
 use crate::command::{Command, JobRequest, Refusal};
 use crate::id::JobId;
-use crate::limits::LEASE_SLACK_MS;
+use crate::limits::{LEASE_SLACK_MS, MAX_BACK_OFF_MS};
 use crate::register::Phase;
 
 #[test]
@@ -180,7 +180,7 @@ fn rule_16_a_lease_whose_host_was_never_heard_does_not_count_as_lost() {
     let job = world.submit_with(0, JobRequest { max_attempts: Some(1), ..request("") });
     for _ in 0..5 {
         world.claim(0, "h");
-        world.pass(LEASE_MS);
+        world.pass(LEASE_MS + MAX_BACK_OFF_MS);
     }
     assert_eq!(world.phase(0, &job), Some(Phase::Queued));
 }
@@ -194,7 +194,7 @@ fn l24_without_a_bound_a_job_is_tried_for_ever() {
         let granted = world.claim(0, "h");
         assert_eq!(granted.val.job().unwrap().attempt, attempt);
         world.beat(0, "h", 1).unwrap();
-        world.pass(LEASE_MS);
+        world.pass(LEASE_MS + MAX_BACK_OFF_MS);
     }
     assert_eq!(world.phase(0, &job), Some(Phase::Queued));
 }

@@ -61,7 +61,15 @@ impl Run {
                 let max_attempts = (self.below(3) == 0).then_some(1 + self.below(2) as u32);
                 let timeout_ms = (self.below(3) == 0).then_some(self.chance.next_u64() % 3000);
                 let required = if self.below(3) == 0 { "shell" } else { "" };
-                Command::Submit(JobRequest { max_attempts, timeout_ms, ..request(required) })
+                let retry = (self.below(3) == 0).then_some(self.below(3) as u32);
+                let queue_timeout_ms = (self.below(4) == 0).then(|| 1 + self.below(5000));
+                Command::Submit(JobRequest {
+                    max_attempts,
+                    timeout_ms,
+                    retry,
+                    queue_timeout_ms,
+                    ..request(required)
+                })
             }
             5..=7 => {
                 let wait_ms = u32::try_from(self.below(3)).unwrap() * 700;

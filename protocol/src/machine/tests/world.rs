@@ -91,6 +91,7 @@ impl World {
             quorum_timeout_ms: QUORUM_MS,
             run_ms: 300_000,
             p2p_lease_ms: P2P_LEASE_MS,
+            host_ttl_ms: crate::limits::DEFAULT_HOST_TTL_MS,
         };
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_800_000_000_000) };
         let mut world = Self {
@@ -311,6 +312,13 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// All nodes sleep for so long, and wake together.
+    pub(crate) fn leap(&mut self, ms: u64) {
+        self.settle();
+        self.now = Now { mono: self.now.mono.plus_ms(ms), wall: self.now.wall.plus_ms(ms) };
+        self.pass(0);
     }
 
     /// The answer, if it came. Can be asked once.

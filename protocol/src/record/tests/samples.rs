@@ -41,6 +41,8 @@ pub(crate) fn spec() -> Spec {
             submitted_by: Some("you".into()),
             max_attempts: Some(3),
             timeout_ms: None,
+            retry: None,
+            queue_timeout_ms: None,
         }),
         mark: None,
     }
@@ -94,6 +96,7 @@ pub(crate) fn val() -> Val {
         guard_ms: 0,
         lease_expires: Wall(AT.ms + 60_000),
         result: Some(Hash([5; 32])),
+        ..JobState::new()
     };
     Val { ver: 4, at: AT, by: "node_a".into(), display_version: 99, state: State::Job(state) }
 }

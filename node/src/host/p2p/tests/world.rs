@@ -298,6 +298,8 @@ impl Inside {
             submitted_by: None,
             max_attempts: None,
             timeout_ms: None,
+            retry: None,
+            queue_timeout_ms: None,
         };
         let spec = Spec {
             subject: Subject::Job(id.clone()),

@@ -8,7 +8,7 @@ use crate::id::{HostId, JobId};
 use crate::machine::effect::{ReplyTo, Target};
 use crate::machine::{Effect, Machine, Timer, Token};
 use crate::record::spec::Subject;
-use crate::register::{Phase, Val};
+use crate::register::{JobState, Phase, Val};
 use crate::wire::{Message, PromiseVerdict, Verdict};
 
 /// What was seen from outside so far.
@@ -88,8 +88,8 @@ impl World {
                     // Of a service that was removed since, another one may have the name by now.
                     let other = stored.spec.hash() != op.key.spec;
                     assert!(other || at >= (op.ballot, op.ver), "a vote that is not on disk");
-                    if let Some(hash) = held.val.job().and_then(|job| job.result) {
-                        self.check_result(disk, &op.key.subject, &held.val, hash);
+                    if let Some(named) = held.val.job().and_then(JobState::named_result) {
+                        self.check_result(disk, &op.key.subject, named);
                     }
                 }
             }
@@ -106,10 +106,10 @@ impl World {
         }
     }
 
-    fn check_result(&self, disk: &Disk, subject: &Subject, val: &Val, hash: crate::Hash) {
-        let (Subject::Job(job), Some(state)) = (subject, val.job()) else { return };
+    fn check_result(&self, disk: &Disk, subject: &Subject, named: (u32, crate::Hash)) {
+        let (Subject::Job(job), (attempt, hash)) = (subject, named) else { return };
         use crate::batch::Shelf;
-        let held = disk.result(job, state.attempt).unwrap().expect("a vote without its content");
+        let held = disk.result(job, attempt).unwrap().expect("a vote without its content");
         assert_eq!(held.hash(), hash, "a vote with other content");
     }
 
@@ -188,6 +188,7 @@ impl Machine {
         self.owners.check(self.me, &self.registers);
         let jobs = self.registers.keys().filter(|s| matches!(s, Subject::Job(_))).count();
         assert_eq!(jobs, self.jobs_live, "jobs are counted");
+        assert_eq!(jobs, self.expiring.len(), "each job has its expiry");
         let queued: BTreeSet<_> = self.queue.jobs().collect();
         assert_eq!(queued.len(), self.queue.len(), "the queue is counted");
         let mut leased = BTreeMap::<HostId, BTreeSet<JobId>>::new();
@@ -207,7 +208,10 @@ impl Machine {
                 assert!(!queued.contains(job), "{job} is queued by mistake");
             } else if !busy {
                 let held = self.held_back.contains(job);
-                assert!(queued.contains(job) != held, "{job} is lost from the queue");
+                let rests = entry.tries.rests_until.is_some();
+                let places = [queued.contains(job), held, rests];
+                let places = places.into_iter().filter(|here| *here).count();
+                assert_eq!(places, 1, "{job} is lost from the queue");
             }
             if phase == Some(Phase::Leased) && entry.lead.is_some() && !busy {
                 let ends = entry.lease.as_ref().expect("a lease is timed").ends;

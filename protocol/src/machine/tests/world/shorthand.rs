@@ -25,6 +25,8 @@ pub(crate) fn request(required: &str) -> JobRequest {
         submitted_by: None,
         max_attempts: None,
         timeout_ms: None,
+        retry: None,
+        queue_timeout_ms: None,
     }
 }
 
