@@ -75,7 +75,7 @@ fn by_tag(runs: &[Run]) -> BTreeMap<&str, Vec<&Run>> {
 }
 
 /// I2. Hosts that are attached over libp2p end a run before its lease ends, so nothing is allowed here.
-fn overlapping(runs: &[Run]) -> Vec<Objection> {
+pub(crate) fn overlapping(runs: &[Run]) -> Vec<Objection> {
     let mut all = Vec::new();
     for (tag, runs) in by_tag(runs) {
         for (n, later) in runs.iter().enumerate() {

@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Pause of a client between what it does; all of them together must not fill the hosts.
 const STEADY_PAUSE: Duration = Duration::from_millis(400);
 const ROAMING_PAUSE: Duration = Duration::from_millis(900);
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// How often a client that was refused or heard nothing tries again elsewhere.
 const TRIES: usize = 8;
@@ -46,7 +47,8 @@ impl<'a> Clients<'a> {
         !self.stop.load(Ordering::SeqCst)
     }
 
-    /// Sends to one coordinator, whatever it answers.
+    /// Sends to one coordinator, whatever it answers, and does nothing else: it shows how long writes
+    /// pause there.
     pub(crate) fn steady(&self, coordinator: usize, mut chance: Chance) {
         let api = self.doors[coordinator].enter();
         for n in 0.. {
@@ -56,14 +58,22 @@ impl<'a> Clients<'a> {
             let tag = format!("s{coordinator}-{n}");
             let work = work(&mut chance);
             self.submit(api, coordinator, &tag, None, work, true);
+            sleep(STEADY_PAUSE);
+        }
+    }
+
+    /// Looks at jobs at one coordinator, and cancels some.
+    pub(crate) fn watching(&self, coordinator: usize, mut chance: Chance) {
+        let api = self.doors[coordinator].enter();
+        while self.goes_on() {
             if let Some(job) = self.any_job(&mut chance) {
-                if chance.one_in(10) {
+                if chance.one_in(20) {
                     // What becomes of it is looked at like everything else.
                     let _ = api.try_send("POST", &format!("/v1/jobs/{job}/cancel"), &[], b"");
                 }
                 self.look(api, coordinator, &job);
             }
-            sleep(STEADY_PAUSE);
+            sleep(GLANCE);
         }
     }
 
@@ -119,7 +129,6 @@ impl<'a> Clients<'a> {
     ) -> bool {
         let body = shell(&script(self.folder, tag, work)).to_string();
         let headers: Vec<_> = key.map(|key| ("x-idempotency-key", key)).into_iter().collect();
-        let begun = now();
         let answer = match api.try_send("POST", "/v1/jobs", &headers, body.as_bytes()) {
             Ok(answer) if answer.status == 200 => {
                 let job = answer.json()["job"]["id"].as_str().map(str::to_owned);
@@ -133,7 +142,7 @@ impl<'a> Clients<'a> {
         };
         let acked = matches!(answer, Answer::Acked(_));
         let (tag, keyed, ended) = (tag.to_owned(), key.is_some(), now());
-        let submit = Submit { tag, keyed, coordinator, steady, begun, ended, answer };
+        let submit = Submit { tag, keyed, coordinator, steady, ended, answer };
         self.history().submits.push(submit);
         acked
     }
@@ -177,7 +186,7 @@ fn work(chance: &mut Chance) -> Work {
     match chance.within(&(0..100)) {
         0..55 => Work::Beats(0),
         55..80 => Work::Beats(chance.within(&(2..10))),
-        80..92 => Work::Beats(chance.within(&(28..45))),
+        80..92 => Work::Beats(chance.within(&(28..60))),
         92..97 => Work::Fails,
         _ => Work::Poison,
     }

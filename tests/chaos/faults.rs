@@ -22,7 +22,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
 /// How long something stands still, so that its lease runs out and is granted again: the lease, the
 /// guard by which a coordinator outwaits it, and time for the other host to begin.
-const FREEZE: Duration = Duration::from_millis(9500);
+pub(crate) const FREEZE: Duration = Duration::from_secs(11);
 
 /// How long the processes of a job lie still after those that look after them woke up: whatever can
 /// end them in time has the time to.

@@ -27,7 +27,7 @@ pub(crate) struct Submit {
     pub(crate) coordinator: usize,
     /// The client that sends to this coordinator alone, one after the other.
     pub(crate) steady: bool,
-    pub(crate) begun: Ms,
+    /// When it was answered.
     pub(crate) ended: Ms,
     pub(crate) answer: Answer,
 }

@@ -7,6 +7,7 @@
 mod checker;
 mod client;
 mod faults;
+mod frozen;
 mod history;
 mod log;
 mod processes;
@@ -38,13 +39,13 @@ const PARALLEL: usize = 4;
 /// Longest pause of writes at a coordinator while one other is hit, on a loaded machine.
 const PAUSE: Duration = Duration::from_secs(5);
 
-fn start(lan: Lan) -> World {
+fn start(lan: Lan, lease: Duration) -> World {
     let bootstrap: Vec<String> =
         (1..=COORDINATORS).map(|at| format!("/ip4/{}/udp/4787/quic-v1", address(at))).collect();
     let machines = (1..=MACHINES)
         .map(|at| {
             let setup = if at <= COORDINATORS {
-                coordinator(&format!("c{at}"), 2).env("SKYCLAW_P2P_LEASE_MS", LEASE.as_millis())
+                coordinator(&format!("c{at}"), 2).env("SKYCLAW_P2P_LEASE_MS", lease.as_millis())
             } else {
                 host(&format!("h{at}")).env("SKYCLAW_MAX_PARALLEL", PARALLEL)
             };
@@ -139,7 +140,7 @@ fn no_job_is_lost_or_settled_twice_whatever_is_cut_stopped_or_killed() {
     let mut chance = Chance::new(seed);
     let rounds = schedule(&mut chance, length());
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let mut world = start(lan);
+    let mut world = start(lan, LEASE);
     let doors: Vec<Door> = world.machines[..COORDINATORS].iter().map(Machine::door).collect();
     let clients = Clients::new(doors, folder.path());
     let begun = Instant::now();
@@ -148,7 +149,9 @@ fn no_job_is_lost_or_settled_twice_whatever_is_cut_stopped_or_killed() {
         let stop = Stop(&clients);
         for coordinator in 0..COORDINATORS {
             let (clients, chance) = (&clients, Chance::new(chance.next()));
+            let watchers = Chance::new(chance.clone().next());
             scope.spawn(move || clients.steady(coordinator, chance));
+            scope.spawn(move || clients.watching(coordinator, watchers));
         }
         for client in 0..2 {
             let (clients, chance) = (&clients, Chance::new(chance.next()));

@@ -9,7 +9,7 @@ use crate::log::parse;
 fn submit(tag: &str, coordinator: usize, at: u64, answer: Answer) -> Submit {
     let keyed = tag.starts_with('k');
     let tag = tag.to_owned();
-    Submit { tag, keyed, coordinator, steady: true, begun: at, ended: at + 5, answer }
+    Submit { tag, keyed, coordinator, steady: true, ended: at + 5, answer }
 }
 
 fn acked(job: &str) -> Answer {
