@@ -28,6 +28,8 @@ pub(crate) enum Work {
     Beats(usize),
     /// It fails.
     Fails,
+    /// It waits for a file `go` in the folder of the logs.
+    Waits,
     /// It kills the process that looks after it, and goes on.
     Poison,
 }
@@ -46,6 +48,10 @@ pub(crate) fn script(folder: &Path, tag: &str, work: Work) -> String {
     let rest = match work {
         Work::Beats(count) => beats(count) + "say end; echo done $tag $$ on $m",
         Work::Fails => "say end; echo failed $tag $$ on $m; exit 3".to_owned(),
+        Work::Waits => {
+            let go = folder.join("go");
+            format!("while [ ! -e {} ]; do sleep 0.05; done; say end", go.display())
+        }
         Work::Poison => "kill -9 $PPID; ".to_owned() + &beats(10) + "say end",
     };
     head + &rest

@@ -11,6 +11,7 @@ mod frozen;
 mod history;
 mod log;
 mod processes;
+mod takeover;
 
 use std::collections::BTreeMap;
 use std::fs;
