@@ -14,21 +14,29 @@
 //! has one write in flight; time and chance are arguments; maps are ordered, so that the same
 //! inputs give the same outputs.
 
+mod acquaintance;
 mod asking;
+mod awaiting;
+mod beats;
 mod claims;
+mod contest;
 mod effect;
 mod entry;
 mod frames;
 mod hosts;
 mod jobs;
+mod keyed;
 mod keys;
 mod leading;
 mod learning;
 mod output;
+mod owners;
+mod pulses;
 mod registers;
 mod renewing;
 mod seeking;
 mod services;
+mod takeover;
 mod voting;
 mod work;
 
@@ -37,6 +45,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+pub use beats::Fence;
 pub use effect::{Effect, Step, Token};
 use entry::Entry;
 pub use frames::FrameFault;
@@ -94,6 +103,8 @@ enum Timer {
     Renewal(JobId),
     /// Nobody knew what was sought.
     Sought(Sought),
+    /// A job that callers wait for is not decided yet.
+    Awaited(JobId),
     /// Time to forget old keys and hosts.
     Sweep,
 }
@@ -127,6 +138,7 @@ pub struct Machine {
     version_ceiling: u64,
     /// Other coordinators that can vote.
     peers: Vec<NodeId>,
+    acquaintance: acquaintance::Acquaintance,
     /// Every service, and every job that has not ended.
     /// Boxed: a tree's nodes are two thirds full, and an entry is large.
     registers: BTreeMap<Subject, Box<Entry>>,
@@ -137,12 +149,21 @@ pub struct Machine {
     hosts: hosts::Hosts,
     parked: claims::Parked,
     keys: keys::Keys,
+    awaited: awaiting::Awaited,
     asks: asking::Asks,
     /// Work that other coordinators announced.
     avail: BTreeMap<NodeId, work::Waits>,
     announced: work::Announced,
     wanted: learning::Wanted,
     seeking: seeking::Seeking,
+    /// Who leads what.
+    owners: owners::Owners,
+    pulses: pulses::Pulses,
+    watch: beats::Watch,
+    trials: takeover::Trials,
+    /// Drawn for this machine.
+    run: u64,
+    fence: Option<Fence>,
     /// Why nothing new is taken.
     closed: Option<Refusal>,
     timers: BTreeSet<(Mono, Timer)>,
@@ -163,6 +184,7 @@ impl Machine {
             version: snapshot.version,
             version_ceiling: snapshot.version,
             peers: Vec::new(),
+            acquaintance: acquaintance::Acquaintance::default(),
             registers: BTreeMap::new(),
             jobs_live: 0,
             queue: Queue::default(),
@@ -170,15 +192,23 @@ impl Machine {
             hosts: hosts::Hosts::default(),
             parked: claims::Parked::default(),
             keys: keys::Keys::default(),
+            awaited: awaiting::Awaited::default(),
             asks: asking::Asks::default(),
             avail: BTreeMap::new(),
             announced: work::Announced::default(),
             wanted: learning::Wanted::default(),
             seeking: seeking::Seeking::default(),
+            owners: owners::Owners::default(),
+            pulses: pulses::Pulses::default(),
+            watch: beats::Watch::default(),
+            trials: takeover::Trials::default(),
+            run: 0,
+            fence: None,
             closed: None,
             timers: BTreeSet::new(),
-            out: Output::default(),
+            out: Output::starts_from(snapshot.version),
         };
+        machine.run = machine.chance();
         machine.timers.insert((now.mono.plus_ms(SWEEP_MS), Timer::Sweep));
         machine.asks = asking::Asks::new(machine.chance());
         for host in snapshot.hosts {
@@ -193,12 +223,17 @@ impl Machine {
         self.me
     }
 
-    /// Which other coordinators can vote on new registers.
-    pub fn set_peers(&mut self, mut peers: Vec<NodeId>) {
+    /// Which other coordinators are connected, and can vote on new registers.
+    pub fn set_peers(&mut self, now: Now, mut peers: Vec<NodeId>) {
         peers.retain(|peer| *peer != self.me);
         peers.sort_unstable();
         peers.dedup();
+        if peers.iter().any(|peer| !self.peers.contains(peer)) {
+            self.beat_soon();
+        }
+        self.acquaintance.meet(&peers);
         self.peers = peers;
+        self.look(now);
     }
 
     /// Nothing new is taken from other coordinators while there is a reason; what is held goes on.
@@ -266,30 +301,36 @@ impl Machine {
                 Timer::Lease(job) => self.lease_timer(now, job),
                 Timer::Parked(seq) => self.unpark_late(now, seq),
                 Timer::Quorum(subject) => self.quorum_timer(now, &subject),
-                Timer::Ask(seq) => self.ask_timer(now, seq),
+                Timer::Ask(seq) => self.ask_timer(now, shelf, seq),
                 Timer::Work => self.work_timer(now),
                 Timer::Renewal(job) => self.renewal_timer(&job),
                 Timer::Sought(what) => self.sought_timer(&what),
+                Timer::Awaited(job) => self.awaited_timer(now, job),
                 Timer::Sweep => {
                     let pause = if self.sweep_keys(now, shelf) { SWEEP_MS } else { SWEEP_ON_MS };
                     self.sweep_hosts(now);
+                    self.acquaintance.sweep(now.mono, &self.peers, self.config.key_ttl_ms);
                     self.sweep_held_back(now);
                     self.timers.insert((now.mono.plus_ms(pause), Timer::Sweep));
                 }
             }
         }
+        self.watch(now);
     }
 
     /// When [`Machine::expire`] has something to do next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Mono> {
-        self.timers.first().map(|(at, _)| *at)
+        let timer = self.timers.first().map(|(at, _)| *at);
+        timer.into_iter().chain(self.watch_at()).min()
     }
 
     /// What gathered since the last step; `None` if there is nothing to send or to write.
     pub fn take_step(&mut self) -> Option<Step> {
         let clock = self.clock.last();
         let version = if self.version > self.version_ceiling || self.out.has_writes() {
+            // Each batch has a mark of its own, by which others notice a disk that was set back.
+            self.next_version();
             self.version_ceiling = self.version.saturating_add(VERSION_SLACK).min(MAX_VERSION);
             Some(self.version_ceiling)
         } else {

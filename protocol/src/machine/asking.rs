@@ -16,10 +16,9 @@ use super::{Machine, Timer, work};
 use crate::batch::{KeyAnswer, Shelf};
 use crate::clock::{Mono, Now};
 use crate::command::{Command, Idempotency, Refusal};
-use crate::id::{HostId, JobId, NodeId};
+use crate::id::{Hash, HostId, JobId, NodeId};
 use crate::learned::{self, Learned};
 use crate::limits::{ASK_SLACK_MS, MAX_ASKS};
-use crate::placement::rendezvous;
 use crate::record::Signed;
 use crate::record::spec::Subject;
 use crate::register::{Ballot, Certificate, Phase};
@@ -51,6 +50,8 @@ pub(super) enum Then {
         reply: ReplyTo,
         /// What is told if none comes.
         silence: Refusal,
+        /// The caller's key: by then this node may know its job.
+        scope: Option<Hash>,
     },
     /// A claim of a host here; `None` once its caller went away.
     Claim(Option<work::Claim>, HostId),
@@ -135,36 +136,33 @@ impl Machine {
         idempotency: Option<&Idempotency>,
     ) -> Option<NodeId> {
         if let (Command::Submit(_), Some(key)) = (command, idempotency) {
-            // Equal keys meet at one coordinator, whichever was asked.
-            let mut known = self.peers.clone();
-            known.push(self.me);
-            let home = *rendezvous(&key.scope.0, &known).first()?;
-            return (home != self.me && !self.holds_key(now, shelf, &key.scope)).then_some(home);
+            return self.key_home(now, shelf, &key.scope);
         }
         let subject = subject_of(command)?;
-        let (home, leads) = match self.registers.get(&subject) {
-            Some(entry) => (entry.head.home, entry.lead.is_some()),
+        let (owner, leads) = match self.registers.get(&subject) {
+            Some(entry) => (entry.owner(), entry.leads()),
             None => {
                 let stored = shelf.register(&subject).ok()??;
                 // The name of a removed service is free; what else has ended is told from here
                 // where its home cannot be asked.
                 let ended = stored.chosen().is_some_and(crate::register::Val::is_terminal);
-                let home = stored.spec.body().home;
-                let free = matches!(subject, Subject::Service(_)) || !self.peers.contains(&home);
+                let decided = stored.decided().map(|(ballot, _)| ballot.proposer);
+                let owner = decided.unwrap_or_else(|| stored.spec.body().home);
+                let free = matches!(subject, Subject::Service(_)) || !self.peers.contains(&owner);
                 if ended && free {
                     return None;
                 }
-                (home, false)
+                (owner, false)
             }
         };
-        (home != self.me && !leads).then_some(home)
+        (owner != self.me && !leads).then_some(owner)
     }
 
     /// Passes a caller's command on.
     pub(super) fn pass_on(
         &mut self,
         now: Now,
-        home: NodeId,
+        owner: NodeId,
         reply: ReplyTo,
         command: Command,
         idempotency: Option<Idempotency>,
@@ -176,10 +174,11 @@ impl Machine {
             _ => ("what this key names".into(), None),
         };
         let silence = Refusal::HomeAway { what, job };
-        if !self.peers.contains(&home) {
+        if !self.peers.contains(&owner) {
             return self.refuse(reply, silence);
         }
-        self.ask(now, home, command, idempotency, Then::Answer { reply, silence });
+        let scope = idempotency.as_ref().map(|key| key.scope);
+        self.ask(now, owner, command, idempotency, Then::Answer { reply, silence, scope });
     }
 
     /// Asks `to`; `then` is served by the answer or by the timer.
@@ -219,9 +218,13 @@ impl Machine {
     }
 
     /// No answer came in time.
-    pub(super) fn ask_timer(&mut self, now: Now, seq: u64) {
+    pub(super) fn ask_timer(&mut self, now: Now, shelf: &dyn Shelf, seq: u64) {
         let Some(ask) = self.asks.open.remove(&seq) else { return };
         let refusal = match &ask.then {
+            Then::Answer { silence: Refusal::HomeAway { what, job: None }, scope, .. } => {
+                let job = scope.and_then(|scope| self.job_of_key(now, shelf, &scope));
+                Refusal::HomeAway { what: what.clone(), job }
+            }
             Then::Answer { silence, .. } => silence.clone(),
             Then::Claim(..) => Refusal::Stopping,
         };
@@ -292,6 +295,17 @@ impl Machine {
         let small = |raw: &crate::record::Raw| raw.body.len() <= most;
         let spec = Some(stored.spec.raw().clone()).filter(small);
         Some(Known { certificate, spec, result: result.filter(small) })
+    }
+
+    /// The same of the register of this very key: another one may have its name by now.
+    pub(super) fn known_as(
+        &self,
+        shelf: &dyn Shelf,
+        key: &crate::record::spec::RegisterKey,
+    ) -> Option<Known> {
+        let stored = shelf.register(&key.subject).ok()??;
+        let same = stored.spec.hash() == key.spec;
+        same.then(|| self.known(shelf, &key.subject, usize::MAX)).flatten()
     }
 
     /// The certificate of a register whose only voter is this node.

@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 
 use super::effect::ReplyTo;
+use super::owners::Counted;
 use crate::batch::KeyAnswer;
 use crate::clock::{Hlc, Mono, Wall};
 use crate::command::Command;
 use crate::id::NodeId;
 use crate::lease::Lease;
 use crate::record::Signed;
-use crate::record::spec::{RegisterKey, Spec};
-use crate::register::{Proposer, Val, Voter};
+use crate::record::spec::{Mark, RegisterKey, Spec};
+use crate::register::{Ballot, Proposer, Val, Voter};
 
 /// The head of a register without its payload.
 #[derive(Clone, Debug)]
@@ -24,6 +25,7 @@ pub(super) struct Head {
     pub(super) required: Vec<String>,
     pub(super) max_attempts: Option<u32>,
     pub(super) timeout_ms: Option<u64>,
+    pub(super) mark: Option<Mark>,
 }
 
 impl Head {
@@ -40,6 +42,7 @@ impl Head {
             required: job.map_or_else(Vec::new, |job| job.required.clone()),
             max_attempts: job.and_then(|job| job.max_attempts),
             timeout_ms: job.and_then(|job| job.timeout_ms),
+            mark: body.mark,
         }
     }
 }
@@ -54,6 +57,12 @@ pub(super) struct Entry {
     pub(super) lead: Option<Proposer>,
     /// The newest value known to be chosen: what the indexes show.
     pub(super) chosen: Option<Val>,
+    /// The highest ballot heard of: of a certificate, or named by a voter. Memory only.
+    pub(super) heard: Option<Ballot>,
+    /// How `owners` counts it.
+    pub(super) counted: Option<Counted>,
+    /// The one who should lead it does not know it.
+    pub(super) disowned: bool,
     /// Answers that rest on the value in flight.
     pub(super) waiting: Vec<Waiting>,
     /// Commands that came while a value was in flight; run again once it is chosen. Bounded.
@@ -64,6 +73,8 @@ pub(super) struct Entry {
     pub(super) stale_grant: bool,
     /// Renewals of the lease that wait for the voters.
     pub(super) renewal: Option<Box<super::renewing::Renewal>>,
+    /// While this node leads it and voters hold its key for other registers.
+    pub(super) contest: Option<Box<super::contest::Contest>>,
     /// When the write or prepare in flight is looked at again; its timer rings then.
     pub(super) deadline: Option<Mono>,
     /// Writes of this register that are not on disk yet. Until then it stays in memory, ended or
@@ -88,14 +99,33 @@ impl Entry {
             row,
             lead: None,
             chosen: None,
+            heard: None,
+            counted: None,
+            disowned: false,
             waiting: Vec::new(),
             queued: VecDeque::new(),
             lease: None,
             stale_grant: false,
             renewal: None,
+            contest: None,
             deadline: None,
             unwritten: 0,
         }
+    }
+
+    /// The highest ballot this node knows of.
+    pub(super) fn highest(&self) -> Option<Ballot> {
+        self.row.promised.max(self.heard)
+    }
+
+    /// Who leads it as far as this node knows.
+    pub(super) fn owner(&self) -> NodeId {
+        self.highest().map_or(self.head.home, |ballot| ballot.proposer)
+    }
+
+    /// True while this node leads it or has begun to.
+    pub(super) fn leads(&self) -> bool {
+        self.lead.as_ref().is_some_and(|lead| lead.ballot().is_some())
     }
 
     /// True if it has ended and stays in memory only until all of it is on disk.
@@ -107,6 +137,12 @@ impl Entry {
     pub(super) fn is_given_up(&self) -> bool {
         let proposed = self.lead.as_ref().and_then(|lead| lead.current());
         self.chosen.is_none() && proposed.is_some_and(Val::is_terminal)
+    }
+
+    /// True if this node accepted a value of it other than that it was given up: what holds its key
+    /// here.
+    pub(super) fn holds_key(&self) -> bool {
+        self.row.accepted.as_ref().is_some_and(|accepted| !accepted.val.is_aborted())
     }
 
     /// True while a write of this node has not been chosen yet.

@@ -4,6 +4,7 @@
 //! from the owner of its ballot, who must be a voter of the spec that its home signed.
 
 use super::Machine;
+use super::contest::Taken;
 use super::effect::Effect;
 use super::output::Held;
 use super::voting::holds;
@@ -40,6 +41,7 @@ impl Machine {
         message: Message,
     ) -> Vec<FrameFault> {
         let mut faults = Vec::new();
+        self.hear(now, from);
         match message {
             Message::Accept(ops) if ops.len() <= MAX_BATCH_OPS => {
                 let votes: Vec<_> = ops
@@ -73,6 +75,28 @@ impl Machine {
                 for raw in raws {
                     self.certified(now, shelf, raw, &mut faults);
                 }
+            }
+            Message::PreVote(ops) if ops.len() <= MAX_BATCH_OPS => {
+                let answers: Vec<_> =
+                    ops.into_iter().filter_map(|op| self.pre_vote(now, shelf, from, op)).collect();
+                if !answers.is_empty() {
+                    let message = Message::PreVoted(answers);
+                    self.out.effect(Effect::Send { to: from, message });
+                }
+            }
+            Message::PreVoted(ops) if ops.len() <= MAX_BATCH_OPS => {
+                for op in ops {
+                    self.pre_voted(now, from, op);
+                }
+            }
+            Message::Beat(beat) => self.beaten(now, from, beat, &mut faults),
+            Message::Beaten(answer) => self.answered(now, from, answer),
+            Message::List(after) => self.list(from, after.as_ref()),
+            Message::Listed(ops) if ops.len() <= MAX_BATCH_OPS => {
+                self.listed(now, shelf, from, ops);
+            }
+            Message::NotMine(ops) if ops.len() <= MAX_BATCH_OPS => {
+                self.not_theirs(now, from, ops);
             }
             Message::Confirm(ops) if ops.len() <= MAX_BATCH_OPS => {
                 let answers: Vec<_> =
@@ -123,6 +147,10 @@ impl Machine {
             Verdict::Lower(nack) => self.refused(&key.subject, nack.promised),
             Verdict::NeedContent => self.send_content(shelf, from, &key),
             Verdict::Gone => {}
+            Verdict::KeyTaken { key: other, fingerprint } => {
+                let refusal = Taken { by: other, fingerprint };
+                self.key_refused(now, shelf, from, &key, (ballot, ver), refusal);
+            }
         }
     }
 
@@ -143,7 +171,7 @@ impl Machine {
                 if accepted.as_ref().is_some_and(|a| !holds(&key.subject, &a.val, now)) {
                     return faults.push(FrameFault::BadRecord);
                 }
-                self.promise(now, &key.subject, from, ballot, accepted.map(|held| *held));
+                self.promise(now, shelf, &key.subject, from, ballot, accepted.map(|held| *held));
             }
             PromiseVerdict::Lower(nack) => self.refused(&key.subject, nack.promised),
             PromiseVerdict::NeedContent => self.send_content(shelf, from, &key),
@@ -157,7 +185,8 @@ impl Machine {
         known.is_some_and(|e| e.head.key == *key && e.head.voters.contains(&from))
     }
 
-    fn refused(&mut self, subject: &Subject, promised: Option<Ballot>) {
+    pub(super) fn refused(&mut self, subject: &Subject, promised: Option<Ballot>) {
+        self.hear_ballot(subject, promised);
         let lead = self.registers.get_mut(subject).and_then(|entry| entry.lead.as_mut());
         if lead.map(|lead| lead.refused(promised)) == Some(ProposerStep::Deposed) {
             self.step_down(subject);

@@ -70,6 +70,7 @@ impl Machine {
             created: at,
             expires_at: at.wall().plus_ms(SERVICE_TTL_MS),
             job: None,
+            mark: None,
         };
         let spec = match self.seal(spec) {
             Ok(spec) => spec,
@@ -170,8 +171,8 @@ impl Machine {
         let elsewhere = self
             .registers
             .get(&Subject::Service(id.clone()))
-            .filter(|entry| entry.lead.is_none() && entry.head.home != self.me);
-        if let Some(home) = elsewhere.map(|entry| entry.head.home) {
+            .filter(|entry| entry.lead.is_none() && entry.owner() != self.me);
+        if let Some(home) = elsewhere.map(|entry| entry.owner()) {
             return self.pass_on(now, home, reply, Command::ClaimService { host }, None);
         }
         let Some((ver, mut state)) =

@@ -68,6 +68,7 @@ impl Machine {
                 // Ended here; its row still answers, and leaves again.
                 let mut entry = Entry::new(Head::of(&stored.spec), stored.row.clone());
                 entry.chosen = stored.chosen().cloned();
+                entry.heard = stored.decided().map(|(ballot, _)| ballot);
                 self.insert(entry);
                 return Ok(None);
             }
@@ -124,11 +125,13 @@ impl Machine {
     pub(super) fn insert(&mut self, mut entry: Entry) {
         let subject = entry.head.key.subject.clone();
         if let Some(older) = self.registers.remove(&subject) {
+            self.uncount(&older);
             entry.unwritten = older.unwritten;
         } else {
             self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
         }
-        self.registers.insert(subject, Box::new(entry));
+        self.registers.insert(subject.clone(), Box::new(entry));
+        self.recount(&subject);
     }
 
     pub(super) fn accept(
@@ -146,7 +149,14 @@ impl Machine {
         }
         let verdict = match self.find(now, shelf, &key, spec, faults) {
             Ok(()) => {
-                let verdict = self.accept_found(now, shelf, from, &key, ballot, &val, result);
+                let verdict = match self.key_taken(now, shelf, from, &key, ballot, &val) {
+                    Ok(None) => self.accept_found(now, shelf, from, &key, ballot, &val, result),
+                    Ok(Some(taken)) => Ok(taken),
+                    Err(_) => {
+                        self.let_go(now, shelf, &key.subject);
+                        return None;
+                    }
+                };
                 self.let_go(now, shelf, &key.subject);
                 verdict.map_err(|fault| faults.push(fault)).ok()?
             }
@@ -190,9 +200,11 @@ impl Machine {
             self.out.write(Write::Result(signed));
         }
         if changed {
+            let held_key = entry.holds_key();
             if let Some(entry) = self.registers.get_mut(&key.subject) {
                 entry.row = row;
             }
+            self.follow_key(now, shelf, &key.subject, held_key, val);
             self.write_row(&key.subject);
             self.clock.observe(val.at);
             if from != self.me {

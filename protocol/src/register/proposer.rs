@@ -162,6 +162,21 @@ impl Proposer {
         }
     }
 
+    /// Gives up what is in flight. `None`, and nothing changed, unless it is not chosen and `next`
+    /// is its abort. The caller must know that no value of this register was chosen before.
+    pub fn abandon(&mut self, next: Val) -> Option<Ballot> {
+        match &mut self.lead {
+            Lead::Leading { ballot, val, votes, chosen: false }
+                if next.ver == val.ver + 1 && !val.is_terminal() && gives_up(&next) =>
+            {
+                *val = next;
+                votes.clear();
+                Some(*ballot)
+            }
+            _ => None,
+        }
+    }
+
     /// A voter accepted (`ballot`, `ver`).
     pub fn vote(&mut self, from: NodeId, at: Ballot, ver: u64) -> Step {
         match &mut self.lead {
@@ -211,6 +226,28 @@ impl Proposer {
         Some(Adopted { ballot, val })
     }
 
+    /// The ballot under which a quorum promised and had accepted nothing: nothing was ever chosen.
+    #[must_use]
+    pub fn found_nothing(&self) -> Option<Ballot> {
+        match &self.lead {
+            Lead::Preparing { ballot, promises }
+                if promises.len() >= self.quorum
+                    && promises.iter().all(|(_, accepted)| accepted.is_none()) =>
+            {
+                Some(*ballot)
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes a first value where [`Self::found_nothing`] says so; false, and nothing changed,
+    /// elsewhere.
+    pub fn fill(&mut self, val: Val) -> bool {
+        let Some(ballot) = self.found_nothing() else { return false };
+        self.lead = Lead::Leading { ballot, val, votes: Vec::new(), chosen: false };
+        true
+    }
+
     /// A voter refused and told what it promised.
     pub fn refused(&mut self, promised: Option<Ballot>) -> Step {
         match (promised, self.ballot()) {
@@ -226,9 +263,12 @@ impl Proposer {
 /// An unchosen version 0 may be given up: both are writes of the same owner under one ballot,
 /// and a voter that has seen the abort never accepts version 0 any more.
 fn aborts(val: &Val, next: &Val) -> bool {
-    let given_up = match &next.state {
+    val.ver == 0 && gives_up(next)
+}
+
+fn gives_up(next: &Val) -> bool {
+    match &next.state {
         State::Job(job) => job.phase == Phase::Aborted,
         State::Service(service) => service.deleted,
-    };
-    val.ver == 0 && given_up
+    }
 }

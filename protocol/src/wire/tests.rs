@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AcceptOp, AskOp, ConfirmOp, ConfirmedOp, Known, Message, PrepareOp, PromiseOp, PromiseVerdict,
-    Sought, TellOp, Verdict, VoteOp,
+    AcceptOp, AskOp, Beat, Beaten, ConfirmOp, ConfirmedOp, Known, ListedOp, Message, Past,
+    PreVerdict, PreVoteOp, PreVotedOp, PrepareOp, PromiseOp, PromiseVerdict, Sought, Tally, TellOp,
+    Verdict, VoteOp,
 };
 use crate::attach::{Grant, HostAsk, HostTell, Nonce, Run};
 use crate::batch::{JobAt, KeyAnswer, KeyRow};
@@ -20,7 +21,7 @@ use crate::fold::service_state_view;
 use crate::id::Hash;
 use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
-use crate::record::spec::Spec;
+use crate::record::spec::{Mark, Spec};
 use crate::record::tests::samples::{
     AT, ballot, certificate, host, host_id, job, key, network, result, service, service_id, signer,
     spec, val,
@@ -78,6 +79,13 @@ fn messages() -> Vec<(&'static str, Message)> {
                 vote(Verdict::NeedContent),
                 vote(Verdict::Gone),
             ]),
+        ),
+        (
+            "vote-key-taken",
+            Message::Vote(vec![vote(Verdict::KeyTaken {
+                key: key.clone(),
+                fingerprint: Hash([2; 32]),
+            })]),
         ),
         ("prepare", Message::Prepare(vec![PrepareOp { key: key.clone(), ballot, spec: None }])),
         (
@@ -137,10 +145,42 @@ fn exchanges() -> Vec<(&'static str, Message)> {
     ];
     vec![
         ("confirm", Message::Confirm(vec![confirm.clone()])),
-        ("confirmed", Message::Confirmed(vec![ConfirmedOp { op: confirm, leads: true }])),
+        (
+            "confirmed",
+            Message::Confirmed(vec![ConfirmedOp { op: confirm, promised: Some(ballot()) }]),
+        ),
         ("ask", Message::Ask(asks)),
         ("tell", Message::Tell(tells)),
         ("known", Message::Known(vec![known])),
+    ]
+    .into_iter()
+    .chain(signs())
+    .collect()
+}
+
+/// Signs of life, and who leads what.
+fn signs() -> Vec<(&'static str, Message)> {
+    let beat =
+        Beat { run: 7, seq: 8, alive: vec![signer().id()], wall: Wall(9), written: u64::MAX };
+    let tally = Tally { count: 3, sum: u64::MAX };
+    let past = Past { written: 5, twice: true };
+    let pre = |verdict| PreVotedOp { key: key(), verdict };
+    let listed = |ballot| ListedOp { key: key(), ballot };
+    vec![
+        ("prevote", Message::PreVote(vec![PreVoteOp { key: key(), disowned: true }])),
+        (
+            "prevoted",
+            Message::PreVoted(vec![
+                pre(PreVerdict::Would),
+                pre(PreVerdict::Alive(Some(ballot()))),
+                pre(PreVerdict::Ended),
+            ]),
+        ),
+        ("beat", Message::Beat(beat)),
+        ("beaten", Message::Beaten(Beaten { run: 7, seq: 8, owed: tally, past })),
+        ("list", Message::List(Some(key().subject))),
+        ("listed", Message::Listed(vec![listed(Some(ballot())), listed(None)])),
+        ("not-mine", Message::NotMine(vec![listed(None)])),
     ]
 }
 
@@ -236,6 +276,8 @@ fn samples() -> Vec<Sample> {
     all.push(sample("voter-empty", &Voter::EMPTY));
     all.push(sample("raw", Signed::seal(&signer(), network(), host()).raw()));
     all.push(record::<Spec>("spec", &spec()));
+    let mark = Some(Mark { scope: Hash([1; 32]), fingerprint: Hash([2; 32]) });
+    all.push(record::<Spec>("spec-marked", &Spec { mark, ..spec() }));
     all.push(record::<JobResult>("result", &result()));
     all.push(record::<HostDesc>("host", &host()));
     all.push(record::<Certificate>("certificate", &certificate()));

@@ -111,6 +111,7 @@ impl World {
             let (pending, asked) = (VecDeque::new(), BTreeSet::new());
             world.nodes.push(Node { machine, disk, pending, asked, runs });
         }
+        world.settle();
         world
     }
 
@@ -122,7 +123,7 @@ impl World {
         for stored in disk.live() {
             machine.load(self.now, stored);
         }
-        machine.set_peers((0..count).map(|n| node_key(n).id()).collect());
+        machine.set_peers(self.now, (0..count).map(|n| node_key(n).id()).collect());
         machine
     }
 
@@ -159,6 +160,19 @@ impl World {
         let asked = &mut self.nodes[node];
         asked.asked.insert(token);
         asked.machine.handle(now, &asked.disk, token, command, idempotency);
+        token
+    }
+
+    /// Lets a node carry a keyed command out, whoever else it thinks should.
+    pub(crate) fn carry_out(&mut self, node: usize, command: Command, key: Idempotency) -> Token {
+        self.next += 1;
+        let (token, now) = (Token(self.next), self.now);
+        let Node { machine, disk, asked, .. } = &mut self.nodes[node];
+        asked.insert(token);
+        let to = crate::machine::effect::Target::Caller(token);
+        if let Some(reply) = machine.begin(now, disk, to, Some(key)) {
+            machine.run(now, disk, reply, command);
+        }
         token
     }
 
@@ -232,6 +246,8 @@ impl World {
                     self.net.push(frame);
                 }
             }
+            // Nobody is found dead here unless a test says so.
+            Effect::Probe(_) => {}
             Effect::Publish(message) => {
                 let bytes = codec::encode(&message);
                 for to in (0..self.nodes.len()).filter(|to| *to != node) {
