@@ -59,16 +59,24 @@ fn until_begun(folder: &Path, tags: &[String], patience: Duration) {
     });
 }
 
-/// When writes were answered 200, one after the other, until told to stop.
+/// When writes were answered 200, one after the other, until told to stop; what else was heard is
+/// printed, and so are writes that took long.
 fn write(door: &Door, stop: &AtomicBool) -> Vec<Ms> {
     let api = door.enter();
     // No host runs these: they are load for coordinators alone.
     let body = capabilities(shell("true"), &["nobody"]).to_string();
     let mut acked = vec![now()];
     while !stop.load(Ordering::SeqCst) {
+        let sent = now();
         let answer = api.try_send("POST", "/v1/jobs", &[], body.as_bytes());
-        if answer.is_ok_and(|answer| answer.status == 200) {
+        let good = answer.as_ref().is_ok_and(|answer| answer.status == 200);
+        if good {
             acked.push(now());
+        }
+        if !good || now() - sent > PAUSE / 2 {
+            let said = answer.map_or_else(|error| error.to_string(), |answer| answer.text());
+            let said = said.replace('\n', " ");
+            println!("sent at {sent}, {} ms, good: {good}: {said:.120}", now() - sent);
         }
         sleep(Duration::from_millis(20));
     }
@@ -121,7 +129,9 @@ fn goes(fault: Fault, limit: Ms) {
     });
     let late: Vec<Ms> =
         begun(folder, &waiting).iter().map(|run| run.begun.saturating_sub(gone)).collect();
-    println!("{fault:?}: writes paused for {pauses:?} ms; waiting jobs began after {late:?} ms");
+    println!(
+        "{fault:?} at {gone}: writes paused for {pauses:?} ms; waiting jobs began after {late:?} ms"
+    );
     for id in &ids {
         within(ENDED, "its jobs end without it", || {
             let job = doors[1].ask(|api| api.job(id));
