@@ -153,7 +153,7 @@ fn invented(history: &History) -> Vec<Objection> {
                 let name = format!("{tag} {} on {}", run.process, run.machine);
                 run.whole && reported == Some(name.as_str())
             };
-            if outcome.status == "completed" && !runs.iter().any(|run| is_of(run)) {
+            if outcome.status == "completed" && !runs.iter().any(is_of) {
                 all.push(format!("I3: {job} ({tag}) completed without a run: {outcome:?}"));
             }
         }

@@ -39,7 +39,8 @@ fn ends_before_the_next(fault: fn(usize) -> Fault) {
     let body = shell(&script(folder.path(), "once", RUNS));
     let job = world.machines[0].here(|api| api.submit(&body));
     let id = job["id"].as_str().expect("a job has an id");
-    let first = within(ENDED, "it runs", || runs().first().map(|run| run.machine).ok_or("".into()));
+    let first =
+        within(ENDED, "it runs", || runs().first().map(|run| run.machine).ok_or_else(String::new));
     world.begin(fault(first));
     sleep(FREEZE);
     world.end(fault(first));

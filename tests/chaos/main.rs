@@ -4,6 +4,9 @@
 //! `SKYCLAW_SEED` replays a schedule of faults, `SKYCLAW_CHAOS_SECONDS` is its length, and with
 //! `SKYCLAW_CHAOS_LOGS` the logs of nodes and hosts are copied to that folder.
 
+// Helpers of tests fail by panicking, and figures are printed.
+#![allow(clippy::panic, clippy::print_stdout)]
+
 mod checker;
 mod client;
 mod faults;
