@@ -160,7 +160,10 @@ impl StopReason {
 
 /// Ends one run early. Cheap to clone; may outlive the run.
 #[derive(Clone, Debug)]
-pub struct Canceller(watch::Sender<Option<Cancel>>);
+pub struct Canceller {
+    cancel: watch::Sender<Option<Cancel>>,
+    until: watch::Sender<Option<Duration>>,
+}
 
 /// Why a run is ended, and its grace period if not the usual one.
 type Cancel = (StopReason, Option<Duration>);
@@ -176,8 +179,15 @@ impl Canceller {
         self.end(reason, Some(grace));
     }
 
+    /// The run may go on until then, on the clock of [`since_boot`](crate::time::since_boot), and is
+    /// killed at that moment even if this process stands still; it counts as one whose lease was
+    /// lost. The last word counts.
+    pub fn may_run_until(&self, at: Duration) {
+        self.until.send_if_modified(|now| now.replace(at) != Some(at));
+    }
+
     fn end(&self, reason: StopReason, grace: Option<Duration>) {
-        self.0.send_if_modified(|now| {
+        self.cancel.send_if_modified(|now| {
             let first = now.is_none();
             now.get_or_insert((reason, grace));
             first
@@ -279,14 +289,15 @@ impl Supervisor {
     pub fn start(&self, order: Order) -> RunHandle {
         let (answer, outcome) = oneshot::channel();
         let (runs, launched) = oneshot::channel();
-        let canceller = Canceller(watch::Sender::new(None));
-        let cancelled = canceller.0.subscribe();
+        let canceller =
+            Canceller { cancel: watch::Sender::new(None), until: watch::Sender::new(None) };
+        let (cancelled, until) = (canceller.cancel.subscribe(), canceller.until.subscribe());
         let inner = Arc::clone(&self.0);
         let kind = kind_of(&order.payload);
         let span = tracing::info_span!("job", job = %order.job, attempt = order.attempt, kind);
         self.0.tasks.spawn(
             async move {
-                let (result, dir) = inner.run(&order.payload, runs, cancelled).await;
+                let (result, dir) = inner.run(&order.payload, runs, cancelled, until).await;
                 match &result {
                     Ok(done) => {
                         tracing::debug!(exit = done.exit_code, error = ?done.error, "ended")
@@ -336,6 +347,7 @@ impl Inner {
         payload: &Value,
         launched: oneshot::Sender<()>,
         cancelled: watch::Receiver<Option<Cancel>>,
+        until: watch::Receiver<Option<Duration>>,
     ) -> (Result<Outcome, HostFault>, Option<JobDir>) {
         let failed = |reason: String| (Ok(Outcome::failed(reason)), None);
         let shutdown = self.shutdown.subscribe();
@@ -380,6 +392,7 @@ impl Inner {
             max_output: self.max_output,
             launched: Some(launched),
             cancelled,
+            until,
             shutdown,
         };
         (task.run().await, Some(dir))

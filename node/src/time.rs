@@ -1,6 +1,6 @@
 //! The only place that reads a clock.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 use skyclaw_protocol::clock::{Mono, Now, Wall};
@@ -15,6 +15,12 @@ pub fn now() -> Now {
         .saturating_mul(1_000_000_000)
         .saturating_add(u64::try_from(boot.tv_nsec).unwrap_or(0));
     Now { mono: Mono(nanos), wall: wall() }
+}
+
+/// The monotonic clock of [`now`], as a duration. All processes of a machine see the same.
+#[must_use]
+pub fn since_boot() -> Duration {
+    Duration::from_nanos(now().mono.0)
 }
 
 /// The wall clock; a clock before 1970 counts as 1970.

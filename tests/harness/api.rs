@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::http::{Connection, Response};
+use crate::http::{Connection, Response, SILENCE};
 use crate::wait::eventually;
 
 /// A kept connection older than this is not used again: the node closes after 5 s.
@@ -18,12 +18,13 @@ const FRESH: Duration = Duration::from_secs(3);
 pub struct Api {
     address: SocketAddr,
     token: Option<String>,
+    patience: Duration,
     kept: Mutex<Option<(Connection, Instant)>>,
 }
 
 impl Clone for Api {
     fn clone(&self) -> Self {
-        Self::new(self.address, self.token.clone())
+        Self::new(self.address, self.token.clone()).with_patience(self.patience)
     }
 }
 
@@ -31,7 +32,14 @@ impl Api {
     /// A client that shows `token`, if there is one.
     #[must_use]
     pub const fn new(address: SocketAddr, token: Option<String>) -> Self {
-        Self { address, token, kept: Mutex::new(None) }
+        Self { address, token, patience: SILENCE, kept: Mutex::new(None) }
+    }
+
+    /// The same client, waiting no longer than `patience` for bytes.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Whom it talks to.
@@ -60,7 +68,7 @@ impl Api {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut connection = match kept {
             Some((connection, used)) if used.elapsed() < FRESH => connection,
-            _ => Connection::open(self.address)?,
+            _ => Connection::open_within(self.address, self.patience)?,
         };
         let mut all = headers.to_vec();
         if let Some(token) = &self.token {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Longest wait for bytes: above the longest parked claim.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -68,10 +68,18 @@ impl Connection {
     /// # Errors
     /// Nobody listens.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+        Self::open_within(address, SILENCE)
+    }
+
+    /// Connects, and waits no longer than `patience` for bytes.
+    ///
+    /// # Errors
+    /// Nobody listens.
+    pub fn open_within(address: SocketAddr, patience: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, patience.min(Duration::from_secs(5)))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SILENCE))?;
-        stream.set_write_timeout(Some(SILENCE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         Ok(Self(BufReader::new(stream)))
     }
 

@@ -4,7 +4,8 @@
 //! process and what that started are gone when the test ends, however it ends. Waiting has a
 //! deadline and fails with what was seen last and the end of the node's log.
 //!
-//! Never here: fixed sleeps as synchronisation, sockets off loopback.
+//! Never here: fixed sleeps as synchronisation, sockets off loopback, or off the namespaces of a
+//! [`lan`].
 
 // A harness fails by panicking and tells why tests were skipped.
 #![allow(clippy::panic, clippy::print_stderr)]
@@ -13,6 +14,7 @@ mod api;
 mod binary;
 mod chance;
 mod http;
+pub mod lan;
 mod legacy_host;
 mod node;
 mod original;

@@ -18,7 +18,6 @@ mod host_p2p;
 mod hosts;
 mod idempotency;
 mod jobs;
-mod lan;
 mod leases;
 mod namespaces;
 mod network;

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
+use skyclaw_tests::lan::{FOUND, Lan, Machine, coordinator, host};
 use skyclaw_tests::{Api, shell, within};
 
-use crate::lan::{FOUND, Lan, Machine, coordinator, host};
 use crate::{number, text};
 
 /// Longest wait for nodes to be at one again after a cable was out for some seconds: the pauses

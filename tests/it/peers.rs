@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use skyclaw_tests::{Node, PATIENCE, Reply, Server, Setup, binary, eventually, within};
 
-use crate::lan::{self, Lan};
 use crate::{members, text};
+use skyclaw_tests::lan::{self, Lan};
 
 /// A coordinator by this name.
 fn node(name: &str) -> Setup {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use skyclaw_tests::{Process, Setup, binary, eventually, processes_with};
 
-use crate::lan::Lan;
+use skyclaw_tests::lan::Lan;
 
 /// Five nodes and a job: seconds, on a loaded machine more.
 const CHECK: Duration = Duration::from_secs(90);

@@ -111,7 +111,7 @@ pub async fn run(
 
 /// The agent's clock: it goes on while the machine sleeps.
 fn now() -> Duration {
-    Duration::from_nanos(time::now().mono.0)
+    time::since_boot()
 }
 
 impl Driver<'_> {
@@ -240,6 +240,13 @@ impl Driver<'_> {
         }));
     }
 
+    /// Whoever kills the run if this process stands still hears how long it may go on.
+    fn bound(&self, job: &JobId) {
+        if let (Some(known), Some(at)) = (self.jobs.get(job), self.agent.may_run_until(job)) {
+            known.canceller.may_run_until(at);
+        }
+    }
+
     fn handle(&mut self, event: Option<Event>) {
         let (now, chance) = (now(), rand::random());
         self.agent.look(now, time::wall());
@@ -274,11 +281,11 @@ impl Driver<'_> {
                 if let Err(error) = answer {
                     tracing::warn!(%job, "renewal failed: {error}");
                 }
-                if self.agent.renewed(now, &job, attempt, renewed, chance)
-                    && let Some(job) = self.jobs.get(&job)
-                {
-                    job.canceller.cancel(StopReason::LeaseLost);
+                let over = self.agent.renewed(now, &job, attempt, renewed, chance);
+                if let Some(known) = self.jobs.get(&job).filter(|_| over) {
+                    known.canceller.cancel(StopReason::LeaseLost);
                 }
+                self.bound(&job);
             }
             Some(Event::Launched(job, true)) => self.agent.launched(&job),
             Some(Event::Ended(job, Err(fault))) => self.unable(now, &job, &fault, chance),

@@ -22,8 +22,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::errno::{is_shortage, spawn_error};
 use super::output::Capture;
 use super::spare::{Shim, Spare};
-use super::wire::{self, Event, Launch};
-use super::{Cancel, HostFault, Outcome, StopReason, orphans, shim};
+use super::wire::{self, Command, Event, Launch};
+use super::{Cancel, HostFault, Outcome, StopReason, orphans};
 
 /// How long a shim may take beyond the grace period before it is given up as stopped or stuck.
 const SHIM_PATIENCE: Duration = Duration::from_secs(5);
@@ -46,6 +46,8 @@ pub(super) struct Task<'a> {
     /// Told when the main process runs.
     pub(super) launched: Option<oneshot::Sender<()>>,
     pub(super) cancelled: watch::Receiver<Option<Cancel>>,
+    /// Until when the job may run.
+    pub(super) until: watch::Receiver<Option<Duration>>,
     pub(super) shutdown: watch::Receiver<Option<Duration>>,
 }
 
@@ -171,6 +173,11 @@ impl Task<'_> {
                             progress.not_started = Some((errno, text));
                         }
                         Some(Event::Exited { code }) => progress.exited = Some(code),
+                        Some(Event::Expired) => {
+                            let lost = Cause::Stopped(StopReason::LeaseLost);
+                            progress.cause.get_or_insert(lost);
+                            patience = Some(Instant::now() + SHIM_PATIENCE);
+                        }
                         Some(Event::Gone) => progress.gone = true,
                         None => {
                             end_orphans(&mut shim.child).await;
@@ -189,6 +196,10 @@ impl Task<'_> {
                 (reason, grace) = asked(&mut self.cancelled), if may_stop => {
                     progress.cause = Some(Cause::Stopped(reason));
                     patience = Some(tell(shim, grace.unwrap_or(self.grace)).await);
+                }
+                at = changed(&mut self.until), if may_stop => {
+                    // A failed write means a dead shim, which its events tell too.
+                    let _ = shim.commands.write_all(&Command::Until(at).encode()).await;
                 }
                 grace = asked(&mut self.shutdown), if may_stop => {
                     progress.cause = Some(Cause::Stopped(StopReason::HostStopped));
@@ -236,7 +247,7 @@ fn unready(fate: io::Result<Option<ExitStatus>>, said: &str) -> HostFault {
 /// Tells the shim to end the job; answers until when it may take.
 async fn tell(shim: &mut Shim, grace: Duration) -> Instant {
     // A failed write means a dead shim, which its events tell too.
-    let _ = shim.commands.write_all(&shim::stop_command(grace)).await;
+    let _ = shim.commands.write_all(&Command::Stop(grace).encode()).await;
     Instant::now() + grace + SHIM_PATIENCE
 }
 
@@ -245,6 +256,18 @@ async fn asked<T: Copy>(requests: &mut watch::Receiver<Option<T>>) -> T {
     match requests.wait_for(Option::is_some).await.ok().and_then(|request| *request) {
         Some(request) => request,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits for another moment than the last one; for ever if nobody is left to name one.
+async fn changed(moments: &mut watch::Receiver<Option<Duration>>) -> Duration {
+    loop {
+        if moments.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        if let Some(at) = *moments.borrow_and_update() {
+            return at;
+        }
     }
 }
 

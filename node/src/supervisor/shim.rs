@@ -4,7 +4,8 @@
 //! own or daemonised, is re-parented to the shim and to nobody else. So the shim can reach every
 //! descendant, and `wait` answering "no child" is the kernel's word that none is left. It ends
 //! the job when the daemon says so or when the daemon's end of the socket closes, which happens
-//! even if the daemon is killed outright.
+//! even if the daemon is killed outright, or when the moment is over until which the job may run: a
+//! daemon that stands still renews no lease and ends no job.
 //!
 //! Never here: policy, secrets, output. The shim gets a ready order and an empty environment.
 
@@ -25,13 +26,18 @@ use rustix::process::{
 };
 
 use super::tree;
-use super::wire::{self, Event, Launch};
+use super::wire::{self, Command as Order, Event, Launch};
+use crate::time;
 
 /// First argument that turns the binary into a shim.
 pub const SHIM_ARGUMENT: &str = "__skyclaw-job-shim";
 
 /// Grace for the job's processes when the daemon is gone: nobody waits for their answer.
 const ORPHAN_GRACE: Duration = Duration::from_millis(300);
+
+/// How often the clock is looked at while a job may run until some moment: waiting itself does not
+/// see a time in which the machine slept.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Turns this process into a job's shim if it was started as one, and then does not return.
 ///
@@ -76,13 +82,14 @@ fn supervise() -> io::Result<Never> {
             reap(main, &reports);
         }
     })?;
+    let tells = socket.try_clone()?;
     wire::send(&socket, &Event::Starting)?;
     match start(&launch, stdout, stderr) {
         Ok(main) => {
             // A daemon that is gone is noticed, and the job ended, below.
             let _ = wire::send(&socket, &Event::Started { pid: main.as_raw_nonzero().get() });
             let _ = started.send(main);
-            obey(socket)
+            obey(socket, &tells)
         }
         Err(error) => {
             let event = Event::NotStarted { errno: error.raw_os_error(), text: error.to_string() };
@@ -143,10 +150,12 @@ fn reap(main: Pid, reports: &UnixStream) {
     }
 }
 
-/// Takes stop commands until the last grace period is over, then kills until nothing is left.
-fn obey(mut socket: UnixStream) -> io::Result<Never> {
+/// Takes commands until the last grace period, or the time of the job, is over, then kills until
+/// nothing is left.
+fn obey(mut socket: UnixStream, tells: &UnixStream) -> io::Result<Never> {
     let mut ends: Option<Instant> = None;
-    let mut command = [0; 8];
+    let mut until: Option<Duration> = None;
+    let mut command = [0; Order::LENGTH];
     let mut filled = 0;
     let mut daemon_lives = true;
     loop {
@@ -154,6 +163,13 @@ fn obey(mut socket: UnixStream) -> io::Result<Never> {
         if left.is_some_and(|left| left.is_zero()) {
             break;
         }
+        let rest = until.map(|at| at.saturating_sub(time::since_boot()));
+        if rest.is_some_and(|rest| rest.is_zero()) {
+            // It is told before the deaths are. Nobody may be there to read it.
+            let _ = wire::send(tells, &Event::Expired);
+            break;
+        }
+        let left = left.into_iter().chain(rest.map(|rest| rest.min(LOOK))).min();
         let mut stop = None;
         if daemon_lives {
             socket.set_read_timeout(left)?;
@@ -162,7 +178,10 @@ fn obey(mut socket: UnixStream) -> io::Result<Never> {
                 Ok(n) => {
                     filled = (filled + n) % command.len();
                     if filled == 0 {
-                        stop = Some(Duration::from_millis(u64::from_be_bytes(command)));
+                        match Order::decode(command) {
+                            Order::Stop(grace) => stop = Some(grace),
+                            Order::Until(at) => until = Some(at),
+                        }
                     }
                 }
                 Err(error) => match error.kind() {
@@ -208,9 +227,4 @@ fn kill_all() -> ! {
         thread::sleep(Duration::from_millis(pause));
         round = round.saturating_add(1);
     }
-}
-
-/// A stop command's bytes.
-pub(super) fn stop_command(grace: Duration) -> [u8; 8] {
-    u64::try_from(grace.as_millis()).unwrap_or(u64::MAX).to_be_bytes()
 }

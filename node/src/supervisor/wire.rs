@@ -1,10 +1,10 @@
 //! What the daemon and a job's shim say to each other over their socket.
 //!
-//! Daemon to shim: one [`Launch`], then any number of stop commands, each the grace period in
-//! milliseconds as eight bytes. Shim to daemon: [`Event`]s. Both structures travel as four bytes
+//! Daemon to shim: one [`Launch`], then any number of [`Command`]s. Shim to daemon: [`Event`]s. Both structures travel as four bytes
 //! of length and JSON. The socket's end is a message too: whoever sees it knows the other died.
 
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -50,8 +50,45 @@ pub(super) enum Event {
         /// Its exit code; none if a signal ended it.
         code: Option<i32>,
     },
+    /// The moment until which the job may run is over and the daemon said nothing: it is being
+    /// ended.
+    Expired,
     /// No process of the job is left.
     Gone,
+}
+
+/// What a shim is told about its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// TERM, and KILL after this grace.
+    Stop(Duration),
+    /// It may run until then, on the clock that counts from the machine's start. The last one
+    /// counts.
+    Until(Duration),
+}
+
+impl Command {
+    /// Bytes of one.
+    pub(super) const LENGTH: usize = 9;
+
+    /// One byte for the kind, eight for milliseconds.
+    pub(super) fn encode(self) -> [u8; Self::LENGTH] {
+        let (kind, time) = match self {
+            Self::Stop(grace) => (0, grace),
+            Self::Until(at) => (1, at),
+        };
+        let mut bytes = [kind; Self::LENGTH];
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        bytes[1..].copy_from_slice(&ms.to_be_bytes());
+        bytes
+    }
+
+    /// Of an unknown kind it is the end: better a job that ends early than one that never does.
+    pub(super) fn decode(bytes: [u8; Self::LENGTH]) -> Self {
+        let [kind, ms @ ..] = bytes;
+        let time = Duration::from_millis(u64::from_be_bytes(ms));
+        if kind == 1 { Self::Until(time) } else { Self::Stop(time) }
+    }
 }
 
 /// A frame's bytes.

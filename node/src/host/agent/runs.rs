@@ -8,7 +8,7 @@ use skyclaw_protocol::clock::Wall;
 use super::pace::{
     DOUBTFUL_OFFERS, FIRST_REST, FIRST_RETRY, GUARD, KEEP_AFTER, LONGEST_PAUSE, LONGEST_REST, grown,
 };
-use super::slot::{Phase, Slot};
+use super::slot::{Lease, Phase, Slot};
 use super::{Action, HostAgent, Ran, Renewed, Reply};
 
 impl HostAgent {
@@ -80,6 +80,13 @@ impl HostAgent {
         false
     }
 
+    /// Until when the run may go on as things stand, if its lease is measured here. It is ended
+    /// before; whoever can kill it should nevertheless know, should this host stand still.
+    #[must_use]
+    pub fn may_run_until(&self, job: &JobId) -> Option<Duration> {
+        self.jobs.get(job)?.lease.as_ref().map(Lease::kill_at)
+    }
+
     /// The job's process runs: this host can start jobs.
     pub fn launched(&mut self, job: &JobId) {
         self.faults = 0;
@@ -106,7 +113,8 @@ impl HostAgent {
     /// is over and it ended for that reason.
     pub fn finished(&mut self, now: Duration, job: &JobId, ran: Ran) -> bool {
         let Some(slot) = self.jobs.get_mut(job) else { return false };
-        if slot.phase == Phase::Ending && ran.killed {
+        // Its lease is over whoever noticed it first.
+        if slot.lease.is_some() && ran.killed {
             self.jobs.remove(job);
             self.claim_at = now;
             return false;

@@ -92,6 +92,11 @@ impl Lease {
         self.room.saturating_sub(TREE_KILL)
     }
 
+    /// When no process of the run may be left to be killed.
+    pub(super) fn kill_at(&self) -> Duration {
+        self.ends.saturating_sub(TREE_KILL.min(self.room))
+    }
+
     fn wakeup(&self) -> Duration {
         match self.renewal {
             Renewal::At(at) => at.min(self.end_by()),

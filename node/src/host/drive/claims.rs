@@ -56,6 +56,7 @@ impl Driver<'_> {
         let mut handle = self.supervisor.start(Order { job: id.clone(), attempt, payload });
         let job = Job { attempt, route, canceller: handle.canceller(), result: None };
         self.jobs.insert(id.clone(), job);
+        self.bound(&id);
         let (launched, job) = (handle.launched(), id.clone());
         self.pending.push(Box::pin(async move { Event::Launched(job, launched.await) }));
         self.pending.push(Box::pin(async move { Event::Ended(id, handle.outcome().await) }));

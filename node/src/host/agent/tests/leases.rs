@@ -57,6 +57,15 @@ fn a_claim_asks_for_as_many_jobs_as_slots_are_free_and_takes_them_all() {
 }
 
 #[test]
+fn a_run_that_was_killed_at_the_end_of_its_lease_is_let_go_of_whoever_noticed_first() {
+    let mut agent = running();
+    assert_eq!(agent.may_run_until(&job(1)), Some(ms(LEASE) - TREE_KILL));
+    // The agent stood still: it did not ask for the end.
+    assert!(!agent.finished(ms(LEASE + 5000), &job(1), killed()));
+    assert_eq!(agent.may_run_until(&job(1)), None);
+}
+
+#[test]
 fn a_lease_is_renewed_each_third_from_when_it_was_asked_for() {
     let mut agent = running();
     assert_eq!(agent.wakeup(), Some(ms(10_000)));

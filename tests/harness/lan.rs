@@ -2,6 +2,9 @@
 //!
 //! Always: nobody but the test reaches them. One test at a time has a LAN, since some of them
 //! measure how soon a node notices something.
+//!
+//! Whoever pulls a cable parts a machine from all. [`Lan::mute`] parts one machine from one other in
+//! one direction only, and as silently.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -13,21 +16,31 @@ use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
-use skyclaw_tests::{Api, Need, Process, Setup, binary, can, within};
 use tempfile::TempDir;
 
+use crate::api::Api;
+use crate::binary::binary;
+use crate::node::Setup;
+use crate::process::Process;
+use crate::skip::{Need, can};
+use crate::wait::within;
+
 /// The token of all nodes that are not told another one.
-pub(crate) const TOKEN: &str = "secret";
+pub const TOKEN: &str = "secret";
 
 /// Longest wait for nodes that look for each other: mDNS asks every 30 s, and the first
 /// questions may be lost.
-pub(crate) const FOUND: Duration = Duration::from_secs(65);
+pub const FOUND: Duration = Duration::from_secs(65);
 
 /// A port of its own in each machine.
 const API: &str = "127.0.0.1:8787";
 
+/// An address of the network card that nobody has.
+const NOBODY: &str = "02:00:00:00:00:01";
+
 /// A bridge with machines 1, 2, ... on it: 10.77.0.1, 10.77.0.2, ...
-pub(crate) struct Lan {
+#[derive(Debug)]
+pub struct Lan {
     prefix: String,
     machines: usize,
     _turn: MutexGuard<'static, ()>,
@@ -36,7 +49,7 @@ pub(crate) struct Lan {
 impl Lan {
     /// None where this cannot be had.
     #[track_caller]
-    pub(crate) fn make(machines: usize) -> Option<Self> {
+    pub fn make(machines: usize) -> Option<Self> {
         static TURN: Mutex<()> = Mutex::new(());
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !can(&[Need::Root, Need::Tool("ip")]) {
@@ -53,7 +66,7 @@ impl Lan {
         ip(&["-n", &switch, "link", "set", "br0", "up"]);
         for at in 1..=machines {
             let (host, port) = (lan.machine(at), port(at));
-            let address = format!("10.77.0.{at}/24");
+            let address = format!("{}/24", address(at));
             ip(&["netns", "add", &host]);
             ip(&["-n", &host, "link", "set", "lo", "up"]);
             let pair =
@@ -76,39 +89,70 @@ impl Lan {
     }
 
     /// What starts a program on a machine.
-    pub(crate) fn on(&self, at: usize) -> [String; 4] {
+    pub fn on(&self, at: usize) -> [String; 4] {
         ["ip", "netns", "exec", &self.machine(at)].map(str::to_owned)
     }
 
     /// Pulls the cable of a machine out of the switch.
-    pub(crate) fn cut(&self, at: usize) {
+    pub fn cut(&self, at: usize) {
         ip(&["-n", &self.switch(), "link", "set", &port(at), "down"]);
     }
 
     /// Puts it in again.
-    pub(crate) fn mend(&self, at: usize) {
+    pub fn mend(&self, at: usize) {
         ip(&["-n", &self.switch(), "link", "set", &port(at), "up"]);
+    }
+
+    /// What `from` sends to `to` gets lost from now on, and `from` is not told; the other direction
+    /// stays as it is.
+    #[track_caller]
+    pub fn mute(&self, from: usize, to: usize) {
+        let (machine, to) = (self.machine(from), address(to));
+        // The frames go to the switch and to nobody from there.
+        ip(&[
+            "-n",
+            &machine,
+            "neigh",
+            "replace",
+            &to,
+            "lladdr",
+            NOBODY,
+            "nud",
+            "permanent",
+            "dev",
+            "eth0",
+        ]);
+    }
+
+    /// It arrives again.
+    #[track_caller]
+    pub fn unmute(&self, from: usize, to: usize) {
+        let (machine, to) = (self.machine(from), address(to));
+        ip(&["-n", &machine, "neigh", "del", &to, "dev", "eth0"]);
     }
 
     /// Starts a node on a machine and does not wait.
     #[track_caller]
-    pub(crate) fn start(&self, at: usize, setup: Setup) -> Machine {
+    pub fn start(&self, at: usize, setup: Setup) -> Machine {
         self.start_with(at, setup, TOKEN)
     }
 
     /// The same with another token.
     #[track_caller]
-    pub(crate) fn start_with(&self, at: usize, setup: Setup, token: &str) -> Machine {
-        let folder = tempfile::tempdir().expect("a folder can be made");
+    pub fn start_with(&self, at: usize, setup: Setup, token: &str) -> Machine {
+        // Its jobs, which run below it, see on which machine they are.
+        let named = tempfile::Builder::new().prefix(&format!("machine{at}-")).tempdir();
+        let folder = named.expect("a folder can be made");
         let parent = std::process::id().to_string();
-        let process = setup
+        let setup = setup
             .env("SKYCLAW_TOKEN", token)
             .under(&self.on(at).each_ref().map(String::as_str))
-            .args(&["--stop-with-parent", &parent])
-            .spawn(folder.path());
+            .args(&["--stop-with-parent", &parent]);
+        let process = setup.spawn(folder.path());
         let address: SocketAddr = API.parse().expect("an address");
         let api = Api::new(address, Some(token.to_owned()));
-        Machine { process, api, namespace: self.machine(at), token: token.to_owned(), folder }
+        let door = Door { namespace: self.machine(at), api };
+        Machine { process, door, token: token.to_owned(), setup, folder }
     }
 }
 
@@ -122,6 +166,12 @@ impl Drop for Lan {
     }
 }
 
+/// Where a machine is on the LAN.
+#[must_use]
+pub fn address(at: usize) -> String {
+    format!("10.77.0.{at}")
+}
+
 fn port(at: usize) -> String {
     format!("p{at}")
 }
@@ -133,7 +183,7 @@ fn ip(args: &[&str]) {
 }
 
 /// A coordinator whose HTTP nobody on the LAN reaches, and whose libp2p all do.
-pub(crate) fn coordinator(name: &str, copies: u32) -> Setup {
+pub fn coordinator(name: &str, copies: u32) -> Setup {
     on_lan(Setup::coordinator())
         .env("SKYCLAW_COORDINATOR_PORT", 8787)
         .env("SKYCLAW_COORDINATOR_NODE_ID", name)
@@ -141,7 +191,7 @@ pub(crate) fn coordinator(name: &str, copies: u32) -> Setup {
 }
 
 /// A host that is told of no coordinator.
-pub(crate) fn host(name: &str) -> Setup {
+pub fn host(name: &str) -> Setup {
     on_lan(Setup::new("host"))
         .env("SKYCLAW_HOST_NAME", name)
         .env("SKYCLAW_ALLOWED_COMMANDS", "sh")
@@ -152,35 +202,72 @@ fn on_lan(setup: Setup) -> Setup {
     setup.env("SKYCLAW_P2P_LISTEN", "/ip4/0.0.0.0/udp/4787/quic-v1,/ip4/0.0.0.0/tcp/4787")
 }
 
-/// A machine with its node, which is killed when dropped.
-pub(crate) struct Machine {
-    pub(crate) process: Process,
-    api: Api,
+/// The way to the API of one machine's node; it stays the same while nodes come and go there.
+#[derive(Clone, Debug)]
+pub struct Door {
     namespace: String,
+    api: Api,
+}
+
+impl Door {
+    /// The same for somebody who waits no longer than this for bytes.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { api: self.api.with_patience(patience), ..self }
+    }
+
+    /// What `ask` gets from the node's API, asked on this machine.
+    #[track_caller]
+    pub fn ask<T: Send>(&self, ask: impl FnOnce(&Api) -> T + Send) -> T {
+        let asked = std::thread::scope(|scope| scope.spawn(|| ask(self.enter())).join());
+        asked.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Moves the calling thread to this machine for good; the API as seen there.
+    #[track_caller]
+    pub fn enter(&self) -> &Api {
+        let namespace = format!("/run/netns/{}", self.namespace);
+        let file = std::fs::File::open(&namespace).expect("the machine is there");
+        // Of this thread alone: sockets that it makes are the machine's.
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            .expect("root may enter");
+        &self.api
+    }
+}
+
+/// A machine with its node, which is killed when dropped.
+#[derive(Debug)]
+pub struct Machine {
+    /// The node's process.
+    pub process: Process,
+    door: Door,
     token: String,
+    setup: Setup,
     folder: TempDir,
 }
 
 impl Machine {
+    /// The way to its API.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        self.door.clone()
+    }
+
     /// What `ask` gets from the node's API, asked on this machine.
     #[track_caller]
-    pub(crate) fn here<T: Send>(&self, ask: impl FnOnce(&Api) -> T + Send) -> T {
-        let namespace = format!("/run/netns/{}", self.namespace);
-        let asked = std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                let file = std::fs::File::open(&namespace).expect("the machine is there");
-                // Of this thread alone: sockets that it makes are the machine's.
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                    .expect("root may enter");
-                ask(&self.api)
-            });
-            inside.join()
-        });
-        asked.unwrap_or_else(|panic| resume_unwind(panic))
+    pub fn here<T: Send>(&self, ask: impl FnOnce(&Api) -> T + Send) -> T {
+        self.door.ask(ask)
+    }
+
+    /// Starts its node again on the same files, once it has ended, and does not wait.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        assert!(!self.process.is_running(), "stop or kill it first");
+        self.process = self.setup.spawn(self.folder.path());
     }
 
     /// The answer to a `GET`; null until the node listens.
-    pub(crate) fn get(&self, target: &str) -> Value {
+    pub fn get(&self, target: &str) -> Value {
         self.here(|api| match api.try_send("GET", target, &[], b"") {
             Ok(answer) if answer.status == 200 => answer.json(),
             _ => Value::Null,
@@ -189,7 +276,7 @@ impl Machine {
 
     /// Waits until these coordinators and no others are connected, by name and in order.
     #[track_caller]
-    pub(crate) fn until_connected(&self, names: &[&str]) {
+    pub fn until_connected(&self, names: &[&str]) {
         within(FOUND, "they have found each other", || {
             let network = self.get("/v1/network");
             let peers = network["peers"].as_array().into_iter().flatten();
@@ -204,9 +291,9 @@ impl Machine {
     }
 
     /// What the client prints on this machine, and whether it succeeded.
-    pub(crate) fn skyclaw(&self, args: &[&str]) -> (bool, String, String) {
+    pub fn skyclaw(&self, args: &[&str]) -> (bool, String, String) {
         let output = Command::new("ip")
-            .args(["netns", "exec", &self.namespace])
+            .args(["netns", "exec", &self.door.namespace])
             .arg(binary("skyclaw"))
             .args(args)
             .env_clear()
@@ -220,7 +307,7 @@ impl Machine {
     }
 
     /// A file or folder of this node's own.
-    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(name)
     }
 }
