@@ -22,7 +22,6 @@ pub(crate) enum Asker {
     Host(Party, u64, Kind),
     /// A claim of an attached host.
     Claim(HostId, Nonce),
-    Nobody,
 }
 
 /// What an attached host asked for.

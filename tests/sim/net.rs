@@ -42,7 +42,6 @@ pub(crate) enum What {
 
 #[derive(Debug)]
 pub(crate) struct Gossip {
-    pub(crate) message: Message,
     pub(crate) learned: Vec<Learned>,
 }
 

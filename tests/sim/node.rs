@@ -203,14 +203,14 @@ impl World {
     }
 
     pub(crate) fn reach_node(&mut self, node: usize, from: Party, what: What) {
-        let wall = self.nodes[node].time(self.now).wall;
         let input = match what {
-            What::Frame(message) => Input::Frame(from, message),
-            What::Gossip(gossip) => {
-                // Clocks are close enough that one check stands for all.
-                let _ = wall;
-                Input::Learn(from, gossip.learned.clone())
+            // Frames come by a connection, unless the scene is meaner than that.
+            What::Frame(_) if !self.nodes[node].linked.contains(&from) && !self.scene.stale => {
+                return;
             }
+            What::Frame(message) => Input::Frame(from, message),
+            // Clocks are close enough that one check stands for all.
+            What::Gossip(gossip) => Input::Learn(from, gossip.learned.clone()),
             What::Learn(learned) => Input::Learn(from, learned),
             What::Ask(ask, question) => Input::Ask(from, ask, question),
             What::GaveUp(ask) => Input::GaveUp(ask),
@@ -282,10 +282,13 @@ impl World {
             Input::Ask(from, ask, question) => return self.host_asks(node, from, ask, question),
             Input::GaveUp(ask) => return self.gave_up(node, ask),
             Input::Frame(from, message) => {
+                let linked = at.linked.contains(&from);
                 let from = self.nodes[from].id;
                 let at = &mut self.nodes[node];
                 let Some(machine) = at.machine.as_mut() else { return };
-                machine.receive(now, at.disk.shelf(), from, message)
+                let faults = machine.receive(now, at.disk.shelf(), from, message);
+                // Of somebody who is no peer now, not everything is taken.
+                if linked { faults } else { Vec::new() }
             }
             Input::Learn(from, learned) => {
                 let from = self.nodes[from].id;
@@ -409,15 +412,15 @@ impl World {
     fn publish(&mut self, node: usize, message: Message) {
         self.say(|_| format!("{node}->* {}", brief(&message)));
         let wall = self.nodes[node].time(self.now).wall;
-        let learned = match learned::check(message.clone(), network(), wall) {
+        let work = matches!(message, Message::Work(_));
+        let learned = match learned::check(message, network(), wall) {
             Ok(learned) => learned,
             Err(why) => {
                 let text = format!("coordinator {node}: {why}");
                 return self.laws.break_law("honest coordinators gossip what holds", text);
             }
         };
-        let work = matches!(message, Message::Work(_));
-        let gossip = Rc::new(Gossip { message, learned });
+        let gossip = Rc::new(Gossip { learned });
         let nodes = self.nodes.len();
         let linked = self.nodes[node].linked.clone();
         for other in linked.into_iter().filter(|other| *other < nodes || work) {
@@ -446,7 +449,6 @@ impl World {
                 self.post(node, party, What::Tell(ask, tell));
             }
             Asker::Claim(host, nonce) => self.claim_answered(node, &host, nonce, answer),
-            Asker::Nobody => {}
         }
     }
 
