@@ -70,6 +70,8 @@ pub enum Input {
     Mark(oneshot::Sender<()>),
     /// These coordinators are connected now.
     Coordinators(Vec<NodeId>),
+    /// Nothing listens any more where this coordinator did.
+    Gone(NodeId),
     /// Which node speaks for a host.
     HostNode {
         /// Which host.
@@ -244,6 +246,7 @@ impl Life {
                     | Input::Drain
                     | Input::Frame { .. }
                     | Input::Learn { .. }
+                    | Input::Gone(_)
                     | Input::Mark(_),
                 ) => {}
                 Ok(Input::Coordinators(nodes)) => self.shared.set_coordinators(nodes),

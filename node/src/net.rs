@@ -36,6 +36,7 @@ mod membership;
 mod outbox;
 mod pack;
 mod places;
+mod probe;
 mod rumours;
 mod seek;
 mod show;
@@ -159,6 +160,12 @@ impl NetHandle {
             return Err(AskError::NotConnected);
         };
         ask::ask(control, peer, service, &ask, patience).await
+    }
+
+    /// Looks whether anything still listens where this coordinator did; the sink is told if it is
+    /// gone. Never waits.
+    pub fn probe(&self, node: NodeId) {
+        self.0.prober.look(node);
     }
 
     /// The coordinators that are connected and admitted, now and at each change.

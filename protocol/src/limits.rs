@@ -179,3 +179,60 @@ pub const HOST_TAKEN_MS: u64 = 60_000;
 
 /// Things looked for in one frame; an honest node asks for one.
 pub const MAX_SEEK: usize = 16;
+
+/// Time between two beats to another coordinator, in milliseconds: five are lost before anybody is
+/// suspected.
+pub const BEAT_MS: u64 = 1000;
+
+/// Coordinators that one node sends beats to, those it shares registers with first: each names all
+/// that are alive, so that a beat stays below 4 KiB.
+pub const MAX_BEAT_PEERS: usize = 64;
+
+/// How long a sign of life counts, in milliseconds. Whoever gave none for so long is suspected;
+/// below it nobody helps to depose one that reaches a quorum.
+pub const ALIVE_MS: u64 = 5000;
+
+/// Each further voter in the order of a register waits so much longer before it takes over, in
+/// milliseconds: the one before it has had the time to.
+pub const RANK_MS: u64 = 2000;
+
+/// Added at random before a takeover on silence, in milliseconds, at most: voters that lost the same
+/// coordinator do not all move at once.
+pub const SUSPECT_JITTER_MS: u64 = 1000;
+
+/// As [`RANK_MS`] where the owner's process is known to be dead.
+pub const DEAD_RANK_MS: u64 = 300;
+
+/// A coordinator that was silent for so long is looked for, in milliseconds: two beats.
+pub const PROBE_MS: u64 = 2 * BEAT_MS + 100;
+
+/// Time between two looks at one coordinator, in milliseconds: each opens connections.
+pub const PROBE_AGAIN_MS: u64 = 500;
+
+/// Time between two looks at who leads what, in milliseconds; the shorter one while something is to
+/// be taken over.
+pub const WATCH_MS: u64 = 250;
+/// See [`WATCH_MS`].
+pub const WATCH_BUSY_MS: u64 = 100;
+
+/// Registers looked at for a takeover at once: half a thousand rows make a commit of some ten
+/// milliseconds, and other requests get their turn between two.
+pub const TAKEOVER_STEP: usize = 512;
+
+/// Attempts to lead registers that wait for other voters, at most.
+pub const MAX_TRIALS: usize = 4096;
+
+/// How long voters may take to say whether they would promise, in milliseconds; then it is tried
+/// again.
+pub const TRIAL_MS: u64 = 1000;
+
+/// Coordinators whose signs of life are kept.
+pub const MAX_PULSES: usize = 1024;
+
+/// Beats in a row with which a voter's count of what this node leads differs, before it is asked for
+/// a list: writes under way make it differ for a moment.
+pub const ODD_BEATS: u8 = 3;
+
+/// Longest pause between two such lists, in milliseconds, reached by doubling while they bring
+/// nothing: where writes never pause, the counts never agree.
+pub const MAX_LIST_PAUSE_MS: u64 = 64_000;

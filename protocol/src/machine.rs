@@ -15,6 +15,7 @@
 //! inputs give the same outputs.
 
 mod asking;
+mod beats;
 mod claims;
 mod effect;
 mod entry;
@@ -25,10 +26,13 @@ mod keys;
 mod leading;
 mod learning;
 mod output;
+mod owners;
+mod pulses;
 mod registers;
 mod renewing;
 mod seeking;
 mod services;
+mod takeover;
 mod voting;
 mod work;
 
@@ -37,6 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+pub use beats::Fence;
 pub use effect::{Effect, Step, Token};
 use entry::Entry;
 pub use frames::FrameFault;
@@ -143,6 +148,14 @@ pub struct Machine {
     announced: work::Announced,
     wanted: learning::Wanted,
     seeking: seeking::Seeking,
+    /// Who leads what.
+    owners: owners::Owners,
+    pulses: pulses::Pulses,
+    watch: beats::Watch,
+    trials: takeover::Trials,
+    /// Drawn for this machine.
+    run: u64,
+    fence: Option<Fence>,
     /// Why nothing new is taken.
     closed: Option<Refusal>,
     timers: BTreeSet<(Mono, Timer)>,
@@ -175,10 +188,17 @@ impl Machine {
             announced: work::Announced::default(),
             wanted: learning::Wanted::default(),
             seeking: seeking::Seeking::default(),
+            owners: owners::Owners::default(),
+            pulses: pulses::Pulses::default(),
+            watch: beats::Watch::default(),
+            trials: takeover::Trials::default(),
+            run: 0,
+            fence: None,
             closed: None,
             timers: BTreeSet::new(),
-            out: Output::default(),
+            out: Output::starts_from(snapshot.version),
         };
+        machine.run = machine.chance();
         machine.timers.insert((now.mono.plus_ms(SWEEP_MS), Timer::Sweep));
         machine.asks = asking::Asks::new(machine.chance());
         for host in snapshot.hosts {
@@ -193,12 +213,16 @@ impl Machine {
         self.me
     }
 
-    /// Which other coordinators can vote on new registers.
-    pub fn set_peers(&mut self, mut peers: Vec<NodeId>) {
+    /// Which other coordinators are connected, and can vote on new registers.
+    pub fn set_peers(&mut self, now: Now, mut peers: Vec<NodeId>) {
         peers.retain(|peer| *peer != self.me);
         peers.sort_unstable();
         peers.dedup();
+        if peers.iter().any(|peer| !self.peers.contains(peer)) {
+            self.beat_soon();
+        }
         self.peers = peers;
+        self.look(now);
     }
 
     /// Nothing new is taken from other coordinators while there is a reason; what is held goes on.
@@ -278,18 +302,22 @@ impl Machine {
                 }
             }
         }
+        self.watch(now);
     }
 
     /// When [`Machine::expire`] has something to do next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Mono> {
-        self.timers.first().map(|(at, _)| *at)
+        let timer = self.timers.first().map(|(at, _)| *at);
+        timer.into_iter().chain(self.watch_at()).min()
     }
 
     /// What gathered since the last step; `None` if there is nothing to send or to write.
     pub fn take_step(&mut self) -> Option<Step> {
         let clock = self.clock.last();
         let version = if self.version > self.version_ceiling || self.out.has_writes() {
+            // Each batch has a mark of its own, by which others notice a disk that was set back.
+            self.next_version();
             self.version_ceiling = self.version.saturating_add(VERSION_SLACK).min(MAX_VERSION);
             Some(self.version_ceiling)
         } else {

@@ -8,10 +8,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::batch::KeyAnswer;
+use crate::clock::Wall;
 use crate::command::{Command, Idempotency, Refusal};
-use crate::id::{HostId, JobId};
+use crate::id::{HostId, JobId, NodeId};
 use crate::record::Raw;
-use crate::record::spec::RegisterKey;
+use crate::record::spec::{RegisterKey, Subject};
 use crate::register::{Accepted, Ballot, Nack, Val};
 
 /// A frame.
@@ -28,6 +29,20 @@ pub enum Message {
     Promise(Vec<PromiseOp>),
     /// Owner to voters, who hold the content: signed certificates.
     Certificates(Vec<Raw>),
+    /// Who wants to lead to voters: would you promise?
+    PreVote(Vec<PreVoteOp>),
+    /// Voter: whether it would.
+    PreVoted(Vec<PreVotedOp>),
+    /// Coordinator to coordinator, about once a second: I am here.
+    Beat(Beat),
+    /// In answer to one, at once.
+    Beaten(Beaten),
+    /// Which registers do you think I lead, after this one?
+    List(Option<Subject>),
+    /// Voter to owner: these, in the order of their subjects; full if there may be more.
+    Listed(Vec<ListedOp>),
+    /// In answer to that: these I do not lead. No ballot means that the register is not known here.
+    NotMine(Vec<ListedOp>),
     /// Owner to voters: do I still lead these?
     Confirm(Vec<ConfirmOp>),
     /// Voter to owner: whether it does.
@@ -88,8 +103,101 @@ pub struct ConfirmOp {
 pub struct ConfirmedOp {
     /// The question.
     pub op: ConfirmOp,
-    /// True if this voter has promised nothing above that ballot.
-    pub leads: bool,
+    /// The highest ballot this voter promised: the one asked about, if its owner still leads.
+    pub promised: Option<Ballot>,
+}
+
+/// A sign of life, and what others may conclude from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beat {
+    /// Drawn anew at each start of the sender.
+    pub run: u64,
+    /// Rises by one with each beat of a run.
+    pub seq: u64,
+    /// Who answered a beat of the sender within the last [`ALIVE_MS`](crate::limits::ALIVE_MS).
+    pub alive: Vec<NodeId>,
+    /// The sender's clock.
+    pub wall: Wall,
+    /// A number that its disk has bounded: never lower later, unless its disk was set back.
+    pub written: u64,
+}
+
+/// The answer to a [`Beat`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beaten {
+    /// Of the beat.
+    pub run: u64,
+    /// Of the beat.
+    pub seq: u64,
+    /// Registers on which the answerer votes and that it thinks the other leads.
+    pub owed: Tally,
+    /// What the answerer knows of the other's past.
+    pub past: Past,
+}
+
+/// Count and sum of a set of registers: two nodes that hold the same set find that out by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tally {
+    /// How many.
+    pub count: u64,
+    /// The first eight bytes of each spec's hash, added up, modulo 2^64.
+    pub sum: u64,
+}
+
+/// What a coordinator remembers of another one's runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Past {
+    /// The highest [`Beat::written`] it heard.
+    pub written: u64,
+    /// True if beats of an earlier run come between those of a later one: two processes share the
+    /// identity.
+    pub twice: bool,
+}
+
+/// One register that somebody wants to lead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreVoteOp {
+    /// Which.
+    pub key: RegisterKey,
+    /// True if the one who should lead it said that it does not know it.
+    pub disowned: bool,
+}
+
+/// What a voter says to that. Nothing was promised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreVotedOp {
+    /// Which register.
+    pub key: RegisterKey,
+    /// Whether it would promise.
+    pub verdict: PreVerdict,
+}
+
+/// Whether a voter would promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PreVerdict {
+    /// Nobody leads it as far as this voter knows.
+    Would,
+    /// The owner of this ballot lives and reaches a quorum.
+    Alive(Option<Ballot>),
+    /// It has ended; how, is on its way.
+    Ended,
+}
+
+/// A register, and the highest ballot that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListedOp {
+    /// Which.
+    pub key: RegisterKey,
+    /// `None` if none is known.
+    pub ballot: Option<Ballot>,
 }
 
 /// A command that another coordinator is to carry out.

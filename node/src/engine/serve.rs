@@ -59,7 +59,7 @@ impl Life {
             Ok(registers) => tracing::info!(%node, registers, "store opened"),
             Err(error) => return End::StoreFailed(chain(&error)),
         }
-        machine.set_peers(self.shared.coordinators());
+        machine.set_peers(now, self.shared.coordinators());
         let space = SpaceWatch::look(&reader, None);
         let mut incarnation = Incarnation {
             life: self,
@@ -138,7 +138,7 @@ impl Incarnation<'_> {
             Input::Undelivered(answer) => self.machine.undelivered(time::now(), &answer),
             Input::Drain => self.machine.drain(time::now()),
             Input::Frame { from, message } => {
-                if matches!(message, Message::Ask(_) | Message::Accept(_)) {
+                if matches!(message, Message::Ask(_) | Message::Accept(_) | Message::Prepare(_)) {
                     let why = self.closed();
                     self.machine.set_closed(why);
                 }
@@ -154,9 +154,10 @@ impl Incarnation<'_> {
             }
             Input::Mark(mark) => self.marks.push(mark),
             Input::Coordinators(nodes) => {
-                self.machine.set_peers(nodes.clone());
+                self.machine.set_peers(time::now(), nodes.clone());
                 self.life.shared.set_coordinators(nodes);
             }
+            Input::Gone(node) => self.machine.refused_by(time::now(), node),
             Input::HostNode { host, reply } => {
                 let _ = reply.send(Ok(self.machine.host_node(&host)));
             }
@@ -236,6 +237,11 @@ impl Incarnation<'_> {
                 Effect::Publish(message) => {
                     if let Some(net) = self.life.shared.net() {
                         net.publish(message);
+                    }
+                }
+                Effect::Probe(node) => {
+                    if let Some(net) = self.life.shared.net() {
+                        net.probe(node);
                     }
                 }
                 // What does not get there is repeated by the machine while it matters.

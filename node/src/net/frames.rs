@@ -40,6 +40,10 @@ pub trait Sink: Send + Sync + 'static {
     /// Gossip that was checked, from the member that passed it on. As [`Sink::frame`].
     fn learned(&self, from: NodeId, learned: Vec<Learned>) -> bool;
 
+    /// Nothing listens any more where this coordinator did. As [`Sink::frame`], but must not be
+    /// lost: it is asked for again while it matters.
+    fn gone(&self, node: NodeId);
+
     /// A question of an admitted member, as bytes; `None` drops the stream without an answer. The
     /// future is dropped when the one who asks goes away.
     fn answer(

@@ -177,3 +177,12 @@ pub(super) const STREAMS_TO_TAKE: usize = 256;
 
 /// Streams that wait to be opened on one connection. Further ones wait with whoever wants them.
 pub(super) const STREAMS_TO_OPEN: usize = 64;
+
+/// How long a port may take to refuse: a round trip on a slow link.
+pub(super) const PROBE: Duration = Duration::from_millis(300);
+
+/// Before a port that refused is asked once more.
+pub(super) const PROBE_AGAIN: Duration = Duration::from_millis(150);
+
+/// Coordinators looked for at once; each takes up to sixteen sockets for a moment.
+pub(super) const PROBES: usize = 64;

@@ -22,7 +22,7 @@ use super::members::Rank;
 use super::seek::{self, Urls};
 use super::streams::{self, Control, Incoming};
 use super::view::Shared;
-use super::{NetConfig, NetError, NetHandle, admit, book, inbox, listen, outbox, swarm};
+use super::{NetConfig, NetError, NetHandle, admit, book, inbox, listen, outbox, probe, swarm};
 use crate::engine::chain;
 use crate::tasks::Tasks;
 use crate::time;
@@ -58,6 +58,7 @@ impl Net {
         let listening = listen::listen(&mut swarm, &config.listen).await?;
         let ways = Ways::open(&mut swarm, rank)?;
         let outbox = shared.outbox.open().ok_or_else(|| NetError::Setup(TWICE.into()))?;
+        let probes = shared.prober.open().ok_or_else(|| NetError::Setup(TWICE.into()))?;
         shared.opener.set(ways.private);
 
         let tasks = Tasks::default();
@@ -112,6 +113,10 @@ impl Net {
             tasks.spawn(desk.clone().serve(service, asked));
         }
         tasks.spawn(outbox::run(outbox, words.clone(), Arc::clone(&shared), tasks.token()));
+        tasks.spawn({
+            let (shared, sink) = (Arc::clone(&shared), Arc::clone(&sink));
+            probe::run(probes, words.clone(), shared, sink, tasks.clone())
+        });
         tasks.spawn({
             let words = words.clone();
             let check = move || inbox::run(gossip, &words, &shared, sink.as_ref());

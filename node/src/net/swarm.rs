@@ -36,6 +36,8 @@ pub(super) enum Word {
     Gossip { topic: Topic, bytes: Vec<u8> },
     /// What came of a message that was heard.
     Verdict { from: PeerId, id: MessageId, verdict: MessageAcceptance },
+    /// Nothing listens any more where this peer did: its connections are dead, too.
+    Gone { peer: PeerId },
     /// A handshake ended.
     Met { peer: PeerId, outcome: Result<Description, Failure> },
 }
@@ -132,6 +134,8 @@ impl Task {
             Word::Heard { peer, addresses, call } => self.hear_of(peer, addresses, call),
             Word::Gossip { topic, bytes } => self.gossip(topic, bytes),
             Word::Verdict { from, id, verdict } => self.judged(from, &id, verdict),
+            // They may have ended first.
+            Word::Gone { peer } => drop(self.swarm.disconnect_peer_id(peer)),
             Word::Met { peer, outcome } => self.met(peer, outcome),
         }
     }

@@ -63,6 +63,8 @@ impl Sink for Desk {
         true
     }
 
+    fn gone(&self, _node: NodeId) {}
+
     fn answer(
         &self,
         service: Service,

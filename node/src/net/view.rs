@@ -18,6 +18,7 @@ use super::limits::MAX_REFUSALS;
 use super::members::Members;
 use super::membership::Membership;
 use super::outbox::Outbox;
+use super::probe::Prober;
 use super::streams::Opener;
 use crate::time;
 
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub(super) members: Members,
     pub(super) links: Links,
     pub(super) outbox: Outbox,
+    pub(super) prober: Prober,
     /// Streams to members.
     pub(super) opener: Opener,
 }
@@ -87,6 +89,7 @@ impl Shared {
             members: Members::default(),
             links: Links::default(),
             outbox: Outbox::default(),
+            prober: Prober::default(),
             opener: Opener::default(),
         }
     }
@@ -98,6 +101,15 @@ impl Shared {
 
     pub(super) fn description(&self) -> Vec<u8> {
         self.own.read().unwrap_or_else(PoisonError::into_inner).description.clone()
+    }
+
+    /// Where a peer is known to be.
+    pub(super) fn addresses_of(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        let name = peer.to_string();
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let known = peers.iter().find(|known| known.peer_id == name);
+        let addresses = known.into_iter().flat_map(|known| &known.addresses);
+        addresses.filter_map(|address| address.parse().ok()).collect()
     }
 
     pub(super) fn set_peers(&self, peers: Vec<PeerView>) {

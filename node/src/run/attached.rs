@@ -127,6 +127,8 @@ impl Sink for Ears {
         true
     }
 
+    fn gone(&self, _node: NodeId) {}
+
     fn answer(
         &self,
         _service: Service,

@@ -103,6 +103,11 @@ impl Sink for Inbox {
         self.engine.try_send(Input::Learn { from, learned }).is_ok()
     }
 
+    fn gone(&self, node: NodeId) {
+        // Without room it is asked for again.
+        let _ = self.engine.try_send(Input::Gone(node));
+    }
+
     fn answer(
         &self,
         service: Service,

@@ -146,29 +146,30 @@ impl Machine {
             return (home != self.me && !self.holds_key(now, shelf, &key.scope)).then_some(home);
         }
         let subject = subject_of(command)?;
-        let (home, leads) = match self.registers.get(&subject) {
-            Some(entry) => (entry.head.home, entry.lead.is_some()),
+        let (owner, leads) = match self.registers.get(&subject) {
+            Some(entry) => (entry.owner(), entry.leads()),
             None => {
                 let stored = shelf.register(&subject).ok()??;
                 // The name of a removed service is free; what else has ended is told from here
                 // where its home cannot be asked.
                 let ended = stored.chosen().is_some_and(crate::register::Val::is_terminal);
-                let home = stored.spec.body().home;
-                let free = matches!(subject, Subject::Service(_)) || !self.peers.contains(&home);
+                let decided = stored.decided().map(|(ballot, _)| ballot.proposer);
+                let owner = decided.unwrap_or(stored.spec.body().home);
+                let free = matches!(subject, Subject::Service(_)) || !self.peers.contains(&owner);
                 if ended && free {
                     return None;
                 }
-                (home, false)
+                (owner, false)
             }
         };
-        (home != self.me && !leads).then_some(home)
+        (owner != self.me && !leads).then_some(owner)
     }
 
     /// Passes a caller's command on.
     pub(super) fn pass_on(
         &mut self,
         now: Now,
-        home: NodeId,
+        owner: NodeId,
         reply: ReplyTo,
         command: Command,
         idempotency: Option<Idempotency>,
@@ -180,10 +181,10 @@ impl Machine {
             _ => ("what this key names".into(), None),
         };
         let silence = Refusal::HomeAway { what, job };
-        if !self.peers.contains(&home) {
+        if !self.peers.contains(&owner) {
             return self.refuse(reply, silence);
         }
-        self.ask(now, home, command, idempotency, Then::Answer { reply, silence });
+        self.ask(now, owner, command, idempotency, Then::Answer { reply, silence });
     }
 
     /// Asks `to`; `then` is served by the answer or by the timer.
@@ -300,6 +301,17 @@ impl Machine {
         let small = |raw: &crate::record::Raw| raw.body.len() <= most;
         let spec = Some(stored.spec.raw().clone()).filter(small);
         Some(Known { certificate, spec, result: result.filter(small) })
+    }
+
+    /// The same of the register of this very key: another one may have its name by now.
+    pub(super) fn known_as(
+        &self,
+        shelf: &dyn Shelf,
+        key: &crate::record::spec::RegisterKey,
+    ) -> Option<Known> {
+        let stored = shelf.register(&key.subject).ok()??;
+        let same = stored.spec.hash() == key.spec;
+        same.then(|| self.known(shelf, &key.subject, usize::MAX)).flatten()
     }
 
     /// The certificate of a register whose only voter is this node.

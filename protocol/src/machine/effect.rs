@@ -33,6 +33,9 @@ pub enum Effect {
     },
     /// Gossip to whoever keeps state, or looks for work. May be lost.
     Publish(Message),
+    /// Look whether anything listens where this coordinator did. If it is sure that nothing does,
+    /// say so with `Machine::refused_by`.
+    Probe(NodeId),
 }
 
 /// What gathered since the last step.

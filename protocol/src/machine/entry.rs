@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::effect::ReplyTo;
+use super::owners::Counted;
 use crate::batch::KeyAnswer;
 use crate::clock::{Hlc, Mono, Wall};
 use crate::command::Command;
@@ -10,7 +11,7 @@ use crate::id::NodeId;
 use crate::lease::Lease;
 use crate::record::Signed;
 use crate::record::spec::{RegisterKey, Spec};
-use crate::register::{Proposer, Val, Voter};
+use crate::register::{Ballot, Proposer, Val, Voter};
 
 /// The head of a register without its payload.
 #[derive(Clone, Debug)]
@@ -54,6 +55,12 @@ pub(super) struct Entry {
     pub(super) lead: Option<Proposer>,
     /// The newest value known to be chosen: what the indexes show.
     pub(super) chosen: Option<Val>,
+    /// The highest ballot heard of: of a certificate, or named by a voter. Memory only.
+    pub(super) heard: Option<Ballot>,
+    /// How `owners` counts it.
+    pub(super) counted: Option<Counted>,
+    /// The one who should lead it does not know it.
+    pub(super) disowned: bool,
     /// Answers that rest on the value in flight.
     pub(super) waiting: Vec<Waiting>,
     /// Commands that came while a value was in flight; run again once it is chosen. Bounded.
@@ -88,6 +95,9 @@ impl Entry {
             row,
             lead: None,
             chosen: None,
+            heard: None,
+            counted: None,
+            disowned: false,
             waiting: Vec::new(),
             queued: VecDeque::new(),
             lease: None,
@@ -96,6 +106,21 @@ impl Entry {
             deadline: None,
             unwritten: 0,
         }
+    }
+
+    /// The highest ballot this node knows of.
+    pub(super) fn highest(&self) -> Option<Ballot> {
+        self.row.promised.max(self.heard)
+    }
+
+    /// Who leads it as far as this node knows.
+    pub(super) fn owner(&self) -> NodeId {
+        self.highest().map_or(self.head.home, |ballot| ballot.proposer)
+    }
+
+    /// True while this node leads it or has begun to.
+    pub(super) fn leads(&self) -> bool {
+        self.lead.as_ref().is_some_and(|lead| lead.ballot().is_some())
     }
 
     /// True if it has ended and stays in memory only until all of it is on disk.

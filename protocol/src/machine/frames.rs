@@ -40,6 +40,7 @@ impl Machine {
         message: Message,
     ) -> Vec<FrameFault> {
         let mut faults = Vec::new();
+        self.hear(now, from);
         match message {
             Message::Accept(ops) if ops.len() <= MAX_BATCH_OPS => {
                 let votes: Vec<_> = ops
@@ -73,6 +74,28 @@ impl Machine {
                 for raw in raws {
                     self.certified(now, shelf, raw, &mut faults);
                 }
+            }
+            Message::PreVote(ops) if ops.len() <= MAX_BATCH_OPS => {
+                let answers: Vec<_> =
+                    ops.into_iter().filter_map(|op| self.pre_vote(now, shelf, from, op)).collect();
+                if !answers.is_empty() {
+                    let message = Message::PreVoted(answers);
+                    self.out.effect(Effect::Send { to: from, message });
+                }
+            }
+            Message::PreVoted(ops) if ops.len() <= MAX_BATCH_OPS => {
+                for op in ops {
+                    self.pre_voted(now, from, op);
+                }
+            }
+            Message::Beat(beat) => self.beaten(now, from, beat, &mut faults),
+            Message::Beaten(answer) => self.answered(now, from, answer),
+            Message::List(after) => self.list(from, after.as_ref()),
+            Message::Listed(ops) if ops.len() <= MAX_BATCH_OPS => {
+                self.listed(now, shelf, from, ops);
+            }
+            Message::NotMine(ops) if ops.len() <= MAX_BATCH_OPS => {
+                self.not_theirs(now, from, ops);
             }
             Message::Confirm(ops) if ops.len() <= MAX_BATCH_OPS => {
                 let answers: Vec<_> =
@@ -157,7 +180,8 @@ impl Machine {
         known.is_some_and(|e| e.head.key == *key && e.head.voters.contains(&from))
     }
 
-    fn refused(&mut self, subject: &Subject, promised: Option<Ballot>) {
+    pub(super) fn refused(&mut self, subject: &Subject, promised: Option<Ballot>) {
+        self.hear_ballot(subject, promised);
         let lead = self.registers.get_mut(subject).and_then(|entry| entry.lead.as_mut());
         if lead.map(|lead| lead.refused(promised)) == Some(ProposerStep::Deposed) {
             self.step_down(subject);

@@ -305,9 +305,9 @@ impl Machine {
             && let Some(host) = state.host.clone()
         {
             // Led elsewhere, and claimed there for a host of this node.
-            let (home, attempt) = (entry.head.home, state.attempt);
+            let (owner, attempt) = (entry.owner(), state.attempt);
             return self
-                .ask_plainly(home, Command::HandBack { host, job: at.job.clone(), attempt });
+                .ask_plainly(owner, Command::HandBack { host, job: at.job.clone(), attempt });
         }
         // An attached host may have got the grant and lost its answer: it asks again, or the lease
         // runs out.

@@ -11,8 +11,8 @@ use crate::clock::Now;
 use crate::command::Refusal;
 use crate::id::NodeId;
 use crate::lease::{Lease, RunTime};
+use crate::record::Signed;
 use crate::record::spec::{RegisterKey, Subject};
-use crate::record::{Raw, Signed};
 use crate::register::{
     Accepted, Ballot, Certificate, JobState, Phase, Proposer, ServiceState, State, Val,
 };
@@ -28,7 +28,10 @@ impl Machine {
         if chosen.as_ref().is_some_and(Val::is_terminal) {
             return;
         }
-        let mine = entry.row.accepted.as_ref().is_some_and(|a| a.ballot.proposer == self.me);
+        entry.heard = stored.certificate.as_ref().map(|held| held.body().ballot);
+        // Whether it wrote last, so that its timers were those of the lease.
+        let wrote = entry.row.accepted.as_ref().is_some_and(|a| a.ballot.proposer == self.me);
+        let mine = wrote && entry.owner() == self.me;
         let alone = entry.head.voters == [self.me];
         if let (true, Some(accepted)) = (alone, entry.row.accepted.clone()) {
             entry.lead = Some(Proposer::recover(self.me, entry.row.promised, accepted));
@@ -41,23 +44,22 @@ impl Machine {
             entry.lease = Some(Lease::recover(now, until, job.lease_ms, job.guard_ms, run));
         }
         self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
+        // What it owns and others vote on is led again once they were asked.
         self.registers.insert(subject.clone(), Box::new(entry));
-        if mine && !alone {
-            self.lead_again(now, &subject, &stored.spec.raw().clone());
-        }
+        self.recount(&subject);
         if let (Subject::Job(job), Some(val)) = (&subject, &chosen) {
             self.index_job(now, job, None, val);
         }
     }
 
-    /// Prepares a ballot never used before for a register this node led before it stopped.
-    fn lead_again(&mut self, now: Now, subject: &Subject, spec: &Raw) {
+    /// Prepares a ballot never used before.
+    pub(super) fn lead(&mut self, now: Now, subject: &Subject) {
         let Some(entry) = self.registers.get_mut(subject) else { return };
         let lead = Proposer::prepare(
             self.me,
             entry.head.voters.clone(),
             entry.head.quorum,
-            entry.row.promised,
+            entry.highest(),
         );
         let Some(ballot) = lead.ballot() else { return };
         if entry.row.prepare(ballot).is_err() {
@@ -66,7 +68,7 @@ impl Machine {
         entry.lead = Some(lead);
         self.write_row(subject);
         self.out.hold(Held::OwnPromise { subject: subject.clone(), ballot });
-        self.repeat(subject, Some(spec));
+        self.repeat(subject);
         self.arm(now, subject);
     }
 
@@ -81,9 +83,11 @@ impl Machine {
         accepted: Option<Accepted>,
     ) {
         let Some(entry) = self.registers.get_mut(subject) else { return };
-        let Some(adopted) =
-            entry.lead.as_mut().and_then(|lead| lead.promise(from, ballot, accepted))
-        else {
+        let Some(lead) = entry.lead.as_mut() else { return };
+        let Some(adopted) = lead.promise(from, ballot, accepted) else {
+            if lead.found_nothing().is_some() {
+                self.give_up_unwritten(now, subject, ballot);
+            }
             return;
         };
         if entry.row.accept(adopted.ballot, &adopted.val).is_err() {
@@ -101,9 +105,22 @@ impl Machine {
         self.publish(now, subject, adopted.ballot, adopted.val, None, None);
     }
 
+    /// A quorum promised and had accepted nothing: no value was ever chosen, and none will be but
+    /// that there is no such job. (A service's first value holds what it is; nobody has that.)
+    fn give_up_unwritten(&mut self, now: Now, subject: &Subject, ballot: Ballot) {
+        let Subject::Job(_) = subject else { return };
+        let aborted = JobState { phase: Phase::Aborted, ..JobState::new() };
+        let val = self.value(now, 1, State::Job(aborted));
+        let Some(entry) = self.registers.get_mut(subject) else { return };
+        let Some(lead) = entry.lead.as_mut() else { return };
+        if lead.fill(val.clone()) && entry.row.accept(ballot, &val).is_ok() {
+            self.publish(now, subject, ballot, val, None, None);
+        }
+    }
+
     /// Sends what is in flight to the voters that have not answered it; one that lacks the
     /// content asks for it.
-    fn repeat(&mut self, subject: &Subject, spec: Option<&Raw>) {
+    fn repeat(&mut self, subject: &Subject) {
         let Some(entry) = self.registers.get(subject) else { return };
         let Some(lead) = entry.lead.as_ref() else { return };
         let Some(ballot) = lead.ballot() else { return };
@@ -114,7 +131,7 @@ impl Machine {
                 Some(val) => {
                     Message::Accept(vec![AcceptOp { key, ballot, val, spec: None, result: None }])
                 }
-                None => Message::Prepare(vec![PrepareOp { key, ballot, spec: spec.cloned() }]),
+                None => Message::Prepare(vec![PrepareOp { key, ballot, spec: None }]),
             };
             self.out.hold(Held::Send { to, message });
         }
@@ -159,7 +176,7 @@ impl Machine {
             let val = self.value(now, 1, state);
             self.propose(now, subject, val, None, None);
         } else {
-            self.repeat(subject, None);
+            self.repeat(subject);
             self.arm(now, subject);
         }
         let job = match subject {
@@ -186,6 +203,8 @@ impl Machine {
         self.drop_renewal(subject);
         let Some(entry) = self.registers.get_mut(subject) else { return };
         let Some(lead) = entry.lead.take() else { return };
+        self.recount(subject);
+        let Some(entry) = self.registers.get_mut(subject) else { return };
         let need = entry.head.quorum - 1;
         let waiting = std::mem::take(&mut entry.waiting);
         let queued = std::mem::take(&mut entry.queued);

@@ -84,7 +84,7 @@ impl Machine {
     ) {
         let body = signed.body();
         let subject = body.key.subject.clone();
-        let Some(entry) = self.registers.get_mut(&subject) else { return };
+        let Some(entry) = self.registers.get(&subject) else { return };
         let head = &entry.head;
         if head.key != body.key {
             return;
@@ -92,6 +92,14 @@ impl Machine {
         if !stands(head, &signed, now) {
             return faults.push(FrameFault::NotTheOwner);
         }
+        let ballot = body.ballot;
+        self.hear_ballot(&subject, Some(ballot));
+        let Some(entry) = self.registers.get(&subject) else { return };
+        // Whoever wrote under a higher ballot leads, also where its prepare did not come by.
+        if entry.lead.as_ref().is_some_and(|lead| lead.ballot() < Some(ballot)) {
+            self.step_down(&subject);
+        }
+        let Some(entry) = self.registers.get(&subject) else { return };
         let known = |held: &Val| held.is_terminal() || held.ver >= body.val.ver;
         if entry.lead.is_some() || entry.chosen.as_ref().is_some_and(known) {
             return;

@@ -28,14 +28,17 @@ pub(super) enum Held {
     OwnPromise { subject: Subject, ballot: Ballot },
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Output {
     seq: u64,
+    /// The mark of the last batch known to be on disk.
+    written: u64,
     writes: Vec<Write>,
     bytes: usize,
     early: Vec<Effect>,
     held: Vec<Held>,
-    waiting: VecDeque<(u64, Vec<Held>)>,
+    /// By batch, with its mark.
+    waiting: VecDeque<(u64, u64, Vec<Held>)>,
     effects: Vec<Effect>,
 }
 
@@ -72,7 +75,7 @@ impl Output {
         if let Some(version) = version {
             self.seq += 1;
             self.bytes = 0;
-            self.waiting.push_back((self.seq, std::mem::take(&mut self.held)));
+            self.waiting.push_back((self.seq, version, std::mem::take(&mut self.held)));
             let writes = std::mem::take(&mut self.writes);
             return Some(Step {
                 early,
@@ -93,12 +96,32 @@ impl Output {
 
     pub(super) fn release(&mut self, durable: &Durable) -> Vec<Held> {
         let mut released = Vec::new();
-        while let Some((seq, _)) = self.waiting.front()
+        while let Some((seq, mark, _)) = self.waiting.front()
             && *seq <= durable.seq()
         {
-            released.extend(self.waiting.pop_front().into_iter().flat_map(|(_, held)| held));
+            self.written = *mark;
+            released.extend(self.waiting.pop_front().into_iter().flat_map(|(.., held)| held));
         }
         released
+    }
+
+    /// What was on disk at the start.
+    pub(super) const fn starts_from(written: u64) -> Self {
+        Self {
+            seq: 0,
+            written,
+            writes: Vec::new(),
+            bytes: 0,
+            early: Vec::new(),
+            held: Vec::new(),
+            waiting: VecDeque::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// A number that rises with each batch and that the disk holds.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
     }
 
     #[cfg(test)]
@@ -112,9 +135,9 @@ impl Output {
         };
         let released = self.effects.iter().filter_map(|effect| match effect {
             Effect::Reply { to, .. } => Some(*to),
-            Effect::Send { .. } | Effect::Publish(_) => None,
+            Effect::Send { .. } | Effect::Publish(_) | Effect::Probe(_) => None,
         });
-        let waiting = self.waiting.iter().flat_map(|(_, held)| held);
+        let waiting = self.waiting.iter().flat_map(|(.., held)| held);
         self.held.iter().chain(waiting).filter_map(replies).chain(released)
     }
 

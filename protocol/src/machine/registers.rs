@@ -124,10 +124,12 @@ impl Machine {
         if others.is_empty() {
             return;
         }
+        // A number that the disk does not bound yet could be shown for something else after a crash.
+        let bounded = val.display_version <= self.out.written();
         let op = AcceptOp { key: entry.head.key.clone(), ballot, val, spec, result };
         for to in others {
             let message = Message::Accept(vec![op.clone()]);
-            if ballot.round == 0 {
+            if ballot.round == 0 && bounded {
                 self.out.early(Effect::Send { to, message });
             } else {
                 self.out.hold(Held::Send { to, message });
@@ -141,6 +143,7 @@ impl Machine {
         let Some(entry) = self.registers.get_mut(subject) else { return };
         entry.unwritten += 1;
         let (created, row) = (entry.head.created, Box::new(entry.row.clone()));
+        self.recount(subject);
         self.out.write(Write::Row { subject: subject.clone(), created, row });
         self.out.hold(Held::Written(subject.clone()));
     }
@@ -245,6 +248,7 @@ impl Machine {
         let alone = entry.head.voters == [self.me];
         let before = entry.chosen.replace(val.clone());
         let waiting = std::mem::take(&mut entry.waiting);
+        self.recount(subject);
         if let Subject::Job(job) = subject {
             self.index_job(now, job, before.as_ref().and_then(Val::job), &val);
         }
@@ -300,6 +304,7 @@ impl Machine {
         self.disarm(subject);
         self.drop_renewal(subject);
         let Some(entry) = self.registers.remove(subject) else { return };
+        self.uncount(&entry);
         self.jobs_live -= usize::from(matches!(subject, Subject::Job(_)));
         for (reply, command) in entry.queued {
             self.run(now, shelf, reply, command);

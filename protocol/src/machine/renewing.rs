@@ -48,12 +48,12 @@ impl Machine {
         if entry.lead.is_some() {
             return self.renew(now, job, named);
         }
-        let (home, state) = (entry.head.home, entry.chosen.as_ref().and_then(Val::job));
+        let (owner, state) = (entry.owner(), entry.chosen.as_ref().and_then(Val::job));
         if let Some(attempt) = state.map(|state| state.attempt)
-            && self.peers.contains(&home)
+            && self.peers.contains(&owner)
         {
             let host = host.clone();
-            self.ask_plainly(home, Command::Renew { host, job, attempt, named });
+            self.ask_plainly(owner, Command::Renew { host, job, attempt, named });
         }
     }
 
@@ -162,19 +162,25 @@ impl Machine {
         if entry.head.key != op.key || op.ballot.proposer != from {
             return None;
         }
-        // A voter that has seen nothing of this ballot cannot speak for it.
-        let leads = entry.row.promised == Some(op.ballot);
-        Some(ConfirmedOp { op, leads })
+        Some(ConfirmedOp { op, promised: entry.row.promised })
     }
 
     /// A voter answered.
     pub(super) fn confirmed(&mut self, now: Now, from: NodeId, answer: ConfirmedOp) {
-        let ConfirmedOp { op, leads } = answer;
+        let ConfirmedOp { op, promised } = answer;
         let Subject::Job(job) = op.key.subject.clone() else { return };
-        let Some(entry) = self.registers.get_mut(&op.key.subject) else { return };
-        if entry.head.key != op.key || !entry.head.voters.contains(&from) || !leads {
+        let Some(entry) = self.registers.get(&op.key.subject) else { return };
+        if entry.head.key != op.key || !entry.head.voters.contains(&from) {
             return;
         }
+        if promised > Some(op.ballot) {
+            return self.refused(&op.key.subject, promised);
+        }
+        // A voter that has seen nothing of this ballot cannot speak for it.
+        if promised != Some(op.ballot) {
+            return;
+        }
+        let Some(entry) = self.registers.get_mut(&op.key.subject) else { return };
         let ballot = entry.lead.as_ref().and_then(|lead| lead.ballot());
         let quorum = entry.head.quorum;
         let Some(renewal) = entry.renewal.as_mut() else { return };

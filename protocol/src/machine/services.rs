@@ -170,8 +170,8 @@ impl Machine {
         let elsewhere = self
             .registers
             .get(&Subject::Service(id.clone()))
-            .filter(|entry| entry.lead.is_none() && entry.head.home != self.me);
-        if let Some(home) = elsewhere.map(|entry| entry.head.home) {
+            .filter(|entry| entry.lead.is_none() && entry.owner() != self.me);
+        if let Some(home) = elsewhere.map(|entry| entry.owner()) {
             return self.pass_on(now, home, reply, Command::ClaimService { host }, None);
         }
         let Some((ver, mut state)) =

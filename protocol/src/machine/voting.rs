@@ -68,6 +68,7 @@ impl Machine {
                 // Ended here; its row still answers, and leaves again.
                 let mut entry = Entry::new(Head::of(&stored.spec), stored.row.clone());
                 entry.chosen = stored.chosen().cloned();
+                entry.heard = stored.decided().map(|(ballot, _)| ballot);
                 self.insert(entry);
                 return Ok(None);
             }
@@ -124,11 +125,13 @@ impl Machine {
     pub(super) fn insert(&mut self, mut entry: Entry) {
         let subject = entry.head.key.subject.clone();
         if let Some(older) = self.registers.remove(&subject) {
+            self.uncount(&older);
             entry.unwritten = older.unwritten;
         } else {
             self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
         }
-        self.registers.insert(subject, Box::new(entry));
+        self.registers.insert(subject.clone(), Box::new(entry));
+        self.recount(&subject);
     }
 
     pub(super) fn accept(

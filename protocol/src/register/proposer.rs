@@ -211,6 +211,28 @@ impl Proposer {
         Some(Adopted { ballot, val })
     }
 
+    /// The ballot under which a quorum promised and had accepted nothing: nothing was ever chosen.
+    #[must_use]
+    pub fn found_nothing(&self) -> Option<Ballot> {
+        match &self.lead {
+            Lead::Preparing { ballot, promises }
+                if promises.len() >= self.quorum
+                    && promises.iter().all(|(_, accepted)| accepted.is_none()) =>
+            {
+                Some(*ballot)
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes a first value where [`Self::found_nothing`] says so; false, and nothing changed,
+    /// elsewhere.
+    pub fn fill(&mut self, val: Val) -> bool {
+        let Some(ballot) = self.found_nothing() else { return false };
+        self.lead = Lead::Leading { ballot, val, votes: Vec::new(), chosen: false };
+        true
+    }
+
     /// A voter refused and told what it promised.
     pub fn refused(&mut self, promised: Option<Ballot>) -> Step {
         match (promised, self.ballot()) {

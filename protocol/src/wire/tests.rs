@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AcceptOp, AskOp, ConfirmOp, ConfirmedOp, Known, Message, PrepareOp, PromiseOp, PromiseVerdict,
-    Sought, TellOp, Verdict, VoteOp,
+    AcceptOp, AskOp, Beat, Beaten, ConfirmOp, ConfirmedOp, Known, ListedOp, Message, Past,
+    PreVerdict, PreVoteOp, PreVotedOp, PrepareOp, PromiseOp, PromiseVerdict, Sought, Tally, TellOp,
+    Verdict, VoteOp,
 };
 use crate::attach::{Grant, HostAsk, HostTell, Nonce, Run};
 use crate::batch::{JobAt, KeyAnswer, KeyRow};
@@ -137,10 +138,42 @@ fn exchanges() -> Vec<(&'static str, Message)> {
     ];
     vec![
         ("confirm", Message::Confirm(vec![confirm.clone()])),
-        ("confirmed", Message::Confirmed(vec![ConfirmedOp { op: confirm, leads: true }])),
+        (
+            "confirmed",
+            Message::Confirmed(vec![ConfirmedOp { op: confirm, promised: Some(ballot()) }]),
+        ),
         ("ask", Message::Ask(asks)),
         ("tell", Message::Tell(tells)),
         ("known", Message::Known(vec![known])),
+    ]
+    .into_iter()
+    .chain(signs())
+    .collect()
+}
+
+/// Signs of life, and who leads what.
+fn signs() -> Vec<(&'static str, Message)> {
+    let beat =
+        Beat { run: 7, seq: 8, alive: vec![signer().id()], wall: Wall(9), written: u64::MAX };
+    let tally = Tally { count: 3, sum: u64::MAX };
+    let past = Past { written: 5, twice: true };
+    let pre = |verdict| PreVotedOp { key: key(), verdict };
+    let listed = |ballot| ListedOp { key: key(), ballot };
+    vec![
+        ("prevote", Message::PreVote(vec![PreVoteOp { key: key(), disowned: true }])),
+        (
+            "prevoted",
+            Message::PreVoted(vec![
+                pre(PreVerdict::Would),
+                pre(PreVerdict::Alive(Some(ballot()))),
+                pre(PreVerdict::Ended),
+            ]),
+        ),
+        ("beat", Message::Beat(beat)),
+        ("beaten", Message::Beaten(Beaten { run: 7, seq: 8, owed: tally, past })),
+        ("list", Message::List(Some(key().subject))),
+        ("listed", Message::Listed(vec![listed(Some(ballot())), listed(None)])),
+        ("not-mine", Message::NotMine(vec![listed(None)])),
     ]
 }
 

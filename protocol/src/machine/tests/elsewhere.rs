@@ -171,7 +171,7 @@ fn a_home_that_cannot_be_asked_is_named() {
     assert!(matches!(&refusal, Refusal::HomeAway { job: Some(named), .. } if *named == job));
     // One that is known to be gone is not waited for.
     let peers = vec![world.nodes[2].machine.id()];
-    world.nodes[1].machine.set_peers(peers);
+    world.nodes[1].machine.set_peers(world.now, peers);
     let at_once = World::refusal(world.cancel(1, &job));
     assert_eq!(at_once, refusal);
 }

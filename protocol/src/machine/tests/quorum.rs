@@ -8,6 +8,8 @@ use crate::register::Phase;
 #[test]
 fn a_job_is_answered_only_when_both_have_it_on_disk() {
     let mut world = World::of(2, 2);
+    // A number that the disk does not bound does not leave early: the first commit bounds some.
+    world.submit(0);
     let asked = world.ask(0, submit());
     assert!(world.step(0));
     assert_eq!(world.net.len(), 1, "round 0 leaves in parallel with the home's own write");
@@ -214,6 +216,7 @@ fn with_many_coordinators_voters_stay_within_their_bound() {
 #[test]
 fn a_vote_counts_once_and_only_from_a_voter() {
     let mut world = World::of(4, 2);
+    world.submit(0);
     let asked = world.ask(0, submit());
     world.step(0);
     world.commit(0);

@@ -111,6 +111,7 @@ impl World {
             let (pending, asked) = (VecDeque::new(), BTreeSet::new());
             world.nodes.push(Node { machine, disk, pending, asked, runs });
         }
+        world.settle();
         world
     }
 
@@ -122,7 +123,7 @@ impl World {
         for stored in disk.live() {
             machine.load(self.now, stored);
         }
-        machine.set_peers((0..count).map(|n| node_key(n).id()).collect());
+        machine.set_peers(self.now, (0..count).map(|n| node_key(n).id()).collect());
         machine
     }
 
@@ -232,6 +233,8 @@ impl World {
                     self.net.push(frame);
                 }
             }
+            // Nobody is found dead here unless a test says so.
+            Effect::Probe(_) => {}
             Effect::Publish(message) => {
                 let bytes = codec::encode(&message);
                 for to in (0..self.nodes.len()).filter(|to| *to != node) {
