@@ -223,6 +223,14 @@ impl World {
 
     /// In a world that mixes answers up, one to an earlier question counts for a later one.
     fn late_answer(&mut self, host: usize, ask: u64, tell: &HostTell) {
+        if let (Some(Mutation::WrongProcess), HostTell::Granted(grants)) = (self.mutation, tell)
+            && !grants.is_empty()
+            && let Some(claim) = &self.hosts[host].claim
+        {
+            let sent = claim.sent;
+            self.accept(host, sent, grants.clone());
+            return self.host_turn(host);
+        }
         let mixed = self.mutation == Some(Mutation::MixedAnswers);
         if mixed
             && *tell == HostTell::Renewed

@@ -3,7 +3,7 @@
 
 use skyclaw_protocol::JobId;
 use skyclaw_protocol::batch::{KeyAnswer, StoredRegister, Write};
-use skyclaw_protocol::machine::Effect;
+use skyclaw_protocol::machine::{Effect, Machine};
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::wire::{Message, PromiseVerdict, Verdict};
 
@@ -11,10 +11,6 @@ use crate::clock::{At, SECOND};
 use crate::host::LATE;
 use crate::laws::{self, Holder};
 use crate::world::World;
-
-const RESTS_ON_DISK: &str = "what leaves a coordinator rests on its disk";
-const ANSWERED: &str = "every command is answered";
-const SAME: &str = "all coordinators show the same";
 
 /// Longest time a command may wait on a coordinator that does not stand still: a parked claim.
 const WAITS: At = 60 * SECOND;
@@ -70,7 +66,7 @@ impl World {
         };
         if !holds {
             let how = format!("coordinator {node}, early {early}: {effect:?}");
-            self.laws.break_law(RESTS_ON_DISK, how);
+            self.laws.break_law(laws::RESTS_ON_DISK, how);
         } else if let Effect::Reply { answer: Ok(KeyAnswer::Job(at)), .. } = effect {
             self.laws.chosen(&at.job, &at.val);
             if at.val.ver == 0 {
@@ -84,6 +80,16 @@ impl World {
         let KeyAnswer::Job(at) = answer else { return true };
         let stored = self.nodes[node].disk.register(&Subject::Job(at.job.clone()));
         stored.as_ref().and_then(StoredRegister::chosen).is_some_and(|val| val.ver >= at.val.ver)
+    }
+
+    /// Nobody forgot anything here, so nobody is told that it did. Frames that outlive the process
+    /// they were sent to look like a second process.
+    pub(crate) fn check_fence(&mut self, node: usize) {
+        let fence = self.nodes[node].machine.as_ref().and_then(Machine::fenced);
+        if let Some(fence) = fence.filter(|_| !self.scene.stale) {
+            let how = format!("coordinator {node}: {fence}");
+            self.laws.break_law(laws::NOT_FENCED, how);
+        }
     }
 
     /// I1.
@@ -168,7 +174,7 @@ impl World {
     /// Everything that was acked has ended, everywhere, and nobody waits.
     pub(crate) fn is_at_rest(&self) -> bool {
         let acked = self.laws.jobs.iter().filter(|(_, facts)| facts.acked);
-        acked.into_iter().all(|(job, _)| self.ended_everywhere(job))
+        acked.into_iter().all(|(job, _)| self.ended_everywhere(job) || !self.may_end(job))
     }
 
     fn ended_everywhere(&self, job: &JobId) -> bool {
@@ -191,7 +197,7 @@ impl World {
             }
             if acked && self.laws.jobs[&job].ended.is_some() && !self.ended_everywhere(&job) {
                 let how = format!("{job}: {:?}", self.shown_by_all(&job));
-                return self.laws.break_law(SAME, how);
+                return self.laws.break_law(laws::SAME, how);
             }
         }
         self.check_answered();
@@ -241,7 +247,7 @@ impl World {
             let late = at.asked.values().find(|(_, at)| since(at) > WAITS);
             if let Some((asker, _)) = late {
                 let how = format!("coordinator {node}: {asker:?} waits for ever");
-                return self.laws.break_law(ANSWERED, how);
+                return self.laws.break_law(laws::ANSWERED, how);
             }
         }
     }

@@ -188,6 +188,11 @@ impl World {
         self.healed = true;
         self.say(|_| "HEALED".into());
         self.scene.failing = 0;
+        for _ in 0..self.scene.dead {
+            let node = self.dice.index(self.nodes.len());
+            self.nodes[node].dead = true;
+            self.crash(node, "for good", 0);
+        }
         for node in 0..self.nodes.len() {
             if self.nodes[node].machine.is_none() && !self.nodes[node].dead {
                 self.start(node);

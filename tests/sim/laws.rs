@@ -41,6 +41,19 @@ pub(crate) const ENDS: &str = "I4 an acked job ends";
 /// I5.
 pub(crate) const NOT_ABORTED: &str = "I5 an acked job is not aborted";
 
+/// What is sent and answered is durable.
+pub(crate) const RESTS_ON_DISK: &str = "what leaves a coordinator rests on its disk";
+/// No answer twice.
+pub(crate) const ONE_ANSWER: &str = "one answer per command";
+/// No command is forgotten.
+pub(crate) const ANSWERED: &str = "every command is answered";
+/// Convergence.
+pub(crate) const SAME: &str = "all coordinators show the same";
+/// A coordinator's counter.
+pub(crate) const ONE_NUMBER: &str = "one display version per change";
+/// Disks that lose nothing accuse nobody.
+pub(crate) const NOT_FENCED: &str = "no honest coordinator is fenced";
+
 type Outcome = (Phase, u32, Option<HostId>);
 
 /// A run on an attached host, as far as its lease is concerned.
@@ -118,7 +131,7 @@ impl Laws {
         let known = self.shown.entry(key).or_insert_with(|| shown.clone());
         if *known != shown {
             let how = format!("{known:?} and {shown:?}");
-            self.break_law("one display version per change", how);
+            self.break_law(ONE_NUMBER, how);
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod asking;
 mod attach;
+mod broken;
 mod checks;
 mod client;
 mod clock;

@@ -50,8 +50,8 @@ pub(crate) struct Gossip {
 pub(crate) struct Parcel {
     pub(crate) from: Party,
     pub(crate) to: Party,
-    /// Of the process it is for, as its sender knows it.
-    pub(crate) life: u32,
+    /// Of the processes it is from and for, as its sender knows them.
+    pub(crate) lives: (u32, u32),
     pub(crate) what: What,
 }
 
@@ -91,7 +91,7 @@ impl World {
         if self.net.cut.contains(&(from, to)) || self.dice.per_mille(self.scene.lost) {
             return;
         }
-        let parcel = Parcel { from, to, life: self.life_of(to), what };
+        let parcel = Parcel { from, to, lives: (self.life_of(from), self.life_of(to)), what };
         if self.dice.per_mille(self.scene.doubled) && !matches!(parcel.what, What::GaveUp(_)) {
             let way = self.way() + self.scene.long_way / 4;
             self.after(way, Event::Arrive(parcel.clone()));
@@ -106,11 +106,14 @@ impl World {
     }
 
     pub(crate) fn arrive(&mut self, parcel: Parcel) {
-        let Parcel { from, to, life, what } = parcel;
+        let Parcel { from, to, lives, what } = parcel;
         let answer = matches!(what, What::Tell(..));
         let wrong = answer && self.mutation == Some(Mutation::WrongProcess);
         let stale = self.scene.stale && matches!(what, What::Frame(_)) || wrong;
-        if !self.is_up(to) || (life != self.life_of(to) && !stale) {
+        // The connection it came on ended with either process.
+        let broken =
+            lives.1 != self.life_of(to) || (lives.0 != self.life_of(from) && self.is_up(from));
+        if !self.is_up(to) || (broken && !stale) {
             return;
         }
         // It was cut while it was under way.

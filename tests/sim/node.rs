@@ -60,6 +60,8 @@ pub(crate) struct Node {
     /// It stands still until then.
     pub(crate) asleep: At,
     pub(crate) slept: At,
+    /// Its machine runs, whether or not its process does.
+    powered: bool,
     /// It does not come back.
     pub(crate) dead: bool,
     stamp: u64,
@@ -106,6 +108,7 @@ impl Node {
             attached: BTreeMap::new(),
             asleep: 0,
             slept: 0,
+            powered: true,
             dead: false,
             stamp: 0,
             wakes: At::MAX,
@@ -165,6 +168,7 @@ impl World {
         }
         at.disk.crash(seed);
         at.life += 1;
+        at.powered = soon;
         at.inbox.clear();
         at.asked.clear();
         at.linked.clear();
@@ -197,8 +201,9 @@ impl World {
     fn tell_peers(&mut self, node: usize) {
         let known = self.nodes[node].linked.iter().filter(|other| **other < self.nodes.len());
         let peers: Vec<NodeId> = known.map(|other| self.nodes[*other].id).collect();
+        let now = self.nodes[node].time(self.now);
         if let Some(machine) = self.nodes[node].machine.as_mut() {
-            machine.set_peers(peers);
+            machine.set_peers(now, peers);
         }
     }
 
@@ -246,6 +251,7 @@ impl World {
                 machine.expire(now, at.disk.shelf());
             }
             self.drain(node);
+            self.check_fence(node);
             let at = &self.nodes[node];
             if self.laws.broken.is_some() || at.writing.is_some() || at.inbox.is_empty() {
                 break;
@@ -390,7 +396,7 @@ impl World {
             Effect::Reply { to, answer, grant } => {
                 let Some((asker, _)) = self.nodes[node].asked.remove(&to) else {
                     let text = format!("coordinator {node}: {to:?} {answer:?}");
-                    return self.laws.break_law("one answer per command", text);
+                    return self.laws.break_law(crate::laws::ONE_ANSWER, text);
                 };
                 if self.mutation == Some(Mutation::DoubleAnswer) && self.dice.one_in(50) {
                     self.emit(node, Effect::Reply { to, answer: answer.clone(), grant }, early);
@@ -406,6 +412,29 @@ impl World {
                 }
             }
             Effect::Publish(message) => self.publish(node, message),
+            Effect::Probe(id) => {
+                if let Some(other) = self.node_of(id) {
+                    let (life, pause) = (self.nodes[node].life, 2 * self.scene.way);
+                    self.after(MS + pause, Event::Probed { node, life, other });
+                }
+            }
+        }
+    }
+
+    /// Somebody looked whether a coordinator's process listens: a machine that runs says that none
+    /// does, anything else says nothing.
+    pub(crate) fn probed(&mut self, node: usize, life: u32, other: usize) {
+        let open = !self.net.cut.contains(&(node, other)) && !self.net.cut.contains(&(other, node));
+        let at = &self.nodes[other];
+        let gone = at.machine.is_none() && at.powered && at.asleep <= self.now;
+        if self.nodes[node].life != life || !open || !gone {
+            return;
+        }
+        let (now, id) = (self.nodes[node].time(self.now), at.id);
+        if let Some(machine) = self.nodes[node].machine.as_mut() {
+            machine.refused_by(now, id);
+            self.say(|_| format!("coordinator {node} finds nobody at {other}"));
+            self.turn(node);
         }
     }
 

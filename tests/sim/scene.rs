@@ -4,7 +4,7 @@ use crate::clock::{At, MS, SECOND};
 use crate::dice::Dice;
 
 /// Whether coordinators that lead jobs may stay dead for good: others then have to take over.
-pub(crate) const DEAD_HOMES: bool = false;
+pub(crate) const DEAD_HOMES: bool = true;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -42,8 +42,8 @@ pub(crate) struct Scene {
     pub(crate) p2p_lease_ms: u64,
     /// Longest run.
     pub(crate) run: At,
-    /// Some homes stay dead.
-    pub(crate) dead_homes: bool,
+    /// Coordinators that stay dead after the last heal.
+    pub(crate) dead: usize,
 }
 
 impl Scene {
@@ -63,6 +63,7 @@ impl Scene {
             _ => 3,
         };
         let calm = dice.one_in(8);
+        let most_dead = if coordinators > 4 { 2 } else { 1 };
         Self {
             coordinators: usize::try_from(coordinators).unwrap_or(3),
             replicas,
@@ -84,7 +85,7 @@ impl Scene {
             lease_ms: [3000, 15_000][dice.index(2)],
             p2p_lease_ms: [4000, 10_000, 30_000][dice.index(3)],
             run: [2, 8, 20][dice.index(3)] * SECOND,
-            dead_homes: DEAD_HOMES && dice.one_in(2),
+            dead: if DEAD_HOMES { dice.index(most_dead + 1) } else { 0 },
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) enum Mutation {
     LateCount,
     /// The answer to an earlier renewal counts for a later one.
     MixedAnswers,
-    /// Answers arrive at a process that started after the question was asked.
+    /// The answer to a claim arrives at a process, or a claim, that began after it was asked.
     WrongProcess,
     /// A coordinator is asked twice by one caller and answers twice.
     DoubleAnswer,
@@ -54,6 +54,12 @@ pub(crate) enum Event {
     Start {
         node: usize,
         life: u32,
+    },
+    /// A coordinator has looked whether anything listens at another one.
+    Probed {
+        node: usize,
+        life: u32,
+        other: usize,
     },
     /// Two parties look whether they can reach each other.
     Link(Party, Party),
@@ -248,6 +254,7 @@ impl World {
             Event::Wake { node, .. }
             | Event::Committed { node, .. }
             | Event::Start { node, .. }
+            | Event::Probed { node, .. }
             | Event::Repair(node) => self.nodes[*node].asleep,
             Event::Host(host, ..) => self.hosts[*host].asleep,
             Event::Daemon(daemon, ..) => self.daemons[*daemon].asleep,
@@ -280,6 +287,7 @@ impl World {
                     self.start(node);
                 }
             }
+            Event::Probed { node, life, other } => self.probed(node, life, other),
             Event::Link(a, b) => self.look_at_link(a, b),
             Event::Repair(node) => self.repair(node),
             Event::Fault => self.fault(),
