@@ -13,4 +13,5 @@ mod random;
 mod recovery;
 mod restart;
 mod services;
+mod takeover;
 mod world;
