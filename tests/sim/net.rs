@@ -195,6 +195,8 @@ impl World {
         self.net.cut.clear();
         (self.scene.lost, self.scene.doubled, self.scene.long_way) = (0, 0, 0);
         self.scene.way = self.scene.way.min(20 * MS);
+        // So that all jobs fit into the time that they have.
+        self.scene.run = self.scene.run.min(2 * SECOND);
         let all = self.nodes.len() + self.hosts.len();
         for a in 0..self.nodes.len() {
             for b in a + 1..all {

@@ -47,6 +47,21 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
+    /// Short leases, long runs, a bad network: where answers come late.
+    pub(crate) fn harsh(self) -> Self {
+        Self {
+            attached: 3,
+            lost: 120,
+            doubled: 100,
+            way: 150 * MS,
+            long_way: 12 * SECOND,
+            fault_gap: 1500 * MS,
+            p2p_lease_ms: 4000,
+            run: 20 * SECOND,
+            ..self
+        }
+    }
+
     pub(crate) fn draw(dice: &mut Dice) -> Self {
         let store = dice.one_in(12);
         let coordinators = match dice.below(100) {

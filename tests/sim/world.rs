@@ -120,6 +120,8 @@ impl World {
     pub(crate) fn new(seed: u64, mutation: Option<Mutation>, tracing: bool) -> Self {
         let mut dice = Dice::new(seed);
         let scene = Scene::draw(&mut dice);
+        let late = matches!(mutation, Some(Mutation::MixedAnswers | Mutation::WrongProcess));
+        let scene = if late { scene.harsh() } else { scene };
         let mut world = Self {
             now: 0,
             queue: BTreeMap::new(),

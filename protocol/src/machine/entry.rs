@@ -10,6 +10,7 @@ use crate::command::Command;
 use crate::id::NodeId;
 use crate::lease::Lease;
 use crate::record::Signed;
+use crate::record::result::JobResult;
 use crate::record::spec::{RegisterKey, Spec};
 use crate::register::{Ballot, Proposer, Val, Voter};
 
@@ -61,6 +62,9 @@ pub(super) struct Entry {
     pub(super) counted: Option<Counted>,
     /// The one who should lead it does not know it.
     pub(super) disowned: bool,
+    /// Results that came with promises, until one of the values that name them is adopted; at most
+    /// one from each voter.
+    pub(super) brought: Vec<Signed<JobResult>>,
     /// Answers that rest on the value in flight.
     pub(super) waiting: Vec<Waiting>,
     /// Commands that came while a value was in flight; run again once it is chosen. Bounded.
@@ -98,6 +102,7 @@ impl Entry {
             heard: None,
             counted: None,
             disowned: false,
+            brought: Vec::new(),
             waiting: Vec::new(),
             queued: VecDeque::new(),
             lease: None,

@@ -178,7 +178,7 @@ impl Machine {
                 let Some(entry) = self.registers.get(&subject) else { return };
                 if entry.row.promised == Some(ballot) {
                     let accepted = entry.row.accepted.clone();
-                    self.promise(now, &subject, self.me, ballot, accepted);
+                    self.promise(now, &subject, self.me, ballot, accepted, None);
                 }
             }
         }
