@@ -183,7 +183,8 @@ impl World {
         let known = self.nodes[node].attached.get_mut(host).filter(|open| open.nonce == nonce);
         // Nobody can ask for it any more: the lease runs out.
         let Some(open) = known else { return };
-        open.pending -= 1;
+        // A claim that came twice and late begins again under its nonce: answers may be more.
+        open.pending = open.pending.saturating_sub(1);
         open.grants.extend(grant);
         if let Err(refusal) = answer {
             open.refused = Some(refusal);

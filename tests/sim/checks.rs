@@ -96,7 +96,12 @@ impl World {
     fn check_quorum(&mut self, job: &JobId) {
         let subject = Subject::Job(job.clone());
         let spec = self.nodes.iter().find_map(|node| node.disk.register(&subject));
+        let unread = self.scene.store && self.nodes.iter().any(|node| node.machine.is_none());
         let Some(spec) = spec.map(|stored| stored.spec.into_body()) else {
+            // All that hold it may be down, and closed.
+            if unread {
+                return;
+            }
             return self.laws.break_law(laws::ON_A_QUORUM, format!("{job} is on no disk"));
         };
         // A store whose process is down is not asked; what it holds is seen when it starts.
@@ -174,7 +179,12 @@ impl World {
     /// Everything that was acked has ended, everywhere, and nobody waits.
     pub(crate) fn is_at_rest(&self) -> bool {
         let acked = self.laws.jobs.iter().filter(|(_, facts)| facts.acked);
-        acked.into_iter().all(|(job, _)| self.ended_everywhere(job) || !self.may_end(job))
+        acked.into_iter().all(|(job, _)| self.ended_everywhere(job) || self.cannot_end(job))
+    }
+
+    /// It has not ended, and nobody can end it.
+    fn cannot_end(&self, job: &JobId) -> bool {
+        self.laws.jobs[job].ended.is_none() && !self.may_end(job)
     }
 
     fn ended_everywhere(&self, job: &JobId) -> bool {
