@@ -185,6 +185,7 @@ const fn refusal_reason(refusal: &Refusal) -> &'static str {
         Refusal::InsufficientPeers { .. } => "insufficient_peers",
         Refusal::TargetNotMet { .. } => "target_not_met",
         Refusal::LowSpace(_) => "low_space",
+        Refusal::Clock(_) => "clock",
         Refusal::Store(_) => "store",
         Refusal::Busy(_) => "busy",
         Refusal::Full { .. } => "full",

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use skyclaw_protocol::batch::KeyAnswer;
 use skyclaw_protocol::learned::Learned;
-use skyclaw_protocol::machine::{Config as MachineConfig, Token};
+use skyclaw_protocol::machine::{Config as MachineConfig, Fence, Token};
 use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{Command, HostId, HostView, Idempotency, NodeId, Refusal};
 use skyclaw_store::{OpenError, Store};
@@ -101,7 +101,7 @@ pub struct EngineConfig {
 pub struct Engine {
     inbox: SyncSender<Input>,
     shared: Arc<Shared>,
-    thread: std::thread::JoinHandle<Result<(), OpenError>>,
+    thread: std::thread::JoinHandle<Result<(), EngineError>>,
 }
 
 /// The engine did not start, or ended with the store unusable.
@@ -110,6 +110,9 @@ pub enum EngineError {
     /// The store cannot be used. The file is unchanged.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The node must not go on under its identity. Its file is unchanged.
+    #[error("{0}; start it with a database of its own")]
+    Fenced(Fence),
     /// The system gave no thread, or it ended by itself.
     #[error("the engine's thread could not run")]
     Thread(#[source] std::io::Error),
@@ -139,7 +142,7 @@ impl Engine {
         }
         // The thread ended before it began to serve: it returns why.
         match thread.join() {
-            Ok(Err(error)) => Err(error.into()),
+            Ok(Err(error)) => Err(error),
             _ => Err(EngineError::Thread(std::io::Error::other("it ended at once"))),
         }
     }
@@ -180,6 +183,7 @@ impl Engine {
 enum End {
     Stopped,
     StoreFailed(String),
+    Fenced(Fence),
 }
 
 /// The thread's own state.
@@ -190,7 +194,7 @@ struct Life {
 }
 
 impl Life {
-    fn run(self, started: &SyncSender<()>) -> Result<(), OpenError> {
+    fn run(self, started: &SyncSender<()>) -> Result<(), EngineError> {
         let mut served = false;
         loop {
             let reason = match Store::open(&self.config.db_path, &self.config.store) {
@@ -199,6 +203,7 @@ impl Life {
                     match self.serve(opened, started) {
                         End::Stopped => return Ok(()),
                         End::StoreFailed(reason) => reason,
+                        End::Fenced(fence) => return Err(self.fence(fence)),
                     }
                 }
                 // At the start a file in use is another node's; later it is our own, not let go yet.
@@ -212,7 +217,7 @@ impl Life {
                 Err(error) => {
                     tracing::error!(error = chain(&error), "the store cannot be used");
                     self.shared.set_status(Status::Failed(chain(&error)));
-                    return Err(error);
+                    return Err(error.into());
                 }
             };
             if self.shared.status() != Status::Failed(reason.clone()) {
@@ -224,6 +229,15 @@ impl Life {
                 return Ok(());
             }
         }
+    }
+
+    /// The node must not go on.
+    fn fence(&self, fence: Fence) -> EngineError {
+        let error = EngineError::Fenced(fence);
+        tracing::error!(%error, "this node stops");
+        self.shared.set_reader(None);
+        self.shared.set_status(Status::Failed(error.to_string()));
+        error
     }
 
     /// Refuses everything with `reason`. True if asked to stop.

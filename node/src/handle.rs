@@ -455,6 +455,7 @@ impl Backend for NodeHandle {
         if let Some(low) = self.0.shared.reader().and_then(|reader| reader.space_check().err()) {
             reasons.push(low.to_string());
         }
+        reasons.extend(self.0.shared.clock_off());
         let here = self.0.net.coordinators().borrow().len();
         if here < self.0.others.needed {
             reasons.push(format!(

@@ -286,6 +286,9 @@ pub enum Refusal {
     /// The disk is nearly full: nothing new is taken, what is held goes on.
     #[error("{0}")]
     LowSpace(String),
+    /// This node's clock is wrong, by that of the others or by itself: nothing new is taken.
+    #[error("{0}")]
+    Clock(String),
     /// The store cannot be used now; the node is trying to reopen it.
     #[error("{0}")]
     Store(String),

@@ -236,3 +236,13 @@ pub const ODD_BEATS: u8 = 3;
 /// Longest pause between two such lists, in milliseconds, reached by doubling while they bring
 /// nothing: where writes never pause, the counts never agree.
 pub const MAX_LIST_PAUSE_MS: u64 = 64_000;
+
+/// Coordinators that are remembered while they are away: those who share keys with this one.
+pub const MAX_ACQUAINTANCES: usize = 1024;
+
+/// Callers that wait for a job of their key to be decided; beyond it they are told at once.
+pub const MAX_AWAITED: usize = 1024;
+
+/// Times that a voter which holds a key for a register that was given up is told so, for each
+/// write: frames may be lost, and what goes on being lost is tried again with the next write.
+pub const MAX_RETOLD: u8 = 8;

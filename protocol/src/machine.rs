@@ -14,14 +14,18 @@
 //! has one write in flight; time and chance are arguments; maps are ordered, so that the same
 //! inputs give the same outputs.
 
+mod acquaintance;
 mod asking;
+mod awaiting;
 mod beats;
 mod claims;
+mod contest;
 mod effect;
 mod entry;
 mod frames;
 mod hosts;
 mod jobs;
+mod keyed;
 mod keys;
 mod leading;
 mod learning;
@@ -99,6 +103,8 @@ enum Timer {
     Renewal(JobId),
     /// Nobody knew what was sought.
     Sought(Sought),
+    /// A job that callers wait for is not decided yet.
+    Awaited(JobId),
     /// Time to forget old keys and hosts.
     Sweep,
 }
@@ -132,6 +138,7 @@ pub struct Machine {
     version_ceiling: u64,
     /// Other coordinators that can vote.
     peers: Vec<NodeId>,
+    acquaintance: acquaintance::Acquaintance,
     /// Every service, and every job that has not ended.
     /// Boxed: a tree's nodes are two thirds full, and an entry is large.
     registers: BTreeMap<Subject, Box<Entry>>,
@@ -142,6 +149,7 @@ pub struct Machine {
     hosts: hosts::Hosts,
     parked: claims::Parked,
     keys: keys::Keys,
+    awaited: awaiting::Awaited,
     asks: asking::Asks,
     /// Work that other coordinators announced.
     avail: BTreeMap<NodeId, work::Waits>,
@@ -176,6 +184,7 @@ impl Machine {
             version: snapshot.version,
             version_ceiling: snapshot.version,
             peers: Vec::new(),
+            acquaintance: acquaintance::Acquaintance::default(),
             registers: BTreeMap::new(),
             jobs_live: 0,
             queue: Queue::default(),
@@ -183,6 +192,7 @@ impl Machine {
             hosts: hosts::Hosts::default(),
             parked: claims::Parked::default(),
             keys: keys::Keys::default(),
+            awaited: awaiting::Awaited::default(),
             asks: asking::Asks::default(),
             avail: BTreeMap::new(),
             announced: work::Announced::default(),
@@ -222,6 +232,7 @@ impl Machine {
             self.beat_soon();
             self.announce_to_new(now);
         }
+        self.acquaintance.meet(&peers);
         self.peers = peers;
         self.look(now);
     }
@@ -291,13 +302,15 @@ impl Machine {
                 Timer::Lease(job) => self.lease_timer(now, job),
                 Timer::Parked(seq) => self.unpark_late(now, seq),
                 Timer::Quorum(subject) => self.quorum_timer(now, &subject),
-                Timer::Ask(seq) => self.ask_timer(now, seq),
+                Timer::Ask(seq) => self.ask_timer(now, shelf, seq),
                 Timer::Work => self.work_timer(now),
                 Timer::Renewal(job) => self.renewal_timer(&job),
                 Timer::Sought(what) => self.sought_timer(&what),
+                Timer::Awaited(job) => self.awaited_timer(now, job),
                 Timer::Sweep => {
                     let pause = if self.sweep_keys(now, shelf) { SWEEP_MS } else { SWEEP_ON_MS };
                     self.sweep_hosts(now);
+                    self.acquaintance.sweep(now.mono, &self.peers, self.config.key_ttl_ms);
                     self.sweep_held_back(now);
                     self.timers.insert((now.mono.plus_ms(pause), Timer::Sweep));
                 }

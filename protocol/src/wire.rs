@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::KeyAnswer;
 use crate::clock::Wall;
 use crate::command::{Command, Idempotency, Refusal};
-use crate::id::{HostId, JobId, NodeId};
+use crate::id::{Hash, HostId, JobId, NodeId};
 use crate::record::Raw;
 use crate::record::spec::{RegisterKey, Subject};
 use crate::register::{Accepted, Ballot, Nack, Val};
@@ -266,6 +266,14 @@ pub enum Verdict {
     NeedContent,
     /// The register has expired or the voter is none of its voters.
     Gone,
+    /// The idempotency key of the spec belongs to another register, which was not given up as far
+    /// as the voter knows.
+    KeyTaken {
+        /// That one.
+        key: RegisterKey,
+        /// Of the request that made it.
+        fingerprint: Hash,
+    },
 }
 
 /// One ballot to promise.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use skyclaw_tests::{eventually, shell};
 
-use crate::cluster::{nodes, until_peers, until_status};
+use crate::cluster::{address, node, nodes, until_peers, until_status};
 use crate::{number, text};
 
 /// A host that registered at one coordinator claims, beats and completes at others.
@@ -98,6 +98,88 @@ fn equal_keys_at_all_coordinators_at_once_make_one_job() {
     }
     let jobs = nodes[0].api.get("/v1/jobs").ok();
     assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(5));
+}
+
+/// A key is tried again at other coordinators after the one that took it was killed: it is the same
+/// job, and no other one is made.
+#[test]
+fn a_key_is_answered_elsewhere_after_its_home_was_killed() {
+    let mut nodes = nodes(3, 2);
+    let jobs: Vec<_> = (0..6)
+        .map(|n| nodes[0].api.post_once("/v1/jobs", &format!("k{n}"), &shell("true")).ok())
+        .collect();
+    let homes: BTreeMap<usize, &Value> = jobs
+        .iter()
+        .filter_map(|job| {
+            let by = text(&job["job"], "updatedBy");
+            (0..3).find(|n| by == format!("n{n}")).map(|home| (home, &job["job"]))
+        })
+        .collect();
+    let home = *homes.keys().last().expect("somebody took them");
+    for job in &jobs {
+        for node in &nodes {
+            until_status(node, text(&job["job"], "id"), "queued");
+        }
+    }
+    nodes[home].kill();
+    let rest: Vec<_> = (0..3).filter(|n| *n != home).collect();
+    for node in &rest {
+        until_peers(&nodes[*node], 1);
+    }
+    for (n, job) in jobs.iter().enumerate() {
+        for node in &rest {
+            let api = &nodes[*node].api;
+            let again = api.post_once("/v1/jobs", &format!("k{n}"), &shell("true")).ok();
+            assert_eq!(again["job"]["id"], job["job"]["id"]);
+            let other = api.post_once("/v1/jobs", &format!("k{n}"), &shell("false"));
+            assert_eq!(other.error(409), "idempotency key reuse conflict for route /v1/jobs");
+        }
+    }
+    // New keys, too, are one job each, though a third of them would have been the dead one's.
+    for n in 0..6 {
+        let [a, b] = [rest[0], rest[1]].map(|node| {
+            let api = &nodes[node].api;
+            api.post_once("/v1/jobs", &format!("new{n}"), &shell("true")).ok()["job"]["id"].clone()
+        });
+        assert_eq!(a, b);
+    }
+    let listed = nodes[rest[0]].api.get("/v1/jobs").ok();
+    assert_eq!(listed["jobs"].as_array().map(Vec::len), Some(12));
+}
+
+/// One key at all coordinators at once, while two of them may not have met yet.
+#[test]
+fn equal_keys_make_one_job_while_coordinators_still_meet() {
+    let middle = node("n0", 2).start();
+    let place = address(&middle);
+    let sides = ["n1", "n2"].map(|name| node(name, 2).env("SKYCLAW_BOOTSTRAP", &place).start());
+    until_peers(&sides[0], 1);
+    let all = [&middle, &sides[0], &sides[1]];
+    for n in 0..10 {
+        let key = format!("k{n}");
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let post = |node: &'_ skyclaw_tests::Node| {
+                let (api, key) = (node.api.clone(), key.clone());
+                scope.spawn(move || api.post_once("/v1/jobs", &key, &shell("true")))
+            };
+            let posts = all.map(post);
+            posts.map(|post| post.join().expect("no panic")).into_iter().collect()
+        });
+        let ids: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer.status == 200)
+            .map(|answer| text(&answer.json()["job"], "id").to_owned())
+            .collect();
+        assert!(ids.windows(2).all(|two| two[0] == two[1]), "{ids:?}");
+        for node in all {
+            eventually("the key is answered", || {
+                let answer = node.api.post_once("/v1/jobs", &key, &shell("true"));
+                if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+            });
+        }
+    }
+    let listed = middle.api.get("/v1/jobs?status=queued").ok();
+    assert_eq!(listed["jobs"].as_array().map(Vec::len), Some(10));
 }
 
 /// A claim that waits at one coordinator gets a job that comes to another, at once.

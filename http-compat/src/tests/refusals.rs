@@ -56,6 +56,7 @@ async fn every_refusal_has_a_status_a_text_and_a_counter() {
         ),
         (target, 503, "target_not_met", unmet),
         (Refusal::LowSpace("disk".into()), 503, "low_space", "disk"),
+        (Refusal::Clock("ten minutes".into()), 503, "clock", "ten minutes"),
         (Refusal::Store("io".into()), 503, "store", "io"),
         (Refusal::Busy("claims".into()), 503, "busy", "busy: claims"),
         (

@@ -109,6 +109,12 @@ impl Incarnation<'_> {
             }
             let now = time::now();
             self.machine.expire(now, &self.reader);
+            self.look_at_clock(now);
+            if let Some(fence) = self.machine.fenced() {
+                let why = Refusal::Store(fence.to_string());
+                self.refuse_all(&why);
+                return End::Fenced(fence);
+            }
             if let Err(reason) = self.drain(now) {
                 return End::StoreFailed(reason);
             }
@@ -180,15 +186,41 @@ impl Incarnation<'_> {
 
     fn closed(&mut self) -> Option<Refusal> {
         if time::wall().0 < EARLIEST_WALL_MS {
-            return Some(Refusal::Store(
+            return Some(Refusal::Clock(
                 "the clock of this machine is not set: it stands before 2026".into(),
             ));
+        }
+        if let Some(off) = self.life.shared.clock_off() {
+            return Some(Refusal::Clock(off));
         }
         // While it is low every submission looks, so that what `/readyz` says holds at once.
         if self.space.low.is_some() || self.space.checked.elapsed() > ENGINE_TICK {
             self.space = SpaceWatch::look(&self.reader, self.space.low.as_deref());
         }
         self.space.low.clone().map(Refusal::LowSpace)
+    }
+
+    /// Says so in the log when this machine's clock left that of the others, or is back.
+    fn look_at_clock(&mut self, now: Now) {
+        let off = self.machine.clock_off(now).map(|ms| {
+            let (seconds, how) =
+                (ms.unsigned_abs() / 1000, if ms > 0 { "behind" } else { "ahead" });
+            // Minutes: a text that does not change with every beat.
+            let minutes = seconds.div_ceil(60);
+            format!(
+                "the clock of this machine is {how} of that of most other coordinators by about \
+                 {minutes} min: set it right (NTP)"
+            )
+        });
+        let before = self.life.shared.clock_off();
+        if before == off {
+            return;
+        }
+        match &off {
+            Some(off) => tracing::error!("no new work is taken: {off}"),
+            None => tracing::info!("the clock of this machine agrees with the others again"),
+        }
+        self.life.shared.set_clock_off(off);
     }
 
     /// Writes and releases until nothing is left to do.

@@ -35,6 +35,8 @@ pub struct Shared {
     /// Connected coordinators: the next incarnation starts with them.
     coordinators: Mutex<Vec<NodeId>>,
     busy: AtomicU64,
+    /// Why this machine's clock is wrong.
+    clock_off: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -99,6 +101,16 @@ impl Shared {
 
     pub(super) fn coordinators(&self) -> Vec<NodeId> {
         self.coordinators.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is wrong with this machine's clock, if most other coordinators have another time.
+    #[must_use]
+    pub fn clock_off(&self) -> Option<String> {
+        self.clock_off.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_clock_off(&self, off: Option<String>) {
+        *self.clock_off.lock().unwrap_or_else(PoisonError::into_inner) = off;
     }
 
     pub(super) fn count_faults(&self, faults: usize) {

@@ -106,6 +106,7 @@ fn spec() -> Spec {
             max_attempts: Some(3),
             timeout_ms: None,
         }),
+        mark: None,
     }
 }
 

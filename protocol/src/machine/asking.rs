@@ -17,10 +17,9 @@ use super::{Machine, Timer, work};
 use crate::batch::{KeyAnswer, Shelf};
 use crate::clock::{Mono, Now};
 use crate::command::{Command, Idempotency, Refusal};
-use crate::id::{HostId, JobId, NodeId};
+use crate::id::{Hash, HostId, JobId, NodeId};
 use crate::learned::{self, Learned};
 use crate::limits::{ASK_SLACK_MS, MAX_ASKS};
-use crate::placement::rendezvous;
 use crate::record::Signed;
 use crate::record::spec::Subject;
 use crate::register::{Ballot, Certificate, Phase};
@@ -55,6 +54,8 @@ pub(super) enum Then {
         reply: ReplyTo,
         /// What is told if none comes.
         silence: Refusal,
+        /// The caller's key: by then this node may know its job.
+        scope: Option<Hash>,
     },
     /// A claim of a host here; `None` once its caller went away.
     Claim(Option<work::Claim>, HostId),
@@ -139,11 +140,7 @@ impl Machine {
         idempotency: Option<&Idempotency>,
     ) -> Option<NodeId> {
         if let (Command::Submit(_), Some(key)) = (command, idempotency) {
-            // Equal keys meet at one coordinator, whichever was asked.
-            let mut known = self.peers.clone();
-            known.push(self.me);
-            let home = *rendezvous(&key.scope.0, &known).first()?;
-            return (home != self.me && !self.holds_key(now, shelf, &key.scope)).then_some(home);
+            return self.key_home(now, shelf, &key.scope);
         }
         let subject = subject_of(command)?;
         let (owner, leads) = match self.registers.get(&subject) {
@@ -154,7 +151,7 @@ impl Machine {
                 // where its home cannot be asked.
                 let ended = stored.chosen().is_some_and(crate::register::Val::is_terminal);
                 let decided = stored.decided().map(|(ballot, _)| ballot.proposer);
-                let owner = decided.unwrap_or(stored.spec.body().home);
+                let owner = decided.unwrap_or_else(|| stored.spec.body().home);
                 let free = matches!(subject, Subject::Service(_)) || !self.peers.contains(&owner);
                 if ended && free {
                     return None;
@@ -184,7 +181,8 @@ impl Machine {
         if !self.peers.contains(&owner) {
             return self.refuse(reply, silence);
         }
-        self.ask(now, owner, command, idempotency, Then::Answer { reply, silence });
+        let scope = idempotency.as_ref().map(|key| key.scope);
+        self.ask(now, owner, command, idempotency, Then::Answer { reply, silence, scope });
     }
 
     /// Asks `to`; `then` is served by the answer or by the timer.
@@ -224,9 +222,13 @@ impl Machine {
     }
 
     /// No answer came in time.
-    pub(super) fn ask_timer(&mut self, now: Now, seq: u64) {
+    pub(super) fn ask_timer(&mut self, now: Now, shelf: &dyn Shelf, seq: u64) {
         let Some(ask) = self.asks.open.remove(&seq) else { return };
         let refusal = match &ask.then {
+            Then::Answer { silence: Refusal::HomeAway { what, job: None }, scope, .. } => {
+                let job = scope.and_then(|scope| self.job_of_key(now, shelf, &scope));
+                Refusal::HomeAway { what: what.clone(), job }
+            }
             Then::Answer { silence, .. } => silence.clone(),
             Then::Claim(..) => Refusal::Stopping,
         };

@@ -233,6 +233,9 @@ impl Machine {
 
     /// Whether this node reaches a quorum of these voters.
     pub(super) fn reaches_quorum(&self, now: Now, voters: &[NodeId], quorum: usize) -> bool {
+        if self.pulses.clock_off(now.mono).is_some() {
+            return false;
+        }
         let reached = |voter: &&NodeId| {
             **voter == self.me
                 || self.pulses.get(voter).is_some_and(|pulse| pulse.answers(now.mono))
@@ -253,13 +256,17 @@ impl Machine {
             return false;
         };
         let reached = |voter: &&NodeId| **voter == owner || alive.contains(voter);
-        alive.contains(&self.me) && voters.iter().filter(reached).count() >= quorum
+        // What it writes is refused.
+        let far = self.pulses.get(&owner).is_none_or(|pulse| pulse.far().is_some());
+        !far && alive.contains(&self.me) && voters.iter().filter(reached).count() >= quorum
     }
 
     /// How long ago this owner was heard of is long enough to suspect it.
     pub(super) fn is_silent(&self, now: Now, owner: &NodeId) -> bool {
         self.pulses.get(owner).is_none_or(|pulse| {
-            pulse.refused.is_some() || now.mono >= pulse.heard.plus_ms(ALIVE_MS)
+            pulse.refused.is_some()
+                || pulse.far().is_some()
+                || now.mono >= pulse.heard.plus_ms(ALIVE_MS)
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::id::NodeId;
 use crate::lease::Lease;
 use crate::record::Signed;
 use crate::record::result::JobResult;
-use crate::record::spec::{RegisterKey, Spec};
+use crate::record::spec::{Mark, RegisterKey, Spec};
 use crate::register::{Ballot, Proposer, Val, Voter};
 
 /// The head of a register without its payload.
@@ -26,6 +26,7 @@ pub(super) struct Head {
     pub(super) required: Vec<String>,
     pub(super) max_attempts: Option<u32>,
     pub(super) timeout_ms: Option<u64>,
+    pub(super) mark: Option<Mark>,
 }
 
 impl Head {
@@ -42,6 +43,7 @@ impl Head {
             required: job.map_or_else(Vec::new, |job| job.required.clone()),
             max_attempts: job.and_then(|job| job.max_attempts),
             timeout_ms: job.and_then(|job| job.timeout_ms),
+            mark: body.mark,
         }
     }
 }
@@ -75,6 +77,8 @@ pub(super) struct Entry {
     pub(super) stale_grant: bool,
     /// Renewals of the lease that wait for the voters.
     pub(super) renewal: Option<Box<super::renewing::Renewal>>,
+    /// While this node leads it and voters hold its key for other registers.
+    pub(super) contest: Option<Box<super::contest::Contest>>,
     /// When the write or prepare in flight is looked at again; its timer rings then.
     pub(super) deadline: Option<Mono>,
     /// Writes of this register that are not on disk yet. Until then it stays in memory, ended or
@@ -108,6 +112,7 @@ impl Entry {
             lease: None,
             stale_grant: false,
             renewal: None,
+            contest: None,
             deadline: None,
             unwritten: 0,
         }
@@ -137,6 +142,12 @@ impl Entry {
     pub(super) fn is_given_up(&self) -> bool {
         let proposed = self.lead.as_ref().and_then(|lead| lead.current());
         self.chosen.is_none() && proposed.is_some_and(Val::is_terminal)
+    }
+
+    /// True if this node accepted a value of it other than that it was given up: what holds its key
+    /// here.
+    pub(super) fn holds_key(&self) -> bool {
+        self.row.accepted.as_ref().is_some_and(|accepted| !accepted.val.is_aborted())
     }
 
     /// True while a write of this node has not been chosen yet.

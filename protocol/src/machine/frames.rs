@@ -4,6 +4,7 @@
 //! from the owner of its ballot, who must be a voter of the spec that its home signed.
 
 use super::Machine;
+use super::contest::Taken;
 use super::effect::Effect;
 use super::output::Held;
 use super::voting::{Content, holds};
@@ -150,6 +151,10 @@ impl Machine {
             Verdict::Lower(nack) => self.refused(&key.subject, nack.promised),
             Verdict::NeedContent => self.send_content(shelf, from, &key),
             Verdict::Gone => {}
+            Verdict::KeyTaken { key: other, fingerprint } => {
+                let refusal = Taken { by: other, fingerprint };
+                self.key_refused(now, shelf, from, &key, (ballot, ver), refusal);
+            }
         }
     }
 
@@ -182,7 +187,7 @@ impl Machine {
                     Err(fault) => return faults.push(fault),
                 };
                 let accepted = accepted.map(|held| *held);
-                self.promise(now, &key.subject, from, ballot, accepted, brought);
+                self.promise(now, shelf, &key.subject, from, ballot, accepted, brought);
             }
             PromiseVerdict::Lower(nack) => self.refused(&key.subject, nack.promised),
             PromiseVerdict::NeedContent => self.send_content(shelf, from, &key),

@@ -1,6 +1,6 @@
 //! Jobs: taken, completed, cancelled, taken back when their lease runs out.
 
-use super::effect::ReplyTo;
+use super::effect::{KeyInUse, ReplyTo};
 use super::entry::Waiting;
 use super::{Machine, Timer};
 use crate::batch::{KeyAnswer, Shelf, StoredRegister, Write};
@@ -11,7 +11,7 @@ use crate::lease::{Lease, RunTime};
 use crate::limits::MAX_LIVE_JOBS;
 use crate::record::Signed;
 use crate::record::result::JobResult;
-use crate::record::spec::{JobSpec, Spec, Subject};
+use crate::record::spec::{JobSpec, Mark, Spec, Subject};
 use crate::register::{JobState, Phase, State, Val};
 use crate::wire::Sought;
 
@@ -38,7 +38,12 @@ impl Machine {
         let created = self.stamp(now);
         let chance = self.chance();
         let job = JobId::mint(created, chance);
-        let (voters, quorum) = match self.draw_voters(job.as_str()) {
+        let mark = reply.key.map(|KeyInUse { scope, fingerprint }| Mark { scope, fingerprint });
+        let drawn = match &mark {
+            Some(mark) => self.draw_key_voters(&mark.scope),
+            None => self.draw_voters(job.as_str()),
+        };
+        let (voters, quorum) = match drawn {
             Ok(drawn) => drawn,
             Err(refusal) => return self.refuse(reply, refusal),
         };
@@ -58,6 +63,7 @@ impl Machine {
                 max_attempts: request.max_attempts,
                 timeout_ms: request.timeout_ms,
             }),
+            mark,
         };
         let spec = match self.seal(spec) {
             Ok(spec) => spec,

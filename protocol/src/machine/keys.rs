@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Machine;
+use super::awaiting::Fate;
 use super::effect::{Effect, KeyInUse, ReplyTo, Target};
 use super::output::Held;
 use crate::batch::{KeyAnswer, KeyRow, Shelf, ShelfError, Write};
@@ -11,16 +12,29 @@ use crate::command::{Idempotency, Refusal};
 use crate::id::Hash;
 use crate::limits::{KEY_SWEEP, MAX_KEY_WAITERS};
 use crate::record::spec::Subject;
-use crate::register::Phase;
 
-/// Keys whose requests are being carried out.
+/// Keys in memory.
 #[derive(Debug, Default)]
-pub(super) struct Keys(BTreeMap<Hash, InFlight>);
+pub(super) struct Keys {
+    /// Those whose requests are being carried out.
+    in_flight: BTreeMap<Hash, InFlight>,
+    /// Rows that are not on disk yet. Bounded by what one batch holds.
+    unwritten: BTreeMap<Hash, Unwritten>,
+}
 
 #[derive(Debug)]
 struct InFlight {
     fingerprint: Hash,
+    route: String,
     waiters: Vec<Target>,
+}
+
+#[derive(Debug)]
+struct Unwritten {
+    /// The newest; `None` if it is to be forgotten.
+    row: Option<KeyRow>,
+    /// Writes under way.
+    writes: usize,
 }
 
 /// What became of the write that a remembered answer rests on.
@@ -35,7 +49,12 @@ enum Standing {
 
 impl Keys {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.in_flight.len()
+    }
+
+    /// The route of a request that is being carried out.
+    pub(super) fn route(&self, scope: &Hash) -> String {
+        self.in_flight.get(scope).map_or_else(String::new, |twin| twin.route.clone())
     }
 
     #[cfg(test)]
@@ -44,7 +63,7 @@ impl Keys {
             Target::Caller(token) => Some(*token),
             Target::Peer { .. } | Target::Nobody => None,
         };
-        self.0.values().flat_map(move |twin| twin.waiters.iter().filter_map(callers))
+        self.in_flight.values().flat_map(move |twin| twin.waiters.iter().filter_map(callers))
     }
 }
 
@@ -61,7 +80,7 @@ impl Machine {
         let Some(Idempotency { scope, fingerprint, route }) = idempotency else {
             return Some(plain);
         };
-        if let Some(twin) = self.keys.0.get_mut(&scope) {
+        if let Some(twin) = self.keys.in_flight.get_mut(&scope) {
             if twin.fingerprint != fingerprint {
                 self.refuse(plain, Refusal::KeyReuse { route });
             } else if twin.waiters.len() < MAX_KEY_WAITERS {
@@ -74,32 +93,39 @@ impl Machine {
             }
             return None;
         }
-        match shelf.key(&scope) {
+        let found = self.live_key(now, shelf, &scope).and_then(|row| {
+            let Some(row) = row else { return Ok(None) };
+            Ok(Some((self.standing(shelf, &row.answer)?, row)))
+        });
+        match found {
             Err(error) => self.refuse(plain, Refusal::Store(error.0)),
-            Ok(Some(row)) if row.expires_at > now.wall => {
-                if row.fingerprint != fingerprint {
-                    self.refuse(plain, Refusal::KeyReuse { route });
-                    return None;
-                }
-                match self.standing(shelf, &row.answer) {
-                    Err(error) => self.refuse(plain, Refusal::Store(error.0)),
-                    Ok(Standing::Open) => {
-                        self.refuse(plain, Refusal::Busy("this request is not decided yet".into()));
-                    }
-                    Ok(Standing::Gone) => return Some(self.reserve(to, scope, fingerprint)),
-                    Ok(Standing::Stands) => {
-                        let answer = Ok(row.answer);
-                        self.out.hold(Held::Reply { reply: plain, answer, grant: false });
-                    }
-                }
+            Ok(None | Some((Standing::Gone, _))) => {
+                return Some(self.reserve(to, scope, fingerprint, route));
             }
-            Ok(_) => return Some(self.reserve(to, scope, fingerprint)),
+            Ok(Some((_, row))) if row.fingerprint != fingerprint => {
+                self.refuse(plain, Refusal::KeyReuse { route });
+            }
+            Ok(Some((Standing::Stands, row))) => {
+                self.out.hold(Held::Reply { reply: plain, answer: Ok(row.answer), grant: false });
+            }
+            Ok(Some((Standing::Open, row))) => self.await_answer(now, shelf, plain, &row.answer),
         }
         None
     }
 
-    fn reserve(&mut self, to: Target, scope: Hash, fingerprint: Hash) -> ReplyTo {
-        self.keys.0.insert(scope, InFlight { fingerprint, waiters: Vec::new() });
+    /// The request was begun, maybe by a coordinator that is gone: its job may be decided soon.
+    fn await_answer(&mut self, now: Now, shelf: &dyn Shelf, reply: ReplyTo, answer: &KeyAnswer) {
+        if let KeyAnswer::Job(at) = answer
+            && let Ok(Some(key)) = self.register_key(shelf, &Subject::Job(at.job.clone()))
+        {
+            let until = now.mono.plus_ms(self.config.quorum_timeout_ms);
+            return self.await_job(now, shelf, reply, key, None, until);
+        }
+        self.refuse(reply, Refusal::Busy("this request is not decided yet".into()));
+    }
+
+    fn reserve(&mut self, to: Target, scope: Hash, fingerprint: Hash, route: String) -> ReplyTo {
+        self.keys.in_flight.insert(scope, InFlight { fingerprint, route, waiters: Vec::new() });
         ReplyTo { to, key: Some(KeyInUse { scope, fingerprint }) }
     }
 
@@ -114,8 +140,49 @@ impl Machine {
         let KeyInUse { scope, fingerprint } = reply.key?;
         let expires_at = now.wall.plus_ms(self.config.key_ttl_ms);
         let row = KeyRow { fingerprint, expires_at, answer: answer.clone() };
-        self.out.write(Write::Key { scope, row: Box::new(row) });
+        self.write_key(scope, row);
         Some(expires_at)
+    }
+
+    /// Writes the row of a key; it counts from now on.
+    pub(super) fn write_key(&mut self, scope: Hash, row: KeyRow) {
+        self.out.write(Write::Key { scope, row: Box::new(row.clone()) });
+        self.out.hold(Held::KeyWritten(scope));
+        let unwritten =
+            self.keys.unwritten.entry(scope).or_insert(Unwritten { row: None, writes: 0 });
+        unwritten.row = Some(row);
+        unwritten.writes += 1;
+    }
+
+    /// Forgets the row that expires then, not one that took its place.
+    pub(super) fn forget_key(&mut self, scope: Hash, expires_at: Wall) {
+        self.out.write(Write::ForgetKey { scope, expires_at });
+        if let Some(unwritten) = self.keys.unwritten.get_mut(&scope)
+            && unwritten.row.as_ref().is_some_and(|row| row.expires_at == expires_at)
+        {
+            unwritten.row = None;
+        }
+    }
+
+    /// A write of the row of a key is on disk.
+    pub(super) fn key_written(&mut self, scope: &Hash) {
+        let Some(unwritten) = self.keys.unwritten.get_mut(scope) else { return };
+        unwritten.writes -= 1;
+        if unwritten.writes == 0 {
+            self.keys.unwritten.remove(scope);
+        }
+    }
+
+    /// The row of a key, on disk or on the way there.
+    pub(super) fn key_row(
+        &self,
+        shelf: &dyn Shelf,
+        scope: &Hash,
+    ) -> Result<Option<KeyRow>, ShelfError> {
+        match self.keys.unwritten.get(scope) {
+            Some(unwritten) => Ok(unwritten.row.clone()),
+            None => shelf.key(scope),
+        }
     }
 
     /// Whether an answer that was remembered with a write stands: the write may still be in
@@ -126,17 +193,12 @@ impl Machine {
             KeyAnswer::Service(view) => (Subject::Service(view.id.clone()), 0),
             _ => return Ok(Standing::Stands),
         };
-        let chosen = match self.registers.get(&subject) {
-            Some(entry) => entry.chosen.clone(),
-            None => match shelf.register(&subject)? {
-                Some(stored) => stored.chosen().cloned(),
-                None => return Ok(Standing::Stands),
-            },
-        };
-        Ok(match chosen {
-            Some(val) if val.job().is_some_and(|job| job.phase == Phase::Aborted) => Standing::Gone,
-            Some(val) if val.ver >= ver => Standing::Stands,
-            _ => Standing::Open,
+        Ok(match self.fate(shelf, &subject)? {
+            Fate::GivenUp => Standing::Gone,
+            Fate::Chosen(val) if val.ver >= ver => Standing::Stands,
+            // It was there when this was written.
+            Fate::Unknown => Standing::Stands,
+            Fate::Chosen(_) | Fate::Open => Standing::Open,
         })
     }
 
@@ -156,7 +218,7 @@ impl Machine {
     ) {
         let twins = reply
             .key
-            .and_then(|key| self.keys.0.remove(&key.scope))
+            .and_then(|key| self.keys.in_flight.remove(&key.scope))
             .map_or_else(Vec::new, |in_flight| in_flight.waiters);
         for to in twins {
             self.deliver(shelf, to, answer.clone(), false);
@@ -180,11 +242,14 @@ impl Machine {
         }
     }
 
-    /// True if a request of this key is being carried out here, or was.
+    /// True if a request of this key is being carried out here, or was and may stand.
     pub(super) fn holds_key(&self, now: Now, shelf: &dyn Shelf, scope: &Hash) -> bool {
-        let remembered =
-            || shelf.key(scope).is_ok_and(|row| row.is_some_and(|r| r.expires_at > now.wall));
-        self.keys.0.contains_key(scope) || remembered()
+        self.keys.in_flight.contains_key(scope) || self.key_stands(now, shelf, scope)
+    }
+
+    fn key_stands(&self, now: Now, shelf: &dyn Shelf, scope: &Hash) -> bool {
+        let row = self.live_key(now, shelf, scope).ok().flatten();
+        row.is_some_and(|row| !matches!(self.standing(shelf, &row.answer), Ok(Standing::Gone)))
     }
 
     /// True if none is left.

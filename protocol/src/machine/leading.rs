@@ -79,6 +79,7 @@ impl Machine {
     pub(super) fn promise(
         &mut self,
         now: Now,
+        shelf: &dyn Shelf,
         subject: &Subject,
         from: NodeId,
         ballot: Ballot,
@@ -99,6 +100,10 @@ impl Machine {
             }
             return;
         };
+        if !self.may_adopt(now, shelf, subject, ballot, &adopted.val) {
+            return self.step_down(subject);
+        }
+        let Some(entry) = self.registers.get_mut(subject) else { return };
         if entry.row.accept(adopted.ballot, &adopted.val).is_err() {
             return self.step_down(subject);
         }
@@ -203,7 +208,7 @@ impl Machine {
         };
         for Waiting { reply, remembered, .. } in waiting {
             if let (true, Some(key), Some(expires_at)) = (forget, reply.key, remembered) {
-                self.out.write(Write::ForgetKey { scope: key.scope, expires_at });
+                self.forget_key(key.scope, expires_at);
             }
             self.refuse(reply, Refusal::TargetNotMet { need, got, job: job.clone() });
         }
@@ -224,6 +229,7 @@ impl Machine {
         entry.brought.clear();
         self.recount(subject);
         let Some(entry) = self.registers.get_mut(subject) else { return };
+        entry.contest = None;
         let need = entry.head.quorum - 1;
         let waiting = std::mem::take(&mut entry.waiting);
         let queued = std::mem::take(&mut entry.queued);
@@ -244,8 +250,12 @@ impl Machine {
                 self.hosts.release(&host, job);
             }
         }
+        let job = match subject {
+            Subject::Job(job) => Some(job.clone()),
+            Subject::Service(_) => None,
+        };
         for Waiting { reply, .. } in waiting {
-            self.refuse(reply, Refusal::TargetNotMet { need, got: 0, job: None });
+            self.refuse(reply, Refusal::TargetNotMet { need, got: 0, job: job.clone() });
         }
         for (reply, _) in queued {
             self.refuse(

@@ -125,6 +125,7 @@ impl Machine {
         self.wanted.0.remove(&subject);
         self.clock.observe(val.at);
         self.write_certificate(signed);
+        self.key_decided(now, shelf, &subject, &val);
         self.chosen(now, shelf, &subject, val);
     }
 

@@ -6,7 +6,7 @@ use super::effect::{Effect, ReplyTo, Step};
 use crate::batch::{Batch, Durable, KeyAnswer, Write};
 use crate::clock::Hlc;
 use crate::command::Refusal;
-use crate::id::NodeId;
+use crate::id::{Hash, NodeId};
 use crate::record::spec::Subject;
 use crate::register::Ballot;
 use crate::wire::Message;
@@ -22,6 +22,8 @@ pub(super) enum Held {
     Send { to: NodeId, message: Message },
     /// A write of this register, counted by `Entry::unwritten`.
     Written(Subject),
+    /// A write of the row of a key, counted by `keys`.
+    KeyWritten(Hash),
     /// This node's own vote for what it proposed.
     OwnVote { subject: Subject, ballot: Ballot, ver: u64 },
     /// This node's own promise of what it prepares.

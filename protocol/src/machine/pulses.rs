@@ -35,6 +35,8 @@ pub(super) struct Pulse {
     beat: Option<(Mono, Vec<NodeId>)>,
     /// How far its clock is ahead, in milliseconds, by its last beat.
     ahead_ms: Option<i64>,
+    /// Since when that is further than records may be.
+    far: Option<Mono>,
     /// When the last beat that it answered was sent.
     acked: Option<Mono>,
     sent: VecDeque<(u64, Mono)>,
@@ -57,6 +59,7 @@ impl Pulse {
             jitter_ms,
             beat: None,
             ahead_ms: None,
+            far: None,
             acked: None,
             sent: VecDeque::new(),
             run: 0,
@@ -103,6 +106,8 @@ impl Pulse {
         self.beat = Some((now, beat.alive));
         let ahead = i128::from(beat.wall.0) - i128::from(wall.0);
         self.ahead_ms = i64::try_from(ahead).ok();
+        let far = ahead.unsigned_abs() > u128::from(MAX_CLOCK_DRIFT_MS);
+        self.far = far.then(|| self.far.unwrap_or(now));
         past
     }
 
@@ -131,6 +136,11 @@ impl Pulse {
     pub(super) fn reaches(&self, now: Mono) -> Option<&[NodeId]> {
         let fresh = |at: &Mono| now < at.plus_ms(ALIVE_MS) && self.refused.is_none();
         self.beat.as_ref().filter(|(at, _)| fresh(at)).map(|(_, alive)| alive.as_slice())
+    }
+
+    /// Since when its clock is so far from this node's that what either says is refused.
+    pub(super) const fn far(&self) -> Option<Mono> {
+        self.far
     }
 
     /// Its count of what this node leads came. True if it is to be asked for a list.

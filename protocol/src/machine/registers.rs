@@ -171,6 +171,7 @@ impl Machine {
                 }
                 self.let_go(now, shelf, &subject);
             }
+            Held::KeyWritten(scope) => self.key_written(&scope),
             Held::OwnVote { subject, ballot, ver } => {
                 self.vote(now, shelf, &subject, self.me, ballot, ver);
             }
@@ -178,7 +179,7 @@ impl Machine {
                 let Some(entry) = self.registers.get(&subject) else { return };
                 if entry.row.promised == Some(ballot) {
                     let accepted = entry.row.accepted.clone();
-                    self.promise(now, &subject, self.me, ballot, accepted, None);
+                    self.promise(now, shelf, &subject, self.me, ballot, accepted, None);
                 }
             }
         }
@@ -248,6 +249,7 @@ impl Machine {
         let alone = entry.head.voters == [self.me];
         let before = entry.chosen.replace(val.clone());
         let waiting = std::mem::take(&mut entry.waiting);
+        entry.contest = None;
         self.recount(subject);
         if let Subject::Job(job) = subject {
             self.index_job(now, job, before.as_ref().and_then(Val::job), &val);
@@ -259,6 +261,9 @@ impl Machine {
                 // What was answered can be read: the certificate is on disk first.
                 self.out.hold(Held::Reply { reply, answer: Ok(answer), grant });
             }
+        }
+        if let Subject::Job(job) = subject {
+            self.serve_awaited(now, shelf, job, &val);
         }
         if val.is_terminal() {
             self.let_go(now, shelf, subject);

@@ -70,6 +70,7 @@ impl Machine {
             created: at,
             expires_at: at.wall().plus_ms(SERVICE_TTL_MS),
             job: None,
+            mark: None,
         };
         let spec = match self.seal(spec) {
             Ok(spec) => spec,

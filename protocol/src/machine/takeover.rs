@@ -55,7 +55,8 @@ impl Machine {
     /// Looks for owners that are silent, and takes over what has none. True while there is more.
     pub(super) fn take_over(&mut self, now: Now) -> bool {
         self.trials.open.retain(|_, trial| trial.until > now.mono);
-        if self.closed.is_some() {
+        // Whoever takes nothing new, or whose own writes are refused, leaves it to the others.
+        if self.closed.is_some() || self.pulses.clock_off(now.mono).is_some() {
             return false;
         }
         let mut ops = Asked::default();
@@ -91,7 +92,10 @@ impl Machine {
         let Some(pulse) = self.pulses.get(&owner) else { return false };
         let (since, step) = match pulse.refused {
             Some(at) => (at, DEAD_RANK_MS),
-            None => (pulse.heard.plus_ms(ALIVE_MS).plus_ms(pulse.jitter_ms), RANK_MS),
+            None => {
+                let heard = pulse.far().unwrap_or(pulse.heard);
+                (heard.plus_ms(ALIVE_MS).plus_ms(pulse.jitter_ms), RANK_MS)
+            }
         };
         let gone = (now.mono >= since).then(|| since.ms_until(now.mono) / step);
         // What it disowned is nobody's, however well it is.

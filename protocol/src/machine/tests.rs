@@ -4,6 +4,7 @@ mod attached;
 mod bounds;
 mod claims;
 mod elsewhere;
+mod equal_keys;
 mod frames;
 mod jobs;
 mod keys;

@@ -149,7 +149,14 @@ impl Machine {
         }
         let verdict = match self.find(now, shelf, &key, spec, faults) {
             Ok(()) => {
-                let verdict = self.accept_found(now, shelf, from, &key, ballot, &val, result);
+                let verdict = match self.key_taken(now, shelf, from, &key, ballot, &val) {
+                    Ok(None) => self.accept_found(now, shelf, from, &key, ballot, &val, result),
+                    Ok(Some(taken)) => Ok(taken),
+                    Err(_) => {
+                        self.let_go(now, shelf, &key.subject);
+                        return None;
+                    }
+                };
                 self.let_go(now, shelf, &key.subject);
                 verdict.map_err(|fault| faults.push(fault)).ok()?
             }
@@ -193,9 +200,11 @@ impl Machine {
             self.out.write(Write::Result(signed));
         }
         if changed {
+            let held_key = entry.holds_key();
             if let Some(entry) = self.registers.get_mut(&key.subject) {
                 entry.row = row;
             }
+            self.follow_key(now, shelf, &key.subject, held_key, val);
             self.write_row(&key.subject);
             self.clock.observe(val.at);
             if from != self.me {

@@ -48,6 +48,21 @@ pub struct Spec {
     pub expires_at: Wall,
     /// The job itself; a service's definition stands in its register, since it changes.
     pub job: Option<JobSpec>,
+    /// The caller's key, for a job that must exist once. Left out where there is none, which is how
+    /// earlier specs read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
+}
+
+/// The idempotency key under which a job was submitted: of the registers with one scope, voters
+/// accept one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// Hash over route, principal and key.
+    pub scope: Hash,
+    /// Hash over the request.
+    pub fingerprint: Hash,
 }
 
 /// A job as submitted.
@@ -96,6 +111,9 @@ impl Record for Spec {
         }
         if self.expires_at <= self.created.wall() {
             return fail("a register expires after it was made");
+        }
+        if self.mark.is_some() && self.job.is_none() {
+            return fail("only a job is marked with a key");
         }
         match (&self.subject, &self.job) {
             (Subject::Job(_), Some(job)) => job.check(),

@@ -103,6 +103,11 @@ fn a_spec_holds_to_its_rules() {
     invalid(Spec { voters: nine, quorum: 5, ..spec() });
     invalid(Spec { expires_at: spec().created.wall(), ..spec() });
     invalid(Spec { job: None, ..spec() });
+    let hash = crate::Hash([1; 32]);
+    let mark = Some(crate::record::spec::Mark { scope: hash, fingerprint: hash });
+    assert!(sealed(Spec { mark, ..spec() }).verify::<Spec>(network(), NOW).is_ok());
+    let named = Subject::Service(crate::ServiceId::new("s").unwrap());
+    invalid(Spec { subject: named, job: None, mark, ..spec() });
     let service = Subject::Service(crate::ServiceId::new("s").unwrap());
     invalid(Spec { subject: service.clone(), ..spec() });
     assert!(

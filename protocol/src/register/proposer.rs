@@ -162,6 +162,21 @@ impl Proposer {
         }
     }
 
+    /// Gives up what is in flight. `None`, and nothing changed, unless it is not chosen and `next`
+    /// is its abort. The caller must know that no value of this register was chosen before.
+    pub fn abandon(&mut self, next: Val) -> Option<Ballot> {
+        match &mut self.lead {
+            Lead::Leading { ballot, val, votes, chosen: false }
+                if next.ver == val.ver + 1 && !val.is_terminal() && gives_up(&next) =>
+            {
+                *val = next;
+                votes.clear();
+                Some(*ballot)
+            }
+            _ => None,
+        }
+    }
+
     /// A voter accepted (`ballot`, `ver`).
     pub fn vote(&mut self, from: NodeId, at: Ballot, ver: u64) -> Step {
         match &mut self.lead {
@@ -248,9 +263,12 @@ impl Proposer {
 /// An unchosen version 0 may be given up: both are writes of the same owner under one ballot,
 /// and a voter that has seen the abort never accepts version 0 any more.
 fn aborts(val: &Val, next: &Val) -> bool {
-    let given_up = match &next.state {
+    val.ver == 0 && gives_up(next)
+}
+
+fn gives_up(next: &Val) -> bool {
+    match &next.state {
         State::Job(job) => job.phase == Phase::Aborted,
         State::Service(service) => service.deleted,
-    };
-    val.ver == 0 && given_up
+    }
 }

@@ -175,6 +175,12 @@ impl Val {
         }
     }
 
+    /// True if it says that the job was never taken.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        self.job().is_some_and(|job| job.phase == Phase::Aborted)
+    }
+
     /// Checks the bounds of a value from elsewhere.
     pub(crate) fn check(&self) -> Result<(), Reject> {
         let fail = |why| Err(Reject::Invalid(why));

@@ -21,7 +21,7 @@ use crate::fold::service_state_view;
 use crate::id::Hash;
 use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
-use crate::record::spec::Spec;
+use crate::record::spec::{Mark, Spec};
 use crate::record::tests::samples::{
     AT, ballot, certificate, host, host_id, job, key, network, result, service, service_id, signer,
     spec, val,
@@ -79,6 +79,13 @@ fn messages() -> Vec<(&'static str, Message)> {
                 vote(Verdict::NeedContent),
                 vote(Verdict::Gone),
             ]),
+        ),
+        (
+            "vote-key-taken",
+            Message::Vote(vec![vote(Verdict::KeyTaken {
+                key: key.clone(),
+                fingerprint: Hash([2; 32]),
+            })]),
         ),
         ("prepare", Message::Prepare(vec![PrepareOp { key: key.clone(), ballot, spec: None }])),
         (
@@ -269,6 +276,8 @@ fn samples() -> Vec<Sample> {
     all.push(sample("voter-empty", &Voter::EMPTY));
     all.push(sample("raw", Signed::seal(&signer(), network(), host()).raw()));
     all.push(record::<Spec>("spec", &spec()));
+    let mark = Some(Mark { scope: Hash([1; 32]), fingerprint: Hash([2; 32]) });
+    all.push(record::<Spec>("spec-marked", &Spec { mark, ..spec() }));
     all.push(record::<JobResult>("result", &result()));
     all.push(record::<HostDesc>("host", &host()));
     all.push(record::<Certificate>("certificate", &certificate()));

@@ -54,6 +54,7 @@ impl World {
             created: at,
             expires_at: Wall(at.ms + 1_000_000),
             job,
+            mark: None,
         };
         Write::Spec(Box::new(Signed::seal(&self.key, self.network, spec)))
     }

@@ -174,6 +174,7 @@ impl Member {
             created: Hlc { ms: 10_000, count: 0 },
             expires_at: Wall(u64::MAX >> 2),
             job,
+            mark: None,
         };
         Write::Spec(Box::new(Signed::seal(&self.key, self.network, body)))
     }

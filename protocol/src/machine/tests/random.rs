@@ -217,14 +217,14 @@ impl Run {
 }
 
 /// The seeds to run: one, if the environment names it.
-fn seeds(most: u64) -> std::ops::Range<u64> {
+pub(super) fn seeds(most: u64) -> std::ops::Range<u64> {
     // A test may be told what to replay; the protocol itself reads no environment.
     #[allow(clippy::disallowed_methods)]
     let named = std::env::var("SKYCLAW_SEED").ok().and_then(|text| text.parse().ok());
     named.map_or(0..most, |seed| seed..seed + 1)
 }
 
-struct Named(u64);
+pub(super) struct Named(pub(super) u64);
 
 impl Drop for Named {
     fn drop(&mut self) {

@@ -82,8 +82,12 @@ fn f05_a_remembered_answer_is_not_given_before_its_write_is_chosen() {
     world.ask_keyed(0, submit(), Some(key.clone()));
     world.drain(0);
     world.crash(0);
-    let early = world.call_keyed(0, submit(), key.clone());
-    assert!(matches!(early, Err(Refusal::Busy(_))), "{early:?}");
+    let early = world.ask_keyed(0, submit(), Some(key.clone()));
+    world.settle();
+    assert_eq!(world.reply(early), None);
+    world.pass(QUORUM_MS);
+    let early = world.reply(early).expect("answered");
+    assert!(matches!(&early, Err(Refusal::HomeAway { job: Some(_), .. })), "{early:?}");
     world.cut.clear();
     world.pass(2 * QUORUM_MS);
     let job = job_at(world.call_keyed(0, submit(), key.clone())).job;

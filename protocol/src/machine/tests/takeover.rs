@@ -385,3 +385,27 @@ fn who_adopts_a_result_gets_it_with_the_promise() {
     assert_eq!(world.phase(2, &job), Some(Phase::Succeeded));
     assert!(world.reply(told).is_some());
 }
+
+#[test]
+fn what_a_coordinator_with_a_wrong_clock_led_goes_on_at_the_others() {
+    let mut world = World::of(3, 2);
+    let job = world.submit(0);
+    let wall = Wall(world.now.wall.0 + 600_000);
+    for seq in 0..12 {
+        let beat = |alive| Beat { run: 5, seq, alive, wall, written: 0 };
+        let alive: Vec<NodeId> = (0..3).map(|node| node_key(node).id()).collect();
+        for other in 1..3 {
+            world.inject(0, other, Message::Beat(beat(alive.clone())));
+            // As it sees them.
+            let behind = Wall(world.now.wall.0 - 600_000);
+            let theirs = Beat { run: 6, wall: behind, ..beat(alive.clone()) };
+            world.inject(other, 0, Message::Beat(theirs));
+        }
+        world.settle();
+        // Its real beats would say otherwise.
+        away(&mut world, 0);
+        world.pass(1000);
+        world.cut.clear();
+    }
+    assert!(leaders(&world, &job).iter().any(|node| *node != 0));
+}

@@ -163,6 +163,19 @@ impl World {
         token
     }
 
+    /// Lets a node carry a keyed command out, whoever else it thinks should.
+    pub(crate) fn carry_out(&mut self, node: usize, command: Command, key: Idempotency) -> Token {
+        self.next += 1;
+        let (token, now) = (Token(self.next), self.now);
+        let Node { machine, disk, asked, .. } = &mut self.nodes[node];
+        asked.insert(token);
+        let to = crate::machine::effect::Target::Caller(token);
+        if let Some(reply) = machine.begin(now, disk, to, Some(key)) {
+            machine.run(now, disk, reply, command);
+        }
+        token
+    }
+
     /// The caller of a claim goes away.
     pub(crate) fn hang_up(&mut self, node: usize, token: Token) {
         let at = &mut self.nodes[node];

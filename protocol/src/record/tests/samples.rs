@@ -42,6 +42,7 @@ pub(crate) fn spec() -> Spec {
             max_attempts: Some(3),
             timeout_ms: None,
         }),
+        mark: None,
     }
 }
 

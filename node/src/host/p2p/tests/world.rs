@@ -307,6 +307,7 @@ impl Inside {
             created: Hlc { ms: 1, count: 0 },
             expires_at: Wall(u64::MAX),
             job: Some(job),
+            mark: None,
         };
         let spec = Signed::seal(&key, network(), spec).raw().clone();
         let lease_ms = u64::try_from(World::LEASE.as_millis()).unwrap();

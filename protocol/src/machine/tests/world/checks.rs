@@ -257,6 +257,7 @@ impl Machine {
         }
         all.extend(self.asks.tokens());
         all.extend(self.seeking.tokens());
+        all.extend(self.awaited.tokens());
         all.extend(self.parked.tokens());
         all.extend(self.keys.waiters());
         all.extend(self.out.held_tokens());

@@ -76,6 +76,13 @@ impl World {
             .expect("some key is any node's")
     }
 
+    /// Which coordinators this node is connected to, as far as it knows.
+    pub(crate) fn set_view(&mut self, node: usize, others: &[usize]) {
+        let peers = others.iter().map(|n| self.nodes[*n].machine.id()).collect();
+        let now = self.now;
+        self.nodes[node].machine.set_peers(now, peers);
+    }
+
     /// Asks and runs everything until the answer is there.
     #[track_caller]
     pub(crate) fn call(&mut self, node: usize, command: Command) -> Reply {
