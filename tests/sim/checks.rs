@@ -179,12 +179,17 @@ impl World {
     /// Everything that was acked has ended, everywhere, and nobody waits.
     pub(crate) fn is_at_rest(&self) -> bool {
         let acked = self.laws.jobs.iter().filter(|(_, facts)| facts.acked);
-        acked.into_iter().all(|(job, _)| self.ended_everywhere(job) || self.cannot_end(job))
+        acked.into_iter().all(|(job, _)| self.ended_everywhere(job) || !self.end_is_due(job))
     }
 
-    /// It has not ended, and nobody can end it.
-    fn cannot_end(&self, job: &JobId) -> bool {
-        self.laws.jobs[job].ended.is_none() && !self.may_end(job)
+    /// Those that live can end it, or one of them knows that it ended. What a coordinator ended
+    /// alone and took to its grave, nobody can know.
+    fn end_is_due(&self, job: &JobId) -> bool {
+        let shows = |node: usize| {
+            let state = self.shown(node, job).filter(|_| !self.nodes[node].dead);
+            state.is_some_and(|state| state.phase.is_terminal())
+        };
+        self.may_end(job) || (0..self.nodes.len()).any(shows)
     }
 
     fn ended_everywhere(&self, job: &JobId) -> bool {
@@ -205,7 +210,7 @@ impl World {
                     return self.laws.break_law(laws::ENDS, how);
                 }
             }
-            if acked && self.laws.jobs[&job].ended.is_some() && !self.ended_everywhere(&job) {
+            if acked && self.end_is_due(&job) && !self.ended_everywhere(&job) {
                 let how = format!("{job}: {:?}", self.shown_by_all(&job));
                 return self.laws.break_law(laws::SAME, how);
             }
