@@ -252,6 +252,7 @@ impl Machine {
         peers.dedup();
         if peers.iter().any(|peer| !self.peers.contains(peer)) {
             self.beat_soon();
+            self.announce_to_new(now);
         }
         self.acquaintance.meet(&peers);
         self.peers = peers;

@@ -298,6 +298,8 @@ pub struct PromiseOp {
     pub ballot: Ballot,
     /// Promised, or why not.
     pub verdict: PromiseVerdict,
+    /// The result that the accepted value names: whoever adopts that value needs it.
+    pub result: Option<Raw>,
 }
 
 /// Promised, or why not.

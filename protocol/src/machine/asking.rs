@@ -5,9 +5,10 @@
 //! is on the asker's disk before its caller hears of it.
 //!
 //! Always: each question has a timer, and one answer at most is taken for it. A lease that comes
-//! with an answer nobody waits for any more goes back.
+//! with an answer nobody waits for any more goes back; one that comes again does not, since a host
+//! has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::effect::{Effect, ReplyTo, Target, Token};
 use super::frames::FrameFault;
@@ -32,6 +33,9 @@ const NO_ANSWER: u64 = 0;
 pub(super) struct Asks {
     next: u64,
     open: BTreeMap<u64, Ask>,
+    /// Claims whose answer did not come in time, the latest [`MAX_ASKS`]: what it brings reached no
+    /// host.
+    late: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -60,7 +64,7 @@ pub(super) enum Then {
 impl Asks {
     /// Numbers begin at random, so that answers to an earlier run of this node find nothing.
     pub(super) const fn new(chance: u64) -> Self {
-        Self { next: chance >> 1, open: BTreeMap::new() }
+        Self { next: chance >> 1, open: BTreeMap::new(), late: BTreeSet::new() }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -230,6 +234,10 @@ impl Machine {
         };
         if let Then::Claim(..) = ask.then {
             self.avail.remove(&ask.to);
+            self.asks.late.insert(seq);
+            if self.asks.late.len() > MAX_ASKS {
+                self.asks.late.pop_first();
+            }
         }
         self.unanswered(now, ask.then, refusal);
     }
@@ -343,7 +351,8 @@ impl Machine {
             }
         }
         match ask {
-            None => self.return_unasked(from, &answer),
+            None if self.asks.late.remove(&seq) => self.return_unasked(from, &answer),
+            None => {}
             Some(Ask { until, then, .. }) => {
                 self.timers.remove(&(until, Timer::Ask(seq)));
                 self.serve(now, shelf, from, then, answer);

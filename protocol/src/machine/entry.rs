@@ -11,6 +11,7 @@ use crate::command::Command;
 use crate::id::NodeId;
 use crate::lease::Lease;
 use crate::record::Signed;
+use crate::record::result::JobResult;
 use crate::record::spec::{Mark, RegisterKey, Spec};
 use crate::register::{Ballot, Proposer, Val, Voter};
 
@@ -68,6 +69,9 @@ pub(super) struct Entry {
     pub(super) counted: Option<Counted>,
     /// The one who should lead it does not know it.
     pub(super) disowned: bool,
+    /// Results that came with promises, until one of the values that name them is adopted; at most
+    /// one from each voter.
+    pub(super) brought: Vec<Signed<JobResult>>,
     /// Answers that rest on the value in flight.
     pub(super) waiting: Vec<Waiting>,
     /// Commands that came while a value was in flight; run again once it is chosen. Bounded.
@@ -109,6 +113,7 @@ impl Entry {
             heard: None,
             counted: None,
             disowned: false,
+            brought: Vec::new(),
             waiting: Vec::new(),
             queued: VecDeque::new(),
             lease: None,

@@ -7,7 +7,7 @@ use super::Machine;
 use super::contest::Taken;
 use super::effect::Effect;
 use super::output::Held;
-use super::voting::holds;
+use super::voting::{Content, holds};
 use crate::batch::Shelf;
 use crate::clock::Now;
 use crate::id::NodeId;
@@ -57,7 +57,11 @@ impl Machine {
                     .into_iter()
                     .filter_map(|op| self.prepare(now, shelf, from, op, &mut faults))
                     .collect();
-                if !promises.is_empty() {
+                // Results may be large: each has a frame of its own.
+                let (large, small): (Vec<_>, Vec<_>) =
+                    promises.into_iter().partition(|op| op.result.is_some());
+                let frames = large.into_iter().map(|op| vec![op]).chain([small]);
+                for promises in frames.filter(|promises| !promises.is_empty()) {
                     self.out.hold(Held::Send { to: from, message: Message::Promise(promises) });
                 }
             }
@@ -162,7 +166,7 @@ impl Machine {
         op: PromiseOp,
         faults: &mut Vec<FrameFault>,
     ) {
-        let PromiseOp { key, ballot, verdict } = op;
+        let PromiseOp { key, ballot, verdict, result } = op;
         if !self.hears(&key, from) {
             return;
         }
@@ -171,7 +175,19 @@ impl Machine {
                 if accepted.as_ref().is_some_and(|a| !holds(&key.subject, &a.val, now)) {
                     return faults.push(FrameFault::BadRecord);
                 }
-                self.promise(now, shelf, &key.subject, from, ballot, accepted.map(|held| *held));
+                let content = match &accepted {
+                    Some(held) => self.content(now, shelf, &key.subject, &held.val, result),
+                    None => Ok(Content::Here),
+                };
+                let brought = match content {
+                    Ok(Content::Here) => None,
+                    Ok(Content::Sent(result)) => Some(result),
+                    // Adopted without its content it could never be chosen.
+                    Ok(Content::Missing) => return,
+                    Err(fault) => return faults.push(fault),
+                };
+                let accepted = accepted.map(|held| *held);
+                self.promise(now, shelf, &key.subject, from, ballot, accepted, brought);
             }
             PromiseVerdict::Lower(nack) => self.refused(&key.subject, nack.promised),
             PromiseVerdict::NeedContent => self.send_content(shelf, from, &key),

@@ -7,12 +7,13 @@ use super::entry::{Entry, Head, Waiting};
 use super::output::Held;
 use super::retry::Tries;
 use super::{Machine, Timer};
-use crate::batch::{Shelf, StoredRegister};
+use crate::batch::{Shelf, StoredRegister, Write};
 use crate::clock::Now;
 use crate::command::Refusal;
 use crate::id::NodeId;
 use crate::lease::{Lease, RunTime};
 use crate::record::Signed;
+use crate::record::result::JobResult;
 use crate::record::spec::{RegisterKey, Subject};
 use crate::register::{
     Accepted, Ballot, Certificate, JobState, Phase, Proposer, ServiceState, State, Val,
@@ -68,6 +69,7 @@ impl Machine {
             return;
         }
         entry.lead = Some(lead);
+        entry.brought.clear();
         self.write_row(subject);
         self.out.hold(Held::OwnPromise { subject: subject.clone(), ballot });
         self.repeat(subject);
@@ -84,9 +86,16 @@ impl Machine {
         from: NodeId,
         ballot: Ballot,
         accepted: Option<Accepted>,
+        brought: Option<Box<Signed<JobResult>>>,
     ) {
         let Some(entry) = self.registers.get_mut(subject) else { return };
         let Some(lead) = entry.lead.as_mut() else { return };
+        if let Some(result) = brought
+            && lead.ballot() == Some(ballot)
+            && entry.brought.len() < entry.head.voters.len()
+        {
+            entry.brought.push(*result);
+        }
         let Some(adopted) = lead.promise(from, ballot, accepted) else {
             if lead.found_nothing().is_some() {
                 self.give_up_unwritten(now, subject, ballot);
@@ -100,6 +109,15 @@ impl Machine {
         if entry.row.accept(adopted.ballot, &adopted.val).is_err() {
             return self.step_down(subject);
         }
+        // Its own vote, too, says that the content is here.
+        let named = adopted.val.job().and_then(|state| state.result);
+        let brought = std::mem::take(&mut entry.brought);
+        let result = brought.into_iter().find(|result| Some(result.hash()) == named);
+        if let Some(result) = &result {
+            self.out.write(Write::Result(Box::new(result.clone())));
+        }
+        let result = result.map(|result| result.raw().clone());
+        let Some(entry) = self.registers.get_mut(subject) else { return };
         // Until the quorum promised, another owner may have extended the lease.
         if let (Subject::Job(job), Some(lease)) = (subject, entry.lease.as_mut()) {
             let before = lease.ends;
@@ -109,7 +127,7 @@ impl Machine {
                 self.timers.insert((lease.ends, Timer::Lease(job.clone())));
             }
         }
-        self.publish(now, subject, adopted.ballot, adopted.val, None, None);
+        self.publish(now, subject, adopted.ballot, adopted.val, None, result);
     }
 
     /// A quorum promised and had accepted nothing: no value was ever chosen, and none will be but
@@ -210,6 +228,7 @@ impl Machine {
         self.drop_renewal(subject);
         let Some(entry) = self.registers.get_mut(subject) else { return };
         let Some(lead) = entry.lead.take() else { return };
+        entry.brought.clear();
         self.recount(subject);
         let Some(entry) = self.registers.get_mut(subject) else { return };
         entry.contest = None;

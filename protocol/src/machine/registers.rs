@@ -179,7 +179,7 @@ impl Machine {
                 let Some(entry) = self.registers.get(&subject) else { return };
                 if entry.row.promised == Some(ballot) {
                     let accepted = entry.row.accepted.clone();
-                    self.promise(now, shelf, &subject, self.me, ballot, accepted);
+                    self.promise(now, shelf, &subject, self.me, ballot, accepted, None);
                 }
             }
         }

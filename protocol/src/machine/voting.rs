@@ -217,7 +217,7 @@ impl Machine {
     }
 
     /// The result that a value names: sent along, on disk already, or missing.
-    fn content(
+    pub(super) fn content(
         &self,
         now: Now,
         shelf: &dyn Shelf,
@@ -265,7 +265,35 @@ impl Machine {
             Err(Missing::Gone) => PromiseVerdict::Gone,
             Err(Missing::Silence) => return None,
         };
-        Some(PromiseOp { key, ballot, verdict })
+        let result = match &verdict {
+            PromiseVerdict::Promised(Some(accepted)) => {
+                match self.result_of(shelf, &key.subject, &accepted.val) {
+                    Ok(result) => result,
+                    // A value without its content would be adopted and never chosen.
+                    Err(()) => return None,
+                }
+            }
+            _ => None,
+        };
+        Some(PromiseOp { key, ballot, verdict, result })
+    }
+
+    /// The result that a value names, if it names one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn result_of(
+        &self,
+        shelf: &dyn Shelf,
+        subject: &Subject,
+        val: &Val,
+    ) -> Result<Option<Raw>, ()> {
+        let (Subject::Job(job), Some(state)) = (subject, val.job()) else { return Ok(None) };
+        let Some(hash) = state.result else { return Ok(None) };
+        match shelf.result(job, state.attempt) {
+            Ok(Some(held)) if held.hash() == hash => Ok(Some(held.raw().clone())),
+            _ => Err(()),
+        }
     }
 
     fn prepare_found(
@@ -310,7 +338,7 @@ pub(super) enum Missing {
 
 /// The result that a value names.
 #[derive(PartialEq, Eq)]
-enum Content {
+pub(super) enum Content {
     Here,
     Missing,
     Sent(Box<Signed<JobResult>>),

@@ -67,6 +67,14 @@ impl Machine {
         self.work_timer_at(due);
     }
 
+    /// Somebody may be listening who was not: what waits already, such as from before a restart, is
+    /// news to them.
+    pub(super) fn announce_to_new(&mut self, now: Now) {
+        if !self.queue.is_empty() {
+            self.work_timer_at(now.mono.plus_ms(WORK_GAP_MS));
+        }
+    }
+
     fn work_timer_at(&mut self, due: Mono) {
         if self.announced.timer.is_some_and(|at| at <= due) {
             return;

@@ -65,7 +65,7 @@ fn messages() -> Vec<(&'static str, Message)> {
     let accepted = Some(Accepted { ballot, val: val() });
     let nack = || Box::new(Nack { promised: Some(ballot), accepted: accepted.clone() });
     let vote = |verdict| VoteOp { key: key.clone(), ballot, ver, verdict };
-    let promise = |verdict| PromiseOp { key: key.clone(), ballot, verdict };
+    let promise = |verdict| PromiseOp { key: key.clone(), ballot, verdict, result: None };
     let raw = Raw { body: vec![1, 2], signer: signer().id(), signature: some_signature() };
     let accept =
         AcceptOp { key: key.clone(), ballot, val: val(), spec: Some(raw.clone()), result: None };

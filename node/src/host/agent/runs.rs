@@ -19,7 +19,7 @@ impl HostAgent {
             let attempt = slot.attempt;
             if let Some(lease) = slot.guarded() {
                 if lease.end_by() <= now {
-                    let grace = lease.grace();
+                    let grace = lease.grace(now);
                     slot.phase = Phase::Ending;
                     return Some(Action::End { job: job.clone(), grace });
                 }

@@ -87,9 +87,10 @@ impl Lease {
         self.ends.saturating_sub(self.room)
     }
 
-    /// What the run gets between TERM and KILL then.
-    pub(super) const fn grace(&self) -> Duration {
-        self.room.saturating_sub(TREE_KILL)
+    /// What the run gets between TERM and KILL, ended now: nothing once the lease is over, as after
+    /// a time during which this host stood still. Somebody else may run the job then.
+    pub(super) fn grace(&self, now: Duration) -> Duration {
+        self.ends.saturating_sub(now + TREE_KILL)
     }
 
     /// When no process of the run may be left to be killed.

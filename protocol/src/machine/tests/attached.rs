@@ -1,7 +1,8 @@
 //! Leases of hosts attached over libp2p.
 
-use super::world::{P2P_LEASE_MS, QUORUM_MS, World, cut, host_id, job_at, subject};
+use super::world::{P2P_LEASE_MS, QUORUM_MS, World, cut, host_id, job_at, subject, submit};
 use crate::batch::KeyAnswer;
+use crate::codec;
 use crate::command::{Command, Completion, JobRequest, Refusal};
 use crate::id::{JobId, NodeId};
 use crate::limits::{HOST_TAKEN_MS, MIN_GUARD_MS};
@@ -151,6 +152,31 @@ fn a_parked_claim_of_an_attached_host_is_served_by_any_coordinator() {
     world.submit(0);
     assert_eq!(world.try_claim(1, "other"), None);
     world.claim(0, "other");
+}
+
+/// The frame that brings a grant may come twice; its host runs the job by then.
+#[test]
+fn a_grant_whose_answer_comes_twice_stays_with_its_host() {
+    let mut world = World::of(2, 1);
+    attach(&mut world, 1, "h");
+    let parked = world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 5000 });
+    world.settle();
+    let asked = world.ask(0, submit());
+    let mut told = None;
+    for _ in 0..1000 {
+        (0..2).for_each(|node| world.drain(node));
+        let Some(frame) = (!world.net.is_empty()).then(|| world.net.remove(0)) else { break };
+        let message: Message = codec::decode(&frame.bytes, usize::MAX).unwrap();
+        if matches!(message, Message::Tell(_)) {
+            told = Some(frame.clone());
+        }
+        world.deliver(&frame);
+    }
+    let job = job_at(world.reply(asked).expect("answered")).job;
+    assert_eq!(job_at(world.reply(parked).expect("answered")).job, job);
+    world.deliver(&told.expect("the grant came from the other coordinator"));
+    world.settle();
+    assert_eq!(world.phase(0, &job), Some(Phase::Leased));
 }
 
 /// Until a quorum promised again, somebody else may have led the job and extended its lease.

@@ -119,6 +119,19 @@ fn of_many_parked_claims_only_as_many_are_asked_for_as_there_are_jobs() {
 }
 
 #[test]
+fn what_waited_before_a_restart_is_announced_after_it() {
+    let mut world = World::of(2, 1);
+    cut(&mut world, 0, 1);
+    let job = world.submit(0);
+    world.crash(0);
+    world.cut.clear();
+    world.host(1, "h", 1);
+    let claim = world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 20_000 });
+    world.pass(2 * WORK_AGAIN_MS);
+    assert_eq!(job_at(world.reply(claim).expect("answered")).job, job);
+}
+
+#[test]
 fn work_is_announced_again_to_those_who_missed_it() {
     let mut world = World::of(2, 1);
     world.host(1, "h", 1);

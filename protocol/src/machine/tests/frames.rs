@@ -268,7 +268,7 @@ fn a_promise_with_a_value_that_cannot_stand_is_not_adopted() {
     let val = Val { ver: u64::MAX, ..entry.row.accepted.clone().unwrap().val };
     let verdict =
         PromiseVerdict::Promised(Some(Box::new(crate::register::Accepted { ballot, val })));
-    let promise = PromiseOp { key, ballot, verdict };
+    let promise = PromiseOp { key, ballot, verdict, result: None };
     refused(&mut world, 1, 0, Message::Promise(vec![promise]), FrameFault::BadRecord);
     assert_eq!(world.phase(0, &job), Some(Phase::Queued));
 }

@@ -1,7 +1,7 @@
 //! Owners that are gone, badly connected, or come back; and owners that forgot what is theirs.
 
 use super::world::{P2P_LEASE_MS, World, cut, host_id, job_at, node_key, request, submit};
-use crate::batch::KeyAnswer;
+use crate::batch::{KeyAnswer, Shelf};
 use crate::clock::Wall;
 use crate::command::Command;
 use crate::id::{JobId, NodeId};
@@ -358,6 +358,32 @@ fn a_clock_that_most_others_do_not_share_is_noticed() {
         world.inject(other, 0, Message::Beat(beat));
     }
     assert_eq!(world.nodes[0].machine.clock_off(now), Some(600_000));
+}
+
+/// A voter that accepted a result which nobody else has seen brings it with its promise: without it
+/// the value could be adopted, and never be chosen.
+#[test]
+fn who_adopts_a_result_gets_it_with_the_promise() {
+    let mut world = World::of(3, 2);
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    assert_eq!(world.claim(0, "h").job, job);
+    // Written by its home alone.
+    away(&mut world, 0);
+    let told = world.ask(0, World::completion(&job, "h", true));
+    world.drain(0);
+    world.net.clear();
+    world.cut.clear();
+    away(&mut world, 2);
+    let (subject, now) = (Subject::Job(job.clone()), world.now);
+    world.nodes[1].machine.lead(now, &subject);
+    world.settle();
+    assert_eq!(world.phase(1, &job), Some(Phase::Succeeded));
+    assert!(world.nodes[1].disk.result(&job, 1).unwrap().is_some(), "its vote says so");
+    world.cut.clear();
+    world.pass(4 * ALIVE_MS);
+    assert_eq!(world.phase(2, &job), Some(Phase::Succeeded));
+    assert!(world.reply(told).is_some());
 }
 
 #[test]

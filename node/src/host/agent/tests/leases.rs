@@ -316,3 +316,12 @@ fn runs_are_guarded_also_while_no_coordinator_knows_the_host() {
     does(&mut agent, 10_000, &[renew(1, 1)]);
     does(&mut agent, LEASE - 2500, &[end(1)]);
 }
+
+/// While the host stood still its lease ran out: another one may run the job by now.
+#[test]
+fn a_run_whose_lease_ran_out_unnoticed_gets_no_grace() {
+    let mut agent = running();
+    does(&mut agent, LEASE - 100, &[Action::End { job: job(1), grace: Duration::ZERO }]);
+    let mut agent = running();
+    does(&mut agent, 2 * LEASE, &[Action::End { job: job(1), grace: Duration::ZERO }]);
+}
