@@ -230,10 +230,13 @@ impl NodeHandle {
     fn job_at(&self, at: &JobAt) -> Result<JobView, Refusal> {
         let reader = self.reader()?;
         let unreadable = || unreadable(&at.job);
-        let stored = reader
-            .register(&Subject::Job(at.job.clone()))
-            .map_err(store_refusal)?
-            .ok_or_else(unreadable)?;
+        let subject = Subject::Job(at.job.clone());
+        let Some(stored) = reader.register(&subject).map_err(store_refusal)? else {
+            // A remembered answer may outlive the job.
+            let stub = reader.stub(&subject).map_err(store_refusal)?;
+            let unknown = || Refusal::UnknownJob(at.job.to_string());
+            return stub.and_then(|stub| fold::stub_view(&stub)).ok_or_else(unknown);
+        };
         let result = match at.val.job().filter(|state| state.result.is_some()) {
             Some(state) => reader.result(&at.job, state.attempt).map_err(store_refusal)?,
             None => None,
@@ -416,7 +419,11 @@ impl Backend for NodeHandle {
         // Two or three lookups in the page cache: not worth another thread.
         let found = self.reader().and_then(|reader| {
             let job = reader.job(&id).map_err(|error| Refusal::Store(chain(&error)))?;
-            Ok(job.and_then(|job| view(&job, time::wall())))
+            if let Some(job) = job {
+                return Ok(view(&job, time::wall()));
+            }
+            let stub = reader.stub(&Subject::Job(id)).map_err(store_refusal)?;
+            Ok(stub.and_then(|stub| fold::stub_view(&stub)))
         });
         futures::future::ready(found).boxed()
     }

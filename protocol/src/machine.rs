@@ -27,6 +27,7 @@ mod learning;
 mod output;
 mod registers;
 mod renewing;
+mod retention;
 mod seeking;
 mod services;
 mod voting;
@@ -43,7 +44,7 @@ pub use frames::FrameFault;
 use output::Output;
 
 use crate::batch::{Durable, KeyAnswer, Shelf, Snapshot};
-use crate::clock::{Hlc, HlcClock, Mono, Now};
+use crate::clock::{Hlc, HlcClock, Mono, Now, Trust, Wall};
 use crate::command::{Command, Idempotency, Refusal};
 use crate::id::{HostId, JobId, NetworkId, NodeId};
 use crate::key::NodeKey;
@@ -75,6 +76,8 @@ pub struct Config {
     pub run_ms: u64,
     /// Length of the leases of hosts attached over libp2p, in milliseconds.
     pub p2p_lease_ms: u64,
+    /// How long a job is kept whole after its end, in milliseconds.
+    pub retention_ms: u64,
 }
 
 /// A timer. The entry it names may be gone or have moved on by the time it rings.
@@ -94,7 +97,7 @@ enum Timer {
     Renewal(JobId),
     /// Nobody knew what was sought.
     Sought(Sought),
-    /// Time to forget old keys and hosts.
+    /// Time to forget old keys, jobs and hosts.
     Sweep,
 }
 
@@ -123,6 +126,11 @@ pub struct Machine {
     config: Config,
     chance: ChaCha12Rng,
     clock: HlcClock,
+    trust: Trust,
+    /// How far deleting went.
+    gc_floor: Wall,
+    /// The last live job looked at by the sweep; it goes on behind it.
+    swept: Option<JobId>,
     version: u64,
     version_ceiling: u64,
     /// Other coordinators that can vote.
@@ -160,6 +168,9 @@ impl Machine {
             config,
             chance: ChaCha12Rng::from_seed(seed),
             clock: HlcClock::new(snapshot.clock),
+            trust: Trust::new(now),
+            gc_floor: snapshot.gc_floor,
+            swept: None,
             version: snapshot.version,
             version_ceiling: snapshot.version,
             peers: Vec::new(),
@@ -271,7 +282,8 @@ impl Machine {
                 Timer::Renewal(job) => self.renewal_timer(&job),
                 Timer::Sought(what) => self.sought_timer(&what),
                 Timer::Sweep => {
-                    let pause = if self.sweep_keys(now, shelf) { SWEEP_MS } else { SWEEP_ON_MS };
+                    let all = self.sweep_keys(now, shelf) & self.sweep_registers(now, shelf);
+                    let pause = if all { SWEEP_MS } else { SWEEP_ON_MS };
                     self.sweep_hosts(now);
                     self.sweep_held_back(now);
                     self.timers.insert((now.mono.plus_ms(pause), Timer::Sweep));

@@ -10,7 +10,7 @@ use skyclaw_protocol::batch::{Batch, Durable, Write};
 use skyclaw_protocol::record::{Record, Signed};
 
 use crate::error::{CommitError, Fault, guard};
-use crate::index;
+use crate::index::{self, Keeping};
 use crate::read::Shared;
 use crate::seal::seal;
 use crate::tables::{Head, META, META_HEAD};
@@ -58,7 +58,8 @@ impl Store {
     pub fn rebuild_indexes(&mut self) -> Result<(), CommitError> {
         let rebuilt = self.ready().and_then(|()| {
             let head = self.head.clone();
-            guard(|| rebuild(&self.shared, head)).map_err(|fault| self.sort(fault))
+            let retention_ms = head.index.retention_ms;
+            guard(|| rebuild(&self.shared, head, retention_ms)).map_err(|fault| self.sort(fault))
         });
         match rebuilt {
             Ok(head) => {
@@ -131,14 +132,14 @@ impl Store {
     fn transact(&self, batch: &Batch) -> Result<(Head, u64), Fault> {
         let mut txn = self.shared.begin_write()?;
         txn.set_durability(Durability::Immediate)?;
-        let (index, bytes) = {
-            let mut writer = Writer::open(&txn, self.head.index.clone(), &self.shared.refusals)?;
+        let (index, gc_floor, bytes) = {
+            let mut writer = Writer::open(&txn, &self.head, &self.shared.refusals)?;
             for write in &batch.writes {
                 writer.apply(write)?;
             }
             writer.finish()?
         };
-        let head = Head { clock: batch.clock, version: batch.version, index };
+        let head = Head { clock: batch.clock, version: batch.version, index, gc_floor };
         txn.open_table(META)?.insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
         txn.commit()?;
         Ok((head, bytes))
@@ -155,10 +156,11 @@ impl Drop for Store {
 }
 
 /// Rebuilds the derived tables in one transaction.
-pub(crate) fn rebuild(shared: &Shared, mut head: Head) -> Result<Head, Fault> {
+pub(crate) fn rebuild(shared: &Shared, mut head: Head, retention_ms: u64) -> Result<Head, Fault> {
     let mut txn = shared.begin_write()?;
     txn.set_durability(Durability::Immediate)?;
-    head.index = index::rebuild(&txn, &shared.refusals)?;
+    let keeping = Keeping { floor: head.gc_floor, retention_ms };
+    head.index = index::rebuild(&txn, keeping, &shared.refusals)?;
     txn.open_table(META)?.insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
     txn.commit()?;
     Ok(head)
@@ -182,6 +184,11 @@ fn check_lengths(writes: &[Write]) -> Result<(), CommitError> {
         | Write::ForgetHost(_)
         | Write::Key { .. }
         | Write::ForgetKey { .. }
-        | Write::LeaseNote { .. } => Ok(()),
+        | Write::LeaseNote { .. }
+        | Write::Drop(_)
+        | Write::Refile(_)
+        | Write::NotDue { .. }
+        | Write::GcFloor(_) => Ok(()),
+        Write::Shrink(stub) => check(&stub.certificate),
     })
 }

@@ -17,6 +17,7 @@ use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableError};
 use skyclaw_protocol::batch::Snapshot;
 use skyclaw_protocol::key::NodeKey;
+use skyclaw_protocol::limits::DEFAULT_RETENTION_MS;
 
 use crate::commit::{self, Store};
 use crate::error::{Fault, OpenError, guard};
@@ -36,15 +37,24 @@ pub struct Options {
     pub min_free_bytes: u64,
     /// Bytes of the reserve beside the database; 0 for none.
     pub ballast_bytes: u64,
+    /// How long what has ended is kept whole, in milliseconds; what is due is filed by it. Another
+    /// value than before derives the derived tables anew, once.
+    pub retention_ms: u64,
     /// Random bytes from which the identity of a new file is made. Unused if the file exists.
     pub entropy: [u8; 32],
 }
 
 impl Options {
-    /// The usual sizes: 32 MiB of cache, 64 MiB to stay free, 16 MiB of ballast.
+    /// The usual: 32 MiB of cache, 64 MiB to stay free, 16 MiB of ballast, 7 days of retention.
     #[must_use]
     pub const fn new(entropy: [u8; 32]) -> Self {
-        Self { cache_bytes: 32 << 20, min_free_bytes: 64 << 20, ballast_bytes: 16 << 20, entropy }
+        Self {
+            cache_bytes: 32 << 20,
+            min_free_bytes: 64 << 20,
+            ballast_bytes: 16 << 20,
+            retention_ms: DEFAULT_RETENTION_MS,
+            entropy,
+        }
     }
 }
 
@@ -97,7 +107,7 @@ impl Store {
         let db = open_database(path, file()?, options.cache_bytes, false)?;
         create::sweep(path);
         place.load_ballast(options.ballast_bytes);
-        start(place, db, MIGRATIONS, created)
+        start(place, db, MIGRATIONS, options.retention_ms, created)
     }
 
     /// Opens a database on any storage; an empty one is filled. For tests.
@@ -116,7 +126,7 @@ impl Store {
         if created {
             create::fill(&db, options).map_err(|fault| OpenError::of(path, fault))?;
         }
-        start(place, db, MIGRATIONS, created)
+        start(place, db, MIGRATIONS, options.retention_ms, created)
     }
 }
 
@@ -224,6 +234,7 @@ fn start(
     place: Place,
     db: Database,
     migrations: &[Migration],
+    retention_ms: u64,
     created: bool,
 ) -> Result<Opened, OpenError> {
     let path = place.path.clone();
@@ -233,9 +244,9 @@ fn start(
     let migrated = guard(run).map_err(fault)?;
     let shared = Arc::new(Shared::new(place, db));
     let mut head = meta.head;
-    if migrated > 0 || !guard(|| prepare(&shared, &head)).map_err(fault)? {
+    if migrated > 0 || !guard(|| prepare(&shared, &head, retention_ms)).map_err(fault)? {
         tracing::warn!(path = %path.display(), "the derived tables are rebuilt");
-        head = guard(|| commit::rebuild(&shared, head)).map_err(fault)?;
+        head = guard(|| commit::rebuild(&shared, head, retention_ms)).map_err(fault)?;
     }
     let snapshot = guard(|| shared.snapshot(&head)).map_err(fault)?;
     Ok(Opened {
@@ -248,12 +259,12 @@ fn start(
 }
 
 /// Makes tables that are missing. True if the derived ones hold what they should.
-fn prepare(shared: &Shared, head: &Head) -> Result<bool, Fault> {
+fn prepare(shared: &Shared, head: &Head, retention_ms: u64) -> Result<bool, Fault> {
     let mut txn = shared.begin_write()?;
     txn.set_durability(Durability::Immediate)?;
     let before = txn.list_tables()?.count();
     create_all(&txn)?;
-    let holds = index::holds(&txn, &head.index)?;
+    let holds = index::holds(&txn, &head.index, retention_ms)?;
     if txn.list_tables()?.count() == before {
         txn.abort()?;
     } else {

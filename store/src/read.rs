@@ -16,6 +16,7 @@ use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Val;
+use skyclaw_protocol::retention::Stub;
 
 pub use items::Held;
 pub use jobs::{JobPage, JobRecord, Order, Phases};
@@ -26,7 +27,8 @@ use crate::seal::{Found, Refusals};
 use crate::space::Place;
 use crate::stats::{JobCounts, StoreStats};
 use crate::tables::{
-    HOSTS, Head, Index, JOBS_BY_CREATED, KEYS, KEYS_BY_EXPIRY, META, META_HEAD, may_live,
+    DUE, HOSTS, Head, Index, KEYS, KEYS_BY_EXPIRY, LIVE, META, META_HEAD, STUBS, subject_key,
+    subject_of,
 };
 
 /// One open file, shared by its writer and its readers.
@@ -87,6 +89,7 @@ impl Shared {
         let txn = self.begin_read()?;
         let mut snapshot =
             Snapshot { clock: head.clock, version: head.version, ..Snapshot::default() };
+        snapshot.gc_floor = head.gc_floor;
         for entry in txn.open_table(HOSTS)?.iter()? {
             let (key, stored) = entry?;
             if let Found::This(host) = self.refusals.signed(&HOSTS, key.value(), stored.value()) {
@@ -135,11 +138,8 @@ impl Reader {
                 count += 1;
                 each(register);
             };
-            for entry in txn.open_table(JOBS_BY_CREATED)?.iter()? {
-                let (place, filed) = entry?;
-                if !may_live(filed.value().0) {
-                    continue;
-                }
+            for entry in txn.open_table(LIVE)?.iter()? {
+                let (place, _) = entry?;
                 let Ok(id) = JobId::new(place.value().1) else { continue };
                 view.register(&Subject::Job(id))?.into_iter().for_each(&mut hand);
             }
@@ -172,7 +172,7 @@ impl Reader {
     pub fn job_counts(&self) -> Result<JobCounts, ReadError> {
         self.read(|txn, refusals| {
             let head: Found<Head> = refusals.get(&txn.open_table(META)?, &META, META_HEAD)?;
-            Ok(JobCounts::new(&head.ok().map_or(Index::EMPTY, |head| head.index)))
+            Ok(JobCounts::new(&head.ok().map_or(Index::empty(0), |head| head.index)))
         })
     }
 
@@ -256,6 +256,27 @@ impl Shelf for Reader {
                 keys.push((Hash(*scope), Wall(expires_at)));
             }
             Ok(keys)
+        });
+        Ok(read?)
+    }
+
+    fn stub(&self, subject: &Subject) -> Result<Option<Stub>, ShelfError> {
+        let read = self.read(|txn, refusals| {
+            Ok(refusals.get_stub(&txn.open_table(STUBS)?, &subject_key(subject))?.ok())
+        });
+        Ok(read?)
+    }
+
+    fn due(&self, now: Wall, most: usize) -> Result<Vec<(Wall, Subject)>, ShelfError> {
+        let read = self.read(|txn, _| {
+            let mut due = Vec::new();
+            let end = (now.0.saturating_add(1), &[][..]);
+            for entry in txn.open_table(DUE)?.range::<(u64, &[u8])>(..end)?.take(most) {
+                let (key, _) = entry?;
+                let (at, subject) = key.value();
+                due.extend(subject_of(subject).map(|subject| (Wall(at), subject)));
+            }
+            Ok(due)
         });
         Ok(read?)
     }

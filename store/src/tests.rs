@@ -8,6 +8,7 @@ mod items;
 mod listing;
 mod opening;
 mod outbox;
+mod retention;
 mod space;
 mod world;
 

@@ -12,5 +12,6 @@ mod quorum;
 mod random;
 mod recovery;
 mod restart;
+mod retention;
 mod services;
 mod world;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
 use redb::{Database, Durability};
-use skyclaw_protocol::clock::Hlc;
+use skyclaw_protocol::clock::{Hlc, Wall};
 
 use super::{Options, open_database};
 use crate::error::{Fault, OpenError};
@@ -96,7 +96,12 @@ pub(super) fn fill(db: &Database, options: &Options) -> Result<(), Fault> {
     txn.set_durability(Durability::Immediate)?;
     create_all(&txn)?;
     {
-        let head = Head { clock: Hlc::default(), version: 0, index: Index::EMPTY };
+        let head = Head {
+            clock: Hlc::default(),
+            version: 0,
+            index: Index::empty(options.retention_ms),
+            gc_floor: Wall(0),
+        };
         let migrations = MIGRATIONS.len() as u64;
         let mut meta = txn.open_table(META)?;
         let mut put = |key, sealed: Vec<u8>| meta.insert(key, sealed.as_slice()).map(drop);

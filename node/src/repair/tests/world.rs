@@ -56,6 +56,7 @@ impl Shelved {
         let mut writes = Vec::new();
         for one in learned {
             match one {
+                Learned::Stub(stub) => writes.push(Write::Shrink(stub)),
                 Learned::Host(host) => {
                     // Of two descriptions the later one stays.
                     let rank = host.body().rank(host.signer());
@@ -172,7 +173,7 @@ impl Member {
             voters: vec![self.id()],
             quorum: 1,
             created: Hlc { ms: 10_000, count: 0 },
-            expires_at: Wall(u64::MAX >> 2),
+            expires_at: Wall(u64::MAX >> 1),
             job,
         };
         Write::Spec(Box::new(Signed::seal(&self.key, self.network, body)))
