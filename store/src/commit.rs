@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use redb::{Durability, WriteTransaction};
+use skyclaw_protocol::NetworkId;
 use skyclaw_protocol::batch::{Batch, Durable, Write};
+use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::record::{Record, Signed};
 
 use crate::error::{CommitError, Fault, guard};
+use crate::history;
 use crate::index::{self, Keeping};
 use crate::read::Shared;
-use crate::seal::seal;
-use crate::tables::{Head, META, META_HEAD};
+use crate::seal::{Found, seal};
+use crate::tables::{Head, META, META_HEAD, META_SEED};
 use writer::Writer;
 
 /// The single writer. It belongs to the thread of the engine; readers are [`Reader`]s.
@@ -65,6 +68,48 @@ impl Store {
             Ok(head) => {
                 self.head = head;
                 Ok(())
+            }
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Gives the node a new key, in one transaction: what the old one voted on is history then, which
+    /// is shown but neither voted on nor led. To be followed by opening the file anew: a machine of
+    /// the old key must go.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn rekey(&mut self, network: NetworkId, entropy: [u8; 32]) -> Result<NodeKey, CommitError> {
+        let rekeyed = self.ready().and_then(|()| {
+            let change = || {
+                let mut head = self.head.clone();
+                let mut txn = self.shared.begin_write()?;
+                txn.set_durability(Durability::Immediate)?;
+                let refusals = &self.shared.refusals;
+                let old = {
+                    let mut meta = txn.open_table(META)?;
+                    let old: Found<Vec<u8>> = refusals.get(&meta, &META, META_SEED)?;
+                    let new = seal(&META, META_SEED, &entropy.to_vec());
+                    meta.insert(META_SEED, new.as_slice())?;
+                    old.ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok())
+                };
+                if let Some(seed) = old {
+                    history::to_history(&txn, refusals, network, &NodeKey::from_seed(&seed))?;
+                }
+                let retention_ms = head.index.retention_ms;
+                let keeping = Keeping { floor: head.gc_floor, retention_ms };
+                head.index = index::rebuild(&txn, keeping, refusals)?;
+                txn.open_table(META)?
+                    .insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
+                txn.commit()?;
+                Ok(head)
+            };
+            guard(change).map_err(|fault| self.sort(fault))
+        });
+        match rekeyed {
+            Ok(head) => {
+                self.head = head;
+                Ok(NodeKey::from_seed(&entropy))
             }
             Err(error) => Err(self.fail(error)),
         }

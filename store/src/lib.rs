@@ -11,6 +11,7 @@
 
 mod commit;
 mod error;
+mod history;
 mod index;
 mod migrate;
 mod open;
@@ -25,6 +26,7 @@ pub mod testing;
 
 pub use commit::Store;
 pub use error::{CommitError, LowSpace, OpenError, ReadError};
+pub use history::restore;
 pub use open::{Opened, Options};
 pub use outbox::{OpenedOutbox, Outbox, OutboxChange, OutboxEntry, OutboxKey};
 pub use read::{Held, JobPage, JobRecord, Order, Phases, Reader};

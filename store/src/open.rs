@@ -7,6 +7,8 @@
 mod create;
 mod probe;
 
+pub(crate) use create::{copy_draft, draft_beside, publish_draft};
+
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
@@ -26,7 +28,9 @@ use crate::migrate::{self, MIGRATIONS, Migration};
 use crate::read::{Reader, Shared};
 use crate::seal::{Found, Refusals};
 use crate::space::Place;
-use crate::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_SEED, create_all};
+use crate::tables::{
+    FORMAT, Head, META, META_BACKUP, META_FORMAT, META_HEAD, META_SEED, create_all,
+};
 
 /// How to open.
 #[derive(Clone)]
@@ -162,7 +166,7 @@ fn check_header(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Opens storage with redb; `check` has it read every page and compare checksums.
-fn open_database(
+pub(crate) fn open_database(
     path: &Path,
     backend: impl StorageBackend,
     cache_bytes: usize,
@@ -213,6 +217,14 @@ fn read_meta(
     let newer = |found, known| OpenError::NewerFormat { path: path.to_owned(), found, known };
     if format > FORMAT {
         return Err(newer(format, FORMAT));
+    }
+    if matches!(refusals.get::<bool>(&meta, &META, META_BACKUP).map_err(fault)?, Found::This(true))
+    {
+        return Err(OpenError::NotOurs {
+            path: path.to_owned(),
+            what: "a backup",
+            hint: ", and make a database there with `skyclaw-node restore`",
+        });
     }
     let seed: Option<Vec<u8>> = refusals.get(&meta, &META, META_SEED).map_err(fault)?.ok();
     let seed = seed.and_then(|seed| <[u8; 32]>::try_from(seed).ok());

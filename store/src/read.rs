@@ -9,7 +9,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 use skyclaw_protocol::Hash;
-use skyclaw_protocol::JobId;
 use skyclaw_protocol::batch::{KeyRow, Shelf, ShelfError, Snapshot, StoredRegister};
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::record::Signed;
@@ -17,12 +16,14 @@ use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Val;
 use skyclaw_protocol::retention::Stub;
+use skyclaw_protocol::{JobId, NetworkId};
 
 pub use items::Held;
 pub use jobs::{JobPage, JobRecord, Order, Phases};
 use view::View;
 
-use crate::error::{Fault, LowSpace, ReadError, guard};
+use crate::error::{Fault, LowSpace, OpenError, ReadError, guard};
+use crate::history;
 use crate::seal::{Found, Refusals};
 use crate::space::Place;
 use crate::stats::{JobCounts, StoreStats};
@@ -163,6 +164,16 @@ impl Reader {
             })?;
             Ok(found)
         })
+    }
+
+    /// Writes a backup of everything committed so far to a new file, while the store is used. It
+    /// holds every payload and no secret key; [`restore`](crate::restore) makes a database of it.
+    ///
+    /// # Errors
+    /// [`OpenError`](crate::OpenError) about that file, which is not there then unless it was before.
+    pub fn backup(&self, path: &Path, network: NetworkId) -> Result<(), OpenError> {
+        let txn = self.0.begin_read().map_err(|fault| OpenError::of(&self.0.place.path, fault))?;
+        history::backup(&txn, &self.0.refusals, path, network)
     }
 
     /// Jobs by phase, without a scan.

@@ -93,6 +93,8 @@ pub(crate) const FORMAT: u64 = 1;
 pub(crate) const META_SEED: &[u8] = b"seed";
 /// `u64`: how many migrations were run.
 pub(crate) const META_MIGRATIONS: &[u8] = b"migrations";
+/// `bool`: true in a backup, which has no seed.
+pub(crate) const META_BACKUP: &[u8] = b"backup";
 /// [`Head`].
 pub(crate) const META_HEAD: &[u8] = b"head";
 

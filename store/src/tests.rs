@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod figures;
+mod history;
 mod index;
 mod items;
 mod listing;

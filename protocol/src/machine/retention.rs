@@ -123,15 +123,14 @@ impl Machine {
         let mut dead = Vec::new();
         let mut quiet = Vec::new();
         let mut last = None;
-        let mut looked = 0;
-        for (subject, entry) in self.registers.range((from, Bound::Unbounded)) {
+        let behind = self.registers.range((from, Bound::Unbounded));
+        for (looked, (subject, entry)) in behind.enumerate() {
             // Jobs stand before services.
             let Subject::Job(job) = subject else { break };
             if looked == LIVE_SWEEP {
                 self.swept = last;
                 break;
             }
-            looked += 1;
             last = Some(job.clone());
             if entry.unwritten > 0 || entry.is_leaving() {
                 continue;

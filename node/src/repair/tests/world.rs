@@ -173,7 +173,7 @@ impl Member {
             voters: vec![self.id()],
             quorum: 1,
             created: Hlc { ms: 10_000, count: 0 },
-            expires_at: Wall(u64::MAX >> 1),
+            expires_at: Wall(u64::MAX >> 2),
             job,
         };
         Write::Spec(Box::new(Signed::seal(&self.key, self.network, body)))
