@@ -27,7 +27,7 @@ pub mod testing;
 pub use commit::Store;
 pub use error::{CommitError, LowSpace, OpenError, ReadError};
 pub use history::restore;
-pub use open::{Opened, Options};
+pub use open::{Compacted, Opened, Options, compact};
 pub use outbox::{OpenedOutbox, Outbox, OutboxChange, OutboxEntry, OutboxKey};
 pub use read::{Held, JobPage, JobRecord, Order, Phases, Reader};
 pub use stats::{JobCounts, StoreStats};

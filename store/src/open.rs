@@ -4,9 +4,11 @@
 //! database appears under its name whole or not at all; an existing file, even an empty one, is
 //! never taken for a place to start anew, since that would be a node that forgot its promises.
 
+mod compact;
 mod create;
 mod probe;
 
+pub use compact::{Compacted, compact};
 pub(crate) use create::{copy_draft, draft_beside, publish_draft};
 
 use std::fmt;
@@ -108,7 +110,8 @@ impl Store {
             FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))
         };
         probe::probe(path, file()?)?;
-        let db = open_database(path, file()?, options.cache_bytes, false)?;
+        let mut db = open_database(path, file()?, options.cache_bytes, false)?;
+        compact::if_worth(path, &mut db);
         create::sweep(path);
         place.load_ballast(options.ballast_bytes);
         start(place, db, MIGRATIONS, options.retention_ms, created)

@@ -114,6 +114,15 @@ impl Reader {
     }
 
     #[cfg(test)]
+    pub(crate) fn index(&self) -> Index {
+        let read = self.read(|txn, refusals| {
+            let head: Found<Head> = refusals.get(&txn.open_table(META)?, &META, META_HEAD)?;
+            Ok(head.ok().map_or(Index::empty(0), |head| head.index))
+        });
+        read.unwrap_or(Index::empty(0))
+    }
+
+    #[cfg(test)]
     pub(crate) fn shared(&self) -> &Shared {
         &self.0
     }

@@ -11,6 +11,7 @@ mod opening;
 mod outbox;
 mod retention;
 mod space;
+mod steady;
 mod world;
 
 use skyclaw_protocol::JobId;

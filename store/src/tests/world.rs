@@ -152,6 +152,11 @@ impl World {
         self.seal_result(id, attempt, "out".into())
     }
 
+    /// A result with this output.
+    pub(super) fn result_of(&self, id: &JobId, attempt: u32, out: String) -> Signed<JobResult> {
+        self.seal_result(id, attempt, out)
+    }
+
     pub(super) fn long_result(&self, id: &JobId) -> Signed<JobResult> {
         self.seal_result(id, 1, "x".repeat(5 << 20))
     }
