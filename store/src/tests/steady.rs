@@ -42,7 +42,7 @@ fn steady(jobs: u64, kept: u64, step: u64) -> Vec<u64> {
             writes.extend(old.map(Write::Drop));
             opened.store.commit(world.batch(writes)).unwrap();
         }
-        if (from + step) % (jobs / 10) == 0 {
+        if (from + step).is_multiple_of(jobs / 10) {
             sizes.push(std::fs::metadata(&path).unwrap().len());
         }
     }
