@@ -491,7 +491,7 @@ impl Backend for NodeHandle {
                 _ = std::fs::remove_file(&path);
                 let made = reader.backup(&path, network);
                 drop(turn);
-                made.map(|()| path.display().to_string())
+                made.map(|()| std::path::absolute(&path).unwrap_or(path).display().to_string())
             });
             let made = made.await.map_err(|_| Refusal::Stopping)?;
             made.map_err(|error| Refusal::Store(chain(&error)))
