@@ -120,6 +120,11 @@ pub trait Backend: Send + Sync + 'static {
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>>;
     /// Whether the node can do its work now.
     fn readiness(&self) -> Readiness;
+    /// Writes a backup beside the node's database, in place of the one before. Resolves to its path.
+    fn backup(&self) -> BoxFuture<'_, Result<String, Refusal>> {
+        let refusal = Refusal::Store("this node makes no backups".into());
+        Box::pin(std::future::ready(Err(refusal)))
+    }
     /// All metrics of the node in OpenMetrics text.
     fn metrics(&self) -> String;
 }

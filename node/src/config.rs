@@ -126,6 +126,8 @@ pub struct CoordinatorConfig {
     pub run_timeout: Duration,
     /// A job not ended after so long expires.
     pub job_ttl: Duration,
+    /// How long a job is kept with its output after its end.
+    pub retention: Duration,
     /// libp2p; none if it is turned off.
     pub p2p: Option<P2pConfig>,
     /// Other coordinators, as given: not yet normalised.

@@ -22,7 +22,7 @@ use skyclaw_protocol::batch::KeyAnswer;
 use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::machine::{Config as MachineConfig, Fence, Token};
 use skyclaw_protocol::wire::Message;
-use skyclaw_protocol::{Command, HostId, HostView, Idempotency, NodeId, Refusal};
+use skyclaw_protocol::{Command, HostId, HostView, Idempotency, NetworkId, NodeId, Refusal};
 use skyclaw_store::{OpenError, Store};
 use tokio::sync::oneshot;
 
@@ -99,6 +99,7 @@ pub struct EngineConfig {
 /// A running engine.
 #[derive(Debug)]
 pub struct Engine {
+    network: NetworkId,
     inbox: SyncSender<Input>,
     shared: Arc<Shared>,
     thread: std::thread::JoinHandle<Result<(), EngineError>>,
@@ -130,6 +131,7 @@ impl Engine {
         let (inbox, receiver) = sync_channel(ENGINE_INBOX);
         let shared = Arc::new(Shared::default());
         let (started, first) = sync_channel(1);
+        let network = config.machine.network;
         let thread = std::thread::Builder::new()
             .name("engine".into())
             .spawn({
@@ -138,7 +140,7 @@ impl Engine {
             })
             .map_err(EngineError::Thread)?;
         if first.recv().is_ok() {
-            return Ok(Self { inbox, shared, thread });
+            return Ok(Self { network, inbox, shared, thread });
         }
         // The thread ended before it began to serve: it returns why.
         match thread.join() {
@@ -151,6 +153,12 @@ impl Engine {
     #[must_use]
     pub fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    /// The network that what it signs is bound to.
+    #[must_use]
+    pub const fn network(&self) -> NetworkId {
+        self.network
     }
 
     /// Where inputs go.

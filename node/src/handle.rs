@@ -19,14 +19,15 @@ use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::{JobState, Phase};
 use skyclaw_protocol::{
-    Answer, Command, HostId, HostView, JobId, JobQuery, JobStatus, JobView, NodeId, Refusal,
-    ServiceId, ServiceView, fold,
+    Answer, Command, HostId, HostView, JobId, JobQuery, JobStatus, JobView, NetworkId, NodeId,
+    Refusal, ServiceId, ServiceView, fold,
 };
 use skyclaw_store::{JobRecord, Order, Phases, ReadError, Reader};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::Granted;
+use crate::copies;
 use crate::engine::{Engine, Input, Shared, Status, chain};
 use crate::limits::{INBOX_AGAIN, PEER_GLANCE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
@@ -56,6 +57,10 @@ struct Inner {
     others: Others,
     metrics: Arc<Metrics>,
     net: NetHandle,
+    /// Backups are signed for it.
+    network: NetworkId,
+    /// One backup at a time.
+    backup: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl NodeHandle {
@@ -78,6 +83,8 @@ impl NodeHandle {
             others,
             metrics,
             net,
+            network: engine.network(),
+            backup: Arc::default(),
         }))
     }
 
@@ -231,10 +238,13 @@ impl NodeHandle {
     fn job_at(&self, at: &JobAt) -> Result<JobView, Refusal> {
         let reader = self.reader()?;
         let unreadable = || unreadable(&at.job);
-        let stored = reader
-            .register(&Subject::Job(at.job.clone()))
-            .map_err(store_refusal)?
-            .ok_or_else(unreadable)?;
+        let subject = Subject::Job(at.job.clone());
+        let Some(stored) = reader.register(&subject).map_err(store_refusal)? else {
+            // A remembered answer may outlive the job.
+            let stub = reader.stub(&subject).map_err(store_refusal)?;
+            let unknown = || Refusal::UnknownJob(at.job.to_string());
+            return stub.and_then(|stub| fold::stub_view(&stub)).ok_or_else(unknown);
+        };
         let result = match at.val.job().and_then(JobState::named_result) {
             Some((attempt, _)) => reader.result(&at.job, attempt).map_err(store_refusal)?,
             None => None,
@@ -421,7 +431,11 @@ impl Backend for NodeHandle {
         // Two or three lookups in the page cache: not worth another thread.
         let found = self.reader().and_then(|reader| {
             let job = reader.job(&id).map_err(|error| Refusal::Store(chain(&error)))?;
-            Ok(job.and_then(|job| view(&job, time::wall())))
+            if let Some(job) = job {
+                return Ok(view(&job, time::wall()));
+            }
+            let stub = reader.stub(&Subject::Job(id)).map_err(store_refusal)?;
+            Ok(stub.and_then(|stub| fold::stub_view(&stub)))
         });
         futures::future::ready(found).boxed()
     }
@@ -469,6 +483,26 @@ impl Backend for NodeHandle {
             ));
         }
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
+    }
+
+    fn backup(&self) -> BoxFuture<'_, Result<String, Refusal>> {
+        async move {
+            let Ok(turn) = self.0.backup.clone().try_lock_owned() else {
+                return Err(Refusal::Busy("a backup is being made".into()));
+            };
+            let (reader, network) = (self.reader()?, self.0.network);
+            let made = tokio::task::spawn_blocking(move || {
+                let path = copies::beside(reader.path());
+                // One that nobody came for.
+                _ = std::fs::remove_file(&path);
+                let made = reader.backup(&path, network);
+                drop(turn);
+                made.map(|()| std::path::absolute(&path).unwrap_or(path).display().to_string())
+            });
+            let made = made.await.map_err(|_| Refusal::Stopping)?;
+            made.map_err(|error| Refusal::Store(chain(&error)))
+        }
+        .boxed()
     }
 
     fn metrics(&self) -> String {

@@ -7,6 +7,7 @@ pub mod attach;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod copies;
 pub mod engine;
 pub mod handle;
 pub mod host;

@@ -345,6 +345,7 @@ fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig 
     rand::fill(&mut entropy);
     let mut store = skyclaw_store::Options::new(entropy);
     store.min_free_bytes = settings.db_min_free_bytes;
+    store.retention_ms = millis(settings.retention);
     EngineConfig {
         db_path: settings.db_path.clone(),
         store,
@@ -359,6 +360,7 @@ fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig 
             run_ms: millis(settings.run_timeout),
             p2p_lease_ms: millis(settings.p2p_lease),
             host_ttl_ms: millis(settings.host_ttl),
+            retention_ms: millis(settings.retention),
         },
     }
 }

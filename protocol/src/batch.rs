@@ -12,6 +12,7 @@ use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::{Spec, Subject};
 use crate::register::{Ballot, Certificate, Val, Voter};
+use crate::retention::Stub;
 use crate::view::{HostView, ServiceView};
 
 /// One change to what is remembered.
@@ -57,6 +58,21 @@ pub enum Write {
         /// Until when.
         until: Option<Wall>,
     },
+    /// A stub takes the place of everything else that is remembered of its job.
+    Shrink(Box<Stub>),
+    /// Nothing is remembered of this job any more.
+    Drop(Subject),
+    /// A job is filed anew: it is compared with others no longer, once the floor is high enough.
+    Refile(Subject),
+    /// What was due then cannot be read: it is not looked at again.
+    NotDue {
+        /// Which register.
+        subject: Subject,
+        /// As filed.
+        due: Wall,
+    },
+    /// Deleting went as far as this; it never goes back. Stands before what is deleted.
+    GcFloor(Wall),
 }
 
 /// Changes that become durable together.
@@ -218,6 +234,17 @@ pub trait Shelf {
     /// # Errors
     /// As [`Shelf::register`].
     fn expired_keys(&self, now: Wall, most: usize) -> Result<Vec<(Hash, Wall)>, ShelfError>;
+    /// What is left of a job that was shrunk.
+    ///
+    /// # Errors
+    /// As [`Shelf::register`].
+    fn stub(&self, subject: &Subject) -> Result<Option<Stub>, ShelfError>;
+    /// At most `most` registers that have ended, or their stubs, of which something is due by
+    /// `now` ([`Life::next`](crate::retention::Life::next)), the longest due first, and since when.
+    ///
+    /// # Errors
+    /// As [`Shelf::register`].
+    fn due(&self, now: Wall, most: usize) -> Result<Vec<(Wall, Subject)>, ShelfError>;
 }
 
 /// What a machine starts from, before it loads the registers one by one.
@@ -229,4 +256,6 @@ pub struct Snapshot {
     pub version: u64,
     /// All hosts, removed ones included.
     pub hosts: Vec<Signed<HostDesc>>,
+    /// How far deleting went.
+    pub gc_floor: Wall,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::MAX_CLOCK_DRIFT_MS;
+use crate::limits::{MAX_CLOCK_DRIFT_MS, PEER_CLOCK_MS};
 
 /// Milliseconds since the Unix epoch, as the node's wall clock had it.
 #[derive(
@@ -140,9 +140,104 @@ impl HlcClock {
     }
 }
 
+/// Whether this node's wall clock may be believed where it would make something irretrievable.
+///
+/// It may while it agrees with that of a peer; alone, while it has moved at most twice as far as
+/// the monotonic clock since the start. A clock that was set, by hand or by a broken time server,
+/// deletes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust {
+    start: Now,
+    /// When a peer's clock was last heard of, and when last one that agreed.
+    heard: Option<Mono>,
+    agreed: Option<Now>,
+}
+
+impl Trust {
+    /// Begins at the start of the node.
+    #[must_use]
+    pub const fn new(start: Now) -> Self {
+        Self { start, heard: None, agreed: None }
+    }
+
+    /// A peer said what time it is, as of now.
+    pub fn heard(&mut self, peer: Wall, now: Now) {
+        self.heard = Some(now.mono);
+        if peer.0.abs_diff(now.wall.0) <= MAX_CLOCK_DRIFT_MS {
+            self.agreed = Some(now);
+        }
+    }
+
+    /// True if what is over by this wall clock may be deleted.
+    #[must_use]
+    pub fn may_delete(&self, now: Now) -> bool {
+        let recent = |at: Mono| now.mono <= at.plus_ms(PEER_CLOCK_MS);
+        if self.heard.is_some_and(recent) {
+            // It agreed then; it may have been set since.
+            return self.agreed.is_some_and(|then| {
+                let passed = then.wall.plus_ms(elapsed_ms(then.mono, now.mono));
+                recent(then.mono) && now.wall.0.abs_diff(passed.0) <= MAX_CLOCK_DRIFT_MS
+            });
+        }
+        now.wall.ms_since(self.start.wall)
+            <= elapsed_ms(self.start.mono, now.mono).saturating_mul(2)
+    }
+}
+
+const fn elapsed_ms(from: Mono, to: Mono) -> u64 {
+    to.0.saturating_sub(from.0) / 1_000_000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const START: Now = Now { mono: Mono(7_000_000), wall: Wall(1_800_000_000_000) };
+
+    /// So long after the start, with the wall clock `jump` ahead of the monotonic one.
+    fn after(ms: u64, jump: u64) -> Now {
+        Now { mono: START.mono.plus_ms(ms), wall: START.wall.plus_ms(ms + jump) }
+    }
+
+    #[test]
+    fn alone_a_clock_is_believed_until_it_jumps_ahead() {
+        let trust = Trust::new(START);
+        assert!(trust.may_delete(START));
+        assert!(trust.may_delete(after(60_000, 0)));
+        assert!(trust.may_delete(after(60_000, 60_000)));
+        assert!(!trust.may_delete(after(60_000, 60_001)));
+        assert!(!trust.may_delete(after(60_000, 10 * 365 * 86_400_000)));
+        // Backwards nothing becomes due.
+        let back = Now { wall: Wall(5), ..after(60_000, 0) };
+        assert!(trust.may_delete(back));
+    }
+
+    #[test]
+    fn a_peer_within_a_minute_makes_a_clock_believed_and_another_one_does_not() {
+        let hour = 3_600_000;
+        let mut trust = Trust::new(START);
+        let jumped = after(hour, 30 * hour);
+        trust.heard(jumped.wall.plus_ms(60_000), jumped);
+        assert!(trust.may_delete(jumped), "set to the right time, as a peer says");
+        assert!(trust.may_delete(after(hour + 1000, 30 * hour)));
+        assert!(!trust.may_delete(after(hour + 1000, 60 * hour)), "set again since");
+
+        let mut trust = Trust::new(START);
+        let now = after(hour, 0);
+        trust.heard(now.wall.plus_ms(60_001), now);
+        assert!(!trust.may_delete(now), "whose clock is wrong is not known");
+        trust.heard(now.wall, now);
+        assert!(trust.may_delete(now), "one that agrees is enough");
+    }
+
+    #[test]
+    fn a_peer_that_fell_silent_is_as_none() {
+        let mut trust = Trust::new(START);
+        trust.heard(Wall(0), after(1000, 0));
+        assert!(!trust.may_delete(after(1000 + PEER_CLOCK_MS, 0)));
+        assert!(trust.may_delete(after(1001 + PEER_CLOCK_MS, 0)));
+        assert!(!trust.may_delete(after(1001 + PEER_CLOCK_MS, 86_400_000)));
+    }
 
     #[test]
     fn stamps_rise_even_when_the_wall_clock_goes_back() {

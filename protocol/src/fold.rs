@@ -10,8 +10,9 @@ use crate::codec;
 use crate::id::Hash;
 use crate::limits::EXPIRY_MARGIN_MS;
 use crate::record::result::JobResult;
-use crate::record::spec::{JobSpec, Spec};
+use crate::record::spec::{JobSpec, Spec, Subject};
 use crate::register::{Certificate, JobState, Phase, ServiceState, State, Val};
+use crate::retention::Stub;
 use crate::view::{JobStatus, JobView, ResultView, ServiceView};
 
 /// Rank among terminal outcomes; the higher wins. With quorums that meet it never decides
@@ -63,9 +64,7 @@ pub fn job_view(
     lease_note: Option<Wall>,
     now: Wall,
 ) -> Option<JobView> {
-    let (Some(job), Some(state), crate::record::spec::Subject::Job(id)) =
-        (&spec.job, val.job(), &spec.subject)
-    else {
+    let (Some(job), Some(state), Subject::Job(id)) = (&spec.job, val.job(), &spec.subject) else {
         return None;
     };
     let expired = !state.phase.is_terminal() && now >= spec.expires_at;
@@ -109,6 +108,35 @@ pub fn job_view(
     })
 }
 
+/// What users see of a job of which only a stub is left: how and where it ended, without payload
+/// and output.
+#[must_use]
+pub fn stub_view(stub: &Stub) -> Option<JobView> {
+    let val = stub.val();
+    let (Some(state), Subject::Job(id)) = (val.job(), stub.subject()) else { return None };
+    let done = state.phase == Phase::Succeeded;
+    Some(JobView {
+        id: id.clone(),
+        created: stub.created,
+        updated: val.at.wall(),
+        updated_by: val.by.clone(),
+        version: val.display_version,
+        status: if done { JobStatus::Completed } else { JobStatus::Failed },
+        attempts: state.attempt,
+        required: Vec::new(),
+        payload: b"null".to_vec(),
+        submitted_by: None,
+        max_attempts: None,
+        retry: None,
+        queue_timeout_ms: None,
+        assigned_host: state.host.clone(),
+        lease_expires: None,
+        result: None,
+        error: error_text(state, None)
+            .or_else(|| (!done).then(|| "its error is not kept any more".into())),
+    })
+}
+
 fn error_text(state: &JobState, result: Option<&JobResult>) -> Option<String> {
     match state.phase {
         Phase::Cancelled => Some("cancelled".into()),
@@ -149,7 +177,7 @@ fn given_up(state: &JobState) -> String {
 /// A service as users see it; `None` once it is deleted.
 #[must_use]
 pub fn service_view(spec: &Spec, val: &Val) -> Option<ServiceView> {
-    let crate::record::spec::Subject::Service(id) = &spec.subject else { return None };
+    let Subject::Service(id) = &spec.subject else { return None };
     val.service().filter(|s| !s.deleted).map(|s| service_state_view(id, s, val))
 }
 

@@ -13,6 +13,7 @@ use crate::record::spec::Spec;
 use crate::record::work::Work;
 use crate::record::{Raw, Reject, Signed};
 use crate::register::Certificate;
+use crate::retention::Stub;
 use crate::wire::{Known, Message};
 
 /// One thing learned.
@@ -20,6 +21,8 @@ use crate::wire::{Known, Message};
 pub enum Learned {
     /// How a register stands.
     Register(Box<Standing>),
+    /// What is left of a job.
+    Stub(Box<Stub>),
     /// A host.
     Host(Box<Signed<HostDesc>>),
     /// Where work waits.
@@ -77,7 +80,13 @@ pub fn check(message: Message, network: NetworkId, now: Wall) -> Result<Vec<Lear
             .into_iter()
             .map(|raw| Ok(Learned::Host(Box::new(raw.verify(network, now)?))))
             .collect(),
-        Message::Known(_) | Message::Hosts(_) => Err(Reject::Invalid("too many records")),
+        Message::Stubs(all) if all.len() <= MAX_BATCH_OPS => all
+            .into_iter()
+            .map(|raw| Ok(Learned::Stub(Box::new(raw.verify(network, now)?))))
+            .collect(),
+        Message::Known(_) | Message::Stubs(_) | Message::Hosts(_) => {
+            Err(Reject::Invalid("too many records"))
+        }
         Message::Work(raw) => Ok(vec![Learned::Work(Box::new(raw.verify(network, now)?))]),
         _ => Ok(Vec::new()),
     }

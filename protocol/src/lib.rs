@@ -24,6 +24,7 @@ pub mod queue;
 pub mod record;
 pub mod register;
 pub mod repair;
+pub mod retention;
 mod view;
 pub mod wire;
 

@@ -60,6 +60,28 @@ pub const MAX_CLOCK_DRIFT_MS: u64 = 60_000;
 /// How long a job may live before it expires, in milliseconds (7 days, `SKYCLAW_JOB_TTL_MS`).
 pub const DEFAULT_JOB_TTL_MS: u64 = 7 * 86_400_000;
 
+/// How long a job is kept whole after its end, in milliseconds (7 days, `SKYCLAW_RETENTION_MS`).
+pub const DEFAULT_RETENTION_MS: u64 = 7 * 86_400_000;
+
+/// Nothing is deleted before it has expired for so long, in milliseconds: two clocks, each off by
+/// [`MAX_CLOCK_DRIFT_MS`] in another direction.
+pub const GC_SLACK_MS: u64 = 2 * MAX_CLOCK_DRIFT_MS;
+
+/// How long past its expiry a job that is kept is still compared with others, in milliseconds: with
+/// the usual settings it is deleted before, and needs no write for it.
+pub const QUIET_MS: u64 = 3_600_000;
+
+/// Jobs shrunk or deleted in one sweep: a commit of half a MiB, so that others wait for it no
+/// longer than for one of theirs.
+pub const RETENTION_SWEEP: usize = 256;
+
+/// Live registers looked at in one sweep for whether they are dead: a few milliseconds of memory;
+/// all of [`MAX_LIVE_JOBS`] within a quarter of an hour.
+pub const LIVE_SWEEP: usize = 16_384;
+
+/// How long what a peer's clock said is believed, in milliseconds: beats bring it every few seconds.
+pub const PEER_CLOCK_MS: u64 = 300_000;
+
 /// Longest `timeoutMs` of a job, in milliseconds (100 days).
 pub const MAX_TIMEOUT_MS: u64 = 100 * 86_400_000;
 

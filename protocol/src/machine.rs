@@ -36,6 +36,7 @@ mod owners;
 mod pulses;
 mod registers;
 mod renewing;
+mod retention;
 mod retry;
 mod seeking;
 mod services;
@@ -55,7 +56,7 @@ pub use frames::FrameFault;
 use output::Output;
 
 use crate::batch::{Durable, KeyAnswer, Shelf, Snapshot};
-use crate::clock::{Hlc, HlcClock, Mono, Now};
+use crate::clock::{Hlc, HlcClock, Mono, Now, Trust, Wall};
 use crate::command::{Command, Idempotency, Refusal};
 use crate::id::{HostId, JobId, NetworkId, NodeId};
 use crate::key::NodeKey;
@@ -89,6 +90,8 @@ pub struct Config {
     pub p2p_lease_ms: u64,
     /// How long after it was heard of a host counts as alive, in milliseconds.
     pub host_ttl_ms: u64,
+    /// How long a job is kept whole after its end, in milliseconds.
+    pub retention_ms: u64,
 }
 
 /// A timer. The entry it names may be gone or have moved on by the time it rings.
@@ -120,7 +123,7 @@ enum Timer {
     Sought(Sought),
     /// A job that callers wait for is not decided yet.
     Awaited(JobId),
-    /// Time to forget old keys and hosts.
+    /// Time to forget old keys, jobs and hosts.
     Sweep,
 }
 
@@ -149,6 +152,11 @@ pub struct Machine {
     config: Config,
     chance: ChaCha12Rng,
     clock: HlcClock,
+    trust: Trust,
+    /// How far deleting went.
+    gc_floor: Wall,
+    /// The last live job looked at by the sweep; it goes on behind it.
+    swept: Option<JobId>,
     version: u64,
     version_ceiling: u64,
     /// Other coordinators that can vote.
@@ -200,6 +208,9 @@ impl Machine {
             config,
             chance: ChaCha12Rng::from_seed(seed),
             clock: HlcClock::new(snapshot.clock),
+            trust: Trust::new(now),
+            gc_floor: snapshot.gc_floor,
+            swept: None,
             version: snapshot.version,
             version_ceiling: snapshot.version,
             peers: Vec::new(),
@@ -336,7 +347,8 @@ impl Machine {
                 Timer::Sought(what) => self.sought_timer(&what),
                 Timer::Awaited(job) => self.awaited_timer(now, job),
                 Timer::Sweep => {
-                    let pause = if self.sweep_keys(now, shelf) { SWEEP_MS } else { SWEEP_ON_MS };
+                    let all = self.sweep_keys(now, shelf) & self.sweep_registers(now, shelf);
+                    let pause = if all { SWEEP_MS } else { SWEEP_ON_MS };
                     self.sweep_hosts(now);
                     self.acquaintance.sweep(now.mono, &self.peers, self.config.key_ttl_ms);
                     self.sweep_expired(now);

@@ -33,6 +33,7 @@ use crate::record::Raw;
 use crate::record::host::HostDesc;
 use crate::record::spec::Subject;
 use crate::register::{Ballot, Val};
+use crate::retention::StubRaw;
 use crate::wire::Known;
 
 pub use answer::compare;
@@ -197,6 +198,9 @@ pub struct Claim {
 pub struct Records {
     /// Registers, each with its spec and, where its value names one, its result.
     pub registers: Vec<Known>,
+    /// What is left of jobs whose content is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stubs: Vec<StubRaw>,
     /// Signed descriptions of hosts.
     pub hosts: Vec<Raw>,
 }
@@ -205,7 +209,7 @@ impl Records {
     /// How many.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.registers.len() + self.hosts.len()
+        self.registers.len() + self.stubs.len() + self.hosts.len()
     }
 
     /// True if there are none.

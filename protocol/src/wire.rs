@@ -14,6 +14,7 @@ use crate::id::{Hash, HostId, JobId, NodeId};
 use crate::record::Raw;
 use crate::record::spec::{RegisterKey, Subject};
 use crate::register::{Accepted, Ballot, Nack, Val};
+use crate::retention::StubRaw;
 
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,8 @@ pub enum Message {
     Tell(Vec<TellOp>),
     /// What is known of registers; by gossip, and in answer to `Want`.
     Known(Vec<Known>),
+    /// What is left of jobs whose content is gone; by repair.
+    Stubs(Vec<StubRaw>),
     /// Send what you know of these.
     Want(Vec<RegisterKey>),
     /// Do you know these? Whoever does sends them as `Known` or `Hosts`.

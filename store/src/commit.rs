@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use redb::{Durability, WriteTransaction};
+use skyclaw_protocol::NetworkId;
 use skyclaw_protocol::batch::{Batch, Durable, Write};
+use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::record::{Record, Signed};
 
 use crate::error::{CommitError, Fault, guard};
-use crate::index;
+use crate::history;
+use crate::index::{self, Keeping};
 use crate::read::Shared;
-use crate::seal::seal;
-use crate::tables::{Head, META, META_HEAD};
+use crate::seal::{Found, seal};
+use crate::tables::{Head, META, META_HEAD, META_SEED};
 use writer::Writer;
 
 /// The single writer. It belongs to the thread of the engine; readers are [`Reader`]s.
@@ -58,12 +61,55 @@ impl Store {
     pub fn rebuild_indexes(&mut self) -> Result<(), CommitError> {
         let rebuilt = self.ready().and_then(|()| {
             let head = self.head.clone();
-            guard(|| rebuild(&self.shared, head)).map_err(|fault| self.sort(fault))
+            let retention_ms = head.index.retention_ms;
+            guard(|| rebuild(&self.shared, head, retention_ms)).map_err(|fault| self.sort(fault))
         });
         match rebuilt {
             Ok(head) => {
                 self.head = head;
                 Ok(())
+            }
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Gives the node a new key, in one transaction: what the old one voted on is history then, which
+    /// is shown but neither voted on nor led. To be followed by opening the file anew: a machine of
+    /// the old key must go.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn rekey(&mut self, network: NetworkId, entropy: [u8; 32]) -> Result<NodeKey, CommitError> {
+        let rekeyed = self.ready().and_then(|()| {
+            let change = || {
+                let mut head = self.head.clone();
+                let mut txn = self.shared.begin_write()?;
+                txn.set_durability(Durability::Immediate)?;
+                let refusals = &self.shared.refusals;
+                let old = {
+                    let mut meta = txn.open_table(META)?;
+                    let old: Found<Vec<u8>> = refusals.get(&meta, &META, META_SEED)?;
+                    let new = seal(&META, META_SEED, &entropy.to_vec());
+                    meta.insert(META_SEED, new.as_slice())?;
+                    old.ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok())
+                };
+                if let Some(seed) = old {
+                    history::to_history(&txn, refusals, network, &NodeKey::from_seed(&seed))?;
+                }
+                let retention_ms = head.index.retention_ms;
+                let keeping = Keeping { floor: head.gc_floor, retention_ms };
+                head.index = index::rebuild(&txn, keeping, refusals)?;
+                txn.open_table(META)?
+                    .insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
+                txn.commit()?;
+                Ok(head)
+            };
+            guard(change).map_err(|fault| self.sort(fault))
+        });
+        match rekeyed {
+            Ok(head) => {
+                self.head = head;
+                Ok(NodeKey::from_seed(&entropy))
             }
             Err(error) => Err(self.fail(error)),
         }
@@ -131,14 +177,14 @@ impl Store {
     fn transact(&self, batch: &Batch) -> Result<(Head, u64), Fault> {
         let mut txn = self.shared.begin_write()?;
         txn.set_durability(Durability::Immediate)?;
-        let (index, bytes) = {
-            let mut writer = Writer::open(&txn, self.head.index.clone(), &self.shared.refusals)?;
+        let (index, gc_floor, bytes) = {
+            let mut writer = Writer::open(&txn, &self.head, &self.shared.refusals)?;
             for write in &batch.writes {
                 writer.apply(write)?;
             }
             writer.finish()?
         };
-        let head = Head { clock: batch.clock, version: batch.version, index };
+        let head = Head { clock: batch.clock, version: batch.version, index, gc_floor };
         txn.open_table(META)?.insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
         txn.commit()?;
         Ok((head, bytes))
@@ -155,10 +201,11 @@ impl Drop for Store {
 }
 
 /// Rebuilds the derived tables in one transaction.
-pub(crate) fn rebuild(shared: &Shared, mut head: Head) -> Result<Head, Fault> {
+pub(crate) fn rebuild(shared: &Shared, mut head: Head, retention_ms: u64) -> Result<Head, Fault> {
     let mut txn = shared.begin_write()?;
     txn.set_durability(Durability::Immediate)?;
-    head.index = index::rebuild(&txn, &shared.refusals)?;
+    let keeping = Keeping { floor: head.gc_floor, retention_ms };
+    head.index = index::rebuild(&txn, keeping, &shared.refusals)?;
     txn.open_table(META)?.insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
     txn.commit()?;
     Ok(head)
@@ -182,6 +229,11 @@ fn check_lengths(writes: &[Write]) -> Result<(), CommitError> {
         | Write::ForgetHost(_)
         | Write::Key { .. }
         | Write::ForgetKey { .. }
-        | Write::LeaseNote { .. } => Ok(()),
+        | Write::LeaseNote { .. }
+        | Write::Drop(_)
+        | Write::Refile(_)
+        | Write::NotDue { .. }
+        | Write::GcFloor(_) => Ok(()),
+        Write::Shrink(stub) => check(&stub.certificate),
     })
 }

@@ -19,6 +19,7 @@ macro_rules! from_redb {
 }
 from_redb!(
     redb::CommitError,
+    redb::CompactionError,
     redb::DatabaseError,
     redb::SetDurabilityError,
     redb::StorageError,

@@ -12,14 +12,15 @@ use skyclaw_protocol::record::host::HostDesc;
 use skyclaw_protocol::record::spec::{Spec, Subject};
 use skyclaw_protocol::register::{Accepted, Certificate, Phase, Val, Voter};
 use skyclaw_protocol::repair::Item;
+use skyclaw_protocol::retention::{Life, Stub, is_quiet};
 use skyclaw_protocol::{Hash, JobId};
 
 use crate::error::Fault;
 use crate::seal::{Found, Refusals};
 use crate::tables::{
-    CERTIFICATES, COMMIT_OF, COMMITS, Filed, HOSTS, Index, JOBS_BY_CREATED, KEYS, KEYS_BY_EXPIRY,
-    NO_ITEM, RETIRED, ROWS, SPECS, StoredRow, create_all, host_key, item_key, item_of, phase_code,
-    rank, slot, subject_of,
+    CERTIFICATES, COMMIT_OF, COMMITS, DUE, Filed, HOSTS, INDEX_VERSION, Index, JOBS_BY_CREATED,
+    KEYS, KEYS_BY_EXPIRY, LIVE, NO_ITEM, RETIRED, ROWS, SPECS, STUBS, StoredRow, create_all,
+    host_key, item_key, item_of, may_live, phase_code, rank, slot, subject_key, subject_of,
 };
 
 /// What the derived tables say of one register.
@@ -28,28 +29,61 @@ pub(crate) struct Standing {
     pub(crate) created: Hlc,
     pub(crate) phase: Option<Phase>,
     pub(crate) ended: bool,
-    /// `None` if nothing is known to be chosen.
+    /// `None` if nothing is known to be chosen, or it is compared with nobody any more.
     pub(crate) item: Option<Item>,
+    /// When something is due of it next, if it is a job that has ended.
+    pub(crate) due: Option<Wall>,
+}
+
+/// What a spec says that filing needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Whether the register has one voter only.
+    pub(crate) alone: bool,
+    pub(crate) expires: Wall,
+}
+
+impl Terms {
+    pub(crate) fn of(spec: &Spec) -> Self {
+        Self { alone: is_alone(spec), expires: spec.expires_at }
+    }
+}
+
+/// How far deleting went, and how long what has ended is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keeping {
+    pub(crate) floor: Wall,
+    pub(crate) retention_ms: u64,
 }
 
 impl Standing {
-    /// The standing of a register made then, with one voter only or with several.
+    /// The standing of a register made then.
     pub(crate) fn new(
         subject: &Subject,
         created: Hlc,
-        alone: bool,
+        terms: Terms,
+        keeping: Keeping,
         row: Option<&Voter>,
         certificate: Option<&Certificate>,
     ) -> Self {
-        let chosen = accepted_alone(alone, row)
+        let chosen = accepted_alone(terms.alone, row)
             .map(|accepted| (accepted.ballot, &accepted.val))
             .or_else(|| certificate.map(|c| (c.ballot, &c.val)));
         let val = chosen.map(|(_, val)| val);
+        let phase = val.and_then(Val::job).map(|job| job.phase);
+        let ended = val.filter(|val| val.is_terminal()).map(|val| val.at.wall());
+        let is_job = matches!(subject, Subject::Job(_));
+        let Terms { expires, .. } = terms;
+        let life = Life { ended, expires_at: expires, retention_ms: keeping.retention_ms };
+        let quiet = is_job && is_quiet(expires, keeping.floor);
         Self {
             created,
-            phase: val.and_then(Val::job).map(|job| job.phase),
-            ended: val.is_some_and(Val::is_terminal),
-            item: chosen.map(|(ballot, val)| Item::of_value(subject, ballot, val)),
+            phase,
+            ended: ended.is_some(),
+            item: chosen
+                .filter(|_| !quiet)
+                .map(|(ballot, val)| Item::of_value(subject, ballot, val)),
+            due: (is_job && ended.is_some()).then(|| life.next(keeping.floor).0),
         }
     }
 }
@@ -90,6 +124,8 @@ impl<'txn, K: Key + 'static, V: Value + 'static> Lazy<'txn, K, V> {
 /// The derived tables, open for writing, and their counts.
 pub(crate) struct Derived<'txn> {
     jobs: Lazy<'txn, (u64, &'static str), Filed>,
+    live: Lazy<'txn, (u64, &'static str), ()>,
+    due: Lazy<'txn, (u64, &'static [u8]), ()>,
     keys: Lazy<'txn, (u64, &'static [u8; 32]), ()>,
     commits: Lazy<'txn, &'static [u8; 24], &'static [u8]>,
     commit_of: Lazy<'txn, &'static [u8], &'static [u8; 24]>,
@@ -100,6 +136,8 @@ impl<'txn> Derived<'txn> {
     pub(crate) const fn new(txn: &'txn WriteTransaction, counts: Index) -> Self {
         Self {
             jobs: Lazy::new(txn, JOBS_BY_CREATED),
+            live: Lazy::new(txn, LIVE),
+            due: Lazy::new(txn, DUE),
             keys: Lazy::new(txn, KEYS_BY_EXPIRY),
             commits: Lazy::new(txn, COMMITS),
             commit_of: Lazy::new(txn, COMMIT_OF),
@@ -157,10 +195,10 @@ impl<'txn> Derived<'txn> {
         let code = phase_code(standing.phase);
         let new = standing.item.map(|item| item_key(&item));
         let place = (rank(standing.created), id.as_str());
-        let filed = (code, new.as_ref().unwrap_or(&NO_ITEM));
+        let due = standing.due.map_or(0, |due| due.0);
+        let filed = (code, new.as_ref().unwrap_or(&NO_ITEM), due);
         let old = self.jobs.open()?.insert(place, filed)?.map(|old| parts(old.value()));
-        self.count(old.map(|(code, _)| code), Some(code));
-        self.replace(key, old.and_then(|(_, item)| item), new)
+        self.move_from(key, place, old, Some((code, new, due)))
     }
 
     /// Takes a job, whose subject has this key, from the place of a stamp that was replaced, and
@@ -173,8 +211,63 @@ impl<'txn> Derived<'txn> {
     ) -> Result<(), Fault> {
         let place = (rank(created), id.as_str());
         let old = self.jobs.open()?.remove(place)?.map(|old| parts(old.value()));
-        self.count(old.map(|(code, _)| code), None);
-        self.replace(key, old.and_then(|(_, item)| item), None)
+        self.move_from(key, place, old, None)
+    }
+
+    /// What is derived from the row of a job's place follows it.
+    fn move_from(
+        &mut self,
+        key: &[u8],
+        place: (u64, &str),
+        old: Option<Parts>,
+        new: Option<Parts>,
+    ) -> Result<(), Fault> {
+        self.count(old.map(|(code, ..)| code), new.map(|(code, ..)| code));
+        let lives = |parts: Option<Parts>| parts.is_some_and(|(code, ..)| may_live(code));
+        match (lives(old), lives(new)) {
+            (false, true) => drop(self.live.open()?.insert(place, ())?),
+            (true, false) => drop(self.live.open()?.remove(place)?),
+            _ => {}
+        }
+        let item = |parts: Option<Parts>| parts.and_then(|(_, item, _)| item);
+        self.counts.items += u64::from(item(new).is_some());
+        self.counts.items = self.counts.items.saturating_sub(u64::from(item(old).is_some()));
+        let due = |parts: Option<Parts>| parts.map_or(0, |(.., due)| due);
+        if due(old) != due(new) {
+            self.forget_due(key, due(old))?;
+            self.put_due(key, due(new))?;
+        }
+        self.replace(key, item(old), item(new))
+    }
+
+    fn put_due(&mut self, key: &[u8], due: u64) -> Result<(), Fault> {
+        if due > 0 {
+            let new = self.due.open()?.insert((due, key), ())?.is_none();
+            self.counts.due += u64::from(new);
+        }
+        Ok(())
+    }
+
+    /// Nothing is due of this subject then.
+    pub(crate) fn forget_due(&mut self, key: &[u8], due: u64) -> Result<(), Fault> {
+        if due > 0 {
+            let old = self.due.open()?.remove((due, key))?.is_some();
+            self.counts.due = self.counts.due.saturating_sub(u64::from(old));
+        }
+        Ok(())
+    }
+
+    /// Files a stub.
+    pub(crate) fn put_stub(&mut self, key: &[u8], stub: &Stub) -> Result<(), Fault> {
+        self.put_due(key, stub.drop_at().0)?;
+        let ballot = stub.certificate.body().ballot;
+        self.put_item(key, Some(Item::of_value(stub.subject(), ballot, stub.val())))
+    }
+
+    /// A stub is gone.
+    pub(crate) fn forget_stub(&mut self, key: &[u8], stub: &Stub) -> Result<(), Fault> {
+        self.forget_due(key, stub.drop_at().0)?;
+        self.put_item(key, None)
     }
 
     fn count(&mut self, old: Option<u8>, new: Option<u8>) {
@@ -200,35 +293,41 @@ impl<'txn> Derived<'txn> {
     }
 }
 
-/// The code and the item that a job was filed under.
-fn parts((code, item): (u8, &[u8; 24])) -> (u8, Option<[u8; 24]>) {
-    (code, Some(*item).filter(|item| *item != NO_ITEM))
+/// Code, item and time that a job is filed under.
+type Parts = (u8, Option<[u8; 24]>, u64);
+
+fn parts((code, item, due): (u8, &[u8; 24], u64)) -> Parts {
+    (code, Some(*item).filter(|item| *item != NO_ITEM), due)
 }
 
-/// True if the derived tables hold as many rows as they should, in the form of this version. Jobs
-/// are counted by phase: a node starts from those that are filed as not ended. Every item must
-/// stand where the next one of its record finds it.
-pub(crate) fn holds(txn: &WriteTransaction, index: &Index) -> Result<bool, Fault> {
+/// True if the derived tables hold as many rows as they should, in the form of this version and by
+/// this retention. Nothing is scanned: what has ended must not delay a start.
+pub(crate) fn holds(
+    txn: &WriteTransaction,
+    index: &Index,
+    retention_ms: u64,
+) -> Result<bool, Fault> {
     use redb::ReadableTableMetadata;
-    if index.version != Index::EMPTY.version || txn.open_table(KEYS_BY_EXPIRY)?.len()? != index.keys
-    {
-        return Ok(false);
-    }
-    let mut jobs = Index::EMPTY.jobs;
-    let mut items = txn.open_table(COMMIT_OF)?.len()?;
-    for entry in txn.open_table(JOBS_BY_CREATED)?.iter()? {
-        let (code, item) = parts(entry?.1.value());
-        let Some(count) = jobs.get_mut(usize::from(code)) else { return Ok(false) };
-        *count += 1;
-        items += u64::from(item.is_some());
-    }
     let commits = txn.open_table(COMMITS)?.len()?;
-    Ok(jobs == index.jobs && commits == index.commits.count() && commits == items)
+    Ok(index.version == INDEX_VERSION
+        && index.retention_ms == retention_ms
+        && txn.open_table(KEYS_BY_EXPIRY)?.len()? == index.keys
+        && txn.open_table(JOBS_BY_CREATED)?.len()? == index.jobs.iter().sum::<u64>()
+        && txn.open_table(LIVE)?.len()? == index.live()
+        && txn.open_table(DUE)?.len()? == index.due
+        && commits == index.commits.count()
+        && commits == index.items + txn.open_table(COMMIT_OF)?.len()?)
 }
 
 /// Empties the derived tables and refills them; those of earlier versions go. Returns their counts.
-pub(crate) fn rebuild(txn: &WriteTransaction, refusals: &Refusals) -> Result<Index, Fault> {
+pub(crate) fn rebuild(
+    txn: &WriteTransaction,
+    keeping: Keeping,
+    refusals: &Refusals,
+) -> Result<Index, Fault> {
     txn.delete_table(JOBS_BY_CREATED)?;
+    txn.delete_table(LIVE)?;
+    txn.delete_table(DUE)?;
     txn.delete_table(KEYS_BY_EXPIRY)?;
     txn.delete_table(COMMITS)?;
     txn.delete_table(COMMIT_OF)?;
@@ -236,7 +335,7 @@ pub(crate) fn rebuild(txn: &WriteTransaction, refusals: &Refusals) -> Result<Ind
         txn.delete_table(table)?;
     }
     create_all(txn)?;
-    let mut derived = Derived::new(txn, Index::EMPTY);
+    let mut derived = Derived::new(txn, Index::empty(keeping.retention_ms));
     let rows = txn.open_table(ROWS)?;
     let certificates = txn.open_table(CERTIFICATES)?;
     for entry in txn.open_table(SPECS)?.iter()? {
@@ -255,8 +354,15 @@ pub(crate) fn rebuild(txn: &WriteTransaction, refusals: &Refusals) -> Result<Ind
         let certificate = certificate.as_ref().map(Signed::body);
         let created = row.as_ref().map_or_else(|| spec.body().created, |row| row.created);
         let row = row.as_ref().map(|stored| &stored.row);
-        let alone = is_alone(spec.body());
-        derived.put(key, &subject, &Standing::new(&subject, created, alone, row, certificate))?;
+        let terms = Terms::of(spec.body());
+        let standing = Standing::new(&subject, created, terms, keeping, row, certificate);
+        derived.put(key, &subject, &standing)?;
+    }
+    for entry in txn.open_table(STUBS)?.iter()? {
+        let (key, stored) = entry?;
+        if let Found::This(stub) = refusals.stub(key.value(), stored.value()) {
+            derived.put_stub(&subject_key(stub.subject()), &stub)?;
+        }
     }
     for entry in txn.open_table(HOSTS)?.iter()? {
         let (key, stored) = entry?;

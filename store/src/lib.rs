@@ -11,6 +11,7 @@
 
 mod commit;
 mod error;
+mod history;
 mod index;
 mod migrate;
 mod open;
@@ -25,7 +26,8 @@ pub mod testing;
 
 pub use commit::Store;
 pub use error::{CommitError, LowSpace, OpenError, ReadError};
-pub use open::{Opened, Options};
+pub use history::restore;
+pub use open::{Compacted, Opened, Options, compact};
 pub use outbox::{OpenedOutbox, Outbox, OutboxChange, OutboxEntry, OutboxKey};
 pub use read::{Held, JobPage, JobRecord, Order, Phases, Reader};
 pub use stats::{JobCounts, StoreStats};

@@ -4,8 +4,12 @@
 //! database appears under its name whole or not at all; an existing file, even an empty one, is
 //! never taken for a place to start anew, since that would be a node that forgot its promises.
 
+mod compact;
 mod create;
 mod probe;
+
+pub use compact::{Compacted, compact};
+pub(crate) use create::{copy_draft, draft_beside, publish_draft};
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -17,6 +21,7 @@ use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableError};
 use skyclaw_protocol::batch::Snapshot;
 use skyclaw_protocol::key::NodeKey;
+use skyclaw_protocol::limits::DEFAULT_RETENTION_MS;
 
 use crate::commit::{self, Store};
 use crate::error::{Fault, OpenError, guard};
@@ -25,7 +30,9 @@ use crate::migrate::{self, MIGRATIONS, Migration};
 use crate::read::{Reader, Shared};
 use crate::seal::{Found, Refusals};
 use crate::space::Place;
-use crate::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_SEED, create_all};
+use crate::tables::{
+    FORMAT, Head, META, META_BACKUP, META_FORMAT, META_HEAD, META_SEED, create_all,
+};
 
 /// How to open.
 #[derive(Clone)]
@@ -36,15 +43,24 @@ pub struct Options {
     pub min_free_bytes: u64,
     /// Bytes of the reserve beside the database; 0 for none.
     pub ballast_bytes: u64,
+    /// How long what has ended is kept whole, in milliseconds; what is due is filed by it. Another
+    /// value than before derives the derived tables anew, once.
+    pub retention_ms: u64,
     /// Random bytes from which the identity of a new file is made. Unused if the file exists.
     pub entropy: [u8; 32],
 }
 
 impl Options {
-    /// The usual sizes: 32 MiB of cache, 64 MiB to stay free, 16 MiB of ballast.
+    /// The usual: 32 MiB of cache, 64 MiB to stay free, 16 MiB of ballast, 7 days of retention.
     #[must_use]
     pub const fn new(entropy: [u8; 32]) -> Self {
-        Self { cache_bytes: 32 << 20, min_free_bytes: 64 << 20, ballast_bytes: 16 << 20, entropy }
+        Self {
+            cache_bytes: 32 << 20,
+            min_free_bytes: 64 << 20,
+            ballast_bytes: 16 << 20,
+            retention_ms: DEFAULT_RETENTION_MS,
+            entropy,
+        }
     }
 }
 
@@ -94,10 +110,11 @@ impl Store {
             FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))
         };
         probe::probe(path, file()?)?;
-        let db = open_database(path, file()?, options.cache_bytes, false)?;
+        let mut db = open_database(path, file()?, options.cache_bytes, false)?;
+        compact::if_worth(path, &mut db);
         create::sweep(path);
         place.load_ballast(options.ballast_bytes);
-        start(place, db, MIGRATIONS, created)
+        start(place, db, MIGRATIONS, options.retention_ms, created)
     }
 
     /// Opens a database on any storage; an empty one is filled. For tests.
@@ -116,7 +133,7 @@ impl Store {
         if created {
             create::fill(&db, options).map_err(|fault| OpenError::of(path, fault))?;
         }
-        start(place, db, MIGRATIONS, created)
+        start(place, db, MIGRATIONS, options.retention_ms, created)
     }
 }
 
@@ -152,7 +169,7 @@ fn check_header(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Opens storage with redb; `check` has it read every page and compare checksums.
-fn open_database(
+pub(crate) fn open_database(
     path: &Path,
     backend: impl StorageBackend,
     cache_bytes: usize,
@@ -204,6 +221,14 @@ fn read_meta(
     if format > FORMAT {
         return Err(newer(format, FORMAT));
     }
+    if matches!(refusals.get::<bool>(&meta, &META, META_BACKUP).map_err(fault)?, Found::This(true))
+    {
+        return Err(OpenError::NotOurs {
+            path: path.to_owned(),
+            what: "a backup",
+            hint: ", and make a database there with `skyclaw-node restore`",
+        });
+    }
     let seed: Option<Vec<u8>> = refusals.get(&meta, &META, META_SEED).map_err(fault)?.ok();
     let seed = seed.and_then(|seed| <[u8; 32]>::try_from(seed).ok());
     let head: Option<Head> = refusals.get(&meta, &META, META_HEAD).map_err(fault)?.ok();
@@ -224,6 +249,7 @@ fn start(
     place: Place,
     db: Database,
     migrations: &[Migration],
+    retention_ms: u64,
     created: bool,
 ) -> Result<Opened, OpenError> {
     let path = place.path.clone();
@@ -233,9 +259,9 @@ fn start(
     let migrated = guard(run).map_err(fault)?;
     let shared = Arc::new(Shared::new(place, db));
     let mut head = meta.head;
-    if migrated > 0 || !guard(|| prepare(&shared, &head)).map_err(fault)? {
+    if migrated > 0 || !guard(|| prepare(&shared, &head, retention_ms)).map_err(fault)? {
         tracing::warn!(path = %path.display(), "the derived tables are rebuilt");
-        head = guard(|| commit::rebuild(&shared, head)).map_err(fault)?;
+        head = guard(|| commit::rebuild(&shared, head, retention_ms)).map_err(fault)?;
     }
     let snapshot = guard(|| shared.snapshot(&head)).map_err(fault)?;
     Ok(Opened {
@@ -248,12 +274,12 @@ fn start(
 }
 
 /// Makes tables that are missing. True if the derived ones hold what they should.
-fn prepare(shared: &Shared, head: &Head) -> Result<bool, Fault> {
+fn prepare(shared: &Shared, head: &Head, retention_ms: u64) -> Result<bool, Fault> {
     let mut txn = shared.begin_write()?;
     txn.set_durability(Durability::Immediate)?;
     let before = txn.list_tables()?.count();
     create_all(&txn)?;
-    let holds = index::holds(&txn, &head.index)?;
+    let holds = index::holds(&txn, &head.index, retention_ms)?;
     if txn.list_tables()?.count() == before {
         txn.abort()?;
     } else {

@@ -9,24 +9,27 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 use skyclaw_protocol::Hash;
-use skyclaw_protocol::JobId;
 use skyclaw_protocol::batch::{KeyRow, Shelf, ShelfError, Snapshot, StoredRegister};
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Val;
+use skyclaw_protocol::retention::Stub;
+use skyclaw_protocol::{JobId, NetworkId};
 
 pub use items::Held;
 pub use jobs::{JobPage, JobRecord, Order, Phases};
 use view::View;
 
-use crate::error::{Fault, LowSpace, ReadError, guard};
+use crate::error::{Fault, LowSpace, OpenError, ReadError, guard};
+use crate::history;
 use crate::seal::{Found, Refusals};
 use crate::space::Place;
 use crate::stats::{JobCounts, StoreStats};
 use crate::tables::{
-    HOSTS, Head, Index, JOBS_BY_CREATED, KEYS, KEYS_BY_EXPIRY, META, META_HEAD, may_live,
+    DUE, HOSTS, Head, Index, KEYS, KEYS_BY_EXPIRY, LIVE, META, META_HEAD, STUBS, subject_key,
+    subject_of,
 };
 
 /// One open file, shared by its writer and its readers.
@@ -87,6 +90,7 @@ impl Shared {
         let txn = self.begin_read()?;
         let mut snapshot =
             Snapshot { clock: head.clock, version: head.version, ..Snapshot::default() };
+        snapshot.gc_floor = head.gc_floor;
         for entry in txn.open_table(HOSTS)?.iter()? {
             let (key, stored) = entry?;
             if let Found::This(host) = self.refusals.signed(&HOSTS, key.value(), stored.value()) {
@@ -107,6 +111,15 @@ pub struct Reader(Arc<Shared>);
 impl Reader {
     pub(crate) const fn new(shared: Arc<Shared>) -> Self {
         Self(shared)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn index(&self) -> Index {
+        let read = self.read(|txn, refusals| {
+            let head: Found<Head> = refusals.get(&txn.open_table(META)?, &META, META_HEAD)?;
+            Ok(head.ok().map_or(Index::empty(0), |head| head.index))
+        });
+        read.unwrap_or(Index::empty(0))
     }
 
     #[cfg(test)]
@@ -135,11 +148,8 @@ impl Reader {
                 count += 1;
                 each(register);
             };
-            for entry in txn.open_table(JOBS_BY_CREATED)?.iter()? {
-                let (place, filed) = entry?;
-                if !may_live(filed.value().0) {
-                    continue;
-                }
+            for entry in txn.open_table(LIVE)?.iter()? {
+                let (place, _) = entry?;
                 let Ok(id) = JobId::new(place.value().1) else { continue };
                 view.register(&Subject::Job(id))?.into_iter().for_each(&mut hand);
             }
@@ -165,6 +175,16 @@ impl Reader {
         })
     }
 
+    /// Writes a backup of everything committed so far to a new file, while the store is used. It
+    /// holds every payload and no secret key; [`restore`](crate::restore) makes a database of it.
+    ///
+    /// # Errors
+    /// [`OpenError`](crate::OpenError) about that file, which is not there then unless it was before.
+    pub fn backup(&self, path: &Path, network: NetworkId) -> Result<(), OpenError> {
+        let txn = self.0.begin_read().map_err(|fault| OpenError::of(&self.0.place.path, fault))?;
+        history::backup(&txn, &self.0.refusals, path, network)
+    }
+
     /// Jobs by phase, without a scan.
     ///
     /// # Errors
@@ -172,7 +192,7 @@ impl Reader {
     pub fn job_counts(&self) -> Result<JobCounts, ReadError> {
         self.read(|txn, refusals| {
             let head: Found<Head> = refusals.get(&txn.open_table(META)?, &META, META_HEAD)?;
-            Ok(JobCounts::new(&head.ok().map_or(Index::EMPTY, |head| head.index)))
+            Ok(JobCounts::new(&head.ok().map_or(Index::empty(0), |head| head.index)))
         })
     }
 
@@ -256,6 +276,27 @@ impl Shelf for Reader {
                 keys.push((Hash(*scope), Wall(expires_at)));
             }
             Ok(keys)
+        });
+        Ok(read?)
+    }
+
+    fn stub(&self, subject: &Subject) -> Result<Option<Stub>, ShelfError> {
+        let read = self.read(|txn, refusals| {
+            Ok(refusals.get_stub(&txn.open_table(STUBS)?, &subject_key(subject))?.ok())
+        });
+        Ok(read?)
+    }
+
+    fn due(&self, now: Wall, most: usize) -> Result<Vec<(Wall, Subject)>, ShelfError> {
+        let read = self.read(|txn, _| {
+            let mut due = Vec::new();
+            let end = (now.0.saturating_add(1), &[][..]);
+            for entry in txn.open_table(DUE)?.range::<(u64, &[u8])>(..end)?.take(most) {
+                let (key, _) = entry?;
+                let (at, subject) = key.value();
+                due.extend(subject_of(subject).map(|subject| (Wall(at), subject)));
+            }
+            Ok(due)
         });
         Ok(read?)
     }

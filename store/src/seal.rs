@@ -13,9 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skyclaw_protocol::codec;
 use skyclaw_protocol::record::{Raw, Record, Signed};
+use skyclaw_protocol::retention::{Stub, StubRaw};
 
 use crate::error::Fault;
-use crate::tables::{NAMES, SEALED, Sealed, position};
+use crate::tables::{NAMES, SEALED, STUBS, Sealed, position};
 
 /// Bytes of checksum before each value.
 const SUM: usize = 8;
@@ -95,6 +96,14 @@ impl Refusals {
         })
     }
 
+    /// Reads what is left of a job.
+    pub(crate) fn stub(&self, key: &[u8], stored: &[u8]) -> Found<Stub> {
+        self.unseal(&STUBS, key, stored, |bytes| {
+            let raw: StubRaw = codec::decode(bytes, bytes.len()).map_err(|e| e.to_string())?;
+            raw.reopen().map_err(|e| e.to_string())
+        })
+    }
+
     fn unseal<T>(
         &self,
         table: &Sealed,
@@ -141,6 +150,18 @@ impl Refusals {
     ) -> Result<Found<T>, Fault> {
         Ok(match table.get(key)? {
             Some(stored) => self.value(name, key, stored.value()),
+            None => Found::Nothing,
+        })
+    }
+
+    /// The stub under `key`.
+    pub(crate) fn get_stub(
+        &self,
+        table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+        key: &[u8],
+    ) -> Result<Found<Stub>, Fault> {
+        Ok(match table.get(key)? {
+            Some(stored) => self.stub(key, stored.value()),
             None => Found::Nothing,
         })
     }

@@ -7,7 +7,7 @@
 
 use redb::{TableDefinition, TableHandle};
 use serde::{Deserialize, Serialize};
-use skyclaw_protocol::clock::Hlc;
+use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::{Phase, Voter};
 use skyclaw_protocol::repair::{Item, Sum};
@@ -37,18 +37,30 @@ pub(crate) const LEASE_NOTES: Sealed = TableDefinition::new("lease-notes-1");
 /// without the coordinator role.
 pub(crate) const OUTBOX: Sealed = TableDefinition::new("outbox-1");
 
-/// The ground truth, in the order of the counters of refused records.
-pub(crate) const SEALED: [Sealed; 9] =
-    [META, SPECS, ROWS, RESULTS, CERTIFICATES, HOSTS, KEYS, LEASE_NOTES, OUTBOX];
+/// Key: subject of a job. Value: `StubRaw`: all that is left of it.
+pub(crate) const STUBS: Sealed = TableDefinition::new("stubs-1");
 
-/// Derived: the list of jobs, and which of them a node starts with ([`may_live`]).
+/// The ground truth, in the order of the counters of refused records.
+pub(crate) const SEALED: [Sealed; 10] =
+    [META, SPECS, ROWS, RESULTS, CERTIFICATES, HOSTS, KEYS, LEASE_NOTES, OUTBOX, STUBS];
+
+/// Derived: the list of jobs that are held whole.
 /// Key: creation stamp ([`rank`]) and id of a job. Value: see [`Filed`].
 pub(crate) const JOBS_BY_CREATED: TableDefinition<'static, (u64, &'static str), Filed> =
-    TableDefinition::new("jobs-by-created-2");
-/// What a job is filed under: the code of its chosen phase ([`phase_code`]), and its key in
-/// [`COMMITS`], [`NO_ITEM`] if it is not there. The key stands here since this row is replaced
-/// with every change of a job, so that the older item is known without another tree.
-pub(crate) type Filed = (u8, &'static [u8; 24]);
+    TableDefinition::new("jobs-by-created-3");
+/// What a job is filed under: the code of its chosen phase ([`phase_code`]), its key in
+/// [`COMMITS`], [`NO_ITEM`] if it is not there, and its time in [`DUE`], 0 if it is not there. They
+/// stand here since this row is replaced with every change of a job, so that the older entries are
+/// known without another tree.
+pub(crate) type Filed = (u8, &'static [u8; 24], u64);
+/// Derived: the jobs that a node starts with ([`may_live`]), by the key of [`JOBS_BY_CREATED`].
+/// A job comes with its creation and leaves with its end.
+pub(crate) const LIVE: TableDefinition<'static, (u64, &'static str), ()> =
+    TableDefinition::new("live-1");
+/// Derived: what has ended, by when something is due of it next.
+/// Key: time in ms, and key of the subject ([`subject_key`]).
+pub(crate) const DUE: TableDefinition<'static, (u64, &'static [u8]), ()> =
+    TableDefinition::new("due-1");
 /// The key of no item: that of [`Item::FIRST`], which is before all of them.
 pub(crate) const NO_ITEM: [u8; 24] = [0; 24];
 /// Derived. Key: (expiry in ms, scope hash) of an idempotency key.
@@ -60,15 +72,18 @@ pub(crate) const KEYS_BY_EXPIRY: TableDefinition<'static, (u64, &'static [u8; 32
 /// ([`host_key`]) whose item it is.
 pub(crate) const COMMITS: TableDefinition<'static, &'static [u8; 24], &'static [u8]> =
     TableDefinition::new("commits-1");
-/// Derived: the other way round for services and hosts, which are not in [`JOBS_BY_CREATED`], so
+/// Derived: the other way round for services, hosts and stubs, which are not in [`JOBS_BY_CREATED`], so
 /// that a newer item replaces the older one.
 pub(crate) const COMMIT_OF: TableDefinition<'static, &'static [u8], &'static [u8; 24]> =
     TableDefinition::new("commit-of-2");
 
 /// Derived tables of earlier versions, which are deleted when the others are rebuilt. Deleting
 /// goes by the name: the types are not theirs.
-pub(crate) const RETIRED: [TableDefinition<'static, (), ()>; 2] =
-    [TableDefinition::new("jobs-by-created-1"), TableDefinition::new("commit-of-1")];
+pub(crate) const RETIRED: [TableDefinition<'static, (), ()>; 3] = [
+    TableDefinition::new("jobs-by-created-1"),
+    TableDefinition::new("jobs-by-created-2"),
+    TableDefinition::new("commit-of-1"),
+];
 
 /// `u64`: the number below. Another number means other rules for the whole file.
 pub(crate) const META_FORMAT: &[u8] = b"format";
@@ -78,6 +93,8 @@ pub(crate) const FORMAT: u64 = 1;
 pub(crate) const META_SEED: &[u8] = b"seed";
 /// `u64`: how many migrations were run.
 pub(crate) const META_MIGRATIONS: &[u8] = b"migrations";
+/// `bool`: true in a backup, which has no seed.
+pub(crate) const META_BACKUP: &[u8] = b"backup";
 /// [`Head`].
 pub(crate) const META_HEAD: &[u8] = b"head";
 
@@ -91,6 +108,18 @@ pub(crate) struct Head {
     pub(crate) version: u64,
     /// What the derived tables should hold.
     pub(crate) index: Index,
+    /// How far deleting went.
+    #[serde(default, skip_serializing_if = "is_start")]
+    pub(crate) gc_floor: Wall,
+}
+
+// Zeros are left out: files of earlier versions have none of these.
+fn is_start(wall: &Wall) -> bool {
+    wall.0 == 0
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Version and row counts of the derived tables, by which a damaged one is noticed.
@@ -109,14 +138,39 @@ pub(crate) struct Index {
     /// Left out while empty, which is how files of version 1 read.
     #[serde(default, skip_serializing_if = "Sum::is_empty")]
     pub(crate) commits: Sum,
+    /// Jobs that have an item.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) items: u64,
+    /// Rows of [`DUE`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) due: u64,
+    /// By which retention, in ms, [`DUE`] was filed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) retention_ms: u64,
 }
 
 /// Rises when the derived tables are derived otherwise; older ones are rebuilt at open.
 pub(crate) const INDEX_VERSION: u32 = 4;
 
 impl Index {
-    pub(crate) const EMPTY: Self =
-        Self { version: INDEX_VERSION, jobs: [0; PHASE_CODES], keys: 0, commits: Sum::EMPTY };
+    /// Of a file that holds nothing, under this retention.
+    pub(crate) const fn empty(retention_ms: u64) -> Self {
+        Self {
+            version: INDEX_VERSION,
+            jobs: [0; PHASE_CODES],
+            keys: 0,
+            commits: Sum::EMPTY,
+            items: 0,
+            due: 0,
+            retention_ms,
+        }
+    }
+
+    /// Jobs in [`LIVE`].
+    pub(crate) fn live(&self) -> u64 {
+        let codes = (0_u8..).zip(self.jobs);
+        codes.filter(|(code, _)| may_live(*code)).map(|(_, count)| count).sum()
+    }
 }
 
 /// A voter's row, and what filing its register needs, so that a large spec is not read for it.
@@ -129,6 +183,10 @@ pub(crate) struct StoredRow<V = Voter> {
     /// accepted nothing is another node's register, or one nobody wrote to. `None` if the spec was
     /// not there yet.
     pub(crate) alone: Option<bool>,
+    /// When the register expires; `None` if the spec was not there yet, or an earlier version wrote
+    /// this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<Wall>,
     pub(crate) row: V,
 }
 
@@ -191,6 +249,11 @@ pub(crate) fn services() -> std::ops::Range<&'static [u8]> {
     &[SERVICE]..&[SERVICE + 1]
 }
 
+/// All keys of results of a job.
+pub(crate) fn results_of(job: &JobId) -> std::ops::RangeInclusive<Vec<u8>> {
+    result_key(job, 0)..=result_key(job, u32::MAX)
+}
+
 /// The key of a result. An id holds no control character, so the zero byte ends it.
 pub(crate) fn result_key(job: &JobId, attempt: u32) -> Vec<u8> {
     [job.as_str().as_bytes(), &[0], &attempt.to_be_bytes()].concat()
@@ -251,6 +314,8 @@ pub(crate) fn create_all(txn: &redb::WriteTransaction) -> Result<(), redb::Table
         txn.open_table(table)?;
     }
     txn.open_table(JOBS_BY_CREATED)?;
+    txn.open_table(LIVE)?;
+    txn.open_table(DUE)?;
     txn.open_table(KEYS_BY_EXPIRY)?;
     txn.open_table(COMMITS)?;
     txn.open_table(COMMIT_OF)?;
@@ -258,7 +323,7 @@ pub(crate) fn create_all(txn: &redb::WriteTransaction) -> Result<(), redb::Table
 }
 
 /// Names of [`SEALED`].
-pub(crate) const NAMES: [&str; 9] = [
+pub(crate) const NAMES: [&str; 10] = [
     "meta-1",
     "specs-1",
     "rows-1",
@@ -268,6 +333,7 @@ pub(crate) const NAMES: [&str; 9] = [
     "keys-1",
     "lease-notes-1",
     "outbox-1",
+    "stubs-1",
 ];
 
 /// Position in [`SEALED`].

@@ -3,12 +3,15 @@
 mod crash;
 mod damage;
 mod figures;
+mod history;
 mod index;
 mod items;
 mod listing;
 mod opening;
 mod outbox;
+mod retention;
 mod space;
+mod steady;
 mod world;
 
 use skyclaw_protocol::JobId;

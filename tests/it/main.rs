@@ -4,6 +4,7 @@
 //! and of its defects that a test is about.
 
 mod architecture;
+mod backup;
 mod chaos;
 mod cli;
 mod cluster;

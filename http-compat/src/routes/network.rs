@@ -1,4 +1,5 @@
-//! Other nodes: coordinators as HTTP clients know them, and all that libp2p knows.
+//! Other nodes: coordinators as HTTP clients know them, and all that libp2p knows; and a copy of
+//! this one.
 
 use axum::response::Response;
 use serde_json::{Map, Value, json};
@@ -29,6 +30,12 @@ pub(super) async fn join(mut call: Call) -> Result<Response, ApiError> {
         }
         _ => Err(unexpected()),
     }
+}
+
+/// `POST /v1/backup`. The caller names no path: whoever may call could write anywhere else.
+pub(super) async fn backup(call: Call) -> Result<Response, ApiError> {
+    let path = call.backend().backup().await?;
+    Ok(json::answer(&json!({ "path": path })))
 }
 
 fn known(call: &Call, mut map: Map<String, Value>) -> Map<String, Value> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use skyclaw_node::config::{Config, EnvVars, Layers, NodeArgs, NodeCommand, Resolved};
-use skyclaw_node::{run, supervisor, telemetry, testnet};
+use skyclaw_node::{copies, run, supervisor, telemetry, testnet};
 
 fn main() -> ExitCode {
     // First of all: this process may be the keeper of one job.
@@ -55,6 +55,18 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
         for warning in warnings {
             let _ = writeln!(std::io::stderr().lock(), "[skyclaw] {warning}");
         }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let done = match &args.command {
+        NodeCommand::Backup { file } => Some(runtime()?.block_on(copies::backup(&config, file))),
+        NodeCommand::Restore { file } => Some(copies::restore(&config, file)),
+        NodeCommand::Compact => Some(copies::compact(&config)),
+        _ => None,
+    };
+    if let Some(done) = done {
+        let text = done.map_err(|error| said(&error))?;
+        // A closed pipe is the reader's choice.
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
         return Ok(ExitCode::SUCCESS);
     }
     let filter_warning = telemetry::init(&config.log);

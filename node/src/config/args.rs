@@ -4,6 +4,7 @@
 //! does nothing for a subcommand is not in its help and is refused.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -24,7 +25,7 @@ pub struct NodeArgs {
 }
 
 /// The subcommands of `skyclaw-node`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeCommand {
     /// Run the node; also when none is named.
     Run,
@@ -33,6 +34,18 @@ pub enum NodeCommand {
         /// As one JSON document.
         json: bool,
     },
+    /// Copy the database, of a running node or of one that stands still.
+    Backup {
+        /// Where to; nothing may stand there.
+        file: PathBuf,
+    },
+    /// Make a database of a backup.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+    },
+    /// Give the free room in the database back.
+    Compact,
     /// Start a local network of processes.
     Testnet {
         /// Hosts, beside two coordinators.
@@ -89,6 +102,9 @@ impl NodeArgs {
         }
         let command = match name {
             "config" => NodeCommand::Config { json: inner.get_flag("json") },
+            "backup" => NodeCommand::Backup { file: path(inner) },
+            "restore" => NodeCommand::Restore { file: path(inner) },
+            "compact" => NodeCommand::Compact,
             "testnet" => NodeCommand::Testnet {
                 nodes: inner.get_one("nodes").copied().unwrap_or(DEFAULT_NODES),
                 mdns: inner.get_one::<String>(MDNS).is_some_and(|word| word == "1"),
@@ -119,7 +135,9 @@ fn idle_flag(command: &str, matches: &ArgMatches) -> Option<&'static str> {
             let idle = |setting: &Setting| setting.env != MDNS && given(setting.env);
             SETTINGS.iter().find_map(|setting| setting.flag.filter(|_| idle(setting)))
         }
-        "config" => given(STOP_WITH_PARENT).then_some(STOP_WITH_PARENT),
+        "config" | "backup" | "restore" | "compact" => {
+            given(STOP_WITH_PARENT).then_some(STOP_WITH_PARENT)
+        }
         _ => None,
     }
 }
@@ -143,6 +161,25 @@ pub fn command() -> Command {
                         .action(ArgAction::SetTrue)
                         .help("As one JSON document"),
                 )
+                .arg(stop_with_parent().hide(true)),
+        )
+        .subcommand(
+            Command::new("backup")
+                .about("Copy the database to a new file, also while the node runs")
+                .arg(file("The file to make; it holds every payload and no secret key"))
+                .arg(stop_with_parent().hide(true)),
+        )
+        .subcommand(
+            Command::new("restore")
+                .about(
+                    "Make a database at SKYCLAW_DB_PATH from a backup; the node is a new one then",
+                )
+                .arg(file("What `backup` made"))
+                .arg(stop_with_parent().hide(true)),
+        )
+        .subcommand(
+            Command::new("compact")
+                .about("Give free room in the database back, while the node stands still")
                 .arg(stop_with_parent().hide(true)),
         )
         .subcommand(
@@ -178,6 +215,18 @@ pub fn command() -> Command {
                         .help("End after the check, with 0 if it went well"),
                 ),
         )
+}
+
+fn file(help: &'static str) -> Arg {
+    Arg::new("file")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .required(true)
+        .help(help)
+}
+
+fn path(matches: &ArgMatches) -> PathBuf {
+    matches.get_one::<PathBuf>("file").cloned().unwrap_or_default()
 }
 
 fn stop_with_parent() -> Arg {

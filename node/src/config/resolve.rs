@@ -236,6 +236,7 @@ impl Settled {
             host_ttl: self.duration(Key::HostTtlMs),
             run_timeout: self.duration(Key::TimeoutMs),
             job_ttl: self.duration(Key::JobTtlMs),
+            retention: self.duration(Key::RetentionMs),
             min_replications: explicit.unwrap_or(if told_of_others { 2 } else { 1 }),
             min_replications_auto: explicit.is_none(),
             p2p,

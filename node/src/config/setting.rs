@@ -154,6 +154,8 @@ settings! {
         "A host silent for so long counts as dead";
     JobTtlMs "SKYCLAW_JOB_TTL_MS" Some("job-ttl-ms"), Coordinator, INTERVAL, Text("604800000"), Open,
         "A job not ended after so long expires";
+    RetentionMs "SKYCLAW_RETENTION_MS" Some("retention-ms"), Coordinator, INTERVAL, Text("604800000"), Open,
+        "How long a job is kept with its output after its end";
     PeerUrls "SKYCLAW_PEER_URLS" Some("peer-url"), Coordinator, Kind::UrlList, Nothing, Urls,
         "Other coordinators to replicate with";
     P2p "SKYCLAW_P2P" Some("p2p"), Coordinator, Kind::Switch, Text("1"), Open,

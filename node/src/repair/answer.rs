@@ -14,6 +14,7 @@ use super::learn::Patience;
 use super::numbers::Numbers;
 use super::{ANSWER_PATIENCE, Repair};
 use crate::engine::chain;
+use crate::time;
 
 impl Repair {
     /// Answers a coordinator; `None` to what no honest one asks. To be dropped with the stream.
@@ -50,7 +51,7 @@ impl Repair {
         Ok(match ask {
             RepairAsk::Compare(claims) => RepairTell::Compared(compare(&reader, &claims)?),
             RepairAsk::Fetch(items) => {
-                let gathered = gather(&reader, &key, self.network, &items)?;
+                let gathered = gather(&reader, &key, self.network, &items, time::wall())?;
                 Numbers::add(&self.numbers.sent, gathered.records.len());
                 Numbers::add(&self.numbers.left_out, gathered.left_out);
                 let done = u32::try_from(gathered.done).unwrap_or(u32::MAX);

@@ -126,7 +126,7 @@ impl Repair {
                 Step::Done => return Ok(()),
                 Step::Ask(ask) => ask,
                 Step::Hand(items) => {
-                    let gathered = gather(&reader, &key, self.network, &items)?;
+                    let gathered = gather(&reader, &key, self.network, &items, time::wall())?;
                     Numbers::add(&self.numbers.sent, gathered.records.len());
                     Numbers::add(&self.numbers.left_out, gathered.left_out);
                     let (done, records) = (gathered.done, gathered.records);

@@ -2,12 +2,14 @@
 
 use skyclaw_protocol::NetworkId;
 use skyclaw_protocol::batch::StoredRegister;
+use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::RegisterKey;
 use skyclaw_protocol::record::{Raw, Signed};
 use skyclaw_protocol::register::{Certificate, Val};
 use skyclaw_protocol::repair::{BATCH_BYTES, Item, MAX_MESSAGE, Records};
+use skyclaw_protocol::retention::StubRaw;
 use skyclaw_protocol::wire::Known;
 use skyclaw_store::{Held, ReadError, Reader};
 
@@ -25,7 +27,8 @@ pub(super) struct Gathered {
     pub(super) left_out: usize,
 }
 
-/// The records of `items`, as many as make a batch.
+/// The records of `items`, as many as make a batch. What has expired by `now` is not sent: nobody
+/// takes it any more.
 ///
 /// # Errors
 /// The store's.
@@ -34,6 +37,7 @@ pub(super) fn gather(
     key: &NodeKey,
     network: NetworkId,
     items: &[Item],
+    now: Wall,
 ) -> Result<Gathered, ReadError> {
     let mut gathered = Gathered::default();
     let mut bytes = 0;
@@ -42,7 +46,17 @@ pub(super) fn gather(
             gathered.done += 1;
             continue;
         };
+        let expires_at = match &held {
+            Held::Register(held) => held.register.spec.body().expires_at,
+            Held::Stub(stub) => stub.expires_at,
+            Held::Host(_) => Wall(u64::MAX),
+        };
+        if expires_at <= now {
+            gathered.done += 1;
+            continue;
+        }
         let record = match held {
+            Held::Stub(stub) => Some(Record::Stub(Box::new(stub.raw()))),
             Held::Host(host) => Some(Record::Host(host.raw().clone())),
             Held::Register(held) => known(key, network, &held.register, held.result.as_ref())
                 .map(|known| Record::Register(Box::new(known))),
@@ -58,6 +72,7 @@ pub(super) fn gather(
         bytes += record.bytes();
         gathered.done += 1;
         match record {
+            Record::Stub(raw) => gathered.records.stubs.push(*raw),
             Record::Host(raw) => gathered.records.hosts.push(raw),
             Record::Register(known) => gathered.records.registers.push(*known),
         }
@@ -67,6 +82,7 @@ pub(super) fn gather(
 
 enum Record {
     Host(Raw),
+    Stub(Box<StubRaw>),
     Register(Box<Known>),
 }
 
@@ -76,6 +92,7 @@ impl Record {
         SLACK
             + match self {
                 Self::Host(raw) => raw.body.len(),
+                Self::Stub(raw) => raw.certificate.body.len(),
                 Self::Register(known) => {
                     known.certificate.body.len() + body(&known.spec) + body(&known.result)
                 }

@@ -36,9 +36,10 @@ impl Repair {
         Numbers::add(&self.numbers.received, records.len());
         let now = time::wall();
         let registers = records.registers.into_iter().map(|known| Message::Known(vec![known]));
+        let stubs = records.stubs.into_iter().map(|raw| Message::Stubs(vec![raw]));
         let hosts = records.hosts.into_iter().map(|raw| Message::Hosts(vec![raw]));
         let mut learned: Vec<Learned> = Vec::new();
-        for message in registers.chain(hosts) {
+        for message in registers.chain(stubs).chain(hosts) {
             match check(message, self.network, now) {
                 Ok(one) => learned.extend(one),
                 Err(reject) => {

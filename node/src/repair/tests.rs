@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::codec;
 use skyclaw_protocol::register::Phase;
 use skyclaw_protocol::repair::{
@@ -148,7 +149,8 @@ async fn batches_are_bounded_but_for_one_large_record() {
     let mut items = member.reader().items(Range::ALL, 256).unwrap();
     let mut batches = Vec::new();
     while !items.is_empty() {
-        let gathered = gather(&member.reader(), &member.key, world::network(), &items).unwrap();
+        let gathered =
+            gather(&member.reader(), &member.key, world::network(), &items, Wall(0)).unwrap();
         let answer = RepairTell::Records(Fetched { done: 1, records: gathered.records });
         batches.push((gathered.done, codec::encode(&answer).len()));
         items.drain(..gathered.done);

@@ -139,6 +139,7 @@ impl Machine {
         let (run, seq) = (beat.run, beat.seq);
         let Some(pulse) = self.pulses.watch(from, now.mono, jitter) else { return };
         pulse.hear(now.mono);
+        self.trust.heard(beat.wall, now);
         let past = pulse.take(now.mono, now.wall, beat);
         let answer = Beaten { run, seq, owed: self.owners.owed(&from), past };
         self.out.effect(Effect::Send { to: from, message: Message::Beaten(answer) });

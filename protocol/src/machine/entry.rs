@@ -91,6 +91,8 @@ pub(super) struct Entry {
     /// Writes of this register that are not on disk yet. Until then it stays in memory, ended or
     /// not: the row on the shelf is older than what was promised.
     pub(super) unwritten: usize,
+    /// Filed as compared with nobody any more, since it expired.
+    pub(super) quiet: bool,
 }
 
 /// An answer that rests on the value in flight.
@@ -123,6 +125,7 @@ impl Entry {
             contest: None,
             deadline: None,
             unwritten: 0,
+            quiet: false,
         }
     }
 

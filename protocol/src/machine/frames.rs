@@ -127,7 +127,7 @@ impl Machine {
                     self.told(now, shelf, from, op, &mut faults);
                 }
             }
-            Message::Known(_) | Message::Hosts(_) => {
+            Message::Known(_) | Message::Stubs(_) | Message::Hosts(_) => {
                 self.learn_frame(now, shelf, from, message, &mut faults);
             }
             Message::Want(keys) if keys.len() <= MAX_BATCH_OPS => self.wants(shelf, from, &keys),

@@ -3,7 +3,7 @@
 use super::effect::{KeyInUse, ReplyTo};
 use super::entry::Waiting;
 use super::{Machine, Timer};
-use crate::batch::{KeyAnswer, Shelf, StoredRegister, Write};
+use crate::batch::{KeyAnswer, Shelf, Write};
 use crate::clock::Now;
 use crate::command::{Command, Completion, JobRequest, Refusal};
 use crate::id::JobId;
@@ -86,9 +86,11 @@ impl Machine {
             return entry.chosen.clone().ok_or_else(unknown);
         }
         match shelf.register(&subject) {
-            Ok(stored) => {
-                stored.as_ref().and_then(StoredRegister::chosen).cloned().ok_or_else(unknown)
-            }
+            Ok(Some(stored)) => stored.chosen().cloned().ok_or_else(unknown),
+            Ok(None) => match shelf.stub(&subject) {
+                Ok(stub) => stub.map(|stub| stub.val().clone()).ok_or_else(unknown),
+                Err(error) => Err(Refusal::Store(error.0)),
+            },
             Err(error) => Err(Refusal::Store(error.0)),
         }
     }

@@ -21,6 +21,7 @@ use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::RegisterKey;
 use crate::register::{Ballot, Certificate, JobState, Val};
+use crate::retention::Stub;
 use crate::wire::{Known, Message, Sought};
 
 /// Registers whose content was asked for, and when.
@@ -42,6 +43,9 @@ impl Machine {
                 Learned::Register(standing) => {
                     self.learn_register(now, shelf, from, *standing, &mut faults);
                 }
+                Learned::Stub(stub) => {
+                    self.take_stub(now, shelf, *stub);
+                }
                 Learned::Host(host) => self.learn_host(now, shelf, *host),
                 Learned::Work(work) => self.heard_work(now, work.into_body()),
             }
@@ -59,6 +63,17 @@ impl Machine {
     ) {
         let (certificate, spec, result) = standing.into_parts();
         let key = certificate.body().key.clone();
+        // Whole it would be shrunk at once.
+        if let Some(spec) = spec.as_ref()
+            && self.is_past_retention(now, spec.body(), &certificate.body().val)
+            && stands(&Head::of(spec), &certificate, now)
+        {
+            let (created, expires_at) = (spec.body().created, spec.body().expires_at);
+            let stub = Stub { certificate: certificate.clone(), created, expires_at };
+            if self.take_stub(now, shelf, stub) {
+                return;
+            }
+        }
         match self.find_checked(now, shelf, &key, spec, false, faults) {
             Ok(()) => {}
             Err(Missing::Content) => return self.want(now, from, certificate.signer(), key),
@@ -205,7 +220,7 @@ impl Machine {
 
 /// Whether a certificate may stand in the register of this head: its owner may write there, a
 /// quorum of the voters is named, and the value is one of its kind.
-fn stands(head: &Head, certificate: &Signed<Certificate>, now: Now) -> bool {
+pub(super) fn stands(head: &Head, certificate: &Signed<Certificate>, now: Now) -> bool {
     let body = certificate.body();
     let mut distinct = body.voters.clone();
     distinct.sort_unstable();

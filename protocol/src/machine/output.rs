@@ -156,6 +156,13 @@ fn weight(write: &Write) -> usize {
         Write::Certificate(certificate) => certificate.raw().body.len(),
         Write::Host(host) => host.raw().body.len(),
         Write::Row { .. } | Write::Key { .. } => 256,
-        Write::ForgetHost(_) | Write::ForgetKey { .. } | Write::LeaseNote { .. } => 0,
+        Write::Shrink(stub) => stub.certificate.raw().body.len(),
+        Write::ForgetHost(_)
+        | Write::ForgetKey { .. }
+        | Write::LeaseNote { .. }
+        | Write::Drop(_)
+        | Write::Refile(_)
+        | Write::NotDue { .. }
+        | Write::GcFloor(_) => 0,
     }
 }

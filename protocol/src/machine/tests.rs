@@ -15,6 +15,7 @@ mod quorum;
 mod random;
 mod recovery;
 mod restart;
+mod retention;
 mod retry;
 mod services;
 mod takeover;

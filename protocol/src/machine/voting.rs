@@ -28,7 +28,16 @@ impl Machine {
         spec: Option<Raw>,
         faults: &mut Vec<FrameFault>,
     ) -> Result<(), Missing> {
-        let Some(older) = self.look_up(shelf, key)? else { return Ok(()) };
+        let older = self.look_up(shelf, key)?;
+        if let Some(entry) = self.registers.get(&key.subject).filter(|_| older.is_none()) {
+            // What expired below the floor is gone for whoever deleted it, so nobody may lead it;
+            // rows of another identity are history.
+            if self.is_gone(entry.head.expires_at) || !entry.head.voters.contains(&self.me) {
+                self.let_go(now, shelf, &key.subject);
+                return Err(Missing::Gone);
+            }
+        }
+        let Some(older) = older else { return Ok(()) };
         let Ok(signed) =
             spec.ok_or(Missing::Content)?.verify::<Spec>(self.config.network, now.wall)
         else {
@@ -72,6 +81,10 @@ impl Machine {
                 self.insert(entry);
                 return Ok(None);
             }
+        } else if matches!(key.subject, Subject::Job(_))
+            && shelf.stub(&key.subject).map_err(|_| Missing::Silence)?.is_some()
+        {
+            return Err(Missing::Gone);
         }
         if older.is_some() && matches!(key.subject, Subject::Job(_)) {
             return Err(Missing::Gone);
@@ -102,7 +115,7 @@ impl Machine {
             faults.push(FrameFault::NotTheOwner);
             return Err(Missing::Gone);
         }
-        if now.wall >= body.expires_at {
+        if now.wall >= body.expires_at || self.is_gone(body.expires_at) {
             return Err(Missing::Gone);
         }
         let full = match key.subject {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use redb::{Table, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
 use serde::Serialize;
 use skyclaw_protocol::Hash;
 use skyclaw_protocol::batch::{KeyRow, Write};
@@ -16,11 +16,11 @@ use skyclaw_protocol::register::{Certificate, Voter};
 use skyclaw_protocol::repair::Item;
 
 use crate::error::Fault;
-use crate::index::{Derived, Lazy, Standing, accepted_alone, is_alone};
+use crate::index::{Derived, Keeping, Lazy, Standing, Terms, accepted_alone};
 use crate::seal::{Found, Refusals, seal};
 use crate::tables::{
-    CERTIFICATES, HOSTS, Index, KEYS, LEASE_NOTES, RESULTS, ROWS, SPECS, Sealed, StoredRow,
-    host_key, result_key, subject_key,
+    CERTIFICATES, HOSTS, Head, Index, KEYS, LEASE_NOTES, RESULTS, ROWS, SPECS, STUBS, Sealed,
+    StoredRow, host_key, result_key, results_of, subject_key,
 };
 
 type SealedTable<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
@@ -43,18 +43,22 @@ pub(super) struct Writer<'txn, 'b> {
     hosts: LazyTable<'txn>,
     keys: LazyTable<'txn>,
     lease_notes: LazyTable<'txn>,
+    stubs: LazyTable<'txn>,
     derived: Derived<'txn>,
     refusals: &'b Refusals,
     touched: BTreeMap<&'b Subject, Touched<'b>>,
+    keeping: Keeping,
     bytes: u64,
 }
 
 impl<'txn, 'b> Writer<'txn, 'b> {
     pub(super) fn open(
         txn: &'txn WriteTransaction,
-        counts: Index,
+        head: &Head,
         refusals: &'b Refusals,
     ) -> Result<Self, Fault> {
+        let counts = head.index.clone();
+        let keeping = Keeping { floor: head.gc_floor, retention_ms: counts.retention_ms };
         Ok(Self {
             specs: txn.open_table(SPECS)?,
             rows: txn.open_table(ROWS)?,
@@ -63,9 +67,11 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             hosts: Lazy::new(txn, HOSTS),
             keys: Lazy::new(txn, KEYS),
             lease_notes: Lazy::new(txn, LEASE_NOTES),
+            stubs: Lazy::new(txn, STUBS),
             derived: Derived::new(txn, counts),
             refusals,
             touched: BTreeMap::new(),
+            keeping,
             bytes: 0,
         })
     }
@@ -113,6 +119,18 @@ impl<'txn, 'b> Writer<'txn, 'b> {
                     self.lease_notes.open()?.remove(key)?;
                 }
             }
+            Write::Shrink(stub) => {
+                let key = subject_key(stub.subject());
+                self.forget(&key, stub.subject())?;
+                put(self.stubs.open()?, &STUBS, &key, &stub.raw(), &mut self.bytes)?;
+                self.derived.put_stub(&key, stub)?;
+            }
+            Write::Drop(subject) => self.forget(&subject_key(subject), subject)?,
+            Write::Refile(subject) => drop(self.touched.entry(subject).or_default()),
+            Write::NotDue { subject, due } => {
+                self.derived.forget_due(&subject_key(subject), due.0)?;
+            }
+            Write::GcFloor(floor) => self.keeping.floor = self.keeping.floor.max(*floor),
         }
         Ok(())
     }
@@ -131,6 +149,43 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             && old.body().created != spec.body().created
         {
             self.derived.forget_place(key, old.body().created, id)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing is left of this register, whole or stub.
+    fn forget(&mut self, key: &[u8], subject: &Subject) -> Result<(), Fault> {
+        self.touched.remove(subject);
+        let stub = match self.stubs.open()?.remove(key)? {
+            Some(old) => self.refusals.stub(key, old.value()).ok(),
+            None => None,
+        };
+        if let Some(stub) = stub {
+            self.derived.forget_stub(key, &stub)?;
+        }
+        let row: Found<StoredRow> = match self.rows.remove(key)? {
+            Some(old) => self.refusals.value(&ROWS, key, old.value()),
+            None => Found::Nothing,
+        };
+        let spec: Found<Signed<Spec>> = match self.specs.remove(key)? {
+            Some(old) => self.refusals.signed(&SPECS, key, old.value()),
+            None => Found::Nothing,
+        };
+        self.certificates.open()?.remove(key)?;
+        let Subject::Job(id) = subject else { return self.derived.put_item(key, None) };
+        let created = row.ok().map(|row| row.created);
+        if let Some(created) = created.or_else(|| Some(spec.ok()?.body().created)) {
+            self.derived.forget_place(key, created, id)?;
+        }
+        self.lease_notes.open()?.remove(id.as_str().as_bytes())?;
+        let results = self.results.open()?;
+        let range = results_of(id);
+        let mut found = Vec::new();
+        for entry in results.range::<&[u8]>(&range.start()[..]..=&range.end()[..])? {
+            found.push(entry?.0.value().to_vec());
+        }
+        for key in found {
+            results.remove(&key[..])?;
         }
         Ok(())
     }
@@ -157,8 +212,9 @@ impl<'txn, 'b> Writer<'txn, 'b> {
         self.derived.forget_key(expires_at, scope)
     }
 
-    /// Files what was touched. Returns the counts of the derived tables and the bytes written.
-    pub(super) fn finish(mut self) -> Result<(Index, u64), Fault> {
+    /// Files what was touched. Returns the counts of the derived tables, the floor, and the bytes
+    /// written.
+    pub(super) fn finish(mut self) -> Result<(Index, Wall, u64), Fault> {
         for (subject, touched) in std::mem::take(&mut self.touched) {
             let key = subject_key(subject);
             let standing = match touched.row {
@@ -171,7 +227,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
                 self.lease_notes.open()?.remove(id.as_str().as_bytes())?;
             }
         }
-        Ok((self.derived.counts, self.bytes))
+        Ok((self.derived.counts, self.keeping.floor, self.bytes))
     }
 
     /// Replaces a row. Returns where the register stands then; `None` if its spec is not here.
@@ -188,12 +244,15 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             Some(_) => None,
             None => Some(self.refusals.get::<StoredRow>(&self.rows, &ROWS, key)?),
         };
-        let alone = match (touched.spec, &old) {
-            (Some(spec), _) => Some(is_alone(spec)),
-            (None, Some(Found::This(StoredRow { alone: Some(alone), .. }))) => Some(*alone),
-            _ => self.spec(key)?.map(|spec| is_alone(spec.body())),
+        let terms = match (touched.spec, &old) {
+            (Some(spec), _) => Some(Terms::of(spec)),
+            (None, Some(Found::This(StoredRow { alone: Some(a), expires: Some(e), .. }))) => {
+                Some(Terms { alone: *a, expires: *e })
+            }
+            _ => self.spec(key)?.map(|spec| Terms::of(spec.body())),
         };
-        let sealed = seal(&ROWS, key, &StoredRow { created, alone, row });
+        let (alone, expires) = (terms.map(|t| t.alone), terms.map(|t| t.expires));
+        let sealed = seal(&ROWS, key, &StoredRow { created, alone, expires, row });
         self.bytes += sealed.len() as u64;
         let replaced = self.rows.insert(key, sealed.as_slice())?;
         let old = match (old, replaced) {
@@ -206,8 +265,8 @@ impl<'txn, 'b> Writer<'txn, 'b> {
         {
             self.derived.forget_place(key, old.created, id)?;
         }
-        let Some(alone) = alone else { return Ok(None) };
-        self.standing(key, subject, created, alone, Some(row), touched.certificate).map(Some)
+        let Some(terms) = terms else { return Ok(None) };
+        self.standing(key, subject, created, terms, Some(row), touched.certificate).map(Some)
     }
 
     /// Where a register stands whose spec or certificate was written; `None` if it cannot be read
@@ -223,25 +282,27 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             Found::Nothing => None,
             Found::Refused => return Ok(None),
         };
-        let known = stored.as_ref().and_then(|s| Some((s.created, s.alone?)));
-        let (made, alone) = match (touched.spec, known) {
-            (Some(spec), _) => (spec.created, is_alone(spec)),
+        let known =
+            |s: &StoredRow| Some((s.created, Terms { alone: s.alone?, expires: s.expires? }));
+        let (made, terms) = match (touched.spec, stored.as_ref().and_then(known)) {
+            (Some(spec), _) => (spec.created, Terms::of(spec)),
             (None, Some(known)) => known,
             (None, None) => {
                 let Some(spec) = self.spec(key)? else { return Ok(None) };
-                (spec.body().created, is_alone(spec.body()))
+                (spec.body().created, Terms::of(spec.body()))
             }
         };
         let Some(mut stored) = stored else {
-            return self.standing(key, subject, made, alone, None, touched.certificate).map(Some);
+            return self.standing(key, subject, made, terms, None, touched.certificate).map(Some);
         };
         // The row was there before its spec, or the spec is of another register of this name.
-        if stored.alone != Some(alone) {
-            stored.alone = Some(alone);
+        let said = (Some(terms.alone), Some(terms.expires));
+        if (stored.alone, stored.expires) != said {
+            (stored.alone, stored.expires) = said;
             put(&mut self.rows, &ROWS, key, &stored, &mut self.bytes)?;
         }
         let row = Some(&stored.row);
-        self.standing(key, subject, stored.created, alone, row, touched.certificate).map(Some)
+        self.standing(key, subject, stored.created, terms, row, touched.certificate).map(Some)
     }
 
     /// The stored spec. Its payload may be large: to be asked for only if no row says what is
@@ -255,17 +316,18 @@ impl<'txn, 'b> Writer<'txn, 'b> {
         key: &[u8],
         subject: &Subject,
         created: Hlc,
-        alone: bool,
+        terms: Terms,
         row: Option<&Voter>,
         certificate: Option<&Certificate>,
     ) -> Result<Standing, Fault> {
-        if accepted_alone(alone, row).is_some() || certificate.is_some() {
-            return Ok(Standing::new(subject, created, alone, row, certificate));
+        let keeping = self.keeping;
+        if accepted_alone(terms.alone, row).is_some() || certificate.is_some() {
+            return Ok(Standing::new(subject, created, terms, keeping, row, certificate));
         }
         let stored: Option<Signed<Certificate>> =
             self.refusals.get_signed(self.certificates.open()?, &CERTIFICATES, key)?.ok();
         let certificate = stored.as_ref().map(Signed::body);
-        Ok(Standing::new(subject, created, alone, row, certificate))
+        Ok(Standing::new(subject, created, terms, keeping, row, certificate))
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
 use redb::{Database, Durability};
-use skyclaw_protocol::clock::Hlc;
+use skyclaw_protocol::clock::{Hlc, Wall};
 
 use super::{Options, open_database};
 use crate::error::{Fault, OpenError};
@@ -23,7 +23,7 @@ use crate::tables::{
 pub(super) fn create(path: &Path, options: &Options) -> Result<bool, OpenError> {
     let folder = folder_of(path);
     fs::create_dir_all(&folder).map_err(|error| OpenError::environment(path, error))?;
-    let made = make(path, &folder, options);
+    let made = make(path, options);
     // Whoever was faster also swept our draft away, so any error may come from that.
     if made.is_err() && fs::symlink_metadata(path).is_ok() {
         return Ok(false);
@@ -31,13 +31,9 @@ pub(super) fn create(path: &Path, options: &Options) -> Result<bool, OpenError> 
     made.map(|()| true)
 }
 
-fn make(path: &Path, folder: &Path, options: &Options) -> Result<(), OpenError> {
+fn make(path: &Path, options: &Options) -> Result<(), OpenError> {
     let environment = |error| OpenError::environment(path, error);
-    // Two containers may share a folder and a process id, but not the entropy.
-    let tag = blake3::hash(&options.entropy).to_hex();
-    let mut name = path.to_owned().into_os_string();
-    name.push(format!("{DRAFT}{}-{}", std::process::id(), &tag[..8]));
-    let draft = Draft(name.into());
+    let draft = draft_beside(path, options.entropy)?;
     let mut new = OpenOptions::new();
     new.read(true).write(true).create_new(true).mode(0o600);
     let file = new.open(&draft.0).map_err(environment)?;
@@ -46,9 +42,35 @@ fn make(path: &Path, folder: &Path, options: &Options) -> Result<(), OpenError> 
     fill(&db, options)
         .and_then(|()| Ok(db.close()?))
         .map_err(|fault| OpenError::of(path, fault))?;
+    publish_draft(&draft, path)
+}
+
+/// A place for a draft of `path`, in the same folder.
+pub(crate) fn draft_beside(path: &Path, entropy: [u8; 32]) -> Result<Draft, OpenError> {
+    fs::create_dir_all(folder_of(path)).map_err(|error| OpenError::environment(path, error))?;
+    // Two containers may share a folder and a process id, but not the entropy.
+    let tag = blake3::hash(&entropy).to_hex();
+    let mut name = path.to_owned().into_os_string();
+    name.push(format!("{DRAFT}{}-{}", std::process::id(), &tag[..8]));
+    Ok(Draft(name.into()))
+}
+
+/// Fills a draft with what stands in `file`, for this user's eyes alone.
+pub(crate) fn copy_draft(file: &Path, draft: &Draft) -> Result<(), OpenError> {
+    let mut from = File::open(file).map_err(|error| OpenError::environment(file, error))?;
+    let mut new = OpenOptions::new();
+    let to = new.write(true).create_new(true).mode(0o600).open(&draft.0);
+    to.and_then(|mut to| io::copy(&mut from, &mut to))
+        .map(drop)
+        .map_err(|error| OpenError::environment(&draft.0, error))
+}
+
+/// A draft that is complete becomes the file at `path`, where none may stand.
+pub(crate) fn publish_draft(draft: &Draft, path: &Path) -> Result<(), OpenError> {
+    let environment = |error| OpenError::environment(path, error);
     File::open(&draft.0).and_then(|file| file.sync_all()).map_err(environment)?;
     place(&draft.0, path).map_err(environment)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(environment)
+    File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(environment)
 }
 
 /// Removes drafts that crashes left. To be called while the database is held open: then no draft
@@ -82,7 +104,7 @@ fn place(draft: &Path, path: &Path) -> io::Result<()> {
 }
 
 /// Removed when dropped; by then it has its other name, or it failed.
-struct Draft(PathBuf);
+pub(crate) struct Draft(pub(crate) PathBuf);
 
 impl Drop for Draft {
     fn drop(&mut self) {
@@ -96,7 +118,12 @@ pub(super) fn fill(db: &Database, options: &Options) -> Result<(), Fault> {
     txn.set_durability(Durability::Immediate)?;
     create_all(&txn)?;
     {
-        let head = Head { clock: Hlc::default(), version: 0, index: Index::EMPTY };
+        let head = Head {
+            clock: Hlc::default(),
+            version: 0,
+            index: Index::empty(options.retention_ms),
+            gc_floor: Wall(0),
+        };
         let migrations = MIGRATIONS.len() as u64;
         let mut meta = txn.open_table(META)?;
         let mut put = |key, sealed: Vec<u8>| meta.insert(key, sealed.as_slice()).map(drop);

@@ -4,6 +4,7 @@ use redb::ReadTransaction;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::host::HostDesc;
 use skyclaw_protocol::repair::{Inventory, Item, Range, Sum};
+use skyclaw_protocol::retention::Stub;
 
 use super::Reader;
 use super::jobs::{JobRecord, record};
@@ -11,7 +12,7 @@ use super::view::View;
 use crate::error::{Fault, ReadError};
 use crate::seal::{Found, Refusals};
 use crate::tables::{
-    COMMITS, HOSTS, Head, Index, META, META_HEAD, host_of, item_key, item_of, subject_of,
+    COMMITS, HOSTS, Head, Index, META, META_HEAD, STUBS, host_of, item_key, item_of, subject_of,
 };
 
 /// The record an item stands for.
@@ -19,6 +20,8 @@ use crate::tables::{
 pub enum Held {
     /// A register at the value of the item.
     Register(Box<JobRecord>),
+    /// What is left of a job.
+    Stub(Box<Stub>),
     /// A host as last described.
     Host(Box<Signed<HostDesc>>),
 }
@@ -40,7 +43,7 @@ impl Inventory for Reader {
         self.read(|txn, refusals| {
             if range == Range::ALL {
                 let head: Found<Head> = refusals.get(&txn.open_table(META)?, &META, META_HEAD)?;
-                return Ok(head.ok().map_or(Index::EMPTY, |head| head.index).commits);
+                return Ok(head.ok().map_or(Index::empty(0), |head| head.index).commits);
             }
             let mut sum = Sum::EMPTY;
             scan(txn, range, usize::MAX, |item| sum.add(&item))?;
@@ -85,6 +88,11 @@ fn held(txn: &ReadTransaction, refusals: &Refusals, item: &Item) -> Result<Optio
         return Ok(host.map(|host| Held::Host(Box::new(host))));
     }
     let Some(subject) = subject_of(key.value()) else { return Ok(None) };
+    if let Found::This(stub) = refusals.get_stub(&txn.open_table(STUBS)?, key.value())? {
+        let ballot = stub.certificate.body().ballot;
+        let this = Item::of_value(&subject, ballot, stub.val()) == *item;
+        return Ok(this.then(|| Held::Stub(Box::new(stub))));
+    }
     let record = record(&View::open(txn, refusals)?, &subject)?.filter(|record| {
         let decided = record.register.decided();
         decided.is_some_and(|(ballot, val)| Item::of_value(&subject, ballot, val) == *item)

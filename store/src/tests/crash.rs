@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, TableHandle};
 use skyclaw_protocol::batch::{Batch, KeyAnswer, KeyRow, Write};
 use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Phase;
 use skyclaw_protocol::{Hash, HostId};
 
 use super::world::{World, options};
 use crate::seal::Found;
 use crate::tables::{
-    COMMIT_OF, COMMITS, Head, JOBS_BY_CREATED, KEYS_BY_EXPIRY, META, META_HEAD, SEALED,
+    COMMIT_OF, COMMITS, DUE, Head, JOBS_BY_CREATED, KEYS_BY_EXPIRY, LIVE, META, META_HEAD, SEALED,
 };
 use crate::testing::{Chance, Disk, Health};
 use crate::{CommitError, OpenError, Opened, Reader, Store};
@@ -31,8 +32,17 @@ pub(super) fn dump(reader: &Reader) -> Dump {
     for entry in txn.open_table(JOBS_BY_CREATED).unwrap().iter().unwrap() {
         let (key, value) = entry.unwrap();
         let key = format!("{:?}", key.value()).into_bytes();
-        let (code, item) = value.value();
-        all.insert((JOBS_BY_CREATED.name().to_owned(), key), [&[code], &item[..]].concat());
+        let (code, item, due) = value.value();
+        let filed = [&[code], &item[..], &due.to_be_bytes()].concat();
+        all.insert((JOBS_BY_CREATED.name().to_owned(), key), filed);
+    }
+    for entry in txn.open_table(LIVE).unwrap().iter().unwrap() {
+        let key = format!("{:?}", entry.unwrap().0.value()).into_bytes();
+        all.insert((LIVE.name().to_owned(), key), vec![]);
+    }
+    for entry in txn.open_table(DUE).unwrap().iter().unwrap() {
+        let key = format!("{:?}", entry.unwrap().0.value()).into_bytes();
+        all.insert((DUE.name().to_owned(), key), vec![]);
     }
     for entry in txn.open_table(KEYS_BY_EXPIRY).unwrap().iter().unwrap() {
         let key = format!("{:?}", entry.unwrap().0.value()).into_bytes();
@@ -69,7 +79,7 @@ fn random_batch(world: &mut World, chance: &mut Chance) -> Batch {
         let scope = Hash::of(&[chance.below(4) as u8]);
         let expires_at = Wall(chance.below(3));
         let host = ["a", "b", "c"][chance.below(3) as usize];
-        match chance.below(12) {
+        match chance.below(15) {
             0 | 1 => writes.extend(world.job(&id, phase)),
             2 => writes.push(world.row(&id, phase)),
             3 => writes.push(world.certificate(&id, phase)),
@@ -84,6 +94,21 @@ fn random_batch(world: &mut World, chance: &mut Chance) -> Batch {
             // A register that this node does not vote on.
             8 => writes.extend([world.spec(&id), world.certificate(&id, phase)]),
             9 => writes.extend(world.service(host, phase == Phase::Failed)),
+            // A job of its own: one that was shrunk is not written to any more.
+            10 => {
+                let id = world.id(100 + chance.below(3));
+                writes.push(Write::Drop(Subject::Job(id.clone())));
+                writes.extend(world.job(&id, phase));
+                if chance.below(2) == 0 {
+                    writes.push(Write::Shrink(Box::new(world.stub(&id))));
+                }
+            }
+            11 => writes.push(Write::Drop(Subject::Job(world.id(100 + chance.below(3))))),
+            // Too low for any of these to be compared no longer.
+            12 => writes.extend([
+                Write::GcFloor(Wall(chance.below(1_000_000))),
+                Write::Refile(Subject::Job(id)),
+            ]),
             _ => {
                 writes.push(Write::ForgetKey { scope, expires_at });
                 writes.push(Write::LeaseNote { job: id, until: Some(Wall(4)) });

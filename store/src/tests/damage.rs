@@ -11,7 +11,7 @@ use super::world::{World, options};
 use crate::seal::seal;
 use crate::tables::{
     CERTIFICATES, HOSTS, KEYS, LEASE_NOTES, META, META_HEAD, OUTBOX, RESULTS, ROWS, SEALED, SPECS,
-    Sealed, result_key, subject_of,
+    STUBS, Sealed, result_key, subject_of,
 };
 use crate::testing::{Chance, Disk};
 use crate::{OpenError, Opened, OutboxEntry, Store};
@@ -31,6 +31,7 @@ fn full() -> (Opened, Vec<Row>) {
         writes.push(world.certificate(&id, Phase::Leased));
         writes.push(Write::Result(Box::new(world.result(&id, 1))));
         writes.push(Write::LeaseNote { job: id, until: Some(Wall(n)) });
+        writes.push(Write::Shrink(Box::new(world.stub(&world.id(50 + n)))));
         writes.push(Write::Host(Box::new(world.host(&format!("host{n}")))));
         let row = KeyRow {
             fingerprint: Hash::of(b"f"),
@@ -80,6 +81,9 @@ fn read(opened: &Opened, table: &Sealed, key: &[u8]) -> Option<String> {
             return register.certificate.map(|c| format!("{c:?}"));
         }
         return Some(format!("{:?} {:?}", register.spec, register.row));
+    }
+    if is(&STUBS) {
+        return reader.stub(&subject_of(key).unwrap()).unwrap().map(|stub| format!("{stub:?}"));
     }
     if is(&RESULTS) {
         let (id, attempt) = key.split_at(key.len() - 5);
@@ -141,7 +145,7 @@ fn ten_thousand_altered_values_are_each_refused_and_counted() {
         write(&opened, table, key, original);
     }
     let counts: Vec<_> = opened.reader.refused_by_table().collect();
-    assert_eq!(counts.len(), 9);
+    assert_eq!(counts.len(), 10);
     assert!(counts[1..].iter().all(|(_, count)| *count > 100), "{counts:?}");
 }
 

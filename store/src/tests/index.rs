@@ -4,15 +4,15 @@ use super::live;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{Database, ReadableTable, TableDefinition};
-use skyclaw_protocol::batch::Write;
-use skyclaw_protocol::clock::Hlc;
+use skyclaw_protocol::batch::{Shelf, Write};
+use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Phase;
 
 use super::crash::dump;
 use super::world::{World, options};
 use crate::tables::{
-    COMMIT_OF, COMMITS, JOBS_BY_CREATED, KEYS_BY_EXPIRY, NO_ITEM, SPECS, subject_key,
+    COMMIT_OF, COMMITS, DUE, JOBS_BY_CREATED, KEYS_BY_EXPIRY, LIVE, NO_ITEM, SPECS, subject_key,
 };
 use crate::{Store, migrate};
 
@@ -43,6 +43,8 @@ fn survives(change: impl FnOnce(&redb::WriteTransaction)) {
 #[test]
 fn a_derived_table_that_was_deleted_is_rebuilt() {
     survives(|txn| assert!(txn.delete_table(JOBS_BY_CREATED).unwrap()));
+    survives(|txn| assert!(txn.delete_table(LIVE).unwrap()));
+    survives(|txn| assert!(txn.delete_table(DUE).unwrap()));
     survives(|txn| assert!(txn.delete_table(KEYS_BY_EXPIRY).unwrap()));
     survives(|txn| assert!(txn.delete_table(COMMITS).unwrap()));
     survives(|txn| assert!(txn.delete_table(COMMIT_OF).unwrap()));
@@ -54,7 +56,7 @@ fn a_derived_table_that_lost_or_gained_rows_is_rebuilt() {
         txn.open_table(JOBS_BY_CREATED).unwrap().pop_first().unwrap();
     });
     survives(|txn| {
-        txn.open_table(JOBS_BY_CREATED).unwrap().insert((3, "job_x"), (99, &NO_ITEM)).unwrap();
+        txn.open_table(JOBS_BY_CREATED).unwrap().insert((3, "job_x"), (99, &NO_ITEM, 0)).unwrap();
     });
     survives(|txn| {
         txn.open_table(COMMITS).unwrap().pop_last().unwrap();
@@ -65,28 +67,40 @@ fn a_derived_table_that_lost_or_gained_rows_is_rebuilt() {
 }
 
 #[test]
-fn a_derived_table_with_jobs_in_other_phases_than_counted_is_rebuilt() {
-    for wrong in [2, 7, 200] {
-        refiles(|_, item| (wrong, item));
-    }
+fn a_live_job_that_is_not_listed_as_such_or_due_too_often_is_noticed() {
+    survives(|txn| {
+        txn.open_table(LIVE).unwrap().pop_first().unwrap();
+    });
+    survives(|txn| {
+        txn.open_table(DUE).unwrap().insert((5, &b"jx"[..]), ()).unwrap();
+    });
+    survives(|txn| {
+        txn.open_table(DUE).unwrap().pop_last().unwrap();
+    });
 }
 
 #[test]
-fn a_derived_table_with_jobs_that_do_not_name_their_item_is_rebuilt() {
-    refiles(|code, _| (code, NO_ITEM));
-}
-
-/// The last job was filed under something else.
-fn refiles(change: impl FnOnce(u8, [u8; 24]) -> (u8, [u8; 24])) {
-    survives(|txn| {
-        let mut jobs = txn.open_table(JOBS_BY_CREATED).unwrap();
-        let (stamp, id, (code, item)) = {
-            let (place, filed) = jobs.last().unwrap().unwrap();
-            let (code, item) = filed.value();
-            (place.value().0, place.value().1.to_owned(), change(code, *item))
-        };
-        jobs.insert((stamp, id.as_str()), (code, &item)).unwrap();
-    });
+fn another_retention_files_anew_what_is_due() {
+    let disk = crate::testing::Disk::new();
+    let mut world = World::new();
+    let day = 86_400_000;
+    let with = |days: u64| crate::Options { retention_ms: days * day, ..options() };
+    let mut opened = Store::open_backend(disk.backend(), &with(7)).unwrap();
+    let id = world.id(1);
+    let writes = world.job(&id, Phase::Succeeded);
+    opened.store.commit(world.batch(writes)).unwrap();
+    let due = |opened: &crate::Opened| opened.reader.due(Wall(u64::MAX), 9).unwrap();
+    let [(seven, subject)] = &due(&opened)[..] else { panic!("one is due") };
+    assert_eq!(*subject, Subject::Job(id));
+    let seven = *seven;
+    assert!(opened.reader.due(Wall(seven.0 - 1), 9).unwrap().is_empty());
+    assert_eq!(opened.reader.due(seven, 9).unwrap().len(), 1);
+    drop(opened);
+    let opened = Store::open_backend(disk.backend(), &with(0)).unwrap();
+    assert!(due(&opened)[0].0 < seven);
+    drop(opened);
+    let opened = Store::open_backend(disk.backend(), &with(7)).unwrap();
+    assert_eq!(due(&opened)[0].0, seven);
 }
 
 #[test]
@@ -180,7 +194,7 @@ fn a_wrong_phase_in_the_index_does_not_lie_and_is_mended_on_demand() {
             .map(|(key, _)| key.value().0)
             .unwrap();
         let id = world.id(1);
-        let filed = (wrong, &NO_ITEM);
+        let filed = (wrong, &NO_ITEM, 0);
         txn.open_table(JOBS_BY_CREATED).unwrap().insert((stamp, id.as_str()), filed).unwrap();
         txn.commit().unwrap();
         let succeeded = crate::Phases::of(&[Phase::Succeeded]);

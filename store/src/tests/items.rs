@@ -167,7 +167,7 @@ fn age(txn: &redb::WriteTransaction, head: Head, index_version: u32) {
     }
     txn.delete_table(JOBS_BY_CREATED).unwrap();
     txn.delete_table(COMMIT_OF).unwrap();
-    let Head { clock, version, index } = head;
+    let Head { clock, version, index, gc_floor } = head;
     let old = if index_version == 1 {
         txn.delete_table(COMMITS).unwrap();
         let index =
@@ -180,7 +180,7 @@ fn age(txn: &redb::WriteTransaction, head: Head, index_version: u32) {
             old_commit_of.insert(key.value(), item.value()).unwrap();
         }
         let index = Index { version: index_version, ..index };
-        seal(&META, META_HEAD, &Head { clock, version, index })
+        seal(&META, META_HEAD, &Head { clock, version, index, gc_floor })
     };
     txn.open_table(META).unwrap().insert(META_HEAD, &old[..]).unwrap();
 }

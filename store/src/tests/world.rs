@@ -1,6 +1,6 @@
 //! Records and batches for tests.
 
-use skyclaw_protocol::batch::{Batch, Write};
+use skyclaw_protocol::batch::{Batch, StoredRegister, Write};
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::record::Signed;
@@ -10,6 +10,7 @@ use skyclaw_protocol::record::spec::{JobSpec, RegisterKey, Spec, Subject};
 use skyclaw_protocol::register::{
     Accepted, Ballot, Certificate, JobState, Phase, ServiceState, State, Val, Voter,
 };
+use skyclaw_protocol::retention::Stub;
 use skyclaw_protocol::{HostId, JobId, Milli, NetworkId, NodeId, ServiceDef, ServiceId};
 
 use crate::Options;
@@ -112,6 +113,27 @@ impl World {
         Write::Certificate(Box::new(Signed::seal(&self.key, self.network, body)))
     }
 
+    /// The word that a register stands as it is held.
+    pub(super) fn seal_certificate(&self, register: &StoredRegister) -> Signed<Certificate> {
+        let (ballot, val) = register.decided().unwrap();
+        let subject = register.spec.body().subject.clone();
+        let key = RegisterKey { subject, spec: register.spec.hash() };
+        let body = Certificate { key, ballot, val: val.clone(), voters: vec![self.key.id()] };
+        Signed::seal(&self.key, self.network, body)
+    }
+
+    /// What is left of a job that succeeded.
+    pub(super) fn stub(&self, id: &JobId) -> Stub {
+        let (Write::Spec(spec), Write::Certificate(certificate)) =
+            (self.spec(id), self.certificate(id, Phase::Succeeded))
+        else {
+            panic!("a job has both");
+        };
+        let body = spec.body();
+        let (created, expires_at) = (body.created, body.expires_at);
+        Stub { certificate: *certificate, created, expires_at }
+    }
+
     pub(super) fn service(&self, name: &str, deleted: bool) -> Vec<Write> {
         let subject = Subject::Service(ServiceId::new(name).unwrap());
         let at = Hlc { ms: 40, count: 0 };
@@ -131,6 +153,11 @@ impl World {
 
     pub(super) fn result(&self, id: &JobId, attempt: u32) -> Signed<JobResult> {
         self.seal_result(id, attempt, "out".into())
+    }
+
+    /// A result with this output.
+    pub(super) fn result_of(&self, id: &JobId, attempt: u32, out: String) -> Signed<JobResult> {
+        self.seal_result(id, attempt, out)
     }
 
     pub(super) fn long_result(&self, id: &JobId) -> Signed<JobResult> {

@@ -56,6 +56,7 @@ impl Shelved {
         let mut writes = Vec::new();
         for one in learned {
             match one {
+                Learned::Stub(stub) => writes.push(Write::Shrink(stub)),
                 Learned::Host(host) => {
                     // Of two descriptions the later one stays.
                     let rank = host.body().rank(host.signer());

@@ -28,6 +28,7 @@ pub(crate) type Reply = Result<KeyAnswer, Refusal>;
 pub(crate) const LEASE_MS: u64 = 1000;
 pub(crate) const P2P_LEASE_MS: u64 = 30_000;
 pub(crate) const QUORUM_MS: u64 = 2000;
+pub(crate) const RETENTION_MS: u64 = 7 * 86_400_000;
 pub(crate) const KEY_TTL_MS: u64 = 86_400_000;
 
 #[derive(Debug)]
@@ -92,6 +93,7 @@ impl World {
             run_ms: 300_000,
             p2p_lease_ms: P2P_LEASE_MS,
             host_ttl_ms: crate::limits::DEFAULT_HOST_TTL_MS,
+            retention_ms: RETENTION_MS,
         };
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_800_000_000_000) };
         let mut world = Self {
@@ -107,7 +109,8 @@ impl World {
             next: 0,
         };
         for node in 0..count {
-            let (disk, runs) = (Disk::default(), 0);
+            let (mut disk, runs) = (Disk::default(), 0);
+            disk.retention_ms = RETENTION_MS;
             let machine = world.start(node, runs, &disk, count);
             let (pending, asked) = (VecDeque::new(), BTreeSet::new());
             world.nodes.push(Node { machine, disk, pending, asked, runs });

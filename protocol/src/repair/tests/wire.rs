@@ -31,7 +31,8 @@ fn items() -> Vec<Item> {
 fn records() -> Records {
     let certificate = Signed::seal(&signer(), network(), certificate()).raw().clone();
     let host = Signed::seal(&signer(), network(), host()).raw().clone();
-    Records { registers: vec![Known { certificate, spec: None, result: None }], hosts: vec![host] }
+    let registers = vec![Known { certificate, spec: None, result: None }];
+    Records { registers, stubs: Vec::new(), hosts: vec![host] }
 }
 
 fn asks() -> Vec<(&'static str, RepairAsk)> {

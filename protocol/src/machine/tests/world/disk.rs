@@ -14,6 +14,7 @@ use crate::record::result::JobResult;
 use crate::record::spec::{Spec, Subject};
 use crate::record::{Raw, Record, Signed};
 use crate::register::{Certificate, Val, Voter};
+use crate::retention::{Life, Stub, StubRaw};
 
 /// Only what batches put there, all of a batch or nothing.
 #[derive(Clone, Debug, Default)]
@@ -25,9 +26,14 @@ pub(crate) struct Disk {
     hosts: BTreeMap<HostId, Vec<u8>>,
     pub(crate) keys: BTreeMap<Hash, Vec<u8>>,
     pub(crate) notes: BTreeMap<JobId, Wall>,
+    stubs: BTreeMap<Subject, Vec<u8>>,
+    pub(crate) gc_floor: Wall,
+    pub(crate) retention_ms: u64,
     clock: Hlc,
     pub(crate) version: u64,
     seq: u64,
+    /// Registers that were shrunk or deleted, and when they expired.
+    pub(crate) dropped: Vec<(Subject, Wall)>,
     /// Batches taken.
     pub(crate) commits: usize,
     /// While set, every read fails.
@@ -92,7 +98,57 @@ impl Disk {
             Write::LeaseNote { job, until: None } => {
                 self.notes.remove(job);
             }
+            Write::Shrink(stub) => {
+                self.forget(stub.subject());
+                self.stubs.insert(stub.subject().clone(), codec::encode(&stub.raw()));
+            }
+            Write::Drop(subject) => self.forget(subject),
+            Write::Refile(_) => {}
+            Write::NotDue { subject, .. } => panic!("{subject:?} reads well"),
+            Write::GcFloor(floor) => {
+                assert!(*floor > self.gc_floor, "the floor rises");
+                self.gc_floor = *floor;
+            }
         }
+    }
+
+    fn forget(&mut self, subject: &Subject) {
+        let expires_at = match (self.stored(subject), self.left_of(subject)) {
+            (Some(stored), _) => Some(stored.spec.body().expires_at),
+            (None, stub) => stub.map(|stub| stub.expires_at),
+        };
+        self.specs.remove(subject);
+        self.rows.remove(subject);
+        self.certificates.remove(subject);
+        self.stubs.remove(subject);
+        let Subject::Job(id) = subject else { panic!("services stay") };
+        self.results.retain(|(job, _), _| job != id);
+        self.notes.remove(id);
+        self.dropped.extend(expires_at.map(|at| (subject.clone(), at)));
+    }
+
+    pub(crate) fn left_of(&self, subject: &Subject) -> Option<Stub> {
+        let raw: StubRaw = open(self.stubs.get(subject)?);
+        Some(raw.reopen().expect("what was stored is valid"))
+    }
+
+    pub(crate) fn stubs(&self) -> usize {
+        self.stubs.len()
+    }
+
+    /// What the store files as due, and since when.
+    fn due_of(&self, subject: &Subject) -> Option<Wall> {
+        if let Some(stub) = self.left_of(subject) {
+            return Some(stub.drop_at());
+        }
+        let stored = self.stored(subject)?;
+        let val = stored.chosen().filter(|val| val.job().is_some() && val.is_terminal())?;
+        let life = Life {
+            ended: Some(val.at.wall()),
+            expires_at: stored.spec.body().expires_at,
+            retention_ms: self.retention_ms,
+        };
+        Some(life.next(self.gc_floor).0)
     }
 
     fn has_ended(&self, job: &JobId) -> bool {
@@ -134,6 +190,7 @@ impl Disk {
             clock: self.clock,
             version: self.version,
             hosts: self.hosts.values().map(|bytes| signed(bytes)).collect(),
+            gc_floor: self.gc_floor,
         }
     }
 
@@ -174,5 +231,21 @@ impl Shelf for Disk {
         self.ready()?;
         let expiries = self.keys.iter().map(|(k, row)| (*k, open::<KeyRow>(row).expires_at));
         Ok(expiries.filter(|(_, at)| *at < now).take(most).collect())
+    }
+
+    fn stub(&self, subject: &Subject) -> Result<Option<Stub>, ShelfError> {
+        self.ready()?;
+        Ok(self.left_of(subject))
+    }
+
+    fn due(&self, now: Wall, most: usize) -> Result<Vec<(Wall, Subject)>, ShelfError> {
+        self.ready()?;
+        let all = self.specs.keys().chain(self.stubs.keys());
+        let mut due: Vec<_> =
+            all.filter_map(|subject| Some((self.due_of(subject)?, subject.clone()))).collect();
+        due.retain(|(at, _)| *at <= now);
+        due.sort();
+        due.truncate(most);
+        Ok(due)
     }
 }
