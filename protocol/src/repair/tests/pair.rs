@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use rand_chacha::ChaCha12Rng;
 
 use super::super::{
-    Fetched, Inventory, Item, MAX_RECORDS, Memory, Range, Records, RepairAsk, RepairTell, Session,
-    Step, Sum, compare, short_hash,
+    Copied, Fetched, Inventory, Item, MAX_PAGE, Memory, Range, Records, RepairAsk, RepairTell,
+    Session, Step, Sum, compare, short_hash,
 };
 use super::{ME, PEER, below};
 use crate::clock::Mono;
@@ -16,6 +16,9 @@ use crate::id::NodeId;
 use crate::key::Signature;
 use crate::record::Raw;
 use crate::wire::Known;
+
+/// Records in a page of a copy here.
+pub(super) const PAGE: usize = 500;
 
 /// Versions by subject. The higher one replaces the lower, as the fold would have it.
 #[derive(Debug, Default)]
@@ -84,6 +87,13 @@ impl Holder {
                 self.learn(records);
                 RepairTell::Taken
             }
+            RepairAsk::Copy(range) => {
+                let Ok(mut items) = self.items(range, PAGE + 1);
+                let next = items.get(PAGE).copied();
+                items.truncate(PAGE);
+                let (_, records) = self.gather(&items, PAGE);
+                RepairTell::Copied(Copied { next, records })
+            }
         })
     }
 }
@@ -109,6 +119,9 @@ pub(super) struct Pair {
     pub(super) now: Mono,
     pub(super) asks: u32,
     pub(super) bytes: usize,
+    /// Of the asks those that compare, and their bytes in both directions.
+    pub(super) rounds: u32,
+    pub(super) comparing: usize,
     pub(super) fetched: usize,
     pub(super) offered: usize,
 }
@@ -146,7 +159,7 @@ impl Pair {
     /// One session; `passes` says which of the messages, numbered, get through. `None` if one did
     /// not.
     pub(super) fn run(&mut self, mut passes: impl FnMut(u32) -> bool) -> Option<()> {
-        let Ok(mut session) = Session::begin(ME, PEER, &self.here);
+        let Ok(mut session) = Session::begin(ME, PEER, &self.here, &self.memory, self.now);
         let mut messages = 0;
         let mut passes = || {
             messages += 1;
@@ -154,7 +167,10 @@ impl Pair {
         };
         loop {
             let ask = match session.step() {
-                Step::Done => return Some(()),
+                Step::Done => {
+                    let Ok(_) = session.end(&self.here, &mut self.memory, self.now);
+                    return Some(());
+                }
                 Step::Ask(ask) => ask,
                 Step::Hand(items) => {
                     let (done, records) = self.here.gather(&items, 150);
@@ -165,6 +181,8 @@ impl Pair {
                 }
             };
             self.asks += 1;
+            let compares = matches!(ask, RepairAsk::Compare(_));
+            let before = self.bytes;
             let bytes = encode(&ask);
             self.bytes += bytes.len();
             if !passes() {
@@ -174,11 +192,15 @@ impl Pair {
             let bytes = encode(&tell);
             assert!(bytes.len() < 200 << 10, "{} bytes", bytes.len());
             self.bytes += bytes.len();
+            if compares {
+                self.rounds += 1;
+                self.comparing += self.bytes - before;
+            }
             if !passes() {
                 return None;
             }
             let heard = session.hear(&self.here, &mut self.memory, self.now, tell).unwrap();
-            assert!(heard.len() <= MAX_RECORDS);
+            assert!(heard.len() <= MAX_PAGE);
             self.fetched += heard.len();
             self.here.learn(heard);
         }
