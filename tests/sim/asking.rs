@@ -210,7 +210,7 @@ impl World {
             }
             What::Tell(ask, tell) => {
                 let Some(Pending { to, then }) = self.hosts[host].pending.remove(&ask) else {
-                    return self.late_answer(host, ask, &tell);
+                    return self.late_answer(host, &tell);
                 };
                 if to == from {
                     self.told(host, to, then, Some(tell));
@@ -221,35 +221,20 @@ impl World {
         }
     }
 
-    /// In a world that mixes answers up, one to an earlier question counts for a later one.
-    fn late_answer(&mut self, host: usize, ask: u64, tell: &HostTell) {
+    /// In a world that mixes answers up, the grants of an earlier claim count for a later one.
+    fn late_answer(&mut self, host: usize, tell: &HostTell) {
         if let (Some(Mutation::WrongProcess), HostTell::Granted(grants)) = (self.mutation, tell)
             && !grants.is_empty()
             && let Some(claim) = &self.hosts[host].claim
         {
             let sent = claim.sent;
             self.accept(host, sent, grants.clone());
-            return self.host_turn(host);
-        }
-        let mixed = self.mutation == Some(Mutation::MixedAnswers);
-        if mixed
-            && *tell == HostTell::Renewed
-            && let Some((job, attempt)) = self.hosts[host].late.remove(&ask)
-        {
-            self.renewal_ended(host, &job, attempt, Renewed::Extended);
+            self.host_turn(host);
         }
     }
 
     pub(crate) fn no_answer(&mut self, host: usize, ask: u64) {
         let Some(Pending { to, then }) = self.hosts[host].pending.remove(&ask) else { return };
-        if let Then::About(name) = &then
-            && self.mutation == Some(Mutation::MixedAnswers)
-            && let Some(about) = self.hosts[host].abouts.get(name)
-            && about.kind == Matter::Renew
-        {
-            let of = (about.job.clone(), about.attempt);
-            self.hosts[host].late.insert(ask, of);
-        }
         let party = self.hosts[host].party;
         self.post(party, to, What::GaveUp(ask));
         self.told(host, to, then, None);

@@ -42,11 +42,6 @@ fn a_host_that_counts_its_lease_from_the_answer_is_noticed() {
 }
 
 #[test]
-fn an_answer_that_counts_for_a_later_renewal_is_noticed() {
-    is_noticed(Mutation::MixedAnswers, &[laws::ONE_LEASE]);
-}
-
-#[test]
 fn an_answer_that_reaches_another_process_than_asked_is_noticed() {
     is_noticed(Mutation::WrongProcess, &[laws::ONE_LEASE]);
 }

@@ -91,8 +91,6 @@ pub(crate) struct Host {
     pub(crate) abouts: BTreeMap<u64, About>,
     pub(crate) runs: BTreeMap<JobId, HostRun>,
     pub(crate) outbox: BTreeMap<(JobId, u32), Kept>,
-    /// Renewals that got no answer, where the world mixes answers up.
-    pub(crate) late: BTreeMap<u64, (JobId, u32)>,
     pub(crate) asleep: At,
     pub(crate) slept: At,
     stamp: u64,
@@ -121,7 +119,6 @@ impl Host {
             abouts: BTreeMap::new(),
             runs: BTreeMap::new(),
             outbox: BTreeMap::new(),
-            late: BTreeMap::new(),
             asleep: 0,
             slept: 0,
             stamp: 0,
@@ -216,7 +213,6 @@ impl World {
         at.claim = None;
         at.pending.clear();
         at.abouts.clear();
-        at.late.clear();
         at.runs.clear();
         let party = at.party;
         self.laws.host_is_down(host);

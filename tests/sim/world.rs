@@ -28,8 +28,6 @@ pub(crate) enum Mutation {
     DeafTimer,
     /// Hosts count a lease from when it was told, not from when it was asked for.
     LateCount,
-    /// The answer to an earlier renewal counts for a later one.
-    MixedAnswers,
     /// The answer to a claim arrives at a process, or a claim, that began after it was asked.
     WrongProcess,
     /// A coordinator is asked twice by one caller and answers twice.
@@ -120,7 +118,7 @@ impl World {
     pub(crate) fn new(seed: u64, mutation: Option<Mutation>, tracing: bool) -> Self {
         let mut dice = Dice::new(seed);
         let scene = Scene::draw(&mut dice);
-        let late = matches!(mutation, Some(Mutation::MixedAnswers | Mutation::WrongProcess));
+        let late = mutation == Some(Mutation::WrongProcess);
         let scene = if late { scene.harsh() } else { scene };
         let mut world = Self {
             now: 0,

@@ -78,6 +78,7 @@ impl Machine {
 
     /// A promise came in; with a quorum of them the highest accepted value is written again
     /// under the new ballot before anything else.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn promise(
         &mut self,
         now: Now,
