@@ -56,6 +56,8 @@ impl World {
                     submitted_by: None,
                     max_attempts: self.dice.one_in(8).then_some(2),
                     timeout_ms: None,
+                    retry: self.dice.one_in(8).then_some(1),
+                    queue_timeout_ms: None,
                 };
                 let number = self.name();
                 let key = self.dice.one_in(3).then(|| Idempotency {

@@ -15,6 +15,7 @@ use skyclaw_protocol::record::host::HostDesc;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::{Spec, Subject};
 use skyclaw_protocol::register::{Certificate, Val, Voter};
+use skyclaw_protocol::retention::Stub;
 use skyclaw_protocol::{Hash, HostId, JobId};
 use skyclaw_store::testing::Disk as Storage;
 use skyclaw_store::{Opened, Options, Store};
@@ -33,6 +34,8 @@ pub(crate) struct Memory {
     hosts: BTreeMap<HostId, Signed<HostDesc>>,
     keys: BTreeMap<Hash, KeyRow>,
     notes: BTreeMap<JobId, Wall>,
+    stubs: BTreeMap<Subject, Stub>,
+    gc_floor: Wall,
     clock: Hlc,
     version: u64,
 }
@@ -100,6 +103,24 @@ impl Memory {
             Write::LeaseNote { job, until: None } => {
                 self.notes.remove(job);
             }
+            Write::Shrink(stub) => {
+                self.forget(stub.subject());
+                self.stubs.insert(stub.subject().clone(), (**stub).clone());
+            }
+            Write::Drop(subject) => self.forget(subject),
+            Write::Refile(_) | Write::NotDue { .. } => {}
+            Write::GcFloor(floor) => self.gc_floor = *floor,
+        }
+    }
+
+    fn forget(&mut self, subject: &Subject) {
+        self.specs.remove(subject);
+        self.rows.remove(subject);
+        self.certificates.remove(subject);
+        self.stubs.remove(subject);
+        if let Subject::Job(id) = subject {
+            self.results.retain(|(job, _), _| job != id);
+            self.notes.remove(id);
         }
     }
 
@@ -133,6 +154,15 @@ impl Shelf for Memory {
     fn expired_keys(&self, now: Wall, most: usize) -> Result<Vec<(Hash, Wall)>, ShelfError> {
         let expired = self.keys.iter().filter(|(_, row)| row.expires_at < now);
         Ok(expired.map(|(scope, row)| (*scope, row.expires_at)).take(most).collect())
+    }
+
+    fn stub(&self, subject: &Subject) -> Result<Option<Stub>, ShelfError> {
+        Ok(self.stubs.get(subject).cloned())
+    }
+
+    /// Runs last minutes, retention days: nothing is ever due.
+    fn due(&self, _: Wall, _: usize) -> Result<Vec<(Wall, Subject)>, ShelfError> {
+        Ok(Vec::new())
     }
 }
 
@@ -266,6 +296,7 @@ impl Disk {
                 clock: memory.clock,
                 version: memory.version,
                 hosts: memory.hosts.values().cloned().collect(),
+                gc_floor: memory.gc_floor,
             }),
             Medium::Store { storage, entropy, opened } => {
                 if opened.is_none() {
@@ -327,6 +358,14 @@ impl Shelf for Closed {
     }
 
     fn expired_keys(&self, _: Wall, _: usize) -> Result<Vec<(Hash, Wall)>, ShelfError> {
+        Err(ShelfError("closed".into()))
+    }
+
+    fn stub(&self, _: &Subject) -> Result<Option<Stub>, ShelfError> {
+        Err(ShelfError("closed".into()))
+    }
+
+    fn due(&self, _: Wall, _: usize) -> Result<Vec<(Wall, Subject)>, ShelfError> {
         Err(ShelfError("closed".into()))
     }
 }

@@ -92,6 +92,8 @@ impl Node {
             // Leases of hosts that only count their runs reach no further than this.
             run_ms: scene.run / MS,
             p2p_lease_ms: scene.p2p_lease_ms,
+            host_ttl_ms: 15_000,
+            retention_ms: 7 * 86_400_000,
         };
         Self {
             key: disk.key.clone(),
