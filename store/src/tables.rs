@@ -130,7 +130,7 @@ pub(crate) struct Index {
     pub(crate) version: u32,
     /// Jobs by phase code; that of [`NOTHING_CHOSEN`] counts those of which nothing is known to be
     /// chosen. Files of version 3 have one less.
-    #[serde(deserialize_with = "by_phase")]
+    #[serde(serialize_with = "phases", deserialize_with = "by_phase")]
     pub(crate) jobs: [u64; PHASE_CODES],
     /// Rows of [`KEYS_BY_EXPIRY`].
     pub(crate) keys: u64,
@@ -275,6 +275,15 @@ fn by_phase<'de, D: serde::Deserializer<'de>>(from: D) -> Result<[u64; PHASE_COD
     let too_many = || serde::de::Error::invalid_length(held.len(), &"at most one count per phase");
     slots.ok_or_else(too_many)?.copy_from_slice(&held);
     Ok(jobs)
+}
+
+/// Without the last count while that is 0, so that what an earlier version wrote is written again
+/// as it was: only such bytes are read.
+fn phases<S: serde::Serializer>(jobs: &[u64; PHASE_CODES], to: S) -> Result<S::Ok, S::Error> {
+    match jobs {
+        [first @ .., 0] => first.serialize(to),
+        all => all.serialize(to),
+    }
 }
 
 /// The slot of a code among the counts; one nobody wrote says nothing.

@@ -135,11 +135,11 @@ impl Machine {
         if beat.alive.len() > MAX_BEAT_PEERS {
             return faults.push(FrameFault::TooManyOps);
         }
+        self.heard_clock(now, beat.wall);
         let jitter = self.chance() % SUSPECT_JITTER_MS;
         let (run, seq) = (beat.run, beat.seq);
         let Some(pulse) = self.pulses.watch(from, now.mono, jitter) else { return };
         pulse.hear(now.mono);
-        self.trust.heard(beat.wall, now);
         let past = pulse.take(now.mono, now.wall, beat);
         let answer = Beaten { run, seq, owed: self.owners.owed(&from), past };
         self.out.effect(Effect::Send { to: from, message: Message::Beaten(answer) });

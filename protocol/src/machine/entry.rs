@@ -67,6 +67,8 @@ pub(super) struct Entry {
     pub(super) heard: Option<Ballot>,
     /// How `owners` counts it.
     pub(super) counted: Option<Counted>,
+    /// Its time was over before it ended: nobody can change it any more.
+    pub(super) over: bool,
     /// The one who should lead it does not know it.
     pub(super) disowned: bool,
     /// Results that came with promises, until one of the values that name them is adopted; at most
@@ -114,6 +116,7 @@ impl Entry {
             chosen: None,
             heard: None,
             counted: None,
+            over: false,
             disowned: false,
             brought: Vec::new(),
             waiting: Vec::new(),

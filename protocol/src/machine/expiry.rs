@@ -6,7 +6,8 @@
 //! voters go by it: from a margin before it they accept nothing but ends, from then on nothing.
 //!
 //! Always: a wall clock that jumped ahead ends no job; it may have advanced twice as much as the
-//! monotonic one at most. What cannot be changed any more leaves memory.
+//! monotonic one at most. What cannot be changed any more is led and counted by nobody, and waits for
+//! its retention to end.
 
 use std::collections::BTreeSet;
 
@@ -62,7 +63,7 @@ impl Machine {
         self.expiring.wall(now).plus_ms(EXPIRY_MARGIN_MS) >= expires_at
     }
 
-    /// Ends what is about to expire and forgets what has; comes again when the next one is due.
+    /// Ends what is about to expire and lets go of what has; comes again when the next one is due.
     pub(super) fn sweep_expired(&mut self, now: Now) {
         if let Some(at) = self.expiring.timer.take() {
             self.timers.remove(&(at, Timer::Expiry));
@@ -80,7 +81,7 @@ impl Machine {
         let many = due.len() == MAX_EXPIRED;
         for (at, job) in due {
             if at <= wall {
-                self.forget_expired(now, &job);
+                self.is_over(now, &job);
             } else {
                 self.end_waiting(now, &job);
             }
@@ -108,8 +109,8 @@ impl Machine {
         }
     }
 
-    /// No voter accepts anything of this job any more: it is shown as expired, and goes.
-    fn forget_expired(&mut self, now: Now, job: &JobId) {
+    /// No voter accepts anything of this job any more: it is shown as expired.
+    fn is_over(&mut self, now: Now, job: &JobId) {
         let subject = Subject::Job(job.clone());
         let Some(entry) = self.registers.get(&subject) else { return };
         // Alone it may still end as it should.
@@ -127,11 +128,11 @@ impl Machine {
         let host = held.and_then(|state| state.host.clone());
         self.step_down(&subject);
         self.drop_renewal(&subject);
-        if let Some(entry) = self.registers.remove(&subject) {
-            self.uncount(&entry);
-            self.jobs_live -= 1;
+        if let Some(entry) = self.registers.get_mut(&subject) {
+            entry.over = true;
             self.expiring.remove(&subject, entry.head.expires_at);
         }
+        self.recount(&subject);
         if let Some(host) = host {
             self.hosts.release(&host, job);
             self.offer_host(now, &host);

@@ -1,7 +1,7 @@
 //! Who leads which register as far as this node knows: counted, so that two nodes find out cheaply
 //! whether they agree.
 //!
-//! Always: a register that has ended, that has one voter, or on which this node does not vote, is
+//! Always: a register that has ended or expired, that has one voter, or on which this node does not vote, is
 //! not counted. [`Machine::recount`] follows each change of a register's row, lead or value.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,7 +127,7 @@ impl Tally {
 /// How a register is to be counted.
 fn count(me: NodeId, entry: &Entry) -> Option<Counted> {
     let voters = &entry.head.voters;
-    if entry.is_leaving() || voters.len() < 2 || !voters.contains(&me) {
+    if entry.is_leaving() || entry.over || voters.len() < 2 || !voters.contains(&me) {
         return None;
     }
     Some(if entry.leads() { Counted::Led } else { Counted::Owed(entry.owner()) })

@@ -188,7 +188,8 @@ impl Machine {
         self.owners.check(self.me, &self.registers);
         let jobs = self.registers.keys().filter(|s| matches!(s, Subject::Job(_))).count();
         assert_eq!(jobs, self.jobs_live, "jobs are counted");
-        assert_eq!(jobs, self.expiring.len(), "each job has its expiry");
+        let over = self.registers.values().filter(|entry| entry.over).count();
+        assert_eq!(jobs, self.expiring.len() + over, "each job has its expiry");
         let queued: BTreeSet<_> = self.queue.jobs().collect();
         assert_eq!(queued.len(), self.queue.len(), "the queue is counted");
         let mut leased = BTreeMap::<HostId, BTreeSet<JobId>>::new();
