@@ -7,7 +7,7 @@ use skyclaw_protocol::{Command, Hash, Idempotency, JobId, JobRequest};
 
 use crate::clock::{MS, SECOND};
 use crate::net::{Party, Reply, What};
-use crate::node::outcome;
+use crate::words::outcome;
 use crate::world::{Event, World};
 
 /// Something a client does.
