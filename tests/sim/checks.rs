@@ -244,9 +244,14 @@ impl World {
                     let home = self.node_of(stored.spec.body().home);
                     let voters: Vec<_> =
                         stored.spec.body().voters.iter().map(|v| self.node_of(*v)).collect();
-                    let chosen = stored.chosen().map(crate::node::state);
+                    let chosen = stored.chosen().map(crate::words::state);
                     let row = stored.row.accepted.as_ref().map(|a| {
-                        format!("r{} v{} {}", a.ballot.round, a.val.ver, crate::node::state(&a.val))
+                        format!(
+                            "r{} v{} {}",
+                            a.ballot.round,
+                            a.val.ver,
+                            crate::words::state(&a.val)
+                        )
                     });
                     format!("{node}: home {home:?} of {voters:?} shows {chosen:?}, row {row:?}")
                 },

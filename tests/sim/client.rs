@@ -7,7 +7,7 @@ use skyclaw_protocol::{Command, Hash, Idempotency, JobId, JobRequest};
 
 use crate::clock::{MS, SECOND};
 use crate::net::{Party, Reply, What};
-use crate::node::outcome;
+use crate::words::outcome;
 use crate::world::{Event, World};
 
 /// Something a client does.
@@ -108,11 +108,9 @@ impl World {
         let Some(wish) = self.clients[client].wishes.remove(&call) else { return };
         self.say(|_| format!("client {client} {call}: {}", outcome(&reply)));
         match (&wish.command, reply) {
-            (Command::Submit(_), Ok(KeyAnswer::Job(at))) => {
-                if self.dice.one_in(8) {
-                    let pause = self.dice.below(20 * SECOND);
-                    self.after(pause, Event::Client(client, ClientEvent::Cancel(at.job)));
-                }
+            (Command::Submit(_), Ok(KeyAnswer::Job(at))) if self.dice.one_in(8) => {
+                let pause = self.dice.below(20 * SECOND);
+                self.after(pause, Event::Client(client, ClientEvent::Cancel(at.job)));
             }
             (Command::Cancel { job }, Ok(KeyAnswer::Job(at))) => self.laws.settled(job, &at.val),
             (Command::Submit(_), Err(_)) => self.again(client, wish),

@@ -13,7 +13,8 @@ use skyclaw_protocol::clock::{Hlc, Mono};
 use skyclaw_protocol::record::work::WorkClass;
 use skyclaw_protocol::{Completion, HostId, JobId, Milli, NodeId};
 
-use crate::asking::{About, Claiming, Pending};
+use crate::about::About;
+use crate::asking::{Claiming, Pending};
 use crate::clock::{At, Clock, MS, SECOND};
 use crate::dice::Dice;
 use crate::net::Party;

@@ -8,6 +8,7 @@
 // Seeds that fail, and how many ran, are for whoever runs it.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod about;
 mod asking;
 mod attach;
 mod broken;
@@ -24,6 +25,7 @@ mod net;
 mod node;
 mod repair;
 mod scene;
+mod words;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

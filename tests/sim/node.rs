@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use skyclaw_protocol::attach::HostAsk;
-use skyclaw_protocol::batch::{Batch, KeyAnswer};
+use skyclaw_protocol::batch::Batch;
 use skyclaw_protocol::clock::Now;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::learned::{self, Learned};
@@ -25,6 +25,7 @@ use crate::dice::Dice;
 use crate::disk::{Disk, Memory};
 use crate::net::{Gossip, Party, Reply, What};
 use crate::scene::Scene;
+use crate::words::brief;
 use crate::world::{Event, Mutation, World, network};
 
 /// What waits for the machine.
@@ -492,48 +493,5 @@ impl World {
         let subject = skyclaw_protocol::record::spec::Subject::Job(job.clone());
         let stored = self.nodes[node].disk.register(&subject)?;
         stored.chosen()?.job().cloned()
-    }
-}
-
-/// A frame in a few words.
-fn brief(message: &Message) -> String {
-    match message {
-        Message::Accept(ops) => {
-            let op = |op: &skyclaw_protocol::wire::AcceptOp| {
-                format!(
-                    "{:?} r{} v{} {}",
-                    op.key.subject,
-                    op.ballot.round,
-                    op.val.ver,
-                    state(&op.val)
-                )
-            };
-            format!("accept {}", ops.iter().map(op).collect::<Vec<_>>().join(", "))
-        }
-        Message::Vote(ops) => {
-            let op = |op: &skyclaw_protocol::wire::VoteOp| {
-                let verdict = format!("{:?}", op.verdict).chars().take(40).collect::<String>();
-                format!("{:?} r{} v{} {verdict}", op.key.subject, op.ballot.round, op.ver)
-            };
-            format!("vote {}", ops.iter().map(op).collect::<Vec<_>>().join(", "))
-        }
-        other => format!("{other:?}").chars().take(300).collect(),
-    }
-}
-
-/// A value in a few words.
-pub(crate) fn state(val: &skyclaw_protocol::register::Val) -> String {
-    val.job().map_or_else(String::new, |job| {
-        let host = job.host.as_ref().map_or("-", HostId::as_str);
-        format!("{:?} attempt {} {host}", job.phase, job.attempt)
-    })
-}
-
-/// An answer in a few words.
-pub(crate) fn outcome(reply: &Reply) -> String {
-    match reply {
-        Ok(KeyAnswer::Job(at)) => format!("{} {}", at.job, state(&at.val)),
-        Ok(other) => format!("{other:?}").chars().take(60).collect(),
-        Err(refusal) => refusal.to_string(),
     }
 }
