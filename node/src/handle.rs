@@ -492,15 +492,10 @@ impl Backend for NodeHandle {
             };
             let (reader, network) = (self.reader()?, self.0.network);
             let made = tokio::task::spawn_blocking(move || {
-                let path = copies::beside(reader.path());
-                // One that nobody came for.
-                _ = std::fs::remove_file(&path);
-                let made = reader.backup(&path, network);
-                drop(turn);
-                made.map(|()| std::path::absolute(&path).unwrap_or(path).display().to_string())
+                let _turn = turn;
+                copies::make(&reader, network)
             });
-            let made = made.await.map_err(|_| Refusal::Stopping)?;
-            made.map_err(|error| Refusal::Store(chain(&error)))
+            made.await.map_err(|_| Refusal::Stopping)?.map_err(|e| Refusal::Store(chain(&e)))
         }
         .boxed()
     }
