@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use skyclaw_protocol::NetworkId;
-use skyclaw_store::{OpenError, Options, Store};
+use skyclaw_store::{OpenError, Options, Reader, Store};
 
 use crate::client::Client;
 use crate::config::{Config, CoordinatorConfig};
@@ -18,9 +18,16 @@ use crate::engine::chain;
 /// Says what was done, or what is wrong.
 type Done = Result<String, String>;
 
-/// Where a node puts the copy it is asked for.
-#[must_use]
-pub fn beside(db_path: &Path) -> PathBuf {
+/// Writes the copy that a running node is asked for. Returns where it is.
+pub(crate) fn make(reader: &Reader, network: NetworkId) -> Result<String, OpenError> {
+    let path = beside(reader.path());
+    // One that nobody came for.
+    _ = fs::remove_file(&path);
+    reader.backup(&path, network)?;
+    Ok(std::path::absolute(&path).unwrap_or(path).display().to_string())
+}
+
+fn beside(db_path: &Path) -> PathBuf {
     let mut name = db_path.to_owned().into_os_string();
     name.push(".backup");
     name.into()

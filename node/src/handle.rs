@@ -2,6 +2,8 @@
 //!
 //! Commands enter the engine's inbox; reads go to the store's snapshot and never enter it.
 
+mod lists;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -400,16 +402,6 @@ fn job_page(reader: &Reader, query: &JobQuery) -> Result<JobPage, ReadError> {
     }
 }
 
-fn all_services(reader: &Reader) -> Result<Vec<ServiceView>, ReadError> {
-    let mut services: Vec<ServiceView> = reader
-        .services()?
-        .iter()
-        .filter_map(|stored| fold::service_view(stored.spec.body(), stored.chosen()?))
-        .collect();
-    services.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-    Ok(services)
-}
-
 impl Backend for NodeHandle {
     fn identity(&self) -> Identity {
         self.0.identity.clone()
@@ -453,7 +445,7 @@ impl Backend for NodeHandle {
     }
 
     fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceView>, Refusal>> {
-        self.read(all_services).boxed()
+        self.read(lists::all_services).boxed()
     }
 
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
@@ -492,15 +484,10 @@ impl Backend for NodeHandle {
             };
             let (reader, network) = (self.reader()?, self.0.network);
             let made = tokio::task::spawn_blocking(move || {
-                let path = copies::beside(reader.path());
-                // One that nobody came for.
-                _ = std::fs::remove_file(&path);
-                let made = reader.backup(&path, network);
-                drop(turn);
-                made.map(|()| std::path::absolute(&path).unwrap_or(path).display().to_string())
+                let _turn = turn;
+                copies::make(&reader, network)
             });
-            let made = made.await.map_err(|_| Refusal::Stopping)?;
-            made.map_err(|error| Refusal::Store(chain(&error)))
+            made.await.map_err(|_| Refusal::Stopping)?.map_err(|e| Refusal::Store(chain(&e)))
         }
         .boxed()
     }
