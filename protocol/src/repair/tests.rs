@@ -75,6 +75,60 @@ fn one_difference_among_many_costs_little() {
     assert!(pair.asks <= 8 && pair.bytes < 16_000, "{} asks, {} bytes", pair.asks, pair.bytes);
 }
 
+/// Bytes and rounds of comparing alone, and of the records that were moved.
+#[derive(Debug)]
+struct Cost {
+    rounds: u32,
+    comparing: usize,
+    moving: usize,
+}
+
+impl Pair {
+    fn cost(&mut self) -> Cost {
+        (self.asks, self.bytes, self.rounds, self.comparing) = (0, 0, 0, 0);
+        self.run(|_| true).unwrap();
+        let moving = self.bytes - self.comparing;
+        Cost { rounds: self.rounds, comparing: self.comparing, moving }
+    }
+}
+
+/// The figures that this scheme was chosen for. Wherever the newest hundred stand.
+#[test]
+fn with_a_hundred_thousand_records_a_round_stays_small() {
+    const ALL: u64 = 100_000;
+    let both = || {
+        let mut pair = Pair::default();
+        for n in 0..ALL {
+            pair.here.put(n, 1);
+            pair.there.put(n, 1);
+        }
+        pair
+    };
+    let mut pair = both();
+    let equal = pair.cost();
+    println!("100,000 equal: {equal:?}");
+    assert!(equal.rounds == 1 && equal.moving == 0 && equal.comparing < 1000, "{equal:?}");
+
+    // A hundred more than the other has, on one side or on both; or other values of the newest.
+    for (name, here, there, version) in [
+        ("more here", ALL..ALL + 100, 0..0, 1),
+        ("more there", 0..0, ALL..ALL + 100, 1),
+        ("more on both", ALL..ALL + 50, ALL + 50..ALL + 100, 1),
+        ("in turns", ALL..ALL + 50, ALL..ALL + 50, 6),
+        ("newer values here", ALL - 100..ALL, 0..0, 6),
+        ("newer values there", 0..0, ALL - 100..ALL, 6),
+    ] {
+        let mut pair = both();
+        here.for_each(|n| pair.here.put(if name == "in turns" { 2 * n } else { n }, version));
+        there.for_each(|n| pair.there.put(if name == "in turns" { 2 * n + 1 } else { n }, version));
+        let best = pair.best();
+        let cost = pair.cost();
+        println!("100,000 and the newest 100 differ, {name}: {cost:?}");
+        assert_eq!((&pair.here.held, &pair.there.held), (&best, &best), "{name}");
+        assert!(cost.rounds <= 4 && cost.comparing < 10_000 && cost.moving > 0, "{name}: {cost:?}");
+    }
+}
+
 /// The session ends there, or an answer is lost after the other side acted; both go on later.
 #[test]
 fn a_lost_message_leaves_both_sides_valid() {

@@ -109,6 +109,9 @@ pub(super) struct Pair {
     pub(super) now: Mono,
     pub(super) asks: u32,
     pub(super) bytes: usize,
+    /// Of the asks those that compare, and their bytes in both directions.
+    pub(super) rounds: u32,
+    pub(super) comparing: usize,
     pub(super) fetched: usize,
     pub(super) offered: usize,
 }
@@ -165,6 +168,8 @@ impl Pair {
                 }
             };
             self.asks += 1;
+            let compares = matches!(ask, RepairAsk::Compare(_));
+            let before = self.bytes;
             let bytes = encode(&ask);
             self.bytes += bytes.len();
             if !passes() {
@@ -174,6 +179,10 @@ impl Pair {
             let bytes = encode(&tell);
             assert!(bytes.len() < 200 << 10, "{} bytes", bytes.len());
             self.bytes += bytes.len();
+            if compares {
+                self.rounds += 1;
+                self.comparing += self.bytes - before;
+            }
             if !passes() {
                 return None;
             }
