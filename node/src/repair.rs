@@ -10,10 +10,12 @@
 //!
 //! Always: the store is read on blocking threads, never the engine's; nothing enters the engine
 //! that [`learned::check`](skyclaw_protocol::learned::check) did not pass; the engine has taken one
-//! batch before the next is fetched, so what is under way stays one batch. The rules of a session
-//! stand in [`skyclaw_protocol::repair`].
+//! batch before the next is fetched, so what is under way stays one batch, and it takes one in small
+//! steps between which it serves others. The rules of a session stand in
+//! [`skyclaw_protocol::repair`].
 
 mod answer;
+mod copies;
 mod drive;
 mod gather;
 mod learn;
@@ -34,6 +36,7 @@ use tokio::sync::Semaphore;
 
 use crate::engine::{Input, Shared};
 use crate::net::{AskError, NetHandle, Service};
+use copies::Copies;
 use numbers::Numbers;
 
 /// Pause between two sessions with random coordinators; each is a quarter longer or shorter, so
@@ -51,6 +54,20 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers worked on at once: each may hold one batch and one thread that reads the disk.
 const ANSWERS: usize = 4;
+
+/// Records the engine takes in one step: some milliseconds, for which a client may have to wait.
+const STEP: usize = 128;
+
+/// Peers that may copy at the same time: each holds a page and a thread that reads the disk, and the
+/// other answers go to those who compare.
+const COPIES: usize = 2;
+
+/// Bytes a second that one peer may copy: a hundred thousand small jobs in ten seconds, and a fraction
+/// of what a disk or a fast network gives.
+const COPY_RATE: f64 = (16 << 20) as f64;
+
+/// Gossip brings a change within so long. What is older and has to be moved, gossip has lost.
+const LATE_MS: u64 = 2000;
 
 /// Pause before a full inbox of the engine is tried again.
 const FULL: Duration = Duration::from_millis(10);
@@ -102,6 +119,8 @@ pub struct Repair {
     inbox: SyncSender<Input>,
     network: NetworkId,
     answers: Arc<Semaphore>,
+    copies: Arc<Copies>,
+    gossip: bool,
     numbers: Arc<Numbers>,
 }
 
@@ -116,12 +135,20 @@ impl Repair {
     #[must_use]
     pub fn new(source: Arc<dyn Source>, inbox: SyncSender<Input>, network: NetworkId) -> Self {
         let answers = Arc::new(Semaphore::new(ANSWERS));
-        Self { source, inbox, network, answers, numbers: Arc::default() }
+        let (copies, numbers) = (Arc::default(), Arc::default());
+        Self { source, inbox, network, answers, copies, gossip: true, numbers }
+    }
+
+    /// Says whether news travel by gossip. Where they do not, a session is held with every connected
+    /// coordinator in each period, so that they are everywhere within one or two.
+    #[must_use]
+    pub fn with_gossip(self, gossip: bool) -> Self {
+        Self { gossip, ..self }
     }
 
     /// Its numbers, for the node's metrics.
     #[must_use]
     pub fn numbers(&self) -> Box<dyn prometheus_client::collector::Collector> {
-        Box::new(numbers::Shown(Arc::clone(&self.numbers)))
+        Box::new(numbers::Shown(Arc::clone(&self.numbers), Arc::clone(&self.source)))
     }
 }

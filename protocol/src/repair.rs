@@ -8,11 +8,14 @@
 //!   asker:     Compare [range, fingerprint]...
 //!   answerer:  same | parts of the range, with fingerprints | its items in the range
 //!   asker:     Fetch items it lacks             answerer: Records
+//!   asker:     Copy a range it holds nothing of answerer: Copied, a page of records and where it ends
 //!   asker:     Offer records the other lacks    answerer: Taken
 //! ```
 //!
-//! Splitting differing ranges is range-based set reconciliation (Meyer, 2023); a node that holds
-//! nothing gets plain pages of items, so a full copy is its worst case.
+//! Splitting differing ranges is range-based set reconciliation (Meyer, 2023). Where the asker holds
+//! nothing, no items are exchanged beforehand: it asks for pages of records in the order of items (a
+//! snapshot). The end of a page is the cursor; a copy that broke off is found by the next session as
+//! a smaller range in which nothing is held. What changed behind the cursor, comparing finds.
 //!
 //! Always: a session decides nothing. Which of two values is newer is decided by who learns them
 //! ([`fold::order`](crate::fold::order)), so any message may be lost, late or doubled. The answerer
@@ -59,6 +62,13 @@ pub const MAX_RECORDS: usize = MAX_BATCH_OPS;
 
 /// Bytes of records in one fetch or offer, beyond which no second one joins.
 pub const BATCH_BYTES: usize = 1 << 20;
+
+/// A range in which the asker holds nothing is copied if the answerer holds at least this many:
+/// below it the list of items costs less than a page that brings what is known to be unwanted.
+pub const COPY_FROM: u64 = 256;
+
+/// Records in one page of a copied range: so many that small ones fill [`BATCH_BYTES`].
+pub const MAX_PAGE: usize = 1024;
 
 /// Longest ask or answer: one record with a spec of 8 MiB and room for its result. A record that
 /// does not fit (largest spec together with largest output) is left out and counted.
@@ -180,6 +190,8 @@ pub enum RepairAsk {
     Fetch(Vec<Item>),
     /// Take these.
     Offer(Records),
+    /// Send the records in this range, from its start on.
+    Copy(Range),
 }
 
 /// What the asker holds in a range.
@@ -227,6 +239,8 @@ pub enum RepairTell {
     Compared(Vec<Verdict>),
     /// To `Fetch`.
     Records(Fetched),
+    /// To `Copy`.
+    Copied(Copied),
     /// To `Offer`: they are on their way to being learned.
     Taken,
     /// To any: not now.
@@ -240,6 +254,17 @@ pub struct Fetched {
     /// Of the items asked for, this many from the first on were looked at, at least one; what is
     /// not among the records is not held any more. The others are to be asked for again.
     pub done: u32,
+    /// The records.
+    pub records: Records,
+}
+
+/// The first records of a range that was to be copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Copied {
+    /// From here on the range is still to be copied; what is held before it is here, or cannot be
+    /// sent. None at the end.
+    pub next: Option<Item>,
     /// The records.
     pub records: Records,
 }
@@ -290,6 +315,7 @@ impl RepairAsk {
             }
             Self::Fetch(items) => (1..=MAX_RECORDS).contains(&items.len()),
             Self::Offer(records) => (1..=MAX_RECORDS).contains(&records.len()),
+            Self::Copy(range) => range.from < range.to,
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use skyclaw_protocol::repair::{Fetched, MAX_MESSAGE, RepairAsk, RepairTell, compare};
+use skyclaw_protocol::repair::{
+    Copied, Fetched, Inventory, MAX_MESSAGE, MAX_PAGE, RepairAsk, RepairTell, compare,
+};
 use skyclaw_protocol::{NodeId, codec};
 use skyclaw_store::ReadError;
 use tokio::runtime::Handle;
@@ -12,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::gather::gather;
 use super::learn::Patience;
 use super::numbers::Numbers;
-use super::{ANSWER_PATIENCE, Repair};
+use super::{ANSWER_PATIENCE, Repair, copies};
 use crate::engine::chain;
 use crate::time;
 
@@ -22,7 +24,7 @@ impl Repair {
         let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else {
             return Some(codec::encode(&RepairTell::Busy));
         };
-        let (repair, runtime) = (self.clone(), Handle::current());
+        let (repair, runtime, begun) = (self.clone(), Handle::current(), Instant::now());
         let answered = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let ask = codec::decode::<RepairAsk>(&ask, MAX_MESSAGE).ok();
@@ -30,13 +32,25 @@ impl Repair {
                 Numbers::add(&repair.numbers.refused, 1);
                 return None;
             };
+            let page = match &ask {
+                RepairAsk::Copy(_) => match repair.copies.begin(from) {
+                    Some(page) => Some(page),
+                    None => return Some((codec::encode(&RepairTell::Busy), None)),
+                },
+                _ => None,
+            };
             let tell = repair.tell(from, ask, &runtime).unwrap_or_else(|error| {
                 tracing::debug!(error = chain(&error), "the store did not answer in repair");
                 RepairTell::Busy
             });
-            Some(codec::encode(&tell))
+            Some((codec::encode(&tell), page))
         });
-        answered.await.ok().flatten()
+        let (answer, page) = answered.await.ok().flatten()?;
+        if page.is_some() {
+            // The next page is asked for once this one is there.
+            tokio::time::sleep(copies::time(answer.len()).saturating_sub(begun.elapsed())).await;
+        }
+        Some(answer)
     }
 
     fn tell(
@@ -56,6 +70,17 @@ impl Repair {
                 Numbers::add(&self.numbers.left_out, gathered.left_out);
                 let done = u32::try_from(gathered.done).unwrap_or(u32::MAX);
                 RepairTell::Records(Fetched { done, records: gathered.records })
+            }
+            RepairAsk::Copy(range) => {
+                let mut items = reader.items(range, MAX_PAGE + 1)?;
+                let beyond = items.get(MAX_PAGE).copied();
+                items.truncate(MAX_PAGE);
+                let gathered = gather(&reader, &key, self.network, &items)?;
+                Numbers::add(&self.numbers.sent, gathered.records.len());
+                Numbers::add(&self.numbers.left_out, gathered.left_out);
+                Numbers::add(&self.numbers.pages, 1);
+                let next = items.get(gathered.done).copied().or(beyond);
+                RepairTell::Copied(Copied { next, records: gathered.records })
             }
             RepairAsk::Offer(records) => {
                 let until = Instant::now() + ANSWER_PATIENCE;

@@ -1,11 +1,12 @@
 //! The asker's side: when a session is held, with whom, and how it runs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rand::seq::SliceRandom;
 use skyclaw_protocol::repair::{
-    Broken, MAX_MESSAGE, Memory, RepairAsk, RepairTell, Session, Step, Trouble,
+    Broken, Item, MAX_MESSAGE, Memory, RepairAsk, RepairTell, Session, Step, Trouble,
 };
 use skyclaw_protocol::{NodeId, codec};
 use skyclaw_store::ReadError;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::gather::gather;
 use super::learn::Patience;
 use super::numbers::Numbers;
-use super::{ASK_PATIENCE, PERIOD, Repair, SESSION, Transport};
+use super::{ASK_PATIENCE, LATE_MS, PERIOD, Repair, SESSION, Transport};
 use crate::net::AskError;
 use crate::time;
 
@@ -50,7 +51,8 @@ impl From<Trouble<ReadError>> for Ended {
 
 impl Repair {
     /// Holds a session with each coordinator that connects, and every [`PERIOD`] with one of them,
-    /// one session at a time, until told to stop.
+    /// one session at a time, until told to stop. Where gossip is off, or a session shows that it
+    /// lost something, it is one with each of them.
     pub async fn run(
         self,
         transport: Arc<dyn Transport>,
@@ -58,17 +60,15 @@ impl Repair {
         stop: CancellationToken,
     ) {
         let mut memory = Memory::default();
-        let mut connected: Vec<NodeId> = Vec::new();
-        // Each connected coordinator once at most.
-        let mut due: VecDeque<NodeId> = VecDeque::new();
+        let mut round = Round::default();
         let mut next = tokio::time::Instant::now() + pause();
         while !stop.is_cancelled() {
-            let nodes = coordinators.borrow_and_update().clone();
-            due.retain(|node| nodes.contains(node));
-            due.extend(nodes.iter().filter(|node| !connected.contains(node)));
-            connected = nodes;
-            if let Some(peer) = due.pop_front() {
-                memory = self.hold(Arc::clone(&transport), peer, memory, stop.clone()).await;
+            round.connected(&coordinators.borrow_and_update());
+            if let Some(peer) = round.due.pop_front() {
+                let came;
+                (memory, came) =
+                    self.hold(Arc::clone(&transport), peer, memory, stop.clone()).await;
+                round.ended(peer, came);
                 continue;
             }
             tokio::select! {
@@ -76,9 +76,7 @@ impl Repair {
                 changed = coordinators.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep_until(next) => {
                     next = tokio::time::Instant::now() + pause();
-                    if !connected.is_empty() {
-                        due.push_back(connected[rand::random_range(0..connected.len())]);
-                    }
+                    round.begin(self.gossip);
                 }
             }
         }
@@ -91,22 +89,36 @@ impl Repair {
         peer: NodeId,
         mut memory: Memory,
         stop: CancellationToken,
-    ) -> Memory {
+    ) -> (Memory, Came) {
         let (repair, runtime) = (self.clone(), Handle::current());
         let held = tokio::task::spawn_blocking(move || {
             let until = Instant::now() + SESSION;
             let patience = Patience { runtime: &runtime, until, stop: &stop };
             Numbers::add(&repair.numbers.sessions, 1);
-            if let Err(why) = repair.session(transport.as_ref(), peer, &mut memory, &patience) {
-                Numbers::add(&repair.numbers.failed, 1);
-                tracing::debug!(?peer, %why, "repair goes on another time");
-            }
-            memory
+            let came = match repair.session(transport.as_ref(), peer, &mut memory, &patience) {
+                Ok(oldest) if oldest.is_some_and(|oldest| repair.is_late(oldest)) => {
+                    Numbers::add(&repair.numbers.late, 1);
+                    Came::Late
+                }
+                Ok(_) => Came::Well,
+                Err(why) => {
+                    Numbers::add(&repair.numbers.failed, 1);
+                    tracing::debug!(?peer, %why, "repair goes on another time");
+                    if matches!(why, Ended::Late) { Came::Unfinished } else { Came::Failed }
+                }
+            };
+            (memory, came)
         });
-        held.await.unwrap_or_default()
+        held.await.unwrap_or((Memory::default(), Came::Failed))
     }
 
-    /// Blocks its thread.
+    /// Whether gossip should have brought an item before.
+    fn is_late(&self, item: Item) -> bool {
+        // The upper bits of a rank are milliseconds.
+        self.gossip && (item.at >> 16).saturating_add(LATE_MS) < time::wall().0
+    }
+
+    /// Blocks its thread. Returns the oldest item that was moved, if one was.
     ///
     /// # Errors
     /// [`Ended`] if it did not come to its end.
@@ -116,14 +128,15 @@ impl Repair {
         peer: NodeId,
         memory: &mut Memory,
         patience: &Patience<'_>,
-    ) -> Result<(), Ended> {
+    ) -> Result<Option<Item>, Ended> {
         let (Some(reader), Some(key)) = (self.source.reader(), self.source.key()) else {
             return Err(Ended::NoStore);
         };
-        let mut session = Session::begin(key.id(), peer, &reader)?;
+        let now = time::now().mono;
+        let mut session = Session::begin(key.id(), peer, &reader, memory, now)?;
         while !patience.is_over() {
             let ask = match session.step() {
-                Step::Done => return Ok(()),
+                Step::Done => return Ok(session.oldest_moved()),
                 Step::Ask(ask) => ask,
                 Step::Hand(items) => {
                     let gathered = gather(&reader, &key, self.network, &items, time::wall())?;
@@ -163,6 +176,74 @@ impl Repair {
             Numbers::add(&self.numbers.refused, 1);
             Ended::Malformed
         })
+    }
+}
+
+/// How a session ended, for those after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    Well,
+    /// It moved what gossip should have brought.
+    Late,
+    /// Its time was over before its work.
+    Unfinished,
+    Failed,
+}
+
+/// With whom sessions are due.
+#[derive(Debug, Default)]
+struct Round {
+    connected: Vec<NodeId>,
+    /// Each connected coordinator once at most.
+    due: VecDeque<NodeId>,
+    /// Those that did not answer last time: they come last, since one may take its whole patience.
+    failed: BTreeSet<NodeId>,
+    /// All were asked since the period began.
+    all: bool,
+}
+
+impl Round {
+    fn connected(&mut self, nodes: &[NodeId]) {
+        self.due.retain(|node| nodes.contains(node));
+        self.failed.retain(|node| nodes.contains(node));
+        self.due.extend(nodes.iter().filter(|node| !self.connected.contains(node)));
+        self.connected = nodes.to_vec();
+    }
+
+    /// A period begins.
+    fn begin(&mut self, gossip: bool) {
+        self.all = false;
+        if !gossip {
+            self.ask_all();
+        } else if !self.connected.is_empty() {
+            self.due.push_back(self.connected[rand::random_range(0..self.connected.len())]);
+        }
+    }
+
+    /// Once in a period at most.
+    fn ask_all(&mut self) {
+        if std::mem::replace(&mut self.all, true) {
+            return;
+        }
+        let mut nodes = self.connected.clone();
+        // Not all nodes begin with the same one.
+        nodes.shuffle(&mut rand::rng());
+        nodes.sort_by_key(|node| self.failed.contains(node));
+        self.due.retain(|node| !nodes.contains(node));
+        self.due.extend(nodes);
+    }
+
+    fn ended(&mut self, peer: NodeId, came: Came) {
+        match came {
+            Came::Failed => drop(self.failed.insert(peer)),
+            _ => drop(self.failed.remove(&peer)),
+        }
+        match came {
+            Came::Unfinished => self.due.push_back(peer),
+            // Others may lack it as well, and it may be all that spreads it.
+            Came::Late => self.ask_all(),
+            Came::Well | Came::Failed => {}
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::numbers::Numbers;
-use super::{FULL, Repair};
+use super::{FULL, Repair, STEP};
 use crate::engine::Input;
 use crate::time;
 
@@ -48,9 +48,18 @@ impl Repair {
                 }
             }
         }
-        if learned.is_empty() {
-            return true;
+        // In steps: what a client asks meanwhile comes between them.
+        while !learned.is_empty() {
+            let rest = learned.split_off(learned.len().min(STEP));
+            if !self.enter(from, std::mem::replace(&mut learned, rest), patience) {
+                return false;
+            }
         }
+        true
+    }
+
+    /// True once the engine has these on disk.
+    fn enter(&self, from: NodeId, learned: Vec<Learned>, patience: &Patience<'_>) -> bool {
         let (mark, marked) = oneshot::channel();
         if !self.put(Input::Learn { from, learned }, patience)
             || !self.put(Input::Mark(mark), patience)

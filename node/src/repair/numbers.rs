@@ -6,6 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use skyclaw_protocol::repair::{Inventory, Range};
+
+use super::Source;
 
 /// Since the start.
 #[derive(Debug, Default)]
@@ -16,6 +20,10 @@ pub(super) struct Numbers {
     pub(super) received: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) left_out: AtomicU64,
+    /// Pages of records sent to those who copy.
+    pub(super) pages: AtomicU64,
+    /// Sessions that moved what gossip should have brought.
+    pub(super) late: AtomicU64,
 }
 
 impl Numbers {
@@ -24,8 +32,13 @@ impl Numbers {
     }
 }
 
-#[derive(Debug)]
-pub(super) struct Shown(pub(super) Arc<Numbers>);
+pub(super) struct Shown(pub(super) Arc<Numbers>, pub(super) Arc<dyn Source>);
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Shown").field(&self.0).finish_non_exhaustive()
+    }
+}
 
 impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -47,6 +60,22 @@ impl Collector for Shown {
             "repair_records_left_out",
             "Records not sent in repair, being too long or without their content",
             &numbers.left_out,
-        )
+        )?;
+        counter("repair_pages_sent", "Pages sent to coordinators that copy", &numbers.pages)?;
+        counter(
+            "repair_late_sessions",
+            "Sessions of repair that moved what gossip should have brought",
+            &numbers.late,
+        )?;
+        // Kept up by the store: nothing is counted for this.
+        let held = self.1.reader().and_then(|reader| reader.sum(Range::ALL).ok());
+        let held = ConstGauge::new(held.map_or(0, |sum| sum.count().cast_signed()));
+        let help = "Records held here that others can have";
+        held.encode(encoder.encode_descriptor(
+            "repair_records_held",
+            help,
+            None,
+            held.metric_type(),
+        )?)
     }
 }

@@ -7,6 +7,9 @@ use super::{Item, MAX_MOVED, MOVED_MS, UNWANTED_MS};
 use crate::clock::Mono;
 use crate::id::NodeId;
 
+/// Peers that are not copied from: every coordinator of a large network.
+const MAX_VAIN: usize = 1024;
+
 /// See the module. Bounded by [`MAX_MOVED`].
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -14,6 +17,8 @@ pub struct Memory {
     moved: BTreeMap<(NodeId, Item), Mono>,
     /// In the order of their first move.
     order: VecDeque<(NodeId, Item)>,
+    /// Nodes from which nothing is copied for a while: what they sent last was not wanted.
+    vain: BTreeMap<NodeId, Mono>,
 }
 
 impl Memory {
@@ -39,6 +44,21 @@ impl Memory {
             self.moved.remove(oldest);
             self.order.pop_front();
         }
+    }
+
+    /// A page copied from `peer` brought next to nothing that was taken.
+    pub fn note_vain(&mut self, peer: NodeId, now: Mono) {
+        self.vain.retain(|_, until| now < *until);
+        // More peers than that nobody repairs with; one too many is copied from once more.
+        if self.vain.len() < MAX_VAIN {
+            self.vain.insert(peer, now.plus_ms(UNWANTED_MS));
+        }
+    }
+
+    /// True if ranges may be copied from `peer`.
+    #[must_use]
+    pub fn may_copy(&self, peer: NodeId, now: Mono) -> bool {
+        self.vain.get(&peer).is_none_or(|until| *until <= now)
     }
 
     /// How many are remembered.

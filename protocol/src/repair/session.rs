@@ -3,12 +3,17 @@
 //! Call [`Session::step`]; send what it asks and hand the answer to [`Session::hear`]; repeat until
 //! it is done. A session may be dropped at any point. Memory stays bounded, since what a page
 //! brought is moved before the next is asked for.
+//!
+//! Ranges in which nothing is held here are copied, not compared ([`RepairAsk::Copy`]), after
+//! everything else. A page of which less than half was taken ends copying for this session and, from
+//! this peer, for ten minutes: then [`Memory`] decides item by item.
 
 use std::collections::VecDeque;
 
 use super::{
-    Claim, Fetched, Inventory, Item, MAX_ASKS, MAX_ITEMS, MAX_OPEN, MAX_RANGES, MAX_RECORDS,
-    Memory, Page, Part, Range, Records, RepairAsk, RepairTell, SPLIT, Sum, Verdict,
+    COPY_FROM, Claim, Copied, FEW_ITEMS, Fetched, Inventory, Item, MAX_ASKS, MAX_ITEMS, MAX_OPEN,
+    MAX_PAGE, MAX_RANGES, MAX_RECORDS, Memory, Page, Part, Range, Records, RepairAsk, RepairTell,
+    SPLIT, Sum, Verdict,
 };
 use crate::clock::Mono;
 use crate::id::NodeId;
@@ -24,8 +29,14 @@ pub struct Session {
     wanted: VecDeque<Item>,
     /// Held here, not there.
     spare: VecDeque<Item>,
+    /// Ranges to be copied; the oldest first, so that a copy that breaks off leaves one range.
+    copies: Vec<Range>,
+    /// The last page copied: its range, and how many records came.
+    copied: Option<(Range, u64)>,
     pending: Pending,
     asks: u32,
+    /// The oldest item that was moved because of comparing.
+    oldest: Option<Item>,
     over: bool,
 }
 
@@ -42,6 +53,7 @@ enum Pending {
     Compare(Vec<Open>),
     Fetch(Vec<Item>),
     Offer(Vec<Item>),
+    Copy(Range),
 }
 
 /// What to do next.
@@ -76,16 +88,28 @@ impl Session {
     ///
     /// # Errors
     /// The inventory's own.
-    pub fn begin<I: Inventory>(me: NodeId, peer: NodeId, inventory: &I) -> Result<Self, I::Error> {
+    pub fn begin<I: Inventory>(
+        me: NodeId,
+        peer: NodeId,
+        inventory: &I,
+        memory: &Memory,
+        now: Mono,
+    ) -> Result<Self, I::Error> {
         let all = Open { range: Range::ALL, sum: inventory.sum(Range::ALL)? };
+        // Whoever holds nothing has nothing to compare.
+        let empty = all.sum.is_empty() && memory.may_copy(peer, now);
+        let (open, copies) = if empty { (vec![], vec![all.range]) } else { (vec![all], vec![]) };
         Ok(Self {
             me,
             peer,
-            open: vec![all],
+            open,
             wanted: VecDeque::new(),
             spare: VecDeque::new(),
+            copies,
+            copied: None,
             pending: Pending::Nothing,
             asks: 0,
+            oldest: None,
             over: false,
         })
     }
@@ -103,6 +127,9 @@ impl Session {
         }
         if due(&self.spare) {
             return Step::Hand(take(&mut self.spare));
+        }
+        if let Some(range) = self.copies.pop_if(|_| last) {
+            return self.ask(RepairAsk::Copy(range), Pending::Copy(range));
         }
         if last {
             return Step::Done;
@@ -161,12 +188,27 @@ impl Session {
             (Pending::Fetch(items), RepairTell::Records(fetched)) => {
                 return Ok(self.fetched(memory, now, items, fetched)?);
             }
+            (Pending::Copy(range), RepairTell::Copied(copied)) => {
+                return self.took_page(inventory, memory, now, range, copied);
+            }
             (Pending::Offer(items), RepairTell::Taken) => {
                 items.iter().for_each(|item| memory.note(self.peer, *item, now));
+                self.moved(&items);
             }
             _ => return Err(Broken("is to another question").into()),
         }
         Ok(Records::default())
+    }
+
+    /// The oldest item that was moved, so far, because one side was found to lack it. Records that
+    /// were copied do not count: whoever copies was not there when they were news.
+    #[must_use]
+    pub const fn oldest_moved(&self) -> Option<Item> {
+        self.oldest
+    }
+
+    fn moved(&mut self, items: &[Item]) {
+        self.oldest = self.oldest.into_iter().chain(items.iter().copied()).min();
     }
 
     fn fetched(
@@ -184,6 +226,7 @@ impl Session {
             self.wanted.push_front(item);
         }
         items.iter().for_each(|item| memory.note(self.me, *item, now));
+        self.moved(&items);
         Ok(records)
     }
 
@@ -203,7 +246,20 @@ impl Session {
             match verdict {
                 Verdict::Same => {}
                 Verdict::Later => self.open.push(open),
-                Verdict::Parts(parts) => self.split(inventory, open.range, &parts)?,
+                Verdict::Parts(parts) => {
+                    let copies = memory.may_copy(self.peer, now);
+                    self.split(inventory, open.range, &parts, copies)?;
+                }
+                // Whoever holds next to nothing has asked about everything, and was told that there
+                // is more than a page: the page is not needed.
+                Verdict::Items(page)
+                    if page.more
+                        && open.sum.count() <= FEW_ITEMS
+                        && memory.may_copy(self.peer, now) =>
+                {
+                    listed += page.items.len();
+                    self.copy_later(open.range);
+                }
                 Verdict::Items(page) => {
                     listed += page.items.len();
                     self.list(inventory, memory, now, open, &page)?;
@@ -222,6 +278,7 @@ impl Session {
         inventory: &I,
         range: Range,
         parts: &[Part],
+        copies: bool,
     ) -> Result<(), Trouble<I::Error>> {
         let rising = parts.windows(2).all(|pair| pair[0].to < pair[1].to);
         let starts = parts.first().is_some_and(|part| range.from < part.to);
@@ -233,12 +290,54 @@ impl Session {
         for part in parts {
             let range = Range { from, to: part.to };
             let sum = inventory.sum(range).map_err(Trouble::Inventory)?;
-            if sum.fingerprint() != part.fingerprint {
+            if copies && sum.is_empty() && part.fingerprint.count >= COPY_FROM {
+                self.copy_later(range);
+            } else if sum.fingerprint() != part.fingerprint {
                 self.open.push(Open { range, sum });
             }
             from = part.to;
         }
         Ok(())
+    }
+
+    /// The range is copied once nothing else is left to do.
+    fn copy_later(&mut self, range: Range) {
+        match self.copies.last_mut() {
+            // Parts come in order.
+            Some(last) if last.to == range.from => last.to = range.to,
+            _ => self.copies.push(range),
+        }
+    }
+
+    /// A page of a range that is copied.
+    fn took_page<I: Inventory>(
+        &mut self,
+        inventory: &I,
+        memory: &mut Memory,
+        now: Mono,
+        range: Range,
+        Copied { next, records }: Copied,
+    ) -> Result<Records, Trouble<I::Error>> {
+        let forward = next.is_none_or(|next| range.from < next && next < range.to);
+        if !forward || records.len() > MAX_PAGE {
+            return Err(Broken("does not go on in the range").into());
+        }
+        // By now the engine has taken the page before.
+        if let Some((page, count)) = self.copied.take() {
+            let taken = inventory.sum(page).map_err(Trouble::Inventory)?.count();
+            if taken.saturating_mul(2) < count {
+                memory.note_vain(self.peer, now);
+                self.copies.clear();
+                self.over = true;
+                return Ok(Records::default());
+            }
+        }
+        let page = Range { from: range.from, to: next.unwrap_or(range.to) };
+        self.copied = Some((page, records.len() as u64));
+        if let Some(next) = next {
+            self.copies.push(Range { from: next, to: range.to });
+        }
+        Ok(records)
     }
 
     /// Notes what one side lacks of the items listed; what comes after them stays to be compared.

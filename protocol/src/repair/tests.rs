@@ -8,15 +8,20 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{
-    Claim, FEW_ITEMS, Fetched, Item, MAX_ITEMS, MAX_MOVED, MOVED_MS, Memory, Page, Part, Range,
-    Records, RepairAsk, RepairTell, SPLIT, Session, Step, Sum, Trouble, UNWANTED_MS, Verdict,
-    compare,
+    Claim, Copied, FEW_ITEMS, Fetched, Item, MAX_ITEMS, MAX_MOVED, MOVED_MS, Memory, Page, Part,
+    Range, Records, RepairAsk, RepairTell, SPLIT, Session, Step, Sum, Trouble, UNWANTED_MS,
+    Verdict, compare,
 };
 use crate::clock::Mono;
 use crate::id::NodeId;
 
 const ME: NodeId = NodeId([1; 32]);
 const PEER: NodeId = NodeId([2; 32]);
+
+fn begin(holder: &Holder) -> Session {
+    let Ok(session) = Session::begin(ME, PEER, holder, &Memory::default(), Mono(0));
+    session
+}
 
 fn chance(seed: u64) -> ChaCha12Rng {
     ChaCha12Rng::seed_from_u64(seed)
@@ -52,9 +57,14 @@ fn a_node_that_holds_nothing_gets_all_in_pages_and_a_node_that_holds_all_gives_i
         pair.run(|_| true).unwrap();
         assert_eq!(pair.here.held.len(), 20_000);
         assert_eq!(pair.here.held, pair.there.held);
-        // Pages of items and batches of records; nothing is listed twice.
-        let most = 20_000 / MAX_ITEMS as u32 + 20_000 / 150 + 4;
-        assert!(pair.asks <= most, "{} asks", pair.asks);
+        // Whoever has nothing gets pages of records; whoever has all offers them in batches, by
+        // pages of items. Nothing is listed twice.
+        let most = match gives {
+            true => 20_000 / MAX_ITEMS + 20_000 / 150 + 4,
+            false => 20_000 / pair::PAGE + 1,
+        };
+        assert!(pair.asks as usize <= most, "{} asks", pair.asks);
+        assert!(gives || pair.rounds == 0, "no items before records");
     }
 }
 
@@ -126,6 +136,62 @@ fn with_a_hundred_thousand_records_a_round_stays_small() {
         println!("100,000 and the newest 100 differ, {name}: {cost:?}");
         assert_eq!((&pair.here.held, &pair.there.held), (&best, &best), "{name}");
         assert!(cost.rounds <= 4 && cost.comparing < 10_000 && cost.moving > 0, "{name}: {cost:?}");
+    }
+}
+
+/// What broke off is found as a range in which nothing is held; what changed meanwhile, by comparing.
+#[test]
+fn a_copy_that_broke_off_goes_on_where_it_stopped() {
+    for broken_at in [1, 2, 7, 30, 61] {
+        let mut pair = Pair::default();
+        (0..20_000).for_each(|n| pair.there.put(n, 1));
+        assert_eq!(pair.run(|message| message < broken_at), None);
+        let (before, asked) = (pair.here.held.len(), pair.asks);
+        assert_eq!(before, (broken_at as usize - 1) / 2 * pair::PAGE);
+        // The other goes on as well: new ones, and other values of what was copied.
+        (20_000..20_100).for_each(|n| pair.there.put(n, 1));
+        (0..50).for_each(|n| pair.there.put(n, 2));
+        pair.here.put(90_000, 1);
+        pair.fetched = 0;
+        pair.run(|_| true).unwrap();
+        assert_eq!(pair.here.held.len(), 20_101);
+        pair.run(|_| true).unwrap();
+        assert_eq!(pair.here.held, pair.there.held);
+        let again = pair.fetched - (20_100 - before);
+        assert!(again < 700, "{again} records came twice; {broken_at}");
+        assert!(asked + pair.asks < 2 * asked + 20_000 / 500 + 30, "{}", pair.asks);
+    }
+}
+
+/// Whatever is refused is not copied again and again.
+#[test]
+fn a_copy_that_is_not_wanted_ends_after_two_pages_and_rests_for_ten_minutes() {
+    let mut pair = Pair::default();
+    (0..20_000).for_each(|n| pair.there.put(n, 1));
+    pair.here.refuses = true;
+    pair.run(|_| true).unwrap();
+    assert_eq!((pair.asks, pair.fetched), (2, pair::PAGE));
+    // Items are listed and asked for one by one then, twice at most.
+    let mut moved = Vec::new();
+    for _ in 0..120 {
+        pair.now = pair.now.plus_ms(5000);
+        pair.run(|_| true).unwrap();
+        moved.push(pair.fetched);
+    }
+    assert_eq!(*moved.last().unwrap(), pair::PAGE + 2 * 20_000 + pair::PAGE, "{moved:?}");
+}
+
+#[test]
+fn pages_that_do_not_go_on_end_the_session() {
+    let end = Item { at: 9, id: [0; 16] };
+    for next in [Item::FIRST, Item::END, end.next()] {
+        let holder = Holder::default();
+        let mut session = begin(&holder);
+        let Step::Ask(RepairAsk::Copy(range)) = session.step() else { panic!("it copies") };
+        assert_eq!(range, Range::ALL);
+        let tell = RepairTell::Copied(Copied { next: Some(next), records: Records::default() });
+        let heard = session.hear(&holder, &mut Memory::default(), Mono(0), tell);
+        assert_eq!(heard.is_err(), next != end.next());
     }
 }
 
@@ -275,7 +341,7 @@ fn answers_that_break_a_rule_end_the_session() {
     let mut holder = Holder::default();
     (0..300).for_each(|n| holder.put(n, 1));
     let hear = |tell| {
-        let mut session = Session::begin(ME, PEER, &holder).unwrap();
+        let mut session = begin(&holder);
         let Step::Ask(RepairAsk::Compare(_)) = session.step() else { panic!("it compares") };
         session.hear(&holder, &mut Memory::default(), Mono(0), tell)
     };
@@ -311,7 +377,7 @@ fn a_peer_without_end_is_left() {
     let mut holder = Holder::default();
     (0..300).for_each(|n| holder.put(n, 1));
     let mut memory = Memory::default();
-    let mut session = Session::begin(ME, PEER, &holder).unwrap();
+    let mut session = begin(&holder);
     let mut asks = 0;
     while let Step::Ask(RepairAsk::Compare(claims)) = session.step() {
         asks += 1;

@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use rand_chacha::ChaCha12Rng;
 
 use super::super::{
-    Fetched, Inventory, Item, MAX_RECORDS, Memory, Range, Records, RepairAsk, RepairTell, Session,
-    Step, Sum, compare, short_hash,
+    Copied, Fetched, Inventory, Item, MAX_PAGE, Memory, Range, Records, RepairAsk, RepairTell,
+    Session, Step, Sum, compare, short_hash,
 };
 use super::{ME, PEER, below};
 use crate::clock::Mono;
@@ -16,6 +16,9 @@ use crate::id::NodeId;
 use crate::key::Signature;
 use crate::record::Raw;
 use crate::wire::Known;
+
+/// Records in a page of a copy here.
+pub(super) const PAGE: usize = 500;
 
 /// Versions by subject. The higher one replaces the lower, as the fold would have it.
 #[derive(Debug, Default)]
@@ -84,6 +87,13 @@ impl Holder {
                 self.learn(records);
                 RepairTell::Taken
             }
+            RepairAsk::Copy(range) => {
+                let Ok(mut items) = self.items(range, PAGE + 1);
+                let next = items.get(PAGE).copied();
+                items.truncate(PAGE);
+                let (_, records) = self.gather(&items, PAGE);
+                RepairTell::Copied(Copied { next, records })
+            }
         })
     }
 }
@@ -149,7 +159,7 @@ impl Pair {
     /// One session; `passes` says which of the messages, numbered, get through. `None` if one did
     /// not.
     pub(super) fn run(&mut self, mut passes: impl FnMut(u32) -> bool) -> Option<()> {
-        let Ok(mut session) = Session::begin(ME, PEER, &self.here);
+        let Ok(mut session) = Session::begin(ME, PEER, &self.here, &self.memory, self.now);
         let mut messages = 0;
         let mut passes = || {
             messages += 1;
@@ -187,7 +197,7 @@ impl Pair {
                 return None;
             }
             let heard = session.hear(&self.here, &mut self.memory, self.now, tell).unwrap();
-            assert!(heard.len() <= MAX_RECORDS);
+            assert!(heard.len() <= MAX_PAGE);
             self.fetched += heard.len();
             self.here.learn(heard);
         }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rand_chacha::rand_core::Rng;
 
 use super::super::{
-    Claim, Fetched, Item, Page, Part, Range, Records, RepairAsk, RepairTell, Session, Sum, Verdict,
+    Claim, Copied, Fetched, Item, Page, Part, Range, Records, RepairAsk, RepairTell, Sum, Verdict,
 };
 use super::pair::Holder;
 use super::{ME, PEER, below, chance};
@@ -41,6 +41,7 @@ fn asks() -> Vec<(&'static str, RepairAsk)> {
         ("compare", RepairAsk::Compare(vec![claim])),
         ("fetch", RepairAsk::Fetch(items())),
         ("offer", RepairAsk::Offer(records())),
+        ("copy", RepairAsk::Copy(Range { from: items()[0], to: Item::END })),
     ]
 }
 
@@ -60,6 +61,7 @@ fn tells() -> Vec<(&'static str, RepairTell)> {
         ),
         ("items", RepairTell::Compared(vec![Verdict::Items(Page { items: items(), more: false })])),
         ("records", RepairTell::Records(Fetched { done: 2, records: records() })),
+        ("copied", RepairTell::Copied(Copied { next: Some(items()[1]), records: records() })),
         ("taken", RepairTell::Taken),
         ("busy", RepairTell::Busy),
     ]
@@ -144,7 +146,7 @@ fn altered_answers_are_refused_or_heard() {
             let altered = mutate(&mut chance, &bytes);
             let Ok(tell) = decode::<RepairTell>(&altered, 1 << 20) else { continue };
             let mut memory = Memory::default();
-            let Ok(mut session) = Session::begin(ME, PEER, &holder);
+            let mut session = super::begin(&holder);
             let act = || {
                 let _ = session.step();
                 let _ = session.hear(&holder, &mut memory, Mono(chance.next_u64() >> 2), tell);
