@@ -159,6 +159,8 @@ pub struct P2pConfig {
     pub bootstrap: Vec<Multiaddr>,
     /// Whether the LAN is searched; none leaves it to where libp2p listens.
     pub mdns: Option<bool>,
+    /// Whether news travel by gossip.
+    pub gossip: bool,
 }
 
 /// How a host gets its work.

@@ -19,6 +19,7 @@ mod ask;
 mod behaviour;
 mod book;
 mod crowd;
+mod deaf;
 mod dial;
 mod door;
 mod frames;
@@ -48,7 +49,7 @@ mod tests;
 mod view;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
@@ -61,7 +62,7 @@ use tokio::sync::watch;
 use crate::config::Secret;
 pub use frames::{Service, Sink};
 pub use hello::{Description, Why};
-pub use limits::MAX_LABEL;
+pub use limits::{DEAF_SESSIONS, MAX_LABEL};
 pub use listen::{DEFAULT_PORT, Listen};
 pub use membership::Membership;
 pub use start::Net;
@@ -80,6 +81,8 @@ pub struct NetConfig {
     pub bootstrap: Vec<Multiaddr>,
     /// Whether nodes are looked for on the LAN.
     pub mdns: bool,
+    /// Whether it tells and hears news by gossip.
+    pub gossip: bool,
     /// The peer book's file.
     pub book: PathBuf,
     /// What the node says of itself; the rest is filled in here.
@@ -138,9 +141,18 @@ impl NetHandle {
         self.0.links.send(to, message)
     }
 
-    /// Gossips to members; false if it could not be queued. Never waits.
+    /// Gossips to members; false if it could not be queued. Never waits. Where gossip is off,
+    /// coordinators are told where work waits by frames, and nothing else.
     pub fn publish(&self, message: Message) -> bool {
-        self.0.outbox.put(message)
+        if !self.0.outbox.is_off() {
+            return self.0.outbox.put(message);
+        }
+        if let Message::Work(_) = message {
+            for node in self.0.members.coordinators().borrow().iter() {
+                self.0.links.send(*node, message.clone());
+            }
+        }
+        false
     }
 
     /// Asks a connected member and waits for its answer; dropping the future gives the question
@@ -166,6 +178,13 @@ impl NetHandle {
     /// gone. Never waits.
     pub fn probe(&self, node: NodeId) {
         self.0.prober.look(node);
+    }
+
+    /// A coordinator does not hear gossip, as far as repair can tell; it is connected to anew, seldom.
+    pub fn suspect(&self, node: NodeId) {
+        if let Some(peer) = members::peer_of(node).filter(|it| self.0.members.rank(it).is_some()) {
+            self.0.suspects.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+        }
     }
 
     /// The coordinators that are connected and admitted, now and at each change.

@@ -99,6 +99,9 @@ pub trait Transport: Send + Sync + 'static {
         ask: Vec<u8>,
         patience: Duration,
     ) -> BoxFuture<'_, Result<Vec<u8>, AskError>>;
+
+    /// Repair with it goes on moving what gossip should have brought.
+    fn suspect(&self, _peer: NodeId) {}
 }
 
 impl Transport for NetHandle {
@@ -109,6 +112,10 @@ impl Transport for NetHandle {
         patience: Duration,
     ) -> BoxFuture<'_, Result<Vec<u8>, AskError>> {
         self.ask(to, Service::Repair, ask, patience).boxed()
+    }
+
+    fn suspect(&self, peer: NodeId) {
+        self.suspect(peer);
     }
 }
 

@@ -158,6 +158,8 @@ fn a_full_disk_is_survived_without_a_restart() {
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
     });
     until_logged(&node, "node.db");
+    // Whoever asks while it is full is told, in both ways.
+    until_refused(&node, "node.db");
     assert!(node.process.is_running());
 
     fs::remove_file(filler).expect("it is there");
@@ -234,6 +236,7 @@ fn a_file_that_becomes_read_only_under_the_node_is_told_and_heals() {
     }
     let undo = Undo(&file);
     until_refused(&node, "coordinator.db");
+    until_logged(&node, "coordinator.db");
     drop(undo);
     until_ready(&node);
     node.api.submit_shell("true");

@@ -1,7 +1,9 @@
 //! Coordinators that were away, or have no vote, end up with every record. Loopback only.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
-use skyclaw_tests::{Api, eventually};
+use skyclaw_tests::{Api, capabilities, eventually, shell, within};
 
 use crate::cluster::{address, node, nodes, until_peers};
 use crate::text;
@@ -82,4 +84,50 @@ fn a_coordinator_that_lost_its_disk_is_filled_again() {
     let fresh = node("n2", 2).env("SKYCLAW_BOOTSTRAP", bootstrap).start();
     until_same(&nodes[0].api, &fresh.api, 12);
     until_same(&nodes[1].api, &fresh.api, 12);
+}
+
+/// Nothing is gossiped, and still every coordinator knows within two periods of repair.
+#[test]
+fn without_gossip_a_write_is_everywhere_within_two_periods() {
+    const TWO_PERIODS: Duration = Duration::from_secs(10);
+    let silent = |name: &str| node(name, 1).env("SKYCLAW_GOSSIP", 0);
+    let first = silent("n0").start();
+    let bootstrap = address(&first);
+    let mut nodes = vec![first];
+    for n in 1..4 {
+        nodes.push(silent(&format!("n{n}")).env("SKYCLAW_BOOTSTRAP", &bootstrap).start());
+    }
+    for node in &nodes {
+        until_peers(node, 3);
+    }
+    for round in 0..2 {
+        let begun = Instant::now();
+        let ids: Vec<String> = nodes.iter().map(|node| node.api.submit_shell("true")).collect();
+        for node in &nodes {
+            for id in &ids {
+                within(TWO_PERIODS, "the job is known", || {
+                    let answer = node.api.get(&format!("/v1/jobs/{id}"));
+                    if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+                });
+            }
+        }
+        let took = begun.elapsed();
+        assert!(took < TWO_PERIODS, "round {round}: {took:?}");
+    }
+    for node in &nodes {
+        assert_eq!(node.api.metric("skyclaw_gossip_published_total"), 0.0);
+        assert_eq!(node.api.metric("skyclaw_gossip_received_total"), 0.0);
+    }
+    // A job still finds a host that asks elsewhere.
+    nodes[3].api.register("h3", &["far"], 1);
+    let id = nodes[0].api.submit(&capabilities(shell("true"), &["far"]))["id"].to_string();
+    let claimed = eventually("the job is claimed elsewhere", || {
+        let claimed = nodes[3].api.claim("h3");
+        if claimed["id"].is_string() {
+            Ok(claimed["id"].to_string())
+        } else {
+            Err(claimed.to_string())
+        }
+    });
+    assert_eq!(claimed, id);
 }

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -187,6 +188,113 @@ fn throughput(count: usize) -> f64 {
     let rate = count as f64 / begun.elapsed().as_secs_f64();
     println!("{rate:.0} jobs of `true` a second through one node, 8 at a time");
     rate
+}
+
+/// How others are served while something goes on: submissions and reads over one connection.
+fn serve(api: &Api, over: &AtomicBool) -> (Vec<Duration>, Vec<Duration>) {
+    let (mut writes, mut reads) = (Vec::new(), Vec::new());
+    while !over.load(Relaxed) {
+        let begun = Instant::now();
+        let id = api.submit(&job_for_nobody())["id"].as_str().unwrap_or_default().to_owned();
+        writes.push(begun.elapsed());
+        let begun = Instant::now();
+        assert_eq!(api.job(&id)["status"], "queued");
+        reads.push(begun.elapsed());
+        thread::sleep(Duration::from_millis(20));
+    }
+    (writes, reads)
+}
+
+/// A coordinator with a free port that others find.
+fn member(name: &str, copies: u32) -> Setup {
+    Setup::coordinator()
+        .env("SKYCLAW_P2P_LISTEN", "/ip4/127.0.0.1/tcp/0")
+        .env("SKYCLAW_COORDINATOR_NODE_ID", name)
+        .env("SKYCLAW_MIN_REPLICATIONS", copies)
+        .env("SKYCLAW_TOKEN", "secret")
+}
+
+fn multiaddr(node: &Node) -> String {
+    let network = node.api.get("/v1/network").ok();
+    network["addresses"][0].as_str().expect("it listens").to_owned()
+}
+
+/// How long an empty coordinator takes to hold `count` jobs of another, while both serve clients.
+fn catch_up(count: usize) -> Duration {
+    let source = member("source", 1).start();
+    enqueue(&source.api, count, 16);
+    let begun = Instant::now();
+    let joiner = member("joiner", 1).env("SKYCLAW_BOOTSTRAP", multiaddr(&source)).start();
+    let over = AtomicBool::new(false);
+    let (took, served) = thread::scope(|scope| {
+        let lane = |api: Api| {
+            scope.spawn(|| {
+                let api = api;
+                serve(&api, &over)
+            })
+        };
+        let lanes = [("source", lane(source.api.clone())), ("joiner", lane(joiner.api.clone()))];
+        skyclaw_tests::within(Duration::from_secs(300), "the newcomer holds all", || {
+            let held = joiner.api.metric("skyclaw_repair_records_held");
+            if held >= count as f64 { Ok(()) } else { Err(held.to_string()) }
+        });
+        let took = begun.elapsed();
+        over.store(true, Relaxed);
+        (took, lanes.map(|(name, lane)| (name, lane.join().expect("clients are served"))))
+    });
+    println!("a newcomer holds {count} jobs after {took:.2?}");
+    for (name, (writes, reads)) in served {
+        Times::of(writes).print(&format!("meanwhile submissions at the {name}"));
+        Times::of(reads).print(&format!("meanwhile reads at the {name}"));
+    }
+    took
+}
+
+/// From the answer to a submission at one of `count` coordinators until all of them show the job.
+fn visible(count: usize, writes: usize, gossip: bool) -> Times {
+    let setup = |n: usize| member(&format!("n{n}"), 2).env("SKYCLAW_GOSSIP", u8::from(gossip));
+    let first = setup(0).start();
+    let bootstrap = multiaddr(&first);
+    let mut nodes = vec![first];
+    for n in 1..count {
+        nodes.push(setup(n).env("SKYCLAW_BOOTSTRAP", &bootstrap).start());
+    }
+    for node in &nodes {
+        skyclaw_tests::within(Duration::from_secs(120), "all know each other", || {
+            let peers = node.api.metric("skyclaw_p2p_peers ");
+            if peers >= (count - 1) as f64 { Ok(()) } else { Err(peers.to_string()) }
+        });
+    }
+    // The mesh forms, and the first sessions are over.
+    thread::sleep(Duration::from_secs(5));
+    let once = |n: usize| {
+        let id = nodes[n % count].api.submit(&job_for_nobody())["id"].clone();
+        let path = format!("/v1/jobs/{}", id.as_str().unwrap_or_default());
+        let begun = Instant::now();
+        for node in &nodes {
+            while node.api.get(&path).status != 200 {
+                assert!(begun.elapsed() < Duration::from_secs(60), "{path} is not everywhere");
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+        begun.elapsed()
+    };
+    let times = Times::of((0..writes).map(once).collect());
+    let how = if gossip { "with" } else { "without" };
+    times.print(&format!("a write is shown by all of {count} coordinators, {how} gossip"));
+    times
+}
+
+#[test]
+#[ignore = "a hundred thousand jobs and sixteen nodes, for a quiet machine and a release build: \
+            cargo test --release -p skyclaw-tests --test perf -- --ignored --nocapture spreads"]
+fn what_is_known_spreads() {
+    let took = catch_up(if DEBUG { 10_000 } else { 100_000 });
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    let shown = visible(16, 200, true).at(99);
+    assert!(shown < Duration::from_millis(500), "{shown:?}");
+    let shown = visible(16, 20, false).at(100);
+    assert!(shown < Duration::from_secs(10), "{shown:?}");
 }
 
 #[test]

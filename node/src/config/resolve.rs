@@ -273,7 +273,8 @@ impl Settled {
             _ => None,
         };
         let on = self.switch(Key::P2p);
-        Ok(on.then_some(P2pConfig { listen, external, bootstrap, mdns }))
+        let gossip = self.switch(Key::Gossip);
+        Ok(on.then_some(P2pConfig { listen, external, bootstrap, mdns, gossip }))
     }
 
     fn addresses(&self, key: Key) -> Result<Vec<Multiaddr>, ConfigErrors> {

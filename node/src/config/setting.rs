@@ -170,6 +170,8 @@ settings! {
     Mdns "SKYCLAW_MDNS" Some("mdns"), Coordinator, Kind::Switch,
         Made("1 where libp2p listens beyond loopback"), Open,
         "Find nodes on the LAN; 0 turns it off";
+    Gossip "SKYCLAW_GOSSIP" Some("gossip"), Coordinator, Kind::Switch, Text("1"), Open,
+        "Tell news by gossip; 0 leaves them to repair, which takes some seconds, for tests and for finding faults";
     PeerSyncMs "SKYCLAW_PEER_SYNC_MS" Some("peer-sync-ms"), Coordinator, INTERVAL, Text("3000"), Open,
         "How often state is fetched from peers";
     PeerDiscovery "SKYCLAW_PEER_DISCOVERY" Some("peer-discovery"), Coordinator, Kind::Switch, Text("1"), Open,

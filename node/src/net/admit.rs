@@ -78,10 +78,10 @@ impl Task {
                 // The one who always calls, soon; the other gives it time.
                 let wait = if self.own > peer { Duration::ZERO } else { SMALLER_WAITS };
                 let jitter = Duration::from_millis(rand::random_range(50..300));
-                self.book.lost(&peer, now + wait + jitter);
+                self.book.lost(&peer, now, now + wait + jitter);
                 self.show();
             }
-            None => self.book.fail(&peer, now),
+            None => self.book.fail(&peer, now, rand::random()),
         }
     }
 
@@ -119,8 +119,13 @@ impl Task {
         }
         addresses.truncate(MAX_ADDRESSES);
         let now = time::wall();
-        link.member =
-            Some(Member { url: description.url.clone(), run: description.run, since: now });
+        link.member = Some(Member {
+            url: description.url.clone(),
+            run: description.run,
+            since: now,
+            heard: Instant::now(),
+            talks: !description.silent && rank(&description.roles) == Rank::Coordinator,
+        });
         let behaviour = self.swarm.behaviour_mut();
         behaviour.admit(peer);
         for address in &addresses {
@@ -135,9 +140,13 @@ impl Task {
             label: description.label.clone(),
             roles: description.roles.clone(),
             seen: now.0.max(1),
+            away: Instant::now(),
             backoff: Backoff::at(Instant::now()),
         };
         self.book.meet(peer, known);
+        if first {
+            self.hope(Instant::now());
+        }
         self.shared.forgive(peer);
         self.forget_denial(&peer);
         let rank = rank(&description.roles);
@@ -152,7 +161,7 @@ impl Task {
     }
 
     /// Ends all connections of a peer, which is then met like one that was away.
-    fn begin_anew(&mut self, peer: PeerId) {
+    pub(super) fn begin_anew(&mut self, peer: PeerId) {
         tracing::debug!(%peer, "connections begin anew");
         // They may have ended first.
         let _ = self.swarm.disconnect_peer_id(peer);
@@ -231,6 +240,7 @@ impl Task {
             self.refuse(peer, Why::Silent, false, time);
         }
         self.close_duplicates(now);
+        self.look_for_deaf(now);
         self.call_those_due(now);
         self.save();
     }

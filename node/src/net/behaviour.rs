@@ -14,7 +14,9 @@ use skyclaw_protocol::NetworkId;
 use super::crowd;
 use super::gate::Gate;
 use super::gossip;
-use super::limits::{IDLE, MAX_INCOMING, MAX_MEMORY, MAX_PENDING, MAX_PER_PEER, PING};
+use super::limits::{
+    IDLE, MAX_INCOMING, MAX_MEMORY, MAX_PENDING, MAX_PER_PEER, PING, QUIC_SILENCE,
+};
 use super::members::Rank;
 use super::streams;
 
@@ -24,6 +26,8 @@ pub(super) struct With {
     pub(super) network: NetworkId,
     pub(super) rank: Rank,
     pub(super) mdns: bool,
+    /// Whether it subscribes to what is gossiped.
+    pub(super) gossip: bool,
 }
 
 /// What runs on every connection.
@@ -117,7 +121,7 @@ fn kademlia(own: PeerId, with: &With) -> kad::Behaviour<kad::store::MemoryStore>
 
 /// The swarm of a node with this key. Nothing listens yet.
 pub(super) fn swarm(key: &identity::Keypair, with: With) -> Result<Swarm<Behaviour>, String> {
-    let gossip = gossip::behaviour(with.network, with.rank)?;
+    let gossip = gossip::behaviour(with.network, with.gossip.then_some(with.rank))?;
     // Each phase of the builder has another type, so that these are not functions.
     macro_rules! transports {
         () => {
@@ -129,7 +133,10 @@ pub(super) fn swarm(key: &identity::Keypair, with: With) -> Result<Swarm<Behavio
                     yamux::Config::default,
                 )
                 .map_err(|error| error.to_string())?
-                .with_quic()
+                .with_quic_config(|mut config| {
+                    (config.max_idle_timeout, config.keep_alive_interval) = QUIC_SILENCE;
+                    config
+                })
         };
     }
     macro_rules! finished {

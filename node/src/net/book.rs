@@ -15,7 +15,8 @@ use skyclaw_protocol::{NetworkId, codec};
 
 use super::address;
 use super::limits::{
-    BACKOFF, BOOK_DAYS, MAX_ADDRESSES, MAX_BOOK, MAX_BOOK_BYTES, MAX_HEARSAY_FAILURES,
+    BACKOFF, BACKOFF_LATELY, BOOK_DAYS, CALL_EVERY, HOPE, LATELY, MAX_ADDRESSES, MAX_BOOK,
+    MAX_BOOK_BYTES, MAX_HEARSAY_FAILURES,
 };
 
 /// When to try again.
@@ -30,13 +31,17 @@ impl Backoff {
         Self { next, failures: 0 }
     }
 
-    /// Doubles from attempt to attempt, with chance, so that nodes that fell together do not call
-    /// together.
-    pub(super) fn fail(&mut self, now: Instant) {
-        let (first, most) = BACKOFF;
-        let wait = first.saturating_mul(1 << self.failures.min(10)).min(most);
+    /// Doubles from attempt to attempt up to `most`, with `chance` from 0 to 1, so that nodes that
+    /// fell together do not call together.
+    pub(super) fn fail(&mut self, now: Instant, most: Duration, chance: f64) {
+        let wait = BACKOFF.0.saturating_mul(1 << self.failures.min(10)).min(most);
         self.failures = self.failures.saturating_add(1);
-        self.next = now + wait.mul_f64(rand::random_range(0.5..=1.0));
+        self.next = now + wait.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
+    }
+
+    /// It may be there again: tried by `next`, unless it is tried before.
+    pub(super) fn hope(&mut self, next: Instant) {
+        self.next = self.next.min(next);
     }
 
     pub(super) const fn reset(&mut self, next: Instant) {
@@ -56,6 +61,8 @@ pub(super) struct Known {
     pub(super) roles: Vec<String>,
     /// Wall time of the last meeting, in milliseconds; 0 if it was never admitted.
     pub(super) seen: u64,
+    /// Since when it is away, or the start.
+    pub(super) away: Instant,
     pub(super) backoff: Backoff,
 }
 
@@ -64,6 +71,8 @@ pub(super) struct Known {
 pub(super) struct Book {
     peers: HashMap<PeerId, Known>,
     changed: bool,
+    /// When those away were called out of turn last.
+    hoped: Option<Instant>,
 }
 
 impl Book {
@@ -85,16 +94,17 @@ impl Book {
                 if !known.addresses.contains(&address) {
                     // What is new is tried first.
                     known.addresses.insert(0, address);
-                    known.backoff.next = known.backoff.next.min(next);
                 }
             }
+            known.backoff.hope(next);
             known.addresses.truncate(MAX_ADDRESSES);
             return;
         }
         if self.make_room() {
             let backoff = Backoff::at(next);
             let (label, roles) = (String::new(), Vec::new());
-            self.peers.insert(peer, Known { addresses, label, roles, seen: 0, backoff });
+            let known = Known { addresses, label, roles, seen: 0, away: next, backoff };
+            self.peers.insert(peer, known);
         }
     }
 
@@ -107,9 +117,15 @@ impl Book {
     }
 
     /// A call to `peer` failed.
-    pub(super) fn fail(&mut self, peer: &PeerId, now: Instant) {
+    pub(super) fn fail(&mut self, peer: &PeerId, now: Instant, chance: f64) {
+        let away = self.peers.values().filter(|known| known.backoff.failures > 0).count();
         let Some(known) = self.peers.get_mut(peer) else { return };
-        known.backoff.fail(now);
+        let lately = known.seen > 0 && now.saturating_duration_since(known.away) < LATELY;
+        let most = match lately {
+            true => CALL_EVERY.saturating_mul(u32::try_from(away).unwrap_or(u32::MAX)),
+            false => BACKOFF.1,
+        };
+        known.backoff.fail(now, most.clamp(BACKOFF_LATELY, BACKOFF.1), chance);
         if known.seen == 0 && known.backoff.failures >= MAX_HEARSAY_FAILURES {
             self.peers.remove(peer);
         }
@@ -121,11 +137,25 @@ impl Book {
         }
     }
 
-    /// The connection to `peer` ended.
-    pub(super) fn lost(&mut self, peer: &PeerId, next: Instant) {
+    /// The connection to `peer` ended `now`.
+    pub(super) fn lost(&mut self, peer: &PeerId, now: Instant, next: Instant) {
         if let Some(known) = self.peers.get_mut(peer) {
+            known.away = now;
             known.backoff.reset(next);
         }
+    }
+
+    /// A member came back, so those that are away may be back as well. True if it is time to call.
+    pub(super) fn hope(&mut self, now: Instant, mut chance: impl FnMut() -> f64) -> bool {
+        if self.hoped.is_some_and(|hoped| now.saturating_duration_since(hoped) < HOPE.1) {
+            return false;
+        }
+        self.hoped = Some(now);
+        let away = |known: &&mut Known| known.seen > 0 && known.backoff.failures > 0;
+        for known in self.peers.values_mut().filter(away) {
+            known.backoff.hope(now + HOPE.0.mul_f64(chance().clamp(0.0, 1.0)));
+        }
+        true
     }
 
     pub(super) fn forget(&mut self, peer: &PeerId) {
@@ -201,7 +231,7 @@ impl Book {
             // All at once would be a storm of our own.
             let next = now + Duration::from_millis(rand::random_range(0..500));
             let backoff = Backoff::at(next);
-            book.peers.insert(peer, Known { addresses, label, roles, seen, backoff });
+            book.peers.insert(peer, Known { addresses, label, roles, seen, away: now, backoff });
         }
         Ok(book)
     }
@@ -236,6 +266,9 @@ struct Line {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
     use super::*;
 
     const DAY: u64 = 24 * 3_600_000;
@@ -246,6 +279,7 @@ mod tests {
             label: "a".into(),
             roles: vec!["coordinator".into()],
             seen,
+            away: Instant::now(),
             backoff: Backoff::at(Instant::now()),
         }
     }
@@ -296,11 +330,90 @@ mod tests {
         book.meet(met, known(1));
         book.hear(heard, known(0).addresses, now);
         for _ in 0..100 {
-            book.fail(&met, now);
-            book.fail(&heard, now);
+            book.fail(&met, now, 1.0);
+            book.fail(&heard, now, 1.0);
         }
         assert!(book.get(&heard).is_none());
-        let wait = book.get(&met).unwrap().backoff.next - now;
-        assert!(wait >= BACKOFF.1 / 2 && wait <= BACKOFF.1);
+        assert_eq!(book.get(&met).unwrap().backoff.next - now, BACKOFF_LATELY);
+    }
+
+    /// Seeded chance, from 0 to 1.
+    fn chance(seed: u64) -> impl FnMut() -> f64 {
+        let mut random = StdRng::seed_from_u64(seed);
+        move || random.random_range(0.0..1.0)
+    }
+
+    /// The waits of `count` members that were met and do not answer, call by call.
+    fn waits(count: usize, away: Duration, chance: &mut impl FnMut() -> f64) -> Vec<Duration> {
+        let mut book = Book::default();
+        let (lost, peers) = (Instant::now(), (0..count).map(|_| PeerId::random()));
+        let peers: Vec<PeerId> = peers.collect();
+        let now = lost + away;
+        for peer in &peers {
+            book.meet(*peer, Known { away: lost, ..known(1) });
+            book.lost(peer, lost, now);
+        }
+        let mut waits = Vec::new();
+        for _ in 0..20 {
+            for peer in &peers {
+                book.fail(peer, now, chance());
+                waits.push(book.get(peer).unwrap().backoff.next - now);
+            }
+        }
+        waits
+    }
+
+    #[test]
+    fn members_that_were_here_lately_are_called_every_few_seconds_however_long_the_cut() {
+        for seed in 0..20 {
+            let mut chance = chance(seed);
+            let lately = waits(1, Duration::from_secs(600), &mut chance);
+            assert!(lately[0] <= BACKOFF.0 && lately[0] >= BACKOFF.0 / 2, "seed {seed}");
+            assert!(lately.iter().all(|wait| *wait <= BACKOFF_LATELY), "seed {seed}: {lately:?}");
+            assert!(lately[10..].iter().all(|wait| *wait >= BACKOFF_LATELY / 2), "seed {seed}");
+            // Not in step with anybody else.
+            assert!(lately[10..].windows(2).any(|pair| pair[0] != pair[1]), "seed {seed}");
+            let long = waits(1, LATELY, &mut chance);
+            assert!(long[12..].iter().all(|wait| *wait >= BACKOFF.1 / 2), "seed {seed}: {long:?}");
+        }
+    }
+
+    #[test]
+    fn with_many_away_calls_are_no_more_often_than_a_few_a_second() {
+        let mut chance = chance(7);
+        let waits = waits(200, Duration::from_secs(60), &mut chance);
+        let last = &waits[waits.len() - 200..];
+        let rate: f64 = last.iter().map(|wait| 1.0 / wait.as_secs_f64()).sum();
+        assert!(rate <= 2.0 / CALL_EVERY.as_secs_f64(), "{rate} calls a second");
+    }
+
+    /// Of a net that was cut all are back soon after one is, and not at one moment.
+    #[test]
+    fn when_one_comes_back_the_others_are_called_spread_over_two_seconds() {
+        for seed in 0..20 {
+            let mut chance = chance(seed);
+            let (mut book, now) = (Book::default(), Instant::now());
+            let peers: Vec<PeerId> = (0..50).map(|_| PeerId::random()).collect();
+            for peer in &peers {
+                book.meet(*peer, known(1));
+                (0..12).for_each(|_| book.fail(peer, now, chance()));
+            }
+            assert!(book.hope(now, &mut chance), "seed {seed}");
+            let due = |ms| book.due(now + Duration::from_millis(ms)).len();
+            assert_eq!((due(0), due(2000)), (0, 50), "seed {seed}");
+            assert!((10..40).contains(&due(1000)), "seed {seed}: {}", due(1000));
+            assert!(!book.hope(now + Duration::from_secs(4), &mut chance), "not again at once");
+            assert!(book.hope(now + Duration::from_secs(5), &mut chance));
+        }
+    }
+
+    #[test]
+    fn hearing_of_a_member_ends_the_wait_for_it() {
+        let (mut book, now, peer) = (Book::default(), Instant::now(), PeerId::random());
+        book.meet(peer, known(1));
+        (0..12).for_each(|_| book.fail(&peer, now, 1.0));
+        assert!(book.due(now + Duration::from_secs(1)).is_empty());
+        book.hear(peer, known(1).addresses, now + Duration::from_millis(500));
+        assert_eq!(book.due(now + Duration::from_secs(1)), [peer]);
     }
 }

@@ -9,6 +9,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::address;
 use super::book::Backoff;
+use super::limits::{BACKOFF_LATELY, HOPE};
 use super::swarm::Task;
 
 /// A call under way is not repeated for so long; it ends by itself before.
@@ -55,7 +56,7 @@ impl Task {
             match self.swarm.dial(call) {
                 Ok(()) => drop(self.shared.counts.dials.fetch_add(1, Relaxed)),
                 Err(DialError::DialPeerConditionFalse(_)) => {}
-                Err(_) => self.book.fail(&peer, now),
+                Err(_) => self.book.fail(&peer, now, rand::random()),
             }
         }
         for at in 0..self.bootstraps.len() {
@@ -78,7 +79,16 @@ impl Task {
             bootstrap.backoff.wait_until(now + CALLING);
             match self.swarm.dial(call) {
                 Ok(()) => drop(self.shared.counts.dials.fetch_add(1, Relaxed)),
-                Err(_) => bootstrap.backoff.fail(now),
+                Err(_) => bootstrap.backoff.fail(now, BACKOFF_LATELY, rand::random()),
+            }
+        }
+    }
+
+    /// A member came back: those that are away are called soon.
+    pub(super) fn hope(&mut self, now: Instant) {
+        if self.book.hope(now, rand::random::<f64>) {
+            for bootstrap in self.bootstraps.iter_mut().filter(|known| known.calling.is_none()) {
+                bootstrap.backoff.hope(now + HOPE.0.mul_f64(rand::random()));
             }
         }
     }
@@ -105,7 +115,7 @@ impl Task {
         self.shared.counts.dial_failures.fetch_add(1, Relaxed);
         tracing::debug!(?peer, %error, "a node was not reached");
         if let Some(peer) = peer {
-            self.book.fail(&peer, now);
+            self.book.fail(&peer, now, rand::random());
         }
         let own = matches!(error, DialError::LocalPeerId { .. });
         self.bootstraps.retain_mut(|bootstrap| {
@@ -113,7 +123,7 @@ impl Task {
                 return true;
             }
             bootstrap.calling = None;
-            bootstrap.backoff.fail(now);
+            bootstrap.backoff.fail(now, BACKOFF_LATELY, rand::random());
             if own {
                 tracing::info!(address = %bootstrap.address, "this bootstrap address is our own");
             } else if !std::mem::replace(&mut bootstrap.said, true) {

@@ -64,9 +64,13 @@ impl Topics {
     }
 
     pub(super) fn hash(&self, topic: Topic) -> TopicHash {
+        self.ident(topic).hash()
+    }
+
+    pub(super) const fn ident(&self, topic: Topic) -> &IdentTopic {
         match topic {
-            Topic::State => self.state.hash(),
-            Topic::Work => self.work.hash(),
+            Topic::State => &self.state,
+            Topic::Work => &self.work,
         }
     }
 
@@ -80,8 +84,8 @@ pub(super) fn hex(network: NetworkId) -> String {
     network.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Gossip of a node of this rank.
-pub(super) fn behaviour(network: NetworkId, rank: Rank) -> Result<Behaviour, String> {
+/// Gossip of a node of this rank; of one that takes no part without.
+pub(super) fn behaviour(network: NetworkId, rank: Option<Rank>) -> Result<Behaviour, String> {
     let topics = Topics::new(network);
     let config = gossipsub::ConfigBuilder::default()
         .protocol_id(format!("/skyclaw/{}/gossip/1", hex(network)), gossipsub::Version::V1_1)
@@ -116,8 +120,9 @@ pub(super) fn behaviour(network: NetworkId, rank: Rank) -> Result<Behaviour, Str
         Behaviour::new_with_subscription_filter(MessageAuthenticity::Anonymous, config, filter)?;
     gossip.with_peer_score(scores(&topics), thresholds())?;
     let subscribed = match rank {
-        Rank::Coordinator => [Some(&topics.state), Some(&topics.work)],
-        Rank::Other => [None, Some(&topics.work)],
+        Some(Rank::Coordinator) => [Some(&topics.state), Some(&topics.work)],
+        Some(Rank::Other) => [None, Some(&topics.work)],
+        None => [None, None],
     };
     for topic in subscribed.into_iter().flatten() {
         gossip.subscribe(topic).map_err(|error| error.to_string())?;
@@ -158,11 +163,14 @@ fn thresholds() -> PeerScoreThresholds {
     PeerScoreThresholds {
         gossip_threshold: -10.0,
         publish_threshold: -50.0,
-        graylist_threshold: -100.0,
+        graylist_threshold: GRAYLIST,
         accept_px_threshold: 1000.0,
         opportunistic_graft_threshold: 0.0,
     }
 }
+
+/// Of whoever has less nothing is heard.
+pub(super) const GRAYLIST: f64 = -100.0;
 
 /// Why a frame was not sent, for logs.
 pub(super) const fn unsent(error: &PublishError) -> &'static str {
@@ -182,7 +190,7 @@ mod tests {
     #[test]
     fn its_settings_hold_together_and_topics_name_their_network() {
         let network = NetworkId([7; 16]);
-        for (rank, count) in [(Rank::Coordinator, 2), (Rank::Other, 1)] {
+        for (rank, count) in [(Some(Rank::Coordinator), 2), (Some(Rank::Other), 1), (None, 0)] {
             assert_eq!(behaviour(network, rank).unwrap().topics().count(), count);
         }
         let topics = Topics::new(network);

@@ -135,6 +135,9 @@ pub struct Description {
     /// Random, new at each start.
     #[serde(with = "serde_bytes")]
     pub run: [u8; 16],
+    /// It takes no part in gossip, which is no fault then.
+    #[serde(default)]
+    pub silent: bool,
 }
 
 impl Description {

@@ -61,7 +61,37 @@ pub(super) const BOOK_DAYS: u64 = 30;
 pub(super) const BOOK_WRITE: Duration = Duration::from_secs(1);
 
 /// First and longest wait between attempts to reach a node.
-pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+pub(super) const BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(500), Duration::from_secs(60));
+
+/// Longest wait for a member that was here lately: a network that was cut is whole again within
+/// seconds of its heal, however long it was cut.
+pub(super) const BACKOFF_LATELY: Duration = Duration::from_secs(8);
+
+/// A member counts as lately here for so long.
+pub(super) const LATELY: Duration = Duration::from_secs(3600);
+
+/// Calls to members that are away are no more often than this on average: with more than 32 of them
+/// away the waits become longer.
+pub(super) const CALL_EVERY: Duration = Duration::from_millis(250);
+
+/// When one member comes back, those away are called within this, as it is likely that they can be
+/// reached again; spread, and no more often than the second.
+pub(super) const HOPE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
+
+/// A coordinator has so long after it was admitted to say what it listens to: a few knocks.
+pub(super) const DEAF_AFTER: Duration = Duration::from_secs(6);
+
+/// How often coordinators are looked at for that.
+pub(super) const DEAF_LOOK: Duration = Duration::from_secs(1);
+
+/// First and longest pause before the connections of a deaf coordinator begin anew another time.
+pub(super) const DEAF_AGAIN: (Duration, Duration) =
+    (Duration::from_secs(60), Duration::from_secs(3600));
+
+/// Sessions of repair in a row that moved what gossip should have brought, after which a coordinator
+/// counts as deaf.
+pub const DEAF_SESSIONS: u32 = 5;
 
 /// After so many failures in a row a node known by hearsay only is forgotten.
 pub(super) const MAX_HEARSAY_FAILURES: u32 = 8;
@@ -80,7 +110,12 @@ pub(super) const COMMANDS: usize = 256;
 pub(super) const IDLE: Duration = Duration::from_secs(120);
 
 /// How often a connection is tried, and how long an answer may take.
-pub(super) const PING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(10));
+/// The first failure is not told, so that a silent peer is left after some fifteen seconds.
+pub(super) const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
+
+/// A QUIC connection on which nothing came for so many milliseconds ends, and how often something is
+/// said on an idle one: QUIC is not told that the other process is gone, as TCP is.
+pub(super) const QUIC_SILENCE: (u32, Duration) = (6000, Duration::from_secs(2));
 
 /// Connections being set up, in each direction: those of a crowd of addresses, see below.
 pub(super) const MAX_PENDING: u32 = 128;

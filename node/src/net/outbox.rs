@@ -16,18 +16,29 @@ use super::view::Shared;
 
 /// The queue; there is none before the swarm is there.
 #[derive(Debug, Default)]
-pub(super) struct Outbox(OnceLock<mpsc::Sender<Message>>);
+pub(super) struct Outbox(OnceLock<Option<mpsc::Sender<Message>>>);
 
 impl Outbox {
     /// The swarm is there: what is put in comes out here. `None` the second time.
     pub(super) fn open(&self) -> Option<mpsc::Receiver<Message>> {
         let (sender, receiver) = mpsc::channel(GOSSIP_QUEUE);
-        self.0.set(sender).ok().map(|()| receiver)
+        self.0.set(Some(sender)).ok().map(|()| receiver)
+    }
+
+    /// There will be none: gossip is off.
+    pub(super) fn close(&self) {
+        // A second start fails where it opens its streams.
+        let _ = self.0.set(None);
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.0.get().is_some_and(Option::is_none)
     }
 
     /// False if it could not be queued.
     pub(super) fn put(&self, message: Message) -> bool {
-        self.0.get().is_some_and(|queue| queue.try_send(message).is_ok())
+        let queue = self.0.get().and_then(Option::as_ref);
+        queue.is_some_and(|queue| queue.try_send(message).is_ok())
     }
 }
 

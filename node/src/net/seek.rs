@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::address;
 use super::book::Backoff;
-use super::limits::{MAX_ADDRESSES, MAX_SEEK_BYTES, SEEK_AGAIN};
+use super::limits::{BACKOFF, MAX_ADDRESSES, MAX_SEEK_BYTES, SEEK_AGAIN};
 use super::swarm::Word;
 use crate::client::{Client, ClientError};
 use crate::config::{Secret, mask_urls};
@@ -91,10 +91,10 @@ async fn ask(url: &str, place: &mut Place, swarm: &mpsc::Sender<Word>) {
                 }
                 other => other.to_string(),
             };
-            place.backoff.fail(Instant::now());
+            place.backoff.fail(Instant::now(), BACKOFF.1, rand::random());
             if matches!(error, ClientError::Status { status: 404, .. }) {
                 // It may be replaced by one of ours some day.
-                place.backoff.wait_until(Instant::now() + super::limits::BACKOFF.1);
+                place.backoff.wait_until(Instant::now() + BACKOFF.1);
             }
             if place.said.as_ref() != Some(&trouble) {
                 tracing::info!(url = mask_urls(url), trouble, "a coordinator names no peers");

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::Desk;
 use super::behaviour::{self, Behaviour, With};
+use super::deaf::Watch;
 use super::dial::Bootstrap;
 use super::frames::{self, Service, Sink};
 use super::gossip::Topics;
@@ -53,11 +54,18 @@ impl Net {
         let shared = Arc::clone(&handle.0);
         let network = shared.membership.id();
         let rank = admit::rank(&config.about.roles);
-        let with = With { network, rank, mdns: config.mdns };
+        let with = With { network, rank, mdns: config.mdns, gossip: config.gossip };
         let mut swarm = behaviour::swarm(&keypair, with).map_err(NetError::Setup)?;
         let listening = listen::listen(&mut swarm, &config.listen).await?;
         let ways = Ways::open(&mut swarm, rank)?;
-        let outbox = shared.outbox.open().ok_or_else(|| NetError::Setup(TWICE.into()))?;
+        let outbox = match config.gossip {
+            true => Some(shared.outbox.open().ok_or_else(|| NetError::Setup(TWICE.into()))?),
+            false => {
+                shared.outbox.close();
+                tracing::warn!("gossip is off (SKYCLAW_GOSSIP): news take until the next repair");
+                None
+            }
+        };
         let probes = shared.prober.open().ok_or_else(|| NetError::Setup(TWICE.into()))?;
         shared.opener.set(ways.private);
 
@@ -94,7 +102,8 @@ impl Net {
             topics: Topics::new(network),
             heard,
             greeter: greeter.clone(),
-            about: Description { run: rand::random(), ..config.about },
+            about: Description { run: rand::random(), silent: !config.gossip, ..config.about },
+            watch: Watch::default(),
             external: config.external,
             listening,
             file,
@@ -112,7 +121,9 @@ impl Net {
         for (service, asked) in ways.asked {
             tasks.spawn(desk.clone().serve(service, asked));
         }
-        tasks.spawn(outbox::run(outbox, words.clone(), Arc::clone(&shared), tasks.token()));
+        if let Some(outbox) = outbox {
+            tasks.spawn(outbox::run(outbox, words.clone(), Arc::clone(&shared), tasks.token()));
+        }
         tasks.spawn({
             let (shared, sink) = (Arc::clone(&shared), Arc::clone(&sink));
             probe::run(probes, words.clone(), shared, sink, tasks.clone())

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::address;
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::book::Book;
+use super::deaf::Watch;
 use super::dial::Bootstrap;
 use super::gossip::{Topic, Topics};
 use super::greet::Greeter;
@@ -67,6 +68,10 @@ pub(super) struct Member {
     pub(super) url: Option<String>,
     pub(super) run: [u8; 16],
     pub(super) since: Wall,
+    /// When it was admitted.
+    pub(super) heard: Instant,
+    /// Whether it says that it takes part in what coordinators gossip.
+    pub(super) talks: bool,
 }
 
 /// A peer that was not let in.
@@ -89,6 +94,8 @@ pub(super) struct Task {
     pub(super) own: PeerId,
     pub(super) rank: Rank,
     pub(super) topics: Topics,
+    /// For those that do not hear.
+    pub(super) watch: Watch,
     /// To be checked.
     pub(super) heard: mpsc::Sender<Heard>,
     /// Strangers that left last: news of them may come late.

@@ -1,6 +1,7 @@
 //! Live nodes in this process.
 
 mod ask;
+mod deaf;
 mod fire;
 mod gossip;
 mod intruder;
@@ -96,6 +97,7 @@ struct Plan {
     roles: &'static [&'static str],
     bootstrap: Vec<Multiaddr>,
     sink: Arc<Desk>,
+    gossip: bool,
 }
 
 /// A coordinator that knows nobody.
@@ -106,6 +108,7 @@ fn plan(seed: u8) -> Plan {
         roles: &["coordinator"],
         bootstrap: Vec::new(),
         sink: Desk::silent(),
+        gossip: true,
     }
 }
 
@@ -119,6 +122,7 @@ impl Plan {
             external: Vec::new(),
             bootstrap: self.bootstrap,
             mdns: false,
+            gossip: self.gossip,
             book: folder.path().join("x.peers"),
             about: Description {
                 label: format!("node{}", self.seed),
@@ -188,5 +192,6 @@ async fn two_that_call_each_other_end_with_one_connection() {
 
 /// A swarm of the same kind that does what the test says.
 fn stranger(key: &Keypair) -> Result<Swarm<Behaviour>, String> {
-    behaviour::swarm(key, With { network: members().id(), rank: Rank::Coordinator, mdns: false })
+    let network = members().id();
+    behaviour::swarm(key, With { network, rank: Rank::Coordinator, mdns: false, gossip: true })
 }

@@ -1,6 +1,6 @@
 //! What others may read of the network part, and what it counts.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError, RwLock};
 
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     pub(super) prober: Prober,
     /// Streams to members.
     pub(super) opener: Opener,
+    /// Coordinators that repair had to tell what gossip should have; each once.
+    pub(super) suspects: Mutex<BTreeSet<PeerId>>,
 }
 
 /// What this node says of itself.
@@ -64,6 +66,9 @@ pub(super) struct Counts {
     pub(super) gossip_ignored: AtomicU64,
     pub(super) gossip_rejected: AtomicU64,
     pub(super) gossip_dropped: AtomicU64,
+    pub(super) gossip_mesh: AtomicU64,
+    pub(super) deaf: AtomicU64,
+    pub(super) deaf_mended: AtomicU64,
     pub(super) asks_answered: AtomicU64,
     pub(super) asks_given_up: AtomicU64,
     pub(super) asks_refused: AtomicU64,
@@ -91,6 +96,7 @@ impl Shared {
             outbox: Outbox::default(),
             prober: Prober::default(),
             opener: Opener::default(),
+            suspects: Mutex::default(),
         }
     }
 
@@ -175,6 +181,16 @@ impl Collector for NetNumbers {
             ),
             ("p2p_peers", "Members connected", connected as u64),
             ("p2p_peers_known", "Members known", known as u64),
+            (
+                "gossip_mesh_peers",
+                "Coordinators that pass on to this one what coordinators gossip",
+                counts.gossip_mesh.load(Relaxed),
+            ),
+            (
+                "gossip_deaf_peers",
+                "Coordinators connected that do not hear gossip",
+                counts.deaf.load(Relaxed),
+            ),
         ] {
             let metric = ConstGauge::new(count(value));
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
@@ -206,6 +222,11 @@ impl Collector for NetNumbers {
             ("gossip_ignored", "Of these, not passed on", &counts.gossip_ignored),
             ("gossip_rejected", "Of these, such as no honest node sends", &counts.gossip_rejected),
             ("gossip_dropped", "Of those ignored, without room", &counts.gossip_dropped),
+            (
+                "gossip_mended",
+                "Connections begun anew because the other did not hear gossip",
+                &counts.deaf_mended,
+            ),
             ("asks_answered", "Questions of members that were answered", &counts.asks_answered),
             (
                 "asks_given_up",

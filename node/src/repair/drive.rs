@@ -1,6 +1,6 @@
 //! The asker's side: when a session is held, with whom, and how it runs.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use super::gather::gather;
 use super::learn::Patience;
 use super::numbers::Numbers;
 use super::{ASK_PATIENCE, LATE_MS, PERIOD, Repair, SESSION, Transport};
-use crate::net::AskError;
+use crate::net::{AskError, DEAF_SESSIONS};
 use crate::time;
 
 /// Why a session did not come to its end. What it moved stays.
@@ -68,7 +68,9 @@ impl Repair {
                 let came;
                 (memory, came) =
                     self.hold(Arc::clone(&transport), peer, memory, stop.clone()).await;
-                round.ended(peer, came);
+                if round.ended(peer, came) {
+                    transport.suspect(peer);
+                }
                 continue;
             }
             tokio::select! {
@@ -198,6 +200,8 @@ struct Round {
     due: VecDeque<NodeId>,
     /// Those that did not answer last time: they come last, since one may take its whole patience.
     failed: BTreeSet<NodeId>,
+    /// Sessions in a row that showed that gossip lost something.
+    late: BTreeMap<NodeId, u32>,
     /// All were asked since the period began.
     all: bool,
 }
@@ -206,6 +210,7 @@ impl Round {
     fn connected(&mut self, nodes: &[NodeId]) {
         self.due.retain(|node| nodes.contains(node));
         self.failed.retain(|node| nodes.contains(node));
+        self.late.retain(|node, _| nodes.contains(node));
         self.due.extend(nodes.iter().filter(|node| !self.connected.contains(node)));
         self.connected = nodes.to_vec();
     }
@@ -233,7 +238,8 @@ impl Round {
         self.due.extend(nodes);
     }
 
-    fn ended(&mut self, peer: NodeId, came: Came) {
+    /// True if gossip does not reach it, as far as can be told.
+    fn ended(&mut self, peer: NodeId, came: Came) -> bool {
         match came {
             Came::Failed => drop(self.failed.insert(peer)),
             _ => drop(self.failed.remove(&peer)),
@@ -243,6 +249,18 @@ impl Round {
             // Others may lack it as well, and it may be all that spreads it.
             Came::Late => self.ask_all(),
             Came::Well | Came::Failed => {}
+        }
+        match came {
+            Came::Late => {
+                let late = self.late.entry(peer).or_default();
+                *late += 1;
+                *late % DEAF_SESSIONS == 0
+            }
+            Came::Well => {
+                self.late.remove(&peer);
+                false
+            }
+            Came::Unfinished | Came::Failed => false,
         }
     }
 }

@@ -59,6 +59,7 @@ pub(super) async fn start(
         listen,
         external: link.p2p.external.clone(),
         bootstrap: link.p2p.bootstrap.clone(),
+        gossip: link.p2p.gossip,
         book: book_path(&link.db_path),
         about: Description {
             roles: config.roles.iter().map(|role| role.as_str().to_owned()).collect(),

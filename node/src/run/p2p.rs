@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use skyclaw_protocol::NodeId;
-use skyclaw_protocol::learned::Learned;
+use skyclaw_protocol::learned::{self, Learned};
 use skyclaw_protocol::wire::Message;
+use skyclaw_protocol::{NetworkId, NodeId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,7 @@ use crate::net::{
 };
 use crate::repair::Repair;
 use crate::tasks::Tasks;
+use crate::time;
 
 /// Pause before a full inbox is tried again.
 const FULL: Duration = Duration::from_millis(10);
@@ -46,6 +47,7 @@ pub(super) async fn start(
 ) -> Result<Tasks, NetError> {
     let tasks = Tasks::default();
     let Some(p2p) = &settings.p2p else { return Ok(tasks) };
+    let repair = repair.with_gossip(p2p.gossip);
     let net = net_config(config, settings, p2p);
     let (stop, shared) = (tasks.token(), engine.shared());
     let urls = {
@@ -56,7 +58,8 @@ pub(super) async fn start(
     let inbox = engine.inbox();
     tasks.spawn(repair.clone().run(Arc::new(shown.clone()), shown.coordinators(), tasks.token()));
     let attach = Attach::new(handle.clone());
-    let sink: Arc<dyn Sink> = Arc::new(Inbox { engine: engine.inbox(), repair, attach });
+    let sink: Arc<dyn Sink> =
+        Arc::new(Inbox { engine: engine.inbox(), repair, attach, network: net.membership.id() });
     if let Some(key) = shared.key() {
         let running = Net::start(net, &shown, &key, urls, sink).await?;
         tasks.spawn(tell(shown.coordinators(), engine.inbox(), tasks.token()));
@@ -92,10 +95,16 @@ struct Inbox {
     engine: SyncSender<Input>,
     repair: Repair,
     attach: Attach,
+    network: NetworkId,
 }
 
 impl Sink for Inbox {
     fn frame(&self, from: NodeId, message: Message) -> bool {
+        // Where gossip is off, hints come as frames; they are checked like gossip.
+        if matches!(message, Message::Work(_)) {
+            let learned = learned::check(message, self.network, time::wall()).unwrap_or_default();
+            return !learned.is_empty() && self.learned(from, learned);
+        }
         self.engine.try_send(Input::Frame { from, message }).is_ok()
     }
 
@@ -158,6 +167,7 @@ fn net_config(config: &Config, settings: &CoordinatorConfig, p2p: &P2pConfig) ->
         listen,
         external: p2p.external.clone(),
         bootstrap: p2p.bootstrap.clone(),
+        gossip: p2p.gossip,
         book: book_path(&settings.db_path),
         about: Description {
             roles: config.roles.iter().map(|role| role.as_str().to_owned()).collect(),

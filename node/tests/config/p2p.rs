@@ -31,12 +31,14 @@ fn a_host_alone_without_urls_joins_over_libp2p() {
         ("SKYCLAW_P2P_LISTEN", "/ip4/0.0.0.0/tcp/1"),
         ("SKYCLAW_P2P_EXTERNAL_ADDR", "/ip4/192.0.2.2/tcp/1"),
         ("SKYCLAW_MDNS", "0"),
+        ("SKYCLAW_GOSSIP", "0"),
         ("SKYCLAW_PEER_URLS", "http://a"),
     ]);
     assert_eq!(set.db_path, Path::new("x.db"));
     assert_eq!((set.p2p.listen.len(), set.p2p.external.len()), (1, 1));
     assert_eq!((set.p2p.bootstrap.len(), set.p2p.mdns), (1, Some(false)));
     assert_eq!(set.peer_urls, ["http://a"]);
+    assert!(plain.p2p.gossip && !set.p2p.gossip);
     let named = link(&[("SKYCLAW_DB_PATH", ".skyclaw/coordinator.db")]);
     assert_eq!(named.db_path, Path::new(".skyclaw/coordinator.db"), "asked for is asked for");
 }
