@@ -138,7 +138,7 @@ impl Repair {
         let mut session = Session::begin(key.id(), peer, &reader, memory, now)?;
         while !patience.is_over() {
             let ask = match session.step() {
-                Step::Done => return Ok(session.oldest_moved()),
+                Step::Done => return Ok(session.end(&reader, memory, time::now().mono)?),
                 Step::Ask(ask) => ask,
                 Step::Hand(items) => {
                     let gathered = gather(&reader, &key, self.network, &items, time::wall())?;

@@ -150,8 +150,11 @@ async fn what_does_not_check_out_is_counted_and_not_asked_for_again_at_once() {
     assert!(jobs(&here).is_empty());
     let refused = || here.repair.numbers.refused.load(Relaxed);
     assert_eq!(refused(), 5);
+    // They came as a page, then one by one, which are remembered.
+    let (memory, _) = session(&here, &there, &wire, memory).await;
+    assert_eq!(refused(), 10);
     session(&here, &there, &wire, memory).await.1.unwrap();
-    assert_eq!(refused(), 5, "they were moved lately");
+    assert_eq!(refused(), 10, "they were moved lately");
 }
 
 #[tokio::test(flavor = "multi_thread")]

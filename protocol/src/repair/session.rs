@@ -1,7 +1,7 @@
 //! The asker's side: a session with one other node, as a state machine.
 //!
 //! Call [`Session::step`]; send what it asks and hand the answer to [`Session::hear`]; repeat until
-//! it is done. A session may be dropped at any point. Memory stays bounded, since what a page
+//! it is done, then call [`Session::end`]. A session may be dropped at any point. Memory stays bounded, since what a page
 //! brought is moved before the next is asked for.
 //!
 //! Ranges in which nothing is held here are copied, not compared ([`RepairAsk::Copy`]), after
@@ -200,13 +200,6 @@ impl Session {
         Ok(Records::default())
     }
 
-    /// The oldest item that was moved, so far, because one side was found to lack it. Records that
-    /// were copied do not count: whoever copies was not there when they were news.
-    #[must_use]
-    pub const fn oldest_moved(&self) -> Option<Item> {
-        self.oldest
-    }
-
     fn moved(&mut self, items: &[Item]) {
         self.oldest = self.oldest.into_iter().chain(items.iter().copied()).min();
     }
@@ -323,14 +316,10 @@ impl Session {
             return Err(Broken("does not go on in the range").into());
         }
         // By now the engine has taken the page before.
-        if let Some((page, count)) = self.copied.take() {
-            let taken = inventory.sum(page).map_err(Trouble::Inventory)?.count();
-            if taken.saturating_mul(2) < count {
-                memory.note_vain(self.peer, now);
-                self.copies.clear();
-                self.over = true;
-                return Ok(Records::default());
-            }
+        if self.was_vain(inventory, memory, now).map_err(Trouble::Inventory)? {
+            self.copies.clear();
+            self.over = true;
+            return Ok(Records::default());
         }
         let page = Range { from: range.from, to: next.unwrap_or(range.to) };
         self.copied = Some((page, records.len() as u64));
@@ -338,6 +327,37 @@ impl Session {
             self.copies.push(Range { from: next, to: range.to });
         }
         Ok(records)
+    }
+
+    /// Whether next to nothing was taken of the last page copied; then it is noted.
+    fn was_vain<I: Inventory>(
+        &mut self,
+        inventory: &I,
+        memory: &mut Memory,
+        now: Mono,
+    ) -> Result<bool, I::Error> {
+        let Some((page, count)) = self.copied.take() else { return Ok(false) };
+        let vain = inventory.sum(page)?.count().saturating_mul(2) < count;
+        if vain {
+            memory.note_vain(self.peer, now);
+        }
+        Ok(vain)
+    }
+
+    /// To be called at [`Step::Done`]. Returns the oldest item that was moved because one side was
+    /// found to lack it. Records that were copied do not count: whoever copies was not there when
+    /// they were news.
+    ///
+    /// # Errors
+    /// The inventory's own.
+    pub fn end<I: Inventory>(
+        mut self,
+        inventory: &I,
+        memory: &mut Memory,
+        now: Mono,
+    ) -> Result<Option<Item>, I::Error> {
+        self.was_vain(inventory, memory, now)?;
+        Ok(self.oldest)
     }
 
     /// Notes what one side lacks of the items listed; what comes after them stays to be compared.

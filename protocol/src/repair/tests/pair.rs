@@ -167,7 +167,10 @@ impl Pair {
         };
         loop {
             let ask = match session.step() {
-                Step::Done => return Some(()),
+                Step::Done => {
+                    let Ok(_) = session.end(&self.here, &mut self.memory, self.now);
+                    return Some(());
+                }
                 Step::Ask(ask) => ask,
                 Step::Hand(items) => {
                     let (done, records) = self.here.gather(&items, 150);
