@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use skyclaw_tests::{Api, capabilities, eventually, shell, within};
+use skyclaw_tests::{Api, Node, capabilities, eventually, shell, within};
 
 use crate::cluster::{address, node, nodes, until_peers};
 use crate::text;
@@ -102,7 +102,9 @@ fn without_gossip_a_write_is_everywhere_within_two_periods() {
     }
     for round in 0..2 {
         let begun = Instant::now();
-        let ids: Vec<String> = nodes.iter().map(|node| node.api.submit_shell("true")).collect();
+        let job = capabilities(shell("true"), &["nobody"]);
+        let submit = |node: &Node| text(&node.api.submit(&job), "id").to_owned();
+        let ids: Vec<String> = nodes.iter().map(submit).collect();
         for node in &nodes {
             for id in &ids {
                 within(TWO_PERIODS, "the job is known", || {
@@ -120,14 +122,13 @@ fn without_gossip_a_write_is_everywhere_within_two_periods() {
     }
     // A job still finds a host that asks elsewhere.
     nodes[3].api.register("h3", &["far"], 1);
-    let id = nodes[0].api.submit(&capabilities(shell("true"), &["far"]))["id"].to_string();
+    let job = nodes[0].api.submit(&capabilities(shell("true"), &["far"]));
     let claimed = eventually("the job is claimed elsewhere", || {
         let claimed = nodes[3].api.claim("h3");
-        if claimed["id"].is_string() {
-            Ok(claimed["id"].to_string())
-        } else {
-            Err(claimed.to_string())
+        match claimed["id"].is_string() {
+            true => Ok(claimed),
+            false => Err(claimed.to_string()),
         }
     });
-    assert_eq!(claimed, id);
+    assert_eq!(claimed["id"], job["id"]);
 }

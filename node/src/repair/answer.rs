@@ -75,7 +75,7 @@ impl Repair {
                 let mut items = reader.items(range, MAX_PAGE + 1)?;
                 let beyond = items.get(MAX_PAGE).copied();
                 items.truncate(MAX_PAGE);
-                let gathered = gather(&reader, &key, self.network, &items)?;
+                let gathered = gather(&reader, &key, self.network, &items, time::wall())?;
                 Numbers::add(&self.numbers.sent, gathered.records.len());
                 Numbers::add(&self.numbers.left_out, gathered.left_out);
                 Numbers::add(&self.numbers.pages, 1);

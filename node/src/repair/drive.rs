@@ -111,7 +111,7 @@ impl Repair {
             };
             (memory, came)
         });
-        held.await.unwrap_or((Memory::default(), Came::Failed))
+        held.await.unwrap_or_else(|_| (Memory::default(), Came::Failed))
     }
 
     /// Whether gossip should have brought an item before.
@@ -254,7 +254,7 @@ impl Round {
             Came::Late => {
                 let late = self.late.entry(peer).or_default();
                 *late += 1;
-                *late % DEAF_SESSIONS == 0
+                late.is_multiple_of(DEAF_SESSIONS)
             }
             Came::Well => {
                 self.late.remove(&peer);
