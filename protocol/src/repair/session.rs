@@ -5,7 +5,7 @@
 //! brought is moved before the next is asked for.
 //!
 //! Ranges in which nothing is held here are copied, not compared ([`RepairAsk::Copy`]), after
-//! everything else. A page of which less than half was taken ends copying for this session and, from
+//! everything else; ranges in which the other holds nothing are left to its own sessions. A page of which less than half was taken ends copying for this session and, from
 //! this peer, for ten minutes: then [`Memory`] decides item by item.
 
 use std::collections::VecDeque;
@@ -253,6 +253,11 @@ impl Session {
                     listed += page.items.len();
                     self.copy_later(open.range);
                 }
+                // They hold next to nothing, and copy in a session of their own.
+                Verdict::Items(page)
+                    if !page.more
+                        && page.items.len() as u64 <= FEW_ITEMS
+                        && open.sum.count() > MAX_ITEMS as u64 => {}
                 Verdict::Items(page) => {
                     listed += page.items.len();
                     self.list(inventory, memory, now, open, &page)?;
@@ -283,7 +288,10 @@ impl Session {
         for part in parts {
             let range = Range { from, to: part.to };
             let sum = inventory.sum(range).map_err(Trouble::Inventory)?;
-            if copies && sum.is_empty() && part.fingerprint.count >= COPY_FROM {
+            let they_copy = part.fingerprint.count == 0 && sum.count() >= COPY_FROM;
+            if they_copy {
+                // In their own session: offered as well, everything would come twice.
+            } else if copies && sum.is_empty() && part.fingerprint.count >= COPY_FROM {
                 self.copy_later(range);
             } else if sum.fingerprint() != part.fingerprint {
                 self.open.push(Open { range, sum });
