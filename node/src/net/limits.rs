@@ -110,7 +110,7 @@ pub(super) const COMMANDS: usize = 256;
 pub(super) const IDLE: Duration = Duration::from_secs(120);
 
 /// How often a connection is tried, and how long an answer may take.
-/// The first failure is not told, so that a silent peer is left after some fifteen seconds.
+/// The first failure is not told, so that a silent peer is left after some twenty seconds.
 pub(super) const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
 
 /// A QUIC connection on which nothing came for so many milliseconds ends, and how often something is
