@@ -138,9 +138,7 @@ impl Machine {
     fn next_job_for(&mut self, now: Now, host: &HostId, capabilities: &[String]) -> Option<JobId> {
         let mut passed: Vec<(Hlc, JobId)> = Vec::new();
         loop {
-            let Some((created, job)) = self.queue.next_for(capabilities, passed.last()) else {
-                return None;
-            };
+            let (created, job) = self.queue.next_for(capabilities, passed.last())?;
             let (created, job) = (*created, job.clone());
             let entry = self.registers.get(&Subject::Job(job.clone()))?;
             let in_flight = entry.in_flight();

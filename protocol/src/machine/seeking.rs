@@ -34,23 +34,23 @@ impl Seeking {
 }
 
 impl Machine {
-    /// Something that a command names is unknown: true if others are asked for it, and the command
-    /// waits.
+    /// Something that a command names is unknown: `None` if others are asked for it, and the command
+    /// waits; else the reply is given back.
     pub(super) fn seek(
         &mut self,
         now: Now,
         what: Sought,
         reply: ReplyTo,
         command: Command,
-    ) -> Result<(), ReplyTo> {
+    ) -> Option<ReplyTo> {
         let caller = matches!(reply.to, Target::Caller(_));
         if !caller || self.peers.is_empty() || self.seeking.count >= MAX_SOUGHT {
-            return Err(reply);
+            return Some(reply);
         }
         self.seeking.count += 1;
         if let Some((_, waiting)) = self.seeking.waiting.get_mut(&what) {
             waiting.push((reply, command));
-            return Ok(());
+            return None;
         }
         let until = now.mono.plus_ms(SEEK_MS);
         self.timers.insert((until, Timer::Sought(what.clone())));
@@ -59,7 +59,7 @@ impl Machine {
             self.out.effect(Effect::Send { to, message });
         }
         self.seeking.waiting.insert(what, (until, vec![(reply, command)]));
-        Ok(())
+        None
     }
 
     /// [`Machine::seek`], or the refusal if that is of no use.
@@ -82,7 +82,7 @@ impl Machine {
         if !unknown {
             return self.refuse(reply, refusal);
         }
-        if let Err(reply) = self.seek(now, what, reply, command) {
+        if let Some(reply) = self.seek(now, what, reply, command) {
             self.refuse(reply, refusal);
         }
     }
