@@ -39,8 +39,8 @@ impl World {
                         held.is_some_and(|held| {
                             let content = match (&op.key.subject, held.val.job()) {
                                 (Subject::Job(job), Some(state)) => {
-                                    state.result.is_none_or(|hash| {
-                                        let result = disk.shelf().result(job, state.attempt);
+                                    state.named_result().is_none_or(|(attempt, hash)| {
+                                        let result = disk.shelf().result(job, attempt);
                                         result
                                             .ok()
                                             .flatten()

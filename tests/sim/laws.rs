@@ -3,7 +3,7 @@
 //! The history of what was seen from outside is kept here: what was answered, what was chosen, who
 //! runs what until when. A law that is broken ends the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use skyclaw_protocol::register::{Phase, Val};
@@ -70,6 +70,8 @@ pub(crate) struct Holder {
 pub(crate) struct Facts {
     pub(crate) acked: bool,
     granted: BTreeMap<u32, HostId>,
+    /// Attempts that failed and were followed by another one, as the job asks.
+    failed: BTreeSet<(u32, HostId)>,
     pub(crate) ended: Option<Outcome>,
     pub(crate) holders: Vec<Holder>,
 }
@@ -108,6 +110,11 @@ impl Laws {
                 let how = format!("{job} attempt {}: {known} and {host}", state.attempt);
                 return self.break_law(ONE_HOST, how);
             }
+        }
+        if let (false, Some((attempt, _))) = (state.phase.is_terminal(), state.named_result())
+            && let Some(host) = facts.granted.get(&attempt).or(state.host.as_ref())
+        {
+            facts.failed.insert((attempt, host.clone()));
         }
         if state.phase.is_terminal() {
             let outcome = (state.phase, state.attempt, state.host.clone());
@@ -156,11 +163,14 @@ impl Laws {
 
     /// An attached host was told that its result was taken.
     pub(crate) fn taken(&mut self, job: &JobId, attempt: u32, host: &HostId) {
-        let known = self.jobs.get(job).and_then(|facts| facts.ended.clone());
-        let holds = known.as_ref().is_some_and(|(phase, of, by)| {
-            let done = matches!(phase, Phase::Succeeded | Phase::Failed);
-            done && *of == attempt && by.as_ref() == Some(host)
-        });
+        let facts = self.jobs.get(job);
+        let known = facts.and_then(|facts| facts.ended.clone());
+        let retried = facts.is_some_and(|f| f.failed.contains(&(attempt, host.clone())));
+        let holds = retried
+            || known.as_ref().is_some_and(|(phase, of, by)| {
+                let done = matches!(phase, Phase::Succeeded | Phase::Failed);
+                done && *of == attempt && by.as_ref() == Some(host)
+            });
         if !holds {
             let how = format!("{job} attempt {attempt} of {host} was taken, it is {known:?}");
             self.break_law(STAYS_SETTLED, how);

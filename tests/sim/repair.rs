@@ -6,7 +6,7 @@ use skyclaw_protocol::batch::StoredRegister;
 use skyclaw_protocol::learned::{self, Learned};
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::{RegisterKey, Subject};
-use skyclaw_protocol::register::{Ballot, Certificate, Val};
+use skyclaw_protocol::register::{Ballot, Certificate, JobState, Val};
 use skyclaw_protocol::wire::{Known, Message};
 
 use crate::clock::{MS, SECOND};
@@ -75,9 +75,9 @@ impl World {
     fn known(&self, node: usize, subject: &Subject, held: &StoredRegister) -> Option<Known> {
         let at = &self.nodes[node];
         let (ballot, val) = held.decided()?;
-        let result = match (subject, val.job().filter(|state| state.result.is_some())) {
-            (Subject::Job(job), Some(state)) => {
-                Some(at.disk.shelf().result(job, state.attempt).ok()??)
+        let result = match (subject, val.job().and_then(JobState::named_result)) {
+            (Subject::Job(job), Some((attempt, _))) => {
+                Some(at.disk.shelf().result(job, attempt).ok()??)
             }
             _ => None,
         };

@@ -135,7 +135,8 @@ fn after_a_sleep_the_run_is_ended_before_anything_else() {
     does(&mut agent, 10_000, &[renew(1, 1)]);
     agent.renewed(ms(10_000), &job(1), 1, Renewed::Failed, 0.5);
     // The machine slept for a minute; boot time went on.
-    does(&mut agent, 71_000, &[end(1)]);
+    let end = Action::End { job: job(1), grace: Duration::ZERO };
+    does(&mut agent, 71_000, &[end]);
 }
 
 #[test]
