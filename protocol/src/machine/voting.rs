@@ -302,8 +302,8 @@ impl Machine {
         val: &Val,
     ) -> Result<Option<Raw>, ()> {
         let (Subject::Job(job), Some(state)) = (subject, val.job()) else { return Ok(None) };
-        let Some(hash) = state.result else { return Ok(None) };
-        match shelf.result(job, state.attempt) {
+        let Some((attempt, hash)) = state.named_result() else { return Ok(None) };
+        match shelf.result(job, attempt) {
             Ok(Some(held)) if held.hash() == hash => Ok(Some(held.raw().clone())),
             _ => Err(()),
         }
