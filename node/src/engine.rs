@@ -111,8 +111,11 @@ pub enum EngineError {
     /// The store cannot be used. The file is unchanged.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The node must not go on under its identity. Its file is unchanged.
-    #[error("{0}; start it with a database of its own")]
+    /// The node must not go on under its identity: its file has a new one, and what was voted on
+    /// under the old one is history.
+    #[error(
+        "{0}; it has a new identity now and keeps what it held for reading only: start it again"
+    )]
     Fenced(Fence),
     /// The system gave no thread, or it ended by itself.
     #[error("the engine's thread could not run")]
@@ -239,11 +242,22 @@ impl Life {
         }
     }
 
-    /// The node must not go on.
+    /// The node must not go on: its file gets a new identity. Where that fails, the next start is
+    /// fenced as this one was.
     fn fence(&self, fence: Fence) -> EngineError {
-        let error = EngineError::Fenced(fence);
-        tracing::error!(%error, "this node stops");
         self.shared.set_reader(None);
+        let mut entropy = [0; 32];
+        rand::fill(&mut entropy);
+        let network = self.config.machine.network;
+        let rekeyed = match Store::open(&self.config.db_path, &self.config.store) {
+            Ok(mut opened) => opened.store.rekey(network, entropy).map_err(|e| chain(&e)),
+            Err(error) => Err(chain(&error)),
+        };
+        let error = EngineError::Fenced(fence);
+        match rekeyed {
+            Ok(key) => tracing::error!(%error, node = %key.id(), "this node stops"),
+            Err(why) => tracing::error!(%error, why, "this node stops without a new identity"),
+        }
         self.shared.set_status(Status::Failed(error.to_string()));
         error
     }

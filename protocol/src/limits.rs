@@ -259,8 +259,8 @@ pub const SUSPECT_JITTER_MS: u64 = 1000;
 /// As [`RANK_MS`] where the owner's process is known to be dead.
 pub const DEAD_RANK_MS: u64 = 300;
 
-/// A coordinator that was silent for so long is looked for, in milliseconds: two beats.
-pub const PROBE_MS: u64 = 2 * BEAT_MS + 100;
+/// A coordinator that was silent for so long is looked for, in milliseconds: one beat is missing.
+pub const PROBE_MS: u64 = BEAT_MS + BEAT_MS / 2;
 
 /// Time between two looks at one coordinator, in milliseconds: each opens connections.
 pub const PROBE_AGAIN_MS: u64 = 500;

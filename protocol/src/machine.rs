@@ -266,7 +266,12 @@ impl Machine {
             self.announce_to_new(now);
         }
         self.acquaintance.meet(&peers);
-        self.peers = peers;
+        let before = std::mem::replace(&mut self.peers, peers);
+        for lost in before {
+            if !self.peers.contains(&lost) {
+                self.asked_in_vain(now, lost);
+            }
+        }
         self.look(now);
     }
 

@@ -86,8 +86,13 @@ enum Place {
     Quic(SocketAddr),
 }
 
+/// TCP alone where there is any: it refuses at once and always.
 fn places(addresses: &[Multiaddr]) -> Vec<Place> {
-    addresses.iter().filter_map(place).take(MAX_ADDRESSES).collect()
+    let mut all: Vec<Place> = addresses.iter().filter_map(place).take(MAX_ADDRESSES).collect();
+    if all.iter().any(|place| matches!(place, Place::Tcp(_))) {
+        all.retain(|place| matches!(place, Place::Tcp(_)));
+    }
+    all
 }
 
 fn place(address: &Multiaddr) -> Option<Place> {

@@ -214,6 +214,15 @@ impl Machine {
         self.out.effect(Effect::Send { to, message: Message::Ask(vec![op]) });
     }
 
+    /// A coordinator is not connected any more: what it was asked is not waited for.
+    pub(super) fn asked_in_vain(&mut self, now: Now, node: NodeId) {
+        for (seq, ask) in self.asks.open.iter_mut().filter(|(_, ask)| ask.to == node) {
+            self.timers.remove(&(ask.until, Timer::Ask(*seq)));
+            ask.until = now.mono;
+            self.timers.insert((ask.until, Timer::Ask(*seq)));
+        }
+    }
+
     fn unanswered(&mut self, now: Now, then: Then, refusal: Refusal) {
         match then {
             Then::Answer { reply, .. } => self.refuse(reply, refusal),

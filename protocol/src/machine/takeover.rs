@@ -48,6 +48,7 @@ impl Machine {
             && pulse.refused.is_none()
         {
             pulse.refused = Some(now.mono);
+            self.asked_in_vain(now, node);
             self.look(now);
         }
     }

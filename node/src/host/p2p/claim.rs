@@ -165,7 +165,8 @@ impl Inner {
                 }
                 Ok(HostTell::Refused(refusal)) => return Err(port_error(refusal)),
                 Ok(_) => return Err(unexpected()),
-                Err(AskError::NotConnected) if !heard => {
+                // One that is gone for longer than a moment has nobody else answer in its place.
+                Err(AskError::NotConnected) if !heard || turn > 1 => {
                     return Err(unheard(to, AskError::NotConnected));
                 }
                 // It may have granted what did not get here: the same question has the same answer.

@@ -41,3 +41,9 @@ pub(super) const REGISTER_AGAIN: Duration = Duration::from_secs(1);
 
 /// Longest answer: grants of 8 MiB of specs, or one spec that is larger, with room for the rest.
 pub(super) const MAX_TELL: usize = 12 << 20;
+
+/// A coordinator that has not answered by then is looked for: an answer takes milliseconds, and a
+/// look costs it a connection.
+pub(super) const LOOK: Duration = Duration::from_millis(500);
+/// Pause before it is looked for again.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
