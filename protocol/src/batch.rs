@@ -258,4 +258,6 @@ pub struct Snapshot {
     pub hosts: Vec<Signed<HostDesc>>,
     /// How far deleting went.
     pub gc_floor: Wall,
+    /// Batches written before.
+    pub batches: u64,
 }

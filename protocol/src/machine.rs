@@ -239,7 +239,7 @@ impl Machine {
             fence: None,
             closed: None,
             timers: BTreeSet::new(),
-            out: Output::starts_from(snapshot.version),
+            out: Output::starts_from(snapshot.version, snapshot.batches),
         };
         machine.run = machine.chance();
         machine.timers.insert((now.mono.plus_ms(SWEEP_MS), Timer::Sweep));
@@ -376,8 +376,6 @@ impl Machine {
     pub fn take_step(&mut self) -> Option<Step> {
         let clock = self.clock.last();
         let version = if self.version > self.version_ceiling || self.out.has_writes() {
-            // Each batch has a mark of its own, by which others notice a disk that was set back.
-            self.next_version();
             self.version_ceiling = self.version.saturating_add(VERSION_SLACK).min(MAX_VERSION);
             Some(self.version_ceiling)
         } else {

@@ -122,7 +122,7 @@ pub struct Beat {
     pub alive: Vec<NodeId>,
     /// The sender's clock.
     pub wall: Wall,
-    /// A number that its disk has bounded: never lower later, unless its disk was set back.
+    /// Batches on its disk since it was made: never fewer later, unless its disk was set back.
     pub written: u64,
 }
 

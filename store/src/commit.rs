@@ -184,7 +184,8 @@ impl Store {
             }
             writer.finish()?
         };
-        let head = Head { clock: batch.clock, version: batch.version, index, gc_floor };
+        let batches = self.head.batches.saturating_add(1);
+        let head = Head { clock: batch.clock, version: batch.version, index, gc_floor, batches };
         txn.open_table(META)?.insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
         txn.commit()?;
         Ok((head, bytes))

@@ -91,6 +91,7 @@ impl Shared {
         let mut snapshot =
             Snapshot { clock: head.clock, version: head.version, ..Snapshot::default() };
         snapshot.gc_floor = head.gc_floor;
+        snapshot.batches = head.batches;
         for entry in txn.open_table(HOSTS)?.iter()? {
             let (key, stored) = entry?;
             if let Found::This(host) = self.refusals.signed(&HOSTS, key.value(), stored.value()) {

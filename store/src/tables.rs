@@ -111,6 +111,9 @@ pub(crate) struct Head {
     /// How far deleting went.
     #[serde(default, skip_serializing_if = "is_start")]
     pub(crate) gc_floor: Wall,
+    /// Batches written: rises by one with each, so that a file that was set back shows.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) batches: u64,
 }
 
 // Zeros are left out: files of earlier versions have none of these.

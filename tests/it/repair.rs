@@ -132,3 +132,35 @@ fn without_gossip_a_write_is_everywhere_within_two_periods() {
     });
     assert_eq!(claimed["id"], job["id"]);
 }
+
+/// Others have seen later writes of it than its disk holds: it may have forgotten promises.
+#[test]
+fn a_coordinator_whose_disk_was_set_back_stops_and_comes_back_as_another_one() {
+    let mut nodes = nodes(3, 2);
+    let peer = |api: &Api| text(&api.get("/v1/network").ok(), "peerId").to_owned();
+    let old = peer(&nodes[2].api);
+    work(&nodes[0].api, "h0", 5);
+    until_same(&nodes[0].api, &nodes[2].api, 5);
+    nodes[2].stop();
+    let file = nodes[2].cwd().join(".skyclaw/coordinator.db");
+    let before = std::fs::read(&file).expect("it has a database");
+    nodes[2].start_again();
+    until_peers(&nodes[2], 2);
+    for _ in 0..10 {
+        nodes[2].api.submit_shell("true");
+    }
+    until_same(&nodes[0].api, &nodes[2].api, 15);
+    // The others hear how far it is with its next sign of life, about a second later.
+    std::thread::sleep(Duration::from_secs(2));
+    nodes[2].kill();
+    std::fs::write(&file, before).expect("it can be written");
+    nodes[2].start_again();
+    let ended = nodes[2].wait(Duration::from_secs(20));
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("was set back"), "{}", ended.stderr);
+    nodes[2].start_again();
+    assert_ne!(peer(&nodes[2].api), old);
+    until_same(&nodes[0].api, &nodes[2].api, 15);
+    nodes[2].api.submit_shell("true");
+    until_same(&nodes[1].api, &nodes[2].api, 16);
+}

@@ -38,11 +38,13 @@ pub(crate) struct Memory {
     gc_floor: Wall,
     clock: Hlc,
     version: u64,
+    batches: u64,
 }
 
 impl Memory {
     fn apply(&mut self, batch: &Batch, forgets: bool) {
         (self.clock, self.version) = (batch.clock, batch.version);
+        self.batches += 1;
         for write in &batch.writes {
             let row = matches!(write, Write::Row { row, .. } if row.accepted.is_none());
             // A broken disk says that it wrote and did not: of promises alone, here.
@@ -297,6 +299,7 @@ impl Disk {
                 version: memory.version,
                 hosts: memory.hosts.values().cloned().collect(),
                 gc_floor: memory.gc_floor,
+                batches: memory.batches,
             }),
             Medium::Store { storage, entropy, opened } => {
                 if opened.is_none() {

@@ -97,7 +97,7 @@ impl Machine {
 
     fn beat(&mut self, now: Now) {
         let (owners, peers) = (&self.owners, &self.peers);
-        self.pulses.retain(|node| peers.contains(node) || owners.shares(node));
+        self.pulses.make_room(|node| peers.contains(node) || owners.shares(node));
         let mut to = self.peers.clone();
         to.sort_by_key(|peer| !self.owners.shares(peer));
         to.truncate(MAX_BEAT_PEERS);
@@ -108,7 +108,7 @@ impl Machine {
             seq: self.watch.seq,
             alive,
             wall: now.wall,
-            written: self.out.written(),
+            written: self.out.batches(),
         };
         for peer in to {
             let jitter = self.chance() % SUSPECT_JITTER_MS;
@@ -149,7 +149,7 @@ impl Machine {
         if answer.run != self.run {
             return;
         }
-        if answer.past.written > self.out.written() {
+        if answer.past.written > self.out.batches() {
             self.fence.get_or_insert(Fence::SetBack);
         }
         if answer.past.twice {

@@ -33,13 +33,15 @@ pub(super) enum Held {
 #[derive(Debug)]
 pub(super) struct Output {
     seq: u64,
-    /// The mark of the last batch known to be on disk.
-    written: u64,
+    /// Display numbers up to this one are bounded on disk.
+    bounded: u64,
+    /// Batches on disk, those of earlier runs included.
+    batches: u64,
     writes: Vec<Write>,
     bytes: usize,
     early: Vec<Effect>,
     held: Vec<Held>,
-    /// By batch, with its mark.
+    /// By batch, with the bound of display numbers that it writes.
     waiting: VecDeque<(u64, u64, Vec<Held>)>,
     effects: Vec<Effect>,
 }
@@ -98,20 +100,22 @@ impl Output {
 
     pub(super) fn release(&mut self, durable: &Durable) -> Vec<Held> {
         let mut released = Vec::new();
-        while let Some((seq, mark, _)) = self.waiting.front()
+        while let Some((seq, bound, _)) = self.waiting.front()
             && *seq <= durable.seq()
         {
-            self.written = *mark;
+            self.bounded = *bound;
+            self.batches += 1;
             released.extend(self.waiting.pop_front().into_iter().flat_map(|(.., held)| held));
         }
         released
     }
 
     /// What was on disk at the start.
-    pub(super) const fn starts_from(written: u64) -> Self {
+    pub(super) const fn starts_from(bounded: u64, batches: u64) -> Self {
         Self {
             seq: 0,
-            written,
+            bounded,
+            batches,
             writes: Vec::new(),
             bytes: 0,
             early: Vec::new(),
@@ -121,9 +125,14 @@ impl Output {
         }
     }
 
-    /// A number that rises with each batch and that the disk holds.
-    pub(super) const fn written(&self) -> u64 {
-        self.written
+    /// The largest display number that is not given out again after a crash.
+    pub(super) const fn bounded(&self) -> u64 {
+        self.bounded
+    }
+
+    /// Batches on disk, those of earlier runs included.
+    pub(super) const fn batches(&self) -> u64 {
+        self.batches
     }
 
     #[cfg(test)]

@@ -180,9 +180,12 @@ impl Pulses {
         Some(self.0.entry(node).or_insert_with(|| Pulse::new(now, jitter_ms)))
     }
 
-    /// Forgets those that do not matter any more.
-    pub(super) fn retain(&mut self, matters: impl Fn(&NodeId) -> bool) {
-        self.0.retain(|node, _| matters(node));
+    /// Makes room where there is none: forgets those that do not matter any more. As long as there
+    /// is, the past of those that are away is remembered.
+    pub(super) fn make_room(&mut self, matters: impl Fn(&NodeId) -> bool) {
+        if self.0.len() >= MAX_PULSES {
+            self.0.retain(|node, _| matters(node));
+        }
     }
 
     /// Nobody was listened to for a while: silence counts from now.

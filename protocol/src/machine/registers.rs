@@ -125,7 +125,7 @@ impl Machine {
             return;
         }
         // A number that the disk does not bound yet could be shown for something else after a crash.
-        let bounded = val.display_version <= self.out.written();
+        let bounded = val.display_version <= self.out.bounded();
         let op = AcceptOp { key: entry.head.key.clone(), ballot, val, spec, result };
         for to in others {
             let message = Message::Accept(vec![op.clone()]);

@@ -123,6 +123,7 @@ pub(super) fn fill(db: &Database, options: &Options) -> Result<(), Fault> {
             version: 0,
             index: Index::empty(options.retention_ms),
             gc_floor: Wall(0),
+            batches: 0,
         };
         let migrations = MIGRATIONS.len() as u64;
         let mut meta = txn.open_table(META)?;

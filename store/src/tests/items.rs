@@ -144,6 +144,8 @@ struct OldHead {
     clock: Hlc,
     version: u64,
     index: OldIndex,
+    // Newer than these tables; here, so that what is opened can be compared.
+    batches: u64,
 }
 
 #[derive(Serialize)]
@@ -167,12 +169,12 @@ fn age(txn: &redb::WriteTransaction, head: Head, index_version: u32) {
     }
     txn.delete_table(JOBS_BY_CREATED).unwrap();
     txn.delete_table(COMMIT_OF).unwrap();
-    let Head { clock, version, index, gc_floor } = head;
+    let Head { clock, version, index, gc_floor, batches } = head;
     let old = if index_version == 1 {
         txn.delete_table(COMMITS).unwrap();
         let index =
             OldIndex { version: 1, jobs: index.jobs[..8].try_into().unwrap(), keys: index.keys };
-        seal(&META, META_HEAD, &OldHead { clock, version, index })
+        seal(&META, META_HEAD, &OldHead { clock, version, index, batches })
     } else {
         let mut old_commit_of = txn.open_table(OLD_COMMIT_OF).unwrap();
         for entry in txn.open_table(COMMITS).unwrap().iter().unwrap() {
@@ -180,7 +182,7 @@ fn age(txn: &redb::WriteTransaction, head: Head, index_version: u32) {
             old_commit_of.insert(key.value(), item.value()).unwrap();
         }
         let index = Index { version: index_version, ..index };
-        seal(&META, META_HEAD, &Head { clock, version, index, gc_floor })
+        seal(&META, META_HEAD, &Head { clock, version, index, gc_floor, batches })
     };
     txn.open_table(META).unwrap().insert(META_HEAD, &old[..]).unwrap();
 }

@@ -335,6 +335,10 @@ fn a_disk_of_some_seconds_ago_is_noticed_by_those_who_heard_its_node_since() {
     world.submit(2);
     world.pass(3000);
     world.nodes[0].disk = old;
+    // However long it was away meanwhile.
+    away(&mut world, 0);
+    world.pass(60_000);
+    world.cut.clear();
     world.crash(0);
     world.pass(3000);
     assert_eq!(world.nodes[0].machine.fenced(), Some(Fence::SetBack));

@@ -191,6 +191,7 @@ impl Disk {
             version: self.version,
             hosts: self.hosts.values().map(|bytes| signed(bytes)).collect(),
             gc_floor: self.gc_floor,
+            batches: self.commits as u64,
         }
     }
 
