@@ -25,6 +25,7 @@ pub mod record;
 pub mod register;
 pub mod repair;
 pub mod retention;
+mod steady;
 mod view;
 pub mod wire;
 

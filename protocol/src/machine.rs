@@ -64,6 +64,7 @@ use crate::limits::{MAX_VERSION, SWEEP_MS, SWEEP_ON_MS, VERSION_SLACK};
 use crate::queue::Queue;
 use crate::record::spec::Subject;
 use crate::record::{Record, Reject, Signed};
+use crate::steady::Steady;
 use crate::view::HostView;
 use crate::wire::Sought;
 
@@ -187,6 +188,7 @@ pub struct Machine {
     owners: owners::Owners,
     pulses: pulses::Pulses,
     watch: beats::Watch,
+    steady: Steady,
     trials: takeover::Trials,
     /// Drawn for this machine.
     run: u64,
@@ -234,6 +236,7 @@ impl Machine {
             owners: owners::Owners::default(),
             pulses: pulses::Pulses::default(),
             watch: beats::Watch::default(),
+            steady: Steady::default(),
             trials: takeover::Trials::default(),
             run: 0,
             fence: None,
@@ -445,7 +448,7 @@ impl Machine {
     }
 
     fn stamp(&mut self, now: Now) -> Hlc {
-        self.clock.tick(now.wall)
+        self.clock.tick(self.steady.wall(now))
     }
 
     fn next_version(&mut self) -> u64 {

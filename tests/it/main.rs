@@ -7,6 +7,7 @@ mod architecture;
 mod backup;
 mod chaos;
 mod cli;
+mod clock;
 mod cluster;
 mod cost;
 mod disk;

@@ -67,6 +67,7 @@ impl Machine {
         match self.watch.at {
             _ if idle => {
                 (self.watch.at, self.watch.looked) = (None, None);
+                self.steady.alone();
             }
             Some(at) if at > now.mono => {}
             _ => self.look(now),
@@ -81,6 +82,8 @@ impl Machine {
             self.pulses.hear_anew(now.mono);
         }
         self.watch.looked = Some(now.mono);
+        let off = self.pulses.clock_off(now.mono).is_some();
+        self.steady.look(now, off);
         if self.watch.beat.is_none_or(|at| at <= now.mono) {
             self.watch.beat = Some(now.mono.plus_ms(BEAT_MS));
             self.beat(now);
