@@ -36,6 +36,7 @@
 //! [`Lease`]: skyclaw_protocol::lease::Lease
 //! [`Machine`]: skyclaw_protocol::machine::Machine
 
+mod keyed;
 mod register;
 mod timed;
 mod verdict;

@@ -50,6 +50,11 @@ impl Word {
         }
     }
 
+    /// The bit of the result that a success of this attempt names.
+    pub(crate) const fn result(self) -> u8 {
+        1 << self.attempt
+    }
+
     /// What a user sees of an end.
     pub(crate) fn outcome(self) -> Option<(Phase, u8, Option<Host>)> {
         self.phase.is_terminal().then_some((self.phase, self.attempt, self.host))

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use stateright::Model;
 
-use super::checks::{F5, I1, I2B, I3};
+use super::checks::{F5, I1, I2B, I3, I4, I5, R3};
 use super::network::Set;
 use super::{Broken, Rules};
 use crate::verdict::{breaks, holds};
@@ -19,6 +19,8 @@ const TWO: Rules = Rules {
     crashes: 1,
     cancels: 1,
     attempts: 2,
+    deletions: 0,
+    ends: false,
     prunes: true,
     broken: Broken::Nothing,
 };
@@ -28,7 +30,7 @@ const THREE: Rules = Rules { voters: 3, takeovers: 1, cancels: 0, attempts: 1, .
 
 #[test]
 fn two_voters_agree_over_two_takeovers_a_crash_a_cancel_and_two_attempts() {
-    holds(TWO, 233_000);
+    holds(TWO, 232_000);
 }
 
 #[test]
@@ -90,6 +92,42 @@ fn a_voter_that_forgets_its_row_is_noticed_b4() {
 fn a_home_that_takes_its_ballot_up_again_is_noticed_b7() {
     breaks(Rules { broken: Broken::ResumesBallot, ..THREE }, I3);
     breaks(Rules { broken: Broken::ResumesBallot, ..TWO }, I3);
+}
+
+#[test]
+fn a_home_that_takes_a_job_twice_is_noticed_rule_1() {
+    breaks(Rules { broken: Broken::MintsAgain, ..THREE }, I3);
+    breaks(Rules { broken: Broken::MintsAgain, ..THREE }, I5);
+}
+
+#[test]
+fn a_vote_for_a_result_that_is_not_here_is_noticed_rule_3() {
+    breaks(Rules { broken: Broken::VotesUnseen, crashes: 0, ..THREE }, R3);
+}
+
+#[test]
+fn voters_agree_although_some_delete_the_job_too_early() {
+    holds(Rules { crashes: 0, deletions: 2, ..THREE }, 1_000);
+}
+
+#[test]
+fn a_voter_that_forgets_that_it_deleted_is_noticed_rule_8() {
+    breaks(Rules { crashes: 0, deletions: 1, broken: Broken::ForgetsFloor, ..THREE }, I3);
+}
+
+#[test]
+fn what_was_taken_ends_with_either_of_two_voters_back() {
+    holds(Rules { ends: true, cancels: 0, ..TWO }, 1_000);
+}
+
+#[test]
+fn what_was_taken_ends_with_any_two_of_three_voters() {
+    holds(Rules { ends: true, crashes: 0, ..THREE }, 1_000);
+}
+
+#[test]
+fn an_owner_that_does_not_lead_again_is_noticed_rule_10() {
+    breaks(Rules { ends: true, broken: Broken::LeadsOnce, ..THREE }, I4);
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Scene {
         let leased = accepted.as_ref().and_then(|a| a.val.job()).map(|job| job.phase);
         lead.promise(id(of), ballot, accepted);
         let mut owner = Owner::new(Arc::new(lead), restarted);
-        if times.broken == Broken::WaitsFromRestart && restarted && leased == Some(Phase::Leased) {
+        if restarted && leased == Some(Phase::Leased) {
             owner.lease = Some(times.recovered(self.now));
         }
         self.owners[usize::from(of)] = Some(owner);
@@ -103,8 +103,10 @@ impl Scene {
             return false;
         };
         // From here on no other owner can have a renewal confirmed.
-        if owner.restarted && times.broken == Broken::Nothing {
-            owner.lease = Some(times.recovered(now));
+        if let Some(lease) = owner.lease.as_mut()
+            && times.broken != Broken::WaitsFromRestart
+        {
+            lease.wait_anew(at(now));
         }
         self.accept(of, of, &Word::of(&adopted.val))
     }
@@ -224,7 +226,9 @@ impl Scene {
         let Some(run) = run.as_mut().filter(|run| run.attempt == word.attempt) else {
             return false;
         };
-        run.end = run.end.max(since + times.lease);
+        // The host counts from the moment it sent its renewal, which is before the voters were asked.
+        let sent = if times.broken == Broken::AnswersFromBefore { now } else { since };
+        run.end = run.end.max(sent + times.lease);
         true
     }
 

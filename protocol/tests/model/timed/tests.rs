@@ -43,6 +43,12 @@ fn an_owner_that_renews_without_a_quorum_is_noticed_t1() {
     breaks(Times { broken: Broken::RenewsAlone, ..SHORT }, I2);
 }
 
+/// What the voters said before the renewal was sent says nothing of the time since.
+#[test]
+fn a_renewal_answered_with_what_was_asked_before_is_noticed_rule_14() {
+    breaks(Times { broken: Broken::AnswersFromBefore, until: 5, ..SHORT }, I2);
+}
+
 #[test]
 fn a_new_owner_that_does_not_wait_is_noticed_t2() {
     breaks(Times { broken: Broken::TakesBackAtOnce, ..SHORT }, I2);
@@ -52,12 +58,6 @@ fn a_new_owner_that_does_not_wait_is_noticed_t2() {
 #[test]
 fn an_owner_that_waits_from_its_restart_and_not_from_its_promises_is_noticed_t2() {
     breaks(Times { broken: Broken::WaitsFromRestart, restarts: 1, ..SHORT }, I2);
-}
-
-/// As the machine does it: so far only the home leads, and only it leads again.
-#[test]
-fn the_wait_may_count_from_the_restart_where_nobody_else_takes_over() {
-    holds(Times { broken: Broken::WaitsFromRestart, takeovers: 0, restarts: 1, ..THREE }, 17_000);
 }
 
 #[test]
