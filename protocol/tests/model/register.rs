@@ -6,6 +6,7 @@
 mod checks;
 mod coordinator;
 mod endings;
+mod larger;
 mod network;
 mod prune;
 mod tests;

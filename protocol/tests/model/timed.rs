@@ -150,7 +150,7 @@ impl Model for Times {
                 actions.push(Action::Lead(of));
             }
             let row = &scene.rows[usize::from(of)];
-            let mine = row.accepted.as_ref().is_some_and(|a| node(a.ballot.proposer) == of);
+            let mine = row.promised.is_some_and(|ballot| node(ballot.proposer) == of);
             if mine && scene.restarts < self.restarts {
                 actions.push(Action::Restart(of));
             }

@@ -36,8 +36,10 @@ impl Frame {
 pub(crate) struct Scene {
     pub(crate) sites: Vec<Site>,
     pub(crate) net: Set<Frame>,
-    /// What owners know to be chosen: it has effects.
-    pub(crate) told: Set<(Job, Word)>,
+    /// Jobs of which an owner ever knew that a value was chosen, so that it had effects: one that
+    /// was not given up, and that it was given up.
+    taken: [bool; 2],
+    aborted: [bool; 2],
     pub(crate) takeovers: u8,
     /// Some submission was answered 503.
     pub(crate) gave_up: bool,
@@ -49,12 +51,13 @@ impl Scene {
         let mut scene = Self {
             sites: (0..keys.voters).map(|_| Site::new()).collect(),
             net: Set::new(),
-            told: Set::new(),
+            taken: [false; 2],
+            aborted: [false; 2],
             takeovers: 0,
             gave_up: false,
         };
         for job in [0, 1] {
-            let val = Word::FIRST.val();
+            let val = Word::FIRST.val().clone();
             let lead = Proposer::create(id(job), keys.ids(), keys.quorum, val);
             scene.at(job).set_lead(job, Some(lead));
             scene.write(job, job, Word::FIRST);
@@ -68,11 +71,11 @@ impl Scene {
 
     /// A job was taken: somebody knows that it was chosen and not given up.
     pub(crate) fn lives(&self, job: Job) -> bool {
-        self.told.iter().any(|(of, word)| *of == job && word.phase != Phase::Aborted)
+        self.taken[usize::from(job)]
     }
 
     pub(crate) fn is_aborted(&self, job: Job) -> bool {
-        self.told.iter().any(|(of, word)| *of == job && word.phase == Phase::Aborted)
+        self.aborted[usize::from(job)]
     }
 
     /// The owner accepts its own value and sends it. False if its row refused.
@@ -80,7 +83,7 @@ impl Scene {
         let site = self.at(at);
         let Some(ballot) = site.lead(job).and_then(|lead| lead.ballot()) else { return false };
         let held = site.row(job).holds_key();
-        if site.row_mut(job).accept(ballot, &word.val()).is_err() {
+        if site.row_mut(job).accept(ballot, word.val()).is_err() {
             return false;
         }
         site.refused[usize::from(job)] = 0;
@@ -98,7 +101,9 @@ impl Scene {
         if lead.vote(id(from), ballot, ver.into()) == ProposerStep::Chosen
             && let Some(word) = lead.chosen().map(Word::of)
         {
-            self.told.insert((job, word));
+            let aborted = word.phase == Phase::Aborted;
+            let kind = if aborted { &mut self.aborted } else { &mut self.taken };
+            kind[usize::from(job)] = true;
             self.learn(at, job, word.phase);
         }
         true
@@ -131,7 +136,7 @@ impl Scene {
         let Some(lead) = site.lead_mut(job) else { return };
         let Some(word) = lead.current().map(Word::of) else { return };
         let next = word.then(Phase::Aborted);
-        if lead.abandon(next.val()).is_some() {
+        if lead.abandon(next.val().clone()).is_some() {
             self.write(at, job, next);
         }
     }
@@ -150,13 +155,13 @@ impl Scene {
 
     fn accept(&mut self, keys: &Keys, at: Node, job: Job, ballot: Ballot, word: Word) -> bool {
         let site = self.at(at);
-        let needs = site.row(job).needs_key(ballot, &word.val());
+        let needs = site.row(job).needs_key(ballot, word.val());
         if needs && site.has_rival(job) && keys.broken != Broken::LocksNothing {
             self.net.insert(Frame { job, ballot, says: Says::Taken(at, word.ver) });
             return true;
         }
         let held = site.row(job).holds_key();
-        match site.row_mut(job).accept(ballot, &word.val()) {
+        match site.row_mut(job).accept(ballot, word.val()) {
             Ok(changed) => {
                 if changed {
                     site.set_lead(job, None);
@@ -197,13 +202,13 @@ impl Scene {
         let Some(lead) = site.lead_mut(job) else { return };
         let next = match lead.promise(id(from), ballot, long(accepted)) {
             Some(adopted) => Word::of(&adopted.val),
-            None if lead.fill(Word::FIRST.then(Phase::Aborted).val()) => {
+            None if lead.fill(Word::FIRST.then(Phase::Aborted).val().clone()) => {
                 Word::FIRST.then(Phase::Aborted)
             }
             None => return,
         };
         let may = keys.broken == Broken::AdoptsUnlocked
-            || !site.row(job).needs_key(ballot, &next.val())
+            || !site.row(job).needs_key(ballot, next.val())
             || !site.has_rival(job);
         if !may || !self.write(at, job, next) {
             self.at(at).set_lead(job, None);
@@ -265,7 +270,7 @@ impl Scene {
                 self.gave_up = true;
                 let next = Word::FIRST.then(Phase::Aborted);
                 let lead = self.at(job).lead_mut(job);
-                lead.is_some_and(|lead| lead.propose(next.val()).is_some())
+                lead.is_some_and(|lead| lead.propose(next.val().clone()).is_some())
                     && self.write(job, job, next)
             }
             Action::TakeOver(at, job) => {

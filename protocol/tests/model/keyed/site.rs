@@ -82,7 +82,7 @@ impl Site {
     }
 
     pub(crate) fn would_change(&self, job: Job, ballot: Ballot, word: Word) -> bool {
-        self.row(job).clone().accept(ballot, &word.val()) == Ok(true)
+        self.row(job).clone().accept(ballot, word.val()) == Ok(true)
     }
 }
 

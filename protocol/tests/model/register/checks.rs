@@ -34,18 +34,18 @@ pub(super) fn always() -> Vec<Property<Rules>> {
 /// Proof that the model gets far enough for these to mean something.
 pub(super) fn sometimes(rules: &Rules) -> Vec<Property<Rules>> {
     let mut all = vec![
-        Property::sometimes("done", |_: &Rules, world: &World| done(world).next().is_some()),
+        Property::sometimes("done", |rules, world: &World| ended(rules, world).next().is_some()),
         Property::sometimes("503", |_: &Rules, world: &World| world.client == Client::Refused),
     ];
     if rules.takeovers > 0 {
         all.push(Property::sometimes(
             "done by another than the home",
-            |_: &Rules, world: &World| done(world).any(|(by, _)| by != HOME),
+            |rules: &Rules, world: &World| ended(rules, world).any(|by| by != HOME),
         ));
     }
     if rules.takeovers > 0 {
-        all.push(Property::sometimes("503, and done all the same", |_, world: &World| {
-            world.client == Client::Refused && done(world).next().is_some()
+        all.push(Property::sometimes("503, and done all the same", |rules, world: &World| {
+            world.client == Client::Refused && ended(rules, world).next().is_some()
         }));
     }
     if usize::from(rules.deletions) >= rules.quorum {
@@ -66,7 +66,7 @@ pub(super) fn sometimes(rules: &Rules) -> Vec<Property<Rules>> {
             },
         ));
     }
-    if rules.crashes > 0 {
+    if rules.crashes > 0 && rules.attempts > 0 {
         all.push(Property::sometimes("done after a restart of the home", |_, world: &World| {
             world.chosen.iter().any(|(ballot, word)| {
                 node(ballot.proposer) == HOME
@@ -77,6 +77,13 @@ pub(super) fn sometimes(rules: &Rules) -> Vec<Property<Rules>> {
         }));
     }
     all
+}
+
+/// Who ended it as intended: where nothing is granted, by its cancel.
+fn ended(rules: &Rules, world: &World) -> impl Iterator<Item = u8> {
+    let end = if rules.attempts > 0 { Phase::Succeeded } else { Phase::Cancelled };
+    let ended = world.chosen.iter().filter(move |(_, word)| word.phase == end);
+    ended.map(|(ballot, _)| node(ballot.proposer))
 }
 
 fn done(world: &World) -> impl Iterator<Item = (u8, Word)> {

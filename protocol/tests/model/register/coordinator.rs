@@ -101,7 +101,7 @@ impl Coordinator {
             return false;
         }
         let mut row = Voter::clone(&self.memory);
-        row.accept(ballot, &word.val()) == Ok(true)
+        row.accept(ballot, word.val()) == Ok(true)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::verdict::{breaks, holds};
 use crate::word::Word;
 
 /// Two voters, both of them the quorum.
-const TWO: Rules = Rules {
+pub(super) const TWO: Rules = Rules {
     voters: 2,
     quorum: 2,
     takeovers: 2,
@@ -26,7 +26,10 @@ const TWO: Rules = Rules {
 };
 
 /// Three voters, any two of them a quorum.
-const THREE: Rules = Rules { voters: 3, takeovers: 1, cancels: 0, attempts: 1, ..TWO };
+pub(super) const THREE: Rules = Rules { voters: 3, takeovers: 1, cancels: 0, attempts: 1, ..TWO };
+
+/// Four voters, any three of them a quorum.
+pub(super) const FOUR: Rules = Rules { voters: 4, quorum: 3, ..THREE };
 
 #[test]
 fn two_voters_agree_over_two_takeovers_a_crash_a_cancel_and_two_attempts() {
@@ -35,7 +38,7 @@ fn two_voters_agree_over_two_takeovers_a_crash_a_cancel_and_two_attempts() {
 
 #[test]
 fn three_voters_agree_over_a_takeover_and_a_crash() {
-    holds(THREE, 90_000);
+    holds(THREE, 98_000);
 }
 
 #[test]
@@ -44,20 +47,20 @@ fn three_voters_agree_over_a_takeover_a_cancel_and_two_attempts() {
 }
 
 #[test]
-fn three_voters_agree_while_two_of_them_outbid_each_other() {
-    holds(Rules { takeovers: 2, crashes: 0, ..THREE }, 155_000);
+fn three_voters_agree_on_a_cancel_while_two_of_them_outbid_each_other() {
+    holds(Rules { takeovers: 2, crashes: 0, cancels: 1, attempts: 0, ..THREE }, 41_000);
 }
 
 #[test]
-#[ignore = "a minute of CPU: cargo test -p skyclaw-protocol --test model -- --ignored three_voters_two"]
-fn three_voters_two_attempts_over_a_takeover_a_crash_and_a_cancel() {
-    holds(Rules { cancels: 1, attempts: 2, ..THREE }, 870_000);
+fn four_voters_agree_over_a_takeover() {
+    holds(Rules { crashes: 0, ..FOUR }, 20_000);
 }
 
+/// One copy: nobody takes over, and what is on its disk is chosen.
 #[test]
-#[ignore = "a minute of CPU: cargo test -p skyclaw-protocol --test model -- --ignored two_voters_two"]
-fn two_voters_two_attempts_over_two_takeovers_and_two_crashes() {
-    holds(Rules { crashes: 2, ..TWO }, 3_000_000);
+fn one_voter_goes_on_where_its_disk_says() {
+    let one = Rules { voters: 1, quorum: 1, takeovers: 0, crashes: 3, ..TWO };
+    holds(Rules { ends: true, ..one }, 1_400);
 }
 
 #[test]
@@ -107,7 +110,7 @@ fn a_vote_for_a_result_that_is_not_here_is_noticed_rule_3() {
 
 #[test]
 fn voters_agree_although_some_delete_the_job_too_early() {
-    holds(Rules { crashes: 0, deletions: 2, ..THREE }, 1_000);
+    holds(Rules { crashes: 0, deletions: 2, ..THREE }, 20_000);
 }
 
 #[test]
@@ -116,13 +119,13 @@ fn a_voter_that_forgets_that_it_deleted_is_noticed_rule_8() {
 }
 
 #[test]
-fn what_was_taken_ends_with_either_of_two_voters_back() {
-    holds(Rules { ends: true, cancels: 0, ..TWO }, 1_000);
+fn what_was_taken_ends_with_both_of_two_voters_back() {
+    holds(Rules { ends: true, attempts: 1, ..TWO }, 45_000);
 }
 
 #[test]
 fn what_was_taken_ends_with_any_two_of_three_voters() {
-    holds(Rules { ends: true, crashes: 0, ..THREE }, 1_000);
+    holds(Rules { ends: true, crashes: 0, ..THREE }, 4_200);
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn print(thing: &impl Hash) -> u64 {
 }
 
 #[track_caller]
-fn hides_nothing(rules: Rules) {
+pub(super) fn hides_nothing(rules: Rules) {
     assert_eq!(sights(rules), sights(Rules { prunes: false, ..rules }));
 }
 
@@ -170,10 +173,4 @@ fn hides_nothing(rules: Rules) {
 fn pruning_hides_nothing_that_can_be_seen() {
     hides_nothing(Rules { takeovers: 1, attempts: 1, ..TWO });
     hides_nothing(Rules { takeovers: 0, crashes: 0, cancels: 1, ..THREE });
-}
-
-#[test]
-#[ignore = "two minutes of CPU: cargo test -p skyclaw-protocol --test model -- --ignored of_three_voters"]
-fn pruning_hides_nothing_of_three_voters_and_a_takeover() {
-    hides_nothing(Rules { crashes: 0, ..THREE });
 }

@@ -66,7 +66,7 @@ impl World {
         };
         // B3: one disk is enough for an answer.
         let quorum = if rules.broken == Broken::AnswersAlone { 1 } else { rules.quorum };
-        let lead = Proposer::create(id(HOME), rules.ids(), quorum, Word::FIRST.val());
+        let lead = Proposer::create(id(HOME), rules.ids(), quorum, Word::FIRST.val().clone());
         world.nodes[0].lead = Some(Arc::new(lead));
         world.write_next(rules, HOME, first_ballot(), Word::FIRST);
         world
@@ -77,7 +77,7 @@ impl World {
     }
 
     fn has_accepted(&mut self, at: Node, ballot: Ballot, word: Word) -> bool {
-        Arc::make_mut(&mut self.at(at).memory).accept(ballot, &word.val()).is_ok()
+        Arc::make_mut(&mut self.at(at).memory).accept(ballot, word.val()).is_ok()
     }
 
     /// The owner accepts its own value and sends it. Returns false if its row refused.
@@ -189,7 +189,7 @@ impl World {
             row.accepted.take_if(|held| held.ballot > ballot);
         }
         let mut row = Voter::clone(&self.at(at).memory);
-        let changed = match row.accept(ballot, &word.val()) {
+        let changed = match row.accept(ballot, word.val()) {
             Ok(changed) => changed,
             Err(nack) => return self.refused(ballot, nack.promised),
         };
@@ -244,7 +244,7 @@ impl World {
         let next = match adopted {
             Some(adopted) => Word::of(&adopted.val),
             // Nothing was ever chosen: it is given up.
-            None if lead.fill(Word::FIRST.then(Phase::Aborted).val()) => {
+            None if lead.fill(Word::FIRST.then(Phase::Aborted).val().clone()) => {
                 Word::FIRST.then(Phase::Aborted)
             }
             None => return,
@@ -297,7 +297,7 @@ impl World {
     pub(crate) fn propose(&mut self, rules: &Rules, at: Node, next: Word) -> bool {
         let Some(ballot) = self.at(at).ballot() else { return false };
         let Some(lead) = self.at(at).lead.as_mut() else { return false };
-        if Arc::make_mut(lead).propose(next.val()).is_none() {
+        if Arc::make_mut(lead).propose(next.val().clone()).is_none() {
             return false;
         }
         if next.phase == Phase::Succeeded {
@@ -333,7 +333,7 @@ impl World {
             if rules.broken == Broken::MintsAgain {
                 self.client = Client::Waits;
             }
-            let lead = Proposer::create(id(at), rules.ids(), rules.quorum, word.val());
+            let lead = Proposer::create(id(at), rules.ids(), rules.quorum, word.val().clone());
             self.at(at).lead = Some(Arc::new(lead));
             self.write_next(rules, at, first_ballot(), word);
             return;

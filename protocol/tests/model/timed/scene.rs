@@ -31,9 +31,10 @@ pub(crate) struct Scene {
 impl Scene {
     /// The home holds a queued job that all voters know.
     pub(crate) fn new(times: &Times) -> Self {
-        let first = Accepted { ballot: first_ballot(), val: Word::FIRST.val() };
+        let first = Accepted { ballot: first_ballot(), val: Word::FIRST.val().clone() };
         let row = Voter { promised: Some(first_ballot()), accepted: Some(first) };
-        let mut lead = Proposer::create(id(HOME), times.ids(), times.quorum(), Word::FIRST.val());
+        let mut lead =
+            Proposer::create(id(HOME), times.ids(), times.quorum(), Word::FIRST.val().clone());
         for at in 0..times.voters {
             lead.vote(id(at), first_ballot(), 0);
         }
@@ -116,7 +117,7 @@ impl Scene {
         let Some(ballot) = self.owner(of).and_then(|owner| owner.lead.ballot()) else {
             return false;
         };
-        if self.row(by).accept(ballot, &word.val()).is_err() {
+        if self.row(by).accept(ballot, word.val()).is_err() {
             return false;
         }
         let Some(owner) = self.owner(of) else { return false };
@@ -160,7 +161,7 @@ impl Scene {
     pub(crate) fn propose(&mut self, of: Node, next: Word) -> bool {
         let now = self.now;
         let Some(owner) = self.owner(of) else { return false };
-        if Arc::make_mut(&mut owner.lead).propose(next.val()).is_none() {
+        if Arc::make_mut(&mut owner.lead).propose(next.val().clone()).is_none() {
             return false;
         }
         // The freshest claim is the worst case.
