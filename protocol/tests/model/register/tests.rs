@@ -43,7 +43,7 @@ fn three_voters_agree_over_a_takeover_and_a_crash() {
 
 #[test]
 fn three_voters_agree_over_a_takeover_a_cancel_and_two_attempts() {
-    holds(Rules { crashes: 0, cancels: 1, attempts: 2, ..THREE }, 25_000);
+    holds(Rules { crashes: 0, cancels: 1, attempts: 2, ..THREE }, 27_000);
 }
 
 #[test]
