@@ -183,6 +183,13 @@ pub fn is_quiet(expires_at: Wall, floor: Wall) -> bool {
     quiet_from(expires_at) <= floor
 }
 
+/// True if a node that deleted up to `floor` takes nothing of a register that expires then, whatever
+/// its clock says now: it may have deleted that very register.
+#[must_use]
+pub const fn is_gone(expires_at: Wall, floor: Wall) -> bool {
+    expires_at.0 <= floor.0
+}
+
 /// How far deleting goes at this moment: whatever is deleted has expired before, on a clock a
 /// minute off as well.
 #[must_use]

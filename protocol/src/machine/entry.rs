@@ -158,12 +158,6 @@ impl Entry {
         self.chosen.is_none() && proposed.is_some_and(Val::is_terminal)
     }
 
-    /// True if this node accepted a value of it other than that it was given up: what holds its key
-    /// here.
-    pub(super) fn holds_key(&self) -> bool {
-        self.row.accepted.as_ref().is_some_and(|accepted| !accepted.val.is_aborted())
-    }
-
     /// True while a write of this node has not been chosen yet.
     pub(super) fn in_flight(&self) -> bool {
         self.lead.as_ref().is_some_and(|lead| lead.ballot().is_some() && lead.chosen().is_none())

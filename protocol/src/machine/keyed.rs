@@ -123,8 +123,7 @@ impl Machine {
     ) -> Result<Option<Verdict>, ShelfError> {
         let Some(entry) = self.registers.get(&key.subject) else { return Ok(None) };
         let Some(mark) = entry.head.mark else { return Ok(None) };
-        let lower = entry.row.promised > Some(ballot);
-        if val.is_aborted() || entry.holds_key() || lower || !may_write(&entry.head, from, ballot) {
+        if !entry.row.needs_key(ballot, val) || !may_write(&entry.head, from, ballot) {
             return Ok(None);
         }
         let Some((job, fingerprint)) = self.rival(now, shelf, &key.subject, &mark)? else {

@@ -16,7 +16,7 @@ use crate::id::JobId;
 use crate::limits::{LIVE_SWEEP, RETENTION_SWEEP};
 use crate::record::spec::{RegisterKey, Spec, Subject};
 use crate::register::Val;
-use crate::retention::{Fate, Life, Stub, floor_at, is_quiet};
+use crate::retention::{Fate, Life, Stub, floor_at, is_gone, is_quiet};
 
 impl Machine {
     /// A peer said what time it is, as of now: with that, this node's own clock is judged.
@@ -26,7 +26,7 @@ impl Machine {
 
     /// True if nobody takes anything of a register that expires then.
     pub(super) fn is_gone(&self, expires_at: Wall) -> bool {
-        expires_at <= self.gc_floor
+        is_gone(expires_at, self.gc_floor)
     }
 
     /// The life of a register that ended with `val`, or has not ended.

@@ -215,7 +215,7 @@ impl Machine {
             self.out.write(Write::Result(signed));
         }
         if changed {
-            let held_key = entry.holds_key();
+            let held_key = entry.row.holds_key();
             if let Some(entry) = self.registers.get_mut(&key.subject) {
                 entry.row = row;
             }

@@ -38,6 +38,20 @@ impl Voter {
     /// A voter that has seen nothing of this register.
     pub const EMPTY: Self = Self { promised: None, accepted: None };
 
+    /// True if it accepted a value other than that the register was given up: where a register is
+    /// one of those that exclude each other, this voter holds their key for it.
+    #[must_use]
+    pub fn holds_key(&self) -> bool {
+        self.accepted.as_ref().is_some_and(|accepted| !accepted.val.is_aborted())
+    }
+
+    /// True if it may accept `val` only where no other register has the key: it holds the key not
+    /// yet, and would by this.
+    #[must_use]
+    pub fn needs_key(&self, ballot: Ballot, val: &Val) -> bool {
+        !val.is_aborted() && !self.holds_key() && self.promised <= Some(ballot)
+    }
+
     fn nack(&self) -> Box<Nack> {
         Box::new(Nack { promised: self.promised, accepted: self.accepted.clone() })
     }

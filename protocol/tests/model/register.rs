@@ -5,6 +5,8 @@
 
 mod checks;
 mod coordinator;
+mod endings;
+mod larger;
 mod network;
 mod prune;
 mod tests;
@@ -16,6 +18,7 @@ use stateright::{Model, Property};
 
 use crate::word::{HOME, Host, Node, Word, id, node};
 use network::Frame;
+pub(crate) use network::Set;
 use world::{Client, World};
 
 /// How many of what, and which rule is left out.
@@ -28,6 +31,10 @@ pub(crate) struct Rules {
     crashes: u8,
     cancels: u8,
     attempts: u8,
+    /// Times that a voter deletes the job, its clock being wrong.
+    deletions: u8,
+    /// From everywhere the job is brought to its end.
+    ends: bool,
     /// States are as small as they can be.
     prunes: bool,
     broken: Broken,
@@ -49,6 +56,14 @@ pub(crate) enum Broken {
     Forgets,
     /// B7: the home goes on with its ballot after a restart.
     ResumesBallot,
+    /// Rule 1: the home takes a job of before its restart for a new one.
+    MintsAgain,
+    /// Rule 3: a voter votes for what it does not have.
+    VotesUnseen,
+    /// Rule 8: a voter that deleted a job does not remember that it did.
+    ForgetsFloor,
+    /// Rule 10: an owner that lost its lead does not take it again.
+    LeadsOnce,
 }
 
 /// What may happen next.
@@ -56,6 +71,8 @@ pub(crate) enum Broken {
 pub(crate) enum Action {
     /// A frame arrives at this voter.
     ToVoter(Node, Frame),
+    /// The same, without the result that it names.
+    ToVoterBare(Node, Frame),
     /// A frame arrives at the owner of its ballot.
     ToOwner(Frame),
     /// The disk has what memory has.
@@ -69,6 +86,7 @@ pub(crate) enum Action {
     Cancel(Node),
     TakeOver(Node),
     Restart(Node),
+    Delete(Node),
 }
 
 impl Rules {
@@ -109,7 +127,11 @@ impl Rules {
         };
         match action {
             Action::ToVoter(at, Frame::Accept { ballot, word }) => {
-                world.accept(self, at, ballot, word)
+                let sent = world.nodes[usize::from(node(ballot.proposer))].has_content(word);
+                world.accept(self, at, ballot, word, sent)
+            }
+            Action::ToVoterBare(at, Frame::Accept { ballot, word }) => {
+                world.accept(self, at, ballot, word, false)
             }
             Action::ToVoter(at, Frame::Prepare { ballot }) => world.prepare(self, at, ballot),
             Action::ToOwner(Frame::Voted { ballot, ver, from }) => {
@@ -120,7 +142,7 @@ impl Rules {
                 world.promise(self, node(ballot.proposer), from, ballot, accepted);
                 true
             }
-            Action::ToVoter(..) | Action::ToOwner(_) => false,
+            Action::ToVoter(..) | Action::ToVoterBare(..) | Action::ToOwner(_) => false,
             Action::Write(at) => {
                 world.write(self, at);
                 true
@@ -148,6 +170,12 @@ impl Rules {
                 world.restart(self, at);
                 true
             }
+            Action::Delete(at) => {
+                world.deletions += 1;
+                world.step_down(at);
+                world.nodes[usize::from(at)].delete(self.broken != Broken::ForgetsFloor);
+                true
+            }
         }
     }
 }
@@ -165,7 +193,11 @@ impl Model for Rules {
             match frame {
                 Frame::Accept { ballot, .. } | Frame::Prepare { ballot } => {
                     let others = (0..self.voters).filter(|at| *at != node(ballot.proposer));
-                    actions.extend(others.map(|at| Action::ToVoter(at, *frame)));
+                    let others: Vec<_> = others.collect();
+                    actions.extend(others.iter().map(|at| Action::ToVoter(*at, *frame)));
+                    if matches!(frame, Frame::Accept { word, .. } if word.outcome().is_some()) {
+                        actions.extend(others.iter().map(|at| Action::ToVoterBare(*at, *frame)));
+                    }
                 }
                 Frame::Voted { .. } | Frame::Promised { .. } => {
                     actions.push(Action::ToOwner(*frame))
@@ -182,14 +214,17 @@ impl Model for Rules {
             if home_gives_up && world.client == Client::Waits {
                 actions.push(Action::GiveUp);
             }
-            // Voters other than the home are alike until one of them leads.
-            let alike = self.takeovers == 1 && at > 1;
+            // Voters other than the home are alike until one of them leads, and keep their order.
+            let alike = at > self.takeovers;
             // Who leads and was not overtaken has no reason to.
             let leads = it
                 .ballot()
                 .is_some_and(|b| world.nodes.iter().all(|o| o.memory.promised <= Some(b)));
             if world.takeovers < self.takeovers && !alike && !leads {
                 actions.push(Action::TakeOver(at));
+            }
+            if world.deletions < self.deletions && it.memory.promised.is_some() {
+                actions.push(Action::Delete(at));
             }
             // A restart of one that loses nothing changes nothing.
             let loses = it.lead.is_some() || it.is_unwritten() || self.broken == Broken::Forgets;

@@ -36,6 +36,8 @@ pub(crate) enum Broken {
     Nothing,
     /// T1: the owner renews without a word of the voters.
     RenewsAlone,
+    /// Rule 14: a renewal is answered with what the voters were asked before it came.
+    AnswersFromBefore,
     /// T2: who takes over does not wait for the lease that it found.
     TakesBackAtOnce,
     /// T2: a restarted owner waits from its restart, not from the promises it got later.
@@ -148,7 +150,7 @@ impl Model for Times {
                 actions.push(Action::Lead(of));
             }
             let row = &scene.rows[usize::from(of)];
-            let mine = row.accepted.as_ref().is_some_and(|a| node(a.ballot.proposer) == of);
+            let mine = row.promised.is_some_and(|ballot| node(ballot.proposer) == of);
             if mine && scene.restarts < self.restarts {
                 actions.push(Action::Restart(of));
             }

@@ -3,7 +3,7 @@
 //! Always: a word and the [`Val`] it stands for turn into each other without loss, so two words
 //! are equal exactly if the values that the protocol compares are.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::register::{Accepted, Ballot, JobState, Phase, State, Val};
@@ -18,6 +18,15 @@ pub(crate) type Host = u8;
 /// Their ids, made once: every state names them.
 static HOSTS: LazyLock<[Option<HostId>; 2]> =
     LazyLock::new(|| ["h0", "h1"].map(|name| HostId::new(name).ok()));
+
+/// And the values, each when it is first asked for.
+static VALS: [OnceLock<Val>; MOST] = [const { OnceLock::new() }; MOST];
+const MOST: usize = MOST_VERSIONS * PHASES * MOST_ATTEMPTS * 3;
+
+/// More than any run gets to.
+const MOST_VERSIONS: usize = 64;
+const MOST_ATTEMPTS: usize = 8;
+const PHASES: usize = Phase::Expired as usize + 1;
 
 /// The home of the one job.
 pub(crate) const HOME: Node = 0;
@@ -50,13 +59,29 @@ impl Word {
         }
     }
 
+    /// The bit of the result that a success of this attempt names.
+    pub(crate) const fn result(self) -> u8 {
+        1 << self.attempt
+    }
+
     /// What a user sees of an end.
     pub(crate) fn outcome(self) -> Option<(Phase, u8, Option<Host>)> {
         self.phase.is_terminal().then_some((self.phase, self.attempt, self.host))
     }
 
     /// The value that the protocol's own code works on.
-    pub(crate) fn val(self) -> Val {
+    pub(crate) fn val(self) -> &'static Val {
+        let host = self.host.map_or(0, |host| usize::from(host) + 1);
+        let parts =
+            [(self.phase as usize, PHASES), (self.attempt.into(), MOST_ATTEMPTS), (host, 3)];
+        let place = parts.into_iter().fold(usize::from(self.ver), |at, (n, of)| {
+            assert!(n < of, "two words would be one: {self:?}");
+            at * of + n
+        });
+        VALS[place].get_or_init(|| self.make())
+    }
+
+    fn make(self) -> Val {
         let host = self.host.and_then(|host| HOSTS[usize::from(host)].clone());
         Val {
             ver: self.ver.into(),
@@ -114,7 +139,7 @@ pub(crate) fn short(accepted: Option<&Accepted>) -> Option<(Ballot, Word)> {
 
 /// And at length.
 pub(crate) fn long(short: Option<(Ballot, Word)>) -> Option<Accepted> {
-    short.map(|(ballot, word)| Accepted { ballot, val: word.val() })
+    short.map(|(ballot, word)| Accepted { ballot, val: word.val().clone() })
 }
 
 /// The id of a coordinator.
@@ -138,6 +163,6 @@ fn words_and_values_turn_into_each_other() {
     for next in [word.granted(1), word.granted(0).then(Phase::Succeeded), word.then(Phase::Aborted)]
     {
         word = next;
-        assert_eq!(Word::of(&word.val()), word);
+        assert_eq!(Word::of(word.val()), word);
     }
 }

@@ -3,14 +3,17 @@
 use skyclaw_protocol::register::Phase;
 use stateright::Property;
 
-use super::Rules;
+use super::coordinator::Coordinator;
 use super::world::{Client, World};
+use super::{Rules, endings};
 use crate::word::{HOME, Word, node};
 
 pub(super) const I1: &str = "I1 a job answered 200 is on a quorum of disks";
 pub(super) const I2B: &str = "I2b one host per attempt";
 pub(super) const I3: &str = "I3 one outcome, and nothing but it follows";
-const I5: &str = "I5 a job answered 200 is never aborted";
+pub(super) const R3: &str = "a result that ended a job is on a quorum of disks";
+pub(super) const I4: &str = "I4 what was taken ends, whichever quorum lives on";
+pub(super) const I5: &str = "I5 a job answered 200 is never aborted";
 pub(super) const F5: &str = "F5 what was told is chosen";
 const F: &str = "F a result comes from a host that was granted the lease";
 
@@ -20,6 +23,8 @@ pub(super) fn always() -> Vec<Property<Rules>> {
         Property::always(I1, i1),
         Property::always(I2B, i2b),
         Property::always(I3, i3),
+        Property::always(R3, r3),
+        Property::always(I4, i4),
         Property::always(I5, i5),
         Property::always(F5, f5),
         Property::always(F, f),
@@ -29,18 +34,24 @@ pub(super) fn always() -> Vec<Property<Rules>> {
 /// Proof that the model gets far enough for these to mean something.
 pub(super) fn sometimes(rules: &Rules) -> Vec<Property<Rules>> {
     let mut all = vec![
-        Property::sometimes("done", |_: &Rules, world: &World| done(world).next().is_some()),
+        Property::sometimes("done", |rules, world: &World| ended(rules, world).next().is_some()),
         Property::sometimes("503", |_: &Rules, world: &World| world.client == Client::Refused),
     ];
     if rules.takeovers > 0 {
         all.push(Property::sometimes(
             "done by another than the home",
-            |_: &Rules, world: &World| done(world).any(|(by, _)| by != HOME),
+            |rules: &Rules, world: &World| ended(rules, world).any(|by| by != HOME),
         ));
     }
     if rules.takeovers > 0 {
-        all.push(Property::sometimes("503, and done all the same", |_, world: &World| {
-            world.client == Client::Refused && done(world).next().is_some()
+        all.push(Property::sometimes("503, and done all the same", |rules, world: &World| {
+            world.client == Client::Refused && ended(rules, world).next().is_some()
+        }));
+    }
+    if usize::from(rules.deletions) >= rules.quorum {
+        all.push(Property::sometimes("done, and deleted by a quorum", |rules, world: &World| {
+            let gone = world.nodes.iter().filter(|it| it.is_gone()).count();
+            done(world).next().is_some() && gone >= rules.quorum
         }));
     }
     if rules.takeovers > 0 && rules.attempts > 1 {
@@ -55,7 +66,7 @@ pub(super) fn sometimes(rules: &Rules) -> Vec<Property<Rules>> {
             },
         ));
     }
-    if rules.crashes > 0 {
+    if rules.crashes > 0 && rules.attempts > 0 {
         all.push(Property::sometimes("done after a restart of the home", |_, world: &World| {
             world.chosen.iter().any(|(ballot, word)| {
                 node(ballot.proposer) == HOME
@@ -68,14 +79,34 @@ pub(super) fn sometimes(rules: &Rules) -> Vec<Property<Rules>> {
     all
 }
 
+/// Who ended it as intended: where nothing is granted, by its cancel.
+fn ended(rules: &Rules, world: &World) -> impl Iterator<Item = u8> {
+    let end = if rules.attempts > 0 { Phase::Succeeded } else { Phase::Cancelled };
+    let ended = world.chosen.iter().filter(move |(_, word)| word.phase == end);
+    ended.map(|(ballot, _)| node(ballot.proposer))
+}
+
 fn done(world: &World) -> impl Iterator<Item = (u8, Word)> {
     let ended = world.chosen.iter().filter(|(_, word)| word.phase == Phase::Succeeded);
     ended.map(|(ballot, word)| (node(ballot.proposer), *word))
 }
 
 fn i1(rules: &Rules, world: &World) -> bool {
-    let disks = world.nodes.iter().filter(|it| it.disk.accepted.is_some()).count();
+    // What was deleted was there.
+    let has = |it: &&Coordinator| it.disk.accepted.is_some() || it.is_gone();
+    let disks = world.nodes.iter().filter(has).count();
     world.client != Client::Taken || disks >= rules.quorum
+}
+
+fn r3(rules: &Rules, world: &World) -> bool {
+    done(world).all(|(_, word)| {
+        let has = |it: &&Coordinator| it.kept & word.result() != 0 || it.is_gone();
+        world.nodes.iter().filter(has).count() >= rules.quorum
+    })
+}
+
+fn i4(rules: &Rules, world: &World) -> bool {
+    !rules.ends || endings::ends_with_any(rules, world)
 }
 
 fn i2b(_: &Rules, world: &World) -> bool {

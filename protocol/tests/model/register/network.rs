@@ -28,6 +28,25 @@ pub(crate) enum Frame {
     },
 }
 
+impl Frame {
+    /// The voter that answers by it.
+    pub(crate) const fn from(&self) -> Option<Node> {
+        match self {
+            Self::Voted { from, .. } | Self::Promised { from, .. } => Some(*from),
+            Self::Accept { .. } | Self::Prepare { .. } => None,
+        }
+    }
+
+    /// The same without a word of who answers.
+    pub(crate) const fn unsigned(self) -> Self {
+        match self {
+            Self::Voted { ballot, ver, .. } => Self::Voted { ballot, ver, from: 0 },
+            Self::Promised { ballot, accepted, .. } => Self::Promised { ballot, from: 0, accepted },
+            other => other,
+        }
+    }
+}
+
 /// A small set, cheap to clone and to hash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Set<T>(Vec<T>);

@@ -90,7 +90,7 @@ impl World {
 }
 
 fn has(it: &Coordinator, ballot: Ballot, word: Word) -> bool {
-    it.memory.accepted.as_ref().is_some_and(|a| a.ballot == ballot && a.val == word.val())
+    it.memory.accepted.as_ref().is_some_and(|a| a.ballot == ballot && a.val == *word.val())
 }
 
 /// True if this vote would be news to its owner.

@@ -6,9 +6,10 @@
 //! were still under way. Only round 0 speaks before it is written, so only there memory may be
 //! ahead of the disk.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use skyclaw_protocol::register::{Ballot, Phase, Proposer, ProposerStep, Voter};
+use skyclaw_protocol::register::{Accepted, Ballot, Phase, Proposer, ProposerStep, Voter};
 
 use super::coordinator::Coordinator;
 use super::network::{Frame, Set};
@@ -28,7 +29,7 @@ pub(crate) enum Client {
 }
 
 /// One state.
-#[derive(Clone, Debug, PartialEq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct World {
     pub(crate) nodes: Vec<Coordinator>,
     pub(crate) net: Set<Frame>,
@@ -42,6 +43,9 @@ pub(crate) struct World {
     pub(crate) takeovers: u8,
     pub(crate) crashes: u8,
     pub(crate) cancels: u8,
+    pub(crate) deletions: u8,
+    /// Voters from here on never lead, so that they are alike: their names are not told apart.
+    pub(crate) alike: Node,
 }
 
 impl World {
@@ -57,10 +61,12 @@ impl World {
             takeovers: 0,
             crashes: 0,
             cancels: 0,
+            deletions: 0,
+            alike: if rules.prunes { rules.takeovers + 1 } else { Node::MAX },
         };
         // B3: one disk is enough for an answer.
         let quorum = if rules.broken == Broken::AnswersAlone { 1 } else { rules.quorum };
-        let lead = Proposer::create(id(HOME), rules.ids(), quorum, Word::FIRST.val());
+        let lead = Proposer::create(id(HOME), rules.ids(), quorum, Word::FIRST.val().clone());
         world.nodes[0].lead = Some(Arc::new(lead));
         world.write_next(rules, HOME, first_ballot(), Word::FIRST);
         world
@@ -71,7 +77,7 @@ impl World {
     }
 
     fn has_accepted(&mut self, at: Node, ballot: Ballot, word: Word) -> bool {
-        Arc::make_mut(&mut self.at(at).memory).accept(ballot, &word.val()).is_ok()
+        Arc::make_mut(&mut self.at(at).memory).accept(ballot, word.val()).is_ok()
     }
 
     /// The owner accepts its own value and sends it. Returns false if its row refused.
@@ -91,6 +97,7 @@ impl World {
     pub(crate) fn write(&mut self, rules: &Rules, at: Node) {
         let it = self.at(at);
         it.disk = it.memory.clone();
+        it.kept = it.results;
         let held = std::mem::take(&mut it.held);
         if let Some((ballot, word)) = short(it.disk.accepted.as_ref()) {
             self.count(rules, at, ballot, word);
@@ -141,7 +148,7 @@ impl World {
     }
 
     /// Somebody else leads now: whoever waits is told that it may or may not stand.
-    fn step_down(&mut self, at: Node) {
+    pub(crate) fn step_down(&mut self, at: Node) {
         self.at(at).lead = None;
         if at == HOME && self.client == Client::Waits {
             self.client = Client::Refused;
@@ -163,7 +170,18 @@ impl World {
     }
 
     /// A voter takes a proposal, or refuses it. False if nothing came of it.
-    pub(crate) fn accept(&mut self, rules: &Rules, at: Node, ballot: Ballot, word: Word) -> bool {
+    /// `content`: the result that it names came along.
+    pub(crate) fn accept(
+        &mut self,
+        rules: &Rules,
+        at: Node,
+        ballot: Ballot,
+        word: Word,
+        content: bool,
+    ) -> bool {
+        if self.at(at).is_gone() {
+            return false;
+        }
         if rules.broken == Broken::AcceptsLower {
             // B1: whatever it promised or accepted above this ballot is forgotten.
             let row = Arc::make_mut(&mut self.at(at).memory);
@@ -171,10 +189,16 @@ impl World {
             row.accepted.take_if(|held| held.ballot > ballot);
         }
         let mut row = Voter::clone(&self.at(at).memory);
-        let changed = match row.accept(ballot, &word.val()) {
+        let changed = match row.accept(ballot, word.val()) {
             Ok(changed) => changed,
             Err(nack) => return self.refused(ballot, nack.promised),
         };
+        if content && word.phase == Phase::Succeeded {
+            self.at(at).results |= word.result();
+        }
+        if !self.at(at).has_content(word) && rules.broken != Broken::VotesUnseen {
+            return false;
+        }
         if changed {
             let it = self.at(at);
             it.memory = Arc::new(row);
@@ -187,6 +211,9 @@ impl World {
 
     /// A voter is asked to promise. False if nothing came of it.
     pub(crate) fn prepare(&mut self, rules: &Rules, at: Node, ballot: Ballot) -> bool {
+        if self.at(at).is_gone() {
+            return false;
+        }
         let mut row = Voter::clone(&self.at(at).memory);
         let accepted = match row.prepare(ballot) {
             Ok(accepted) => short(accepted),
@@ -212,15 +239,38 @@ impl World {
         accepted: Option<(Ballot, Word)>,
     ) {
         let Some(lead) = self.at(at).lead.as_mut() else { return };
-        let adopted = Arc::make_mut(lead).promise(id(from), ballot, long(accepted));
-        let Some(adopted) = adopted else { return };
-        if !self.write_next(rules, at, adopted.ballot, Word::of(&adopted.val)) {
+        let lead = Arc::make_mut(lead);
+        let adopted = lead.promise(id(from), ballot, long(accepted));
+        let next = match adopted {
+            Some(adopted) => Word::of(&adopted.val),
+            // Nothing was ever chosen: it is given up.
+            None if lead.fill(Word::FIRST.then(Phase::Aborted).val().clone()) => {
+                Word::FIRST.then(Phase::Aborted)
+            }
+            None => return,
+        };
+        // A promise brings the result that it names.
+        if next.phase == Phase::Succeeded {
+            let brought = self.net.iter().any(|frame| match frame {
+                Frame::Promised { ballot: b, from, accepted: Some((_, word)) } => {
+                    *b == ballot
+                        && word.outcome() == next.outcome()
+                        && self.nodes[usize::from(*from)].has_content(next)
+                }
+                _ => false,
+            });
+            self.at(at).results |= if brought { next.result() } else { 0 };
+        }
+        if !self.write_next(rules, at, ballot, next) {
             self.step_down(at);
         }
     }
 
     /// A voter begins to lead, under a ballot that its own row promised durably.
     pub(crate) fn lead(&mut self, rules: &Rules, at: Node) -> bool {
+        if self.at(at).is_gone() {
+            return false;
+        }
         let promised = self.at(at).memory.promised;
         let lead = Proposer::prepare(id(at), rules.ids(), rules.quorum, promised);
         let Some(ballot) = lead.ballot() else { return false };
@@ -247,8 +297,11 @@ impl World {
     pub(crate) fn propose(&mut self, rules: &Rules, at: Node, next: Word) -> bool {
         let Some(ballot) = self.at(at).ballot() else { return false };
         let Some(lead) = self.at(at).lead.as_mut() else { return false };
-        if Arc::make_mut(lead).propose(next.val()).is_none() {
+        if Arc::make_mut(lead).propose(next.val().clone()).is_none() {
             return false;
+        }
+        if next.phase == Phase::Succeeded {
+            self.at(at).results |= next.result();
         }
         self.write_next(rules, at, ballot, next)
     }
@@ -266,18 +319,46 @@ impl World {
             it.disk = Arc::new(Voter::EMPTY);
         }
         it.memory = it.disk.clone();
-        let Some((ballot, word)) = short(it.disk.accepted.as_ref()) else { return };
-        if node(ballot.proposer) != at {
-            return;
-        }
-        if rules.broken == Broken::ResumesBallot && ballot.round == 0 {
+        it.results = it.kept;
+        let accepted = it.disk.accepted.clone();
+        let found = short(accepted.as_ref()).filter(|(ballot, _)| *ballot == first_ballot());
+        let again = match rules.broken {
             // B7: it goes on where its disk says that it was.
-            let lead = Proposer::create(id(at), rules.ids(), rules.quorum, word.val());
-            it.lead = Some(Arc::new(lead));
-            self.write_next(rules, at, ballot, word);
+            Broken::ResumesBallot => found.map(|(_, word)| word),
+            // Rule 1: it is asked for that job once more, and takes it for a new one.
+            Broken::MintsAgain => Some(Word::FIRST),
+            _ => None,
+        };
+        if let Some(word) = again.filter(|_| at == HOME) {
+            if rules.broken == Broken::MintsAgain {
+                self.client = Client::Waits;
+            }
+            let lead = Proposer::create(id(at), rules.ids(), rules.quorum, word.val().clone());
+            self.at(at).lead = Some(Arc::new(lead));
+            self.write_next(rules, at, first_ballot(), word);
             return;
         }
-        self.lead(rules, at);
+        match accepted {
+            // All there is is what it has.
+            Some(accepted) if rules.voters == 1 => self.recover(at, accepted),
+            // Rule 10: what it promised to itself, it leads.
+            _ if self.owner(at) == Some(at) => drop(self.lead(rules, at)),
+            _ => {}
+        }
+    }
+
+    /// Who leads, as far as this voter's row says.
+    pub(crate) fn owner(&self, at: Node) -> Option<Node> {
+        self.nodes[usize::from(at)].memory.promised.map(|ballot| node(ballot.proposer))
+    }
+
+    /// The only voter comes back.
+    fn recover(&mut self, at: Node, accepted: Accepted) {
+        let promised = self.at(at).memory.promised;
+        self.at(at).lead = Some(Arc::new(Proposer::recover(id(at), promised, accepted)));
+        if let Some(word) = self.at(at).chosen().filter(|word| word.ver > 0) {
+            self.told.insert(word);
+        }
     }
 
     /// True if some host was named in any value.
@@ -290,5 +371,46 @@ impl World {
                 Frame::Accept { word, .. } => named(word),
                 _ => false,
             })
+    }
+}
+
+impl Hash for World {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let named = usize::from(self.alike).min(self.nodes.len());
+        let (leaders, others) = self.nodes.split_at(named);
+        for (it, at) in leaders.iter().zip(0..) {
+            it.print(state);
+            self.print_debts(at, state);
+        }
+        for frame in self.net.iter().filter(|frame| frame.from() < Some(self.alike)) {
+            frame.hash(state);
+        }
+        for (ballot, word, _) in self.written.iter() {
+            (ballot, word).hash(state);
+        }
+        (self.client, &self.chosen, &self.told).hash(state);
+        (self.takeovers, self.crashes, self.cancels, self.deletions).hash(state);
+        let prints = others.iter().zip(self.alike..).map(|(it, at)| {
+            let mut print = DefaultHasher::new();
+            it.print(&mut print);
+            self.print_debts(at, &mut print);
+            for frame in self.net.iter().filter(|frame| frame.from() == Some(at)) {
+                frame.unsigned().hash(&mut print);
+            }
+            print.finish()
+        });
+        Set::of(prints).hash(state);
+    }
+}
+
+impl World {
+    /// What each proposer still wants of this voter, and what it had on disk.
+    fn print_debts(&self, at: Node, state: &mut impl Hasher) {
+        for lead in self.nodes.iter().filter_map(|it| it.lead.as_ref()) {
+            state.write_u8(u8::from(lead.missing().contains(&id(at))));
+        }
+        for (_, _, by) in self.written.iter() {
+            state.write_u8(by >> at & 1);
+        }
     }
 }

@@ -31,9 +31,10 @@ pub(crate) struct Scene {
 impl Scene {
     /// The home holds a queued job that all voters know.
     pub(crate) fn new(times: &Times) -> Self {
-        let first = Accepted { ballot: first_ballot(), val: Word::FIRST.val() };
+        let first = Accepted { ballot: first_ballot(), val: Word::FIRST.val().clone() };
         let row = Voter { promised: Some(first_ballot()), accepted: Some(first) };
-        let mut lead = Proposer::create(id(HOME), times.ids(), times.quorum(), Word::FIRST.val());
+        let mut lead =
+            Proposer::create(id(HOME), times.ids(), times.quorum(), Word::FIRST.val().clone());
         for at in 0..times.voters {
             lead.vote(id(at), first_ballot(), 0);
         }
@@ -79,7 +80,7 @@ impl Scene {
         let leased = accepted.as_ref().and_then(|a| a.val.job()).map(|job| job.phase);
         lead.promise(id(of), ballot, accepted);
         let mut owner = Owner::new(Arc::new(lead), restarted);
-        if times.broken == Broken::WaitsFromRestart && restarted && leased == Some(Phase::Leased) {
+        if restarted && leased == Some(Phase::Leased) {
             owner.lease = Some(times.recovered(self.now));
         }
         self.owners[usize::from(of)] = Some(owner);
@@ -103,8 +104,10 @@ impl Scene {
             return false;
         };
         // From here on no other owner can have a renewal confirmed.
-        if owner.restarted && times.broken == Broken::Nothing {
-            owner.lease = Some(times.recovered(now));
+        if let Some(lease) = owner.lease.as_mut()
+            && times.broken != Broken::WaitsFromRestart
+        {
+            lease.wait_anew(at(now));
         }
         self.accept(of, of, &Word::of(&adopted.val))
     }
@@ -114,7 +117,7 @@ impl Scene {
         let Some(ballot) = self.owner(of).and_then(|owner| owner.lead.ballot()) else {
             return false;
         };
-        if self.row(by).accept(ballot, &word.val()).is_err() {
+        if self.row(by).accept(ballot, word.val()).is_err() {
             return false;
         }
         let Some(owner) = self.owner(of) else { return false };
@@ -158,7 +161,7 @@ impl Scene {
     pub(crate) fn propose(&mut self, of: Node, next: Word) -> bool {
         let now = self.now;
         let Some(owner) = self.owner(of) else { return false };
-        if Arc::make_mut(&mut owner.lead).propose(next.val()).is_none() {
+        if Arc::make_mut(&mut owner.lead).propose(next.val().clone()).is_none() {
             return false;
         }
         // The freshest claim is the worst case.
@@ -224,7 +227,9 @@ impl Scene {
         let Some(run) = run.as_mut().filter(|run| run.attempt == word.attempt) else {
             return false;
         };
-        run.end = run.end.max(since + times.lease);
+        // The host counts from the moment it sent its renewal, which is before the voters were asked.
+        let sent = if times.broken == Broken::AnswersFromBefore { now } else { since };
+        run.end = run.end.max(sent + times.lease);
         true
     }
 

@@ -29,18 +29,30 @@ fn one_host_at_a_time_holds_a_valid_lease_over_a_takeover_and_a_restart() {
 
 #[test]
 fn one_host_at_a_time_holds_a_valid_lease_of_two_coordinators() {
-    holds(Times { voters: 2, restarts: 1, ..THREE }, 9_000);
+    holds(Times { voters: 2, restarts: 1, ..THREE }, 11_000);
 }
 
 #[test]
-#[ignore = "a quarter minute of CPU: cargo test -p skyclaw-protocol --test model -- --ignored a_longer_lease"]
+#[ignore = "minutes of CPU: cargo test --release -p skyclaw-protocol --test model -- --ignored"]
+fn two_takeovers_are_as_safe() {
+    holds(Times { takeovers: 2, ..THREE }, 358_000);
+}
+
+#[test]
+#[ignore = "minutes of CPU: cargo test --release -p skyclaw-protocol --test model -- --ignored"]
 fn a_longer_lease_is_as_safe() {
-    holds(Times { until: 9, lease: 3, restarts: 1, ..THREE }, 740_000);
+    holds(Times { until: 9, lease: 3, restarts: 1, ..THREE }, 766_000);
 }
 
 #[test]
 fn an_owner_that_renews_without_a_quorum_is_noticed_t1() {
     breaks(Times { broken: Broken::RenewsAlone, ..SHORT }, I2);
+}
+
+/// What the voters said before the renewal was sent says nothing of the time since.
+#[test]
+fn a_renewal_answered_with_what_was_asked_before_is_noticed_rule_14() {
+    breaks(Times { broken: Broken::AnswersFromBefore, until: 5, ..SHORT }, I2);
 }
 
 #[test]
@@ -52,12 +64,6 @@ fn a_new_owner_that_does_not_wait_is_noticed_t2() {
 #[test]
 fn an_owner_that_waits_from_its_restart_and_not_from_its_promises_is_noticed_t2() {
     breaks(Times { broken: Broken::WaitsFromRestart, restarts: 1, ..SHORT }, I2);
-}
-
-/// As the machine does it: so far only the home leads, and only it leads again.
-#[test]
-fn the_wait_may_count_from_the_restart_where_nobody_else_takes_over() {
-    holds(Times { broken: Broken::WaitsFromRestart, takeovers: 0, restarts: 1, ..THREE }, 17_000);
 }
 
 #[test]
