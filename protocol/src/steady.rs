@@ -16,7 +16,7 @@ const DOUBT_MS: u64 = 3000;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Steady {
+pub(crate) struct Steady {
     /// Both clocks when they last agreed.
     anchor: Option<Now>,
     /// Since when the wall clock is elsewhere.
@@ -25,7 +25,7 @@ pub struct Steady {
 
 impl Steady {
     /// To be called every moment while there are others. `off`: most of them have another time.
-    pub fn look(&mut self, now: Now, off: bool) {
+    pub(crate) fn look(&mut self, now: Now, off: bool) {
         let expected = self.expected(now);
         if expected.is_none_or(|wall| wall.0.abs_diff(now.wall.0) <= STEP_MS) && !off {
             *self = Self { anchor: Some(now), doubt: None };
@@ -38,13 +38,13 @@ impl Steady {
     }
 
     /// There is nobody else any more.
-    pub const fn alone(&mut self) {
+    pub(crate) const fn alone(&mut self) {
         *self = Self { anchor: None, doubt: None };
     }
 
     /// The time to stamp with.
     #[must_use]
-    pub fn wall(&self, now: Now) -> Wall {
+    pub(crate) fn wall(&self, now: Now) -> Wall {
         match self.expected(now) {
             Some(expected) if expected.0.abs_diff(now.wall.0) > STEP_MS => expected,
             _ => now.wall,

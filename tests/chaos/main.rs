@@ -38,7 +38,7 @@ const ENDED: Duration = Duration::from_secs(90);
 const GLANCE: Duration = Duration::from_millis(500);
 
 /// Jobs at once on a host.
-const PARALLEL: usize = 4;
+const PARALLEL: usize = 12;
 
 /// Longest pause of writes at a coordinator while one other is hit, on a loaded machine.
 const PAUSE: Duration = Duration::from_secs(5);
