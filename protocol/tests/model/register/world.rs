@@ -6,10 +6,9 @@
 //! were still under way. Only round 0 speaks before it is written, so only there memory may be
 //! ahead of the disk.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use skyclaw_protocol::register::{Accepted, Ballot, Phase, Proposer, ProposerStep, Voter};
+use skyclaw_protocol::register::{Ballot, Phase, Proposer, ProposerStep, Voter};
 
 use super::coordinator::Coordinator;
 use super::network::{Frame, Set};
@@ -72,7 +71,7 @@ impl World {
         world
     }
 
-    fn at(&mut self, at: Node) -> &mut Coordinator {
+    pub(super) fn at(&mut self, at: Node) -> &mut Coordinator {
         &mut self.nodes[usize::from(at)]
     }
 
@@ -81,7 +80,13 @@ impl World {
     }
 
     /// The owner accepts its own value and sends it. Returns false if its row refused.
-    fn write_next(&mut self, rules: &Rules, at: Node, ballot: Ballot, word: Word) -> bool {
+    pub(super) fn write_next(
+        &mut self,
+        rules: &Rules,
+        at: Node,
+        ballot: Ballot,
+        word: Word,
+    ) -> bool {
         if !self.has_accepted(at, ballot, word) {
             return false;
         }
@@ -266,32 +271,6 @@ impl World {
         }
     }
 
-    /// A voter begins to lead, under a ballot that its own row promised durably.
-    pub(crate) fn lead(&mut self, rules: &Rules, at: Node) -> bool {
-        if self.at(at).is_gone() {
-            return false;
-        }
-        let promised = self.at(at).memory.promised;
-        let lead = Proposer::prepare(id(at), rules.ids(), rules.quorum, promised);
-        let Some(ballot) = lead.ballot() else { return false };
-        if Arc::make_mut(&mut self.at(at).memory).prepare(ballot).is_err() {
-            return false;
-        }
-        self.step_down(at);
-        self.at(at).lead = Some(Arc::new(lead));
-        let accepted = short(self.at(at).memory.accepted.as_ref());
-        self.write(rules, at);
-        self.net.insert(Frame::Prepare { ballot });
-        self.promise(rules, at, at, ballot, accepted);
-        if rules.broken == Broken::PromisesAlone {
-            // B2: it does not ask the others, it takes them to know nothing.
-            for other in (0..rules.voters).filter(|other| *other != at) {
-                self.promise(rules, at, other, ballot, None);
-            }
-        }
-        true
-    }
-
     /// The owner writes what follows a chosen value, or gives up a first one that is not chosen.
     /// False if the proposer or the row refused.
     pub(crate) fn propose(&mut self, rules: &Rules, at: Node, next: Word) -> bool {
@@ -306,61 +285,6 @@ impl World {
         self.write_next(rules, at, ballot, next)
     }
 
-    /// A coordinator falls and comes back with what it had written.
-    pub(crate) fn restart(&mut self, rules: &Rules, at: Node) {
-        if at == HOME && self.client == Client::Waits {
-            self.client = Client::CutOff;
-        }
-        let it = self.at(at);
-        it.lead = None;
-        it.held.clear();
-        if rules.broken == Broken::Forgets {
-            // B4: the disk is another one, with the old key.
-            it.disk = Arc::new(Voter::EMPTY);
-        }
-        it.memory = it.disk.clone();
-        it.results = it.kept;
-        let accepted = it.disk.accepted.clone();
-        let found = short(accepted.as_ref()).filter(|(ballot, _)| *ballot == first_ballot());
-        let again = match rules.broken {
-            // B7: it goes on where its disk says that it was.
-            Broken::ResumesBallot => found.map(|(_, word)| word),
-            // Rule 1: it is asked for that job once more, and takes it for a new one.
-            Broken::MintsAgain => Some(Word::FIRST),
-            _ => None,
-        };
-        if let Some(word) = again.filter(|_| at == HOME) {
-            if rules.broken == Broken::MintsAgain {
-                self.client = Client::Waits;
-            }
-            let lead = Proposer::create(id(at), rules.ids(), rules.quorum, word.val().clone());
-            self.at(at).lead = Some(Arc::new(lead));
-            self.write_next(rules, at, first_ballot(), word);
-            return;
-        }
-        match accepted {
-            // All there is is what it has.
-            Some(accepted) if rules.voters == 1 => self.recover(at, accepted),
-            // Rule 10: what it promised to itself, it leads.
-            _ if self.owner(at) == Some(at) => drop(self.lead(rules, at)),
-            _ => {}
-        }
-    }
-
-    /// Who leads, as far as this voter's row says.
-    pub(crate) fn owner(&self, at: Node) -> Option<Node> {
-        self.nodes[usize::from(at)].memory.promised.map(|ballot| node(ballot.proposer))
-    }
-
-    /// The only voter comes back.
-    fn recover(&mut self, at: Node, accepted: Accepted) {
-        let promised = self.at(at).memory.promised;
-        self.at(at).lead = Some(Arc::new(Proposer::recover(id(at), promised, accepted)));
-        if let Some(word) = self.at(at).chosen().filter(|word| word.ver > 0) {
-            self.told.insert(word);
-        }
-    }
-
     /// True if some host was named in any value.
     pub(crate) fn names_a_host(&self) -> bool {
         let named = |word: &Word| word.host.is_some();
@@ -371,46 +295,5 @@ impl World {
                 Frame::Accept { word, .. } => named(word),
                 _ => false,
             })
-    }
-}
-
-impl Hash for World {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let named = usize::from(self.alike).min(self.nodes.len());
-        let (leaders, others) = self.nodes.split_at(named);
-        for (it, at) in leaders.iter().zip(0..) {
-            it.print(state);
-            self.print_debts(at, state);
-        }
-        for frame in self.net.iter().filter(|frame| frame.from() < Some(self.alike)) {
-            frame.hash(state);
-        }
-        for (ballot, word, _) in self.written.iter() {
-            (ballot, word).hash(state);
-        }
-        (self.client, &self.chosen, &self.told).hash(state);
-        (self.takeovers, self.crashes, self.cancels, self.deletions).hash(state);
-        let prints = others.iter().zip(self.alike..).map(|(it, at)| {
-            let mut print = DefaultHasher::new();
-            it.print(&mut print);
-            self.print_debts(at, &mut print);
-            for frame in self.net.iter().filter(|frame| frame.from() == Some(at)) {
-                frame.unsigned().hash(&mut print);
-            }
-            print.finish()
-        });
-        Set::of(prints).hash(state);
-    }
-}
-
-impl World {
-    /// What each proposer still wants of this voter, and what it had on disk.
-    fn print_debts(&self, at: Node, state: &mut impl Hasher) {
-        for lead in self.nodes.iter().filter_map(|it| it.lead.as_ref()) {
-            state.write_u8(u8::from(lead.missing().contains(&id(at))));
-        }
-        for (_, _, by) in self.written.iter() {
-            state.write_u8(by >> at & 1);
-        }
     }
 }
