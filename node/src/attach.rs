@@ -101,6 +101,18 @@ impl Attach {
                 self.check(from, &completion.host).await?;
                 self.complete(*completion, attempt).await
             }
+            HostAsk::Services { host, running, mark, wait_ms } => {
+                self.check(from, &host).await?;
+                let wait = Duration::from_millis(u64::from(wait_ms));
+                Ok(HostTell::Services(self.handle.orders(host, running, mark, wait).await?))
+            }
+            HostAsk::Report(mut report) => {
+                self.check(from, &report.host).await?;
+                // The connection proves who runs it, whatever the report says.
+                report.node = Some(from);
+                self.command(Command::ReportService(*report)).await?;
+                Ok(HostTell::Accepted)
+            }
             HostAsk::HandBack { host, job, attempt } => {
                 self.check(from, &host).await?;
                 self.command(Command::HandBack { host, job, attempt }).await?;

@@ -3,6 +3,7 @@
 //! Commands enter the engine's inbox; reads go to the store's snapshot and never enter it.
 
 mod lists;
+mod services;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError};

@@ -6,8 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Completion, Refusal};
-use crate::id::{HostId, JobId, NodeId};
+use crate::command::{Completion, Refusal, ServiceReport};
+use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
+use crate::orders::Orders;
 use crate::record::Raw;
 use crate::view::Milli;
 
@@ -67,6 +68,19 @@ pub enum HostAsk {
         /// Of which attempt.
         attempt: u32,
     },
+    /// What of services am I to run? Answered once that differs from `mark`, or the wait is over.
+    Services {
+        /// Which host.
+        host: HostId,
+        /// The services it runs instances of.
+        running: Vec<ServiceId>,
+        /// Of the last answer.
+        mark: Option<Hash>,
+        /// How long to hold the question, in milliseconds.
+        wait_ms: u32,
+    },
+    /// An instance of mine changed.
+    Report(Box<ServiceReport>),
     /// I do not start this: give it to another.
     HandBack {
         /// Which host.
@@ -109,6 +123,8 @@ pub enum HostTell {
     Granted(Vec<Grant>),
     /// The lease reaches its full length from the moment you asked.
     Renewed,
+    /// These are the instances it is to run.
+    Services(Orders),
     /// It is taken.
     Accepted,
     /// No. Whether that is for good, the refusal says.

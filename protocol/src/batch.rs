@@ -89,6 +89,20 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// True if a view of a service may look otherwise once it is on disk.
+    #[must_use]
+    pub fn is_about_services(&self) -> bool {
+        self.writes.iter().any(|write| match write {
+            Write::Row { subject, .. } | Write::Drop(subject) => {
+                matches!(subject, Subject::Service(_))
+            }
+            Write::Certificate(signed) => {
+                matches!(signed.body().key.subject, Subject::Service(_))
+            }
+            _ => false,
+        })
+    }
+
     /// To be called by the store once the transaction of this batch is on disk, and by nobody else.
     #[must_use]
     pub fn into_durable(self) -> Durable {

@@ -175,6 +175,12 @@ pub struct ServiceReport {
     pub endpoint: Option<String>,
     /// Why it failed; removed when absent.
     pub error: Option<String>,
+    /// Which instance; none from hosts that do not count them: then the host's latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// The libp2p node through which it is reached, set by whoever took the report from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
 }
 
 /// The caller's key for a request that must happen once.

@@ -195,6 +195,10 @@ pub(crate) fn service_state_view(
         updated_by: val.by.clone(),
         version: val.display_version,
         assignments: state.assignments.clone(),
+        ver: val.ver,
+        generation: state.generation,
+        before: state.before.clone(),
+        reverted: state.reverted.clone(),
     }
 }
 

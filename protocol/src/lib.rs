@@ -19,6 +19,7 @@ pub mod learned;
 pub mod lease;
 pub mod limits;
 pub mod machine;
+pub mod orders;
 pub mod placement;
 pub mod queue;
 pub mod record;
@@ -35,6 +36,6 @@ pub use command::{
 };
 pub use id::{Hash, HostId, IdError, JobId, NetworkId, NodeId, ServiceId};
 pub use view::{
-    Assignment, HostView, JobStatus, JobView, Milli, ResultView, ServiceDef, ServiceStatus,
-    ServiceView,
+    Assignment, Generation, HealthCheck, HostView, JobStatus, JobView, Milli, OnPartition,
+    ResultView, Reverted, ServiceDef, ServiceStatus, ServiceView,
 };

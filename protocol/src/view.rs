@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Hlc, Wall};
-use crate::id::{HostId, JobId, ServiceId};
+use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 
 /// A non-negative number with three decimals. Records hold no floats; old clients may send
 /// `maxParallel: 2.5`.
@@ -182,7 +182,7 @@ impl ServiceStatus {
 }
 
 /// What a service runs. Bounded by [`crate::limits::MAX_SERVICE_BYTES`] in all.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceDef {
     /// Its name; not unique.
@@ -199,6 +199,62 @@ pub struct ServiceDef {
     pub replicas: u32,
     /// Capabilities a host must have; sorted, unique.
     pub required: Vec<String>,
+    /// The code that travels: BLAKE3 hash of an uploaded bundle, unpacked into the instance's own
+    /// directory. Left out where there is none, as the next ones, which is how earlier ones read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Hash>,
+    /// How an instance is asked whether it can serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
+    /// First pause before an instance that ended is started again, in milliseconds; it doubles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff_ms: Option<u64>,
+    /// What an instance does whose host reaches no coordinator.
+    #[serde(default, skip_serializing_if = "OnPartition::is_keep")]
+    pub on_partition: OnPartition,
+}
+
+/// How an instance is asked whether it can serve: `GET path`, answered below 500.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// Begins with a slash.
+    pub path: String,
+    /// Between checks, in milliseconds.
+    pub interval_ms: u64,
+}
+
+/// What an instance does whose host reaches no coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnPartition {
+    /// It goes on; while the network is parted there may be one more instance than wanted.
+    #[default]
+    Keep,
+    /// It is stopped before another one may be started: fewer than wanted, never more.
+    Stop,
+}
+
+impl OnPartition {
+    /// The word of the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Stop => "stop",
+        }
+    }
+
+    /// What a word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Keep, Self::Stop].into_iter().find(|choice| choice.as_str() == word)
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    const fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
 }
 
 /// A service as the API shows it.
@@ -221,6 +277,36 @@ pub struct ServiceView {
     pub version: u64,
     /// Who runs it.
     pub assignments: Vec<Assignment>,
+    /// Number of its register's value: a higher one is later, whoever wrote it.
+    pub ver: u64,
+    /// Which deployment `def` is of.
+    pub generation: u64,
+    /// The deployment before, while instances of it are still needed.
+    pub before: Option<Box<Generation>>,
+    /// The last deployment that never became healthy, so that this one was returned to.
+    pub reverted: Option<Reverted>,
+}
+
+/// One deployment of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generation {
+    /// Its number; rises with each deployment under the same id.
+    pub number: u64,
+    /// What it runs.
+    pub def: ServiceDef,
+}
+
+/// A deployment that was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reverted {
+    /// Its number.
+    pub generation: u64,
+    /// Why.
+    pub error: String,
+    /// When.
+    pub at: Wall,
 }
 
 /// One host's part in a service.
@@ -239,4 +325,37 @@ pub struct Assignment {
     pub error: Option<String>,
     /// When it was first reported running.
     pub started: Option<Wall>,
+    /// Which of the wanted instances it is, from 0. A slot has one current instance and, while that
+    /// is replaced, the next one, whose epoch is higher.
+    #[serde(default)]
+    pub slot: u32,
+    /// Names this very instance: rises with each one of the service that is assigned. What is
+    /// said of another epoch is not about it.
+    #[serde(default)]
+    pub epoch: u64,
+    /// Which deployment it runs.
+    #[serde(default)]
+    pub generation: u64,
+    /// The libp2p node through which it is reached, as proven by the connection that reported it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+}
+
+impl Assignment {
+    /// One that was just given, of no slot in particular.
+    #[must_use]
+    pub const fn pending(host: HostId, at: Wall) -> Self {
+        Self {
+            host,
+            status: ServiceStatus::Pending,
+            updated: at,
+            endpoint: None,
+            error: None,
+            started: None,
+            slot: 0,
+            epoch: 0,
+            generation: 0,
+            node: None,
+        }
+    }
 }

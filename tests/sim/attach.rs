@@ -6,6 +6,7 @@
 use skyclaw_protocol::attach::{Grant, HostAsk, HostTell, Nonce, Run};
 use skyclaw_protocol::batch::{JobAt, KeyAnswer};
 use skyclaw_protocol::machine::Token;
+use skyclaw_protocol::orders::Orders;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::{Command, HostId, Milli, Refusal};
 
@@ -66,8 +67,10 @@ impl World {
             | HostAsk::Claim { host, .. }
             | HostAsk::Withdraw { host, .. }
             | HostAsk::Renew { host, .. }
-            | HostAsk::HandBack { host, .. } => Some(host),
+            | HostAsk::HandBack { host, .. }
+            | HostAsk::Services { host, .. } => Some(host),
             HostAsk::Complete { completion, .. } => Some(&completion.host),
+            HostAsk::Report(report) => Some(&report.host),
         };
         let own = self.hosts[from - self.nodes.len()].node;
         if let (Some(host), Some(machine)) = (host, &self.nodes[node].machine)
@@ -102,6 +105,14 @@ impl World {
             }
             HostAsk::HandBack { host, job, attempt } => {
                 (Kind::Accept, Command::HandBack { host, job, attempt })
+            }
+            // Hosts here run jobs alone; whoever asks all the same is to run nothing.
+            HostAsk::Services { .. } => {
+                return self.tell(node, from, ask, HostTell::Services(Orders::default()));
+            }
+            HostAsk::Report(mut report) => {
+                report.node = Some(own);
+                (Kind::Accept, Command::ReportService(*report))
             }
         };
         self.call(node, Asker::Host(from, ask, kind), command);

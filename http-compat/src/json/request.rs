@@ -267,6 +267,7 @@ pub(crate) fn service(document: &Document) -> Result<Command, ApiError> {
         env: env.map(|env| env.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()),
         replicas: replicas(&fields)?,
         required: required.unwrap_or_else(|| vec![SERVICE_HOST.to_owned()]),
+        ..ServiceDef::default()
     };
     Ok(Command::PutService { id, def })
 }
@@ -296,7 +297,15 @@ pub(crate) fn report(
         None | Some("") => return Ok(Err(host.unwrap_or(UNDEFINED).to_owned())),
         Some(host) => HostId::new(host).map_err(|e| bad_id(&fields, "hostId", e))?,
     };
-    Ok(Ok(Command::ReportService(ServiceReport { id, host, status, endpoint, error })))
+    Ok(Ok(Command::ReportService(ServiceReport {
+        id,
+        host,
+        status,
+        endpoint,
+        error,
+        epoch: None,
+        node: None,
+    })))
 }
 
 /// `POST /v1/network/join`.

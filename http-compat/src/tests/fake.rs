@@ -209,6 +209,10 @@ impl State {
                     updated_by: "node_a".to_owned(),
                     version,
                     assignments: Vec::new(),
+                    ver: 0,
+                    generation: 1,
+                    before: None,
+                    reverted: None,
                 });
                 Ok(Answer::Service(Box::new(self.services.last().unwrap().clone())))
             }
@@ -220,14 +224,7 @@ impl State {
             Command::ClaimService { host } => {
                 self.host(&host)?;
                 Ok(self.services.first_mut().map_or(Answer::NoService, |service| {
-                    service.assignments.push(Assignment {
-                        host,
-                        status: ServiceStatus::Pending,
-                        updated: at.wall(),
-                        endpoint: None,
-                        error: None,
-                        started: None,
-                    });
+                    service.assignments.push(Assignment::pending(host, at.wall()));
                     Answer::Service(Box::new(service.clone()))
                 }))
             }

@@ -231,8 +231,12 @@ impl Incarnation<'_> {
                 progressed = true;
                 self.deliver(step.early);
                 if let Some(batch) = step.batch {
+                    let services = batch.is_about_services();
                     match self.store.commit(batch) {
                         Ok(durable) => {
+                            if services {
+                                self.life.shared.services_changed();
+                            }
                             self.machine.durable(time::now(), &self.reader, &durable);
                         }
                         Err(error) => {

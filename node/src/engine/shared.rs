@@ -7,6 +7,7 @@ use skyclaw_protocol::NodeId;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::machine::Gauges;
 use skyclaw_store::Reader;
+use tokio::sync::watch;
 
 use crate::net::NetHandle;
 
@@ -35,6 +36,8 @@ pub struct Shared {
     /// Connected coordinators: the next incarnation starts with them.
     coordinators: Mutex<Vec<NodeId>>,
     busy: AtomicU64,
+    /// Counts the batches that wrote of services.
+    services: watch::Sender<u64>,
     /// Why this machine's clock is wrong.
     clock_off: Mutex<Option<String>>,
 }
@@ -111,6 +114,16 @@ impl Shared {
 
     pub(super) fn set_clock_off(&self, off: Option<String>) {
         *self.clock_off.lock().unwrap_or_else(PoisonError::into_inner) = off;
+    }
+
+    /// Changes each time something of a service may have changed on disk.
+    #[must_use]
+    pub fn services(&self) -> watch::Receiver<u64> {
+        self.services.subscribe()
+    }
+
+    pub(super) fn services_changed(&self) {
+        self.services.send_modify(|count| *count += 1);
     }
 
     pub(super) fn count_faults(&self, faults: usize) {

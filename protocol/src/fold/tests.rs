@@ -244,29 +244,14 @@ fn a_job_whose_time_was_over_says_which() {
 
 #[test]
 fn a_service_shows_the_sum_of_its_assignments_until_it_is_removed() {
-    let assignment = |status| Assignment {
-        host: HostId::new("h").unwrap(),
-        status,
-        updated: Wall(1),
-        endpoint: None,
-        error: None,
-        started: None,
-    };
-    let def = ServiceDef {
-        name: "s".into(),
-        command: "c".into(),
-        args: vec![],
-        cwd: None,
-        env: None,
-        replicas: 1,
-        required: vec![],
-    };
+    let assignment =
+        |status| Assignment { status, ..Assignment::pending(HostId::new("h").unwrap(), Wall(1)) };
+    let def =
+        ServiceDef { name: "s".into(), command: "c".into(), replicas: 1, ..ServiceDef::default() };
     let state = |list: &[ServiceStatus], deleted| ServiceState {
-        def: def.clone(),
-        generation: 1,
-        deployed: Hlc { ms: 70, count: 0 },
         assignments: list.iter().map(|s| assignment(*s)).collect(),
         deleted,
+        ..ServiceState::first(def.clone(), Hlc { ms: 70, count: 0 })
     };
     let spec =
         Spec { subject: Subject::Service(ServiceId::new("s").unwrap()), job: None, ..spec() };

@@ -50,6 +50,10 @@ impl Machine {
             deployed: at,
             assignments: Vec::new(),
             deleted: false,
+            epochs: 0,
+            generations: known.map_or(1, |(_, generation)| generation.saturating_add(1)),
+            before: None,
+            reverted: None,
         };
         if let Some((ver, _)) = known {
             return self.advance_service(now, &id, ver, state, reply);
@@ -180,14 +184,7 @@ impl Machine {
         else {
             return self.answer(now, reply, KeyAnswer::NoService);
         };
-        state.assignments.push(Assignment {
-            host,
-            status: ServiceStatus::Pending,
-            updated: now.wall,
-            endpoint: None,
-            error: None,
-            started: None,
-        });
+        state.assignments.push(Assignment::pending(host, now.wall));
         self.advance_service(now, &id, ver, state, reply);
     }
 

@@ -6,7 +6,7 @@ use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId};
 use crate::limits::{MAX_REPLICAS, MAX_SERVICE_BYTES, MAX_TEXT_BYTES, MAX_VERSION};
 use crate::record::Reject;
-use crate::view::{Assignment, ServiceDef, ServiceStatus};
+use crate::view::{Assignment, Generation, Reverted, ServiceDef, ServiceStatus};
 
 /// One value of a register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,9 +160,37 @@ pub struct ServiceState {
     pub assignments: Vec<Assignment>,
     /// Removed for good.
     pub deleted: bool,
+    /// The highest epoch given to an instance so far.
+    #[serde(default)]
+    pub epochs: u64,
+    /// The highest generation so far: that of a deployment taken back is not used again.
+    #[serde(default)]
+    pub generations: u64,
+    /// The deployment before, while instances of it are still needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Generation>>,
+    /// The last deployment that was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverted: Option<Reverted>,
 }
 
 impl ServiceState {
+    /// A service that was just deployed for the first time.
+    #[must_use]
+    pub const fn first(def: ServiceDef, deployed: Hlc) -> Self {
+        Self {
+            def,
+            generation: 1,
+            deployed,
+            assignments: Vec::new(),
+            deleted: false,
+            epochs: 0,
+            generations: 1,
+            before: None,
+            reverted: None,
+        }
+    }
+
     /// Any running: running. Else any pending or none: pending. Else failed.
     #[must_use]
     pub fn status(&self) -> ServiceStatus {

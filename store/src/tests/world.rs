@@ -140,13 +140,10 @@ impl World {
         let def = ServiceDef {
             name: name.into(),
             command: "run".into(),
-            args: vec![],
-            cwd: None,
-            env: None,
             replicas: 1,
-            required: vec![],
+            ..ServiceDef::default()
         };
-        let state = ServiceState { def, generation: 1, deployed: at, assignments: vec![], deleted };
+        let state = ServiceState { deleted, ..ServiceState::first(def, at) };
         let row = self.voter(self.val(State::Service(Box::new(state))));
         vec![self.seal_spec(subject.clone(), at, None), Write::Row { subject, created: at, row }]
     }

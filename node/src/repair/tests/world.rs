@@ -271,15 +271,11 @@ impl Member {
         let def = ServiceDef {
             name: name.into(),
             command: "run".into(),
-            args: vec![],
-            cwd: None,
-            env: None,
             replicas: 1,
-            required: vec![],
+            ..ServiceDef::default()
         };
         let at = Hlc { ms: 40_000, count: 0 };
-        let state =
-            ServiceState { def, generation: 1, deployed: at, assignments: vec![], deleted: false };
+        let state = ServiceState::first(def, at);
         let row = self.accepted(subject.clone(), at, State::Service(Box::new(state)));
         self.commit(vec![self.spec(subject, None), row]);
     }

@@ -112,13 +112,7 @@ fn f21_values_out_of_bounds_are_not_taken() {
 }
 
 fn service_state() -> crate::register::ServiceState {
-    crate::register::ServiceState {
-        def: World::def("s", 1, ""),
-        generation: 1,
-        deployed: Hlc::default(),
-        assignments: Vec::new(),
-        deleted: false,
-    }
+    crate::register::ServiceState::first(World::def("s", 1, ""), Hlc::default())
 }
 
 #[test]

@@ -107,6 +107,8 @@ impl Run {
                 status: ServiceStatus::Running,
                 endpoint: None,
                 error: None,
+                epoch: None,
+                node: None,
             }),
         }
     }

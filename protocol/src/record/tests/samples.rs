@@ -111,18 +111,23 @@ pub(crate) fn service() -> ServiceState {
             env: Some(vec![("B".into(), "2".into()), ("A".into(), "1".into())]),
             replicas: 2,
             required: vec!["service-host".into()],
+            ..ServiceDef::default()
         },
         generation: 3,
         deployed: AT,
         assignments: vec![Assignment {
             host: host_id(),
             status: ServiceStatus::Running,
-            updated: Wall(AT.ms),
             endpoint: Some("http://h:1".into()),
-            error: None,
             started: Some(Wall(AT.ms)),
+            slot: 1,
+            epoch: 4,
+            generation: 3,
+            ..Assignment::pending(host_id(), Wall(AT.ms))
         }],
-        deleted: false,
+        epochs: 4,
+        generations: 3,
+        ..ServiceState::first(ServiceDef::default(), AT)
     }
 }
 

@@ -363,6 +363,9 @@ impl Inside {
             | HostAsk::HandBack { host, .. }
             | HostAsk::Claim { host, .. } => unknown(&host),
             HostAsk::Complete { completion, .. } => unknown(&completion.host),
+            HostAsk::Services { .. } | HostAsk::Report(_) => {
+                HostTell::Refused(Refusal::Store("there are no services in this world".into()))
+            }
         }
     }
 

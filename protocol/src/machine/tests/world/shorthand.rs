@@ -184,11 +184,9 @@ impl World {
         ServiceDef {
             name: name.into(),
             command: "serve".into(),
-            args: Vec::new(),
-            cwd: None,
-            env: None,
             replicas,
             required: words(required),
+            ..ServiceDef::default()
         }
     }
 
@@ -220,6 +218,8 @@ impl World {
             status,
             endpoint: (status == ServiceStatus::Running).then(|| "http://h:1".into()),
             error: (status == ServiceStatus::Failed).then(|| "broke".into()),
+            epoch: None,
+            node: None,
         };
         self.call(node, Command::ReportService(report))
     }
