@@ -234,6 +234,7 @@ impl NodeHandle {
             KeyAnswer::Removed => Answer::Removed,
             KeyAnswer::Renewed => Answer::Renewed,
             KeyAnswer::HandedBack => Answer::HandedBack,
+            KeyAnswer::Heard => Answer::Heard,
             KeyAnswer::Cancelling(at) => Answer::Cancelling(Box::new(self.job_at(&at)?)),
         })
     }

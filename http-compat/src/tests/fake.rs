@@ -211,7 +211,7 @@ impl State {
                     assignments: Vec::new(),
                     ver: 0,
                     generation: 1,
-                    before: None,
+                    past: Vec::new(),
                     reverted: None,
                 });
                 Ok(Answer::Service(Box::new(self.services.last().unwrap().clone())))
