@@ -62,6 +62,7 @@ struct Inner {
     net: NetHandle,
     /// Backups are signed for it.
     network: NetworkId,
+    services: services::Services,
     /// One backup at a time.
     backup: Arc<tokio::sync::Mutex<()>>,
 }
@@ -87,6 +88,7 @@ impl NodeHandle {
             metrics,
             net,
             network: engine.network(),
+            services: services::Services::default(),
             backup: Arc::default(),
         }))
     }
@@ -447,15 +449,11 @@ impl Backend for NodeHandle {
     }
 
     fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceView>, Refusal>> {
-        self.read(lists::all_services).boxed()
+        async { Ok(self.all_services().await?.as_ref().clone()) }.boxed()
     }
 
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
-        futures::future::ready(self.reader().and_then(|reader| {
-            let stored = reader.register(&Subject::Service(id)).map_err(store_refusal)?;
-            Ok(stored.and_then(|stored| fold::service_view(stored.spec.body(), stored.chosen()?)))
-        }))
-        .boxed()
+        futures::future::ready(self.service_now(id)).boxed()
     }
 
     fn readiness(&self) -> Readiness {

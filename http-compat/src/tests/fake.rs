@@ -228,6 +228,7 @@ impl State {
                     Answer::Service(Box::new(service.clone()))
                 }))
             }
+            Command::Serve { .. } | Command::Leave { .. } => Ok(Answer::Heard),
             Command::ReportService(report) => {
                 let service = self.service(&report.id)?;
                 let part = service.assignments.iter_mut().find(|part| part.host == report.host);
