@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId};
-use crate::limits::{MAX_REPLICAS, MAX_SERVICE_BYTES, MAX_TEXT_BYTES, MAX_VERSION};
+use crate::limits::{MAX_REPLICAS, MAX_TEXT_BYTES, MAX_VERSION};
 use crate::record::Reject;
 use crate::view::{Assignment, Generation, Reverted, ServiceDef, ServiceStatus};
 
@@ -249,13 +249,11 @@ impl Val {
             return fail("version is out of range");
         }
         if let State::Service(service) = &self.state {
-            if service.def.replicas > MAX_REPLICAS
-                || service.assignments.len() > 2 * MAX_REPLICAS as usize
-            {
+            if service.assignments.len() > 2 * MAX_REPLICAS as usize {
                 return fail("too many replicas");
             }
-            if service.def.bytes() > MAX_SERVICE_BYTES {
-                return fail("service is too large");
+            if let Some(fault) = service.def.fault() {
+                return fail(fault);
             }
         }
         Ok(())
