@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Hlc;
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
+use crate::patch::ServicePatch;
 use crate::view::{HostView, JobStatus, JobView, Milli, ServiceDef, ServiceStatus, ServiceView};
 
 /// One request to the machine.
@@ -94,6 +95,13 @@ pub enum Command {
         id: Option<ServiceId>,
         /// What it runs.
         def: ServiceDef,
+    },
+    /// Change a part of a service. All but the number of instances makes a new generation.
+    PatchService {
+        /// Which service.
+        id: ServiceId,
+        /// What becomes of it.
+        patch: Box<ServicePatch>,
     },
     /// Forget a service.
     RemoveService {

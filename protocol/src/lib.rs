@@ -20,6 +20,7 @@ pub mod lease;
 pub mod limits;
 pub mod machine;
 pub mod orders;
+mod patch;
 pub mod placement;
 pub mod queue;
 pub mod record;
@@ -36,6 +37,7 @@ pub use command::{
     ServiceReport,
 };
 pub use id::{Hash, HostId, IdError, JobId, NetworkId, NodeId, ServiceId};
+pub use patch::{Change, ServicePatch};
 pub use view::{
     Assignment, Generation, HealthCheck, HostView, JobStatus, JobView, Milli, OnPartition,
     ResultView, Reverted, ServiceDef, ServiceStatus, ServiceView,

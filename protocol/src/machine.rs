@@ -337,6 +337,7 @@ impl Machine {
             Command::Complete(completion) => self.complete(now, shelf, reply, completion),
             Command::Cancel { job } => self.cancel(now, shelf, reply, job),
             Command::PutService { id, def } => self.put_service(now, reply, id, def),
+            Command::PatchService { id, patch } => self.patch_service(now, reply, id, patch),
             Command::RemoveService { id } => self.remove_service(now, reply, id),
             Command::ClaimService { host } => self.claim_service(now, reply, host),
             Command::ReportService(report) => self.report_service(now, reply, report),

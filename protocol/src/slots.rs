@@ -81,7 +81,7 @@ pub fn plan(
 pub fn redeploy(state: &ServiceState, def: ServiceDef) -> ServiceState {
     let mut next = state.clone();
     number(&mut next);
-    let same = ServiceDef { replicas: state.def.replicas, ..def.clone() } == state.def;
+    let same = def.runs_the_same(&state.def);
     let old = std::mem::replace(&mut next.def, def);
     if same {
         return next;

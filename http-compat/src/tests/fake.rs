@@ -216,6 +216,13 @@ impl State {
                 });
                 Ok(Answer::Service(Box::new(self.services.last().unwrap().clone())))
             }
+            Command::PatchService { id, patch } => {
+                let service = self.service(&id)?;
+                let def = patch.apply(&service.def);
+                service.generation += u64::from(!def.runs_the_same(&service.def));
+                service.def = def;
+                Ok(Answer::Service(Box::new(service.clone())))
+            }
             Command::RemoveService { id } => {
                 self.service(&id)?;
                 self.services.retain(|service| service.id != id);

@@ -109,6 +109,7 @@ const fn may_be_passed_on(command: &Command) -> bool {
             | Command::Renew { .. }
             | Command::HandBack { .. }
             | Command::PutService { .. }
+            | Command::PatchService { .. }
             | Command::RemoveService { .. }
             | Command::ClaimService { .. }
             | Command::ReportService(_)
@@ -122,9 +123,9 @@ fn subject_of(command: &Command) -> Option<Subject> {
         Command::Cancel { job } | Command::Renew { job, .. } | Command::HandBack { job, .. } => {
             Some(Subject::Job(job.clone()))
         }
-        Command::PutService { id: Some(id), .. } | Command::RemoveService { id } => {
-            Some(Subject::Service(id.clone()))
-        }
+        Command::PutService { id: Some(id), .. }
+        | Command::PatchService { id, .. }
+        | Command::RemoveService { id } => Some(Subject::Service(id.clone())),
         Command::ReportService(report) => Some(Subject::Service(report.id.clone())),
         _ => None,
     }

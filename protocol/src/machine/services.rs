@@ -10,7 +10,8 @@ use crate::clock::{Hlc, Now};
 use crate::command::{Command, Refusal, ServiceReport};
 use crate::fold::service_state_view;
 use crate::id::{Hash, HostId, ServiceId};
-use crate::limits::{MAX_REPLICAS, MAX_SERVICE_BYTES, MAX_SERVICES, MAX_TIMEOUT_MS};
+use crate::limits::{MAX_SERVICES, MAX_TIMEOUT_MS};
+use crate::patch::ServicePatch;
 use crate::placement::meets;
 use crate::record::spec::{Spec, Subject};
 use crate::register::{ServiceState, State, Val};
@@ -29,8 +30,8 @@ impl Machine {
         id: Option<ServiceId>,
         def: ServiceDef,
     ) {
-        if def.bytes() > MAX_SERVICE_BYTES || def.replicas > MAX_REPLICAS {
-            return self.refuse(reply, Refusal::TooLarge("the service is too large".into()));
+        if let Some(fault) = def.fault() {
+            return self.refuse(reply, Refusal::TooLarge(fault.into()));
         }
         let at = self.stamp(now);
         let chance = self.chance();
@@ -80,6 +81,31 @@ impl Machine {
         let val = self.value(now, 0, State::Service(Box::new(state)));
         let answer = service_answer(&id, &val);
         self.create(now, spec, val, reply, answer);
+    }
+
+    /// Another number of instances leaves those there are in place; all else is a deployment.
+    pub(super) fn patch_service(
+        &mut self,
+        now: Now,
+        reply: ReplyTo,
+        id: ServiceId,
+        patch: Box<ServicePatch>,
+    ) {
+        let subject = Subject::Service(id.clone());
+        if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
+            return self.wait_behind(&subject, reply, Command::PatchService { id, patch });
+        }
+        let Some(val) = self.service_value(&id) else {
+            return self.refuse(reply, Refusal::UnknownService(id.to_string()));
+        };
+        let Some(state) = val.service().cloned() else {
+            return self.refuse(reply, Refusal::UnknownService(id.to_string()));
+        };
+        let (ver, def) = (val.ver, patch.apply(&state.def));
+        if let Some(fault) = def.fault() {
+            return self.refuse(reply, Refusal::TooLarge(fault.into()));
+        }
+        self.advance_service(now, &id, ver, slots::redeploy(&state, def), reply);
     }
 
     fn service_value(&self, id: &ServiceId) -> Option<&Val> {

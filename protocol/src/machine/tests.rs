@@ -11,6 +11,7 @@ mod frames;
 mod jobs;
 mod keys;
 mod leases;
+mod patching;
 mod placing;
 mod quorum;
 mod random;

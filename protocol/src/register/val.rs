@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId};
-use crate::limits::{
-    MAX_PAST_GENERATIONS, MAX_REPLICAS, MAX_SERVICE_BYTES, MAX_TEXT_BYTES, MAX_VERSION,
-};
+use crate::limits::{MAX_PAST_GENERATIONS, MAX_REPLICAS, MAX_TEXT_BYTES, MAX_VERSION};
 use crate::record::Reject;
 use crate::view::{Assignment, Generation, Reverted, ServiceDef, ServiceStatus};
 
@@ -261,16 +259,15 @@ impl Val {
             return fail("version is out of range");
         }
         if let State::Service(service) = &self.state {
-            if service.def.replicas > MAX_REPLICAS
-                || service.assignments.len() > 2 * MAX_REPLICAS as usize
-            {
+            if service.assignments.len() > 2 * MAX_REPLICAS as usize {
                 return fail("too many replicas");
             }
+            if service.past.len() > MAX_PAST_GENERATIONS {
+                return fail("too many earlier deployments");
+            }
             let past = service.past.iter().map(|past| &past.def);
-            if service.past.len() > MAX_PAST_GENERATIONS
-                || past.chain([&service.def]).any(|def| def.bytes() > MAX_SERVICE_BYTES)
-            {
-                return fail("service is too large");
+            if let Some(fault) = past.chain([&service.def]).find_map(ServiceDef::fault) {
+                return fail(fault);
             }
         }
         Ok(())
