@@ -345,3 +345,16 @@ pub const START_LATE_MS: u64 = 150_000;
 
 /// Within so long at most one host, or a tenth of all, is given up, in milliseconds.
 pub const GIVE_UP_WINDOW_MS: u64 = 60_000;
+/// Largest blob, in bytes: a bundle with its dependencies is some ten to a hundred MiB; hosts hold
+/// many.
+pub const MAX_BLOB_BYTES: u64 = 512 << 20;
+
+/// Most files, folders and links of one bundle: a large tree of dependencies has some 60,000.
+pub const MAX_BUNDLE_ENTRIES: usize = 100_000;
+
+/// Longest path within a bundle, in bytes: systems take some four times as much, and it is unpacked
+/// below another.
+pub const MAX_BUNDLE_PATH: usize = 1024;
+
+/// Most folders above an entry of a bundle.
+pub const MAX_BUNDLE_DEPTH: usize = 64;
