@@ -42,7 +42,8 @@ impl Budget {
         let Ok(mut account) = self.account.lock() else { return false };
         let (saved, since) = *account;
         let floor = now.saturating_sub(since).saturating_mul(FLOOR_PER_MS);
-        let all = saved.saturating_add(floor).saturating_add(self.earned.swap(0, Relaxed)).min(MOST);
+        let all =
+            saved.saturating_add(floor).saturating_add(self.earned.swap(0, Relaxed)).min(MOST);
         let left = all.checked_sub(1_000);
         *account = (left.unwrap_or(all), now);
         left.is_some()

@@ -101,9 +101,7 @@ fn may_be_an_endpoint(ip: IpAddr) -> bool {
         IpAddr::V4(ip) => {
             !(ip.is_link_local() || ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast())
         }
-        IpAddr::V6(ip) => {
-            !(ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast())
-        }
+        IpAddr::V6(ip) => !(ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast()),
     }
 }
 

@@ -149,7 +149,6 @@ impl Download {
     }
 }
 
-
 impl Body for Answer {
     type Data = Bytes;
     type Error = BrokenOff;

@@ -133,16 +133,8 @@ async fn respond(
         && (head.headers.get(header::EXPECT))
             .is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let (upload, progress) = Upload::new(body, expects, gateway.config.body_idle);
-    let asked = Asked {
-        gateway,
-        caller: &visitor.caller,
-        head,
-        rest,
-        host,
-        upgrade,
-        progress,
-        expects,
-    };
+    let asked =
+        Asked { gateway, caller: &visitor.caller, head, rest, host, upgrade, progress, expects };
     let began = Instant::now();
     let (answered, attempts) = attempts(&asked, &service, upload, &key).await?;
     service.kept.metrics.answered(answered.response.status().as_u16(), began.elapsed());

@@ -23,9 +23,9 @@ use super::forward::{Visitor, handle};
 use super::headers::Caller;
 use super::live::Gateway;
 use super::metrics::{Counted, GatewayMetrics};
+use super::probe;
 use super::sniff::sniff;
 use super::table::Table;
-use super::probe;
 use crate::serve::{Stalling, accept, log_panic};
 
 /// Buffer of a caller's connection, each way.

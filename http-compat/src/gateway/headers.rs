@@ -89,7 +89,8 @@ pub(super) fn request(
     upgrade: Option<&HeaderValue>,
 ) -> HeaderMap {
     let headers = &theirs.headers;
-    let listed = if headers.contains_key(header::CONNECTION) { listed(headers) } else { Vec::new() };
+    let listed =
+        if headers.contains_key(header::CONNECTION) { listed(headers) } else { Vec::new() };
     let mut ours = HeaderMap::with_capacity(headers.len() + 6);
     ours.insert(header::HOST, host.clone());
     for (name, value) in headers {
@@ -189,7 +190,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Takes out of an answer what is of the connection it came over.
 pub(super) fn answer(headers: &mut HeaderMap) {
-    let listed = if headers.contains_key(header::CONNECTION) { listed(headers) } else { Vec::new() };
+    let listed =
+        if headers.contains_key(header::CONNECTION) { listed(headers) } else { Vec::new() };
     for name in listed {
         // Its length is part of the answer, whatever the endpoint says of it.
         if name != "content-length" {

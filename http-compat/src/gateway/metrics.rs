@@ -82,7 +82,8 @@ pub(super) struct ServiceMetrics {
 
 impl ServiceMetrics {
     pub(super) fn answered(&self, status: u16, took: Duration) {
-        if let Some(class) = usize::from(status / 100).checked_sub(1).and_then(|at| self.classes.get(at))
+        if let Some(class) =
+            usize::from(status / 100).checked_sub(1).and_then(|at| self.classes.get(at))
         {
             class.inc();
         }

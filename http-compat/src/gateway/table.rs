@@ -145,9 +145,7 @@ impl Route {
             let epoch = endpoint.id.url.is_none().then_some(endpoint.id.epoch);
             (endpoint.id.url.clone(), endpoint.id.node.filter(|_| epoch.is_some()), epoch)
         };
-        endpoints.sort_by(|a, b| {
-            place(a).cmp(&place(b)).then_with(|| b.id.epoch.cmp(&a.id.epoch))
-        });
+        endpoints.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| b.id.epoch.cmp(&a.id.epoch)));
         endpoints.dedup_by(|later, first| place(later) == place(first));
         endpoints.truncate(MAX_ENDPOINTS);
         Self { id, name, health_path, endpoints: endpoints.into_iter().map(Arc::new).collect() }

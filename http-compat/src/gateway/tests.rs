@@ -1,5 +1,8 @@
 //! The gateway over real sockets, in front of endpoints that follow a script. Names begin with the
 //! id of the contract (G) or of the list of legacy defects (F) they are about.
 
+mod attempts;
 mod load;
 mod rig;
+mod routing;
+mod tables;

@@ -108,7 +108,11 @@ impl Upload {
 
     /// The body of a request, if it has one. `expects` says that the caller waits for
     /// "100 Continue".
-    pub(super) fn new(body: Incoming, expects: bool, idle: Duration) -> (Self, Option<Arc<Progress>>) {
+    pub(super) fn new(
+        body: Incoming,
+        expects: bool,
+        idle: Duration,
+    ) -> (Self, Option<Arc<Progress>>) {
         if body.is_end_stream() {
             return (Self(None), None);
         }

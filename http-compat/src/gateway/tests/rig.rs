@@ -67,15 +67,8 @@ pub(super) async fn gate_over(
     let metrics = GatewayMetrics::default();
     let stop = CancellationToken::new();
     let grace = Duration::from_secs(1);
-    let served = serve_gateway(
-        listener,
-        config,
-        receiver,
-        connector,
-        metrics.clone(),
-        stop.clone(),
-        grace,
-    );
+    let served =
+        serve_gateway(listener, config, receiver, connector, metrics.clone(), stop.clone(), grace);
     let task = tokio::spawn(served);
     Gate { addr, table: sender, metrics, _stop: stop.clone().drop_guard(), stop, task }
 }
@@ -230,8 +223,7 @@ impl Origin {
             async move {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.map(|all| all.to_bytes()).unwrap_or_default();
-                let it =
-                    Seen { method: head.method, uri: head.uri, headers: head.headers, body };
+                let it = Seen { method: head.method, uri: head.uri, headers: head.headers, body };
                 log.lock().unwrap().push(it.clone());
                 answer(&it)
             }
