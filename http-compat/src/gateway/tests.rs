@@ -2,7 +2,9 @@
 //! id of the contract (G) or of the list of legacy defects (F) they are about.
 
 mod attempts;
+mod bodies;
 mod load;
+mod passing;
 mod rig;
 mod routing;
 mod tables;
