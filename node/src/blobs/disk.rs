@@ -41,8 +41,8 @@ const LOCK: &str = ".lock";
 const PART: &str = ".part-";
 const OUTLINE: &str = ".outline";
 
-/// The blobs that must not make room, as of now.
-pub type Keep = Arc<dyn Fn() -> HashSet<Hash> + Send + Sync>;
+/// The blobs that must not make room, as of now; none of them may while that cannot be said.
+pub type Keep = Arc<dyn Fn() -> Option<HashSet<Hash>> + Send + Sync>;
 
 /// Why nothing was written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -214,9 +214,9 @@ impl Disk {
         remove(&self.settings.dir, hash);
     }
 
-    /// What the node needs; nothing is removed while it cannot be asked.
-    fn kept(&self) -> HashSet<Hash> {
-        self.keep.get().map(|keep| keep()).unwrap_or_default()
+    /// What the node needs.
+    fn kept(&self) -> Option<HashSet<Hash>> {
+        self.keep.get().map_or_else(|| Some(HashSet::new()), |keep| keep())
     }
 
     /// Takes room for `more` bytes, from blobs that may go if need be.
@@ -238,7 +238,7 @@ impl Disk {
                 kept = Some(self.kept());
                 continue;
             };
-            match oldest(&index, kept, FRESH) {
+            match kept.as_ref().and_then(|kept| oldest(&index, kept, FRESH)) {
                 Some(hash) => self.forget(&mut index, hash),
                 None if full => return Err(DiskError::Full { most }),
                 None => return Err(DiskError::LowSpace { free, min }),
@@ -248,7 +248,7 @@ impl Disk {
 
     /// Removes what nobody used for long.
     pub(super) fn sweep(&self) {
-        let kept = self.kept();
+        let Some(kept) = self.kept() else { return };
         // One by one: the lock is not held for long.
         loop {
             let mut index = self.index();

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::Stream;
 use skyclaw_protocol::Hash;
-use skyclaw_protocol::blob::Outline;
+use skyclaw_protocol::blob::{GROUP_BYTES, Outline};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Blobs;
 use super::disk::{Disk, Held};
+use super::frame::framed;
 
 /// A blob that is being read out, group by group.
 #[derive(Debug)]
@@ -78,6 +79,18 @@ impl Reading {
         &self.held.outline
     }
 
+    /// What stands before the content where nodes read it.
+    #[must_use]
+    pub fn head(&self) -> Vec<u8> {
+        framed(self.held.outline.head())
+    }
+
+    /// Bytes that are still to come.
+    #[must_use]
+    pub fn rest(&self) -> u64 {
+        self.held.outline.size().saturating_sub(self.next.saturating_mul(GROUP_BYTES))
+    }
+
     /// The next group; none at the end.
     ///
     /// # Errors
@@ -104,7 +117,7 @@ impl Reading {
 
 fn read_group(file: &File, held: &Held, disk: &Disk, group: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; held.outline.group_len(group)];
-    let at = group.saturating_mul(skyclaw_protocol::blob::GROUP_BYTES);
+    let at = group.saturating_mul(GROUP_BYTES);
     let read = file.read_exact_at(&mut bytes, at);
     let cut = match read {
         Ok(()) => false,

@@ -144,7 +144,7 @@ fn short(mut text: String) -> String {
 }
 
 async fn send(mut reading: Reading, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-    let head = frame::framed(reading.outline().head());
+    let head = reading.head();
     timeout(PATIENCE, to.write_all(&head)).await??;
     while let Some(group) = reading.next().await? {
         timeout(PATIENCE, to.write_all(&group)).await??;
