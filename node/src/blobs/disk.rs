@@ -135,7 +135,7 @@ impl Disk {
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
             if name.starts_with(PART) {
-                fs::remove_file(entry.path())?;
+                remove_file(&entry.path());
             } else if let Ok(hash) = Hash::parse(name) {
                 match load(&settings.dir, hash) {
                     Ok(row) => {
@@ -151,7 +151,7 @@ impl Disk {
                 && let Ok(hash) = hash
                 && !settings.dir.join(hash.hex()).exists()
             {
-                fs::remove_file(entry.path())?;
+                remove_file(&entry.path());
             }
         }
         Ok(Self { settings, index: Mutex::new(index), keep: OnceLock::new(), _lock: lock })
@@ -290,12 +290,16 @@ fn remove(dir: &Path, hash: Hash) {
     let path = dir.join(hash.hex());
     // The content first: without it the outline counts for nothing.
     for path in [path.clone(), outline_path(&path)] {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %path.display(), %error, "a blob cannot be removed");
-            }
-            _ => {}
+        remove_file(&path);
+    }
+}
+
+fn remove_file(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "a blob cannot be removed");
         }
+        _ => {}
     }
 }
 
@@ -369,7 +373,7 @@ impl Part {
             File::open(&disk.settings.dir)?.sync_all()
         });
         if let Err(error) = named {
-            _ = fs::remove_file(&told);
+            remove_file(&told);
             return Err(error.into());
         }
         let now = SystemTime::now();
@@ -388,6 +392,6 @@ impl Drop for Part {
     fn drop(&mut self) {
         self.disk.index().taken -= self.taken;
         // After it got its name there is nothing here.
-        _ = fs::remove_file(&self.path);
+        remove_file(&self.path);
     }
 }
