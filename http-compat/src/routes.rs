@@ -82,6 +82,7 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/services" => services::list,
     POST "/v1/services" => services::deploy,
     GET "/v1/services/:id" => services::get,
+    PATCH "/v1/services/:id" => services::patch,
     DELETE "/v1/services/:id" => services::remove,
     POST "/v1/services/:id/report" => services::report,
     PUT "/v1/blobs" => blobs::put,

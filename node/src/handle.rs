@@ -72,6 +72,7 @@ struct Inner {
     network: NetworkId,
     /// Set once, where this node keeps any.
     blobs: OnceLock<Blobs>,
+    services: services::Services,
     /// One backup at a time.
     backup: Arc<tokio::sync::Mutex<()>>,
 }
@@ -98,6 +99,7 @@ impl NodeHandle {
             net,
             network: engine.network(),
             blobs: OnceLock::new(),
+            services: services::Services::default(),
             backup: Arc::default(),
         }))
     }
@@ -245,6 +247,7 @@ impl NodeHandle {
             KeyAnswer::Removed => Answer::Removed,
             KeyAnswer::Renewed => Answer::Renewed,
             KeyAnswer::HandedBack => Answer::HandedBack,
+            KeyAnswer::Heard => Answer::Heard,
             KeyAnswer::Cancelling(at) => Answer::Cancelling(Box::new(self.job_at(&at)?)),
         })
     }
@@ -439,15 +442,11 @@ impl Backend for NodeHandle {
     }
 
     fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceView>, Refusal>> {
-        self.read(lists::all_services).boxed()
+        async { Ok(self.all_services().await?.as_ref().clone()) }.boxed()
     }
 
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
-        futures::future::ready(self.reader().and_then(|reader| {
-            let stored = reader.register(&Subject::Service(id)).map_err(store_refusal)?;
-            Ok(stored.and_then(|stored| fold::service_view(stored.spec.body(), stored.chosen()?)))
-        }))
-        .boxed()
+        futures::future::ready(self.service_now(id)).boxed()
     }
 
     fn readiness(&self) -> Readiness {

@@ -211,10 +211,17 @@ impl State {
                     assignments: Vec::new(),
                     ver: 0,
                     generation: 1,
-                    before: None,
+                    past: Vec::new(),
                     reverted: None,
                 });
                 Ok(Answer::Service(Box::new(self.services.last().unwrap().clone())))
+            }
+            Command::PatchService { id, patch } => {
+                let service = self.service(&id)?;
+                let def = patch.apply(&service.def);
+                service.generation += u64::from(!def.runs_the_same(&service.def));
+                service.def = def;
+                Ok(Answer::Service(Box::new(service.clone())))
             }
             Command::RemoveService { id } => {
                 self.service(&id)?;
@@ -228,6 +235,7 @@ impl State {
                     Answer::Service(Box::new(service.clone()))
                 }))
             }
+            Command::Serve { .. } | Command::Leave { .. } => Ok(Answer::Heard),
             Command::ReportService(report) => {
                 let service = self.service(&report.id)?;
                 let part = service.assignments.iter_mut().find(|part| part.host == report.host);

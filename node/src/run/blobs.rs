@@ -35,8 +35,8 @@ pub(super) fn keep_services(blobs: &Blobs, shared: Arc<Shared>) {
 fn bundles(shared: &Shared) -> Option<HashSet<Hash>> {
     let services = crate::handle::all_services(&shared.reader()?).ok()?;
     let of = |service: &ServiceView| {
-        let before = service.before.as_ref().and_then(|before| before.def.bundle);
-        [service.def.bundle, before]
+        let past: Vec<_> = service.past.iter().map(|past| past.def.bundle).collect();
+        [past, vec![service.def.bundle]].concat()
     };
     Some(services.iter().flat_map(of).flatten().collect())
 }
