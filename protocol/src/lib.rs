@@ -9,6 +9,7 @@
 
 pub mod attach;
 pub mod batch;
+pub mod blob;
 pub mod clock;
 pub mod codec;
 mod command;

@@ -302,3 +302,17 @@ pub const MAX_AWAITED: usize = 1024;
 /// Times that a voter which holds a key for a register that was given up is told so, for each
 /// write: frames may be lost, and what goes on being lost is tried again with the next write.
 pub const MAX_RETOLD: u8 = 8;
+
+/// Largest blob, in bytes: a bundle with its dependencies is some ten to a hundred MiB; hosts hold
+/// many.
+pub const MAX_BLOB_BYTES: u64 = 512 << 20;
+
+/// Most files, folders and links of one bundle: a large tree of dependencies has some 60,000.
+pub const MAX_BUNDLE_ENTRIES: usize = 100_000;
+
+/// Longest path within a bundle, in bytes: systems take some four times as much, and it is unpacked
+/// below another.
+pub const MAX_BUNDLE_PATH: usize = 1024;
+
+/// Most folders above an entry of a bundle.
+pub const MAX_BUNDLE_DEPTH: usize = 64;
