@@ -10,6 +10,7 @@ mod jobs;
 mod listing;
 mod network;
 mod noise;
+mod orders;
 mod public;
 mod refusals;
 mod rig;

@@ -18,14 +18,15 @@ use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegiste
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::limits::MAX_PEER_URLS;
 use skyclaw_protocol::machine::Token;
+use skyclaw_protocol::orders::Orders;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::{JobState, Phase};
 use skyclaw_protocol::{
-    Answer, Command, HostId, HostView, JobId, JobQuery, JobStatus, JobView, NetworkId, NodeId,
+    Answer, Command, Hash, HostId, HostView, JobId, JobQuery, JobStatus, JobView, NetworkId, NodeId,
     Refusal, ServiceId, ServiceView, fold,
 };
-use skyclaw_store::{JobRecord, Order, Phases, ReadError, Reader};
+use skyclaw_store::{JobRecord, Phases, ReadError, Reader};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -385,24 +386,6 @@ fn phases(status: Option<JobStatus>) -> Phases {
     }
 }
 
-fn job_page(reader: &Reader, query: &JobQuery) -> Result<JobPage, ReadError> {
-    let now = time::wall();
-    let limit = query.limit.unwrap_or(usize::MAX);
-    let order = if query.newest_first { Order::NewestFirst } else { Order::OldestFirst };
-    let mut page = JobPage { jobs: Vec::new(), next: query.after.clone() };
-    // The store ends a page early where jobs are large, and so does an answer with a limit; all of
-    // them are asked for only by those who must have all.
-    loop {
-        let room = limit - page.jobs.len();
-        let part = reader.jobs(page.next.as_ref(), room, phases(query.status), order)?;
-        page.jobs.extend(part.jobs.iter().filter_map(|job| view(job, now)));
-        page.next = part.next;
-        if page.next.is_none() || query.limit.is_some() {
-            return Ok(page);
-        }
-    }
-}
-
 impl Backend for NodeHandle {
     fn identity(&self) -> Identity {
         self.0.identity.clone()
@@ -434,7 +417,7 @@ impl Backend for NodeHandle {
     }
 
     fn jobs(&self, query: JobQuery) -> BoxFuture<'_, Result<JobPage, Refusal>> {
-        self.read(move |reader| job_page(reader, &query)).boxed()
+        self.read(move |reader| lists::job_page(reader, &query)).boxed()
     }
 
     fn hosts(&self) -> BoxFuture<'_, Result<Vec<HostView>, Refusal>> {
@@ -455,6 +438,16 @@ impl Backend for NodeHandle {
             Ok(stored.and_then(|stored| fold::service_view(stored.spec.body(), stored.chosen()?)))
         }))
         .boxed()
+    }
+
+    fn orders(
+        &self,
+        host: HostId,
+        running: Vec<ServiceId>,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Orders, Refusal>> {
+        Self::orders(self, host, running, mark, wait).boxed()
     }
 
     fn readiness(&self) -> Readiness {

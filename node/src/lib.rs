@@ -15,6 +15,7 @@ pub mod limits;
 pub mod net;
 pub mod repair;
 pub mod run;
+pub mod services;
 pub mod supervisor;
 pub mod tasks;
 pub mod telemetry;
