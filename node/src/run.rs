@@ -40,6 +40,7 @@ use crate::limits::{
 };
 use crate::net::NetHandle;
 use crate::repair::Repair;
+use crate::services::{NoBundles, Services, ServicesConfig};
 use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -52,6 +53,8 @@ pub use signal::{run, stop_with_parent};
 pub struct Node {
     coordinator: Option<Coordinator>,
     host: Option<RunningHost>,
+    /// There if the host runs services.
+    services: Option<Services>,
 }
 
 /// The coordinator role while it runs.
@@ -85,7 +88,11 @@ impl Node {
             Some(coordinator) => Some(Coordinator::start(config, coordinator).await?),
             None => None,
         };
-        let mut node = Self { coordinator, host: None };
+        let services = config.host.as_ref().filter(|host| host.services).map(|host| {
+            // Bundles come with their store.
+            Services::new(services_config(host), Arc::new(NoBundles))
+        });
+        let mut node = Self { coordinator, host: None, services };
         if let Err(error) = node.start_host(config).await {
             node.stop().await;
             return Err(error);
@@ -126,6 +133,7 @@ impl Node {
         let (registered, first) = oneshot::channel();
         let mut host = host_config(settings, registered)?;
         host.outbox = outbox;
+        host.services = self.services.clone();
         let (failed, failure) = oneshot::channel();
         tasks.spawn(async move {
             if let Err(error) = host::run(host, link.as_ref(), &supervisor, stop).await
@@ -151,6 +159,12 @@ impl Node {
     #[must_use]
     pub const fn coordinator(&self) -> Option<&Coordinator> {
         self.coordinator.as_ref()
+    }
+
+    /// The services of the host role, if it runs any.
+    #[must_use]
+    pub const fn services(&self) -> Option<&Services> {
+        self.services.as_ref()
     }
 
     /// True once a role has ended by itself: a damaged store, or a host that coordinators refuse.
@@ -305,6 +319,16 @@ fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),
         ..SupervisorConfig::default()
+    }
+}
+
+fn services_config(settings: &HostConfig) -> ServicesConfig {
+    ServicesConfig {
+        base_port: settings.service_base_port,
+        public_base_url: settings.service_public_base_url.clone(),
+        poll: settings.poll,
+        grace: settings.stop_grace,
+        ..ServicesConfig::default()
     }
 }
 

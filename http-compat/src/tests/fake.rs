@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_protocol::clock::{Hlc, Wall};
+use skyclaw_protocol::orders::Orders;
 use skyclaw_protocol::{
     Answer, Assignment, Command, Hash, HostId, HostView, JobCursor, JobId, JobQuery, JobStatus,
     JobView, Milli, Refusal, ResultView, ServiceId, ServiceStatus, ServiceView,
@@ -28,6 +30,9 @@ pub(super) struct State {
     pub(super) peers: Vec<String>,
     pub(super) public_url: Option<String>,
     pub(super) not_ready: Vec<String>,
+    /// What hosts are told, whatever they ask; and their questions.
+    pub(super) orders: Orders,
+    pub(super) questions: Vec<(HostId, Vec<ServiceId>, Option<Hash>, Duration)>,
     /// Answers the next commands with these.
     pub(super) refuse: Vec<Refusal>,
     stored: HashMap<Hash, (Hash, Answer)>,
@@ -365,6 +370,18 @@ impl Backend for Fake {
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
         let found = self.state().service(&id).ok().cloned();
         async { Ok(found) }.boxed()
+    }
+
+    fn orders(
+        &self,
+        host: HostId,
+        running: Vec<ServiceId>,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Orders, Refusal>> {
+        let mut state = self.state();
+        state.questions.push((host, running, mark, wait));
+        futures::future::ready(Ok(state.orders.clone())).boxed()
     }
 
     fn readiness(&self) -> Readiness {

@@ -20,7 +20,7 @@ fn view(id: &str, name: &str, created: u64, assignments: Vec<Assignment>) -> Ser
         assignments,
         ver: 1,
         generation: 1,
-        before: None,
+        past: Vec::new(),
         reverted: None,
     }
 }
