@@ -37,7 +37,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::Granted;
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, Peers};
 use crate::copies;
 use crate::engine::{Engine, Input, Shared, Status, chain};
 use crate::limits::{INBOX_AGAIN, PEER_GLANCE, QUORUM_TIMEOUT_MS};
@@ -71,7 +71,7 @@ struct Inner {
     /// Backups are signed for it.
     network: NetworkId,
     /// Set once, where this node keeps any.
-    blobs: OnceLock<Blobs>,
+    blobs: OnceLock<(Blobs, Peers)>,
     services: services::Services,
     /// One backup at a time.
     backup: Arc<tokio::sync::Mutex<()>>,

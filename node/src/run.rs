@@ -30,6 +30,7 @@ use skyclaw_protocol::{HostId, NetworkId};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use crate::blobs::{Blobs, Peers};
 use crate::config::{Config, CoordinatorConfig, HostConfig, HostLink, Secret};
 use crate::engine::{Engine, EngineConfig};
 use crate::handle::{NodeHandle, Others};
@@ -72,6 +73,7 @@ struct RunningHost {
     /// Its own libp2p and file, where it has no coordinator beside it.
     parts: Option<attached::Parts>,
     failed: Arc<AtomicBool>,
+    blobs: Option<Blobs>,
 }
 
 impl Node {
@@ -98,9 +100,11 @@ impl Node {
         let Some(settings) = &config.host else { return Ok(()) };
         let mut outbox = None;
         let mut parts = None;
+        let mut blobs = self.coordinator.as_ref().and_then(|here| here.handle.blobs().cloned());
         let link: Box<dyn host::Coordinator> = match (&settings.link, &self.coordinator) {
             (HostLink::P2p(link), _) => {
                 let (port, own, door) = attached::start(config, link, &settings.name).await?;
+                blobs = own.blobs.clone();
                 (parts, outbox) = (Some(own), Some(door));
                 Box::new(port)
             }
@@ -109,6 +113,9 @@ impl Node {
             }
             (HostLink::Http(urls), _) => {
                 let token = config.token.as_ref().map(Secret::expose);
+                if blobs.is_none() {
+                    blobs = blobs::of_http_host(settings.work_dir.as_deref(), urls, token).await;
+                }
                 Box::new(host::http::HttpCoordinator::new(urls, token).map_err(StartError::Host)?)
             }
             (HostLink::Embedded, None) => return Err(StartError::NoCoordinator),
@@ -119,7 +126,7 @@ impl Node {
         let stop = tasks.token();
         let dead = Arc::<AtomicBool>::default();
         let failed_later = Arc::clone(&dead);
-        self.host = Some(RunningHost { tasks: tasks.clone(), grace, parts, failed: dead });
+        self.host = Some(RunningHost { tasks: tasks.clone(), grace, parts, failed: dead, blobs });
         let supervisor = Supervisor::new(supervisor_config(settings))
             .map_err(|source| StartError::Supervisor { source })?;
         supervisor.prepare();
@@ -151,6 +158,12 @@ impl Node {
     #[must_use]
     pub const fn coordinator(&self) -> Option<&Coordinator> {
         self.coordinator.as_ref()
+    }
+
+    /// Where its host gets bundles and other content from, if it has a place for them.
+    #[must_use]
+    pub fn host_blobs(&self) -> Option<&Blobs> {
+        self.host.as_ref()?.blobs.as_ref()
     }
 
     /// True once a role has ended by itself: a damaged store, or a host that coordinators refuse.
@@ -217,9 +230,14 @@ impl Coordinator {
         let repair = Repair::new(engine.shared(), engine.inbox(), network);
         metrics.add(repair.numbers());
         let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
+        let http = Tasks::default();
         if let Some(blobs) = blobs::beside(&settings.db_path, settings.db_min_free_bytes).await {
-            blobs::keep_services(&blobs, engine.shared());
-            handle.set_blobs(blobs);
+            let shared = engine.shared();
+            let copies = settings.min_replications as usize;
+            let peers = Peers::new(net.clone(), move || shared.node(), copies, http.clone());
+            peers.connect(&blobs);
+            peers.keep(&blobs, blobs::of_services(engine.shared()));
+            handle.set_blobs(blobs, peers);
         }
         let api = ApiConfig {
             token: config.token.as_ref().map(Secret::expose).and_then(ApiSecret::new),
@@ -239,7 +257,6 @@ impl Coordinator {
                 return Err(error.into());
             }
         };
-        let http = Tasks::default();
         let app = router(Arc::new(handle.clone()), api);
         let stop = http.token();
         http.spawn(async move {

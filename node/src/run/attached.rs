@@ -11,12 +11,15 @@ use skyclaw_protocol::NodeId;
 use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::wire::Message;
 
-use super::StartError;
 use super::p2p::{label, membership};
+use super::{StartError, blobs};
+use crate::blobs::{Blobs, Peers};
 use crate::config::{Config, P2pLink};
 use crate::host::outbox::{Outbox, OutboxThread};
 use crate::host::p2p::{P2pCoordinators, Parts as PortParts, WorkBoard};
+use crate::limits::HTTP_STOP_GRACE;
 use crate::net::{Description, Listen, Net, NetConfig, NetHandle, Service, Sink, book_path};
+use crate::tasks::Tasks;
 use crate::time;
 
 /// What such a host has of its own.
@@ -24,11 +27,17 @@ use crate::time;
 pub(super) struct Parts {
     net: Net,
     thread: OutboxThread,
+    /// Where it keeps blobs, and what goes on about them.
+    pub(super) blobs: Option<Blobs>,
+    tasks: Tasks,
 }
 
 impl Parts {
     /// To be called once the host has ended, and with it the last door to the outbox.
     pub(super) async fn stop(self) {
+        if !self.tasks.shutdown(HTTP_STOP_GRACE).await {
+            tracing::warn!("copies under way were dropped");
+        }
         self.net.stop().await;
         if tokio::task::spawn_blocking(move || self.thread.join()).await.is_err() {
             tracing::error!("the outbox could not be closed");
@@ -72,6 +81,12 @@ pub(super) async fn start(
     let membership = membership(config);
     let network = membership.id();
     let net = NetHandle::new(membership);
+    let tasks = Tasks::default();
+    let blobs = blobs::beside(&link.db_path, link.db_min_free_bytes).await;
+    if let Some(blobs) = &blobs {
+        let own = key.id();
+        Peers::new(net.clone(), move || Some(own), 0, tasks.clone()).connect(blobs);
+    }
     let urls: Vec<String> = link.peer_urls.iter().filter_map(|url| normalize_url(url)).collect();
     let sink = Arc::new(Ears(Arc::clone(&board)));
     let running = Net::start(net_config, &net, &key, move || urls.clone(), sink).await?;
@@ -84,7 +99,7 @@ pub(super) async fn start(
         chance: Arc::new(rand::random),
         lonely,
     });
-    Ok((port, Parts { net: running, thread }, outbox))
+    Ok((port, Parts { net: running, thread, blobs, tasks }, outbox))
 }
 
 /// A host that is told of nodes on this machine only is not for others.
