@@ -25,14 +25,15 @@ use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegiste
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::limits::MAX_PEER_URLS;
 use skyclaw_protocol::machine::Token;
+use skyclaw_protocol::orders::Orders;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
-use skyclaw_protocol::register::{JobState, Phase};
+use skyclaw_protocol::register::JobState;
 use skyclaw_protocol::{
-    Answer, Command, Hash, HostId, HostView, JobId, JobQuery, JobStatus, JobView, NetworkId,
-    NodeId, Refusal, ServiceId, ServiceView, fold,
+    Answer, Command, Hash, HostId, HostView, JobId, JobQuery, JobView, NetworkId, NodeId, Refusal,
+    ServiceId, ServiceView, fold,
 };
-use skyclaw_store::{JobRecord, Phases, ReadError, Reader};
+use skyclaw_store::{JobRecord, ReadError, Reader};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -382,23 +383,6 @@ fn view(job: &JobRecord, now: Wall) -> Option<JobView> {
     fold::job_view(register.spec.body(), register.chosen()?, result, register.lease_note, now)
 }
 
-/// The phases that a status of the API stands for.
-fn phases(status: Option<JobStatus>) -> Phases {
-    match status {
-        None => Phases::ALL,
-        Some(JobStatus::Queued) => Phases::of(&[Phase::Queued]),
-        Some(JobStatus::Leased) => Phases::of(&[Phase::Leased]),
-        Some(JobStatus::Completed) => Phases::of(&[Phase::Succeeded]),
-        Some(JobStatus::Failed) => Phases::of(&[
-            Phase::Failed,
-            Phase::Cancelled,
-            Phase::Exhausted,
-            Phase::Expired,
-            Phase::Aborted,
-        ]),
-    }
-}
-
 impl Backend for NodeHandle {
     fn identity(&self) -> Identity {
         self.0.identity.clone()
@@ -447,6 +431,16 @@ impl Backend for NodeHandle {
 
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
         futures::future::ready(self.service_now(id)).boxed()
+    }
+
+    fn orders(
+        &self,
+        host: HostId,
+        running: Vec<ServiceId>,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Orders, Refusal>> {
+        Self::orders(self, host, None, running, mark, wait).boxed()
     }
 
     fn readiness(&self) -> Readiness {

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod net;
 pub mod repair;
 pub mod run;
+pub mod services;
 pub mod supervisor;
 pub mod tasks;
 pub mod telemetry;

@@ -41,6 +41,7 @@ use crate::limits::{
 };
 use crate::net::NetHandle;
 use crate::repair::Repair;
+use crate::services::{Services, ServicesConfig};
 use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
@@ -53,6 +54,8 @@ pub use signal::{run, stop_with_parent};
 pub struct Node {
     coordinator: Option<Coordinator>,
     host: Option<RunningHost>,
+    /// There if the host runs services.
+    services: Option<Services>,
 }
 
 /// The coordinator role while it runs.
@@ -87,7 +90,7 @@ impl Node {
             Some(coordinator) => Some(Coordinator::start(config, coordinator).await?),
             None => None,
         };
-        let mut node = Self { coordinator, host: None };
+        let mut node = Self { coordinator, host: None, services: None };
         if let Err(error) = node.start_host(config).await {
             node.stop().await;
             return Err(error);
@@ -120,6 +123,10 @@ impl Node {
             }
             (HostLink::Embedded, None) => return Err(StartError::NoCoordinator),
         };
+        if settings.services {
+            let bundles = blobs::bundles(blobs.as_ref());
+            self.services = Some(Services::new(services_config(settings), bundles));
+        }
         // Only a coordinator that was named must be there at the start.
         let patient = !matches!(settings.link, HostLink::Http(_));
         let (tasks, grace) = (Tasks::default(), settings.stop_grace);
@@ -133,6 +140,7 @@ impl Node {
         let (registered, first) = oneshot::channel();
         let mut host = host_config(settings, registered)?;
         host.outbox = outbox;
+        host.services = self.services.clone();
         let (failed, failure) = oneshot::channel();
         tasks.spawn(async move {
             if let Err(error) = host::run(host, link.as_ref(), &supervisor, stop).await
@@ -164,6 +172,12 @@ impl Node {
     #[must_use]
     pub fn host_blobs(&self) -> Option<&Blobs> {
         self.host.as_ref()?.blobs.as_ref()
+    }
+
+    /// The services of the host role, if it runs any.
+    #[must_use]
+    pub const fn services(&self) -> Option<&Services> {
+        self.services.as_ref()
     }
 
     /// True once a role has ended by itself: a damaged store, or a host that coordinators refuse.
@@ -322,6 +336,16 @@ fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),
         ..SupervisorConfig::default()
+    }
+}
+
+fn services_config(settings: &HostConfig) -> ServicesConfig {
+    ServicesConfig {
+        base_port: settings.service_base_port,
+        public_base_url: settings.service_public_base_url.clone(),
+        poll: settings.poll,
+        grace: settings.stop_grace,
+        ..ServicesConfig::default()
     }
 }
 

@@ -4,6 +4,8 @@
 mod commands;
 #[path = "cli/server.rs"]
 mod server;
+#[path = "cli/services.rs"]
+mod services;
 
 use std::process::{Command, Output, Stdio};
 

@@ -4,10 +4,13 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use skyclaw_protocol::{Hash, ServiceView};
 
-use crate::blobs::{Blobs, Keep, Settings, Urls};
+use crate::blobs::{Blobs, BundleFault, Keep, Settings, Urls};
 use crate::engine::Shared;
+use crate::services::{BundleError, Bundles, NoBundles};
 
 /// Bytes that stay free where no setting says so: what coordinators keep by default.
 const MIN_FREE: u64 = 64 << 20;
@@ -50,6 +53,28 @@ pub(super) async fn of_http_host(
     Some(blobs)
 }
 
+/// Where the code of services comes from.
+pub(super) fn bundles(blobs: Option<&Blobs>) -> Arc<dyn Bundles> {
+    blobs.map_or_else(|| Arc::new(NoBundles) as _, |blobs| Arc::new(blobs.clone()) as _)
+}
+
+impl Bundles for Blobs {
+    fn fetch_and_unpack<'a>(
+        &'a self,
+        hash: Hash,
+        into: &'a Path,
+    ) -> BoxFuture<'a, Result<(), BundleError>> {
+        async move {
+            self.unpack(hash, into).await.map_err(|fault| match fault {
+                BundleFault::Unavailable(text) => BundleError::Unavailable(text),
+                BundleFault::Broken(text) => BundleError::Broken(text),
+                BundleFault::Host(text) => BundleError::Host(text),
+            })
+        }
+        .boxed()
+    }
+}
+
 fn open(settings: Settings) -> Option<Blobs> {
     let dir = settings.dir.clone();
     let failed = |error| {
@@ -64,11 +89,11 @@ async fn blocking(open: impl FnOnce() -> Option<Blobs> + Send + 'static) -> Opti
 
 /// Bundles of the services that a coordinator knows: they make no room.
 pub(super) fn of_services(shared: Arc<Shared>) -> Keep {
-    Arc::new(move || bundles(&shared))
+    Arc::new(move || needed(&shared))
 }
 
 /// The bundles of all services, those under replacement too.
-fn bundles(shared: &Shared) -> Option<HashSet<Hash>> {
+fn needed(shared: &Shared) -> Option<HashSet<Hash>> {
     let services = crate::handle::all_services(&shared.reader()?).ok()?;
     let of = |service: &ServiceView| {
         let past: Vec<_> = service.past.iter().map(|past| past.def.bundle).collect();
