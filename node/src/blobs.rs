@@ -13,10 +13,13 @@
 mod disk;
 mod fetch;
 mod frame;
+mod peers;
 mod put;
 mod read;
 mod serve;
 mod sources;
+mod unpack;
+mod urls;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -28,9 +31,12 @@ use tokio::sync::Semaphore;
 pub use disk::{DiskError, Held, Keep};
 pub use fetch::FetchError;
 pub use frame::{Refused, read_head};
+pub use peers::Peers;
 pub use put::PutError;
 pub use read::Reading;
 pub use sources::{Source, Sources, Stream};
+pub use unpack::BundleFault;
+pub use urls::Urls;
 
 /// Uploads and copies written at once: each has a thread and two MiB.
 const MAX_PUTS: usize = 16;

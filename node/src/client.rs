@@ -8,6 +8,7 @@
 //! knew no proxy.
 
 mod error;
+mod upload;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

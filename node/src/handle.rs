@@ -28,17 +28,17 @@ use skyclaw_protocol::machine::Token;
 use skyclaw_protocol::orders::Orders;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
-use skyclaw_protocol::register::{JobState, Phase};
+use skyclaw_protocol::register::JobState;
 use skyclaw_protocol::{
-    Answer, Command, Hash, HostId, HostView, JobId, JobQuery, JobStatus, JobView, NetworkId,
-    NodeId, Refusal, ServiceId, ServiceView, fold,
+    Answer, Command, Hash, HostId, HostView, JobId, JobQuery, JobView, NetworkId, NodeId, Refusal,
+    ServiceId, ServiceView, fold,
 };
-use skyclaw_store::{JobRecord, Phases, ReadError, Reader};
+use skyclaw_store::{JobRecord, ReadError, Reader};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::Granted;
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, Peers};
 use crate::copies;
 use crate::engine::{Engine, Input, Shared, Status, chain};
 use crate::limits::{INBOX_AGAIN, PEER_GLANCE, QUORUM_TIMEOUT_MS};
@@ -72,7 +72,7 @@ struct Inner {
     /// Backups are signed for it.
     network: NetworkId,
     /// Set once, where this node keeps any.
-    blobs: OnceLock<Blobs>,
+    blobs: OnceLock<(Blobs, Peers)>,
     services: services::Services,
     /// One backup at a time.
     backup: Arc<tokio::sync::Mutex<()>>,
@@ -381,23 +381,6 @@ fn view(job: &JobRecord, now: Wall) -> Option<JobView> {
     let register = &job.register;
     let result = job.result.as_ref().map(Signed::body);
     fold::job_view(register.spec.body(), register.chosen()?, result, register.lease_note, now)
-}
-
-/// The phases that a status of the API stands for.
-fn phases(status: Option<JobStatus>) -> Phases {
-    match status {
-        None => Phases::ALL,
-        Some(JobStatus::Queued) => Phases::of(&[Phase::Queued]),
-        Some(JobStatus::Leased) => Phases::of(&[Phase::Leased]),
-        Some(JobStatus::Completed) => Phases::of(&[Phase::Succeeded]),
-        Some(JobStatus::Failed) => Phases::of(&[
-            Phase::Failed,
-            Phase::Cancelled,
-            Phase::Exhausted,
-            Phase::Expired,
-            Phase::Aborted,
-        ]),
-    }
 }
 
 impl Backend for NodeHandle {

@@ -30,6 +30,7 @@ use skyclaw_protocol::NetworkId;
 use skyclaw_protocol::machine::Config as MachineConfig;
 use tokio::net::TcpListener;
 
+use crate::blobs::{Blobs, Peers};
 use crate::config::{Config, CoordinatorConfig, Secret};
 use crate::engine::{Engine, EngineConfig};
 use crate::handle::{NodeHandle, Others};
@@ -56,6 +57,8 @@ pub struct Node {
     gateway: Option<RunningGateway>,
     /// There if the host runs services.
     services: Option<Services>,
+    /// Where its host keeps what is fetched for it.
+    blobs: Option<Blobs>,
 }
 
 /// The coordinator role while it runs.
@@ -86,8 +89,14 @@ impl Node {
             Some(coordinator) => Some(Coordinator::start(config, coordinator).await?),
             None => None,
         };
-        let mut node =
-            Self { coordinator, member: None, host: None, gateway: None, services: None };
+        let mut node = Self {
+            coordinator,
+            member: None,
+            host: None,
+            gateway: None,
+            services: None,
+            blobs: None,
+        };
         if let Err(error) = node.start_rest(config, door).await {
             node.stop().await;
             return Err(error);
@@ -104,7 +113,8 @@ impl Node {
             let name = config.host.as_ref().map_or("gateway", |host| host.name.as_str());
             self.member = Some(Member::start(config, link, name).await?);
         }
-        self.services = self.start_services(config).await;
+        self.blobs = self.blobs_of_host(config).await;
+        self.services = self.start_services(config);
         if let (Some(settings), Some(door)) = (&config.gateway, door) {
             self.gateway = Some(self.start_gateway(config, settings, door)?);
         }
@@ -115,6 +125,12 @@ impl Node {
     #[must_use]
     pub const fn coordinator(&self) -> Option<&Coordinator> {
         self.coordinator.as_ref()
+    }
+
+    /// Where its host gets bundles and other content from, if it has a place for them.
+    #[must_use]
+    pub const fn host_blobs(&self) -> Option<&Blobs> {
+        self.blobs.as_ref()
     }
 
     /// The services of the host role, if it runs any.
@@ -188,9 +204,14 @@ impl Coordinator {
         let repair = Repair::new(engine.shared(), engine.inbox(), network);
         metrics.add(repair.numbers());
         let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
+        let http = Tasks::default();
         if let Some(blobs) = blobs::beside(&settings.db_path, settings.db_min_free_bytes).await {
-            blobs::keep_services(&blobs, engine.shared());
-            handle.set_blobs(blobs);
+            let shared = engine.shared();
+            let copies = settings.min_replications as usize;
+            let peers = Peers::new(net.clone(), move || shared.node(), copies, http.clone());
+            peers.connect(&blobs);
+            peers.keep(&blobs, blobs::of_services(engine.shared()));
+            handle.set_blobs(blobs, peers);
         }
         let api = ApiConfig {
             token: config.token.as_ref().map(Secret::expose).and_then(ApiSecret::new),
@@ -210,7 +231,6 @@ impl Coordinator {
                 return Err(error.into());
             }
         };
-        let http = Tasks::default();
         let app = router(Arc::new(handle.clone()), api);
         let stop = http.token();
         http.spawn(async move {

@@ -369,7 +369,7 @@ fn values_that_cannot_be_meant_name_setting_origin_and_what_is_allowed() {
 
 #[test]
 fn a_gateway_learns_of_services_from_its_process_from_urls_or_over_libp2p() {
-    let gateway = |vars: &[(&str, &str)]| resolve(vars).config.gateway.expect("a gateway");
+    let gateway = |vars: &[(&str, &str)]| from_env(vars).config.gateway.expect("a gateway");
     let all = gateway(&[("SKYCLAW_ROLE", "coordinator,host,gateway")]);
     assert_eq!((all.link, all.listen_port), (Link::Embedded, 8790));
     let alone = gateway(&[("SKYCLAW_ROLE", "gateway")]);

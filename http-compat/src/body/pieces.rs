@@ -1,6 +1,7 @@
 //! A body that is handed on as it comes, however long it is.
 //!
-//! Always: one piece is in memory. A caller that sends nothing for [`STILL`] has gone.
+//! Always: one piece is in memory. A caller that sends nothing for as long as a whole small body may
+//! take has gone.
 
 use std::io;
 use std::pin::Pin;
@@ -17,21 +18,18 @@ use super::{Inbound, drain_later, too_large};
 use crate::backend::Pieces;
 use crate::error::ApiError;
 
-/// How long a caller may send nothing: a line that lost its packets comes back sooner.
-const STILL: Duration = Duration::from_secs(30);
-
 impl Inbound {
     /// The body in pieces. Longer than `most`, it is refused at once if its length is declared;
     /// whoever takes the pieces counts them.
-    pub(crate) fn pieces(&mut self, most: u64) -> Result<Pieces, ApiError> {
+    pub(crate) fn pieces(&mut self, most: u64, still: Duration) -> Result<Pieces, ApiError> {
         if self.declared.is_some_and(|length| length > most) {
             return Err(too_large(usize::try_from(most).unwrap_or(usize::MAX)));
         }
         let body = self.body.get_mut().take();
-        let (timer, waits) = (Box::pin(sleep(STILL)), self.expects_continue);
+        let (timer, waits) = (Box::pin(sleep(still)), self.expects_continue);
         Ok(body.map_or_else(
             || futures::stream::empty().boxed(),
-            |body| Arriving { body: Some(body), timer, waits }.boxed(),
+            |body| Arriving { body: Some(body), timer, still, waits }.boxed(),
         ))
     }
 }
@@ -39,6 +37,7 @@ impl Inbound {
 struct Arriving {
     body: Option<Body>,
     timer: Pin<Box<Sleep>>,
+    still: Duration,
     /// The caller sends nothing before somebody asks for it.
     waits: bool,
 }
@@ -58,7 +57,8 @@ impl Stream for Arriving {
                     return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
                 }
             };
-            self.timer.as_mut().reset(Instant::now() + STILL);
+            let next = Instant::now() + self.still;
+            self.timer.as_mut().reset(next);
             match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {

@@ -39,7 +39,7 @@ pub(super) async fn put(mut call: Call) -> Result<Response, ApiError> {
     if let Some(value) = call.headers.get(EXPECTED) {
         expected = Some(parse(value.to_str().unwrap_or_default())?);
     }
-    let content = call.inbound.pieces(MAX_BLOB_BYTES)?;
+    let content = call.inbound.pieces(MAX_BLOB_BYTES, call.api.bodies.time)?;
     let taken =
         call.backend().put_blob(expected, content).await.map_err(|refusal| match refusal {
             BlobRefusal::WrongHash(got) => ApiError::BadField(format!(

@@ -7,12 +7,12 @@ use skyclaw_http_compat::{BlobContent, BlobRefusal, BlobTaken, Pieces};
 use skyclaw_protocol::{Hash, Refusal};
 
 use super::NodeHandle;
-use crate::blobs::{Blobs, DiskError, FetchError, PutError};
+use crate::blobs::{Blobs, DiskError, FetchError, Peers, PutError};
 
 impl NodeHandle {
-    /// Where this node keeps blobs. Only the first call counts.
-    pub fn set_blobs(&self, blobs: Blobs) {
-        if self.0.blobs.set(blobs).is_err() {
+    /// Where this node keeps blobs, and who else may. Only the first call counts.
+    pub fn set_blobs(&self, blobs: Blobs, peers: Peers) {
+        if self.0.blobs.set((blobs, peers)).is_err() {
             tracing::error!("the node has blobs already");
         }
     }
@@ -20,7 +20,7 @@ impl NodeHandle {
     /// The blobs of this node, if it keeps any.
     #[must_use]
     pub fn blobs(&self) -> Option<&Blobs> {
-        self.0.blobs.get()
+        self.0.blobs.get().map(|(blobs, _)| blobs)
     }
 
     pub(super) async fn take_blob(
@@ -28,7 +28,8 @@ impl NodeHandle {
         expected: Option<Hash>,
         content: Pieces,
     ) -> Result<BlobTaken, BlobRefusal> {
-        let blobs = self.blobs().ok_or_else(none).map_err(BlobRefusal::Refused)?;
+        let found = self.0.blobs.get().ok_or_else(none);
+        let (blobs, peers) = found.map_err(BlobRefusal::Refused)?;
         let held = blobs.put(expected, content).await.map_err(|error| match error {
             PutError::WrongHash { got, .. } => BlobRefusal::WrongHash(got),
             PutError::Broken(error) => BlobRefusal::Broken(error),
@@ -40,7 +41,8 @@ impl NodeHandle {
             PutError::Stopping => BlobRefusal::Refused(Refusal::Stopping),
         })?;
         let (hash, bytes) = (held.outline.hash(), held.outline.size());
-        Ok(BlobTaken { hash, bytes, copies: 1 })
+        let copies = peers.spread(blobs, hash).await;
+        Ok(BlobTaken { hash, bytes, copies })
     }
 
     pub(super) async fn read_blob(

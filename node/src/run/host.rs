@@ -9,11 +9,13 @@ use skyclaw_protocol::HostId;
 use skyclaw_protocol::placement::capability_list;
 use tokio::sync::oneshot;
 
-use super::{Node, StartError, duties};
+use super::member::Member;
+use super::{Node, StartError, blobs, duties};
+use crate::blobs::Blobs;
 use crate::config::{Config, HostConfig, Link, Secret};
 use crate::host;
 use crate::limits::{EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, JOB_KILL_GRACE};
-use crate::services::{NoBundles, Services, ServicesConfig};
+use crate::services::{Services, ServicesConfig};
 use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::tasks::Tasks;
 
@@ -39,10 +41,25 @@ impl RunningHost {
 }
 
 impl Node {
+    /// Where the host finds what it fetches: with its coordinator, or a place of its own.
+    pub(super) async fn blobs_of_host(&self, config: &Config) -> Option<Blobs> {
+        let settings = config.host.as_ref()?;
+        let here = self.coordinator.as_ref().and_then(|here| here.handle.blobs().cloned());
+        let member = || self.member.as_ref().and_then(Member::blobs);
+        match (&settings.link, here.or_else(member)) {
+            (Link::Http(urls), None) => {
+                let token = config.token.as_ref().map(Secret::expose);
+                blobs::of_http_host(settings.work_dir.as_deref(), urls, token).await
+            }
+            (_, found) => found,
+        }
+    }
+
     /// What runs services, if the host is to.
-    pub(super) async fn start_services(&self, config: &Config) -> Option<Services> {
+    pub(super) fn start_services(&self, config: &Config) -> Option<Services> {
         let settings = config.host.as_ref().filter(|host| host.services)?;
-        let services = Services::new(services_config(settings), Arc::new(NoBundles));
+        let bundles = blobs::bundles(self.blobs.as_ref());
+        let services = Services::new(services_config(settings), bundles);
         let net = match (&self.coordinator, &self.member) {
             (Some(coordinator), _) => Some(coordinator.handle.net()),
             (None, Some(member)) => Some(member.net()),

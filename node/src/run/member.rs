@@ -11,12 +11,15 @@ use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{NetworkId, NodeId};
 
-use super::StartError;
 use super::p2p::{label, membership};
+use super::{StartError, blobs};
+use crate::blobs::{Blobs, Peers};
 use crate::config::{Config, P2pLink};
 use crate::host::outbox::{Outbox, OutboxThread};
 use crate::host::p2p::{P2pCoordinators, Parts as PortParts, WorkBoard};
+use crate::limits::HTTP_STOP_GRACE;
 use crate::net::{Description, Listen, Net, NetConfig, NetHandle, Service, Sink, book_path};
+use crate::tasks::Tasks;
 use crate::time;
 
 /// What such a node has of its own.
@@ -31,6 +34,9 @@ pub(super) struct Member {
     /// The door to results that wait, until the host takes it.
     outbox: Option<Outbox>,
     thread: OutboxThread,
+    /// Where it keeps blobs, and what goes on about them.
+    blobs: Option<Blobs>,
+    tasks: Tasks,
 }
 
 impl Member {
@@ -70,12 +76,18 @@ impl Member {
         let membership = membership(config);
         let network = membership.id();
         let handle = NetHandle::new(membership);
+        let tasks = Tasks::default();
+        let blobs = blobs::beside(&link.db_path, link.db_min_free_bytes).await;
+        if let Some(blobs) = &blobs {
+            let own = key.id();
+            Peers::new(handle.clone(), move || Some(own), 0, tasks.clone()).connect(blobs);
+        }
         let urls: Vec<String> =
             link.peer_urls.iter().filter_map(|url| normalize_url(url)).collect();
         let sink = Arc::new(Ears(Arc::clone(&board)));
         let net = Net::start(net_config, &handle, &key, move || urls.clone(), sink).await?;
         let (own, outbox) = (key.id(), Some(outbox));
-        Ok(Self { net, handle, own, network, board, lonely, outbox, thread })
+        Ok(Self { net, handle, own, network, board, lonely, outbox, thread, blobs, tasks })
     }
 
     /// The port through which a host gets its work.
@@ -96,6 +108,11 @@ impl Member {
         self.outbox.take()
     }
 
+    /// Where it keeps blobs, if it has a place for them.
+    pub(super) fn blobs(&self) -> Option<Blobs> {
+        self.blobs.clone()
+    }
+
     /// Its place in the network.
     pub(super) const fn net(&self) -> &NetHandle {
         &self.handle
@@ -108,6 +125,9 @@ impl Member {
 
     /// To be called once the host has ended, and with it the last door to the outbox.
     pub(super) async fn stop(self) {
+        if !self.tasks.shutdown(HTTP_STOP_GRACE).await {
+            tracing::warn!("copies under way were dropped");
+        }
         self.net.stop().await;
         drop(self.outbox);
         if tokio::task::spawn_blocking(move || self.thread.join()).await.is_err() {
