@@ -22,6 +22,7 @@ mod idempotency;
 mod jobs;
 mod leases;
 mod namespaces;
+mod nat;
 mod network;
 mod peers;
 mod public_api;
