@@ -3,8 +3,12 @@
 
 mod attempts;
 mod bodies;
+mod callers;
 mod load;
 mod passing;
 mod rig;
 mod routing;
+mod rules;
 mod tables;
+mod trouble;
+mod upgrades;
