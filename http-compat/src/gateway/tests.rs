@@ -5,6 +5,7 @@ mod attempts;
 mod bodies;
 mod callers;
 mod load;
+mod memory;
 mod passing;
 mod rig;
 mod routing;
