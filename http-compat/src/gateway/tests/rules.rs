@@ -107,3 +107,28 @@ fn a_budget_gives_ten_at_first_ten_a_second_and_a_fifth_of_the_requests() {
     }
     assert_eq!(spend(u64::MAX), 100);
 }
+
+#[test]
+fn services_have_series_while_they_are_known_and_not_without_end() {
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = crate::gateway::GatewayMetrics::register(&mut registry);
+    let shown = |registry: &prometheus_client::registry::Registry| {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+        text
+    };
+    for at in 0..1_000 {
+        metrics.of(&format!("s{at}")).answered(200, std::time::Duration::from_millis(2));
+    }
+    let text = shown(&registry);
+    let series = text.matches("gateway_seconds_count{").count();
+    assert_eq!(series, 201, "200 services and the others");
+    let others = "gateway_answers_total{service=\"other\",class=\"2xx\"} 800";
+    assert!(text.contains(others), "{others}");
+    metrics.keep(&std::collections::HashSet::from(["s7"]));
+    let text = shown(&registry);
+    let left: Vec<&str> =
+        text.lines().filter(|it| it.starts_with("gateway_seconds_count{")).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(text.contains("gateway_answers_total{service=\"s7\",class=\"2xx\"} 1"));
+}
