@@ -33,6 +33,7 @@ mod services;
 mod shutdown;
 mod start;
 mod testnet;
+mod ts_api;
 
 use serde_json::Value;
 
