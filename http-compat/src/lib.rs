@@ -26,7 +26,8 @@ mod text;
 
 pub use auth::{PublicKey, Secret};
 pub use backend::{
-    Backend, Identity, JobPage, NetworkView, PeerView, Readiness, RefusedPeer, Request,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, NetworkView, PeerView, Pieces,
+    Readiness, RefusedPeer, Request,
 };
 pub use config::ApiConfig;
 pub use metrics::HttpMetrics;

@@ -4,6 +4,7 @@
 //! knows its inbox only.
 
 pub mod attach;
+pub mod blobs;
 pub mod bundle;
 pub mod cli;
 pub mod client;

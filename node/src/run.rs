@@ -10,6 +10,7 @@
 //! API (requests under way are answered), then libp2p, last the engine.
 
 mod attached;
+mod blobs;
 mod error;
 mod p2p;
 mod signal;
@@ -216,6 +217,10 @@ impl Coordinator {
         let repair = Repair::new(engine.shared(), engine.inbox(), network);
         metrics.add(repair.numbers());
         let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
+        if let Some(blobs) = blobs::beside(&settings.db_path, settings.db_min_free_bytes).await {
+            blobs::keep_services(&blobs, engine.shared());
+            handle.set_blobs(blobs);
+        }
         let api = ApiConfig {
             token: config.token.as_ref().map(Secret::expose).and_then(ApiSecret::new),
             public_keys: settings

@@ -27,8 +27,8 @@ pub const MAX_GROUPS: u64 = MAX_BLOB_BYTES.div_ceil(GROUP_BYTES);
 /// Longest [`Head`], in bytes: the values of all groups, and what says that they are.
 pub const MAX_HEAD_BYTES: usize = (MAX_GROUPS as usize) * 32 + 64;
 
-/// Longest [`Want`], in bytes.
-pub const MAX_WANT_BYTES: usize = 128;
+/// Longest [`Ask`] or [`Reply`], in bytes.
+pub const MAX_ASK_BYTES: usize = 512;
 
 /// Why something is no blob, or not the one it should be. Nothing was taken of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +52,28 @@ pub struct Want {
     pub hash: Hash,
     /// The first group that is wanted; what is before it is there already.
     pub from: u64,
+}
+
+/// What opens a stream about a blob between two nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Ask {
+    /// The opener wants it.
+    Get(Want),
+    /// The opener has it, and would have the other one hold it too.
+    Offer(Hash),
+}
+
+/// What is said to an [`Ask::Offer`], and once more when the content has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Reply {
+    /// It is here.
+    Held,
+    /// Let it come.
+    Send,
+    /// It is not wanted, and why.
+    No(String),
 }
 
 /// What comes before the content: how much there is, and the outline. Not checked.

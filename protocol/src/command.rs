@@ -115,6 +115,18 @@ pub enum Command {
     },
     /// A host tells how a service does.
     ReportService(ServiceReport),
+    /// A host asks what it is to run: it lives, and runs services.
+    Serve {
+        /// Which host.
+        host: HostId,
+        /// The libp2p node through which its instances are reached, if there is one.
+        node: Option<NodeId>,
+    },
+    /// The connection of a host went while it asked.
+    Leave {
+        /// Which host.
+        host: HostId,
+    },
     /// Another coordinator's url becomes known.
     Join {
         /// The url, normalised.
@@ -232,6 +244,8 @@ pub enum Answer {
     Renewed,
     /// The job waits for another host.
     HandedBack,
+    /// It was heard.
+    Heard,
     /// The job as it stands; it could not be ended yet, which is tried on.
     Cancelling(Box<JobView>),
 }

@@ -28,6 +28,7 @@ pub mod record;
 pub mod register;
 pub mod repair;
 pub mod retention;
+pub mod slots;
 mod steady;
 mod view;
 pub mod wire;

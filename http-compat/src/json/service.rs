@@ -68,7 +68,7 @@ pub(crate) fn show(service: &ServiceView, depth: Depth) -> Value {
 
 fn details(map: &mut Map<String, Value>, service: &ServiceView) {
     put(map, "generation", Some(service.generation));
-    put(map, "previousGeneration", service.before.as_ref().map(|before| before.number));
+    put(map, "previousGeneration", service.past.last().map(|past| past.number));
     let reverted = service.reverted.as_ref().map(
         |back| json!({ "generation": back.generation, "error": back.error, "at": iso(back.at) }),
     );

@@ -86,7 +86,7 @@ async fn details_are_shown_to_those_who_ask() {
         let mut state = rig.fake.state();
         let service = state.services.last_mut().unwrap();
         service.generation = 3;
-        service.before = Some(Box::new(Generation { number: 2, def: ServiceDef::default() }));
+        service.past = vec![Generation { number: 2, def: ServiceDef::default() }];
         let at = Wall(super::fake::START);
         service.reverted = Some(Reverted { generation: 4, error: "it crashed".into(), at });
         let host = HostId::new("h1").unwrap();

@@ -16,6 +16,7 @@ use super::limits::{
 };
 use super::members::Rank;
 use super::swarm::{Connection, Denial, Link, Member, Task};
+use super::tunnel::PathKind;
 use crate::config::Role;
 use crate::time;
 
@@ -245,19 +246,22 @@ impl Task {
         self.save();
     }
 
-    /// Of two connections one stays, once both handshakes on them must have ended. The node with
-    /// the larger id decides, so that not both are closed.
+    /// Of several connections one stays, a direct one if there is one, once all handshakes on them
+    /// must have ended. Those with tunnels stay until these end. The node with the larger id
+    /// decides, so that not all are closed.
     fn close_duplicates(&mut self, now: Instant) {
+        let Some(control) = self.shared.opener.control() else { return };
         let mut extra = Vec::new();
         for (peer, link) in &self.links {
             let young = link.connections.iter().any(|c| now - c.since <= 2 * AUTH_TIMEOUT);
             if link.connections.len() < 2 || self.own < *peer || young {
                 continue;
             }
-            let keep =
-                link.connections.iter().find(|c| c.dialed).or_else(|| link.connections.first());
-            let keep = keep.map(|c| c.id);
-            extra.extend(link.connections.iter().map(|c| c.id).filter(|id| Some(*id) != keep));
+            // The first of the best ones.
+            let worth = |c: &&Connection| (c.path() == PathKind::Direct, c.dialed);
+            let keep = link.connections.iter().rev().max_by_key(worth).map(|c| c.id);
+            let others = link.connections.iter().map(|c| c.id).filter(|id| Some(*id) != keep);
+            extra.extend(others.filter(|id| !control.is_used(peer, *id)));
         }
         for id in extra {
             self.swarm.close_connection(id);

@@ -15,7 +15,8 @@ use super::crowd;
 use super::gate::Gate;
 use super::gossip;
 use super::limits::{
-    IDLE, MAX_INCOMING, MAX_MEMORY, MAX_PENDING, MAX_PER_PEER, PING, QUIC_SILENCE,
+    IDLE, MAX_INCOMING, MAX_MEMORY, MAX_NEGOTIATING, MAX_PENDING, MAX_PER_PEER, MAX_STREAMS, PING,
+    QUIC_SILENCE,
 };
 use super::members::Rank;
 use super::streams;
@@ -135,6 +136,7 @@ pub(super) fn swarm(key: &identity::Keypair, with: With) -> Result<Swarm<Behavio
                 .map_err(|error| error.to_string())?
                 .with_quic_config(|mut config| {
                     (config.max_idle_timeout, config.keep_alive_interval) = QUIC_SILENCE;
+                    config.max_concurrent_stream_limit = MAX_STREAMS;
                     config
                 })
         };
@@ -145,7 +147,10 @@ pub(super) fn swarm(key: &identity::Keypair, with: With) -> Result<Swarm<Behavio
                 .with_behaviour(|key| Behaviour::new(key, &with, gossip))
                 .map_err(|error| error.to_string())?
                 .with_swarm_config(|config| {
-                    config.with_idle_connection_timeout(IDLE).with_smart_dial()
+                    config
+                        .with_idle_connection_timeout(IDLE)
+                        .with_max_negotiating_inbound_streams(MAX_NEGOTIATING)
+                        .with_smart_dial()
                 })
                 .build()
         };

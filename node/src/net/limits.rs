@@ -131,8 +131,9 @@ pub(super) const NEAR_CONNECTIONS: (usize, usize) = (128, 64);
 /// Connections that others opened.
 pub(super) const MAX_INCOMING: u32 = 512;
 
-/// Connections to one peer: two, while it is decided which of a pair stays.
-pub(super) const MAX_PER_PEER: u32 = 2;
+/// Connections to one peer: two that called each other, one through a relay that still has tunnels,
+/// and one by which the other tries whether we can be reached.
+pub(super) const MAX_PER_PEER: u32 = 4;
 
 /// Of the machine's memory; above it no connection is taken.
 pub(super) const MAX_MEMORY: f64 = 0.9;
@@ -221,3 +222,35 @@ pub(super) const PROBE_AGAIN: Duration = Duration::from_millis(150);
 
 /// Coordinators looked for at once; each takes up to sixteen sockets for a moment.
 pub(super) const PROBES: usize = 64;
+
+/// Longest header of a tunnel: the name of a service or a hash, with room.
+pub const MAX_TUNNEL_HEADER: usize = 4 << 10;
+
+/// The header of a tunnel is read within so long: it is sent at once.
+pub(super) const TUNNEL_READ: Duration = Duration::from_secs(5);
+
+/// Whoever serves a tunnel has so long to say whether it does.
+pub(super) const TUNNEL_ANSWER: Duration = Duration::from_secs(30);
+
+/// Longest text that says why a tunnel is refused.
+pub(super) const MAX_TUNNEL_REASON: usize = 512;
+
+/// Tunnels that one peer may have open to us: a busy gateway, and fewer than a connection has
+/// streams, so that frames and questions find room beside them.
+pub(super) const MAX_TUNNELS_PER_PEER: usize = 384;
+
+/// Tunnels that others may have open to us in all. Each costs two tasks and its windows.
+pub(super) const MAX_TUNNELS: usize = 2048;
+
+/// Tunnels beyond the bounds that are told so at once; further ones are dropped.
+pub(super) const TUNNELS_TO_REFUSE: usize = 64;
+
+/// Attempts to open a tunnel on a connection that stands, with growing pauses: a burst of streams may
+/// lose some, and a member that was just admitted opens its door half a round trip later.
+pub(super) const TUNNEL_ATTEMPTS: u32 = 6;
+
+/// Streams of one connection, in each direction: tunnels and the rest.
+pub(super) const MAX_STREAMS: u32 = 512;
+
+/// Streams of one connection whose protocol is being agreed on; what comes beyond is dropped.
+pub(super) const MAX_NEGOTIATING: usize = 256;

@@ -22,6 +22,8 @@ use super::limits::{BOOK_WRITE, COMMANDS, GOSSIP_INBOX, STOP_GRACE};
 use super::members::Rank;
 use super::seek::{self, Urls};
 use super::streams::{self, Control, Incoming};
+use super::tunnel::Duty;
+use super::tunnel::serve::Mouth;
 use super::view::Shared;
 use super::{NetConfig, NetError, NetHandle, admit, book, inbox, listen, outbox, probe, swarm};
 use crate::engine::chain;
@@ -121,6 +123,10 @@ impl Net {
         for (service, asked) in ways.asked {
             tasks.spawn(desk.clone().serve(service, asked));
         }
+        let mouth = Mouth::new(Arc::clone(&shared), tasks.clone());
+        for (duty, dug) in ways.dug {
+            tasks.spawn(mouth.clone().run(duty, dug));
+        }
         if let Some(outbox) = outbox {
             tasks.spawn(outbox::run(outbox, words.clone(), Arc::clone(&shared), tasks.token()));
         }
@@ -161,6 +167,8 @@ struct Ways {
     strangers: Incoming,
     framed: Option<Incoming>,
     asked: Vec<(Service, Incoming)>,
+    /// Tunnels.
+    dug: Vec<(Duty, Incoming)>,
 }
 
 impl Ways {
@@ -169,7 +177,11 @@ impl Ways {
         let hall = swarm.behaviour().hall.new_control();
         let private = swarm.behaviour_mut().stream.inner().new_control();
         let strangers = Incoming::new(&hall, streams::AUTH).ok_or_else(twice)?;
-        let mut this = Self { hall, private, strangers, framed: None, asked: Vec::new() };
+        let mut dug = Vec::new();
+        for duty in Duty::ALL {
+            dug.push((duty, Incoming::new(&private, duty.protocol()).ok_or_else(twice)?));
+        }
+        let mut this = Self { hall, private, strangers, framed: None, asked: Vec::new(), dug };
         if rank == Rank::Coordinator {
             let framed = Incoming::new(&this.private, frames::FRAMES).ok_or_else(twice)?;
             this.framed = Some(framed);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use libp2p::core::ConnectedPoint;
 use libp2p::gossipsub::{MessageAcceptance, MessageId};
 use libp2p::swarm::{ConnectionId, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, mdns};
@@ -26,6 +27,7 @@ use super::hello::Description;
 use super::inbox::Heard;
 use super::limits::{MAX_ADDRESSES, SMALLER_WAITS, STOP_GRACE, TICK};
 use super::members::Rank;
+use super::tunnel::PathKind;
 use super::view::Shared;
 
 /// What other tasks tell the swarm's.
@@ -59,8 +61,22 @@ pub(super) struct Link {
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) dialed: bool,
+    /// Where the other is; of one that came through a relay, where that is.
     pub(super) remote: Multiaddr,
     pub(super) since: Instant,
+}
+
+impl Connection {
+    pub(super) fn path(&self) -> PathKind {
+        PathKind::of(&self.remote)
+    }
+}
+
+fn place(endpoint: &ConnectedPoint) -> Multiaddr {
+    match endpoint {
+        ConnectedPoint::Listener { local_addr, .. } if endpoint.is_relayed() => local_addr.clone(),
+        other => other.get_remote_address().clone(),
+    }
 }
 
 #[derive(Debug)]
@@ -190,7 +206,7 @@ impl Task {
                 self.update_own();
             }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                let remote = endpoint.get_remote_address().clone();
+                let remote = place(&endpoint);
                 self.connected(peer_id, connection_id, endpoint.is_dialer(), remote);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {

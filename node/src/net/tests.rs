@@ -6,6 +6,7 @@ mod fire;
 mod gossip;
 mod intruder;
 mod siege;
+mod tunnels;
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

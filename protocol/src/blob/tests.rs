@@ -50,7 +50,7 @@ fn the_largest_head_is_within_its_bound() {
     let head = Head { size: MAX_BLOB_BYTES, groups: vec![7; MAX_GROUPS as usize * 32] };
     assert!(codec::encode(&head).len() <= MAX_HEAD_BYTES);
     let want = Want { hash: Hash([7; 32]), from: u64::MAX };
-    assert!(codec::encode(&want).len() <= MAX_WANT_BYTES);
+    assert!(codec::encode(&Ask::Get(want)).len() <= MAX_ASK_BYTES);
 }
 
 #[test]

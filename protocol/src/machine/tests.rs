@@ -12,6 +12,7 @@ mod jobs;
 mod keys;
 mod leases;
 mod patching;
+mod placing;
 mod quorum;
 mod random;
 mod recovery;
