@@ -7,6 +7,7 @@
 //! Never here: redirects and proxies. Both could carry the token to a stranger, and the original
 //! knew no proxy.
 
+mod blobs;
 mod error;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

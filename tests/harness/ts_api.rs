@@ -67,8 +67,9 @@ fn build(source: &Path, folder: &Path) {
         fs::copy(&path, src.join(path.file_name().expect("a file"))).expect("it can be copied");
     }
     for args in [&["ci", "--no-audit", "--no-fund"][..], &["run", "build"]] {
-        let output = Command::new("npm").args(args).current_dir(folder).stdin(Stdio::null());
-        let output = output.output().expect("npm starts");
+        let mut npm = Command::new("npm");
+        npm.args(args).current_dir(folder).stdin(Stdio::null());
+        let output = npm.output().expect("npm starts");
         let said = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "npm {args:?} failed:\n{said}{errors}");
