@@ -4,8 +4,11 @@
 
 mod blob;
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::orders::Orders;
 use skyclaw_protocol::{
     Answer, Command, Hash, HostId, HostView, Idempotency, JobCursor, JobId, JobQuery, JobView,
     Refusal, ServiceId, ServiceView,
@@ -122,6 +125,15 @@ pub trait Backend: Send + Sync + 'static {
     fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceView>, Refusal>>;
     /// One service.
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>>;
+    /// What a host is to run of services, once that differs from what `mark` names, or after
+    /// `wait`. `running` are the services it has instances of.
+    fn orders(
+        &self,
+        host: HostId,
+        running: Vec<ServiceId>,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Orders, Refusal>>;
     /// Whether the node can do its work now.
     fn readiness(&self) -> Readiness;
     /// Writes a backup beside the node's database, in place of the one before. Resolves to its path.

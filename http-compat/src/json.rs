@@ -7,6 +7,7 @@ pub(crate) mod fields;
 pub(crate) mod host;
 pub(crate) mod job;
 pub(crate) mod network;
+pub(crate) mod orders;
 pub(crate) mod request;
 pub(crate) mod service;
 

@@ -14,6 +14,7 @@ mod call;
 mod config;
 mod cors;
 mod error;
+pub mod gateway;
 mod idempotency;
 mod json;
 mod metrics;

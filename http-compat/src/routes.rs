@@ -10,6 +10,7 @@ mod health;
 mod hosts;
 mod jobs;
 mod network;
+mod orders;
 mod public;
 mod services;
 
@@ -79,6 +80,7 @@ static ROUTES: &[Route] = routes! {
     POST "/v1/hosts/:id/heartbeat" => hosts::heartbeat,
     POST "/v1/hosts/:id/claim" => hosts::claim,
     POST "/v1/hosts/:id/services/claim" => services::claim,
+    POST "/v1/hosts/:id/services/orders" => orders::orders,
     GET "/v1/services" => services::list,
     POST "/v1/services" => services::deploy,
     GET "/v1/services/:id" => services::get,

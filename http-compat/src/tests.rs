@@ -12,6 +12,7 @@ mod jobs;
 mod listing;
 mod network;
 mod noise;
+mod orders;
 mod public;
 mod refusals;
 mod rig;

@@ -25,6 +25,7 @@ use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegiste
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::limits::MAX_PEER_URLS;
 use skyclaw_protocol::machine::Token;
+use skyclaw_protocol::orders::Orders;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::{JobState, Phase};
@@ -447,6 +448,16 @@ impl Backend for NodeHandle {
 
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
         futures::future::ready(self.service_now(id)).boxed()
+    }
+
+    fn orders(
+        &self,
+        host: HostId,
+        running: Vec<ServiceId>,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Orders, Refusal>> {
+        Self::orders(self, host, None, running, mark, wait).boxed()
     }
 
     fn readiness(&self) -> Readiness {

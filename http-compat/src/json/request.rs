@@ -248,6 +248,8 @@ pub(crate) fn report(
     let endpoint = fields.text("endpoint")?;
     let endpoint = fields.short("endpoint", endpoint)?.map(str::to_owned);
     let error = error_text(&fields)?;
+    let epoch = fields.integer("epoch")?.map(u64::try_from).transpose();
+    let epoch = epoch.map_err(|_| fields.bad("epoch", "must not be negative"))?;
     let host = match host {
         None | Some("") => return Ok(Err(host.unwrap_or(UNDEFINED).to_owned())),
         Some(host) => HostId::new(host).map_err(|e| bad_id(&fields, "hostId", e))?,
@@ -258,7 +260,7 @@ pub(crate) fn report(
         status,
         endpoint,
         error,
-        epoch: None,
+        epoch,
         node: None,
     })))
 }

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use skyclaw_protocol::clock::{Hlc, Wall};
+use skyclaw_protocol::orders::Orders;
 use skyclaw_protocol::{
     Answer, Assignment, Command, Hash, HostId, HostView, JobCursor, JobId, JobQuery, JobStatus,
     JobView, Milli, Refusal, ResultView, ServiceId, ServiceStatus, ServiceView,
@@ -30,6 +32,9 @@ pub(super) struct State {
     pub(super) peers: Vec<String>,
     pub(super) public_url: Option<String>,
     pub(super) not_ready: Vec<String>,
+    /// What hosts are told, whatever they ask; and their questions.
+    pub(super) orders: Orders,
+    pub(super) questions: Vec<(HostId, Vec<ServiceId>, Option<Hash>, Duration)>,
     /// Answers the next commands with these.
     pub(super) refuse: Vec<Refusal>,
     pub(super) blobs: HashMap<Hash, Vec<u8>>,
@@ -370,6 +375,18 @@ impl Backend for Fake {
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
         let found = self.state().service(&id).ok().cloned();
         async { Ok(found) }.boxed()
+    }
+
+    fn orders(
+        &self,
+        host: HostId,
+        running: Vec<ServiceId>,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Orders, Refusal>> {
+        let mut state = self.state();
+        state.questions.push((host, running, mark, wait));
+        futures::future::ready(Ok(state.orders.clone())).boxed()
     }
 
     fn readiness(&self) -> Readiness {
