@@ -10,6 +10,7 @@ mod cli;
 mod clock;
 mod cluster;
 mod cost;
+mod deploy;
 mod disk;
 mod elsewhere;
 mod framing;
