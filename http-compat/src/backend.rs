@@ -2,12 +2,19 @@
 //!
 //! Never here: axum types, status codes, storage.
 
+mod blob;
+
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::orders::Orders;
 use skyclaw_protocol::{
-    Answer, Command, HostId, HostView, Idempotency, JobCursor, JobId, JobQuery, JobView, Refusal,
-    ServiceId, ServiceView,
+    Answer, Command, Hash, HostId, HostView, Idempotency, JobCursor, JobId, JobQuery, JobView,
+    Refusal, ServiceId, ServiceView,
 };
+
+pub use blob::{BlobContent, BlobRefusal, BlobTaken, Pieces};
 
 /// One request to the node.
 #[derive(Clone, Debug)]
@@ -120,6 +127,15 @@ pub trait Backend: Send + Sync + 'static {
     fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceView>, Refusal>>;
     /// One service.
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>>;
+    /// What a host is to run of services, once that differs from what `mark` names, or after
+    /// `wait`. `running` are the services it has instances of.
+    fn orders(
+        &self,
+        host: HostId,
+        running: Vec<ServiceId>,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Orders, Refusal>>;
     /// Whether the node can do its work now.
     fn readiness(&self) -> Readiness;
     /// Writes a backup beside the node's database, in place of the one before. Resolves to its path.
@@ -127,6 +143,26 @@ pub trait Backend: Send + Sync + 'static {
         let refusal = Refusal::Store("this node makes no backups".into());
         Box::pin(std::future::ready(Err(refusal)))
     }
+    /// Takes a blob. `expected` is its hash, if the caller says it.
+    fn put_blob(
+        &self,
+        _expected: Option<Hash>,
+        _content: Pieces,
+    ) -> BoxFuture<'_, Result<BlobTaken, BlobRefusal>> {
+        Box::pin(std::future::ready(Err(BlobRefusal::Refused(no_blobs()))))
+    }
+    /// The size of a blob that is here.
+    fn blob_size(&self, _hash: Hash) -> Option<u64> {
+        None
+    }
+    /// A blob from that group on, looked for at other nodes too.
+    fn blob(&self, _hash: Hash, _from: u64) -> BoxFuture<'_, Result<Option<BlobContent>, Refusal>> {
+        Box::pin(std::future::ready(Err(no_blobs())))
+    }
     /// All metrics of the node in OpenMetrics text.
     fn metrics(&self) -> String;
+}
+
+fn no_blobs() -> Refusal {
+    Refusal::Store("this node keeps no blobs".into())
 }

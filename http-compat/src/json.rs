@@ -2,10 +2,12 @@
 //!
 //! Always: absent members are left out, never null.
 
+pub(crate) mod deploy;
 pub(crate) mod fields;
 pub(crate) mod host;
 pub(crate) mod job;
 pub(crate) mod network;
+pub(crate) mod orders;
 pub(crate) mod request;
 pub(crate) mod service;
 

@@ -5,10 +5,12 @@
 //! backslashes, no empty segments are resolved, so what a proxy in front let through is what is
 //! matched here.
 
+mod blobs;
 mod health;
 mod hosts;
 mod jobs;
 mod network;
+mod orders;
 mod public;
 mod services;
 
@@ -78,11 +80,16 @@ static ROUTES: &[Route] = routes! {
     POST "/v1/hosts/:id/heartbeat" => hosts::heartbeat,
     POST "/v1/hosts/:id/claim" => hosts::claim,
     POST "/v1/hosts/:id/services/claim" => services::claim,
+    POST "/v1/hosts/:id/services/orders" => orders::orders,
     GET "/v1/services" => services::list,
     POST "/v1/services" => services::deploy,
     GET "/v1/services/:id" => services::get,
+    PATCH "/v1/services/:id" => services::patch,
     DELETE "/v1/services/:id" => services::remove,
     POST "/v1/services/:id/report" => services::report,
+    PUT "/v1/blobs" => blobs::put,
+    GET "/v1/blobs/:id" => blobs::get,
+    HEAD "/v1/blobs/:id" => blobs::head,
     GET "/v1/network" => network::show,
     GET "/v1/network/peers" => network::peers,
     POST "/v1/network/join" => network::join,

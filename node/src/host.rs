@@ -19,8 +19,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use skyclaw_protocol::clock::Wall;
-use skyclaw_protocol::{HostId, JobId, NodeId};
+use skyclaw_protocol::orders::Orders;
+use skyclaw_protocol::{Hash, HostId, JobId, NodeId, ServiceId, ServiceReport};
 
+use crate::services::Services;
 pub use crate::supervisor::{Outcome, StopReason};
 pub use drive::run;
 pub use embedded::Embedded;
@@ -156,9 +158,38 @@ pub trait Coordinator: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
+    /// Asks what of services the host is to run, to be held up to `wait` while the answer is the one
+    /// that `mark` names. `running` are the services it has instances of. A port that knows no
+    /// services never answers.
+    fn orders(
+        &self,
+        _host: HostId,
+        _running: Vec<ServiceId>,
+        _mark: Option<Hash>,
+        _wait: Duration,
+    ) -> BoxFuture<'_, Result<Orders, PortError>> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Says how an instance does. [`PortError::Refused`] if it is not the host's.
+    fn report_service(&self, report: ServiceReport) -> BoxFuture<'_, Result<(), PortError>> {
+        let text = format!("nothing of {} is heard over this port", report.id);
+        Box::pin(std::future::ready(Err(PortError::Unavailable(text))))
+    }
+
     /// Waits until what was given up has been told. The last call.
     fn settle(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+/// How long the answer to [`Coordinator::orders`] may take beyond the time it was to be held: reading
+/// takes milliseconds. Who asks for a short wait must soon reach another coordinator.
+fn orders_patience(wait: Duration) -> Duration {
+    if wait <= Duration::from_secs(2) {
+        Duration::from_millis(1500)
+    } else {
+        Duration::from_secs(5)
     }
 }
 
@@ -229,6 +260,8 @@ pub struct HostConfig {
     pub announce: Announcer,
     /// Where results wait that no coordinator has taken, for hosts that have one.
     pub outbox: Option<outbox::Outbox>,
+    /// The services it runs; none if it runs none.
+    pub services: Option<Services>,
 }
 
 impl HostConfig {
@@ -244,6 +277,7 @@ impl HostConfig {
             farewell: Duration::from_secs(5),
             announce: Announcer::off(),
             outbox: None,
+            services: None,
         }
     }
 }

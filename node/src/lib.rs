@@ -4,17 +4,21 @@
 //! knows its inbox only.
 
 pub mod attach;
+pub mod blobs;
+pub mod bundle;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod copies;
 pub mod engine;
+pub mod gateway;
 pub mod handle;
 pub mod host;
 pub mod limits;
 pub mod net;
 pub mod repair;
 pub mod run;
+pub mod services;
 pub mod supervisor;
 pub mod tasks;
 pub mod telemetry;

@@ -1,4 +1,4 @@
-//! Runs jobs as processes. Knows nothing of coordinators, leases or hosts.
+//! Runs jobs, and the processes of services, under shims. Knows nothing of coordinators, leases or hosts.
 //!
 //! Always: a run has one [`Outcome`], or the [`HostFault`] that kept it from starting; when it is
 //! told, no process of the job is left, however it detached itself, and its private directories
@@ -11,7 +11,9 @@ mod orphans;
 mod output;
 mod plan;
 mod policy;
+mod ring;
 mod run;
+mod serve;
 pub mod shim;
 mod spare;
 mod tree;
@@ -34,6 +36,8 @@ use tracing::Instrument;
 pub(crate) use plan::kind_of;
 use plan::{Defaults, Plan};
 use policy::{Policy, Verdict};
+pub use ring::{Heard, LogLine, LogReader, LogRing, Stream};
+pub use serve::{Ended, ServeHandle, ServeOrder, Workspace};
 use spare::Spare;
 use wire::Launch;
 use workdir::{JobDir, WorkRoot};
@@ -169,6 +173,10 @@ pub struct Canceller {
 type Cancel = (StopReason, Option<Duration>);
 
 impl Canceller {
+    fn new() -> Self {
+        Self { cancel: watch::Sender::new(None), until: watch::Sender::new(None) }
+    }
+
     /// TERM to every process of the job, KILL after the grace period. The first reason counts.
     pub fn cancel(&self, reason: StopReason) {
         self.end(reason, None);
@@ -289,8 +297,7 @@ impl Supervisor {
     pub fn start(&self, order: Order) -> RunHandle {
         let (answer, outcome) = oneshot::channel();
         let (runs, launched) = oneshot::channel();
-        let canceller =
-            Canceller { cancel: watch::Sender::new(None), until: watch::Sender::new(None) };
+        let canceller = Canceller::new();
         let (cancelled, until) = (canceller.cancel.subscribe(), canceller.until.subscribe());
         let inner = Arc::clone(&self.0);
         let kind = kind_of(&order.payload);
@@ -342,6 +349,13 @@ impl Inner {
         }
     }
 
+    fn directory(&self, whose: &str) -> Result<JobDir, HostFault> {
+        self.root.job().map_err(|error| {
+            let root = self.root.path().display();
+            HostFault(format!("cannot make {whose} directory in {root}: {error}"))
+        })
+    }
+
     async fn run(
         &self,
         payload: &Value,
@@ -369,13 +383,9 @@ impl Inner {
                 return (Ok(Outcome { exit_code: 126, ..refused }), None);
             }
         };
-        let dir = match self.root.job() {
+        let dir = match self.directory("a job's") {
             Ok(dir) => dir,
-            Err(error) => {
-                let root = self.root.path().display();
-                let text = format!("cannot make a job's directory in {root}: {error}");
-                return (Err(HostFault(text)), None);
-            }
+            Err(fault) => return (Err(fault), None),
         };
         let task = run::Task {
             shim: &self.shim,
@@ -387,15 +397,14 @@ impl Inner {
                 arg0: plan.command,
                 args: plan.args,
             },
-            timeout: plan.timeout,
+            timeout: Some(plan.timeout),
             grace: self.grace,
-            max_output: self.max_output,
             launched: Some(launched),
             cancelled,
             until,
             shutdown,
         };
-        (task.run().await, Some(dir))
+        (task.run(self.max_output).await, Some(dir))
     }
 }
 

@@ -34,6 +34,7 @@ mod services;
 mod shutdown;
 mod start;
 mod testnet;
+mod ts_api;
 
 use serde_json::Value;
 

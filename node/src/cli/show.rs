@@ -2,6 +2,8 @@
 //!
 //! Always: columns do not change with the data; a member that is missing shows as `-`.
 
+pub(super) mod service;
+
 use std::fmt::Write as _;
 use std::io;
 
@@ -125,12 +127,16 @@ pub(super) fn text(object: &Value, member: &str) -> String {
 /// What a job runs, as one would type it, roughly.
 fn command(job: &Value) -> String {
     let payload = &job["payload"];
-    let args = payload["args"].as_array().map(Vec::as_slice).unwrap_or_default();
     let first = match payload["kind"].as_str() {
         Some("shell") => payload["command"].as_str().unwrap_or("-"),
         Some(kind) => kind,
         None => "-",
     };
+    words(first, &payload["args"])
+}
+
+fn words(first: &str, args: &Value) -> String {
+    let args = args.as_array().map(Vec::as_slice).unwrap_or_default();
     let words = std::iter::once(first).chain(args.iter().filter_map(Value::as_str));
     let quoted = words.map(|word| {
         let plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c == '\'');

@@ -11,11 +11,13 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use skyclaw_protocol::{HostId, JobId};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Action, HostAgent, Pace, Renewed};
 use super::{Claim, Coordinator, HostConfig, PortError, Pulse, Route, RunOf, StopReason};
+use crate::services;
 use crate::supervisor::{Canceller, HostFault, Outcome, Supervisor};
 use crate::time;
 use results::Fresh;
@@ -68,6 +70,10 @@ struct Driver<'a> {
     pending: FuturesUnordered<BoxFuture<'a, Event>>,
     /// Apart from the rest, so that it can be given up when the host stops.
     claim: Option<BoxFuture<'a, Event>>,
+    /// By which id the host is known; told to what runs its services.
+    known: watch::Sender<HostId>,
+    /// None of the services it ran is left.
+    quiet: CancellationToken,
 }
 
 /// Runs a host until `stop`. The supervisor is shut down with it.
@@ -101,11 +107,24 @@ pub async fn run(
         full: false,
         pending: FuturesUnordered::new(),
         claim: None,
+        known: watch::Sender::new(host.clone()),
+        quiet: CancellationToken::new(),
     };
     driver.config.spec.id = Some(host);
     driver.recall().await?;
-    driver.work(&stop).await;
-    driver.stop().await;
+    let (services, quiet) = (driver.config.services.clone(), driver.quiet.clone());
+    let (known, also) = (driver.known.subscribe(), stop.clone());
+    let jobs = async {
+        driver.work(&stop).await;
+        driver.stop().await;
+    };
+    let services = async {
+        if let Some(services) = services {
+            services::run(services, coordinator, supervisor, known, also).await;
+        }
+        quiet.cancel();
+    };
+    tokio::join!(jobs, services);
     Ok(())
 }
 
@@ -154,14 +173,20 @@ impl Driver<'_> {
                 },
             };
             match event {
-                Some(Event::Drained) => self.pending.push(Box::pin(async move {
-                    supervisor.shutdown(grace).await;
-                    Event::Quiet
-                })),
+                Some(Event::Drained) => {
+                    let quiet = self.quiet.clone();
+                    self.pending.push(Box::pin(async move {
+                        // Services have a grace of their own.
+                        quiet.cancelled().await;
+                        supervisor.shutdown(grace).await;
+                        Event::Quiet
+                    }));
+                }
                 Some(Event::Quiet) => deadline = Some(Instant::now() + self.config.farewell),
                 event => self.handle(event),
             }
         }
+        self.quiet.cancelled().await;
         self.supervisor.shutdown(grace).await;
         if timeout(self.config.farewell, self.coordinator.settle()).await.is_err() {
             tracing::debug!("coordinators were not told of all that was given up");
@@ -254,6 +279,7 @@ impl Driver<'_> {
             Some(Event::Registered(Ok(host))) => {
                 tracing::info!(%host, "registered again");
                 self.config.spec.id = Some(host.clone());
+                self.known.send_replace(host.clone());
                 self.agent.registered(now, host);
             }
             Some(Event::Registered(Err(error))) => {

@@ -5,8 +5,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use skyclaw_http_compat::Request;
-use skyclaw_protocol::{Answer, Command, HostId, JobId, Milli, NodeId, Refusal};
+use skyclaw_http_compat::{Backend, Request};
+use skyclaw_protocol::orders::Orders;
+use skyclaw_protocol::{
+    Answer, Command, Hash, HostId, JobId, Milli, NodeId, Refusal, ServiceId, ServiceReport,
+};
 
 use super::outbox::completion;
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
@@ -40,6 +43,11 @@ impl Embedded {
         }
     }
 
+    /// Gateways elsewhere come through this node, if it can be reached at all.
+    fn reached_at(&self) -> Option<NodeId> {
+        self.0.node().filter(|_| self.0.network().peer_id.is_some())
+    }
+
     async fn call(&self, command: Command) -> Result<Answer, PortError> {
         self.0.command(Request { command, idempotency: None }).await.map_err(port_error)
     }
@@ -59,6 +67,7 @@ fn port_error(refusal: Refusal) -> PortError {
         Refusal::UnknownJob(_)
         | Refusal::AssignedElsewhere { .. }
         | Refusal::NotLeased(_)
+        | Refusal::NotAssigned { .. }
         | Refusal::AlreadyEnded { .. } => PortError::Refused { status: 0, text, unanimous: true },
         // As over HTTP: the report is offered once more without its output.
         Refusal::TooLarge(_) => PortError::Refused { status: 413, text, unanimous: true },
@@ -139,6 +148,28 @@ impl Coordinator for Embedded {
                 _ => Vec::new(),
             };
             Ok(Claim { jobs, parked: true })
+        }
+        .boxed()
+    }
+
+    fn orders(
+        &self,
+        host: HostId,
+        running: Vec<ServiceId>,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Orders, PortError>> {
+        async move {
+            let node = self.reached_at();
+            self.0.orders(host, node, running, mark, wait).await.map_err(port_error)
+        }
+        .boxed()
+    }
+
+    fn report_service(&self, mut report: ServiceReport) -> BoxFuture<'_, Result<(), PortError>> {
+        async move {
+            report.node = self.reached_at();
+            self.call(Command::ReportService(report)).await.map(drop)
         }
         .boxed()
     }

@@ -4,6 +4,8 @@
 //! error or any answer but 2xx moves on. What is told in the end is the answer that lets the
 //! host act: an unknown host before a refusal, a refusal before silence.
 
+mod services;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -13,11 +15,13 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use skyclaw_protocol::limits::{MAX_BODY_BYTES, MAX_TEXT_BYTES};
-use skyclaw_protocol::{HostId, JobId};
+use skyclaw_protocol::orders::Orders;
+use skyclaw_protocol::{Hash, HostId, JobId, ServiceId, ServiceReport};
 
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
 use crate::client::{install_crypto, segment};
 use crate::config::mask_urls;
+use services::Given;
 
 /// Asks a coordinator to hold a claim, in milliseconds. The original ignores it.
 const WAIT_HEADER: &str = "x-skyclaw-claim-wait-ms";
@@ -45,6 +49,8 @@ pub struct HttpCoordinator {
     urls: Vec<String>,
     headers: HeaderMap,
     last_good: AtomicUsize,
+    /// Services that an original coordinator gave.
+    given: Given,
 }
 
 /// A good answer.
@@ -77,7 +83,7 @@ impl HttpCoordinator {
             headers.insert("x-skyclaw-token", value);
         }
         let urls = urls.iter().map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
-        Ok(Self { client, urls, headers, last_good: AtomicUsize::new(0) })
+        Ok(Self { client, urls, headers, last_good: AtomicUsize::new(0), given: Given::default() })
     }
 
     /// Asks one coordinator after the other.
@@ -159,6 +165,7 @@ fn refusal(status: u16, body: &[u8]) -> PortError {
     }
     // The original answers its own refusals with 500.
     let domain = said.starts_with("unknown job")
+        || said.contains(" is not assigned to ")
         || said.contains(" is assigned to ")
         || said.ends_with(" is not leased");
     let passing = matches!(status, 408 | 425 | 429);
@@ -269,6 +276,20 @@ impl Coordinator for HttpCoordinator {
             let jobs = claimed_job(&mut answer.body)?.into_iter().collect();
             Ok(Claim { jobs, parked: answer.parked })
         })
+    }
+
+    fn orders(
+        &self,
+        host: HostId,
+        running: Vec<ServiceId>,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Orders, PortError>> {
+        Box::pin(self.ask_orders(host, running, mark, wait))
+    }
+
+    fn report_service(&self, report: ServiceReport) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(self.tell_report(report))
     }
 
     fn complete(&self, report: Report) -> BoxFuture<'_, Result<(), PortError>> {

@@ -29,13 +29,14 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use skyclaw_protocol::attach::{HostAsk, HostTell};
 use skyclaw_protocol::clock::Now;
-use skyclaw_protocol::{HostId, JobId, NetworkId, NodeId};
+use skyclaw_protocol::orders::Orders;
+use skyclaw_protocol::{Hash, HostId, JobId, NetworkId, NodeId, ServiceId, ServiceReport};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::outbox::completion;
-use super::{Claim, Coordinator, HostSpec, PortError, Pulse, Report, RunOf};
+use super::{Claim, Coordinator, HostSpec, PortError, Pulse, Report, RunOf, orders_patience};
 use asking::{nobody, unexpected};
 use attached::Attached;
 use claim::{Parcel, Wish};
@@ -187,6 +188,34 @@ impl Coordinator for P2pCoordinators {
             match answered.await {
                 Ok(found) => Ok(Claim { jobs: found?.open(), parked: true }),
                 Err(_) => Err(PortError::Unavailable("the host is stopping".into())),
+            }
+        }
+        .boxed()
+    }
+
+    fn orders(
+        &self,
+        host: HostId,
+        running: Vec<ServiceId>,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Orders, PortError>> {
+        async move {
+            let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+            let ask = HostAsk::Services { host, running, mark, wait_ms };
+            match self.0.any(ask, wait + orders_patience(wait)).await? {
+                HostTell::Services(orders) => Ok(orders),
+                _ => Err(unexpected()),
+            }
+        }
+        .boxed()
+    }
+
+    fn report_service(&self, report: ServiceReport) -> BoxFuture<'_, Result<(), PortError>> {
+        async move {
+            match self.0.any(HostAsk::Report(Box::new(report)), PATIENCE).await? {
+                HostTell::Accepted => Ok(()),
+                _ => Err(unexpected()),
             }
         }
         .boxed()

@@ -1,4 +1,4 @@
-//! One run of one job, from its launch to "no process is left", as the daemon sees it.
+//! One run of one job, or of one service's process, from its launch to "no process is left", as the daemon sees it.
 //!
 //! ```text
 //!            launch ──> running ──> main process ended ──> pipes closed ──> gone ──> outcome
@@ -21,9 +21,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::errno::{is_shortage, spawn_error};
 use super::output::Capture;
+use super::ring::{LogRing, Stream};
 use super::spare::{Shim, Spare};
 use super::wire::{self, Command, Event, Launch};
-use super::{Cancel, HostFault, Outcome, StopReason, orphans};
+use super::{Cancel, Ended, HostFault, Outcome, StopReason, orphans};
 
 /// How long a shim may take beyond the grace period before it is given up as stopped or stuck.
 const SHIM_PATIENCE: Duration = Duration::from_secs(5);
@@ -31,6 +32,9 @@ const SHIM_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a pipe is read after the last process is gone. It ends by itself then, unless the
 /// job passed it to a process that is not its own.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// What is said of a run whose shim was killed.
+const LOST: &str = "the job's supervisor was killed; what the job left was ended";
 
 /// Rounds of killing orphans before the rest is left to the next sweep.
 const SWEEPS: u32 = 400;
@@ -40,9 +44,9 @@ pub(super) struct Task<'a> {
     pub(super) shim: &'a Path,
     pub(super) spare: &'a Spare,
     pub(super) launch: Launch,
-    pub(super) timeout: Duration,
+    /// None for a service: it runs until it ends or is ended.
+    pub(super) timeout: Option<Duration>,
     pub(super) grace: Duration,
-    pub(super) max_output: usize,
     /// Told when the main process runs.
     pub(super) launched: Option<oneshot::Sender<()>>,
     pub(super) cancelled: watch::Receiver<Option<Cancel>>,
@@ -74,19 +78,18 @@ struct Progress {
 }
 
 impl Task<'_> {
-    pub(super) async fn run(mut self) -> Result<Outcome, HostFault> {
+    /// Runs a job; of each output stream `max_output` bytes are kept.
+    pub(super) async fn run(mut self, max_output: usize) -> Result<Outcome, HostFault> {
         let started = Instant::now();
         let Ok(order) = wire::encode(&self.launch) else {
             return Ok(Outcome::failed(
                 "the job's command, arguments and environment are too large",
             ));
         };
-        let mut shim = self.open(&order).await.map_err(|error| {
-            HostFault(format!("cannot start a job's supervisor ({}): {error}", self.shim.display()))
-        })?;
+        let mut shim = self.open(&order).await?;
         drop(order);
-        let mut stdout = Capture::new(self.max_output);
-        let mut stderr = Capture::new(self.max_output);
+        let mut stdout = Capture::new(max_output);
+        let mut stderr = Capture::new(max_output);
         let (out, err) = (shim.stdout.take(), shim.stderr.take());
         let drain = async { tokio::join!(stdout.fill(out), stderr.fill(err)) };
         let progress = self.watch(started, &mut shim, drain).await;
@@ -104,7 +107,8 @@ impl Task<'_> {
                 (false, 1, Some(text))
             }
             Progress { cause: Some(Cause::TimedOut), .. } => {
-                (false, 1, Some(format!("timed out after {}ms", self.timeout.as_millis())))
+                let ms = self.timeout.unwrap_or_default().as_millis();
+                (false, 1, Some(format!("timed out after {ms}ms")))
             }
             Progress { cause: Some(Cause::Stopped(reason)), .. } => {
                 (false, 1, Some(reason.as_str().to_owned()))
@@ -112,11 +116,7 @@ impl Task<'_> {
             Progress { lost: true, begun: false, .. } => {
                 return Err(unready(fate, &stderr.into_text()));
             }
-            Progress { lost: true, .. } => (
-                false,
-                1,
-                Some("the job's supervisor was killed; what the job left was ended".to_owned()),
-            ),
+            Progress { lost: true, .. } => (false, 1, Some(LOST.to_owned())),
             Progress { exited, .. } => {
                 let code = exited.flatten().unwrap_or(1);
                 (exited == Some(Some(0)), code, None)
@@ -132,11 +132,41 @@ impl Task<'_> {
         })
     }
 
+    /// Runs a service's process; its output goes into `log`.
+    pub(super) async fn serve(mut self, log: &LogRing) -> Result<Ended, HostFault> {
+        let started = Instant::now();
+        let Ok(order) = wire::encode(&self.launch) else {
+            let text = "the service's command, arguments and environment are too large";
+            return Ok(Ended::Refused(text.to_owned()));
+        };
+        let mut shim = self.open(&order).await?;
+        drop(order);
+        let (out, err) = (shim.stdout.take(), shim.stderr.take());
+        let drain =
+            async { tokio::join!(log.fill(Stream::Stdout, out), log.fill(Stream::Stderr, err)) };
+        let progress = self.watch(started, &mut shim, drain).await;
+        let fate = shim.child.try_wait();
+        tokio::spawn(async move { shim.child.wait().await });
+        match progress {
+            Progress { not_started: Some((errno, text)), .. } => {
+                let text = spawn_error(&self.launch.arg0, errno, &text);
+                if is_shortage(errno) { Err(HostFault(text)) } else { Ok(Ended::Refused(text)) }
+            }
+            Progress { cause: Some(Cause::Stopped(reason)), .. } => Ok(Ended::Stopped(reason)),
+            Progress { lost: true, begun: false, .. } => Err(unready(fate, &log.last_words())),
+            Progress { lost: true, .. } => Ok(Ended::Lost(LOST.to_owned())),
+            Progress { exited, .. } => Ok(Ended::Exited(exited.flatten())),
+        }
+    }
+
     /// Gives its order to a shim, to the one that waits for it if there is one.
-    async fn open(&self, order: &[u8]) -> io::Result<Shim> {
+    async fn open(&self, order: &[u8]) -> Result<Shim, HostFault> {
         let mut shim = match self.spare.take() {
             Some(shim) => shim,
-            None => Shim::spawn(self.shim)?,
+            None => Shim::spawn(self.shim).map_err(|error| {
+                let shim = self.shim.display();
+                HostFault(format!("cannot start a job's supervisor ({shim}): {error}"))
+            })?,
         };
         // A shim that dies at once is noticed by the end of its events.
         let _ = shim.commands.write_all(order).await;
@@ -151,7 +181,7 @@ impl Task<'_> {
     ) -> Progress {
         let mut progress = Progress::default();
         let mut drain = std::pin::pin!(drain);
-        let mut out_of_time = std::pin::pin!(sleep_until(started + self.timeout));
+        let mut out_of_time = std::pin::pin!(expiry(self.timeout.map(|time| started + time)));
         // When the current wait for the shim, or for the pipes after it, is given up.
         let mut patience: Option<Instant> = None;
         let mut leftovers_told = false;
@@ -220,7 +250,9 @@ impl Task<'_> {
                     sleep(Duration::from_millis(50)).await;
                 }
             }
-            let ended = progress.exited.is_some() && progress.drained;
+            // A job lasts as long as its output; a service is over with its main process.
+            let over = progress.drained || self.timeout.is_none();
+            let ended = progress.exited.is_some() && over;
             if ended && !progress.gone && progress.cause.is_none() && !leftovers_told {
                 leftovers_told = true;
                 patience = Some(tell(shim, Duration::ZERO).await);

@@ -25,6 +25,7 @@ pub(super) fn port_error(refusal: Refusal) -> PortError {
         Refusal::UnknownHost(_) => PortError::UnknownHost(text),
         Refusal::AssignedElsewhere { .. }
         | Refusal::NotLeased(_)
+        | Refusal::NotAssigned { .. }
         | Refusal::AlreadyEnded { .. } => PortError::Refused { status: 0, text, unanimous: true },
         // As over HTTP: the result is offered once more without its output.
         Refusal::TooLarge(_) => PortError::Refused { status: 413, text, unanimous: true },
@@ -134,6 +135,41 @@ impl Inner {
                 }
             }
         });
+    }
+
+    /// A question that any coordinator can answer, to those the host is attached to, one after the
+    /// other.
+    pub(super) async fn any(
+        &self,
+        ask: HostAsk,
+        patience: Duration,
+    ) -> Result<HostTell, PortError> {
+        let mut last = nobody();
+        for to in self.attached() {
+            let told = match self.introduce(to).await {
+                Ok(()) => self.transport.ask(to, ask.clone(), patience).await,
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            };
+            last = match told {
+                Ok(HostTell::Refused(refusal)) => {
+                    if matches!(refusal, Refusal::UnknownHost(_)) {
+                        // It is introduced again with the next question.
+                        self.forget(to);
+                    }
+                    match port_error(refusal) {
+                        error @ PortError::Refused { .. } => return Err(error),
+                        PortError::UnknownHost(text) => PortError::Unavailable(text),
+                        error => error,
+                    }
+                }
+                Ok(told) => return Ok(told),
+                Err(error) => unheard(to, error),
+            };
+        }
+        Err(last)
     }
 
     /// A question about a job, to its owner, else to who passes it on.

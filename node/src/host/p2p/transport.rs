@@ -37,7 +37,7 @@ impl Transport for NetHandle {
         let net = self.clone();
         async move {
             let mut look = LOOK;
-            if let HostAsk::Claim { wait_ms, .. } = &ask {
+            if let HostAsk::Claim { wait_ms, .. } | HostAsk::Services { wait_ms, .. } = &ask {
                 look += Duration::from_millis(u64::from(*wait_ms));
             }
             let mut asked = pin!(Self::ask(&net, to, Service::Host, codec::encode(&ask), patience));

@@ -1,0 +1,98 @@
+//! What a host is told to run of services, and its question for it.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use skyclaw_protocol::limits::MAX_CLAIM_WAIT_MS;
+use skyclaw_protocol::orders::{Order, Orders, Over};
+use skyclaw_protocol::{Hash, OnPartition, ServiceDef, ServiceId};
+
+use super::fields::{Document, Fields};
+use super::put;
+use crate::error::ApiError;
+
+/// Services a host may name: more than one can run.
+const MAX_NAMED: usize = 1024;
+
+/// A question.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) running: Vec<ServiceId>,
+    pub(crate) mark: Option<Hash>,
+    pub(crate) wait: Duration,
+}
+
+/// `{running, mark, waitMs}`, all optional.
+pub(crate) fn asked(document: &Document) -> Result<Asked, ApiError> {
+    let fields = document.fields();
+    let named = fields.strings("running")?.unwrap_or_default();
+    if named.len() > MAX_NAMED {
+        return Err(fields.bad("running", &format!("must not name more than {MAX_NAMED} services")));
+    }
+    let ids = named.into_iter().map(|id| ServiceId::new(id).map_err(|e| unusable(&fields, &e)));
+    let running = ids.collect::<Result<_, _>>()?;
+    let mark = fields.text("mark")?.map(|text| {
+        let hash = blake3::Hash::from_hex(text);
+        hash.map(|hash| Hash(*hash.as_bytes()))
+            .map_err(|_| fields.bad("mark", "must be 64 hexadecimal digits"))
+    });
+    let wait = fields.integer("waitMs")?.unwrap_or(0).clamp(0, i64::from(MAX_CLAIM_WAIT_MS));
+    Ok(Asked { running, mark: mark.transpose()?, wait: Duration::from_millis(wait.unsigned_abs()) })
+}
+
+fn unusable(fields: &Fields<'_>, error: &skyclaw_protocol::IdError) -> ApiError {
+    fields.bad("running", &format!("holds an id that is not usable: {error}"))
+}
+
+/// `{orders, over, mark}`.
+pub(crate) fn show(orders: &Orders) -> Value {
+    json!({
+        "orders": orders.orders.iter().map(order).collect::<Vec<_>>(),
+        "over": orders.over.iter().map(over).collect::<Vec<_>>(),
+        "mark": hex(orders.mark()),
+    })
+}
+
+fn order(order: &Order) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "serviceId", Some(order.id.as_str()));
+    put(&mut map, "ver", Some(order.ver));
+    put(&mut map, "slot", Some(order.slot));
+    put(&mut map, "epoch", Some(order.epoch));
+    put(&mut map, "generation", Some(order.generation));
+    def(&mut map, &order.def);
+    Value::Object(map)
+}
+
+fn hex(hash: Hash) -> String {
+    blake3::Hash::from_bytes(hash.0).to_hex().to_string()
+}
+
+fn over(over: &Over) -> Value {
+    json!({ "id": over.id, "ver": over.ver })
+}
+
+/// The members that say what a service runs.
+fn def(map: &mut Map<String, Value>, def: &ServiceDef) {
+    put(map, "name", Some(def.name.as_str()));
+    put(map, "command", Some(def.command.as_str()));
+    put(map, "args", Some(def.args.clone()));
+    put(map, "cwd", def.cwd.as_deref());
+    if let Some(env) = &def.env {
+        let env = env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        map.insert("env".to_owned(), Value::Object(env.collect()));
+    }
+    put(map, "replicas", Some(def.replicas));
+    put(map, "requiredCapabilities", Some(def.required.clone()));
+    put(map, "bundle", def.bundle.map(hex));
+    if let Some(health) = &def.health {
+        let health = json!({ "path": health.path, "intervalMs": health.interval_ms });
+        map.insert("health".to_owned(), health);
+    }
+    if let Some(ms) = def.backoff_ms {
+        map.insert("restart".to_owned(), json!({ "backoffMs": ms }));
+    }
+    if def.on_partition != OnPartition::Keep {
+        put(map, "onPartition", Some(def.on_partition.as_str()));
+    }
+}

@@ -1,0 +1,164 @@
+//! The process of a service: run without a time limit, its output in a ring.
+//!
+//! The allow list, the environment and the shim are those of jobs; the directory is the
+//! instance's, and is kept from one process to the next.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+use super::policy::Verdict;
+use super::ring::LogRing;
+use super::wire::Launch;
+use super::workdir::JobDir;
+use super::{Canceller, HostFault, Inner, StopReason, Supervisor, clean, errno, run};
+
+/// A process to run.
+#[derive(Clone, Debug)]
+pub struct ServeOrder {
+    /// What it is; for logs.
+    pub name: String,
+    /// The command, which must be allowed.
+    pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its working directory.
+    pub cwd: PathBuf,
+    /// What it asks to find in its environment; the policy of jobs decides.
+    pub env: Vec<(String, String)>,
+    /// What it finds there whatever it asks for.
+    pub set: Vec<(String, String)>,
+    /// Where its output goes.
+    pub log: LogRing,
+}
+
+/// How a service's process ended. No process of it is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this code; none if a signal ended it.
+    Exited(Option<i32>),
+    /// It was told to.
+    Stopped(StopReason),
+    /// It never began, and will not however often it is tried: it is not allowed, or is nothing
+    /// that can be run.
+    Refused(String),
+    /// Its shim was killed.
+    Lost(String),
+}
+
+/// A process under way. Dropping it does not end the process.
+#[derive(Debug)]
+pub struct ServeHandle {
+    canceller: Canceller,
+    ended: oneshot::Receiver<Result<Ended, HostFault>>,
+}
+
+impl ServeHandle {
+    /// The way to end it.
+    #[must_use]
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+
+    /// Waits until no process of the service is left. Not to be asked again after that.
+    ///
+    /// # Errors
+    /// [`HostFault`] if this host could not start it.
+    pub async fn ended(&mut self) -> Result<Ended, HostFault> {
+        let stopped = |_| Ok(Ended::Stopped(StopReason::HostStopped));
+        (&mut self.ended).await.unwrap_or_else(stopped)
+    }
+}
+
+/// The directories of one instance. Dropping it leaves them to the end of the daemon.
+#[derive(Debug)]
+pub struct Workspace(JobDir);
+
+impl Workspace {
+    /// Where it works: empty at first.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        Path::new(&self.0.work)
+    }
+
+    /// Removes all of it.
+    pub async fn remove(self) {
+        clean(self.0).await;
+    }
+}
+
+impl Supervisor {
+    /// Makes directories for an instance.
+    ///
+    /// # Errors
+    /// [`HostFault`] if they cannot be made, as on a full disk.
+    pub fn workspace(&self) -> Result<Workspace, HostFault> {
+        self.0.directory("an instance's").map(Workspace)
+    }
+
+    /// Runs a service's process in its directories.
+    #[must_use]
+    pub fn serve(&self, order: ServeOrder, space: &Workspace) -> ServeHandle {
+        let (answer, ended) = oneshot::channel();
+        let canceller = Canceller::new();
+        let (cancelled, until) = (canceller.cancel.subscribe(), canceller.until.subscribe());
+        let inner = Arc::clone(&self.0);
+        let span = tracing::info_span!("service", service = %order.name);
+        let (home, tmp) = (space.0.home.clone(), space.0.tmp.clone());
+        self.0.tasks.spawn(
+            async move {
+                let shutdown = inner.shutdown.subscribe();
+                let result = if shutdown.borrow().is_some() {
+                    Ok(Ended::Stopped(StopReason::HostStopped))
+                } else {
+                    match inner.launch(order, &home, &tmp) {
+                        Err(refused) => Ok(refused),
+                        Ok((launch, log)) => {
+                            let task = run::Task {
+                                shim: &inner.shim,
+                                spare: &inner.spare,
+                                launch,
+                                timeout: None,
+                                grace: inner.grace,
+                                launched: None,
+                                cancelled,
+                                until,
+                                shutdown,
+                            };
+                            task.serve(&log).await
+                        }
+                    }
+                };
+                tracing::debug!(?result, "ended");
+                let _ = answer.send(result);
+                inner.prepare();
+            }
+            .instrument(span),
+        );
+        ServeHandle { canceller, ended }
+    }
+}
+
+impl Inner {
+    fn launch(&self, order: ServeOrder, home: &str, tmp: &str) -> Result<(Launch, LogRing), Ended> {
+        let command = order.command;
+        let program = match self.policy.judge(&command) {
+            Verdict::Run(path) => path,
+            Verdict::Missing(errno) => {
+                let raw = Some(errno.raw_os_error());
+                return Err(Ended::Refused(errno::spawn_error(&command, raw, "")));
+            }
+            Verdict::Refused => {
+                return Err(Ended::Refused(format!("command not allowed: {command}")));
+            }
+        };
+        let mut env = self.policy.environment(&order.env, home, tmp);
+        env.retain(|(name, _)| !order.set.iter().any(|(set, _)| set == name));
+        env.extend(order.set);
+        let cwd = order.cwd.into_os_string().into_string();
+        let cwd = cwd.map_err(|_| Ended::Refused("the working directory is no text".into()))?;
+        Ok((Launch { program, arg0: command, args: order.args, cwd, env }, order.log))
+    }
+}
