@@ -18,6 +18,7 @@ use super::balance;
 use super::budget::Budget;
 use super::config::GatewayConfig;
 use super::connector::{Connector, PathKind};
+use super::error::Refused;
 use super::health::Health;
 use super::metrics::{GatewayMetrics, ServiceMetrics};
 use super::pool::Pool;
@@ -168,17 +169,17 @@ impl Gateway {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
     }
 
-    /// Counts a request of a service as one under way. `None` if there are too many; with it, who
-    /// has too many.
-    pub(super) fn admit(self: &Arc<Self>, service: &Arc<Service>) -> Result<Ticket, &'static str> {
+    /// Counts a request of a service as one under way.
+    pub(super) fn admit(self: &Arc<Self>, service: &Arc<Service>) -> Result<Ticket, Refused> {
         let most = self.config.max_in_flight;
         let ticket = Ticket { gateway: Arc::clone(self), kept: Arc::clone(&service.kept) };
         let all = self.in_flight.fetch_add(1, Relaxed);
         let own = service.kept.in_flight.fetch_add(1, Relaxed);
         if all >= most {
-            return Err("");
+            return Err(Refused::Busy(most, ""));
         }
-        if own >= most / 2 { Err("of this service ") } else { Ok(ticket) }
+        let most = most / 2;
+        if own >= most { Err(Refused::Busy(most, "of this service ")) } else { Ok(ticket) }
     }
 }
 
