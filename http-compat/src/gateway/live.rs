@@ -137,7 +137,7 @@ impl Gateway {
             let upstreams = route.endpoints.iter().map(|endpoint| match known.get(&endpoint.id) {
                 // Its host may have got another name or slot by now; that is only shown.
                 Some(upstream) => Arc::clone(upstream),
-                None => Arc::new(Upstream::new(Arc::clone(endpoint), Arc::clone(&self.idle))),
+                None => Arc::new(Upstream::new(Arc::clone(endpoint), self.pool())),
             });
             Arc::new(Service {
                 id: route.id.clone(),
@@ -167,6 +167,10 @@ impl Gateway {
             services,
         };
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::new(Arc::clone(&self.idle), self.config.relayed_for)
     }
 
     /// Counts a request of a service as one under way.
@@ -236,14 +240,14 @@ impl Service {
 }
 
 impl Upstream {
-    fn new(endpoint: Arc<Endpoint>, idle: Arc<AtomicUsize>) -> Self {
+    fn new(endpoint: Arc<Endpoint>, pool: Pool) -> Self {
         Self {
             replica: endpoint.replica(),
             authority: (endpoint.http.as_ref())
                 .and_then(|place| HeaderValue::from_str(&place.authority).ok()),
             endpoint,
             health: Health::default(),
-            pool: Pool::new(idle),
+            pool,
             no_tcp_until: AtomicU64::new(0),
             shown: [const { OnceLock::new() }; 3],
         }
