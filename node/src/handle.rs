@@ -23,8 +23,8 @@ use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::{JobState, Phase};
 use skyclaw_protocol::{
-    Answer, Command, Hash, HostId, HostView, JobId, JobQuery, JobStatus, JobView, NetworkId, NodeId,
-    Refusal, ServiceId, ServiceView, fold,
+    Answer, Command, Hash, HostId, HostView, JobId, JobQuery, JobStatus, JobView, NetworkId,
+    NodeId, Refusal, ServiceId, ServiceView, fold,
 };
 use skyclaw_store::{JobRecord, Phases, ReadError, Reader};
 use tokio::sync::oneshot;

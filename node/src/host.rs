@@ -22,8 +22,8 @@ use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::orders::Orders;
 use skyclaw_protocol::{Hash, HostId, JobId, NodeId, ServiceId, ServiceReport};
 
-pub use crate::supervisor::{Outcome, StopReason};
 use crate::services::Services;
+pub use crate::supervisor::{Outcome, StopReason};
 pub use drive::run;
 pub use embedded::Embedded;
 
@@ -186,7 +186,11 @@ pub trait Coordinator: Send + Sync {
 /// How long the answer to [`Coordinator::orders`] may take beyond the time it was to be held: reading
 /// takes milliseconds. Who asks for a short wait must soon reach another coordinator.
 fn orders_patience(wait: Duration) -> Duration {
-    if wait <= Duration::from_secs(2) { Duration::from_millis(1500) } else { Duration::from_secs(5) }
+    if wait <= Duration::from_secs(2) {
+        Duration::from_millis(1500)
+    } else {
+        Duration::from_secs(5)
+    }
 }
 
 /// Names a run of a job that this host measures the lease of.

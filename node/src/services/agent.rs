@@ -161,7 +161,9 @@ impl ServiceAgent {
                     self.instances.remove(&id);
                     return Some(Action::Forget(id));
                 }
-                Phase::Waiting { at } if *at <= now && !parted.holds(instance.order.def.on_partition) => {
+                Phase::Waiting { at }
+                    if *at <= now && !parted.holds(instance.order.def.on_partition) =>
+                {
                     if full && instance.attempts == 0 {
                         let text = format!("this host runs {MAX_INSTANCES} instances already");
                         instance.fail(now, text);
@@ -177,7 +179,9 @@ impl ServiceAgent {
                         until,
                     });
                 }
-                Phase::Starting | Phase::Up { .. } if parted.holds(instance.order.def.on_partition) => {
+                Phase::Starting | Phase::Up { .. }
+                    if parted.holds(instance.order.def.on_partition) =>
+                {
                     instance.phase = Phase::Stopping { over: false };
                     // All of its grace must be over in time.
                     let left = (contact + PARTITION_STOP).saturating_sub(now);

@@ -48,7 +48,11 @@ const STOP_SLACK: Duration = Duration::from_secs(6);
 const UPS: usize = 64;
 
 enum Event {
-    Told { asked: Duration, begun: Instant, answer: Result<Orders, PortError> },
+    Told {
+        asked: Duration,
+        begun: Instant,
+        answer: Result<Orders, PortError>,
+    },
     Reported(InstanceId, Result<(), PortError>),
     Ended(InstanceId, u64, End),
     Up(Up),
@@ -165,7 +169,9 @@ impl Driver<'_> {
     fn act(&mut self) {
         while let Some(action) = self.agent.poll(time::since_boot()) {
             match action {
-                Action::Start { id, attempt, order, until } => self.start(id, attempt, order, until),
+                Action::Start { id, attempt, order, until } => {
+                    self.start(id, attempt, order, until)
+                }
                 Action::Stop { id, grace } => {
                     if let Some(own) = self.own.get(&id) {
                         own.stop.send_replace(Some(grace));

@@ -125,7 +125,11 @@ impl LogStream {
                 return None;
             }
             tokio::select! {
-                Some(entry) = self.live.next() => return Some(entry),
+                entry = self.live.next(), if !self.live.is_empty() => match entry {
+                    Some(entry) => return Some(entry),
+                    // The last one has ended.
+                    None => {}
+                },
                 changed = self.came.changed() => {
                     changed.ok()?;
                     // Whole, since nothing of them was shown.

@@ -31,9 +31,7 @@ impl Port {
         let base = if base == 0 { ANY } else { base };
         let end = base.saturating_add(SPAN);
         let free = (base..=end).filter(|port| Some(*port) != except).find_map(Self::hold);
-        free.ok_or_else(|| {
-            io::Error::other(format!("no port between {base} and {end} is free"))
-        })
+        free.ok_or_else(|| io::Error::other(format!("no port between {base} and {end} is free")))
     }
 
     fn hold(number: u16) -> Option<Self> {

@@ -18,9 +18,7 @@ use super::bundles::BundleError;
 use super::health::{LOOK, MISSES, Probe};
 use super::ports::{self, Port};
 use super::{Inner, InstanceId};
-use crate::supervisor::{
-    Ended, HostFault, LogRing, ServeOrder, StopReason, Supervisor, Workspace,
-};
+use crate::supervisor::{Ended, HostFault, LogRing, ServeOrder, StopReason, Supervisor, Workspace};
 
 /// An instance's own, kept from one of its processes to the next.
 #[derive(Debug, Default)]
@@ -186,12 +184,7 @@ impl Process {
         (served, self.judge(ended, told, fault))
     }
 
-    fn judge(
-        &self,
-        ended: Result<Ended, HostFault>,
-        told: bool,
-        fault: Option<Fault>,
-    ) -> End {
+    fn judge(&self, ended: Result<Ended, HostFault>, told: bool, fault: Option<Fault>) -> End {
         match (ended, fault) {
             _ if told => End::Stopped,
             (Err(fault), _) => End::Host(fault.to_string()),
@@ -293,7 +286,9 @@ fn working_directory(def: &ServiceDef, own: &Path) -> Result<PathBuf, End> {
     }
     let inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
     if !named.components().all(inside) {
-        return Err(End::Hopeless(format!("the working directory {cwd} leads out of the instance's own")));
+        return Err(End::Hopeless(format!(
+            "the working directory {cwd} leads out of the instance's own"
+        )));
     }
     let path = own.join(named);
     if def.bundle.is_none()

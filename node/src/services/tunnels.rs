@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skyclaw_protocol::{ServiceId, codec};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes,
+};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -106,7 +108,8 @@ impl ServiceTunnels {
 }
 
 fn read<T: Serialize + serde::de::DeserializeOwned>(header: &[u8]) -> Result<T, String> {
-    codec::decode(header, MAX_HEADER).map_err(|error| format!("the header does not decode: {error}"))
+    codec::decode(header, MAX_HEADER)
+        .map_err(|error| format!("the header does not decode: {error}"))
 }
 
 impl HttpServing {

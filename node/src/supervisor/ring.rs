@@ -194,7 +194,8 @@ impl LogRing {
     pub fn last_words(&self) -> String {
         let kept = self.kept();
         let since = kept.lines.iter().rev().take_while(|line| line.stream != Stream::Host);
-        let said = since.filter(|line| line.stream == Stream::Stderr && !line.text.trim().is_empty());
+        let said =
+            since.filter(|line| line.stream == Stream::Stderr && !line.text.trim().is_empty());
         let mut lines: Vec<&str> = said.take(LAST_WORDS.0).map(|line| line.text.trim()).collect();
         lines.reverse();
         let text = lines.join(" | ");
@@ -291,7 +292,7 @@ mod tests {
     async fn what_prints_without_end_is_read_at_a_bounded_pace() {
         let ring = LogRing::new(1000);
         let before = Instant::now();
-        let much = b"y\n".repeat(10 << 20);
+        let much = [[b'y'; 1023].as_slice(), b"\n"].concat().repeat(20 << 10);
         ring.fill(Stream::Stdout, Some(&much[..])).await;
         assert!(before.elapsed() >= Duration::from_secs(4), "{:?}", before.elapsed());
     }

@@ -11,8 +11,8 @@ use tracing::Instrument;
 
 use super::policy::Verdict;
 use super::ring::LogRing;
-use super::workdir::JobDir;
 use super::wire::Launch;
+use super::workdir::JobDir;
 use super::{Canceller, HostFault, Inner, StopReason, Supervisor, clean, errno, run};
 
 /// A process to run.
@@ -142,12 +142,7 @@ impl Supervisor {
 }
 
 impl Inner {
-    fn launch(
-        &self,
-        order: ServeOrder,
-        home: &str,
-        tmp: &str,
-    ) -> Result<(Launch, LogRing), Ended> {
+    fn launch(&self, order: ServeOrder, home: &str, tmp: &str) -> Result<(Launch, LogRing), Ended> {
         let command = order.command;
         let program = match self.policy.judge(&command) {
             Verdict::Run(path) => path,

@@ -55,7 +55,11 @@ impl Given {
     }
 
     /// What an answer to a claim amounts to.
-    fn orders(&self, service: Option<(ServiceId, u64, ServiceDef)>, running: &[ServiceId]) -> Orders {
+    fn orders(
+        &self,
+        service: Option<(ServiceId, u64, ServiceDef)>,
+        running: &[ServiceId],
+    ) -> Orders {
         let mut all = self.all();
         let mut orders = Orders::default();
         if let Some((id, created, def)) = service
@@ -206,7 +210,9 @@ fn read_def(of: &Value) -> Result<ServiceDef, PortError> {
     let member = |name: &str| of.get(name).filter(|value| !value.is_null());
     let text = |name: &str| match member(name) {
         None => Ok(None),
-        Some(value) => value.as_str().map(|text| Some(text.to_owned())).ok_or_else(|| unexpected(name)),
+        Some(value) => {
+            value.as_str().map(|text| Some(text.to_owned())).ok_or_else(|| unexpected(name))
+        }
     };
     let texts = |name: &str| -> Result<Vec<String>, PortError> {
         let Some(list) = member(name) else { return Ok(Vec::new()) };

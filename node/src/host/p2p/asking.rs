@@ -139,7 +139,11 @@ impl Inner {
 
     /// A question that any coordinator can answer, to those the host is attached to, one after the
     /// other.
-    pub(super) async fn any(&self, ask: HostAsk, patience: Duration) -> Result<HostTell, PortError> {
+    pub(super) async fn any(
+        &self,
+        ask: HostAsk,
+        patience: Duration,
+    ) -> Result<HostTell, PortError> {
         let mut last = nobody();
         for to in self.attached() {
             let told = match self.introduce(to).await {

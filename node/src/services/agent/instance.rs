@@ -167,7 +167,12 @@ impl Instance {
     }
 
     /// `part_at` is when it is parted from all coordinators, unless one answers.
-    pub(super) fn wakeup(&self, part_at: Duration, parted: bool, registered: bool) -> Option<Duration> {
+    pub(super) fn wakeup(
+        &self,
+        part_at: Duration,
+        parted: bool,
+        registered: bool,
+    ) -> Option<Duration> {
         let tell = registered && self.is_untold() && self.telling.is_none();
         let tell = tell.then_some(self.tell_at);
         let phase = match self.phase {
