@@ -17,6 +17,7 @@ mod fuzz;
 mod host_embedded;
 mod host_http;
 mod host_p2p;
+mod host_services;
 mod hosts;
 mod idempotency;
 mod jobs;

@@ -125,11 +125,12 @@ impl LogStream {
                 return None;
             }
             tokio::select! {
-                entry = self.live.next(), if !self.live.is_empty() => match entry {
-                    Some(entry) => return Some(entry),
-                    // The last one has ended.
-                    None => {}
-                },
+                entry = self.live.next(), if !self.live.is_empty() => {
+                    // None: the last one has ended.
+                    if entry.is_some() {
+                        return entry;
+                    }
+                }
                 changed = self.came.changed() => {
                     changed.ok()?;
                     // Whole, since nothing of them was shown.
