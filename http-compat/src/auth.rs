@@ -30,7 +30,7 @@ impl Secret {
 
     /// Whether a caller showed this secret. Header bytes count as UTF-8 or as Latin-1, which is
     /// how the original's clients send them.
-    fn is(&self, shown: &[u8]) -> bool {
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
         let mut same = self.0.0.ct_eq(blake3::hash(shown).as_bytes());
         if !shown.is_ascii() {
             let latin: String = shown.iter().map(|&byte| char::from(byte)).collect();
@@ -95,6 +95,11 @@ impl PublicKey {
     #[must_use]
     pub const fn allows_shell(&self) -> bool {
         self.shell
+    }
+
+    /// Whether that text is this key.
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
+        self.secret.is(shown)
     }
 
     /// The submitter its jobs carry.

@@ -2,6 +2,8 @@
 //!
 //! Never here: axum types, status codes, storage.
 
+mod blob;
+
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -11,6 +13,8 @@ use skyclaw_protocol::{
     Answer, Command, Hash, HostId, HostView, Idempotency, JobCursor, JobId, JobQuery, JobView,
     Refusal, ServiceId, ServiceView,
 };
+
+pub use blob::{BlobContent, BlobRefusal, BlobTaken, Pieces};
 
 /// One request to the node.
 #[derive(Clone, Debug)]
@@ -82,6 +86,8 @@ pub struct PeerView {
     pub since: Wall,
     /// Last round trip, in milliseconds.
     pub rtt_ms: Option<f64>,
+    /// How it is connected: `direct`, or `relayed` through a third node.
+    pub path: Option<String>,
 }
 
 /// A node that is not let in.
@@ -137,6 +143,26 @@ pub trait Backend: Send + Sync + 'static {
         let refusal = Refusal::Store("this node makes no backups".into());
         Box::pin(std::future::ready(Err(refusal)))
     }
+    /// Takes a blob. `expected` is its hash, if the caller says it.
+    fn put_blob(
+        &self,
+        _expected: Option<Hash>,
+        _content: Pieces,
+    ) -> BoxFuture<'_, Result<BlobTaken, BlobRefusal>> {
+        Box::pin(std::future::ready(Err(BlobRefusal::Refused(no_blobs()))))
+    }
+    /// The size of a blob that is here.
+    fn blob_size(&self, _hash: Hash) -> Option<u64> {
+        None
+    }
+    /// A blob from that group on, looked for at other nodes too.
+    fn blob(&self, _hash: Hash, _from: u64) -> BoxFuture<'_, Result<Option<BlobContent>, Refusal>> {
+        Box::pin(std::future::ready(Err(no_blobs())))
+    }
     /// All metrics of the node in OpenMetrics text.
     fn metrics(&self) -> String;
+}
+
+fn no_blobs() -> Refusal {
+    Refusal::Store("this node keeps no blobs".into())
 }

@@ -4,6 +4,8 @@
 //! the memory of bodies is bounded whatever the number of connections, and customers who send
 //! theirs slowly cannot keep hosts from reporting.
 
+mod pieces;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,11 +111,15 @@ impl Drop for Inbound {
         if self.expects_continue {
             return;
         }
-        if let (Some(body), Ok(runtime)) =
-            (self.body.get_mut().take(), tokio::runtime::Handle::try_current())
-        {
-            runtime.spawn(timeout(DRAIN_TIME, drain(body)));
+        if let Some(body) = self.body.get_mut().take() {
+            drain_later(body);
         }
+    }
+}
+
+fn drain_later(body: Body) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(timeout(DRAIN_TIME, drain(body)));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Always: absent members are left out, never null.
 
+pub(crate) mod deploy;
 pub(crate) mod fields;
 pub(crate) mod host;
 pub(crate) mod job;

@@ -14,6 +14,7 @@ mod call;
 mod config;
 mod cors;
 mod error;
+pub mod gateway;
 mod idempotency;
 mod json;
 mod metrics;
@@ -26,7 +27,8 @@ mod text;
 
 pub use auth::{PublicKey, Secret};
 pub use backend::{
-    Backend, Identity, JobPage, NetworkView, PeerView, Readiness, RefusedPeer, Request,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, NetworkView, PeerView, Pieces,
+    Readiness, RefusedPeer, Request,
 };
 pub use config::ApiConfig;
 pub use metrics::HttpMetrics;

@@ -5,6 +5,7 @@
 //! backslashes, no empty segments are resolved, so what a proxy in front let through is what is
 //! matched here.
 
+mod blobs;
 mod health;
 mod hosts;
 mod jobs;
@@ -83,8 +84,12 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/services" => services::list,
     POST "/v1/services" => services::deploy,
     GET "/v1/services/:id" => services::get,
+    PATCH "/v1/services/:id" => services::patch,
     DELETE "/v1/services/:id" => services::remove,
     POST "/v1/services/:id/report" => services::report,
+    PUT "/v1/blobs" => blobs::put,
+    GET "/v1/blobs/:id" => blobs::get,
+    HEAD "/v1/blobs/:id" => blobs::head,
     GET "/v1/network" => network::show,
     GET "/v1/network/peers" => network::peers,
     POST "/v1/network/join" => network::join,

@@ -4,6 +4,7 @@ mod stall;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::metrics::HttpMetrics;
-use stall::Stalling;
+pub(crate) use stall::Stalling;
 
 /// How long a connection may wait for the next request, and a request head may take to arrive.
 /// The original's clients count on 5 s.
@@ -109,7 +110,7 @@ pub(crate) async fn serve_with(
             accepted = accept(&listener, &room) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok((stream, _, place)) => {
                 let served = connection(stream, router.clone(), stop.clone(), patience);
                 let counted = metrics.connected();
                 let metrics = metrics.clone();
@@ -145,19 +146,23 @@ fn count(metrics: &HttpMetrics, error: &hyper::Error) {
     tracing::debug!(%error, "connection ended");
 }
 
-fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+pub(crate) fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a connection's task failed");
     }
 }
 
-type Place = tokio::sync::OwnedSemaphorePermit;
+pub(crate) type Place = tokio::sync::OwnedSemaphorePermit;
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStream, Place)> {
+/// Takes the next connection once there is room for it, and whom it is from.
+pub(crate) async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, Place)> {
     let place = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return Ok((stream, place)),
+            Ok((stream, caller)) => return Ok((stream, caller, place)),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) if is_scarcity(&error) => {
                 tracing::warn!(%error, "no connection can be taken for now");

@@ -2,6 +2,8 @@
 //! (W, A, H, ...) and of the list of legacy defects (F).
 
 mod auth;
+mod blobs;
+mod deploy;
 mod fake;
 mod framing;
 mod hosts;

@@ -104,7 +104,14 @@ impl Attach {
             HostAsk::Services { host, running, mark, wait_ms } => {
                 self.check(from, &host).await?;
                 let wait = Duration::from_millis(u64::from(wait_ms));
-                Ok(HostTell::Services(self.handle.orders(host, running, mark, wait).await?))
+                Ok(HostTell::Services(
+                    self.handle.orders(host, Some(from), running, mark, wait).await?,
+                ))
+            }
+            HostAsk::Table { mark, wait_ms } => {
+                let wait = Duration::from_millis(u64::from(wait_ms));
+                let (services, mark) = self.handle.routes(mark, wait).await?;
+                Ok(HostTell::Table { services, mark })
             }
             HostAsk::Report(mut report) => {
                 self.check(from, &report.host).await?;

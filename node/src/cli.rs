@@ -6,10 +6,14 @@
 
 mod args;
 mod daemon;
+mod deploy;
 mod error;
 mod jobs;
 mod legacy;
+mod logs;
 mod output;
+mod progress;
+mod services;
 mod show;
 mod usage;
 
@@ -107,7 +111,7 @@ fn modern(
     let cli = match Cli::try_parse_from(program.chain(words.iter().map(String::as_str))) {
         Ok(cli) => cli,
         Err(error) => {
-            // What follows `--` is a job's.
+            // What follows `--` is a job's or a service's.
             *json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
             return misused(&error, words, output);
         }
@@ -120,6 +124,12 @@ fn modern(
             Command::Job(args) => jobs::job(&client, args, *json, output).await,
             Command::Jobs(args) => jobs::jobs(&client, &args, *json, output).await,
             Command::Cancel { id } => jobs::cancel(&client, &id, *json, output).await,
+            Command::Deploy(args) => deploy::deploy(&client, *args, *json, output).await,
+            Command::Services => services::services(&client, *json, output).await,
+            Command::Service { name } => services::service(&client, &name, *json, output).await,
+            Command::Scale(args) => services::scale(&client, &args, *json, output).await,
+            Command::Logs(args) => logs::logs(&client, &args, *json, output).await,
+            Command::Remove { name } => services::remove(&client, &name, *json, output).await,
             Command::Hosts => hosts(&client, *json, output).await,
             Command::Peers => peers(&client, *json, output).await,
         }
@@ -200,4 +210,13 @@ fn client(env: &EnvVars, flags: Layer, output: &mut Output) -> Result<Client, Cl
 
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// Whether a failure may pass by itself.
+fn passes(error: &ClientError) -> bool {
+    match error {
+        ClientError::Network { .. } => true,
+        ClientError::Status { status, .. } => *status >= 500 || *status == 429,
+        _ => false,
+    }
 }

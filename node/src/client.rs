@@ -7,6 +7,7 @@
 //! Never here: redirects and proxies. Both could carry the token to a stranger, and the original
 //! knew no proxy.
 
+mod blobs;
 mod error;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest wait for an answer, its body included: above the quorum timeout of coordinators.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest life of an answer that comes bit by bit: then it is asked for again.
+const LONGEST_STREAM: Duration = Duration::from_secs(7 * 86_400);
 
 const TOKEN: HeaderName = HeaderName::from_static("x-skyclaw-token");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("x-idempotency-key");
@@ -108,6 +112,71 @@ impl Client {
         self.request(&Method::POST, path, Some(body)).await
     }
 
+    /// Asks for a part of a record to be changed, at most once.
+    ///
+    /// # Errors
+    /// No coordinator answered that it was changed.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.request(&Method::PATCH, path, Some(body)).await
+    }
+
+    /// Asks for a record to be removed, at most once.
+    ///
+    /// # Errors
+    /// No coordinator answered that it was removed.
+    pub async fn delete(&self, path: &str) -> Result<Value, ClientError> {
+        self.request(&Method::DELETE, path, None).await
+    }
+
+    /// Asks for an answer that comes bit by bit, for as long as it may take: how long a silence is
+    /// too long, the reader knows.
+    ///
+    /// # Errors
+    /// No coordinator began to answer.
+    pub async fn open(&self, path: &str) -> Result<Pieces, ClientError> {
+        let mut last = ClientError::NoCoordinators;
+        for at in self.turns() {
+            match self.begin(&self.bases[at], path).await {
+                Ok(pieces) => {
+                    self.last_good.store(at, Ordering::Relaxed);
+                    return Ok(pieces);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn begin(&self, base: &str, path: &str) -> Result<Pieces, ClientError> {
+        let request = self.http.get(format!("{base}{path}")).timeout(LONGEST_STREAM);
+        let silent = |_| ClientError::Network {
+            url: mask_urls(base),
+            cause: "no answer in time".to_owned(),
+        };
+        let beginning = async {
+            let sent = request.send().await;
+            let mut response = sent.map_err(|error| ClientError::network(base, &error))?;
+            if !response.status().is_success() {
+                read(base, &mut response, self.most).await?;
+            }
+            Ok(Pieces { response, url: base.to_owned() })
+        };
+        tokio::time::timeout(REQUEST_TIMEOUT, beginning).await.map_err(silent)?
+    }
+
+    /// Url of the coordinator that answered last, or of the first one.
+    #[must_use]
+    pub fn base(&self) -> Option<&str> {
+        self.bases.get(self.last_good.load(Ordering::Relaxed)).map(String::as_str)
+    }
+
+    /// Whom to ask, in this order.
+    fn turns(&self) -> impl Iterator<Item = usize> + use<> {
+        let count = self.bases.len();
+        let first = self.last_good.load(Ordering::Relaxed);
+        (0..count).map(move |step| (first + step) % count)
+    }
+
     async fn request(
         &self,
         method: &Method,
@@ -115,14 +184,15 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<Value, ClientError> {
         let key = uuid::Uuid::new_v4().to_string();
-        let count = self.bases.len();
-        let first = self.last_good.load(Ordering::Relaxed);
         let mut last = ClientError::NoCoordinators;
-        for at in (0..count).map(|step| (first + step) % count) {
+        for at in self.turns() {
             let base = &self.bases[at];
             let mut request = self.http.request(method.clone(), format!("{base}{path}"));
+            if *method != Method::GET {
+                request = request.header(IDEMPOTENCY_KEY, &key);
+            }
             if let Some(body) = body {
-                request = request.header(IDEMPOTENCY_KEY, &key).json(body);
+                request = request.json(body);
             }
             match attempt(base, request, self.most).await {
                 Ok(answer) => {
@@ -136,13 +206,44 @@ impl Client {
     }
 }
 
+/// An answer that comes bit by bit.
+#[derive(Debug)]
+pub struct Pieces {
+    response: reqwest::Response,
+    url: String,
+}
+
+impl Pieces {
+    /// The next bytes; none at its end.
+    ///
+    /// # Errors
+    /// The connection was lost.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        match self.response.chunk().await {
+            Ok(bytes) => Ok(bytes.map(|bytes| bytes.to_vec())),
+            Err(error) => Err(ClientError::network(&self.url, &error)),
+        }
+    }
+}
+
 async fn attempt(
     base: &str,
     request: reqwest::RequestBuilder,
     most: usize,
 ) -> Result<Value, ClientError> {
+    let sent = request.send().await;
+    let mut response = sent.map_err(|error| ClientError::network(base, &error))?;
+    let body = read(base, &mut response, most).await?;
+    serde_json::from_slice(&body).map_err(|_| ClientError::NotJson { url: mask_urls(base) })
+}
+
+/// The body of a 2xx answer.
+async fn read(
+    base: &str,
+    response: &mut reqwest::Response,
+    most: usize,
+) -> Result<Vec<u8>, ClientError> {
     let network = |error| ClientError::network(base, &error);
-    let mut response = request.send().await.map_err(network)?;
     let status = response.status();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(network)? {
@@ -155,7 +256,7 @@ async fn attempt(
         let body = String::from_utf8_lossy(&body).into_owned();
         return Err(ClientError::Status { status: status.as_u16(), body });
     }
-    serde_json::from_slice(&body).map_err(|_| ClientError::NotJson { url: mask_urls(base) })
+    Ok(body)
 }
 
 /// `id` as one segment of a path.

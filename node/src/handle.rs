@@ -2,17 +2,24 @@
 //!
 //! Commands enter the engine's inbox; reads go to the store's snapshot and never enter it.
 
+mod blobs;
+mod health;
 mod lists;
 mod services;
 
+pub(crate) use lists::all_services;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use skyclaw_http_compat::{Backend, Identity, JobPage, NetworkView, Readiness, Request};
+use skyclaw_http_compat::{
+    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, NetworkView, Pieces,
+    Readiness, Request,
+};
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
 use skyclaw_protocol::clock::Wall;
@@ -21,16 +28,17 @@ use skyclaw_protocol::machine::Token;
 use skyclaw_protocol::orders::Orders;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
-use skyclaw_protocol::register::{JobState, Phase};
+use skyclaw_protocol::register::JobState;
 use skyclaw_protocol::{
-    Answer, Command, Hash, HostId, HostView, JobId, JobQuery, JobStatus, JobView, NetworkId,
-    NodeId, Refusal, ServiceId, ServiceView, fold,
+    Answer, Command, Hash, HostId, HostView, JobId, JobQuery, JobView, NetworkId, NodeId, Refusal,
+    ServiceId, ServiceView, fold,
 };
-use skyclaw_store::{JobRecord, Phases, ReadError, Reader};
+use skyclaw_store::{JobRecord, ReadError, Reader};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::Granted;
+use crate::blobs::{Blobs, Peers};
 use crate::copies;
 use crate::engine::{Engine, Input, Shared, Status, chain};
 use crate::limits::{INBOX_AGAIN, PEER_GLANCE, QUORUM_TIMEOUT_MS};
@@ -63,6 +71,9 @@ struct Inner {
     net: NetHandle,
     /// Backups are signed for it.
     network: NetworkId,
+    /// Set once, where this node keeps any.
+    blobs: OnceLock<(Blobs, Peers)>,
+    services: services::Services,
     /// One backup at a time.
     backup: Arc<tokio::sync::Mutex<()>>,
 }
@@ -88,6 +99,8 @@ impl NodeHandle {
             metrics,
             net,
             network: engine.network(),
+            blobs: OnceLock::new(),
+            services: services::Services::default(),
             backup: Arc::default(),
         }))
     }
@@ -235,6 +248,7 @@ impl NodeHandle {
             KeyAnswer::Removed => Answer::Removed,
             KeyAnswer::Renewed => Answer::Renewed,
             KeyAnswer::HandedBack => Answer::HandedBack,
+            KeyAnswer::Heard => Answer::Heard,
             KeyAnswer::Cancelling(at) => Answer::Cancelling(Box::new(self.job_at(&at)?)),
         })
     }
@@ -369,23 +383,6 @@ fn view(job: &JobRecord, now: Wall) -> Option<JobView> {
     fold::job_view(register.spec.body(), register.chosen()?, result, register.lease_note, now)
 }
 
-/// The phases that a status of the API stands for.
-fn phases(status: Option<JobStatus>) -> Phases {
-    match status {
-        None => Phases::ALL,
-        Some(JobStatus::Queued) => Phases::of(&[Phase::Queued]),
-        Some(JobStatus::Leased) => Phases::of(&[Phase::Leased]),
-        Some(JobStatus::Completed) => Phases::of(&[Phase::Succeeded]),
-        Some(JobStatus::Failed) => Phases::of(&[
-            Phase::Failed,
-            Phase::Cancelled,
-            Phase::Exhausted,
-            Phase::Expired,
-            Phase::Aborted,
-        ]),
-    }
-}
-
 impl Backend for NodeHandle {
     fn identity(&self) -> Identity {
         self.0.identity.clone()
@@ -429,15 +426,11 @@ impl Backend for NodeHandle {
     }
 
     fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceView>, Refusal>> {
-        self.read(lists::all_services).boxed()
+        async { Ok(self.all_services().await?.as_ref().clone()) }.boxed()
     }
 
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
-        futures::future::ready(self.reader().and_then(|reader| {
-            let stored = reader.register(&Subject::Service(id)).map_err(store_refusal)?;
-            Ok(stored.and_then(|stored| fold::service_view(stored.spec.body(), stored.chosen()?)))
-        }))
-        .boxed()
+        futures::future::ready(self.service_now(id)).boxed()
     }
 
     fn orders(
@@ -447,28 +440,11 @@ impl Backend for NodeHandle {
         mark: Option<Hash>,
         wait: Duration,
     ) -> BoxFuture<'_, Result<Orders, Refusal>> {
-        Self::orders(self, host, running, mark, wait).boxed()
+        Self::orders(self, host, None, running, mark, wait).boxed()
     }
 
     fn readiness(&self) -> Readiness {
-        let mut reasons = Vec::new();
-        match self.0.shared.status() {
-            Status::Ready => {}
-            Status::Starting => reasons.push("the store is being opened".into()),
-            Status::Failed(reason) => reasons.push(reason),
-        }
-        if let Some(low) = self.0.shared.reader().and_then(|reader| reader.space_check().err()) {
-            reasons.push(low.to_string());
-        }
-        reasons.extend(self.0.shared.clock_off());
-        let here = self.0.net.coordinators().borrow().len();
-        if here < self.0.others.needed {
-            reasons.push(format!(
-                "writes need {} other coordinators (SKYCLAW_MIN_REPLICATIONS), {here} connected",
-                self.0.others.needed
-            ));
-        }
-        if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
+        self.health()
     }
 
     fn backup(&self) -> BoxFuture<'_, Result<String, Refusal>> {
@@ -484,6 +460,22 @@ impl Backend for NodeHandle {
             made.await.map_err(|_| Refusal::Stopping)?.map_err(|e| Refusal::Store(chain(&e)))
         }
         .boxed()
+    }
+
+    fn put_blob(
+        &self,
+        expected: Option<Hash>,
+        content: Pieces,
+    ) -> BoxFuture<'_, Result<BlobTaken, BlobRefusal>> {
+        self.take_blob(expected, content).boxed()
+    }
+
+    fn blob_size(&self, hash: Hash) -> Option<u64> {
+        Some(self.blobs()?.held(hash)?.outline.size())
+    }
+
+    fn blob(&self, hash: Hash, from: u64) -> BoxFuture<'_, Result<Option<BlobContent>, Refusal>> {
+        self.read_blob(hash, from).boxed()
     }
 
     fn metrics(&self) -> String {

@@ -4,11 +4,14 @@
 //! knows its inbox only.
 
 pub mod attach;
+pub mod blobs;
+pub mod bundle;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod copies;
 pub mod engine;
+pub mod gateway;
 pub mod handle;
 pub mod host;
 pub mod limits;

@@ -32,12 +32,16 @@ mod inbox;
 mod lanes;
 mod limits;
 mod listen;
+mod lookup;
 mod members;
 mod membership;
+mod nat;
 mod outbox;
 mod pack;
 mod places;
 mod probe;
+mod reach;
+mod relays;
 mod rumours;
 mod seek;
 mod show;
@@ -46,6 +50,7 @@ mod streams;
 mod swarm;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -62,10 +67,11 @@ use tokio::sync::watch;
 use crate::config::Secret;
 pub use frames::{Service, Sink};
 pub use hello::{Description, Why};
-pub use limits::{DEAF_SESSIONS, MAX_LABEL};
+pub use limits::{DEAF_SESSIONS, MAX_LABEL, MAX_TUNNEL_HEADER};
 pub use listen::{DEFAULT_PORT, Listen};
 pub use membership::Membership;
 pub use start::Net;
+pub use tunnel::{Duty, OpenError, PathKind, Serving, Tunnel, Tunnels};
 use view::{NetNumbers, Shared};
 
 /// How the network part is set up.

@@ -2,8 +2,12 @@
 
 #[path = "cli/commands.rs"]
 mod commands;
+#[path = "cli/deploy.rs"]
+mod deploy;
 #[path = "cli/server.rs"]
 mod server;
+#[path = "cli/services.rs"]
+mod services;
 
 use std::process::{Command, Output, Stdio};
 

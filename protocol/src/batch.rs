@@ -160,6 +160,8 @@ pub enum KeyAnswer {
     Renewed,
     /// The job waits for another host.
     HandedBack,
+    /// It was heard; never remembered.
+    Heard,
     /// The job could not be ended yet, which is tried on; never remembered.
     Cancelling(JobAt),
 }

@@ -41,6 +41,12 @@ impl Mono {
         Self(self.0.saturating_add(ms.saturating_mul(1_000_000)))
     }
 
+    /// This moment less `ms` milliseconds.
+    #[must_use]
+    pub const fn minus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_sub(ms.saturating_mul(1_000_000)))
+    }
+
     /// Whole milliseconds from this moment until `later`, rounded up, 0 if it has passed.
     #[must_use]
     pub const fn ms_until(self, later: Self) -> u64 {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Hlc;
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
+use crate::patch::ServicePatch;
 use crate::view::{HostView, JobStatus, JobView, Milli, ServiceDef, ServiceStatus, ServiceView};
 
 /// One request to the machine.
@@ -95,6 +96,13 @@ pub enum Command {
         /// What it runs.
         def: ServiceDef,
     },
+    /// Change a part of a service. All but the number of instances makes a new generation.
+    PatchService {
+        /// Which service.
+        id: ServiceId,
+        /// What becomes of it.
+        patch: Box<ServicePatch>,
+    },
     /// Forget a service.
     RemoveService {
         /// Which service.
@@ -107,6 +115,18 @@ pub enum Command {
     },
     /// A host tells how a service does.
     ReportService(ServiceReport),
+    /// A host asks what it is to run: it lives, and runs services.
+    Serve {
+        /// Which host.
+        host: HostId,
+        /// The libp2p node through which its instances are reached, if there is one.
+        node: Option<NodeId>,
+    },
+    /// The connection of a host went while it asked.
+    Leave {
+        /// Which host.
+        host: HostId,
+    },
     /// Another coordinator's url becomes known.
     Join {
         /// The url, normalised.
@@ -224,6 +244,8 @@ pub enum Answer {
     Renewed,
     /// The job waits for another host.
     HandedBack,
+    /// It was heard.
+    Heard,
     /// The job as it stands; it could not be ended yet, which is tried on.
     Cancelling(Box<JobView>),
 }

@@ -197,7 +197,7 @@ pub(crate) fn service_state_view(
         assignments: state.assignments.clone(),
         ver: val.ver,
         generation: state.generation,
-        before: state.before.clone(),
+        past: state.past.clone(),
         reverted: state.reverted.clone(),
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod attach;
 pub mod batch;
+pub mod blob;
 pub mod clock;
 pub mod codec;
 mod command;
@@ -20,12 +21,14 @@ pub mod lease;
 pub mod limits;
 pub mod machine;
 pub mod orders;
+mod patch;
 pub mod placement;
 pub mod queue;
 pub mod record;
 pub mod register;
 pub mod repair;
 pub mod retention;
+pub mod slots;
 mod steady;
 mod view;
 pub mod wire;
@@ -35,6 +38,7 @@ pub use command::{
     ServiceReport,
 };
 pub use id::{Hash, HostId, IdError, JobId, NetworkId, NodeId, ServiceId};
+pub use patch::{Change, ServicePatch};
 pub use view::{
     Assignment, Generation, HealthCheck, HostView, JobStatus, JobView, Milli, OnPartition,
     ResultView, Reverted, ServiceDef, ServiceStatus, ServiceView,

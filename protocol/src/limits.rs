@@ -22,6 +22,10 @@ pub const MAX_SERVICE_BYTES: usize = 64 << 10;
 /// Most replicas of one service.
 pub const MAX_REPLICAS: u32 = 1000;
 
+/// Earlier deployments of a service that are kept at once: one that runs, one that was being rolled
+/// out when the next came, and one to spare.
+pub const MAX_PAST_GENERATIONS: usize = 3;
+
 /// Most jobs one host may run at once, in whole jobs.
 pub const MAX_PARALLEL: u64 = 1_000_000;
 
@@ -302,3 +306,55 @@ pub const MAX_AWAITED: usize = 1024;
 /// Times that a voter which holds a key for a register that was given up is told so, for each
 /// write: frames may be lost, and what goes on being lost is tried again with the next write.
 pub const MAX_RETOLD: u8 = 8;
+
+/// Between a node's words to the others on which hosts live with it, in milliseconds: hosts ask
+/// for orders as often.
+pub const PRESENT_MS: u64 = 2000;
+
+/// A host attached over libp2p that is not heard of for so long is gone, in milliseconds. It asks
+/// every two seconds, which others hear of two seconds later.
+pub const P2P_HOST_TTL_MS: u64 = 7000;
+
+/// How long a host has to come back whose connection went, in milliseconds.
+pub const HOST_AWAY_MS: u64 = 5000;
+
+/// How long a host has to show up after a start or a takeover, in milliseconds.
+pub const HOST_GRACE_MS: u64 = 45_000;
+
+/// A service that must not run twice is placed elsewhere only so long after its host was heard of,
+/// in milliseconds: by then the host has stopped it by itself, which it does
+/// after 8 s without an answer and with 2 s of grace.
+pub const HOST_STOPS_MS: u64 = 12_000;
+
+/// Between two looks at the services that are led here, in milliseconds.
+pub const PLACE_MS: u64 = 500;
+
+/// The same after something changed: so that changes that come together are one write.
+pub const PLACE_SOON_MS: u64 = 20;
+
+/// A host on which a deployment failed is not given another instance of it for so long, in
+/// milliseconds.
+pub const FAILED_FOR_MS: u64 = 300_000;
+
+/// Hosts that are remembered for that, per service.
+pub const MAX_FAILED_HOSTS: usize = 256;
+
+/// An instance that is not reported running for so long is as one that failed, in milliseconds:
+/// hosts give one a minute to answer, after its code was fetched.
+pub const START_LATE_MS: u64 = 150_000;
+
+/// Within so long at most one host, or a tenth of all, is given up, in milliseconds.
+pub const GIVE_UP_WINDOW_MS: u64 = 60_000;
+/// Largest blob, in bytes: a bundle with its dependencies is some ten to a hundred MiB; hosts hold
+/// many.
+pub const MAX_BLOB_BYTES: u64 = 512 << 20;
+
+/// Most files, folders and links of one bundle: a large tree of dependencies has some 60,000.
+pub const MAX_BUNDLE_ENTRIES: usize = 100_000;
+
+/// Longest path within a bundle, in bytes: systems take some four times as much, and it is unpacked
+/// below another.
+pub const MAX_BUNDLE_PATH: usize = 1024;
+
+/// Most folders above an entry of a bundle.
+pub const MAX_BUNDLE_DEPTH: usize = 64;

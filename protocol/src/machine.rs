@@ -33,6 +33,8 @@ mod leading;
 mod learning;
 mod output;
 mod owners;
+mod placing;
+mod presence;
 mod pulses;
 mod registers;
 mod renewing;
@@ -126,6 +128,10 @@ enum Timer {
     Awaited(JobId),
     /// Time to forget old keys, jobs and hosts.
     Sweep,
+    /// Services may have to be placed.
+    Place,
+    /// Others are told which hosts live here.
+    Present,
 }
 
 /// Numbers for metrics.
@@ -190,6 +196,8 @@ pub struct Machine {
     watch: beats::Watch,
     steady: Steady,
     trials: takeover::Trials,
+    presence: presence::Presence,
+    placing: placing::Placing,
     /// Drawn for this machine.
     run: u64,
     fence: Option<Fence>,
@@ -238,6 +246,8 @@ impl Machine {
             watch: beats::Watch::default(),
             steady: Steady::default(),
             trials: takeover::Trials::default(),
+            presence: presence::Presence::new(now.mono),
+            placing: placing::Placing::default(),
             run: 0,
             fence: None,
             closed: None,
@@ -327,9 +337,12 @@ impl Machine {
             Command::Complete(completion) => self.complete(now, shelf, reply, completion),
             Command::Cancel { job } => self.cancel(now, shelf, reply, job),
             Command::PutService { id, def } => self.put_service(now, reply, id, def),
+            Command::PatchService { id, patch } => self.patch_service(now, reply, id, patch),
             Command::RemoveService { id } => self.remove_service(now, reply, id),
             Command::ClaimService { host } => self.claim_service(now, reply, host),
             Command::ReportService(report) => self.report_service(now, reply, report),
+            Command::Serve { host, node } => self.serves(now, reply, host, node),
+            Command::Leave { host } => self.host_leaves(now, reply, &host),
             Command::Join { .. } => self.answer(now, reply, KeyAnswer::Joined),
         }
     }
@@ -354,6 +367,8 @@ impl Machine {
                 Timer::Renewal(job) => self.renewal_timer(&job),
                 Timer::Sought(what) => self.sought_timer(&what),
                 Timer::Awaited(job) => self.awaited_timer(now, job),
+                Timer::Place => self.place_timer(now),
+                Timer::Present => self.present_timer(now),
                 Timer::Sweep => {
                     let all = self.sweep_keys(now, shelf) & self.sweep_registers(now, shelf);
                     let pause = if all { SWEEP_MS } else { SWEEP_ON_MS };

@@ -67,10 +67,8 @@ pub fn orders_for(
     let mut orders = Vec::new();
     for service in services {
         for part in service.assignments.iter().filter(|part| part.host == *host) {
-            let def = match &service.before {
-                Some(before) if before.number == part.generation => &before.def,
-                _ => &service.def,
-            };
+            let past = service.past.iter().find(|past| past.number == part.generation);
+            let def = past.map_or(&service.def, |past| &past.def);
             orders.push(Order {
                 id: service.id.clone(),
                 ver: service.ver,

@@ -281,8 +281,8 @@ pub struct ServiceView {
     pub ver: u64,
     /// Which deployment `def` is of.
     pub generation: u64,
-    /// The deployment before, while instances of it are still needed.
-    pub before: Option<Box<Generation>>,
+    /// Earlier deployments, while instances of them are still needed; the oldest first.
+    pub past: Vec<Generation>,
     /// The last deployment that never became healthy, so that this one was returned to.
     pub reverted: Option<Reverted>,
 }

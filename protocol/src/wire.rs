@@ -64,6 +64,22 @@ pub enum Message {
     Hosts(Vec<Raw>),
     /// A signed [`Work`](crate::record::work::Work); by gossip.
     Work(Raw),
+    /// Coordinator to coordinator, every other second: these hosts of mine run services.
+    Present(Vec<PresentOp>),
+}
+
+/// One host that asked a coordinator for orders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresentOp {
+    /// Which.
+    pub host: HostId,
+    /// The node that runs it; none for one that talks HTTP.
+    pub node: Option<NodeId>,
+    /// How long ago it was heard, in milliseconds.
+    pub age_ms: u64,
+    /// How long ago its connection went, if it did since, in milliseconds.
+    pub away_ms: Option<u64>,
 }
 
 /// What a node knows of a register: a certificate, and what it needs to mean something.

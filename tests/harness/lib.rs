@@ -5,7 +5,7 @@
 //! deadline and fails with what was seen last and the end of the node's log.
 //!
 //! Never here: fixed sleeps as synchronisation, sockets off loopback, or off the namespaces of a
-//! [`lan`].
+//! [`lan`] or a [`nat`].
 
 // A harness fails by panicking and tells why tests were skipped.
 #![allow(clippy::panic, clippy::print_stderr)]
@@ -16,11 +16,13 @@ mod chance;
 mod http;
 pub mod lan;
 mod legacy_host;
+pub mod nat;
 mod node;
 mod original;
 mod process;
 mod server;
 mod skip;
+mod ts_api;
 mod wait;
 
 pub use api::{Api, capabilities, shell};
@@ -33,4 +35,5 @@ pub use original::Original;
 pub use process::{Ended, Process, processes_with, resident_kib};
 pub use server::{Received, Reply, Server};
 pub use skip::{Need, can};
+pub use ts_api::ts_api;
 pub use wait::{PATIENCE, eventually, within};

@@ -23,6 +23,7 @@ mod idempotency;
 mod jobs;
 mod leases;
 mod namespaces;
+mod nat;
 mod network;
 mod peers;
 mod public_api;
@@ -34,6 +35,7 @@ mod services;
 mod shutdown;
 mod start;
 mod testnet;
+mod ts_api;
 
 use serde_json::Value;
 

@@ -57,7 +57,25 @@ impl<'a> Fields<'a> {
         self.map?.get(name).filter(|value| !value.is_null())
     }
 
-    fn wrong(&self, name: &str, expected: &str, value: &Value) -> ApiError {
+    /// Whether it is there and null. Only where a member is changed does that say something.
+    pub(crate) fn is_null(&self, name: &str) -> bool {
+        self.map.is_some_and(|map| map.get(name).is_some_and(Value::is_null))
+    }
+
+    /// The first member that is none of `known`.
+    pub(crate) fn stranger(&self, known: &[&str]) -> Option<&'a str> {
+        let mut names = self.map?.keys().map(String::as_str);
+        names.find(|name| !known.contains(name))
+    }
+
+    /// Refuses members other than `known`: one that is misspelt would have no effect.
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
+        let Some(name) = self.stranger(known) else { return Ok(()) };
+        let hint = format!("is not known here: use {}", known.join(", "));
+        Err(self.bad(crate::text::cut(name, 100), &hint))
+    }
+
+    pub(crate) fn wrong(&self, name: &str, expected: &str, value: &Value) -> ApiError {
         self.bad(name, &format!("must be {expected}, not {}", kind(value)))
     }
 

@@ -4,12 +4,12 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
 use skyclaw_protocol::limits::{
-    MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_OUTPUT_BYTES, MAX_PARALLEL, MAX_REPLICAS, MAX_RETRY,
-    MAX_SERVICE_BYTES, MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
+    MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_OUTPUT_BYTES, MAX_PARALLEL, MAX_RETRY, MAX_TEXT_BYTES,
+    MAX_TIMEOUT_MS,
 };
 use skyclaw_protocol::{
-    Command, Completion, Hash, HostId, JobId, JobRequest, Milli, Refusal, ServiceDef, ServiceId,
-    ServiceReport, ServiceStatus,
+    Command, Completion, Hash, HostId, JobId, JobRequest, Milli, Refusal, ServiceId, ServiceReport,
+    ServiceStatus,
 };
 
 use super::fields::{Document, Fields};
@@ -18,9 +18,6 @@ use crate::error::ApiError;
 use crate::idempotency::fingerprint;
 use crate::peer_url::normalize_url;
 use crate::text::{cut, trim};
-
-/// What a service needs of a host unless it says otherwise.
-const SERVICE_HOST: &str = "service-host";
 
 /// What JavaScript shows for a missing field, and so the legacy texts.
 const UNDEFINED: &str = "undefined";
@@ -80,7 +77,7 @@ fn unsigned_job(fields: &Fields<'_>) -> Result<JobRequest, ApiError> {
 }
 
 /// A whole number within bounds, if there is one.
-fn within(
+pub(super) fn within(
     fields: &Fields<'_>,
     name: &str,
     bounds: RangeInclusive<u64>,
@@ -92,7 +89,7 @@ fn within(
     number.map(Some).ok_or_else(wrong)
 }
 
-const CAPABILITIES: &str = "requiredCapabilities";
+pub(super) const CAPABILITIES: &str = "requiredCapabilities";
 
 fn requirement<'a>(fields: &Fields<'a>) -> Result<Fields<'a>, ApiError> {
     Ok(Fields::of(fields.object("requirement")?, "requirement."))
@@ -238,48 +235,6 @@ fn error_text(fields: &Fields<'_>) -> Result<Option<String>, ApiError> {
     Ok(fields.text("error")?.map(|text| cut(text, MAX_TEXT_BYTES).to_owned()))
 }
 
-/// `POST /v1/services`.
-pub(crate) fn service(document: &Document) -> Result<Command, ApiError> {
-    let fields = document.fields();
-    let name = fields.required("name")?.to_owned();
-    let command = fields.text("command")?.map(trim).filter(|text| !text.is_empty());
-    let command = command.ok_or_else(|| fields.bad("command", "is required"))?.to_owned();
-    let id = fields.text("serviceId")?.map(trim).filter(|id| !id.is_empty());
-    let id = id.map(ServiceId::new).transpose().map_err(|e| bad_id(&fields, "serviceId", e))?;
-    let args = fields.strings("args")?.unwrap_or_default();
-    let cwd = fields.text("cwd")?;
-    let env = fields.pairs("env")?;
-    fields.startable("command", [command.as_str()])?;
-    fields.startable("args", args.iter().copied())?;
-    fields.startable("cwd", cwd)?;
-    let texts = env.iter().flatten().flat_map(|(name, value)| [*name, *value]);
-    fields.startable("env", texts.clone())?;
-    let size: usize = args.iter().copied().chain(cwd).chain(texts).map(|text| text.len() + 4).sum();
-    if size + name.len() + command.len() > MAX_SERVICE_BYTES {
-        return Err(too_large("the service (command, args, cwd and env)", MAX_SERVICE_BYTES));
-    }
-    let required = fields.capabilities(CAPABILITIES)?;
-    let def = ServiceDef {
-        name,
-        command,
-        args: args.into_iter().map(str::to_owned).collect(),
-        cwd: cwd.map(str::to_owned),
-        env: env.map(|env| env.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()),
-        replicas: replicas(&fields)?,
-        required: required.unwrap_or_else(|| vec![SERVICE_HOST.to_owned()]),
-        ..ServiceDef::default()
-    };
-    Ok(Command::PutService { id, def })
-}
-
-fn replicas(fields: &Fields<'_>) -> Result<u32, ApiError> {
-    let asked = fields.integer("replicas")?.unwrap_or(1).max(1);
-    u32::try_from(asked)
-        .ok()
-        .filter(|count| *count <= MAX_REPLICAS)
-        .ok_or_else(|| fields.bad("replicas", &format!("must be at most {MAX_REPLICAS}")))
-}
-
 /// `POST /v1/services/:id/report`; the inner error is the name of a host that cannot exist.
 pub(crate) fn report(
     id: ServiceId,
@@ -320,10 +275,14 @@ pub(crate) fn url(document: &Document) -> Result<String, ApiError> {
     Ok(url)
 }
 
-fn bad_id(fields: &Fields<'_>, name: &str, error: skyclaw_protocol::IdError) -> ApiError {
+pub(super) fn bad_id(
+    fields: &Fields<'_>,
+    name: &str,
+    error: skyclaw_protocol::IdError,
+) -> ApiError {
     fields.bad(name, &format!("is not usable: {error}"))
 }
 
-fn too_large(what: &str, max: usize) -> ApiError {
+pub(super) fn too_large(what: &str, max: usize) -> ApiError {
     ApiError::TooLarge(format!("{what} must not be larger than {max} bytes"))
 }

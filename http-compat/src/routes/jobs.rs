@@ -71,7 +71,7 @@ pub(super) async fn state(call: Call) -> Result<Response, ApiError> {
             "nodeId": node_id,
             "hosts": hosts.iter().map(json::host::show).collect::<Value>(),
             "jobs": jobs(&page),
-            "services": services.iter().map(json::service::show).collect::<Value>(),
+            "services": services.iter().map(json::service::contract).collect::<Value>(),
         })
     };
     call.api.listing(all, show).await

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// Fails a write or flush that made no progress for the time given.
 #[derive(Debug)]
-pub(super) struct Stalling {
+pub(crate) struct Stalling {
     stream: TcpStream,
     patience: Duration,
     /// Exists once a write had to wait.
@@ -21,7 +21,7 @@ pub(super) struct Stalling {
 }
 
 impl Stalling {
-    pub(super) const fn new(stream: TcpStream, patience: Duration) -> Self {
+    pub(crate) const fn new(stream: TcpStream, patience: Duration) -> Self {
         Self { stream, patience, timer: None, waiting: false }
     }
 

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures::FutureExt;
+use bytes::Bytes;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::orders::Orders;
 use skyclaw_protocol::{
@@ -15,7 +16,8 @@ use skyclaw_protocol::{
 };
 
 use crate::backend::{
-    Backend, Identity, JobPage, NetworkView, PeerView, Readiness, RefusedPeer, Request,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, NetworkView, PeerView, Pieces,
+    Readiness, RefusedPeer, Request,
 };
 
 /// 2026-01-02T03:04:05.678Z
@@ -35,6 +37,9 @@ pub(super) struct State {
     pub(super) questions: Vec<(HostId, Vec<ServiceId>, Option<Hash>, Duration)>,
     /// Answers the next commands with these.
     pub(super) refuse: Vec<Refusal>,
+    pub(super) blobs: HashMap<Hash, Vec<u8>>,
+    /// Pieces in which the last blob came.
+    pub(super) pieces: usize,
     stored: HashMap<Hash, (Hash, Answer)>,
     version: u64,
 }
@@ -216,10 +221,17 @@ impl State {
                     assignments: Vec::new(),
                     ver: 0,
                     generation: 1,
-                    before: None,
+                    past: Vec::new(),
                     reverted: None,
                 });
                 Ok(Answer::Service(Box::new(self.services.last().unwrap().clone())))
+            }
+            Command::PatchService { id, patch } => {
+                let service = self.service(&id)?;
+                let def = patch.apply(&service.def);
+                service.generation += u64::from(!def.runs_the_same(&service.def));
+                service.def = def;
+                Ok(Answer::Service(Box::new(service.clone())))
             }
             Command::RemoveService { id } => {
                 self.service(&id)?;
@@ -233,6 +245,7 @@ impl State {
                     Answer::Service(Box::new(service.clone()))
                 }))
             }
+            Command::Serve { .. } | Command::Leave { .. } => Ok(Answer::Heard),
             Command::ReportService(report) => {
                 let service = self.service(&report.id)?;
                 let part = service.assignments.iter_mut().find(|part| part.host == report.host);
@@ -298,6 +311,7 @@ impl Backend for Fake {
                 connected: true,
                 since: Wall(START),
                 rtt_ms: Some(0.5),
+                path: Some("relayed".to_owned()),
                 ..PeerView::default()
             }],
             refused: vec![RefusedPeer {
@@ -379,6 +393,49 @@ impl Backend for Fake {
     fn readiness(&self) -> Readiness {
         let reasons = self.state().not_ready.clone();
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
+    }
+
+    fn put_blob(
+        &self,
+        expected: Option<Hash>,
+        mut content: Pieces,
+    ) -> BoxFuture<'_, Result<BlobTaken, BlobRefusal>> {
+        async move {
+            if let Some(refusal) = self.state().refuse.pop() {
+                return Err(BlobRefusal::Refused(refusal));
+            }
+            let (mut all, mut pieces) = (Vec::new(), 0);
+            while let Some(piece) = content.next().await {
+                all.extend_from_slice(&piece.map_err(BlobRefusal::Broken)?);
+                pieces += 1;
+            }
+            let (hash, bytes) = (Hash::of(&all), all.len() as u64);
+            if expected.is_some_and(|expected| expected != hash) {
+                return Err(BlobRefusal::WrongHash(hash));
+            }
+            let mut state = self.state();
+            state.pieces = pieces;
+            state.blobs.insert(hash, all);
+            Ok(BlobTaken { hash, bytes, copies: 1 })
+        }
+        .boxed()
+    }
+
+    fn blob_size(&self, hash: Hash) -> Option<u64> {
+        self.state().blobs.get(&hash).map(|bytes| bytes.len() as u64)
+    }
+
+    fn blob(&self, hash: Hash, from: u64) -> BoxFuture<'_, Result<Option<BlobContent>, Refusal>> {
+        let found = self.state().blobs.get(&hash).cloned().map(|all| {
+            let rest = all[usize::try_from(from).unwrap()..].to_vec();
+            BlobContent {
+                bytes: all.len() as u64,
+                head: Bytes::from_static(b"head"),
+                rest: rest.len() as u64,
+                pieces: futures::stream::iter([Ok(rest.into())]).boxed(),
+            }
+        });
+        async { Ok(found) }.boxed()
     }
 
     fn metrics(&self) -> String {

@@ -1,11 +1,14 @@
 //! The command line of the commands that the original did not have.
 
+mod services;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Key, Layer, Origin, Value};
+pub(super) use services::{Deploy, Logs, Scale};
 
 /// `skyclaw`, without the original's commands: those take their arguments verbatim.
 #[derive(Debug, Parser)]
@@ -33,7 +36,7 @@ pub(super) struct Global {
     /// File with settings
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) config: Option<PathBuf>,
-    /// Print one JSON document
+    /// Print one JSON document; of logs, one for each line
     #[arg(long, global = true)]
     pub(super) json: bool,
 }
@@ -68,6 +71,24 @@ pub(super) enum Command {
     Cancel {
         /// Id of the job
         id: String,
+    },
+    /// Bring the code in a folder to hosts, and run it there
+    Deploy(Box<Deploy>),
+    /// List services
+    Services,
+    /// Show a service with its instances
+    Service {
+        /// Name or id of the service
+        name: String,
+    },
+    /// Change how many instances of a service there are
+    Scale(Scale),
+    /// Show what a service writes to its outputs
+    Logs(Logs),
+    /// End a service everywhere
+    Remove {
+        /// Name or id of the service
+        name: String,
     },
     /// List hosts
     Hosts,

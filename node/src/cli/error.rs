@@ -34,6 +34,48 @@ pub enum CliError {
         /// How long the wait was.
         seconds: f64,
     },
+    /// No service has that id or name.
+    #[error("no service {0}")]
+    NoService(String),
+    /// Several services have that name.
+    #[error("several services are named {name}: {}", .ids.join(", "))]
+    ManyServices {
+        /// The name.
+        name: String,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// What is to be deployed is not there or cannot be made. Nothing was deployed.
+    #[error("{0}")]
+    Source(String),
+    /// The service was deployed and does not run.
+    #[error("{name} {why}")]
+    NotRunning {
+        /// The service.
+        name: String,
+        /// What became of it.
+        why: String,
+    },
+    /// The wait for a service was longer than wished for. It goes on starting.
+    #[error("{name} has {running} of {wanted} instances after {seconds} s")]
+    StillStarting {
+        /// The service.
+        name: String,
+        /// Instances that run.
+        running: usize,
+        /// Instances wanted.
+        wanted: usize,
+        /// How long the wait was.
+        seconds: f64,
+    },
+    /// Output was followed and no coordinator has been there for too long.
+    #[error("the output of {name} cannot be followed any longer: {why}")]
+    NotFollowed {
+        /// The service.
+        name: String,
+        /// What was said last.
+        why: String,
+    },
     /// The daemon could not be started.
     #[error("cannot start {program}: {reason}")]
     Daemon {
@@ -55,7 +97,8 @@ impl CliError {
 
     /// The exit code: 1 as in the original, and what `timeout` gives for a wait that ran out.
     pub(super) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Self::StillRunning { .. }) { 124 } else { 1 })
+        let ran_out = matches!(self, Self::StillRunning { .. } | Self::StillStarting { .. });
+        ExitCode::from(if ran_out { 124 } else { 1 })
     }
 
     /// A word for programs.
@@ -75,7 +118,12 @@ impl CliError {
             },
             Self::Client(ClientError::Setup(_)) => "config",
             Self::Client(_) | Self::Answer(_) => "bad_answer",
-            Self::StillRunning { .. } => "timeout",
+            Self::StillRunning { .. } | Self::StillStarting { .. } => "timeout",
+            Self::NoService(_) => "not_found",
+            Self::ManyServices { .. } => "ambiguous",
+            Self::Source(_) => "source",
+            Self::NotRunning { .. } => "not_running",
+            Self::NotFollowed { .. } => "network",
             Self::Daemon { .. } => "daemon",
             Self::Output(_) => "output",
         }
@@ -103,12 +151,22 @@ impl CliError {
             Self::Client(ClientError::Status { status: 404, body }) => Some(
                 if body.contains("\"not found\"") {
                     "this coordinator does not know the request: is it of another version?"
+                } else if body.contains("service") {
+                    "`skyclaw services` lists the services"
                 } else {
                     "`skyclaw jobs` lists the jobs"
                 }
                 .to_owned(),
             ),
             Self::StillRunning { id, .. } => Some(format!("ask again with `skyclaw job {id}`")),
+            Self::NoService(_) => Some("`skyclaw services` lists the services".to_owned()),
+            Self::ManyServices { .. } => Some("name one of them by its id".to_owned()),
+            Self::NotRunning { name, .. } => Some(format!(
+                "`skyclaw logs {name}` shows what it said, `skyclaw service {name}` where it stands"
+            )),
+            Self::StillStarting { name, .. } => {
+                Some(format!("it goes on: look with `skyclaw service {name}`"))
+            }
             Self::Daemon { .. } => {
                 Some("`skyclaw-node` is looked for beside `skyclaw`: install both".to_owned())
             }

@@ -10,8 +10,9 @@ use super::args::{Job, Jobs, Submit};
 use super::error::CliError;
 use super::legacy;
 use super::output::Output;
+use super::passes;
 use super::show;
-use crate::client::{Client, ClientError, segment};
+use crate::client::{Client, segment};
 
 /// Jobs asked for at once: results may be large.
 const PAGE: usize = 100;
@@ -226,14 +227,5 @@ async fn wait(
         }
         tokio::time::sleep(left.map_or(pause, |left| pause.min(left))).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// Whether a failure may pass by itself.
-fn passes(error: &ClientError) -> bool {
-    match error {
-        ClientError::Network { .. } => true,
-        ClientError::Status { status, .. } => *status >= 500 || *status == 429,
-        _ => false,
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Always: columns do not change with the data; a member that is missing shows as `-`.
 
+pub(super) mod service;
+
 use std::fmt::Write as _;
 use std::io;
 
@@ -49,7 +51,7 @@ pub(super) fn hosts_table(hosts: &[Value], now: Timestamp) -> String {
 
 /// Nodes, one per line.
 pub(super) fn peers_table(peers: &[Value], now: Timestamp) -> String {
-    let mut table = table(&["PEER", "NAME", "STATE", "SINCE", "RTT", "ROLES", "ADDRESS"]);
+    let mut table = table(&["PEER", "NAME", "STATE", "PATH", "SINCE", "RTT", "ROLES", "ADDRESS"]);
     for peer in peers {
         let list = |member: &str| -> Vec<String> {
             let items = peer[member].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -60,6 +62,7 @@ pub(super) fn peers_table(peers: &[Value], now: Timestamp) -> String {
             text(peer, "peerId"),
             text(peer, "label"),
             state.to_owned(),
+            text(peer, "path"),
             age(&peer["since"], now),
             peer["rttMs"].as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms")),
             list("roles").join(","),
@@ -124,12 +127,16 @@ pub(super) fn text(object: &Value, member: &str) -> String {
 /// What a job runs, as one would type it, roughly.
 fn command(job: &Value) -> String {
     let payload = &job["payload"];
-    let args = payload["args"].as_array().map(Vec::as_slice).unwrap_or_default();
     let first = match payload["kind"].as_str() {
         Some("shell") => payload["command"].as_str().unwrap_or("-"),
         Some(kind) => kind,
         None => "-",
     };
+    words(first, &payload["args"])
+}
+
+fn words(first: &str, args: &Value) -> String {
+    let args = args.as_array().map(Vec::as_slice).unwrap_or_default();
     let words = std::iter::once(first).chain(args.iter().filter_map(Value::as_str));
     let quoted = words.map(|word| {
         let plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c == '\'');

@@ -12,6 +12,12 @@ Commands:
   job ID [--wait] [--timeout S]           show a job with its output
   jobs [--status S] [--limit N]           list jobs
   cancel ID                               end a job
+  deploy DIR [options] -- COMMAND [ARG...]  bring code to hosts and run it there, as a service
+  services                                list services
+  service NAME                            show a service with its instances
+  scale NAME N                            change how many instances there are
+  logs NAME [-f] [--tail N]               show what a service says
+  remove NAME                             end a service everywhere
   hosts                                   list hosts
   peers                                   list the nodes found, and those refused
 
@@ -22,8 +28,8 @@ Commands:
 
   coordinator | host | gateway [options]  start skyclaw-node in that role
 
-submit, job, jobs, cancel, hosts and peers take --json, --coordinator-url URL and --config FILE;
-`skyclaw <command> --help` shows all options.
+All of the first group take --json, --coordinator-url URL and --config FILE; `skyclaw <command>
+--help` shows all options.
 ";
 
 /// Usage and the list of variables.

@@ -1,14 +1,15 @@
 //! Lists that are read whole from the store, on a blocking thread.
 
 use skyclaw_http_compat::JobPage;
-use skyclaw_protocol::{JobQuery, ServiceView, fold};
-use skyclaw_store::{Order, ReadError, Reader};
+use skyclaw_protocol::register::Phase;
+use skyclaw_protocol::{JobQuery, JobStatus, ServiceView, fold};
+use skyclaw_store::{Order, Phases, ReadError, Reader};
 
-use super::{phases, view};
+use super::view;
 use crate::time;
 
 /// The services that were not removed, by creation.
-pub(super) fn all_services(reader: &Reader) -> Result<Vec<ServiceView>, ReadError> {
+pub(crate) fn all_services(reader: &Reader) -> Result<Vec<ServiceView>, ReadError> {
     let mut services: Vec<ServiceView> = reader
         .services()?
         .iter()
@@ -18,7 +19,7 @@ pub(super) fn all_services(reader: &Reader) -> Result<Vec<ServiceView>, ReadErro
     Ok(services)
 }
 
-/// A page of jobs, or all of them.
+/// A page of jobs as users see them.
 pub(super) fn job_page(reader: &Reader, query: &JobQuery) -> Result<JobPage, ReadError> {
     let now = time::wall();
     let limit = query.limit.unwrap_or(usize::MAX);
@@ -34,5 +35,22 @@ pub(super) fn job_page(reader: &Reader, query: &JobQuery) -> Result<JobPage, Rea
         if page.next.is_none() || query.limit.is_some() {
             return Ok(page);
         }
+    }
+}
+
+/// The phases that a status of the API stands for.
+fn phases(status: Option<JobStatus>) -> Phases {
+    match status {
+        None => Phases::ALL,
+        Some(JobStatus::Queued) => Phases::of(&[Phase::Queued]),
+        Some(JobStatus::Leased) => Phases::of(&[Phase::Leased]),
+        Some(JobStatus::Completed) => Phases::of(&[Phase::Succeeded]),
+        Some(JobStatus::Failed) => Phases::of(&[
+            Phase::Failed,
+            Phase::Cancelled,
+            Phase::Exhausted,
+            Phase::Expired,
+            Phase::Aborted,
+        ]),
     }
 }

@@ -1,17 +1,29 @@
 //! What hosts are to run of services, told from the store as it stands.
 
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use skyclaw_http_compat::Request;
 use skyclaw_protocol::batch::Shelf;
+use skyclaw_protocol::machine::Token;
 use skyclaw_protocol::orders::{Orders, orders_for};
 use skyclaw_protocol::record::spec::Subject;
-use skyclaw_protocol::{Hash, HostId, Refusal, ServiceId};
-use tokio::sync::watch;
+use skyclaw_protocol::{
+    Command, Hash, HostId, NodeId, Refusal, ServiceDef, ServiceId, ServiceView, codec, fold,
+};
+use tokio::sync::{oneshot, watch};
 
-use super::{NodeHandle, lists};
+use super::{NodeHandle, lists, store_refusal};
+use crate::engine::Input;
+use crate::net::NetHandle;
 
-/// Longest that a question is held; whoever asks comes again.
-const LONGEST: Duration = Duration::from_secs(20);
+/// Longest that a question is held: a host that does not come again within
+/// [`P2P_HOST_TTL_MS`](skyclaw_protocol::limits::P2P_HOST_TTL_MS) is taken to be gone.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// The same for gateways, whose silence means nothing.
+const LONGEST_TABLE: Duration = Duration::from_secs(20);
 
 /// Services a host may name: more than one can run.
 const MAX_NAMED: usize = 1024;
@@ -23,19 +35,44 @@ impl NodeHandle {
         self.0.shared.services()
     }
 
-    /// What `host` is to run, once that differs from what `mark` names, or after `wait`. `running`
-    /// are the services it runs instances of.
+    /// This node's place in the network.
+    #[must_use]
+    pub fn net(&self) -> &NetHandle {
+        &self.0.net
+    }
+
+    /// What `host` is to run, once that differs from what `mark` names, or after `wait`, at most two
+    /// seconds. `running` are the services it runs instances of; `node` is the libp2p node through
+    /// which they are reached. Dropping the future means that the host's connection went.
     ///
     /// # Errors
-    /// [`Refusal::Store`] while the store cannot be read.
+    /// [`Refusal::UnknownHost`]: it has to register first. [`Refusal::Store`] while the store cannot
+    /// be read.
     pub async fn orders(
         &self,
         host: HostId,
+        node: Option<NodeId>,
         running: Vec<ServiceId>,
         mark: Option<Hash>,
         wait: Duration,
     ) -> Result<Orders, Refusal> {
         let mut changes = self.services_changed();
+        let serve = Command::Serve { host: host.clone(), node };
+        self.command(Request { command: serve, idempotency: None }).await?;
+        let asking = Asking { handle: self, host: Some(host.clone()) };
+        let orders = self.differing(&mut changes, host, running, mark, wait).await;
+        asking.answered();
+        orders
+    }
+
+    async fn differing(
+        &self,
+        changes: &mut watch::Receiver<u64>,
+        host: HostId,
+        running: Vec<ServiceId>,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> Result<Orders, Refusal> {
         let until = tokio::time::Instant::now() + wait.min(LONGEST);
         loop {
             changes.mark_unchanged();
@@ -50,9 +87,66 @@ impl NodeHandle {
         }
     }
 
+    /// All services without what they run, for gateways, once that differs from what `mark` names, or
+    /// after `wait`, at most 20 s; empty if it does not.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`] while the store cannot be read.
+    pub async fn routes(
+        &self,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> Result<(Vec<ServiceView>, Hash), Refusal> {
+        let mut changes = self.services_changed();
+        let until = tokio::time::Instant::now() + wait.min(LONGEST_TABLE);
+        loop {
+            changes.mark_unchanged();
+            let services: Vec<ServiceView> = self.all_services().await?.iter().map(bare).collect();
+            let now = Hash(*blake3::hash(&codec::encode(&services)).as_bytes());
+            if mark != Some(now) {
+                return Ok((services, now));
+            }
+            match tokio::time::timeout_at(until, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Ok((Vec::new(), now)),
+            }
+        }
+    }
+
+    pub(super) fn service_now(&self, id: ServiceId) -> Result<Option<ServiceView>, Refusal> {
+        let stored = self.reader()?.register(&Subject::Service(id)).map_err(store_refusal)?;
+        Ok(stored.and_then(|stored| fold::service_view(stored.spec.body(), stored.chosen()?)))
+    }
+
+    /// All services, by creation: read again only when something of one changed.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`] while the store cannot be read.
+    pub async fn all_services(&self) -> Result<Arc<Vec<ServiceView>>, Refusal> {
+        // Before they are read: what changes meanwhile is read again.
+        let at = *self.services_changed().borrow();
+        if let Some(table) = self.0.services.get(at) {
+            return Ok(table);
+        }
+        let table = Arc::new(self.read(lists::all_services).await?);
+        self.0.services.put(at, &table);
+        Ok(table)
+    }
+
+    /// Says something that wants no answer; lost where the inbox is full.
+    fn tell_plainly(&self, command: Command) {
+        let token = Token(self.0.next_token.fetch_add(1, Ordering::Relaxed));
+        let (reply, _) = oneshot::channel();
+        // Counted where it is refused.
+        let _ = self.send(Input::Call { token, command, idempotency: None, reply });
+    }
+
     async fn orders_now(&self, host: HostId, running: Vec<ServiceId>) -> Result<Orders, Refusal> {
+        let services = self.all_services().await?;
+        if running.is_empty() {
+            return Ok(orders_for(&host, &services, &[]));
+        }
         self.read(move |reader| {
-            let services = lists::all_services(reader)?;
             // One that cannot be read is as one that was never heard of: it ends nothing.
             let ver = |id: &ServiceId| {
                 let stored = reader.register(&Subject::Service(id.clone())).ok().flatten();
@@ -63,5 +157,67 @@ impl NodeHandle {
             Ok(orders_for(&host, &services, &named))
         })
         .await
+    }
+}
+
+/// A service without what only its hosts need, secrets of its environment among it.
+fn bare(service: &ServiceView) -> ServiceView {
+    let def = ServiceDef {
+        name: service.def.name.clone(),
+        health: service.def.health.clone(),
+        ..ServiceDef::default()
+    };
+    ServiceView {
+        id: service.id.clone(),
+        def,
+        status: service.status,
+        created: service.created,
+        updated: service.updated,
+        updated_by: String::new(),
+        version: 0,
+        assignments: service.assignments.clone(),
+        ver: service.ver,
+        generation: service.generation,
+        past: Vec::new(),
+        reverted: None,
+    }
+}
+
+/// The services as they stood at some count of changes.
+#[derive(Debug, Default)]
+pub(super) struct Services(Mutex<Option<(u64, Arc<Vec<ServiceView>>)>>);
+
+impl Services {
+    fn get(&self, at: u64) -> Option<Arc<Vec<ServiceView>>> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().filter(|(count, _)| *count == at).map(|(_, table)| Arc::clone(table))
+    }
+
+    fn put(&self, at: u64, table: &Arc<Vec<ServiceView>>) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().is_none_or(|(count, _)| *count <= at) {
+            *held = Some((at, Arc::clone(table)));
+        }
+    }
+}
+
+/// A host that waits for its orders.
+struct Asking<'a> {
+    handle: &'a NodeHandle,
+    host: Option<HostId>,
+}
+
+impl Asking<'_> {
+    fn answered(mut self) {
+        self.host = None;
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        // It hung up. Should the inbox be full, its silence will tell.
+        if let Some(host) = self.host.take() {
+            self.handle.tell_plainly(Command::Leave { host });
+        }
     }
 }

@@ -43,6 +43,11 @@ impl Embedded {
         }
     }
 
+    /// Gateways elsewhere come through this node, if it can be reached at all.
+    fn reached_at(&self) -> Option<NodeId> {
+        self.0.node().filter(|_| self.0.network().peer_id.is_some())
+    }
+
     async fn call(&self, command: Command) -> Result<Answer, PortError> {
         self.0.command(Request { command, idempotency: None }).await.map_err(port_error)
     }
@@ -154,13 +159,16 @@ impl Coordinator for Embedded {
         mark: Option<Hash>,
         wait: Duration,
     ) -> BoxFuture<'_, Result<Orders, PortError>> {
-        self.0.orders(host, running, mark, wait).map(|told| told.map_err(port_error)).boxed()
+        async move {
+            let node = self.reached_at();
+            self.0.orders(host, node, running, mark, wait).await.map_err(port_error)
+        }
+        .boxed()
     }
 
     fn report_service(&self, mut report: ServiceReport) -> BoxFuture<'_, Result<(), PortError>> {
         async move {
-            // Gateways elsewhere come through this node, if it can be reached at all.
-            report.node = self.0.node().filter(|_| self.0.network().peer_id.is_some());
+            report.node = self.reached_at();
             self.call(Command::ReportService(report)).await.map(drop)
         }
         .boxed()

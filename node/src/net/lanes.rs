@@ -24,9 +24,26 @@ use libp2p::{PeerId, StreamProtocol};
 use tokio::sync::{mpsc, oneshot};
 
 use super::limits::{STREAMS_TO_OPEN, STREAMS_TO_TAKE};
+use super::tunnel::PathKind;
 
-/// Streams as they come, with who opened them.
-pub(super) type Taken = mpsc::Receiver<(PeerId, Stream)>;
+/// Streams as they come.
+pub(super) type Taken = mpsc::Receiver<Way>;
+
+/// A stream, and what is known of the connection it is on.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// Who is at the other end.
+    pub(super) peer: PeerId,
+    pub(super) stream: Stream,
+    pub(super) path: PathKind,
+    pub(super) user: User,
+}
+
+/// Somebody who needs a connection: it is not closed as one too many while this is held.
+#[derive(Clone, Debug, Default)]
+pub(super) struct User {
+    count: Arc<()>,
+}
 
 /// The behaviour: it does nothing by itself.
 #[derive(Debug, Default)]
@@ -44,9 +61,18 @@ pub(super) struct Control(Arc<Mutex<Lanes>>);
 
 #[derive(Debug, Default)]
 struct Lanes {
-    taken: HashMap<StreamProtocol, mpsc::Sender<(PeerId, Stream)>>,
+    taken: HashMap<StreamProtocol, mpsc::Sender<Way>>,
     /// The newest last.
-    open: HashMap<PeerId, Vec<(ConnectionId, mpsc::Sender<Wish>)>>,
+    open: HashMap<PeerId, Vec<Lane>>,
+}
+
+/// A connection.
+#[derive(Debug)]
+struct Lane {
+    id: ConnectionId,
+    path: PathKind,
+    wishes: mpsc::Sender<Wish>,
+    user: User,
 }
 
 /// A stream to be opened.
@@ -61,17 +87,27 @@ impl Control {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a stream on the newest connection to `peer`. `None` if there is none, or the other
-    /// side does not offer the protocol.
-    pub(super) async fn open(&self, peer: PeerId, protocol: StreamProtocol) -> Option<Stream> {
-        let lane = {
+    /// Opens a stream on the newest direct connection to `peer`, or else on the newest through a
+    /// relay. `None` if there is none, or the other side does not offer the protocol.
+    pub(super) async fn open(&self, peer: PeerId, protocol: StreamProtocol) -> Option<Way> {
+        let (wishes, path, user) = {
             let lanes = self.lanes();
-            let (_, lane) = lanes.open.get(&peer)?.last()?;
-            lane.clone()
+            let all = lanes.open.get(&peer)?;
+            let direct = all.iter().rev().find(|lane| lane.path == PathKind::Direct);
+            let lane = direct.or(all.last())?;
+            (lane.wishes.clone(), lane.path, lane.user.clone())
         };
         let (opened, stream) = oneshot::channel();
-        lane.send(Wish { protocol, opened }).await.ok()?;
-        stream.await.ok()
+        wishes.send(Wish { protocol, opened }).await.ok()?;
+        Some(Way { peer, stream: stream.await.ok()?, path, user })
+    }
+
+    /// Whether somebody needs this connection.
+    pub(super) fn is_used(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        let lanes = self.lanes();
+        let lane = lanes.open.get(peer).and_then(|all| all.iter().find(|lane| lane.id == id));
+        // The list has one, and the handler.
+        lane.is_some_and(|lane| Arc::strong_count(&lane.user.count) > 2)
     }
 
     /// Offers a protocol from now on; `None` if that was done before.
@@ -85,10 +121,12 @@ impl Control {
         Some(taken)
     }
 
-    fn handler(&self, peer: PeerId, id: ConnectionId) -> Handler {
-        let (lane, wishes) = mpsc::channel(STREAMS_TO_OPEN);
-        self.lanes().open.entry(peer).or_default().push((id, lane));
-        Handler { control: self.clone(), peer, id, wishes }
+    fn handler(&self, peer: PeerId, id: ConnectionId, address: &Multiaddr) -> Handler {
+        let (sender, wishes) = mpsc::channel(STREAMS_TO_OPEN);
+        let (path, user) = (PathKind::of(address), User::default());
+        let lane = Lane { id, path, wishes: sender, user: user.clone() };
+        self.lanes().open.entry(peer).or_default().push(lane);
+        Handler { control: self.clone(), peer, id, path, user, wishes }
     }
 }
 
@@ -100,21 +138,21 @@ impl NetworkBehaviour for Behaviour {
         &mut self,
         id: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
+        local: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.0.handler(peer, id))
+        Ok(self.0.handler(peer, id, local))
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         id: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
+        address: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.0.handler(peer, id))
+        Ok(self.0.handler(peer, id, address))
     }
 
     fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
@@ -139,6 +177,8 @@ pub(super) struct Handler {
     control: Control,
     peer: PeerId,
     id: ConnectionId,
+    path: PathKind,
+    user: User,
     wishes: mpsc::Receiver<Wish>,
 }
 
@@ -146,7 +186,7 @@ impl Drop for Handler {
     fn drop(&mut self) {
         let mut lanes = self.control.lanes();
         if let Some(open) = lanes.open.get_mut(&self.peer) {
-            open.retain(|(id, _)| *id != self.id);
+            open.retain(|lane| lane.id != self.id);
             if open.is_empty() {
                 lanes.open.remove(&self.peer);
             }
@@ -197,7 +237,8 @@ impl ConnectionHandler for Handler {
             }) => {
                 if let Some(taken) = self.control.lanes().taken.get(&protocol) {
                     // Without room it is dropped: whoever opened it tries again.
-                    let _ = taken.try_send((self.peer, stream));
+                    let (path, user) = (self.path, self.user.clone());
+                    let _ = taken.try_send(Way { peer: self.peer, stream, path, user });
                 }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
@@ -253,8 +294,10 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_kept_of_connections_that_are_gone() {
         let (control, peer) = (Control::default(), PeerId::random());
-        let handlers: Vec<Handler> =
-            (0..3).map(|id| control.handler(peer, ConnectionId::new_unchecked(id))).collect();
+        let here = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+        let handlers: Vec<Handler> = (0..3)
+            .map(|id| control.handler(peer, ConnectionId::new_unchecked(id), &here))
+            .collect();
         assert_eq!(control.lanes().open[&peer].len(), 3);
         drop(handlers);
         assert!(control.lanes().open.is_empty());

@@ -19,9 +19,13 @@ use super::gossip::Topics;
 use super::greet::Greeter;
 use super::hello::Description;
 use super::limits::{BOOK_WRITE, COMMANDS, GOSSIP_INBOX, STOP_GRACE};
+use super::lookup::Lookups;
 use super::members::Rank;
+use super::relays::Berths;
 use super::seek::{self, Urls};
 use super::streams::{self, Control, Incoming};
+use super::tunnel::Duty;
+use super::tunnel::serve::Mouth;
 use super::view::Shared;
 use super::{NetConfig, NetError, NetHandle, admit, book, inbox, listen, outbox, probe, swarm};
 use crate::engine::chain;
@@ -54,6 +58,8 @@ impl Net {
         let shared = Arc::clone(&handle.0);
         let network = shared.membership.id();
         let rank = admit::rank(&config.about.roles);
+        let may_relay =
+            rank == Rank::Coordinator || config.about.roles.iter().any(|role| role == GATEWAY);
         let with = With { network, rank, mdns: config.mdns, gossip: config.gossip };
         let mut swarm = behaviour::swarm(&keypair, with).map_err(NetError::Setup)?;
         let listening = listen::listen(&mut swarm, &config.listen).await?;
@@ -71,6 +77,8 @@ impl Net {
 
         let tasks = Tasks::default();
         let (words, inbox) = mpsc::channel(COMMANDS);
+        // Only the first one counts, and a second network part does not come this far.
+        let _ = shared.words.set(words.clone());
         let (heard, gossip) = mpsc::channel(GOSSIP_INBOX);
         let greeter = Greeter {
             own,
@@ -104,10 +112,19 @@ impl Net {
             greeter: greeter.clone(),
             about: Description { run: rand::random(), silent: !config.gossip, ..config.about },
             watch: Watch::default(),
+            named: !config.external.is_empty(),
             external: config.external,
             listening,
+            may_relay,
+            berths: Berths::new(),
+            reaches: HashMap::new(),
+            lookups: Lookups::default(),
             file,
         };
+        for address in &task.external {
+            task.swarm.add_external_address(address.clone());
+        }
+        task.update_relay();
         task.update_own();
         task.show();
         say_start(&shared, config.mdns, &task.listening, own);
@@ -120,6 +137,10 @@ impl Net {
         let desk = Desk::new(Arc::clone(&shared), Arc::clone(&sink), tasks.clone());
         for (service, asked) in ways.asked {
             tasks.spawn(desk.clone().serve(service, asked));
+        }
+        let mouth = Mouth::new(Arc::clone(&shared), tasks.clone());
+        for (duty, dug) in ways.dug {
+            tasks.spawn(mouth.clone().run(duty, dug));
         }
         if let Some(outbox) = outbox {
             tasks.spawn(outbox::run(outbox, words.clone(), Arc::clone(&shared), tasks.token()));
@@ -149,6 +170,9 @@ impl Net {
     }
 }
 
+/// The role of those who relay beside coordinators: they are made to be reached.
+const GATEWAY: &str = "gateway";
+
 /// A handle serves one network part.
 const TWICE: &str = "it was started twice";
 
@@ -161,6 +185,8 @@ struct Ways {
     strangers: Incoming,
     framed: Option<Incoming>,
     asked: Vec<(Service, Incoming)>,
+    /// Tunnels.
+    dug: Vec<(Duty, Incoming)>,
 }
 
 impl Ways {
@@ -169,7 +195,11 @@ impl Ways {
         let hall = swarm.behaviour().hall.new_control();
         let private = swarm.behaviour_mut().stream.inner().new_control();
         let strangers = Incoming::new(&hall, streams::AUTH).ok_or_else(twice)?;
-        let mut this = Self { hall, private, strangers, framed: None, asked: Vec::new() };
+        let mut dug = Vec::new();
+        for duty in Duty::ALL {
+            dug.push((duty, Incoming::new(&private, duty.protocol()).ok_or_else(twice)?));
+        }
+        let mut this = Self { hall, private, strangers, framed: None, asked: Vec::new(), dug };
         if rank == Rank::Coordinator {
             let framed = Incoming::new(&this.private, frames::FRAMES).ok_or_else(twice)?;
             this.framed = Some(framed);

@@ -11,7 +11,7 @@ use libp2p::swarm::Stream;
 use libp2p::{PeerId, StreamProtocol};
 
 use super::lanes::Taken;
-pub(super) use super::lanes::{Behaviour, Control};
+pub(super) use super::lanes::{Behaviour, Control, Way};
 
 /// The handshake. Its name holds no network: a stranger is to be told why it is one.
 pub(super) const AUTH: StreamProtocol = StreamProtocol::new("/skyclaw/auth/1");
@@ -51,7 +51,7 @@ pub(super) async fn begin(
     peer: PeerId,
     protocol: StreamProtocol,
 ) -> Option<Stream> {
-    control.open(peer, protocol).await
+    Some(control.open(peer, protocol).await?.stream)
 }
 
 /// Whether the other side took the stream.
@@ -99,6 +99,11 @@ impl Incoming {
 
     /// The next one; `None` if there will be none.
     pub(super) async fn next(&mut self) -> Option<(PeerId, Stream)> {
+        self.0.recv().await.map(|way| (way.peer, way.stream))
+    }
+
+    /// The same with the connection it came on.
+    pub(super) async fn next_way(&mut self) -> Option<Way> {
         self.0.recv().await
     }
 }

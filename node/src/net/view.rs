@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use libp2p::{Multiaddr, PeerId};
 use prometheus_client::collector::Collector;
@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use skyclaw_http_compat::{NetworkView, PeerView, RefusedPeer};
+use tokio::sync::mpsc;
 
 use super::frames::Links;
 use super::hello::Why;
@@ -20,6 +21,9 @@ use super::membership::Membership;
 use super::outbox::Outbox;
 use super::probe::Prober;
 use super::streams::Opener;
+use super::swarm::Word;
+use super::tunnel::PathKind;
+use super::tunnel::serve::Ports;
 use crate::time;
 
 /// Written by the swarm's task, read by anyone. No lock is held over anything but a clone.
@@ -36,6 +40,10 @@ pub(super) struct Shared {
     pub(super) prober: Prober,
     /// Streams to members.
     pub(super) opener: Opener,
+    /// To the swarm's task, once it is there.
+    pub(super) words: OnceLock<mpsc::Sender<Word>>,
+    /// Who serves tunnels.
+    pub(super) ports: Ports,
     /// Coordinators that repair had to tell what gossip should have; each once.
     pub(super) suspects: Mutex<BTreeSet<PeerId>>,
 }
@@ -72,7 +80,36 @@ pub(super) struct Counts {
     pub(super) asks_answered: AtomicU64,
     pub(super) asks_given_up: AtomicU64,
     pub(super) asks_refused: AtomicU64,
+    direct: TunnelCounts,
+    relayed: TunnelCounts,
+    pub(super) tunnels_refused: AtomicU64,
+    pub(super) tunnels_failed: AtomicU64,
+    /// Places that this node holds at relays.
+    pub(super) berths: AtomicU64,
+    pub(super) places_given: AtomicU64,
+    pub(super) circuits: AtomicU64,
+    pub(super) circuits_open: AtomicU64,
+    pub(super) circuits_refused: AtomicU64,
+    pub(super) punched: AtomicU64,
+    pub(super) not_punched: AtomicU64,
     refused: [AtomicU64; Why::ALL.len()],
+}
+
+/// Of tunnels that take one kind of path, in both directions.
+#[derive(Debug, Default)]
+pub(super) struct TunnelCounts {
+    /// As of now.
+    pub(super) open: AtomicU64,
+    pub(super) opened: AtomicU64,
+}
+
+impl Counts {
+    pub(super) const fn tunnels(&self, path: PathKind) -> &TunnelCounts {
+        match path {
+            PathKind::Direct => &self.direct,
+            PathKind::Relayed => &self.relayed,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -96,6 +133,8 @@ impl Shared {
             outbox: Outbox::default(),
             prober: Prober::default(),
             opener: Opener::default(),
+            ports: Ports::default(),
+            words: OnceLock::new(),
             suspects: Mutex::default(),
         }
     }
@@ -191,6 +230,16 @@ impl Collector for NetNumbers {
                 "Coordinators connected that do not hear gossip",
                 counts.deaf.load(Relaxed),
             ),
+            (
+                "relay_reservations",
+                "Relays at which this node holds a place",
+                counts.berths.load(Relaxed),
+            ),
+            (
+                "relay_circuits",
+                "Connections of others that this node passes on",
+                counts.circuits_open.load(Relaxed),
+            ),
         ] {
             let metric = ConstGauge::new(count(value));
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
@@ -238,6 +287,12 @@ impl Collector for NetNumbers {
                 "Questions not heard: strangers, nonsense, too slow, no room",
                 &counts.asks_refused,
             ),
+            (
+                "tunnels_refused",
+                "Tunnels of others not served: strangers, nonsense, no room, or as the service said",
+                &counts.tunnels_refused,
+            ),
+            ("tunnels_failed", "Tunnels to others that were not opened", &counts.tunnels_failed),
         ] {
             let metric = ConstCounter::new(value.load(Relaxed));
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
@@ -251,6 +306,22 @@ impl Collector for NetNumbers {
         for (why, value) in Why::ALL.iter().zip(&counts.refused) {
             let labels = [("reason", why.label())];
             ConstCounter::new(value.load(Relaxed)).encode(family.encode_family(&labels)?)?;
+        }
+        let paths = [PathKind::Direct, PathKind::Relayed];
+        let help = "Tunnels that were opened, by either side and by path";
+        let mut family =
+            encoder.encode_descriptor("tunnels_opened", help, None, MetricType::Counter)?;
+        for path in paths {
+            let opened = counts.tunnels(path).opened.load(Relaxed);
+            let labels = [("path", path.as_str())];
+            ConstCounter::new(opened).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "Tunnels open as of now, by path";
+        let mut family = encoder.encode_descriptor("tunnels", help, None, MetricType::Gauge)?;
+        for path in paths {
+            let open = count(counts.tunnels(path).open.load(Relaxed));
+            let labels = [("path", path.as_str())];
+            ConstGauge::new(open).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -15,6 +15,8 @@ pub(crate) enum Reply {
     Redirect(String),
     /// The request is read, then the connection closed.
     HangUp,
+    /// The beginning of an answer of 200, then the connection is lost.
+    Cut(String),
 }
 
 /// An answer of 200 with this document.
@@ -107,6 +109,12 @@ fn serve(mut stream: TcpStream, reply: &Reply, log: &Mutex<Vec<Request>>) {
         Reply::Body(status, body) => (*status, String::new(), body.as_str()),
         Reply::Redirect(url) => (307, format!("location: {url}\r\n"), "elsewhere"),
         Reply::HangUp => return,
+        Reply::Cut(text) => {
+            let head = "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\
+                        content-length: 1000000\r\n\r\n";
+            drop(stream.write_all(format!("{head}{text}").as_bytes()));
+            return;
+        }
     };
     let head = format!(
         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\n{location}\

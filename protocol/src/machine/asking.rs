@@ -109,6 +109,7 @@ const fn may_be_passed_on(command: &Command) -> bool {
             | Command::Renew { .. }
             | Command::HandBack { .. }
             | Command::PutService { .. }
+            | Command::PatchService { .. }
             | Command::RemoveService { .. }
             | Command::ClaimService { .. }
             | Command::ReportService(_)
@@ -122,9 +123,9 @@ fn subject_of(command: &Command) -> Option<Subject> {
         Command::Cancel { job } | Command::Renew { job, .. } | Command::HandBack { job, .. } => {
             Some(Subject::Job(job.clone()))
         }
-        Command::PutService { id: Some(id), .. } | Command::RemoveService { id } => {
-            Some(Subject::Service(id.clone()))
-        }
+        Command::PutService { id: Some(id), .. }
+        | Command::PatchService { id, .. }
+        | Command::RemoveService { id } => Some(Subject::Service(id.clone())),
         Command::ReportService(report) => Some(Subject::Service(report.id.clone())),
         _ => None,
     }
@@ -146,7 +147,9 @@ impl Machine {
         let (owner, leads) = match self.registers.get(&subject) {
             Some(entry) => (entry.owner(), entry.leads()),
             None => {
-                let stored = shelf.register(&subject).ok()??;
+                let Some(stored) = shelf.register(&subject).ok()? else {
+                    return self.name_home(command);
+                };
                 // The name of a removed service is free; what else has ended is told from here
                 // where its home cannot be asked.
                 let ended = stored.chosen().is_some_and(crate::register::Val::is_terminal);
@@ -154,7 +157,7 @@ impl Machine {
                 let owner = decided.unwrap_or_else(|| stored.spec.body().home);
                 let free = matches!(subject, Subject::Service(_)) || !self.peers.contains(&owner);
                 if ended && free {
-                    return None;
+                    return self.name_home(command);
                 }
                 (owner, false)
             }

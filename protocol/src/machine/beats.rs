@@ -80,6 +80,7 @@ impl Machine {
         // silent.
         if self.watch.looked.is_some_and(|last| now.mono >= last.plus_ms(ALIVE_MS / 2)) {
             self.pulses.hear_anew(now.mono);
+            self.presence.hear_anew(now.mono);
         }
         self.watch.looked = Some(now.mono);
         let off = self.pulses.clock_off(now.mono).is_some();

@@ -130,6 +130,7 @@ impl Machine {
             Message::Known(_) | Message::Stubs(_) | Message::Hosts(_) => {
                 self.learn_frame(now, shelf, from, message, &mut faults);
             }
+            Message::Present(ops) if ops.len() <= MAX_BATCH_OPS => self.present(now, from, ops),
             Message::Want(keys) if keys.len() <= MAX_BATCH_OPS => self.wants(shelf, from, &keys),
             Message::Seek(all) if all.len() <= MAX_SEEK => {
                 for what in &all {

@@ -212,6 +212,11 @@ impl Hosts {
 }
 
 impl Host {
+    /// The coordinator that registered it.
+    pub(super) const fn signer(&self) -> NodeId {
+        self.raw.signer
+    }
+
     /// True if it may take no further lease, by the table. An attached host counts its slots
     /// itself: it hears of the end of a lease before the table does.
     pub(super) fn is_full(&self) -> bool {

@@ -10,10 +10,11 @@
 
 use super::Machine;
 use super::awaiting::Fate;
+use super::services::name_scope;
 use super::voting::may_write;
 use crate::batch::{JobAt, KeyAnswer, KeyRow, Shelf, ShelfError};
 use crate::clock::{Now, Wall};
-use crate::command::Refusal;
+use crate::command::{Command, Refusal};
 use crate::id::{Hash, JobId, NodeId};
 use crate::placement::{quorum, rendezvous};
 use crate::record::spec::{Mark, RegisterKey, Subject};
@@ -63,7 +64,20 @@ impl Machine {
     /// Who carries out a submission with this key, if somebody else does: the first of its voters
     /// that can be reached.
     pub(super) fn key_home(&self, now: Now, shelf: &dyn Shelf, scope: &Hash) -> Option<NodeId> {
-        if self.holds_key(now, shelf, scope) || self.peers.len() + 1 < self.config.replicas {
+        if self.holds_key(now, shelf, scope) {
+            return None;
+        }
+        self.scope_home(scope)
+    }
+
+    /// Who makes a service of this name, if it is made and somebody else does.
+    pub(super) fn name_home(&self, command: &Command) -> Option<NodeId> {
+        let Command::PutService { id: Some(id), .. } = command else { return None };
+        self.scope_home(&name_scope(id))
+    }
+
+    fn scope_home(&self, scope: &Hash) -> Option<NodeId> {
+        if self.peers.len() + 1 < self.config.replicas {
             return None;
         }
         let (voters, _) = self.key_voters(scope);

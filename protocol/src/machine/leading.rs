@@ -50,8 +50,10 @@ impl Machine {
         // What it owns and others vote on is led again once they were asked.
         self.registers.insert(subject.clone(), Box::new(entry));
         self.recount(&subject);
-        if let (Subject::Job(job), Some(val)) = (&subject, &chosen) {
-            self.index_job(now, job, None, val);
+        match (&subject, &chosen) {
+            (Subject::Job(job), Some(val)) => self.index_job(now, job, None, val),
+            (Subject::Job(_), None) => {}
+            (Subject::Service(_), _) => self.place_soon(now),
         }
     }
 

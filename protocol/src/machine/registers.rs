@@ -251,8 +251,11 @@ impl Machine {
         let waiting = std::mem::take(&mut entry.waiting);
         entry.contest = None;
         self.recount(subject);
-        if let Subject::Job(job) = subject {
-            self.index_job(now, job, before.as_ref().and_then(Val::job), &val);
+        match subject {
+            Subject::Job(job) => {
+                self.index_job(now, job, before.as_ref().and_then(Val::job), &val);
+            }
+            Subject::Service(_) => self.place_soon(now),
         }
         for Waiting { reply, answer, grant, .. } in waiting {
             if alone {

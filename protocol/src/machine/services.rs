@@ -1,5 +1,7 @@
 //! Services: deployed, claimed and reported by hosts. Each is one register.
 
+use std::collections::BTreeSet;
+
 use super::Machine;
 use super::effect::ReplyTo;
 use super::entry::Waiting;
@@ -7,12 +9,14 @@ use crate::batch::KeyAnswer;
 use crate::clock::{Hlc, Now};
 use crate::command::{Command, Refusal, ServiceReport};
 use crate::fold::service_state_view;
-use crate::id::{HostId, ServiceId};
-use crate::limits::{MAX_REPLICAS, MAX_SERVICE_BYTES, MAX_SERVICES, MAX_TIMEOUT_MS};
+use crate::id::{Hash, HostId, ServiceId};
+use crate::limits::{MAX_SERVICES, MAX_TIMEOUT_MS};
+use crate::patch::ServicePatch;
 use crate::placement::meets;
 use crate::record::spec::{Spec, Subject};
 use crate::register::{ServiceState, State, Val};
-use crate::view::{Assignment, ServiceDef, ServiceStatus};
+use crate::slots;
+use crate::view::{ServiceDef, ServiceStatus};
 
 /// A service lives until it is removed; its register's expiry is as good as never.
 const SERVICE_TTL_MS: u64 = 100 * 365 * 86_400_000;
@@ -26,11 +30,12 @@ impl Machine {
         id: Option<ServiceId>,
         def: ServiceDef,
     ) {
-        if def.bytes() > MAX_SERVICE_BYTES || def.replicas > MAX_REPLICAS {
-            return self.refuse(reply, Refusal::TooLarge("the service is too large".into()));
+        if let Some(fault) = def.fault() {
+            return self.refuse(reply, Refusal::TooLarge(fault.into()));
         }
         let at = self.stamp(now);
         let chance = self.chance();
+        let named = id.is_some();
         let id = id.unwrap_or_else(|| ServiceId::mint(at, chance));
         let subject = Subject::Service(id.clone());
         // One that was just removed is replaced once its removal is on disk.
@@ -42,27 +47,20 @@ impl Machine {
             return self
                 .refuse(reply, Refusal::Busy("another coordinator leads this service".into()));
         }
-        let known =
-            self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.generation)));
-        let state = ServiceState {
-            def,
-            generation: known.map_or(1, |(_, generation)| generation.saturating_add(1)),
-            deployed: at,
-            assignments: Vec::new(),
-            deleted: false,
-            epochs: 0,
-            generations: known.map_or(1, |(_, generation)| generation.saturating_add(1)),
-            before: None,
-            reverted: None,
-        };
-        if let Some((ver, _)) = known {
-            return self.advance_service(now, &id, ver, state, reply);
+        let known = self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.clone())));
+        if let Some((ver, state)) = known {
+            return self.advance_service(now, &id, ver, slots::redeploy(&state, def), reply);
         }
+        let state = ServiceState::first(def, at);
         if self.registers.len() - self.jobs_live >= MAX_SERVICES {
             return self
                 .refuse(reply, Refusal::Full { what: "services".into(), limit: MAX_SERVICES });
         }
-        let (voters, quorum) = match self.draw_voters(id.as_str()) {
+        let drawn = match named {
+            true => self.draw_key_voters(&name_scope(&id)),
+            false => self.draw_voters(id.as_str()),
+        };
+        let (voters, quorum) = match drawn {
             Ok(drawn) => drawn,
             Err(refusal) => return self.refuse(reply, refusal),
         };
@@ -85,12 +83,37 @@ impl Machine {
         self.create(now, spec, val, reply, answer);
     }
 
+    /// Another number of instances leaves those there are in place; all else is a deployment.
+    pub(super) fn patch_service(
+        &mut self,
+        now: Now,
+        reply: ReplyTo,
+        id: ServiceId,
+        patch: Box<ServicePatch>,
+    ) {
+        let subject = Subject::Service(id.clone());
+        if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
+            return self.wait_behind(&subject, reply, Command::PatchService { id, patch });
+        }
+        let Some(val) = self.service_value(&id) else {
+            return self.refuse(reply, Refusal::UnknownService(id.to_string()));
+        };
+        let Some(state) = val.service().cloned() else {
+            return self.refuse(reply, Refusal::UnknownService(id.to_string()));
+        };
+        let (ver, def) = (val.ver, patch.apply(&state.def));
+        if let Some(fault) = def.fault() {
+            return self.refuse(reply, Refusal::TooLarge(fault.into()));
+        }
+        self.advance_service(now, &id, ver, slots::redeploy(&state, def), reply);
+    }
+
     fn service_value(&self, id: &ServiceId) -> Option<&Val> {
         let chosen = self.registers.get(&Subject::Service(id.clone()))?.chosen.as_ref();
         chosen.filter(|val| !val.is_terminal())
     }
 
-    fn advance_service(
+    pub(super) fn advance_service(
         &mut self,
         now: Now,
         id: &ServiceId,
@@ -123,15 +146,17 @@ impl Machine {
         self.advance_service(now, &id, ver, ServiceState { deleted: true, ..state }, reply);
     }
 
-    /// The first service by creation that this host runs and that has not failed there, else the
-    /// first with a replica to spare.
+    /// For a host that takes no orders. What it is to begin comes first: an instance given to it
+    /// that it has not reported, then a replica to spare. What it runs it is reminded of in turn,
+    /// so that none is forgotten (F11).
     pub(super) fn claim_service(&mut self, now: Now, reply: ReplyTo, host: HostId) {
         let Some(known) = self.hosts.get(&host) else {
             return self.refuse(reply, Refusal::UnknownHost(host.to_string()));
         };
         let capabilities = &known.record.capabilities;
-        let mut mine: Option<(Hlc, ServiceId)> = None;
+        let mut begun: Option<(Hlc, ServiceId)> = None;
         let mut open: Option<(Hlc, ServiceId)> = None;
+        let mut runs = BTreeSet::new();
         let mut busy = None;
         for (subject, entry) in &self.registers {
             let Subject::Service(id) = subject else { continue };
@@ -144,34 +169,42 @@ impl Machine {
             if state.deleted || !suits(state) {
                 continue;
             }
-            let own = state.assignments.iter().find(|a| a.host == host).map(|a| a.status);
-            let slot = match own {
+            let found = (state.deployed, id.clone());
+            let slot = match state.assignments.iter().find(|a| a.host == host).map(|a| a.status) {
                 Some(ServiceStatus::Failed) => continue,
-                Some(_) => &mut mine,
-                None if state.assignments.len() < state.def.replicas as usize => &mut open,
+                Some(ServiceStatus::Running) => {
+                    runs.insert(found);
+                    continue;
+                }
+                Some(ServiceStatus::Pending) => &mut begun,
+                // A coordinator that passes a claim on does so for what this one leads.
+                None if reply.is_passed_on() && entry.lead.is_none() => continue,
+                None if slots::claim(state, &host, now.wall).is_some() => &mut open,
                 None => continue,
             };
-            // A coordinator that passes a claim on does so for what this one leads.
-            if own.is_none() && reply.is_passed_on() && entry.lead.is_none() {
-                continue;
-            }
-            let found = (state.deployed, id.clone());
             if slot.as_ref().is_none_or(|best| found < *best) {
                 *slot = Some(found);
             }
         }
         self.hosts.seen(&host, now);
-        if let Some((_, id)) = mine
-            && let Some(val) = self.service_value(&id)
-        {
-            let answer = service_answer(&id, val);
-            return self.answer(now, reply, answer);
+        if let Some((_, id)) = begun {
+            return self.answer_service(now, reply, &id);
         }
         if let Some(subject) = busy {
             // A write in flight may open or fill a replica: look again once it is chosen.
             return self.wait_behind(&subject, reply, Command::ClaimService { host });
         }
-        let Some((_, id)) = open else { return self.answer(now, reply, KeyAnswer::NoService) };
+        let Some((_, id)) = open else {
+            let last = self.placing.answered.get(&host);
+            let after = runs.iter().find(|(at, id)| {
+                last.is_some_and(|last| runs.iter().any(|(l, i)| i == last && (l, i) < (at, id)))
+            });
+            let Some((_, id)) = after.or_else(|| runs.first()).cloned() else {
+                return self.answer(now, reply, KeyAnswer::NoService);
+            };
+            self.placing.answered.insert(host, id.clone());
+            return self.answer_service(now, reply, &id);
+        };
         let elsewhere = self
             .registers
             .get(&Subject::Service(id.clone()))
@@ -179,13 +212,21 @@ impl Machine {
         if let Some(home) = elsewhere.map(|entry| entry.owner()) {
             return self.pass_on(now, home, reply, Command::ClaimService { host }, None);
         }
-        let Some((ver, mut state)) =
-            self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.clone())))
-        else {
-            return self.answer(now, reply, KeyAnswer::NoService);
+        let claimed = self
+            .service_value(&id)
+            .and_then(|val| Some((val.ver, slots::claim(val.service()?, &host, now.wall)?)));
+        match claimed {
+            Some((ver, state)) => self.advance_service(now, &id, ver, state, reply),
+            None => self.answer(now, reply, KeyAnswer::NoService),
+        }
+    }
+
+    fn answer_service(&mut self, now: Now, reply: ReplyTo, id: &ServiceId) {
+        let answer = match self.service_value(id) {
+            Some(val) => service_answer(id, val),
+            None => KeyAnswer::NoService,
         };
-        state.assignments.push(Assignment::pending(host, now.wall));
-        self.advance_service(now, &id, ver, state, reply);
+        self.answer(now, reply, answer);
     }
 
     pub(super) fn report_service(&mut self, now: Now, reply: ReplyTo, report: ServiceReport) {
@@ -193,24 +234,28 @@ impl Machine {
         if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
             return self.wait_behind(&subject, reply, Command::ReportService(report));
         }
-        let Some((ver, mut state)) =
-            self.service_value(&report.id).and_then(|val| Some((val.ver, val.service()?.clone())))
+        let Some((ver, state)) =
+            self.service_value(&report.id).and_then(|val| Some((val.ver, val.service()?)))
         else {
             return self.refuse(reply, Refusal::UnknownService(report.id.to_string()));
         };
-        let Some(mine) = state.assignments.iter_mut().find(|a| a.host == report.host) else {
+        let Some(next) = slots::report(state, &report, now.wall) else {
             let host = report.host.to_string();
             return self.refuse(reply, Refusal::NotAssigned { service: report.id, host });
         };
-        mine.status = report.status;
-        mine.updated = now.wall;
-        mine.endpoint = report.endpoint;
-        mine.error = report.error;
-        if report.status == ServiceStatus::Running && mine.started.is_none() {
-            mine.started = Some(now.wall);
+        if slots::says_the_same(state, &next) {
+            // Hosts that take no orders report with every claim.
+            return self.answer_service(now, reply, &report.id);
         }
-        self.advance_service(now, &report.id, ver, state, reply);
+        self.advance_service(now, &report.id, ver, next, reply);
     }
+}
+
+/// By what the voters and the home of a service are drawn whose id its caller chose.
+pub(super) fn name_scope(id: &ServiceId) -> Hash {
+    let mut hash = blake3::Hasher::new_derive_key("skyclaw/1 service name");
+    hash.update(id.as_str().as_bytes());
+    Hash(*hash.finalize().as_bytes())
 }
 
 fn service_answer(id: &ServiceId, val: &Val) -> KeyAnswer {

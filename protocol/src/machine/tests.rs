@@ -11,6 +11,8 @@ mod frames;
 mod jobs;
 mod keys;
 mod leases;
+mod patching;
+mod placing;
 mod quorum;
 mod random;
 mod recovery;

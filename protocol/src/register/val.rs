@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId};
-use crate::limits::{MAX_REPLICAS, MAX_SERVICE_BYTES, MAX_TEXT_BYTES, MAX_VERSION};
+use crate::limits::{MAX_PAST_GENERATIONS, MAX_REPLICAS, MAX_TEXT_BYTES, MAX_VERSION};
 use crate::record::Reject;
 use crate::view::{Assignment, Generation, Reverted, ServiceDef, ServiceStatus};
 
@@ -166,9 +166,10 @@ pub struct ServiceState {
     /// The highest generation so far: that of a deployment taken back is not used again.
     #[serde(default)]
     pub generations: u64,
-    /// The deployment before, while instances of it are still needed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Box<Generation>>,
+    /// Earlier deployments, while instances of them are still needed; the oldest first. At most
+    /// [`MAX_PAST_GENERATIONS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<Generation>,
     /// The last deployment that was taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverted: Option<Reverted>,
@@ -186,9 +187,18 @@ impl ServiceState {
             deleted: false,
             epochs: 0,
             generations: 1,
-            before: None,
+            past: Vec::new(),
             reverted: None,
         }
+    }
+
+    /// What instances of that generation run; `None` if none of it are needed any more.
+    #[must_use]
+    pub fn def_of(&self, generation: u64) -> Option<&ServiceDef> {
+        if generation == self.generation {
+            return Some(&self.def);
+        }
+        self.past.iter().find(|past| past.number == generation).map(|past| &past.def)
     }
 
     /// Any running: running. Else any pending or none: pending. Else failed.
@@ -249,13 +259,15 @@ impl Val {
             return fail("version is out of range");
         }
         if let State::Service(service) = &self.state {
-            if service.def.replicas > MAX_REPLICAS
-                || service.assignments.len() > 2 * MAX_REPLICAS as usize
-            {
+            if service.assignments.len() > 2 * MAX_REPLICAS as usize {
                 return fail("too many replicas");
             }
-            if service.def.bytes() > MAX_SERVICE_BYTES {
-                return fail("service is too large");
+            if service.past.len() > MAX_PAST_GENERATIONS {
+                return fail("too many earlier deployments");
+            }
+            let past = service.past.iter().map(|past| &past.def);
+            if let Some(fault) = past.chain([&service.def]).find_map(ServiceDef::fault) {
+                return fail(fault);
             }
         }
         Ok(())

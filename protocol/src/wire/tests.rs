@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::{
     AcceptOp, AskOp, Beat, Beaten, ConfirmOp, ConfirmedOp, Known, ListedOp, Message, Past,
-    PreVerdict, PreVoteOp, PreVotedOp, PrepareOp, PromiseOp, PromiseVerdict, Sought, Tally, TellOp,
-    Verdict, VoteOp,
+    PreVerdict, PreVoteOp, PreVotedOp, PrepareOp, PresentOp, PromiseOp, PromiseVerdict, Sought,
+    Tally, TellOp, Verdict, VoteOp,
 };
 use crate::attach::{Grant, HostAsk, HostTell, Nonce, Run};
 use crate::batch::{JobAt, KeyAnswer, KeyRow};
@@ -67,6 +67,8 @@ fn messages() -> Vec<(&'static str, Message)> {
     let vote = |verdict| VoteOp { key: key.clone(), ballot, ver, verdict };
     let promise = |verdict| PromiseOp { key: key.clone(), ballot, verdict, result: None };
     let raw = Raw { body: vec![1, 2], signer: signer().id(), signature: some_signature() };
+    let present =
+        PresentOp { host: host_id(), node: Some(signer().id()), age_ms: 7, away_ms: None };
     let accept =
         AcceptOp { key: key.clone(), ballot, val: val(), spec: Some(raw.clone()), result: None };
     vec![
@@ -103,6 +105,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("seek", Message::Seek(vec![Sought::Host(host_id()), Sought::Job(job())])),
         ("hosts", Message::Hosts(vec![raw.clone()])),
         ("work-message", Message::Work(raw)),
+        ("present", Message::Present(vec![present])),
     ]
     .into_iter()
     .chain(exchanges())
@@ -262,6 +265,7 @@ fn answers() -> Vec<(&'static str, KeyAnswer)> {
         ("key-removed", KeyAnswer::Removed),
         ("key-renewed", KeyAnswer::Renewed),
         ("key-handed-back", KeyAnswer::HandedBack),
+        ("key-heard", KeyAnswer::Heard),
     ]
 }
 

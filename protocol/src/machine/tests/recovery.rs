@@ -98,9 +98,10 @@ fn f05_a_remembered_answer_is_not_given_before_its_write_is_chosen() {
 #[test]
 fn a_refused_service_does_not_appear_later() {
     let mut world = World::of(2, 2);
+    let name = world.name_at(0);
     cut(&mut world, 0, 1);
-    let id = ServiceId::new("s").unwrap();
-    let put = Command::PutService { id: Some(id.clone()), def: World::def("s", 1, "") };
+    let id = ServiceId::new(name.clone()).unwrap();
+    let put = Command::PutService { id: Some(id.clone()), def: World::def(&name, 1, "") };
     let asked = world.ask(0, put);
     world.pass(QUORUM_MS);
     assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { job: None, .. }))));
@@ -108,23 +109,24 @@ fn a_refused_service_does_not_appear_later() {
     world.pass(2 * QUORUM_MS);
     let gone = world.call(0, Command::RemoveService { id });
     assert!(matches!(gone, Err(Refusal::UnknownService(_))));
-    world.deploy(0, "s", 1);
+    world.deploy(0, &name, 1);
 }
 
 #[test]
 fn a_service_is_removed_and_deployed_again_at_all_its_voters() {
     let mut world = World::of(2, 2);
+    let name = world.name_at(0);
     world.host(0, "h", 1);
-    let id = ServiceId::new("s").unwrap();
+    let id = ServiceId::new(name.clone()).unwrap();
     for _ in 0..3 {
-        world.deploy(0, "s", 1);
+        world.deploy(0, &name, 1);
         assert!(world.claim_service(0, "h").is_some());
         let removed = world.call(0, Command::RemoveService { id: id.clone() });
         assert_eq!(removed, Ok(KeyAnswer::Removed));
         assert_eq!(world.claim_service(0, "h"), None);
     }
     // The word of the removal is lost, the next deployment is not.
-    world.deploy(0, "s", 1);
+    world.deploy(0, &name, 1);
     let removal = world.ask(0, Command::RemoveService { id: id.clone() });
     world.step(0);
     world.commit(0);
@@ -137,7 +139,7 @@ fn a_service_is_removed_and_deployed_again_at_all_its_voters() {
     world.drain(0);
     assert_eq!(world.reply(removal), Some(Ok(KeyAnswer::Removed)));
     world.cut.clear();
-    let put = Command::PutService { id: Some(id.clone()), def: World::def("s", 7, "") };
+    let put = Command::PutService { id: Some(id.clone()), def: World::def(&name, 7, "") };
     assert_eq!(service_of(world.call(0, put)).def.replicas, 7);
     world.crash(0);
     world.crash(1);
@@ -174,11 +176,12 @@ fn an_adopted_lease_ends_when_it_said() {
 #[test]
 fn a_service_deployed_again_is_not_taken_for_removed_after_a_restart() {
     let mut world = World::of(2, 2);
-    let id = ServiceId::new("s").unwrap();
-    world.deploy(0, "s", 1);
+    let name = world.name_at(0);
+    let id = ServiceId::new(name.clone()).unwrap();
+    world.deploy(0, &name, 1);
     world.call(0, Command::RemoveService { id: id.clone() }).unwrap();
     cut(&mut world, 0, 1);
-    let put = Command::PutService { id: Some(id), def: World::def("s", 3, "") };
+    let put = Command::PutService { id: Some(id), def: World::def(&name, 3, "") };
     world.ask(0, put);
     world.drain(0);
     world.crash(0);

@@ -45,7 +45,7 @@ fn s11_full_services_and_services_that_failed_here_are_skipped() {
     assert_eq!(world.claim_service(0, "b").unwrap().id, id("second"));
     assert_eq!(world.claim_service(0, "c"), None);
     world.report(0, "first", "a", Failed).unwrap();
-    assert_eq!(world.claim_service(0, "a"), None, "a failed assignment keeps its replica");
+    assert_eq!(world.claim_service(0, "a"), None, "it failed here");
 }
 
 #[test]
@@ -126,17 +126,61 @@ fn s18_hosts_that_claim_at_once_share_the_replicas() {
 }
 
 #[test]
-fn f36_deploying_again_replaces_the_definition_and_drops_the_assignments() {
+fn f36_deploying_again_is_a_new_generation_and_what_runs_goes_on_being_heard() {
     let mut world = World::alone();
     world.host(0, "h", 1);
     let first = world.deploy(0, "s", 1);
     world.claim_service(0, "h");
+    world.report(0, "s", "h", Running).unwrap();
     world.pass(10);
-    let second = world.deploy(0, "s", 2);
-    assert!(second.assignments.is_empty() && second.created > first.created);
-    assert_eq!((second.status, second.def.replicas), (Pending, 2));
-    let stale = World::refusal(world.report(0, "s", "h", Running));
-    assert!(matches!(stale, Refusal::NotAssigned { .. }));
+    let put = Command::PutService { id: Some(id("s")), def: World::def("other", 2, "") };
+    let second = service_of(world.call(0, put));
+    assert_eq!((second.created, second.generation), (first.created, 2));
+    assert_eq!((second.status, second.def.replicas), (Running, 2));
+    assert_eq!(service_of(world.report(0, "s", "h", Running)).assignments.len(), 1);
+}
+
+#[test]
+fn f11_a_host_is_reminded_of_all_it_runs_in_turn_once_there_is_nothing_new() {
+    let mut world = World::alone();
+    world.host(0, "h", 1);
+    for name in ["s0", "s1", "s2"] {
+        world.deploy(0, name, 1);
+        world.pass(1);
+    }
+    for name in ["s0", "s1", "s2"] {
+        assert_eq!(world.claim_service(0, "h").unwrap().id, id(name));
+        world.report(0, name, "h", Running).unwrap();
+    }
+    let turns: Vec<_> = (0..6).map(|_| world.claim_service(0, "h").unwrap().id).collect();
+    assert_eq!(turns, ["s0", "s1", "s2", "s0", "s1", "s2"].map(id));
+}
+
+#[test]
+fn f10_a_failed_replica_goes_to_the_next_host_that_claims() {
+    let mut world = World::alone();
+    for host in ["a", "b"] {
+        world.host(0, host, 1);
+    }
+    world.deploy(0, "s", 1);
+    world.claim_service(0, "a");
+    world.report(0, "s", "a", Failed).unwrap();
+    let moved = world.claim_service(0, "b").unwrap();
+    assert_eq!(moved.assignments.len(), 1);
+    assert_eq!((&moved.assignments[0].host, moved.status), (&host_id("b"), Pending));
+}
+
+#[test]
+fn a_report_that_says_nothing_new_writes_nothing() {
+    let mut world = World::alone();
+    world.host(0, "h", 1);
+    world.deploy(0, "s", 1);
+    world.claim_service(0, "h");
+    let first = service_of(world.report(0, "s", "h", Running));
+    let commits = world.nodes[0].disk.commits;
+    world.pass(50);
+    assert_eq!(service_of(world.report(0, "s", "h", Running)), first);
+    assert_eq!(world.nodes[0].disk.commits, commits);
 }
 
 #[test]

@@ -254,7 +254,7 @@ fn a_register_whose_new_owner_vanished_is_led_again() {
         let ballot = Ballot { round: 1, proposer: node_key(from).id() };
         world.inject(from, 0, Message::Prepare(vec![PrepareOp { key, ballot, spec: None }]));
         world.settle();
-        assert_eq!(leaders(&world, &job), [], "the home was told to step back");
+        assert_eq!(leaders(&world, &job), [0; 0], "the home was told to step back");
         world.pass(20_000);
         assert_eq!(leaders(&world, &job).len(), 1, "of {nodes}");
         job_at(world.cancel(0, &job));

@@ -4,6 +4,7 @@ use super::{Reply, World};
 use crate::batch::{JobAt, KeyAnswer};
 use crate::command::{Command, Completion, Idempotency, JobRequest, Refusal, ServiceReport};
 use crate::id::{Hash, HostId, JobId, ServiceId};
+use crate::machine::services::name_scope;
 use crate::placement::rendezvous;
 use crate::record::spec::Subject;
 use crate::register::{Phase, Val};
@@ -178,6 +179,16 @@ impl World {
     pub(crate) fn beat_naming(&mut self, node: usize, host: &str, running: &[&JobId]) -> Reply {
         let running = Some(running.iter().map(|job| (*job).clone()).collect());
         self.call(node, Command::Heartbeat { host: host_id(host), active: None, running })
+    }
+
+    /// A name of a service that this node makes, whichever is asked.
+    pub(crate) fn name_at(&self, node: usize) -> String {
+        let ids: Vec<_> = self.nodes.iter().map(|node| node.machine.id()).collect();
+        let home = |name: &String| {
+            let scope = name_scope(&ServiceId::new(name.clone()).unwrap());
+            rendezvous(&scope.0, &ids).first() == Some(&ids[node])
+        };
+        (0..).map(|n| format!("s{n}")).find(home).expect("some name is any node's")
     }
 
     pub(crate) fn def(name: &str, replicas: u32, required: &str) -> ServiceDef {
