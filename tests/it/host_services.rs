@@ -32,11 +32,6 @@ fn deploy(api: &Api, body: &Value) {
     api.post("/v1/services", body).ok();
 }
 
-/// Whoever asks as the host has it assigned, whether or not the home does so by itself.
-fn assign(api: &Api, host: &str) {
-    api.post(&format!("/v1/hosts/{host}/services/claim"), &json!({})).ok();
-}
-
 /// Waits until the service is of that status, and answers its only assignment.
 #[track_caller]
 fn until(api: &Api, id: &str, status: &str) -> Value {
@@ -65,10 +60,10 @@ fn is_gone(word: &str) {
     });
 }
 
-fn embedded(base_port: u16) -> (Node, String) {
+fn embedded(base_port: u16) -> Node {
     let node = runs_services(Setup::both(), base_port).start();
-    let host = text(&node.api.until_hosts(1)[0], "id").to_owned();
-    (node, host)
+    node.api.until_hosts(1);
+    node
 }
 
 #[test]
@@ -76,10 +71,9 @@ fn a_service_runs_in_a_coordinators_own_host_and_goes_with_it() {
     if !can(&[Need::Tool("node")]) {
         return;
     }
-    let (mut node, host) = embedded(24_100);
+    let mut node = embedded(24_100);
     let word = format!("mark-{}-embedded", std::process::id());
     deploy(&node.api, &server("a", &format!("'{word} ' + process.env.PORT")));
-    assign(&node.api, &host);
     let part = until(&node.api, "a", "running");
     let endpoint = text(&part, "endpoint").to_owned();
     let port = endpoint.rsplit(':').next().expect("a port").to_owned();
@@ -98,7 +92,7 @@ fn f26_nothing_is_left_of_a_service_after_kill_9() {
     if !can(&[Need::Tool("node")]) {
         return;
     }
-    let (mut node, host) = embedded(24_140);
+    let mut node = embedded(24_140);
     let word = format!("mark-{}-killed", std::process::id());
     let script = format!(
         ": {word}; setsid sh -c ': {word}; trap \"\" TERM; while :; do sleep 1; done' & \
@@ -106,7 +100,6 @@ fn f26_nothing_is_left_of_a_service_after_kill_9() {
     );
     let body = json!({ "serviceId": "a", "name": "a", "command": "sh", "args": ["-c", script] });
     deploy(&node.api, &body);
-    assign(&node.api, &host);
     until(&node.api, "a", "running");
     assert!(processes_with(&word).len() >= 3);
     node.kill();
@@ -115,14 +108,13 @@ fn f26_nothing_is_left_of_a_service_after_kill_9() {
 
 #[test]
 fn f13_f14_f45_what_cannot_run_fails_in_words_and_the_node_goes_on() {
-    let (node, host) = embedded(24_180);
+    let node = embedded(24_180);
     for (id, command, args, error) in [
         ("missing", "no-such-program", json!([]), "spawn no-such-program ENOENT"),
         ("refused", "touch", json!(["/tmp/x"]), "command not allowed: touch"),
     ] {
         let body = json!({ "serviceId": id, "name": id, "command": command, "args": args });
         deploy(&node.api, &body);
-        assign(&node.api, &host);
         assert_eq!(text(&until(&node.api, id, "failed"), "error"), error);
     }
     // Instant exits are down at once, and failed after some.
@@ -131,7 +123,6 @@ fn f13_f14_f45_what_cannot_run_fails_in_words_and_the_node_goes_on() {
         "args": ["-c", "echo no config >&2; exit 3"],
     });
     deploy(&node.api, &body);
-    assign(&node.api, &host);
     let part = eventually("its end is told", || {
         let service = node.api.get("/v1/services/instant").ok()["service"].clone();
         let part = service["assignments"][0].clone();
@@ -159,16 +150,6 @@ fn a_host_over_http_runs_what_it_is_ordered_and_stops_what_is_over() {
     for (n, word) in words.iter().enumerate() {
         deploy(api, &server(&format!("s{n}"), &format!("'{word}'")));
     }
-    // The original's claim gives the oldest again and again; another capability sets them apart.
-    for n in 0..3 {
-        assign(api, "h");
-        let id = format!("s{n}");
-        let service = api.get(&format!("/v1/services/{id}")).ok()["service"].clone();
-        if service["assignments"] == json!([]) {
-            eprintln!("skipped: this coordinator gives one service to a host (F11)");
-            return;
-        }
-    }
     for (n, word) in words.iter().enumerate() {
         let part = until(api, &format!("s{n}"), "running");
         assert_eq!(fetch(text(&part, "endpoint")), *word);
@@ -193,7 +174,6 @@ fn one_service_of_a_host_over_http_runs_and_goes_when_it_is_removed() {
     let mut body = server("a", &format!("'{word}' + (process.env.GREETING ?? '')"));
     body["env"] = json!({ "GREETING": "!", "SKYCLAW_TOKEN": "x" });
     deploy(api, &body);
-    assign(api, "h");
     let part = until(api, "a", "running");
     assert_eq!(fetch(text(&part, "endpoint")), format!("{word}!"));
     api.delete("/v1/services/a").ok();

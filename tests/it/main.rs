@@ -31,6 +31,7 @@ mod quorum;
 mod repair;
 mod restart;
 mod retry;
+mod service_logs;
 mod services;
 mod shutdown;
 mod start;
