@@ -27,8 +27,8 @@ mod text;
 
 pub use auth::{PublicKey, Secret};
 pub use backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, NetworkView, PeerView, Pieces,
-    Readiness, RefusedPeer, Request,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, LogLine, LogPiece, LogPieces,
+    LogQuery, NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request,
 };
 pub use config::ApiConfig;
 pub use metrics::HttpMetrics;
