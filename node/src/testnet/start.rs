@@ -63,6 +63,9 @@ impl Testnet {
             ("SKYCLAW_COORDINATOR_NODE_ID", format!("testnet-{name}")),
             ("SKYCLAW_MIN_REPLICATIONS", COORDINATORS.to_string()),
         ]);
+        if !self.options.mdns {
+            name_address(&mut settings)?;
+        }
         let mut process = Process::start(&self.folder, &name, &settings)?;
         let url = process.listening_url(STEP).await?;
         let token = self.token.as_ref().map(|token| Secret::new(token.text.clone()));
@@ -148,4 +151,19 @@ impl Testnet {
         }
         Ok(all)
     }
+}
+
+/// Says where a coordinator is reached: one that knows lets others be reached through it, and
+/// loopback alone is no place that it would believe to be reached at.
+fn name_address(settings: &mut Vec<(&'static str, String)>) -> Result<(), TestnetError> {
+    // Free a moment ago; if somebody takes it in between, the coordinator says so.
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0));
+    let port = free.and_then(|free| free.local_addr()).map(|at| at.port());
+    let port =
+        port.map_err(|source| TestnetError::System { what: "no port for a coordinator", source })?;
+    let address = format!("/ip4/127.0.0.1/tcp/{port}");
+    settings.retain(|(name, _)| *name != "SKYCLAW_P2P_LISTEN");
+    let listen = format!("/ip4/127.0.0.1/udp/0/quic-v1,{address}");
+    settings.extend([("SKYCLAW_P2P_LISTEN", listen), ("SKYCLAW_P2P_EXTERNAL_ADDR", address)]);
+    Ok(())
 }
