@@ -86,6 +86,8 @@ pub struct PeerView {
     pub since: Wall,
     /// Last round trip, in milliseconds.
     pub rtt_ms: Option<f64>,
+    /// How it is connected: `direct`, or `relayed` through a third node.
+    pub path: Option<String>,
 }
 
 /// A node that is not let in.

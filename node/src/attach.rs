@@ -108,6 +108,11 @@ impl Attach {
                     self.handle.orders(host, Some(from), running, mark, wait).await?,
                 ))
             }
+            HostAsk::Table { mark, wait_ms } => {
+                let wait = Duration::from_millis(u64::from(wait_ms));
+                let (services, mark) = self.handle.routes(mark, wait).await?;
+                Ok(HostTell::Table { services, mark })
+            }
             HostAsk::Report(mut report) => {
                 self.check(from, &report.host).await?;
                 // The connection proves who runs it, whatever the report says.

@@ -81,6 +81,18 @@ pub struct Config {
     pub coordinator: Option<CoordinatorConfig>,
     /// There if the node is a host.
     pub host: Option<HostConfig>,
+    /// There if the node is a gateway.
+    pub gateway: Option<GatewayConfig>,
+}
+
+impl Config {
+    /// How the node joins the network, where it does without being a coordinator.
+    #[must_use]
+    pub fn member(&self) -> Option<&P2pLink> {
+        let host = self.host.as_ref().and_then(|host| host.link.member());
+        let gateway = || self.gateway.as_ref().and_then(|gateway| gateway.link.member());
+        host.or_else(gateway)
+    }
 }
 
 /// What is logged and how.
@@ -163,9 +175,9 @@ pub struct P2pConfig {
     pub gossip: bool,
 }
 
-/// How a host gets its work.
+/// How a host gets its work, or a gateway its table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostLink {
+pub enum Link {
     /// From the coordinator in the same process.
     Embedded,
     /// From these coordinators, as given; at least one.
@@ -174,7 +186,41 @@ pub enum HostLink {
     P2p(Box<P2pLink>),
 }
 
-/// The settings of a host that finds coordinators over libp2p.
+impl Link {
+    fn member(&self) -> Option<&P2pLink> {
+        match self {
+            Self::P2p(link) => Some(link),
+            Self::Embedded | Self::Http(_) => None,
+        }
+    }
+}
+
+/// The settings of the gateway role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// Where it learns of services.
+    pub link: Link,
+    /// Address it listens on: a name or an IP address.
+    pub listen_host: String,
+    /// Its port; 0 takes a free one.
+    pub listen_port: u16,
+    /// With a domain `D`, requests for the host `S.D` go to the service `S`.
+    pub domain: Option<String>,
+    /// How often the table is fetched, over HTTP.
+    pub refresh: Duration,
+    /// How often endpoints are probed.
+    pub probe_every: Duration,
+    /// Path of the probe.
+    pub probe_path: String,
+    /// Longest wait for a probe.
+    pub probe_timeout: Duration,
+    /// Further endpoints tried for requests that may be repeated.
+    pub retry_attempts: u32,
+    /// How long a failing endpoint is left alone.
+    pub cooldown: Duration,
+}
+
+/// The settings of a host or gateway that finds coordinators over libp2p.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct P2pLink {
     /// The file with the node's identity and the results not handed in yet.
@@ -191,7 +237,7 @@ pub struct P2pLink {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostConfig {
     /// Where work comes from.
-    pub link: HostLink,
+    pub link: Link,
     /// Its id; the coordinator makes one otherwise.
     pub id: Option<String>,
     /// Display name.

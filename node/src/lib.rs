@@ -11,6 +11,7 @@ pub mod client;
 pub mod config;
 pub mod copies;
 pub mod engine;
+pub mod gateway;
 pub mod handle;
 pub mod host;
 pub mod limits;

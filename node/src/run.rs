@@ -6,56 +6,59 @@
 //!   host loop -> HTTP client, or libp2p -> coordinators (host role alone)
 //! ```
 //!
-//! Stopping goes against the data's way: first the host (its runs end and are reported), then the
-//! API (requests under way are answered), then libp2p, last the engine.
+//! Stopping goes against the data's way: first the gateway (requests under way are answered), then
+//! the host (its runs end and are reported), the API, libp2p, last the engine.
 
-mod attached;
 mod blobs;
+mod duties;
 mod error;
+mod gateway;
+mod host;
+mod member;
 mod p2p;
 mod signal;
 
-use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use skyclaw_http_compat::gateway::GatewayMetrics;
 use skyclaw_http_compat::{
     ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, normalize_url, router,
     serve_counting,
 };
+use skyclaw_protocol::NetworkId;
 use skyclaw_protocol::machine::Config as MachineConfig;
-use skyclaw_protocol::placement::capability_list;
-use skyclaw_protocol::{HostId, NetworkId};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use crate::blobs::{Blobs, Peers};
-use crate::config::{Config, CoordinatorConfig, HostConfig, HostLink, Secret};
+use crate::config::{Config, CoordinatorConfig, Secret};
 use crate::engine::{Engine, EngineConfig};
 use crate::handle::{NodeHandle, Others};
-use crate::host;
-use crate::limits::{
-    EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, HTTP_STOP_GRACE, JOB_KILL_GRACE,
-    QUORUM_TIMEOUT_MS,
-};
+use crate::limits::{HTTP_STOP_GRACE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
 use crate::repair::Repair;
-use crate::services::{Services, ServicesConfig};
-use crate::supervisor::{Supervisor, SupervisorConfig};
+use crate::services::Services;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 
 pub use error::StartError;
+use gateway::RunningGateway;
+use host::RunningHost;
+use member::Member;
 pub use signal::{run, stop_with_parent};
 
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
     coordinator: Option<Coordinator>,
+    /// Its place in the network, where it has none as coordinator.
+    member: Option<Member>,
     host: Option<RunningHost>,
+    gateway: Option<RunningGateway>,
     /// There if the host runs services.
     services: Option<Services>,
+    /// Where its host keeps what is fetched for it.
+    blobs: Option<Blobs>,
 }
 
 /// The coordinator role while it runs.
@@ -67,99 +70,55 @@ pub struct Coordinator {
     http: Tasks,
     address: SocketAddr,
     lines: Vec<String>,
-}
-
-#[derive(Debug)]
-struct RunningHost {
-    tasks: Tasks,
-    grace: std::time::Duration,
-    /// Its own libp2p and file, where it has no coordinator beside it.
-    parts: Option<attached::Parts>,
-    failed: Arc<AtomicBool>,
-    blobs: Option<Blobs>,
+    gateway_metrics: GatewayMetrics,
 }
 
 impl Node {
-    /// Starts every role that `config` names. Returns once the API listens and the host, if any,
-    /// has registered.
+    /// Starts every role that `config` names. Returns once the API and the gateway listen and the
+    /// host, if any, has registered.
     ///
     /// # Errors
     /// [`StartError`], in words for the person at the terminal. Nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
+        // Ports first: a second node on this machine should not touch the files.
+        let door = match &config.gateway {
+            Some(settings) => Some(gateway::listen(settings).await?),
+            None => None,
+        };
         let coordinator = match &config.coordinator {
             Some(coordinator) => Some(Coordinator::start(config, coordinator).await?),
             None => None,
         };
-        let mut node = Self { coordinator, host: None, services: None };
-        if let Err(error) = node.start_host(config).await {
+        let mut node = Self {
+            coordinator,
+            member: None,
+            host: None,
+            gateway: None,
+            services: None,
+            blobs: None,
+        };
+        if let Err(error) = node.start_rest(config, door).await {
             node.stop().await;
             return Err(error);
         }
         Ok(node)
     }
 
-    /// Returns once the host has registered, or, inside a coordinator, could not yet.
-    async fn start_host(&mut self, config: &Config) -> Result<(), StartError> {
-        let Some(settings) = &config.host else { return Ok(()) };
-        let mut outbox = None;
-        let mut parts = None;
-        let mut blobs = self.coordinator.as_ref().and_then(|here| here.handle.blobs().cloned());
-        let link: Box<dyn host::Coordinator> = match (&settings.link, &self.coordinator) {
-            (HostLink::P2p(link), _) => {
-                let (port, own, door) = attached::start(config, link, &settings.name).await?;
-                blobs = own.blobs.clone();
-                (parts, outbox) = (Some(own), Some(door));
-                Box::new(port)
-            }
-            (HostLink::Embedded, Some(coordinator)) => {
-                Box::new(host::Embedded::new(coordinator.handle.clone()))
-            }
-            (HostLink::Http(urls), _) => {
-                let token = config.token.as_ref().map(Secret::expose);
-                if blobs.is_none() {
-                    blobs = blobs::of_http_host(settings.work_dir.as_deref(), urls, token).await;
-                }
-                Box::new(host::http::HttpCoordinator::new(urls, token).map_err(StartError::Host)?)
-            }
-            (HostLink::Embedded, None) => return Err(StartError::NoCoordinator),
-        };
-        if settings.services {
-            let bundles = blobs::bundles(blobs.as_ref());
-            self.services = Some(Services::new(services_config(settings), bundles));
+    async fn start_rest(
+        &mut self,
+        config: &Config,
+        door: Option<gateway::Door>,
+    ) -> Result<(), StartError> {
+        if let Some(link) = config.member() {
+            let name = config.host.as_ref().map_or("gateway", |host| host.name.as_str());
+            self.member = Some(Member::start(config, link, name).await?);
         }
-        // Only a coordinator that was named must be there at the start.
-        let patient = !matches!(settings.link, HostLink::Http(_));
-        let (tasks, grace) = (Tasks::default(), settings.stop_grace);
-        let stop = tasks.token();
-        let dead = Arc::<AtomicBool>::default();
-        let failed_later = Arc::clone(&dead);
-        self.host = Some(RunningHost { tasks: tasks.clone(), grace, parts, failed: dead, blobs });
-        let supervisor = Supervisor::new(supervisor_config(settings))
-            .map_err(|source| StartError::Supervisor { source })?;
-        supervisor.prepare();
-        let (registered, first) = oneshot::channel();
-        let mut host = host_config(settings, registered)?;
-        host.outbox = outbox;
-        host.services = self.services.clone();
-        let (failed, failure) = oneshot::channel();
-        tasks.spawn(async move {
-            if let Err(error) = host::run(host, link.as_ref(), &supervisor, stop).await
-                && let Err(error) = failed.send(error)
-            {
-                tracing::error!("the host cannot go on: {error}");
-                failed_later.store(true, Ordering::Relaxed);
-            }
-        });
-        tokio::select! {
-            biased;
-            Ok(error) = failure => Err(StartError::Host(error.to_string())),
-            // Its sender goes with a host that failed, before the failure is told.
-            Ok(()) = first => Ok(()),
-            // A coordinator whose store must heal first is up all the same, and a host that has
-            // not found one yet.
-            () = tokio::time::sleep(EMBEDDED_HOST_PATIENCE), if patient => Ok(()),
-            else => Err(StartError::Interrupted),
+        self.blobs = self.blobs_of_host(config).await;
+        self.services = self.start_services(config);
+        if let (Some(settings), Some(door)) = (&config.gateway, door) {
+            self.gateway = Some(self.start_gateway(config, settings, door)?);
         }
+        self.start_host(config).await
     }
 
     /// The coordinator role, if it runs.
@@ -170,8 +129,8 @@ impl Node {
 
     /// Where its host gets bundles and other content from, if it has a place for them.
     #[must_use]
-    pub fn host_blobs(&self) -> Option<&Blobs> {
-        self.host.as_ref()?.blobs.as_ref()
+    pub const fn host_blobs(&self) -> Option<&Blobs> {
+        self.blobs.as_ref()
     }
 
     /// The services of the host role, if it runs any.
@@ -183,21 +142,21 @@ impl Node {
     /// True once a role has ended by itself: a damaged store, or a host that coordinators refuse.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        let host = self.host.as_ref().is_some_and(|host| host.failed.load(Ordering::Relaxed));
-        host || self.coordinator.as_ref().is_some_and(Coordinator::is_dead)
+        let host = self.host.as_ref().is_some_and(RunningHost::has_failed);
+        let gateway = self.gateway.as_ref().is_some_and(RunningGateway::has_ended);
+        host || gateway || self.coordinator.as_ref().is_some_and(Coordinator::is_dead)
     }
 
     /// Stops every role: running jobs get their grace, then end, and are reported.
     pub async fn stop(self) {
-        if let Some(RunningHost { tasks, grace, parts, .. }) = self.host {
-            if !tasks.shutdown(grace + HOST_STOP_SLACK).await {
-                tracing::warn!(
-                    "the host did not stop in time; what it ran is ended with this process"
-                );
-            }
-            if let Some(parts) = parts {
-                parts.stop().await;
-            }
+        if let Some(gateway) = self.gateway {
+            gateway.stop().await;
+        }
+        if let Some(host) = self.host {
+            host.stop().await;
+        }
+        if let Some(member) = self.member {
+            member.stop().await;
         }
         if let Some(coordinator) = self.coordinator {
             coordinator.stop().await;
@@ -223,7 +182,8 @@ impl Coordinator {
                 .await
                 .map_err(|_| StartError::Interrupted)??
         };
-        let (metrics, http_metrics) = Metrics::new(HttpMetrics::register);
+        let (metrics, (http_metrics, gateway_metrics)) =
+            Metrics::new(|it| (HttpMetrics::register(it), GatewayMetrics::register(it)));
         metrics.watch(engine.shared());
         let public_url = settings.public_url.as_deref().and_then(normalize_url);
         let mut peers: Vec<String> = Vec::new();
@@ -280,7 +240,7 @@ impl Coordinator {
                 tracing::error!(%error, "the API stopped listening");
             }
         });
-        Ok(Self { engine, net, handle, http, address, lines })
+        Ok(Self { engine, net, handle, http, address, lines, gateway_metrics })
     }
 
     /// Where the API listens.
@@ -322,67 +282,6 @@ impl Coordinator {
             Err(error) => tracing::error!(%error, "the engine could not be stopped"),
         }
     }
-}
-
-fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
-    SupervisorConfig {
-        allowed: settings.allowed_commands.clone(),
-        openclaw_command: settings.openclaw_command.clone(),
-        default_timeout: settings.timeout,
-        max_output: settings.max_output_bytes,
-        work_root: settings.work_dir.clone(),
-        // What is not text cannot be handed on; a job sees the few names that policy allows.
-        environment: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect(),
-        ..SupervisorConfig::default()
-    }
-}
-
-fn services_config(settings: &HostConfig) -> ServicesConfig {
-    ServicesConfig {
-        base_port: settings.service_base_port,
-        public_base_url: settings.service_public_base_url.clone(),
-        poll: settings.poll,
-        grace: settings.stop_grace,
-        ..ServicesConfig::default()
-    }
-}
-
-/// The host's settings; `registered` is told of the first line, which says that it has registered.
-fn host_config(
-    settings: &HostConfig,
-    registered: oneshot::Sender<()>,
-) -> Result<host::HostConfig, StartError> {
-    let id = match settings.id.as_deref().map(str::trim).filter(|id| !id.is_empty()) {
-        Some(id) => Some(HostId::new(id).map_err(|error| {
-            StartError::Host(format!("SKYCLAW_HOST_ID cannot be used: {error}"))
-        })?),
-        None => None,
-    };
-    let spec = host::HostSpec {
-        id,
-        name: settings.name.clone(),
-        capabilities: capability_list(settings.capabilities.clone()),
-        max_parallel: settings.max_parallel as usize,
-    };
-    let registered = Mutex::new(Some(registered));
-    let mut config = host::HostConfig::new(spec);
-    config.poll = settings.poll;
-    config.heartbeat = settings.heartbeat;
-    // Jobs may end by themselves first; then TERM, and after this KILL.
-    config.drain = settings.stop_grace;
-    config.grace = JOB_KILL_GRACE;
-    config.farewell = HOST_FAREWELL;
-    config.announce = host::Announcer::new(move |line| {
-        let first = registered.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(first) = first {
-            let _ = first.send(());
-        }
-        // Nobody may be reading.
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
-    });
-    Ok(config)
 }
 
 fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig {

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use skyclaw_node::config::{
-    Config, ConfigErrors, CoordinatorConfig, EnvVars, Fallback, HostConfig, HostLink, Key, Layer,
-    Layers, LogFormat, NodeArgs, NodeCommand, Resolved, Role, SETTINGS, Secrecy, Value, integer,
+    Config, ConfigErrors, CoordinatorConfig, EnvVars, Fallback, HostConfig, Key, Layer, Layers,
+    Link, LogFormat, NodeArgs, NodeCommand, Resolved, Role, SETTINGS, Secrecy, Value, integer,
     list, parse_file,
 };
 
@@ -184,7 +184,7 @@ fn the_defaults_are_those_of_the_original() {
     assert_eq!(coordinator.job_ttl, Duration::from_secs(7 * 86_400));
     assert!(coordinator.peer_discovery);
     let host = host(&resolved);
-    assert_eq!(host.link, HostLink::Embedded);
+    assert_eq!(host.link, Link::Embedded);
     assert_eq!(host.id, None);
     assert_eq!(host.name, format!("openclaw-node-{}", std::process::id()));
     assert_eq!(host.allowed_commands, ["openclaw", "node", "bash", "sh", "npm", "pnpm"]);
@@ -368,11 +368,17 @@ fn values_that_cannot_be_meant_name_setting_origin_and_what_is_allowed() {
 }
 
 #[test]
-fn the_gateway_role_says_that_it_is_not_there_yet() {
-    for roles in ["gateway", "coordinator,host,gateway"] {
-        let error = error_of(&[("SKYCLAW_ROLE", roles)]);
-        assert_eq!(error, "the gateway role is not part of this version yet");
-    }
+fn a_gateway_learns_of_services_from_its_process_from_urls_or_over_libp2p() {
+    let gateway = |vars: &[(&str, &str)]| from_env(vars).config.gateway.expect("a gateway");
+    let all = gateway(&[("SKYCLAW_ROLE", "coordinator,host,gateway")]);
+    assert_eq!((all.link, all.listen_port), (Link::Embedded, 8790));
+    let alone = gateway(&[("SKYCLAW_ROLE", "gateway")]);
+    assert!(matches!(alone.link, Link::P2p(_)));
+    let url = ("SKYCLAW_COORDINATOR_URL", "http://a");
+    let legacy = gateway(&[("SKYCLAW_ROLE", "gateway"), url]);
+    assert_eq!(legacy.link, Link::Http(vec!["http://a".to_owned()]));
+    let error = error_of(&[("SKYCLAW_ROLE", "gateway"), ("SKYCLAW_COORDINATOR_URL", "")]);
+    assert_eq!(error, "at least one coordinator URL is required for gateway");
 }
 
 #[test]
@@ -397,10 +403,10 @@ fn a_host_alone_talks_http_to_the_urls_it_was_given() {
         let resolved = from_env(&vars);
         assert_eq!(resolved.config.coordinator, None);
         let expected = expected.into_iter().map(str::to_owned).collect();
-        assert_eq!(host(&resolved).link, HostLink::Http(expected), "{vars:?}");
+        assert_eq!(host(&resolved).link, Link::Http(expected), "{vars:?}");
     }
     let both = from_env(&[one]);
-    assert_eq!(host(&both).link, HostLink::Embedded, "a node with both roles serves itself");
+    assert_eq!(host(&both).link, Link::Embedded, "a node with both roles serves itself");
 }
 
 #[test]
@@ -409,9 +415,9 @@ fn a_stronger_source_of_coordinators_goes_before_a_longer_list() {
     let single = env(&[("SKYCLAW_COORDINATOR_URL", "http://e")]);
     let args = flags(&["--role", "host", "--coordinator-url", "http://x/"]);
     let resolved = resolve(args, single.clone(), listed.clone()).expect("right");
-    assert_eq!(host(&resolved).link, HostLink::Http(vec!["http://x/".to_owned()]));
+    assert_eq!(host(&resolved).link, Link::Http(vec!["http://x/".to_owned()]));
     let resolved = resolve(flags(&["--role", "host"]), single, listed).expect("right");
-    assert_eq!(host(&resolved).link, HostLink::Http(vec!["http://e".to_owned()]));
+    assert_eq!(host(&resolved).link, Link::Http(vec!["http://e".to_owned()]));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::command::{Completion, Refusal, ServiceReport};
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 use crate::orders::Orders;
 use crate::record::Raw;
-use crate::view::Milli;
+use crate::view::{Milli, ServiceView};
 
 /// A question of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,14 @@ pub enum HostAsk {
         /// How long to hold the question, in milliseconds.
         wait_ms: u32,
     },
+    /// What services are there? Of any member, such as a gateway. Answered once that differs from
+    /// what `mark` names, or the wait is over.
+    Table {
+        /// Of the last answer.
+        mark: Option<Hash>,
+        /// How long to hold the question, in milliseconds.
+        wait_ms: u32,
+    },
     /// An instance of mine changed.
     Report(Box<ServiceReport>),
     /// I do not start this: give it to another.
@@ -125,6 +133,13 @@ pub enum HostTell {
     Renewed,
     /// These are the instances it is to run.
     Services(Orders),
+    /// All services, without what they run.
+    Table {
+        /// Empty if the mark is the one that was asked with.
+        services: Vec<ServiceView>,
+        /// Names this answer.
+        mark: Hash,
+    },
     /// It is taken.
     Accepted,
     /// No. Whether that is for good, the refusal says.

@@ -50,15 +50,10 @@ impl Lan {
     /// None where this cannot be had.
     #[track_caller]
     pub fn make(machines: usize) -> Option<Self> {
-        static TURN: Mutex<()> = Mutex::new(());
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         if !can(&[Need::Root, Need::Tool("ip")]) {
             return None;
         }
-        // A test that failed harms no other.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("skytest-{}-{count}", std::process::id());
+        let (prefix, turn) = turn();
         let lan = Self { prefix, machines, _turn: turn };
         let switch = lan.switch();
         ip(&["netns", "add", &switch]);
@@ -166,6 +161,16 @@ impl Drop for Lan {
     }
 }
 
+/// A name for namespaces, and the turn to have some.
+pub(crate) fn turn() -> (String, MutexGuard<'static, ()>) {
+    static TURN: Mutex<()> = Mutex::new(());
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // A test that failed harms no other.
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    (format!("skytest-{}-{count}", std::process::id()), turn)
+}
+
 /// Where a machine is on the LAN.
 #[must_use]
 pub fn address(at: usize) -> String {
@@ -177,7 +182,7 @@ fn port(at: usize) -> String {
 }
 
 #[track_caller]
-fn ip(args: &[&str]) {
+pub(crate) fn ip(args: &[&str]) {
     let status = Command::new("ip").args(args).status().expect("ip starts");
     assert!(status.success(), "ip {}", args.join(" "));
 }
@@ -226,13 +231,18 @@ impl Door {
     /// Moves the calling thread to this machine for good; the API as seen there.
     #[track_caller]
     pub fn enter(&self) -> &Api {
-        let namespace = format!("/run/netns/{}", self.namespace);
-        let file = std::fs::File::open(&namespace).expect("the machine is there");
-        // Of this thread alone: sockets that it makes are the machine's.
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-            .expect("root may enter");
+        enter(&self.namespace);
         &self.api
     }
+}
+
+/// Moves the calling thread to a namespace for good.
+#[track_caller]
+pub(crate) fn enter(namespace: &str) {
+    let file = std::fs::File::open(format!("/run/netns/{namespace}")).expect("it is there");
+    // Of this thread alone: sockets that it makes are there.
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+        .expect("root may enter");
 }
 
 /// A machine with its node, which is killed when dropped.

@@ -5,7 +5,7 @@
 //! deadline and fails with what was seen last and the end of the node's log.
 //!
 //! Never here: fixed sleeps as synchronisation, sockets off loopback, or off the namespaces of a
-//! [`lan`].
+//! [`lan`] or a [`nat`].
 
 // A harness fails by panicking and tells why tests were skipped.
 #![allow(clippy::panic, clippy::print_stderr)]
@@ -16,6 +16,7 @@ mod chance;
 mod http;
 pub mod lan;
 mod legacy_host;
+pub mod nat;
 mod node;
 mod original;
 mod process;

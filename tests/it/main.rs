@@ -23,6 +23,7 @@ mod idempotency;
 mod jobs;
 mod leases;
 mod namespaces;
+mod nat;
 mod network;
 mod peers;
 mod public_api;

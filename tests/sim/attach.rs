@@ -62,7 +62,7 @@ impl World {
     /// A question of a host.
     pub(crate) fn host_asks(&mut self, node: usize, from: Party, ask: u64, question: HostAsk) {
         let host = match &question {
-            HostAsk::Register { .. } => None,
+            HostAsk::Register { .. } | HostAsk::Table { .. } => None,
             HostAsk::Beat { host, .. }
             | HostAsk::Claim { host, .. }
             | HostAsk::Withdraw { host, .. }
@@ -107,6 +107,10 @@ impl World {
                 (Kind::Accept, Command::HandBack { host, job, attempt })
             }
             // Hosts here run jobs alone; whoever asks all the same is to run nothing.
+            HostAsk::Table { .. } => {
+                let (services, mark) = (Vec::new(), skyclaw_protocol::Hash([0; 32]));
+                return self.tell(node, from, ask, HostTell::Table { services, mark });
+            }
             HostAsk::Services { .. } => {
                 return self.tell(node, from, ask, HostTell::Services(Orders::default()));
             }

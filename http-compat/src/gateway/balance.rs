@@ -50,11 +50,11 @@ fn two<'a>(
 
 /// Whether `a` has less than half of what `b` has to do, or is twice as fast.
 fn is_clearly_less(a: &Health, b: &Health, now: u64) -> bool {
-    let (load_a, load_b) = (a.in_flight(), b.in_flight());
-    if load_b / 2 > load_a || (load_a == 0 && load_b > 0) {
+    let (load_a, load_b) = (u64::from(a.in_flight()), u64::from(b.in_flight()));
+    if load_b > 2 * load_a {
         return true;
     }
-    if load_a / 2 > load_b {
+    if load_a > 2 * load_b {
         return false;
     }
     b.latency(now) > a.latency(now).saturating_mul(2).saturating_add(NOISE_US)

@@ -55,6 +55,7 @@ pub(super) struct Download {
     progress: Option<Arc<Progress>>,
     idle: Duration,
     last: Instant,
+    broken: Option<BrokenOff>,
 }
 
 impl fmt::Debug for Download {
@@ -75,7 +76,15 @@ impl Download {
     ) -> Self {
         let last = Instant::now();
         link.timer.as_mut().reset(last + idle);
-        Self { body, carrier: Some((link, flight)), _ticket: ticket, progress, idle, last }
+        Self {
+            body,
+            carrier: Some((link, flight)),
+            _ticket: ticket,
+            progress,
+            idle,
+            last,
+            broken: None,
+        }
     }
 
     /// The answer is whole: keeps the connection if it can take another request.
@@ -87,7 +96,13 @@ impl Download {
         }
     }
 
-    fn broke_off(&mut self, why: BrokenOff) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    /// Remembers why it breaks off. The caller gets first what came before, which whoever writes to
+    /// it would throw away on an error.
+    fn broke_off(
+        &mut self,
+        cx: &Context<'_>,
+        why: BrokenOff,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let callers = self.progress.as_ref().is_some_and(|it| it.is_broken());
         if let Some((_, flight)) = self.carrier.take()
             && !callers
@@ -95,7 +110,9 @@ impl Download {
             flight.failed("broke_off");
         }
         tracing::debug!(%why, "an answer broke off");
-        Poll::Ready(Some(Err(why)))
+        self.broken = Some(why);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Moves the connection on and looks for the next piece of the answer.
@@ -103,6 +120,9 @@ impl Download {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(why) = self.broken.take() {
+            return Poll::Ready(Some(Err(why)));
+        }
         // As in `exchange`: nobody but the connection, driven here, brings the next piece.
         let mut nobody = Context::from_waker(Waker::noop());
         let mut polled = Pin::new(&mut self.body).poll_frame(&mut nobody);
@@ -110,7 +130,7 @@ impl Download {
             let lives = self.carrier.as_mut().is_some_and(|(link, _)| link.drive(cx));
             polled = Pin::new(&mut self.body).poll_frame(&mut nobody);
             if polled.is_pending() && !lives {
-                return self.broke_off(BrokenOff::Ended);
+                return self.broke_off(cx, BrokenOff::Ended);
             }
         }
         match polled {
@@ -122,7 +142,7 @@ impl Download {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => self.broke_off(BrokenOff::Endpoint(error)),
+            Poll::Ready(Some(Err(error))) => self.broke_off(cx, BrokenOff::Endpoint(error)),
             Poll::Ready(None) => {
                 self.finish(cx);
                 Poll::Ready(None)
@@ -141,7 +161,7 @@ impl Download {
             let sent = self.progress.as_ref().map_or(self.last, |it| it.waits_since());
             let end = self.last.max(sent) + self.idle;
             if end <= Instant::now() {
-                return self.broke_off(BrokenOff::Silent(self.idle));
+                return self.broke_off(cx, BrokenOff::Silent(self.idle));
             }
             link.timer.as_mut().reset(end);
         }

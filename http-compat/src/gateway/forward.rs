@@ -57,6 +57,16 @@ pub(super) struct Answered {
     pub(super) flight: Flight,
 }
 
+/// What a request wants beside an answer.
+struct Wish {
+    /// To change to this protocol,
+    protocol: Option<HeaderValue>,
+    /// and to get the connection then.
+    upgraded: Option<OnUpgrade>,
+    /// To be told before it sends its body.
+    expects: bool,
+}
+
 /// What a connection of a caller brings to each of its requests.
 #[derive(Debug)]
 pub(super) struct Visitor {
@@ -75,7 +85,12 @@ pub(super) async fn handle(
     let upgraded = wish.is_some().then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     let version = head.version;
-    let mut response = match respond(gateway, visitor, &head, body, wish, upgraded).await {
+    let expects = expects_continue(&head);
+    // From here on, a body that nobody takes is read and thrown away, so that the caller gets to
+    // see why.
+    let body = Upload::new(body, expects, gateway.config.body_idle);
+    let wish = Wish { protocol: wish, upgraded, expects };
+    let mut response = match respond(gateway, visitor, &head, body, wish).await {
         Ok(response) => response,
         Err(refused) => refusal(gateway, &refused),
     };
@@ -93,9 +108,8 @@ async fn respond(
     gateway: &Arc<Gateway>,
     visitor: &Visitor,
     head: &Parts,
-    body: Incoming,
-    upgrade: Option<HeaderValue>,
-    upgraded: Option<OnUpgrade>,
+    (upload, progress): (Upload, Option<Arc<Progress>>),
+    wish: Wish,
 ) -> Result<Response<Answer>, Refused> {
     let host = host(head)?;
     let nothing = PathAndQuery::from_static("*");
@@ -129,16 +143,20 @@ async fn respond(
     let ticket = gateway
         .admit(&service)
         .map_err(|whose| Refused::Busy(gateway.config.max_in_flight, whose))?;
-    let expects = version_knows_continue(head.version)
-        && (head.headers.get(header::EXPECT))
-            .is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let (upload, progress) = Upload::new(body, expects, gateway.config.body_idle);
-    let asked =
-        Asked { gateway, caller: &visitor.caller, head, rest, host, upgrade, progress, expects };
+    let asked = Asked {
+        gateway,
+        caller: &visitor.caller,
+        head,
+        rest,
+        host,
+        upgrade: wish.protocol,
+        progress,
+        expects: wish.expects,
+    };
     let began = Instant::now();
     let (answered, attempts) = attempts(&asked, &service, upload, &key).await?;
     service.kept.metrics.answered(answered.response.status().as_u16(), began.elapsed());
-    match upgraded {
+    match wish.upgraded {
         Some(upgraded) if answered.response.status() == 101 => {
             Ok(upgrade::pass(&asked, answered, attempts, upgraded, visitor, ticket).await)
         }
@@ -146,8 +164,11 @@ async fn respond(
     }
 }
 
-const fn version_knows_continue(version: Version) -> bool {
-    !matches!(version, Version::HTTP_09 | Version::HTTP_10)
+/// Whether the caller holds its body back. Old ones cannot mean it.
+fn expects_continue(head: &Parts) -> bool {
+    !matches!(head.version, Version::HTTP_09 | Version::HTTP_10)
+        && (head.headers.get(header::EXPECT))
+            .is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The Host asked for: of the target if that is absolute, else of the header. Only an old request

@@ -61,6 +61,7 @@ pub(super) struct Service {
     pub(super) upstreams: Vec<Arc<Upstream>>,
     pub(super) kept: Arc<Kept>,
     id: ServiceId,
+    name: String,
 }
 
 /// What outlives a table.
@@ -125,8 +126,10 @@ impl Gateway {
             .flat_map(|service| &service.upstreams)
             .map(|upstream| (&upstream.endpoint.id, upstream))
             .collect();
-        let kept: HashMap<&ServiceId, &Arc<Kept>> =
-            before.services.iter().map(|service| (&service.id, &service.kept)).collect();
+        // With another name it is counted under another name.
+        let kept: HashMap<(&ServiceId, &str), &Arc<Kept>> = (before.services.iter())
+            .map(|service| ((&service.id, service.name.as_str()), &service.kept))
+            .collect();
         let names: HashSet<&str> = table.routes().iter().map(|it| it.name.as_str()).collect();
         self.metrics.keep(&names);
         let services = table.routes().iter().map(|route| {
@@ -137,9 +140,10 @@ impl Gateway {
             });
             Arc::new(Service {
                 id: route.id.clone(),
+                name: route.name.clone(),
                 health_path: route.health_path.clone(),
                 upstreams: upstreams.collect(),
-                kept: kept.get(&route.id).map_or_else(
+                kept: kept.get(&(&route.id, route.name.as_str())).map_or_else(
                     || Arc::new(Kept::new(self.metrics.of(&route.name), self.now())),
                     |kept| Arc::clone(kept),
                 ),

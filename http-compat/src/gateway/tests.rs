@@ -3,8 +3,13 @@
 
 mod attempts;
 mod bodies;
+mod callers;
 mod load;
+mod memory;
 mod passing;
 mod rig;
 mod routing;
+mod rules;
 mod tables;
+mod trouble;
+mod upgrades;

@@ -27,6 +27,7 @@ fn peer(peer: &PeerView) -> Value {
     map.insert("connected".to_owned(), peer.connected.into());
     map.insert("since".to_owned(), iso(peer.since));
     put(&mut map, "rttMs", peer.rtt_ms);
+    put(&mut map, "path", peer.path.clone());
     Value::Object(map)
 }
 

@@ -311,6 +311,7 @@ impl Backend for Fake {
                 connected: true,
                 since: Wall(START),
                 rtt_ms: Some(0.5),
+                path: Some("relayed".to_owned()),
                 ..PeerView::default()
             }],
             refused: vec![RefusedPeer {

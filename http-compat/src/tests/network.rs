@@ -102,7 +102,7 @@ async fn the_network_is_shown_with_peers_and_refusals() {
         "addresses": ["/ip4/127.0.0.1/tcp/1/p2p/12D3"],
         "peers": [{
             "peerId": "12D4", "label": "node_b", "roles": [], "addresses": [], "connected": true,
-            "since": "2026-01-02T03:04:05.678Z", "rttMs": 0.5,
+            "since": "2026-01-02T03:04:05.678Z", "rttMs": 0.5, "path": "relayed",
         }],
         "refused": [{
             "peerId": "12D5", "address": "/ip4/127.0.0.1/tcp/2", "why": "wrong token", "by": "us",

@@ -51,7 +51,7 @@ pub(super) fn hosts_table(hosts: &[Value], now: Timestamp) -> String {
 
 /// Nodes, one per line.
 pub(super) fn peers_table(peers: &[Value], now: Timestamp) -> String {
-    let mut table = table(&["PEER", "NAME", "STATE", "SINCE", "RTT", "ROLES", "ADDRESS"]);
+    let mut table = table(&["PEER", "NAME", "STATE", "PATH", "SINCE", "RTT", "ROLES", "ADDRESS"]);
     for peer in peers {
         let list = |member: &str| -> Vec<String> {
             let items = peer[member].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -62,6 +62,7 @@ pub(super) fn peers_table(peers: &[Value], now: Timestamp) -> String {
             text(peer, "peerId"),
             text(peer, "label"),
             state.to_owned(),
+            text(peer, "path"),
             age(&peer["since"], now),
             peer["rttMs"].as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms")),
             list("roles").join(","),

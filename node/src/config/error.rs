@@ -50,9 +50,9 @@ pub enum ConfigError {
         /// A setting of nearly that name.
         near: Option<String>,
     },
-    /// The role is known, its code is not there yet.
-    #[error("the gateway role is not part of this version yet")]
-    Gateway,
+    /// A gateway was given an empty list of coordinators.
+    #[error("at least one coordinator URL is required for gateway")]
+    NoGatewayUrl,
     /// A host was given an empty list of coordinators.
     #[error("at least one coordinator URL is required for host")]
     NoCoordinatorUrl,

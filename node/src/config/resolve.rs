@@ -14,8 +14,8 @@ use super::secret::Secret;
 use super::setting::{Fallback, Key, SETTINGS, Secrecy};
 use super::value::{Value, judge};
 use super::{
-    ClientConfig, Config, CoordinatorConfig, HostConfig, HostLink, LogConfig, LogFormat, P2pConfig,
-    P2pLink, Role,
+    ClientConfig, Config, CoordinatorConfig, GatewayConfig, HostConfig, Link, LogConfig, LogFormat,
+    P2pConfig, P2pLink, Role,
 };
 
 /// The database of a host without the coordinator role: not a coordinator's, which another node
@@ -75,7 +75,7 @@ impl Config {
         let (mut settled, odd) = Settled::new(layers, |_| true)?;
         let warnings = layers.warnings().cloned().chain(odd).collect();
         let config = settled.config(layers)?;
-        if let Some(HostConfig { link: HostLink::P2p(link), .. }) = &config.host {
+        if let Some(link) = config.member() {
             let path = Value::Text(link.db_path.display().to_string());
             settled.values[Key::DbPath as usize] = settled.origin(Key::DbPath).map(|at| (path, at));
         }
@@ -154,22 +154,23 @@ impl Settled {
 
     fn config(&self, layers: &Layers) -> Result<Config, ConfigErrors> {
         let roles = self.roles()?;
-        if roles.contains(&Role::Gateway) {
-            return Err(ConfigError::Gateway.into());
-        }
         let coordinates = roles.contains(&Role::Coordinator);
-        let host = match (roles.contains(&Role::Host), coordinates) {
-            (false, _) => None,
-            (true, true) => Some(self.host(HostLink::Embedded)),
-            (true, false) => match layers.coordinators() {
-                Coordinators::Unset => Some(self.host(HostLink::P2p(Box::new(self.link()?)))),
-                Coordinators::BlankList => return Err(ConfigError::NoCoordinatorUrl.into()),
-                Coordinators::Urls(urls, _) if urls.is_empty() => {
-                    return Err(ConfigError::NoCoordinatorUrl.into());
-                }
-                Coordinators::Urls(urls, _) => Some(self.host(HostLink::Http(urls))),
-            },
+        let link = |role: Role, lacking: ConfigError| -> Result<Option<Link>, ConfigErrors> {
+            if !roles.contains(&role) {
+                return Ok(None);
+            }
+            if coordinates {
+                return Ok(Some(Link::Embedded));
+            }
+            match layers.coordinators() {
+                Coordinators::Unset => Ok(Some(Link::P2p(Box::new(self.link()?)))),
+                Coordinators::Urls(urls, _) if !urls.is_empty() => Ok(Some(Link::Http(urls))),
+                Coordinators::BlankList | Coordinators::Urls(..) => Err(lacking.into()),
+            }
         };
+        let host = link(Role::Host, ConfigError::NoCoordinatorUrl)?.map(|link| self.host(link));
+        let gateway = link(Role::Gateway, ConfigError::NoGatewayUrl)?;
+        let gateway = gateway.map(|link| self.gateway(link));
         Ok(Config {
             roles,
             token: self.secret(Key::Token),
@@ -184,6 +185,7 @@ impl Settled {
             },
             coordinator: coordinates.then(|| self.coordinator()).transpose()?,
             host,
+            gateway,
         })
     }
 
@@ -249,7 +251,23 @@ impl Settled {
         })
     }
 
-    /// How a host joins that was given no coordinators.
+    fn gateway(&self, link: Link) -> GatewayConfig {
+        GatewayConfig {
+            link,
+            listen_host: self.text(Key::GatewayHost),
+            listen_port: self.port(Key::GatewayPort),
+            domain: self.optional(Key::GatewayDomain),
+            refresh: self.duration(Key::GatewayRefreshMs),
+            probe_every: self.duration(Key::GatewayHealthProbeMs),
+            probe_path: self.text(Key::GatewayHealthPath),
+            probe_timeout: self.duration(Key::GatewayHealthTimeoutMs),
+            retry_attempts: u32::try_from(self.number(Key::GatewayRetryAttempts))
+                .unwrap_or(u32::MAX),
+            cooldown: self.duration(Key::GatewayUnhealthyCooldownMs),
+        }
+    }
+
+    /// How a host or gateway joins that was given no coordinators.
     fn link(&self) -> Result<P2pLink, ConfigErrors> {
         Ok(P2pLink {
             db_path: match self.origin(Key::DbPath) {
@@ -289,7 +307,7 @@ impl Settled {
         Ok(self.list(key).into_iter().map(parse).collect::<Result<_, _>>()?)
     }
 
-    fn host(&self, link: HostLink) -> HostConfig {
+    fn host(&self, link: Link) -> HostConfig {
         HostConfig {
             link,
             id: self.optional(Key::HostId),

@@ -225,8 +225,10 @@ settings! {
         "Address the gateway listens on";
     GatewayPort "SKYCLAW_GATEWAY_PORT" Some("gateway-port"), Gateway, Kind::Port, Text("8790"), Open,
         "Port of the gateway";
+    GatewayDomain "SKYCLAW_GATEWAY_DOMAIN" Some("gateway-domain"), Gateway, Kind::Text, Nothing, Open,
+        "Requests for the host NAME.DOMAIN go to the service NAME, beside /v1/gateway/NAME";
     GatewayRefreshMs "SKYCLAW_GATEWAY_REFRESH_MS" Some("gateway-refresh-ms"), Gateway, INTERVAL, Text("3000"), Open,
-        "How often the table of services is fetched";
+        "How often the table of services is fetched from SKYCLAW_COORDINATOR_URLS; without them it comes by itself";
     GatewayHealthProbeMs "SKYCLAW_GATEWAY_HEALTH_PROBE_MS" Some("gateway-health-probe-ms"), Gateway, INTERVAL, Text("5000"), Open,
         "How often endpoints are probed";
     GatewayHealthPath "SKYCLAW_GATEWAY_HEALTH_PATH" Some("gateway-health-path"), Gateway, Kind::Verbatim, Text("/health"), Open,

@@ -9,15 +9,21 @@ use skyclaw_protocol::batch::Shelf;
 use skyclaw_protocol::machine::Token;
 use skyclaw_protocol::orders::{Orders, orders_for};
 use skyclaw_protocol::record::spec::Subject;
-use skyclaw_protocol::{Command, Hash, HostId, NodeId, Refusal, ServiceId, ServiceView, fold};
+use skyclaw_protocol::{
+    Command, Hash, HostId, NodeId, Refusal, ServiceDef, ServiceId, ServiceView, codec, fold,
+};
 use tokio::sync::{oneshot, watch};
 
 use super::{NodeHandle, lists, store_refusal};
 use crate::engine::Input;
+use crate::net::NetHandle;
 
 /// Longest that a question is held: a host that does not come again within
 /// [`P2P_HOST_TTL_MS`](skyclaw_protocol::limits::P2P_HOST_TTL_MS) is taken to be gone.
 const LONGEST: Duration = Duration::from_secs(2);
+
+/// The same for gateways, whose silence means nothing.
+const LONGEST_TABLE: Duration = Duration::from_secs(20);
 
 /// Services a host may name: more than one can run.
 const MAX_NAMED: usize = 1024;
@@ -27,6 +33,12 @@ impl NodeHandle {
     #[must_use]
     pub fn services_changed(&self) -> watch::Receiver<u64> {
         self.0.shared.services()
+    }
+
+    /// This node's place in the network.
+    #[must_use]
+    pub fn net(&self) -> &NetHandle {
+        &self.0.net
     }
 
     /// What `host` is to run, once that differs from what `mark` names, or after `wait`, at most two
@@ -75,6 +87,32 @@ impl NodeHandle {
         }
     }
 
+    /// All services without what they run, for gateways, once that differs from what `mark` names, or
+    /// after `wait`, at most 20 s; empty if it does not.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`] while the store cannot be read.
+    pub async fn routes(
+        &self,
+        mark: Option<Hash>,
+        wait: Duration,
+    ) -> Result<(Vec<ServiceView>, Hash), Refusal> {
+        let mut changes = self.services_changed();
+        let until = tokio::time::Instant::now() + wait.min(LONGEST_TABLE);
+        loop {
+            changes.mark_unchanged();
+            let services: Vec<ServiceView> = self.all_services().await?.iter().map(bare).collect();
+            let now = Hash(*blake3::hash(&codec::encode(&services)).as_bytes());
+            if mark != Some(now) {
+                return Ok((services, now));
+            }
+            match tokio::time::timeout_at(until, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Ok((Vec::new(), now)),
+            }
+        }
+    }
+
     pub(super) fn service_now(&self, id: ServiceId) -> Result<Option<ServiceView>, Refusal> {
         let stored = self.reader()?.register(&Subject::Service(id)).map_err(store_refusal)?;
         Ok(stored.and_then(|stored| fold::service_view(stored.spec.body(), stored.chosen()?)))
@@ -119,6 +157,29 @@ impl NodeHandle {
             Ok(orders_for(&host, &services, &named))
         })
         .await
+    }
+}
+
+/// A service without what only its hosts need, secrets of its environment among it.
+fn bare(service: &ServiceView) -> ServiceView {
+    let def = ServiceDef {
+        name: service.def.name.clone(),
+        health: service.def.health.clone(),
+        ..ServiceDef::default()
+    };
+    ServiceView {
+        id: service.id.clone(),
+        def,
+        status: service.status,
+        created: service.created,
+        updated: service.updated,
+        updated_by: String::new(),
+        version: 0,
+        assignments: service.assignments.clone(),
+        ver: service.ver,
+        generation: service.generation,
+        past: Vec::new(),
+        reverted: None,
     }
 }
 

@@ -75,8 +75,38 @@ pub(super) fn dialable(address: &Multiaddr) -> Option<Multiaddr> {
     (host && transport && parts.next().is_none()).then_some(address)
 }
 
-/// What `peer` says of where it is, as far as it can be meant. `near` says that it speaks to us
-/// over loopback itself: only then its loopback addresses are ours too.
+/// The address as a way through a relay, without the peer at its end: where the relay is, who it is,
+/// and that it relays. `None` for anything else.
+pub(super) fn circuit(address: &Multiaddr) -> Option<Multiaddr> {
+    if address.len() > MAX_ADDRESS_BYTES {
+        return None;
+    }
+    let way = bare(address.clone());
+    let mut relay = way.clone();
+    if relay.pop()? != Protocol::P2pCircuit {
+        return None;
+    }
+    peer_of(&relay)?;
+    // It is reached without another one.
+    dialable(&relay)?;
+    Some(way)
+}
+
+/// A way through a relay that is at this address.
+pub(super) fn through(relay: PeerId, at: Multiaddr) -> Multiaddr {
+    bare(at).with(Protocol::P2p(relay)).with(Protocol::P2pCircuit)
+}
+
+/// The relay of a way through one.
+pub(super) fn relay_of(way: &Multiaddr) -> Option<PeerId> {
+    let mut relay = circuit(way)?;
+    relay.pop();
+    peer_of(&relay)
+}
+
+/// What `peer` says of where it is, as far as it can be meant: where it listens, and ways to it
+/// through relays. `near` says that it speaks to us over loopback itself: only then its loopback
+/// addresses are ours too.
 pub(super) fn of_peer(
     peer: PeerId,
     told: impl IntoIterator<Item = Multiaddr>,
@@ -84,7 +114,7 @@ pub(super) fn of_peer(
 ) -> Vec<Multiaddr> {
     let mut kept: Vec<Multiaddr> = Vec::new();
     for address in told {
-        let Some(bare) = dialable(&address) else { continue };
+        let Some(bare) = dialable(&address).or_else(|| circuit(&address)) else { continue };
         let own = peer_of(&address).is_none_or(|named| named == peer);
         if own && (near || !is_loopback(&bare)) && !kept.contains(&bare) {
             kept.push(bare);
@@ -142,6 +172,26 @@ mod tests {
         assert_eq!(of_peer(peer, told, true), [here, there]);
         let many = (1..100).map(|port| parse(&format!("/ip4/10.0.0.1/tcp/{port}")));
         assert_eq!(of_peer(peer, many, false).len(), MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn a_way_through_a_relay_names_it_and_where_it_is() {
+        let (relay, peer) = (PeerId::random(), PeerId::random());
+        let way = parse(&format!("/ip4/10.0.0.1/tcp/1/p2p/{relay}/p2p-circuit"));
+        let whole = parse(&format!("{way}/p2p/{peer}"));
+        assert_eq!((circuit(&way), circuit(&whole)), (Some(way.clone()), Some(way.clone())));
+        assert_eq!(relay_of(&whole), Some(relay));
+        assert_eq!(through(relay, parse("/ip4/10.0.0.1/tcp/1")), way);
+        assert_eq!(of_peer(peer, [whole.clone()], false), [way]);
+        assert_eq!(of_peer(relay, [whole], false), [], "another's");
+        for text in [
+            format!("/p2p/{relay}/p2p-circuit"),
+            "/ip4/10.0.0.1/tcp/1/p2p-circuit".to_owned(),
+            format!("/ip4/10.0.0.1/tcp/1/p2p/{relay}/p2p-circuit/p2p/{peer}/p2p-circuit"),
+            format!("/ip4/0.0.0.0/tcp/1/p2p/{relay}/p2p-circuit"),
+        ] {
+            assert_eq!(circuit(&parse(&text)), None, "{text}");
+        }
     }
 
     #[test]

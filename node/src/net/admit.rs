@@ -39,18 +39,25 @@ impl Task {
             rtt: None,
         });
         let stranger = link.member.is_none();
-        // Whoever has a connection to us does not call again: the old one is dead at its end. Ours
-        // ends too, since what is said once to a connection (gossip's topics) was said on that one.
-        let stale = link.connections.iter().any(|c| now - c.since > 2 * AUTH_TIMEOUT);
-        let anew = !dialed && !stranger && stale;
         link.connections.push(Connection { id, dialed, remote: remote.clone(), since: now });
         let named = dialed && address::ip(&remote).is_none();
         if self.shared.membership.is_open() && !address::is_near(&remote) && !named {
             self.refuse(peer, Why::PublicAddress, false, DENY);
-        } else if anew {
-            self.begin_anew(peer);
         } else if stranger && dialed {
             self.greeter.open(peer);
+        } else if !stranger {
+            self.show();
+        }
+    }
+
+    /// A member begins a handshake: whoever still has a connection to us does not, so the old ones
+    /// are dead at its end. They end here too, since what is said once to a connection (gossip's
+    /// topics) was said on those. Two that call each other at the same moment have young ones alone.
+    pub(super) fn knocked(&mut self, peer: PeerId) {
+        let Some(link) = self.links.get(&peer).filter(|link| link.member.is_some()) else { return };
+        let now = Instant::now();
+        if link.connections.iter().any(|c| now - c.since > 2 * AUTH_TIMEOUT) {
+            self.begin_anew(peer);
         }
     }
 
@@ -68,7 +75,7 @@ impl Task {
             }
         }
         if !link.connections.is_empty() {
-            return;
+            return self.show();
         }
         let now = Instant::now();
         self.shared.members.leave(&peer);
@@ -109,7 +116,7 @@ impl Task {
             // Started again before the old connection was missed.
             return self.begin_anew(peer);
         }
-        let near = link.connections.iter().any(|c| address::is_loopback(&c.remote));
+        let near = link.is_near();
         let mut addresses = address::of_peer(peer, description.multiaddrs(), near);
         // Where we reached it is where it is, whatever it says.
         let dialed = link.connections.iter().filter(|c| c.dialed);
@@ -126,10 +133,14 @@ impl Task {
             since: now,
             heard: Instant::now(),
             talks: !description.silent && rank(&description.roles) == Rank::Coordinator,
+            relays: link.member.as_ref().is_some_and(|member| member.relays),
+            punches: link.member.as_ref().is_some_and(|member| member.punches),
         });
         let behaviour = self.swarm.behaviour_mut();
         behaviour.admit(peer);
-        for address in &addresses {
+        let rank = rank(&description.roles);
+        // The others answer no questions.
+        for address in addresses.iter().filter(|_| rank == Rank::Coordinator) {
             behaviour.kad.inner().add_address(&peer, address.clone());
         }
         if first {
@@ -150,7 +161,6 @@ impl Task {
         }
         self.shared.forgive(peer);
         self.forget_denial(&peer);
-        let rank = rank(&description.roles);
         if (self.rank, rank) == (Rank::Coordinator, Rank::Coordinator)
             && let Some(control) = self.shared.opener.control()
         {
@@ -158,6 +168,10 @@ impl Task {
             self.shared.links.join(peer, control, &self.shared, &self.greeter.tasks);
         }
         self.shared.members.join(peer, rank);
+        self.found(peer, Ok(()));
+        if first && rank == Rank::Coordinator {
+            self.tell_what_is_had(Instant::now());
+        }
         self.show();
     }
 
@@ -243,6 +257,10 @@ impl Task {
         self.close_duplicates(now);
         self.look_for_deaf(now);
         self.call_those_due(now);
+        self.look_for_punches(now);
+        self.look_for_relays(now);
+        self.look_on(now);
+        self.look_at_lookups(now);
         self.save();
     }
 

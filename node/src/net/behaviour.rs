@@ -6,19 +6,22 @@
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    PeerId, StreamProtocol, Swarm, SwarmBuilder, allow_block_list, connection_limits, identify,
-    identity, kad, mdns, memory_connection_limits, noise, ping, tcp, yamux,
+    PeerId, StreamProtocol, Swarm, SwarmBuilder, allow_block_list, autonat, connection_limits,
+    dcutr, identify, identity, kad, mdns, memory_connection_limits, noise, ping, relay, tcp, yamux,
 };
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use skyclaw_protocol::NetworkId;
 
 use super::crowd;
 use super::gate::Gate;
 use super::gossip;
 use super::limits::{
-    IDLE, MAX_INCOMING, MAX_MEMORY, MAX_NEGOTIATING, MAX_PENDING, MAX_PER_PEER, MAX_STREAMS, PING,
-    QUIC_SILENCE,
+    IDENTIFY, IDLE, LOOKUP, MAX_INCOMING, MAX_MEMORY, MAX_NEGOTIATING, MAX_PENDING, MAX_PER_PEER,
+    MAX_STREAMS, PING, PROVIDE, QUIC_SILENCE,
 };
 use super::members::Rank;
+use super::relays;
 use super::streams;
 
 /// What the swarm of a node depends on.
@@ -46,11 +49,25 @@ pub(super) struct Behaviour {
     pub(super) identify: Gate<identify::Behaviour>,
     pub(super) kad: Gate<kad::Behaviour<kad::store::MemoryStore>>,
     pub(super) gossip: Gate<gossip::Behaviour>,
+    /// Passes on connections of others.
+    pub(super) relay: Gate<relay::Behaviour>,
+    pub(super) relayed: Gate<relay::client::Behaviour>,
+    /// Makes direct connections of relayed ones.
+    pub(super) punch: Gate<dcutr::Behaviour>,
+    /// Asks others whether they reach this node.
+    pub(super) reached: Gate<autonat::v2::client::Behaviour>,
+    /// Tries whether others are reached.
+    pub(super) reaches: Toggle<Gate<autonat::v2::server::Behaviour>>,
     mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
 impl Behaviour {
-    fn new(key: &identity::Keypair, with: &With, gossip: gossip::Behaviour) -> Self {
+    fn new(
+        key: &identity::Keypair,
+        with: &With,
+        gossip: gossip::Behaviour,
+        relayed: relay::client::Behaviour,
+    ) -> Self {
         let own = PeerId::from(key.public());
         let limits = connection_limits::ConnectionLimits::default()
             .with_max_pending_incoming(Some(MAX_PENDING))
@@ -58,7 +75,12 @@ impl Behaviour {
             .with_max_established_incoming(Some(MAX_INCOMING))
             .with_max_established_per_peer(Some(MAX_PER_PEER));
         let identify = identify::Config::new("/skyclaw/1".into(), key.public())
-            .with_agent_version(concat!("skyclaw/", env!("CARGO_PKG_VERSION")).into());
+            .with_agent_version(concat!("skyclaw/", env!("CARGO_PKG_VERSION")).into())
+            // Ways through relays come and go.
+            .with_push_listen_addr_updates(true)
+            .with_interval(IDENTIFY);
+        let chance = || StdRng::from_rng(&mut rand::rng());
+        let server = || Gate::polite(autonat::v2::server::Behaviour::new(chance()));
         let mdns = with.mdns.then(|| mdns::tokio::Behaviour::new(mdns_config(), own));
         let mdns = mdns.transpose().unwrap_or_else(|error| {
             tracing::warn!(%error, "mDNS cannot be used here; nodes on the LAN are not found by it");
@@ -74,9 +96,17 @@ impl Behaviour {
             ),
             hall: streams::Behaviour::default(),
             stream: Gate::new(streams::Behaviour::default()),
-            identify: Gate::new(identify::Behaviour::new(identify)),
-            kad: Gate::new(kademlia(own, with)),
+            identify: Gate::polite(identify::Behaviour::new(identify)),
+            kad: Gate::polite(kademlia(own, with)),
             gossip: Gate::patient(gossip),
+            relay: Gate::polite(relays::server(own)),
+            relayed: Gate::polite(relayed),
+            punch: Gate::polite(dcutr::Behaviour::new(own)),
+            reached: Gate::polite(autonat::v2::client::Behaviour::new(
+                chance(),
+                autonat::v2::client::Config::default(),
+            )),
+            reaches: (with.rank == Rank::Coordinator).then(server).into(),
             mdns: mdns.into(),
         }
     }
@@ -87,6 +117,12 @@ impl Behaviour {
         self.identify.admit(peer);
         self.kad.admit(peer);
         self.gossip.admit(peer);
+        self.relay.admit(peer);
+        self.relayed.admit(peer);
+        self.reached.admit(peer);
+        if let Some(server) = self.reaches.as_mut() {
+            server.admit(peer);
+        }
     }
 }
 
@@ -100,7 +136,7 @@ fn mdns_config() -> mdns::Config {
     }
 }
 
-/// For finding peers alone: records of others are not taken.
+/// For finding peers and who has what: values of others are not taken.
 fn kademlia(own: PeerId, with: &With) -> kad::Behaviour<kad::store::MemoryStore> {
     let name = format!("/skyclaw/{}/kad/1", gossip::hex(with.network));
     let name =
@@ -110,7 +146,9 @@ fn kademlia(own: PeerId, with: &With) -> kad::Behaviour<kad::store::MemoryStore>
         .set_record_filtering(kad::StoreInserts::FilterBoth)
         .set_replication_interval(None)
         .set_publication_interval(None)
-        .set_provider_publication_interval(None);
+        .set_query_timeout(LOOKUP)
+        .set_provider_record_ttl(Some(PROVIDE.1))
+        .set_provider_publication_interval(Some(PROVIDE.0));
     let mut kad = kad::Behaviour::with_config(own, kad::store::MemoryStore::new(own), config);
     // Left alone it answers only once an external address is confirmed, which a LAN never does.
     kad.set_mode(Some(match with.rank {
@@ -144,7 +182,9 @@ pub(super) fn swarm(key: &identity::Keypair, with: With) -> Result<Swarm<Behavio
     macro_rules! finished {
         ($builder:expr) => {
             $builder
-                .with_behaviour(|key| Behaviour::new(key, &with, gossip))
+                .with_relay_client(noise::Config::new, yamux::Config::default)
+                .map_err(|error| error.to_string())?
+                .with_behaviour(|key, relayed| Behaviour::new(key, &with, gossip, relayed))
                 .map_err(|error| error.to_string())?
                 .with_swarm_config(|config| {
                     config

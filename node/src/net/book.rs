@@ -39,6 +39,11 @@ impl Backoff {
         self.next = now + wait.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
     }
 
+    /// Whether the last attempt failed.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// It may be there again: tried by `next`, unless it is tried before.
     pub(super) fn hope(&mut self, next: Instant) {
         self.next = self.next.min(next);
@@ -105,6 +110,13 @@ impl Book {
             let (label, roles) = (String::new(), Vec::new());
             let known = Known { addresses, label, roles, seen: 0, away: next, backoff };
             self.peers.insert(peer, known);
+        }
+    }
+
+    /// Forgets ways to `peer` through relays that are not among `told`: places come and go.
+    pub(super) fn forget_ways(&mut self, peer: &PeerId, told: &[Multiaddr]) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.addresses.retain(|at| address::circuit(at).is_none() || told.contains(at));
         }
     }
 

@@ -48,9 +48,15 @@ impl Task {
                 continue;
             }
             let Some(known) = self.book.get(&peer) else { continue };
+            // Relays are for those who are not reached otherwise.
+            let (mut ways, relayed): (Vec<Multiaddr>, Vec<Multiaddr>) =
+                known.addresses.iter().cloned().partition(|at| address::circuit(at).is_none());
+            if ways.is_empty() || known.backoff.has_failed() {
+                ways.extend(relayed);
+            }
             let call = DialOpts::peer_id(peer)
                 .condition(PeerCondition::DisconnectedAndNotDialing)
-                .addresses(known.addresses.clone())
+                .addresses(ways)
                 .build();
             self.book.wait_until(&peer, now + CALLING);
             match self.swarm.dial(call) {
@@ -116,6 +122,7 @@ impl Task {
         tracing::debug!(?peer, %error, "a node was not reached");
         if let Some(peer) = peer {
             self.book.fail(&peer, now, rand::random());
+            self.not_found(peer, id, &error.to_string());
         }
         let own = matches!(error, DialError::LocalPeerId { .. });
         self.bootstraps.retain_mut(|bootstrap| {

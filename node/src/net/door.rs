@@ -14,7 +14,7 @@ use libp2p::swarm::{
 };
 use tokio::time::Sleep;
 
-use super::limits::KNOCK;
+use super::limits::{HUSH, KNOCK};
 
 /// After so many refusals pauses grow no more; gossipsub gives up before.
 const MAX_REFUSALS: u32 = 4;
@@ -26,12 +26,25 @@ pub(super) enum Order<E> {
     Inner(E),
 }
 
+/// How a behaviour takes it that the door at the other end opens at another moment than ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Temper {
+    /// It tries again by itself, at once.
+    Eager,
+    /// It gives up for long after one refusal, and so begins a moment later.
+    Polite,
+    /// The same, and for it a refusal is to look like a broken stream.
+    Patient,
+}
+
 /// The door of one connection.
 pub(super) struct GateHandler<H: ConnectionHandler> {
     inner: H,
     open: bool,
     waker: Option<Waker>,
-    patient: bool,
+    temper: Temper,
+    /// Until then nothing is said of our own accord, though the door is open.
+    hush: Option<Pin<Box<Sleep>>>,
     /// By the other side's door.
     refusals: u32,
     /// Until then no stream is opened.
@@ -42,8 +55,8 @@ pub(super) struct GateHandler<H: ConnectionHandler> {
 
 impl<H: ConnectionHandler> GateHandler<H> {
     /// A door that is open already, or one that is opened by an order.
-    pub(super) const fn new(inner: H, open: bool, patient: bool) -> Self {
-        Self { inner, open, waker: None, patient, refusals: 0, pause: None, held: None }
+    pub(super) const fn new(inner: H, open: bool, temper: Temper) -> Self {
+        Self { inner, open, waker: None, temper, hush: None, refusals: 0, pause: None, held: None }
     }
 
     /// A refusal, as a patient door tells it.
@@ -82,6 +95,12 @@ impl<H: ConnectionHandler> ConnectionHandler for GateHandler<H> {
             self.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        if let Some(hush) = &mut self.hush {
+            if hush.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.hush = None;
+        }
         if let Some(pause) = &mut self.pause
             && pause.as_mut().poll(cx).is_ready()
         {
@@ -112,6 +131,9 @@ impl<H: ConnectionHandler> ConnectionHandler for GateHandler<H> {
         match event {
             Order::Open => {
                 self.open = true;
+                if self.temper != Temper::Eager {
+                    self.hush = Some(Box::pin(tokio::time::sleep(HUSH)));
+                }
                 if let Some(waker) = self.waker.take() {
                     waker.wake();
                 }
@@ -143,7 +165,7 @@ impl<H: ConnectionHandler> ConnectionHandler for GateHandler<H> {
             ConnectionEvent::DialUpgradeError(DialUpgradeError {
                 info,
                 error: StreamUpgradeError::NegotiationFailed,
-            }) if self.patient => {
+            }) if self.temper == Temper::Patient => {
                 let error = StreamUpgradeError::Io(self.refused());
                 ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error })
             }

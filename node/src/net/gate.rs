@@ -2,7 +2,7 @@
 //!
 //! Always: behind a closed door the protocol is not offered, so neither its name (which holds the
 //! network's id) nor anything it would say reaches a stranger; streams for it are refused. Admitted
-//! connections are kept alive.
+//! connections are kept alive. What a behaviour hears of our own addresses is bounded.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -17,7 +17,8 @@ use libp2p::swarm::{
     THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 
-use super::door::{GateHandler, Order};
+use super::door::{GateHandler, Order, Temper};
+use super::limits::MAX_CANDIDATES;
 
 /// A behaviour behind a door.
 pub(super) struct Gate<B> {
@@ -26,14 +27,17 @@ pub(super) struct Gate<B> {
     connections: HashMap<PeerId, Vec<ConnectionId>>,
     to_open: Vec<(PeerId, ConnectionId)>,
     waker: Option<Waker>,
-    patient: bool,
+    temper: Temper,
+    /// Addresses of ours as others see us that were heard of.
+    candidates: HashSet<Multiaddr>,
 }
 
 impl<B> Gate<B> {
     pub(super) fn new(inner: B) -> Self {
         Self {
             inner,
-            patient: false,
+            temper: Temper::Eager,
+            candidates: HashSet::new(),
             admitted: HashSet::new(),
             connections: HashMap::new(),
             to_open: Vec::new(),
@@ -41,10 +45,15 @@ impl<B> Gate<B> {
         }
     }
 
-    /// With a behaviour that gives a peer up whose door is still closed when ours is open: for
-    /// it a refusal looks like a broken stream, and it waits a while before the next.
+    /// With a behaviour that gives a peer up for long when one stream is refused.
+    pub(super) fn polite(inner: B) -> Self {
+        Self { temper: Temper::Polite, ..Self::new(inner) }
+    }
+
+    /// With a behaviour that gives a peer up for good whose door is still closed when ours is open:
+    /// for it a refusal looks like a broken stream, and it waits a while before the next.
     pub(super) fn patient(inner: B) -> Self {
-        Self { patient: true, ..Self::new(inner) }
+        Self { temper: Temper::Patient, ..Self::new(inner) }
     }
 
     pub(super) const fn inner(&mut self) -> &mut B {
@@ -84,7 +93,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Gate<B> {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let inner = self.inner.handle_established_inbound_connection(id, peer, local, remote)?;
-        Ok(GateHandler::new(inner, self.admitted.contains(&peer), self.patient))
+        Ok(GateHandler::new(inner, self.admitted.contains(&peer), self.temper))
     }
 
     fn handle_pending_outbound_connection(
@@ -107,7 +116,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Gate<B> {
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let inner =
             self.inner.handle_established_outbound_connection(id, peer, address, role, port)?;
-        Ok(GateHandler::new(inner, self.admitted.contains(&peer), self.patient))
+        Ok(GateHandler::new(inner, self.admitted.contains(&peer), self.temper))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -124,6 +133,15 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Gate<B> {
                         self.connections.remove(peer_id);
                         self.admitted.remove(peer_id);
                     }
+                }
+            }
+            // Behaviours keep them all, and others may say what they like.
+            FromSwarm::NewExternalAddrCandidate(candidate) => {
+                if !self.candidates.contains(candidate.addr) {
+                    if self.candidates.len() >= MAX_CANDIDATES {
+                        return;
+                    }
+                    self.candidates.insert(candidate.addr.clone());
                 }
             }
             _ => {}

@@ -83,6 +83,10 @@ impl Greeter {
             };
             let this = self.clone();
             self.tasks.spawn(async move {
+                if this.shared.members.rank(&peer).is_some() {
+                    // A swarm that has ended needs no news.
+                    let _ = this.words.send(Word::Knock { peer }).await;
+                }
                 let met = tokio::time::timeout(AUTH_TIMEOUT, async {
                     if !streams::take(&mut stream).await {
                         return Err(Failure::Broken);

@@ -205,6 +205,13 @@ pub(super) const SEEN: Duration = Duration::from_secs(120);
 /// longer each further one is: together longer than a handshake takes.
 pub(super) const KNOCK: (Duration, u32) = (Duration::from_millis(250), 4);
 
+/// So long a node says nothing of its own accord after it let a member in, where one refusal would be
+/// the end of it: the other lets it in half a round trip and a few turns of its task later.
+pub(super) const HUSH: Duration = Duration::from_millis(200);
+
+/// How often nodes tell each other who they are, beside each change.
+pub(super) const IDENTIFY: Duration = Duration::from_secs(60);
+
 /// Tokens a node may know: its own and, while tokens are changed, the one before.
 pub(super) const MAX_TOKENS: usize = 2;
 
@@ -254,3 +261,88 @@ pub(super) const MAX_STREAMS: u32 = 512;
 
 /// Streams of one connection whose protocol is being agreed on; what comes beyond is dropped.
 pub(super) const MAX_NEGOTIATING: usize = 256;
+
+/// Nodes looked for at once on behalf of tunnels.
+pub(super) const MAX_REACHES: usize = 128;
+
+/// Those who wait for one node that is looked for.
+pub(super) const MAX_REACH_WAITERS: usize = 1024;
+
+/// A direct call has so much of a start before relays are tried: a few round trips.
+pub(super) const HEAD_START: Duration = Duration::from_millis(300);
+
+/// So long a node is looked for at least before it counts as out of reach: relays may be met, and
+/// reservations made, in that time.
+pub(super) const REACH_LEAST: Duration = Duration::from_secs(3);
+
+/// Ways through relays are tried again after so long.
+pub(super) const REACH_AGAIN: Duration = Duration::from_secs(1);
+
+/// Ways to a node tried in one call.
+pub(super) const MAX_WAYS: usize = 8;
+
+/// Relays at which a node that others cannot reach holds a place: one may go, and another be away.
+pub(super) const RESERVATIONS: usize = 3;
+
+/// How often relays are looked for.
+pub(super) const RESERVE_LOOK: Duration = Duration::from_millis(500);
+
+/// First and longest pause before a relay that gave no place is asked again.
+pub(super) const RESERVE_AGAIN: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(60));
+
+/// A coordinator looks for relays only after so long: until then it may learn that it is reached.
+pub(super) const COORDINATOR_RESERVES: Duration = Duration::from_secs(15);
+
+/// Places a relay gives: to every host of a large coordinator. Members alone get one.
+pub(super) const RELAY_PLACES: usize = 512;
+
+/// Places of one peer: one for each connection that it may have.
+pub(super) const RELAY_PLACES_PER_PEER: usize = MAX_PER_PEER as usize;
+
+/// A place lasts so long; it is renewed before.
+pub(super) const RELAY_PLACE: Duration = Duration::from_secs(3600);
+
+/// Connections passed on at once, each with 16 KiB of buffers and the windows of two streams.
+pub(super) const RELAY_CIRCUITS: usize = 1024;
+
+/// Of these by one peer, as the one who calls: a gateway to all the hosts behind a relay.
+pub(super) const RELAY_CIRCUITS_PER_PEER: usize = 256;
+
+/// A connection is passed on for so long: a day, since a `WebSocket` or a log that is followed lives
+/// as long as its connection, and whoever relays knows all members. It ends at last, so that what
+/// nobody uses does not stay for ever.
+pub(super) const RELAY_CIRCUIT: Duration = Duration::from_secs(24 * 3600);
+
+/// Bytes passed on for one connection: as many as there are (0 is no bound). Downloads are large, and
+/// a bound would cut them off in the middle; what a member sends is bounded by its line.
+pub(super) const RELAY_BYTES: u64 = 0;
+
+/// Calls by one peer that are passed on: so many at once, and then one in each such time. A gateway
+/// that starts calls all hosts.
+pub(super) const RELAY_CALLS: (u32, Duration) = (256, Duration::from_millis(250));
+
+/// Requests for a place by one peer, likewise. One that is moved about asks each time.
+pub(super) const RELAY_REQUESTS: (u32, Duration) = (30, Duration::from_secs(5));
+
+/// Hole punching begins so long after a member was let in: by then its door is open, too.
+pub(super) const PUNCH_AFTER: Duration = Duration::from_millis(400);
+
+/// Own addresses, as others see us, of which it is tried whether they are reached.
+pub(super) const MAX_CANDIDATES: usize = 256;
+
+/// Of the ways to a node through relays so many are told.
+pub(super) const MAX_CIRCUITS: usize = 6;
+
+/// Lookups in the DHT at once.
+pub(super) const MAX_LOOKUPS: usize = 128;
+
+/// A lookup takes no longer.
+pub(super) const LOOKUP: Duration = Duration::from_secs(5);
+
+/// Nodes that a lookup of providers gives at most.
+pub(super) const MAX_PROVIDERS: usize = 32;
+
+/// Who has something is told anew so often, and believed for so long without.
+pub(super) const PROVIDE: (Duration, Duration) =
+    (Duration::from_secs(20 * 60), Duration::from_secs(3600));

@@ -6,6 +6,7 @@ use skyclaw_protocol::clock::Wall;
 
 use super::book::Known;
 use super::swarm::Task;
+use super::tunnel::PathKind;
 
 impl Task {
     /// Shows others whom we know.
@@ -22,6 +23,11 @@ impl Task {
                 addresses: known.addresses.iter().map(ToString::to_string).collect(),
                 connected: member.is_some(),
                 since: member.map_or(Wall(known.seen), |member| member.since),
+                path: link.filter(|_| member.is_some()).map(|link| {
+                    let direct = link.connections.iter().any(|c| c.path() == PathKind::Direct);
+                    let path = if direct { PathKind::Direct } else { PathKind::Relayed };
+                    path.as_str().to_owned()
+                }),
                 rtt_ms: rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
             }
         };

@@ -19,7 +19,9 @@ use super::gossip::Topics;
 use super::greet::Greeter;
 use super::hello::Description;
 use super::limits::{BOOK_WRITE, COMMANDS, GOSSIP_INBOX, STOP_GRACE};
+use super::lookup::Lookups;
 use super::members::Rank;
+use super::relays::Berths;
 use super::seek::{self, Urls};
 use super::streams::{self, Control, Incoming};
 use super::tunnel::Duty;
@@ -56,6 +58,8 @@ impl Net {
         let shared = Arc::clone(&handle.0);
         let network = shared.membership.id();
         let rank = admit::rank(&config.about.roles);
+        let may_relay =
+            rank == Rank::Coordinator || config.about.roles.iter().any(|role| role == GATEWAY);
         let with = With { network, rank, mdns: config.mdns, gossip: config.gossip };
         let mut swarm = behaviour::swarm(&keypair, with).map_err(NetError::Setup)?;
         let listening = listen::listen(&mut swarm, &config.listen).await?;
@@ -73,6 +77,8 @@ impl Net {
 
         let tasks = Tasks::default();
         let (words, inbox) = mpsc::channel(COMMANDS);
+        // Only the first one counts, and a second network part does not come this far.
+        let _ = shared.words.set(words.clone());
         let (heard, gossip) = mpsc::channel(GOSSIP_INBOX);
         let greeter = Greeter {
             own,
@@ -106,10 +112,19 @@ impl Net {
             greeter: greeter.clone(),
             about: Description { run: rand::random(), silent: !config.gossip, ..config.about },
             watch: Watch::default(),
+            named: !config.external.is_empty(),
             external: config.external,
             listening,
+            may_relay,
+            berths: Berths::new(),
+            reaches: HashMap::new(),
+            lookups: Lookups::default(),
             file,
         };
+        for address in &task.external {
+            task.swarm.add_external_address(address.clone());
+        }
+        task.update_relay();
         task.update_own();
         task.show();
         say_start(&shared, config.mdns, &task.listening, own);
@@ -154,6 +169,9 @@ impl Net {
         }
     }
 }
+
+/// The role of those who relay beside coordinators: they are made to be reached.
+const GATEWAY: &str = "gateway";
 
 /// A handle serves one network part.
 const TWICE: &str = "it was started twice";

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::gossipsub::{MessageAcceptance, MessageId};
 use libp2p::swarm::{ConnectionId, Swarm, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, identify, mdns};
+use libp2p::{Multiaddr, PeerId, identify, mdns, relay};
 use serde_bytes::ByteBuf;
 use skyclaw_protocol::clock::Wall;
 use tokio::sync::{mpsc, watch};
@@ -25,8 +25,11 @@ use super::greet::Greeter;
 use super::handshake::Failure;
 use super::hello::Description;
 use super::inbox::Heard;
-use super::limits::{MAX_ADDRESSES, SMALLER_WAITS, STOP_GRACE, TICK};
+use super::limits::{MAX_ADDRESSES, MAX_CIRCUITS, SMALLER_WAITS, STOP_GRACE, TICK};
+use super::lookup::{Ask, Lookups};
 use super::members::Rank;
+use super::reach::{Found, Reach};
+use super::relays::Berths;
 use super::tunnel::PathKind;
 use super::view::Shared;
 
@@ -41,6 +44,12 @@ pub(super) enum Word {
     Verdict { from: PeerId, id: MessageId, verdict: MessageAcceptance },
     /// Nothing listens any more where this peer did: its connections are dead, too.
     Gone { peer: PeerId },
+    /// Somebody begins a handshake who is a member already.
+    Knock { peer: PeerId },
+    /// Somebody waits for a way to this peer.
+    Reach { peer: PeerId, patience: Duration, found: Found },
+    /// To or for the DHT.
+    Dht(Ask),
     /// A handshake ended.
     Met { peer: PeerId, outcome: Result<Description, Failure> },
 }
@@ -66,6 +75,20 @@ pub(super) struct Connection {
     pub(super) since: Instant,
 }
 
+impl Link {
+    /// Whether it speaks to us over loopback itself.
+    pub(super) fn is_near(&self) -> bool {
+        let direct = self.connections.iter().filter(|c| c.path() == PathKind::Direct);
+        direct.into_iter().any(|c| address::is_loopback(&c.remote))
+    }
+
+    /// The same with the member, if it is one.
+    fn near_member(&mut self) -> Option<(bool, &mut Member)> {
+        let near = self.is_near();
+        Some((near, self.member.as_mut()?))
+    }
+}
+
 impl Connection {
     pub(super) fn path(&self) -> PathKind {
         PathKind::of(&self.remote)
@@ -88,6 +111,10 @@ pub(super) struct Member {
     pub(super) heard: Instant,
     /// Whether it says that it takes part in what coordinators gossip.
     pub(super) talks: bool,
+    /// Whether it says that it relays.
+    pub(super) relays: bool,
+    /// Whether relayed connections to it are made direct ones.
+    pub(super) punches: bool,
 }
 
 /// A peer that was not let in.
@@ -120,7 +147,15 @@ pub(super) struct Task {
     /// What we say of ourselves, without addresses.
     pub(super) about: Description,
     pub(super) external: Vec<Multiaddr>,
+    /// Whether an operator named addresses under which it is reached.
+    pub(super) named: bool,
     pub(super) listening: Vec<Multiaddr>,
+    /// Whether its roles make it a relay, where it is reached.
+    pub(super) may_relay: bool,
+    pub(super) berths: Berths,
+    /// Nodes looked for.
+    pub(super) reaches: HashMap<PeerId, Reach>,
+    pub(super) lookups: Lookups,
     pub(super) file: watch::Sender<Vec<u8>>,
 }
 
@@ -159,11 +194,14 @@ impl Task {
             Word::Verdict { from, id, verdict } => self.judged(from, &id, verdict),
             // They may have ended first.
             Word::Gone { peer } => drop(self.swarm.disconnect_peer_id(peer)),
+            Word::Knock { peer } => self.knocked(peer),
+            Word::Reach { peer, patience, found } => self.look_for(peer, patience, found),
+            Word::Dht(ask) => self.ask_dht(ask),
             Word::Met { peer, outcome } => self.met(peer, outcome),
         }
     }
 
-    fn hear_of(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, call: bool) {
+    pub(super) fn hear_of(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, call: bool) {
         if peer == self.own {
             return;
         }
@@ -180,7 +218,11 @@ impl Task {
                 addresses.push(address.clone());
             }
         }
-        addresses.truncate(MAX_ADDRESSES);
+        let mut ways: Vec<Multiaddr> = self.listening.iter().filter_map(address::circuit).collect();
+        ways.truncate(MAX_CIRCUITS);
+        addresses.truncate(MAX_ADDRESSES - ways.len());
+        addresses.extend(ways);
+        self.count_berths();
         let told = addresses.iter().map(|address| ByteBuf::from(address.to_vec()));
         let description = Description { addresses: told.collect(), ..self.about.clone() };
         self.shared.set_own(self.own, addresses, description.encode());
@@ -200,8 +242,10 @@ impl Task {
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "a listener of libp2p")
             }
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
-                tracing::warn!(?addresses, ?reason, "libp2p stopped listening");
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                if !self.unberthed(listener_id) {
+                    tracing::warn!(?addresses, ?reason, "libp2p stopped listening");
+                }
                 self.listening.retain(|known| !addresses.contains(known));
                 self.update_own();
             }
@@ -212,6 +256,8 @@ impl Task {
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
                 self.closed(peer_id, connection_id);
             }
+            SwarmEvent::ExternalAddrConfirmed { address } => self.confirmed(&address),
+            SwarmEvent::ExternalAddrExpired { address } => self.expired(&address),
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
                 self.not_reached(connection_id, peer_id, &error);
             }
@@ -237,13 +283,16 @@ impl Task {
                 info,
                 ..
             })) => {
-                if let Some(link) = self.links.get(&peer_id).filter(|link| link.member.is_some()) {
-                    let near = link.connections.iter().any(|c| address::is_loopback(&c.remote));
+                let link = self.links.get_mut(&peer_id);
+                if let Some((near, member)) = link.and_then(Link::near_member) {
+                    member.relays = info.protocols.contains(&relay::HOP_PROTOCOL_NAME);
                     let addresses = address::of_peer(peer_id, info.listen_addrs, near);
+                    self.book.forget_ways(&peer_id, &addresses);
                     self.book.hear(peer_id, addresses, Instant::now());
                 }
             }
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.overhear(event),
+            SwarmEvent::Behaviour(event) => self.take_nat(event),
             _ => {}
         }
     }

@@ -5,6 +5,7 @@ mod deaf;
 mod fire;
 mod gossip;
 mod intruder;
+mod relayed;
 mod siege;
 mod tunnels;
 
@@ -22,6 +23,7 @@ use tokio::sync::mpsc;
 use super::behaviour::{Behaviour, With};
 use super::members::Rank;
 use super::streams::Control;
+use super::swarm::Word;
 use super::*;
 
 /// Answers a question.
@@ -99,6 +101,9 @@ struct Plan {
     bootstrap: Vec<Multiaddr>,
     sink: Arc<Desk>,
     gossip: bool,
+    /// Where it listens: anywhere on loopback unless told otherwise.
+    listen: Vec<Multiaddr>,
+    external: Vec<Multiaddr>,
 }
 
 /// A coordinator that knows nobody.
@@ -110,6 +115,8 @@ fn plan(seed: u8) -> Plan {
         bootstrap: Vec::new(),
         sink: Desk::silent(),
         gossip: true,
+        listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+        external: Vec::new(),
     }
 }
 
@@ -119,8 +126,8 @@ impl Plan {
         let handle = NetHandle::new(self.membership.clone());
         let config = NetConfig {
             membership: self.membership,
-            listen: Listen::Asked(vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]),
-            external: Vec::new(),
+            listen: Listen::Asked(self.listen),
+            external: self.external,
             bootstrap: self.bootstrap,
             mdns: false,
             gossip: self.gossip,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use libp2p::{Multiaddr, PeerId};
 use prometheus_client::collector::Collector;
@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use skyclaw_http_compat::{NetworkView, PeerView, RefusedPeer};
+use tokio::sync::mpsc;
 
 use super::frames::Links;
 use super::hello::Why;
@@ -20,6 +21,7 @@ use super::membership::Membership;
 use super::outbox::Outbox;
 use super::probe::Prober;
 use super::streams::Opener;
+use super::swarm::Word;
 use super::tunnel::PathKind;
 use super::tunnel::serve::Ports;
 use crate::time;
@@ -38,6 +40,8 @@ pub(super) struct Shared {
     pub(super) prober: Prober,
     /// Streams to members.
     pub(super) opener: Opener,
+    /// To the swarm's task, once it is there.
+    pub(super) words: OnceLock<mpsc::Sender<Word>>,
     /// Who serves tunnels.
     pub(super) ports: Ports,
     /// Coordinators that repair had to tell what gossip should have; each once.
@@ -80,6 +84,14 @@ pub(super) struct Counts {
     relayed: TunnelCounts,
     pub(super) tunnels_refused: AtomicU64,
     pub(super) tunnels_failed: AtomicU64,
+    /// Places that this node holds at relays.
+    pub(super) berths: AtomicU64,
+    pub(super) places_given: AtomicU64,
+    pub(super) circuits: AtomicU64,
+    pub(super) circuits_open: AtomicU64,
+    pub(super) circuits_refused: AtomicU64,
+    pub(super) punched: AtomicU64,
+    pub(super) not_punched: AtomicU64,
     refused: [AtomicU64; Why::ALL.len()],
 }
 
@@ -122,6 +134,7 @@ impl Shared {
             prober: Prober::default(),
             opener: Opener::default(),
             ports: Ports::default(),
+            words: OnceLock::new(),
             suspects: Mutex::default(),
         }
     }
@@ -216,6 +229,16 @@ impl Collector for NetNumbers {
                 "gossip_deaf_peers",
                 "Coordinators connected that do not hear gossip",
                 counts.deaf.load(Relaxed),
+            ),
+            (
+                "relay_reservations",
+                "Relays at which this node holds a place",
+                counts.berths.load(Relaxed),
+            ),
+            (
+                "relay_circuits",
+                "Connections of others that this node passes on",
+                counts.circuits_open.load(Relaxed),
             ),
         ] {
             let metric = ConstGauge::new(count(value));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use skyclaw_node::config::HostLink;
+use skyclaw_node::config::Link;
 
 use super::{from_env, host};
 
@@ -14,7 +14,7 @@ fn a_host_alone_without_urls_joins_over_libp2p() {
         let shown = resolved.report.rows().iter().find(|row| row.name == "SKYCLAW_DB_PATH");
         let shown = shown.expect("the file is reported").shown.clone();
         match &host(&resolved).link {
-            HostLink::P2p(link) => {
+            Link::P2p(link) => {
                 assert_eq!(Path::new(&shown), link.db_path);
                 (**link).clone()
             }

@@ -300,3 +300,50 @@ async fn f32_a_reader_that_is_slow_slows_the_endpoint_down() {
     }
     assert_eq!(size, SIZE);
 }
+
+#[tokio::test]
+async fn a_caller_that_sends_much_gets_to_see_why_it_is_refused() {
+    // One endpoint answers and closes at once; one service does not exist.
+    let (addr, _task) = raw_origin(|mut stream| async move {
+        head(&mut stream).await;
+        let answer =
+            "HTTP/1.1 413 Payload Too Large\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    })
+    .await;
+    let gate = gate(&[addr]).await;
+    for (path, status) in [("/v1/gateway/api", 413), ("/v1/gateway/none", 503), ("/no", 404)] {
+        let reply = gate.call("POST", path, &[], vec![b'x'; 8 << 20]).await;
+        assert_eq!(reply.status, status, "{path}");
+    }
+    assert_eq!(gate.metrics.failures("broken"), 0);
+}
+
+#[tokio::test]
+async fn an_answer_under_way_outlives_its_endpoints_place_in_the_table() {
+    let slot: Arc<std::sync::Mutex<Option<Body>>> = Arc::default();
+    let (feed, body) = fed();
+    *slot.lock().unwrap() = Some(body);
+    let (addr, _task) = serve_origin(move |_| {
+        let body = slot.lock().unwrap().take().unwrap();
+        async move { Response::new(body) }
+    })
+    .await;
+    let gate = gate(&[addr]).await;
+    let mut response = gate.open(gate.request("GET", "/v1/gateway/api", &[], "")).await.into_body();
+    feed.send("one").await.unwrap();
+    assert_eq!(piece(&mut response).await, "one");
+    gate.table.send(Arc::new(table(&[]))).unwrap();
+    let gone = async {
+        while gate.get("/v1/gateway/api").await.status != 503 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, gone).await.unwrap();
+    feed.send("two").await.unwrap();
+    assert_eq!(piece(&mut response).await, "two");
+    drop(feed);
+    assert!(tokio::time::timeout(SOON, response.frame()).await.unwrap().is_none());
+}

@@ -13,7 +13,7 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves what its header says.
-struct Echo;
+pub(super) struct Echo;
 
 impl Tunnels for Echo {
     fn serve(
@@ -39,12 +39,15 @@ impl Tunnels for Echo {
                 _ => Ok(Box::new(move |tunnel: Tunnel| {
                     Box::pin(async move {
                         let (mut reader, mut writer) = tokio::io::split(tunnel);
-                        writer.write_all(&from.0).await.unwrap();
-                        if tokio::io::copy(&mut reader, &mut writer).await.is_ok() {
+                        let echo = async {
+                            writer.write_all(&from.0).await?;
+                            tokio::io::copy(&mut reader, &mut writer).await?;
                             // What comes back ends only now.
-                            writer.write_all(&header).await.unwrap();
-                            writer.shutdown().await.unwrap();
-                        }
+                            writer.write_all(&header).await?;
+                            writer.shutdown().await
+                        };
+                        // Its opener may go away.
+                        let _ = echo.await;
                     }) as BoxFuture<'static, ()>
                 }) as Serving),
             }

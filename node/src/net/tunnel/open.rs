@@ -8,11 +8,13 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
 use libp2p::swarm::Stream;
 use skyclaw_protocol::NodeId;
+use tokio::sync::oneshot;
 
 use super::super::NetHandle;
 use super::super::limits::{MAX_TUNNEL_HEADER, MAX_TUNNEL_REASON, TUNNEL_ATTEMPTS};
 use super::super::members::peer_of;
 use super::super::streams::{self, Control};
+use super::super::swarm::Word;
 use super::{Duty, Hold, OpenError, Tunnel};
 
 impl NetHandle {
@@ -27,7 +29,8 @@ impl NetHandle {
         header: Vec<u8>,
         patience: Duration,
     ) -> Result<Tunnel, OpenError> {
-        let opened = tokio::time::timeout(patience, self.dig(to, duty, &header)).await;
+        let opened = self.dig(to, duty, &header, patience);
+        let opened = tokio::time::timeout(patience, opened).await;
         let opened = opened.unwrap_or(Err(OpenError::Late));
         if opened.is_err() {
             self.0.counts.tunnels_failed.fetch_add(1, Relaxed);
@@ -35,23 +38,50 @@ impl NetHandle {
         opened
     }
 
-    async fn dig(&self, to: NodeId, duty: Duty, header: &[u8]) -> Result<Tunnel, OpenError> {
+    async fn dig(
+        &self,
+        to: NodeId,
+        duty: Duty,
+        header: &[u8],
+        patience: Duration,
+    ) -> Result<Tunnel, OpenError> {
         let unreachable = |why: &str| OpenError::Unreachable(why.to_owned());
         if header.len() > MAX_TUNNEL_HEADER {
             return Err(OpenError::Refused("its header is too long".into()));
         }
         let peer = peer_of(to).ok_or_else(|| unreachable("its id is no key"))?;
         let control = self.0.opener.control().ok_or_else(|| unreachable("libp2p does not run"))?;
-        if self.0.members.rank(&peer).is_none() {
-            return Err(unreachable("it is not connected"));
+        if self.0.members.rank(&peer).is_some() {
+            match self.on_a_connection(&control, peer, duty, header).await {
+                // It went meanwhile, and may come again.
+                Err(OpenError::Broken) if self.0.members.rank(&peer).is_none() => {}
+                opened => return opened,
+            }
         }
-        self.on_a_connection(control, peer, duty, header).await
+        self.reach(peer, patience).await?;
+        self.on_a_connection(&control, peer, duty, header).await
+    }
+
+    /// Connects to a node.
+    async fn reach(&self, peer: PeerId, patience: Duration) -> Result<(), OpenError> {
+        let (found, outcome) = oneshot::channel();
+        self.say(Word::Reach { peer, patience, found }).await;
+        let outcome = outcome.await.unwrap_or_else(|_| Err("libp2p does not run".into()));
+        outcome.map_err(OpenError::Unreachable)
+    }
+
+    /// A word to the swarm's task; lost if that does not run.
+    pub(in super::super) async fn say(&self, word: Word) {
+        if let Some(words) = self.0.words.get() {
+            // One that ended hears nothing.
+            let _ = words.send(word).await;
+        }
     }
 
     /// Tries on the connections that stand until one takes it.
     async fn on_a_connection(
         &self,
-        control: Control,
+        control: &Control,
         peer: PeerId,
         duty: Duty,
         header: &[u8],

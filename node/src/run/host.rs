@@ -1,0 +1,191 @@
+//! The host role: its port to coordinators, its supervisor, its services.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use skyclaw_protocol::HostId;
+use skyclaw_protocol::placement::capability_list;
+use tokio::sync::oneshot;
+
+use super::member::Member;
+use super::{Node, StartError, blobs, duties};
+use crate::blobs::Blobs;
+use crate::config::{Config, HostConfig, Link, Secret};
+use crate::host;
+use crate::limits::{EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, JOB_KILL_GRACE};
+use crate::services::{Services, ServicesConfig};
+use crate::supervisor::{Supervisor, SupervisorConfig};
+use crate::tasks::Tasks;
+
+/// The host role while it runs.
+#[derive(Debug)]
+pub(super) struct RunningHost {
+    tasks: Tasks,
+    grace: Duration,
+    failed: Arc<AtomicBool>,
+}
+
+impl RunningHost {
+    /// True once coordinators refused it.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn stop(self) {
+        if !self.tasks.shutdown(self.grace + HOST_STOP_SLACK).await {
+            tracing::warn!("the host did not stop in time; what it ran is ended with this process");
+        }
+    }
+}
+
+impl Node {
+    /// Where the host finds what it fetches: with its coordinator, or a place of its own.
+    pub(super) async fn blobs_of_host(&self, config: &Config) -> Option<Blobs> {
+        let settings = config.host.as_ref()?;
+        let here = self.coordinator.as_ref().and_then(|here| here.handle.blobs().cloned());
+        let member = || self.member.as_ref().and_then(Member::blobs);
+        match (&settings.link, here.or_else(member)) {
+            (Link::Http(urls), None) => {
+                let token = config.token.as_ref().map(Secret::expose);
+                blobs::of_http_host(settings.work_dir.as_deref(), urls, token).await
+            }
+            (_, found) => found,
+        }
+    }
+
+    /// What runs services, if the host is to.
+    pub(super) fn start_services(&self, config: &Config) -> Option<Services> {
+        let settings = config.host.as_ref().filter(|host| host.services)?;
+        let bundles = blobs::bundles(self.blobs.as_ref());
+        let services = Services::new(services_config(settings), bundles);
+        let net = match (&self.coordinator, &self.member) {
+            (Some(coordinator), _) => Some(coordinator.handle.net()),
+            (None, Some(member)) => Some(member.net()),
+            (None, None) => None,
+        };
+        if let Some(net) = net {
+            duties::serve(net, &services);
+        }
+        Some(services)
+    }
+
+    /// Returns once the host has registered, or, inside a coordinator, could not yet.
+    pub(super) async fn start_host(&mut self, config: &Config) -> Result<(), StartError> {
+        let Some(settings) = &config.host else { return Ok(()) };
+        let mut outbox = None;
+        let link: Box<dyn host::Coordinator> =
+            match (&settings.link, &self.coordinator, &mut self.member) {
+                (Link::P2p(_), _, Some(member)) => {
+                    outbox = member.take_outbox();
+                    Box::new(member.port())
+                }
+                (Link::Embedded, Some(coordinator), _) => {
+                    Box::new(host::Embedded::new(coordinator.handle.clone()))
+                }
+                (Link::Http(urls), ..) => {
+                    let token = config.token.as_ref().map(Secret::expose);
+                    let port = host::http::HttpCoordinator::new(urls, token);
+                    Box::new(port.map_err(StartError::Host)?)
+                }
+                (Link::Embedded, None, _) | (Link::P2p(_), _, None) => {
+                    return Err(StartError::NoCoordinator);
+                }
+            };
+        // Only a coordinator that was named must be there at the start.
+        let patient = !matches!(settings.link, Link::Http(_));
+        let (tasks, grace) = (Tasks::default(), settings.stop_grace);
+        let stop = tasks.token();
+        let dead = Arc::<AtomicBool>::default();
+        let failed_later = Arc::clone(&dead);
+        self.host = Some(RunningHost { tasks: tasks.clone(), grace, failed: dead });
+        let supervisor = Supervisor::new(supervisor_config(settings))
+            .map_err(|source| StartError::Supervisor { source })?;
+        supervisor.prepare();
+        let (registered, first) = oneshot::channel();
+        let mut host = host_config(settings, registered)?;
+        host.outbox = outbox;
+        host.services = self.services.clone();
+        let (failed, failure) = oneshot::channel();
+        tasks.spawn(async move {
+            if let Err(error) = host::run(host, link.as_ref(), &supervisor, stop).await
+                && let Err(error) = failed.send(error)
+            {
+                tracing::error!("the host cannot go on: {error}");
+                failed_later.store(true, Ordering::Relaxed);
+            }
+        });
+        tokio::select! {
+            biased;
+            Ok(error) = failure => Err(StartError::Host(error.to_string())),
+            // Its sender goes with a host that failed, before the failure is told.
+            Ok(()) = first => Ok(()),
+            // A coordinator whose store must heal first is up all the same, and a host that has
+            // not found one yet.
+            () = tokio::time::sleep(EMBEDDED_HOST_PATIENCE), if patient => Ok(()),
+            else => Err(StartError::Interrupted),
+        }
+    }
+}
+
+pub(super) fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
+    SupervisorConfig {
+        allowed: settings.allowed_commands.clone(),
+        openclaw_command: settings.openclaw_command.clone(),
+        default_timeout: settings.timeout,
+        max_output: settings.max_output_bytes,
+        work_root: settings.work_dir.clone(),
+        // What is not text cannot be handed on; a job sees the few names that policy allows.
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        ..SupervisorConfig::default()
+    }
+}
+
+pub(super) fn services_config(settings: &HostConfig) -> ServicesConfig {
+    ServicesConfig {
+        base_port: settings.service_base_port,
+        public_base_url: settings.service_public_base_url.clone(),
+        poll: settings.poll,
+        grace: settings.stop_grace,
+        ..ServicesConfig::default()
+    }
+}
+
+/// The host's settings; `registered` is told of the first line, which says that it has registered.
+fn host_config(
+    settings: &HostConfig,
+    registered: oneshot::Sender<()>,
+) -> Result<host::HostConfig, StartError> {
+    let id = match settings.id.as_deref().map(str::trim).filter(|id| !id.is_empty()) {
+        Some(id) => Some(HostId::new(id).map_err(|error| {
+            StartError::Host(format!("SKYCLAW_HOST_ID cannot be used: {error}"))
+        })?),
+        None => None,
+    };
+    let spec = host::HostSpec {
+        id,
+        name: settings.name.clone(),
+        capabilities: capability_list(settings.capabilities.clone()),
+        max_parallel: settings.max_parallel as usize,
+    };
+    let registered = Mutex::new(Some(registered));
+    let mut config = host::HostConfig::new(spec);
+    config.poll = settings.poll;
+    config.heartbeat = settings.heartbeat;
+    // Jobs may end by themselves first; then TERM, and after this KILL.
+    config.drain = settings.stop_grace;
+    config.grace = JOB_KILL_GRACE;
+    config.farewell = HOST_FAREWELL;
+    config.announce = host::Announcer::new(move |line| {
+        let first = registered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(first) = first {
+            let _ = first.send(());
+        }
+        // Nobody may be reading.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    });
+    Ok(config)
+}
