@@ -114,8 +114,10 @@ fn large_blobs_take_little_memory() {
     std::io::Write::write_all(&mut stream, ask.as_bytes()).expect("it reads");
     let (mut read, mut part) = (0, vec![0; 1 << 20]);
     while let Ok(more @ 1..) = stream.read(&mut part) {
+        if (read + more) >> 20 > read >> 20 {
+            most = most.max(resident_kib(pid));
+        }
         read += more;
-        most = most.max(resident_kib(pid));
     }
     assert!(read > mib << 20, "{read} bytes came");
     let grown = most.saturating_sub(before);
