@@ -5,6 +5,7 @@
 
 mod architecture;
 mod backup;
+mod blobs;
 mod chaos;
 mod cli;
 mod clock;
