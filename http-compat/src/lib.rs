@@ -13,6 +13,7 @@ mod body;
 mod call;
 mod config;
 mod cors;
+mod endpoint;
 mod error;
 pub mod gateway;
 mod idempotency;
@@ -31,6 +32,7 @@ pub use backend::{
     LogQuery, NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request,
 };
 pub use config::ApiConfig;
+pub use endpoint::is_allowed as endpoint_is_allowed;
 pub use metrics::HttpMetrics;
 pub use peer_url::normalize_url;
 pub use routes::router;
