@@ -8,6 +8,7 @@ use super::world::{LEASE_MS, QUORUM_MS, World, host_id, key, request};
 use crate::command::{Command, JobRequest, ServiceReport};
 use crate::id::{JobId, NodeId, ServiceId};
 use crate::machine::Token;
+use crate::patch::ServicePatch;
 use crate::register::Phase;
 use crate::view::{Milli, ServiceStatus};
 
@@ -48,7 +49,7 @@ impl Run {
     }
 
     fn command(&mut self) -> Command {
-        match self.below(16) {
+        match self.below(20) {
             0 | 1 => Command::RegisterHost {
                 id: Some(self.host()),
                 name: "h".into(),
@@ -101,13 +102,28 @@ impl Run {
                     Command::HandBack { host, job, attempt }
                 }
             },
+            15 | 16 => {
+                let node = (self.below(3) == 0).then_some(NodeId([9; 32]));
+                Command::Serve { host: self.host(), node }
+            }
+            17 if self.below(3) == 0 => Command::Leave { host: self.host() },
+            17 => {
+                let replicas = u32::try_from(1 + self.below(4)).unwrap();
+                let args = (self.below(2) == 0).then(|| vec!["other".to_owned()]);
+                let patch = ServicePatch { args, ..ServicePatch::replicas(replicas) };
+                Command::PatchService { id: self.service(), patch: Box::new(patch) }
+            }
             _ => Command::ReportService(ServiceReport {
                 id: self.service(),
                 host: self.host(),
-                status: ServiceStatus::Running,
+                status: match self.below(4) {
+                    0 => ServiceStatus::Failed,
+                    1 => ServiceStatus::Pending,
+                    _ => ServiceStatus::Running,
+                },
                 endpoint: None,
                 error: None,
-                epoch: None,
+                epoch: (self.below(2) == 0).then(|| 1 + self.below(8)),
                 node: None,
             }),
         }
