@@ -33,6 +33,7 @@ mod target;
 mod tests;
 mod upgrade;
 mod upload;
+mod workers;
 
 pub use config::GatewayConfig;
 pub use connector::{Connector, PathKind, Stream, TcpOnly};

@@ -146,7 +146,7 @@ fn count(metrics: &HttpMetrics, error: &hyper::Error) {
     tracing::debug!(%error, "connection ended");
 }
 
-pub(crate) fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a connection's task failed");
     }

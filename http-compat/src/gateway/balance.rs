@@ -48,13 +48,14 @@ fn two<'a>(
     Some(if is_clearly_less(b.1, a.1, now) { b } else { a })
 }
 
-/// Whether `a` has less than half of what `b` has to do, or is twice as fast.
+/// Whether `a` has less than half of what `b` has to do, or is twice as fast. One request more or
+/// less is chance.
 fn is_clearly_less(a: &Health, b: &Health, now: u64) -> bool {
     let (load_a, load_b) = (u64::from(a.in_flight()), u64::from(b.in_flight()));
-    if load_b > 2 * load_a {
+    if load_b > 2 * load_a && load_b > load_a + 1 {
         return true;
     }
-    if load_a > 2 * load_b {
+    if load_a > 2 * load_b && load_a > load_b + 1 {
         return false;
     }
     b.latency(now) > a.latency(now).saturating_mul(2).saturating_add(NOISE_US)

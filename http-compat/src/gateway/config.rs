@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::workers::MAX_THREADS;
 use crate::auth::{PublicKey, Secret};
 
 /// Shortest and longest period of the gateway's timers. Beyond a day nobody means it, and clocks of
@@ -46,6 +47,9 @@ pub struct GatewayConfig {
     pub front_stall: Duration,
     /// Proxies in front of the gateway whose `x-forwarded-*` are believed, beside loopback.
     pub trusted_proxies: Vec<IpAddr>,
+    /// Threads that serve callers, each for itself; with 0, the runtime that serves the listener
+    /// does it. 0 costs a third of the throughput where the machine has other things to do.
+    pub threads: usize,
     /// Callers' connections held at once, upgraded ones included; what comes beyond that waits in
     /// the listener's backlog.
     pub max_connections: usize,
@@ -78,6 +82,7 @@ impl Default for GatewayConfig {
             front_idle: Duration::from_secs(30),
             front_stall: Duration::from_secs(30),
             trusted_proxies: Vec::new(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
             // Two descriptors each: within the 10,000 or so that a daemon usually may open.
             max_connections: 4_096,
             max_in_flight: 8_192,
@@ -103,6 +108,7 @@ impl GatewayConfig {
         ] {
             *period = (*period).clamp(least, most);
         }
+        self.threads = self.threads.min(MAX_THREADS);
         self.max_connections = self.max_connections.clamp(1, 1 << 20);
         self.max_in_flight = self.max_in_flight.clamp(2, 1 << 20);
         self.domain = self

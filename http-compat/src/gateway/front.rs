@@ -26,7 +26,8 @@ use super::metrics::{Counted, GatewayMetrics};
 use super::probe;
 use super::sniff::sniff;
 use super::table::Table;
-use crate::serve::{Stalling, accept, log_panic};
+use super::workers::{Task, Workers};
+use crate::serve::{Stalling, accept};
 
 /// Buffer of a caller's connection, each way.
 const BUFFER: usize = 64 << 10;
@@ -69,12 +70,9 @@ pub async fn serve_gateway(
     helpers.spawn(follow(Arc::clone(&gateway), table));
     helpers.spawn(probe::run(Arc::clone(&gateway), stop.clone()));
     helpers.spawn(probe::sweep(Arc::clone(&gateway), stop.clone()));
-    let mut connections = JoinSet::new();
+    let mut workers = Workers::new(gateway.config.threads)?;
     let room = Arc::new(Semaphore::new(gateway.config.max_connections));
     let ended = loop {
-        while let Some(ended) = connections.try_join_next() {
-            log_panic(ended);
-        }
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break Ok(()),
@@ -87,32 +85,38 @@ pub async fn serve_gateway(
                     caller: Caller::new(caller.ip(), &gateway.config),
                     place: Arc::new((place, counted)),
                 });
-                let (gateway, stop) = (Arc::clone(&gateway), stop.clone());
-                connections.spawn(connection(stream, gateway, visitor, stop));
+                match stream.into_std() {
+                    Ok(stream) => workers.start(task(stream, &gateway, visitor, &stop)).await,
+                    Err(error) => tracing::debug!(%error, "a connection was lost"),
+                }
             }
             Err(error) => break Err(error),
         }
     };
     drop(listener);
     helpers.shutdown().await;
-    gateway.tunnels.close();
-    let all_ended = async {
-        while let Some(ended) = connections.join_next().await {
-            log_panic(ended);
-        }
-        gateway.tunnels.wait().await;
-    };
-    if timeout(grace, all_ended).await.is_err() {
-        tracing::debug!(
-            requests = connections.len(),
-            tunnels = gateway.tunnels.len(),
-            "what was under way is dropped"
-        );
-        connections.shutdown().await;
+    gateway.tasks.close();
+    if timeout(grace, gateway.tasks.wait()).await.is_err() {
+        tracing::debug!(connections = gateway.tasks.len(), "what was under way is dropped");
         gateway.ending.cancel();
-        gateway.tunnels.wait().await;
+        gateway.tasks.wait().await;
     }
     ended
+}
+
+/// A connection as something to do for the thread that gets it.
+fn task(
+    stream: std::net::TcpStream,
+    gateway: &Arc<Gateway>,
+    visitor: Arc<Visitor>,
+    stop: &CancellationToken,
+) -> Task {
+    let (own, stop) = (Arc::clone(gateway), stop.clone());
+    let served = gateway.tasks.track_future(async move {
+        let ending = own.ending.clone();
+        ending.run_until_cancelled(connection(stream, own, visitor, stop)).await;
+    });
+    Box::pin(served)
 }
 
 /// Takes each new table. The last one stays when nobody sends any more.
@@ -124,14 +128,20 @@ async fn follow(gateway: Arc<Gateway>, mut table: watch::Receiver<Arc<Table>>) {
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: std::net::TcpStream,
     gateway: Arc<Gateway>,
     visitor: Arc<Visitor>,
     stop: CancellationToken,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
+    // Registered with the event loop of this thread.
+    let stream = match TcpStream::from_std(stream).and_then(|it| it.set_nodelay(true).map(|()| it))
+    {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(%error, "a connection was lost");
+            return;
+        }
+    };
     let stream = Stalling::new(stream, gateway.config.front_stall);
     let first = timeout(gateway.config.front_idle, sniff(stream));
     let Some(Ok(Ok((is_2, stream)))) = stop.run_until_cancelled(first).await else { return };

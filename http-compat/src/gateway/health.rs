@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 /// is asked again.
 const FADES_MS: u64 = 5_000;
 
+/// Answers before the average of their latencies counts: of fewer, the first connection and chance
+/// decide.
+const ENOUGH: u32 = 8;
+
 /// Checks in a row without any answer after which nothing more is expected of an endpoint: one may
 /// be missed by a process that is merely busy.
 const LOST: u32 = 2;
@@ -34,6 +38,7 @@ pub(super) struct Health {
     /// Checks in a row that nobody answered.
     missed: AtomicU32,
     in_flight: AtomicU32,
+    measurements: AtomicU32,
     latency_us: AtomicU64,
     measured_at: AtomicU64,
 }
@@ -86,14 +91,22 @@ impl Health {
 
     /// How long an answer took; an average in which the last eight count most.
     pub(super) fn measured(&self, now: u64, took_us: u64) {
-        let before = self.latency(now);
+        let count = self.measurements.load(Relaxed);
+        if count < ENOUGH {
+            self.measurements.store(count + 1, Relaxed);
+        }
+        let before = self.faded(now);
         let after = if before == 0 { took_us } else { before - before / 8 + took_us / 8 };
         self.latency_us.store(after, Relaxed);
         self.measured_at.store(now, Relaxed);
     }
 
-    /// In microseconds; 0 if nothing is known.
+    /// In microseconds; 0 if too little is known.
     pub(super) fn latency(&self, now: u64) -> u64 {
+        if self.measurements.load(Relaxed) < ENOUGH { 0 } else { self.faded(now) }
+    }
+
+    fn faded(&self, now: u64) -> u64 {
         let age = now.saturating_sub(self.measured_at.load(Relaxed)) / FADES_MS;
         self.latency_us.load(Relaxed) >> age.min(63)
     }

@@ -29,8 +29,8 @@ pub(super) struct Gateway {
     pub(super) config: GatewayConfig,
     pub(super) connector: Arc<dyn Connector>,
     pub(super) metrics: GatewayMetrics,
-    /// Upgraded connections.
-    pub(super) tunnels: TaskTracker,
+    /// Callers' connections, upgraded ones included.
+    pub(super) tasks: TaskTracker,
     /// Ends those.
     pub(super) ending: CancellationToken,
     live: RwLock<Arc<Live>>,
@@ -98,7 +98,7 @@ impl Gateway {
             config: config.bounded(),
             connector,
             metrics,
-            tunnels: TaskTracker::new(),
+            tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
             live: RwLock::default(),
             idle: Arc::default(),
@@ -170,7 +170,7 @@ impl Gateway {
     }
 
     fn pool(&self) -> Pool {
-        Pool::new(Arc::clone(&self.idle), self.config.relayed_for)
+        Pool::new(self.config.threads, Arc::clone(&self.idle), self.config.relayed_for)
     }
 
     /// Counts a request of a service as one under way.

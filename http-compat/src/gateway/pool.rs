@@ -7,7 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,8 +17,9 @@ use tokio::time::{Instant, Sleep};
 
 use super::connector::{PathKind, Wire};
 use super::upload::Upload;
+use super::workers::seat;
 
-/// Idle connections kept to one endpoint.
+/// Idle connections kept to one endpoint, by each thread.
 const MAX_IDLE: usize = 256;
 
 /// Idle connections kept in all: descriptors are needed for callers.
@@ -94,22 +95,26 @@ impl Link {
 /// The idle connections to one endpoint.
 #[derive(Debug)]
 pub(super) struct Pool {
-    idle: Mutex<Vec<Link>>,
+    /// By the thread they live on, see [`seat`].
+    idle: Box<[Mutex<Vec<Link>>]>,
     retired: AtomicBool,
     all: Arc<AtomicUsize>,
     relayed: Duration,
 }
 
 impl Pool {
-    /// A pool that counts its connections in `all` and keeps tunnels through relays for `relayed`.
-    pub(super) const fn new(all: Arc<AtomicUsize>, relayed: Duration) -> Self {
-        Self { idle: Mutex::new(Vec::new()), retired: AtomicBool::new(false), all, relayed }
+    /// A pool for `threads` threads beside all others, that counts its connections in `all` and
+    /// keeps tunnels through relays for `relayed`.
+    pub(super) fn new(threads: usize, all: Arc<AtomicUsize>, relayed: Duration) -> Self {
+        let idle = (0..=threads).map(|_| Mutex::default()).collect();
+        Self { idle, retired: AtomicBool::new(false), all, relayed }
     }
 
-    /// The connection that was used last, if it still lives.
+    /// The connection that was used last on this thread, if it still lives.
     pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<Link> {
+        let own = self.idle.get(seat())?;
         loop {
-            let mut link = self.idle().pop()?;
+            let mut link = lock(own).pop()?;
             self.all.fetch_sub(1, Relaxed);
             if link.since.elapsed() < KEPT && link.is_free(cx) {
                 return Some(link);
@@ -127,7 +132,8 @@ impl Pool {
             return;
         }
         link.since = Instant::now();
-        let mut idle = self.idle();
+        let Some(own) = self.idle.get(seat()) else { return };
+        let mut idle = lock(own);
         if idle.len() < MAX_IDLE {
             idle.push(link);
             self.all.fetch_add(1, Relaxed);
@@ -136,23 +142,27 @@ impl Pool {
 
     /// Closes what was not used for long.
     pub(super) fn sweep(&self) {
-        let old: Vec<Link> = {
-            let mut idle = self.idle();
-            // Used last is at the end.
-            let fresh = idle.partition_point(|link| link.since.elapsed() >= KEPT);
-            idle.drain(..fresh).collect()
-        };
-        self.all.fetch_sub(old.len(), Relaxed);
+        for own in &self.idle {
+            let old: Vec<Link> = {
+                let mut idle = lock(own);
+                // Used last is at the end.
+                let fresh = idle.partition_point(|link| link.since.elapsed() >= KEPT);
+                idle.drain(..fresh).collect()
+            };
+            self.all.fetch_sub(old.len(), Relaxed);
+        }
     }
 
     /// The endpoint is gone: nothing is kept any more.
     pub(super) fn retire(&self) {
         self.retired.store(true, Relaxed);
-        let left = std::mem::take(&mut *self.idle());
-        self.all.fetch_sub(left.len(), Relaxed);
+        for own in &self.idle {
+            let left = std::mem::take(&mut *lock(own));
+            self.all.fetch_sub(left.len(), Relaxed);
+        }
     }
+}
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Link>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(idle: &Mutex<Vec<Link>>) -> MutexGuard<'_, Vec<Link>> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -45,7 +45,7 @@ pub(super) async fn pass(
     let place = std::sync::Arc::clone(&visitor.place);
     let idle = asked.gateway.config.tunnel_idle;
     let ending = asked.gateway.ending.clone();
-    asked.gateway.tunnels.spawn(async move {
+    asked.gateway.tasks.spawn(async move {
         // Nothing else of the exchange is needed any more, and its buffers are large.
         drop(link);
         if let (Ok(caller), Ok(theirs)) = futures::join!(caller, theirs) {

@@ -215,7 +215,9 @@ async fn head_keeps_the_length_and_the_connection() {
         }
     })
     .await;
-    let gate = gate(&[addr]).await;
+    // Each thread keeps its own connections.
+    let config = GatewayConfig { threads: 1, ..quiet() };
+    let gate = gate_with(config, table(&[("svc_api", "api", &[addr])])).await;
     for _ in 0..3 {
         let reply = gate.call("HEAD", "/v1/gateway/api/big", &[], "").await;
         assert_eq!((reply.status, reply.header("content-length")), (200, "1000000"));

@@ -41,14 +41,19 @@ fn of_the_next_two_the_clearly_less_loaded_is_taken() {
 #[test]
 fn of_the_next_two_the_clearly_faster_is_taken_until_that_is_long_ago() {
     let all = wells(2);
-    all[0].measured(1, 100_000);
-    all[1].measured(1, 30_000);
+    let measure = |health: &Health, us| (0..8).for_each(|_| health.measured(1, us));
+    measure(&all[0], 100_000);
+    measure(&all[1], 30_000);
     assert_eq!(at(&all, &[], 0, 1), Some(1));
     // A difference of milliseconds is noise, whatever its factor.
     let quick = wells(2);
-    quick[0].measured(1, 10_000);
-    quick[1].measured(1, 500);
+    measure(&quick[0], 10_000);
+    measure(&quick[1], 500);
     assert_eq!(at(&quick, &[], 0, 1), Some(0));
+    // So is what few answers took.
+    let few = wells(2);
+    few[0].measured(1, 500_000);
+    assert_eq!(at(&few, &[], 0, 1), Some(0));
     // Nothing was measured for a minute: it is asked again.
     assert_eq!(at(&all, &[], 0, 60_000), Some(0));
 }

@@ -192,7 +192,9 @@ async fn endpoints_without_an_address_are_reached_by_tunnels_that_are_kept() {
     let opened: Arc<AtomicUsize> = Arc::default();
     let connector =
         Tunnels { to: origin.addr, path: PathKind::Relayed, opened: Arc::clone(&opened) };
-    let gate = gate_over(quiet(), tunnelled(None), Arc::new(connector)).await;
+    // Each thread keeps its own connections.
+    let config = GatewayConfig { threads: 1, ..quiet() };
+    let gate = gate_over(config, tunnelled(None), Arc::new(connector)).await;
     for _ in 0..3 {
         let reply = gate.call("GET", "/v1/gateway/api/y", &[("host", "shop.example")], "").await;
         assert_eq!(reply.text(), "x");
