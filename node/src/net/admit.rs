@@ -51,12 +51,26 @@ impl Task {
     }
 
     /// A member begins a handshake: whoever still has a connection to us does not, so the old ones
-    /// are dead at its end. They end here too, since what is said once to a connection (gossip's
-    /// topics) was said on those. Two that call each other at the same moment have young ones alone.
+    /// are dead at its end. They end here too, and the new one with them, since what is said once to
+    /// a connection (gossip's topics) was said on those. Two that call each other at the same moment
+    /// have young ones alone.
     pub(super) fn knocked(&mut self, peer: PeerId) {
         let Some(link) = self.links.get(&peer).filter(|link| link.member.is_some()) else { return };
         let now = Instant::now();
-        if link.connections.iter().any(|c| now - c.since > 2 * AUTH_TIMEOUT) {
+        let old: Vec<&Connection> =
+            link.connections.iter().filter(|c| now - c.since > 2 * AUTH_TIMEOUT).collect();
+        let relayed = old.iter().all(|c| c.path() == PathKind::Relayed);
+        let ids: Vec<ConnectionId> = old.into_iter().map(|c| c.id).collect();
+        let ranks = (self.rank, self.shared.members.rank(&peer));
+        if ids.is_empty() {
+            return;
+        }
+        if relayed && ranks != (Rank::Coordinator, Some(Rank::Coordinator)) {
+            // Through a relay that went: it may take long to end, and gossip does not need it.
+            for id in ids {
+                self.swarm.close_connection(id);
+            }
+        } else {
             self.begin_anew(peer);
         }
     }
