@@ -118,6 +118,7 @@ fn report() -> Report {
             stdout: "out".into(),
             stderr: String::new(),
             error: None,
+            outputs: Vec::new(),
         }),
     }
 }
