@@ -9,6 +9,7 @@ mod blobs;
 mod health;
 mod hosts;
 mod jobs;
+pub(crate) mod logs;
 mod network;
 mod orders;
 mod public;
@@ -87,6 +88,7 @@ static ROUTES: &[Route] = routes! {
     PATCH "/v1/services/:id" => services::patch,
     DELETE "/v1/services/:id" => services::remove,
     POST "/v1/services/:id/report" => services::report,
+    GET "/v1/services/:id/logs" => logs::logs,
     PUT "/v1/blobs" => blobs::put,
     GET "/v1/blobs/:id" => blobs::get,
     HEAD "/v1/blobs/:id" => blobs::head,
@@ -103,6 +105,7 @@ pub(crate) struct Api {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) keys: Vec<PublicKey>,
     pub(crate) bodies: BodyLimits,
+    pub(crate) endpoint_hosts: Vec<String>,
     token: Option<Secret>,
     cors: Cors,
     metrics: HttpMetrics,
@@ -153,6 +156,7 @@ pub fn router(backend: Arc<dyn Backend>, config: ApiConfig) -> Router {
         backend,
         keys: config.public_keys,
         bodies: BodyLimits::new(config.max_body_bytes, config.body_timeout),
+        endpoint_hosts: config.endpoint_hosts,
         token: config.token,
         cors: Cors::new(&config.cors_origin),
         metrics: config.metrics,
@@ -220,6 +224,7 @@ async fn handle(
         raw_id,
         query: parts.uri.query().map(str::to_owned),
         headers: parts.headers,
+        caller: parts.extensions.get::<Served>().map(|Served(caller)| *caller),
         inbound,
     };
     // A defect behind one request must not look like a lost connection to its caller.

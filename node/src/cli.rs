@@ -12,6 +12,7 @@ mod jobs;
 mod legacy;
 mod logs;
 mod output;
+mod progress;
 mod services;
 mod show;
 mod usage;

@@ -7,8 +7,8 @@
 //! Never here: redirects and proxies. Both could carry the token to a stranger, and the original
 //! knew no proxy.
 
+mod blobs;
 mod error;
-mod upload;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

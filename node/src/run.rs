@@ -115,6 +115,9 @@ impl Node {
         }
         self.blobs = self.blobs_of_host(config).await;
         self.services = self.start_services(config);
+        if let (Some(coordinator), Some(services)) = (&self.coordinator, &self.services) {
+            coordinator.handle.set_hosted(services.clone());
+        }
         if let (Some(settings), Some(door)) = (&config.gateway, door) {
             self.gateway = Some(self.start_gateway(config, settings, door)?);
         }
@@ -220,6 +223,7 @@ impl Coordinator {
                 .as_ref()
                 .map_or_else(Vec::new, |keys| PublicKey::parse_list(keys.expose())),
             cors_origin: settings.public_cors_origin.clone(),
+            endpoint_hosts: settings.endpoint_hosts.clone(),
             metrics: http_metrics.clone(),
             ..ApiConfig::default()
         };

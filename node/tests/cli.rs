@@ -2,6 +2,8 @@
 
 #[path = "cli/commands.rs"]
 mod commands;
+#[path = "cli/deploy.rs"]
+mod deploy;
 #[path = "cli/server.rs"]
 mod server;
 #[path = "cli/services.rs"]

@@ -22,6 +22,7 @@ mod original;
 mod process;
 mod server;
 mod skip;
+mod ts_api;
 mod wait;
 
 pub use api::{Api, capabilities, shell};
@@ -34,4 +35,5 @@ pub use original::Original;
 pub use process::{Ended, Process, processes_with, resident_kib};
 pub use server::{Received, Reply, Server};
 pub use skip::{Need, can};
+pub use ts_api::ts_api;
 pub use wait::{PATIENCE, eventually, within};

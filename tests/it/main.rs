@@ -11,6 +11,7 @@ mod cli;
 mod clock;
 mod cluster;
 mod cost;
+mod deploy;
 mod disk;
 mod elsewhere;
 mod framing;
@@ -18,6 +19,7 @@ mod fuzz;
 mod host_embedded;
 mod host_http;
 mod host_p2p;
+mod host_services;
 mod hosts;
 mod idempotency;
 mod jobs;
@@ -31,10 +33,12 @@ mod quorum;
 mod repair;
 mod restart;
 mod retry;
+mod service_logs;
 mod services;
 mod shutdown;
 mod start;
 mod testnet;
+mod ts_api;
 
 use serde_json::Value;
 

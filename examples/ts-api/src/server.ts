@@ -31,7 +31,10 @@ server.keepAliveTimeout = 65_000;
 // An upload may take its time.
 server.requestTimeout = 0;
 
-server.listen(port, host, () => console.log(`listening on ${host}:${port}`));
+server.listen(port, host, () => {
+  const at = server.address();
+  console.log(`listening on ${host}:${typeof at === "object" && at !== null ? at.port : port}`);
+});
 server.on("error", (error) => {
   console.error(error.message);
   process.exit(1);

@@ -179,18 +179,7 @@ fn variables(fields: &Fields<'_>) -> Result<Option<Variables>, ApiError> {
 fn bundle(fields: &Fields<'_>) -> Result<Option<Hash>, ApiError> {
     let Some(text) = fields.text("bundle")? else { return Ok(None) };
     let complaint = "must be the hash of an uploaded bundle: 64 hexadecimal digits in lower case";
-    parse_hash(text).map(Some).ok_or_else(|| fields.bad("bundle", complaint))
-}
-
-fn parse_hash(text: &str) -> Option<Hash> {
-    let mut hash = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    for (at, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(Hash(hash))
+    Hash::parse(text).map(Some).map_err(|_| fields.bad("bundle", complaint))
 }
 
 /// The members of an object at `name`, of which there are only `known`.

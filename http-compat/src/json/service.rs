@@ -3,10 +3,8 @@
 //! Always: without being asked for details, an answer has the members of the contract, and of
 //! those added later what the submitter set. Legacy hosts and gateways read these answers.
 
-use std::fmt::Write as _;
-
 use serde_json::{Map, Value, json};
-use skyclaw_protocol::{Assignment, Hash, OnPartition, ServiceView};
+use skyclaw_protocol::{Assignment, OnPartition, ServiceView};
 
 use super::{iso, put};
 
@@ -42,7 +40,7 @@ pub(crate) fn show(service: &ServiceView, depth: Depth) -> Value {
     set("replicas", def.replicas.into());
     set("requiredCapabilities", def.required.clone().into());
     if let Some(bundle) = &def.bundle {
-        set("bundle", hex(bundle).into());
+        set("bundle", bundle.hex().into());
     }
     if let Some(health) = &def.health {
         set("health", json!({ "path": health.path, "intervalMs": health.interval_ms }));
@@ -90,12 +88,4 @@ fn assignment(part: &Assignment, depth: Depth) -> Value {
         put(&mut map, "node", part.node.map(|node| node.to_string()));
     }
     Value::Object(map)
-}
-
-fn hex(hash: &Hash) -> String {
-    hash.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -34,7 +34,7 @@ pub(super) async fn deploy(
         source::build(&args.dir, command, output).await?;
     }
     let before = services::by_id(client, &name).await?;
-    let bundle = upload::send(client, &args.dir, json, output).await?;
+    let bundle = upload::send(client, &args.dir, output).await?;
     let body = request(&args, &name, env, &bundle, before.as_ref());
     let mut answer = client.post("/v1/services?details=1", &body).await?;
     let deployed = services::service_of(&answer)?;

@@ -1,57 +1,72 @@
-//! Packs a folder and brings it to a coordinator, unless it is there already.
+//! Packs a folder and brings it to a coordinator.
+//!
+//! Always: a bundle that the coordinator holds is not sent again, and what it says it holds is what
+//! was packed.
 
+use std::error::Error;
 use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::bundle;
+use crate::bundle::{self, Packed};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
+use crate::cli::progress::Bar;
 use crate::client::Client;
-use crate::engine::chain;
 
-/// The hash of the bundle that is now there. `quiet`: no progress is shown; it is shown on a terminal
-/// alone anyway.
+/// The hash of the bundle that is now there.
 pub(super) async fn send(
     client: &Client,
     dir: &Path,
-    quiet: bool,
     output: &mut Output,
 ) -> Result<String, CliError> {
-    let packed = bundle::pack(dir).map_err(|error| CliError::Source(chain(&error)))?;
-    let hash = packed.hash.hex();
-    if !packed.left_out.is_empty() {
-        let names = packed.left_out.join(", ");
-        output.say(&format!("left out, as ignore files say: {names}"));
-    }
+    let folder = dir.to_owned();
+    let packed = tokio::task::spawn_blocking(move || bundle::pack(&folder)).await;
+    let packed = packed.map_err(|_| CliError::Source("packing failed".to_owned()))?;
+    let packed = packed.map_err(|error| CliError::Source(chain(&error)))?;
+    output.say(&described(&packed));
     if packed.left_out.iter().any(|name| name == "node_modules") {
-        output.hint("  nothing is installed on hosts: if it needs them, write `!node_modules/` into .skyclawignore");
+        output.hint(
+            "  nothing is installed on hosts: if it needs them, write `!node_modules/` into \
+             .skyclawignore",
+        );
     }
-    if client.has_blob(packed.hash).await {
-        output.say(&format!("{} files, unchanged: not uploaded again", packed.files));
-        return Ok(hash);
+    let hash = packed.hash;
+    if client.has_blob(hash).await {
+        output.say("the coordinator has it already");
+        return Ok(hash.hex());
     }
-    let bar = if quiet { ProgressBar::hidden() } else { progress(packed.bytes) };
-    let shown = bar.clone();
-    let sent = move |bytes| shown.set_position(bytes);
-    let answer = client.put_blob(packed.hash, packed.bytes, || packed.open(), sent).await;
-    bar.finish_and_clear();
-    let answer = answer?;
-    if answer["hash"].as_str() != Some(hash.as_str()) {
-        return Err(CliError::Answer("hash"));
-    }
-    let (files, bytes) = (packed.files, packed.bytes);
-    let copies = answer["copies"].as_u64().unwrap_or(1);
-    output.say(&format!(
-        "{files} files, {bytes} bytes uploaded; coordinators that hold them: {copies}"
-    ));
-    Ok(hash)
+    let bar = Bar::of(packed.bytes, "uploading");
+    let open = || packed.open().map(|file| bar.counting(tokio::fs::File::from_std(file)));
+    let held = client.put_blob(hash, packed.bytes, open).await;
+    bar.finish();
+    held?;
+    output.say(&format!("uploaded {}", size(packed.bytes)));
+    Ok(hash.hex())
 }
 
-fn progress(bytes: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template(
-        "[skyclaw] {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-    );
-    style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
+fn described(packed: &Packed) -> String {
+    let files = if packed.files == 1 { "file" } else { "files" };
+    let mut text = format!("packed {} {files}, {}", packed.files, size(packed.bytes));
+    if !packed.left_out.is_empty() {
+        text.push_str(&format!("; left out: {}", packed.left_out.join(", ")));
+    }
+    text
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(inner) = next {
+        text.push_str(&format!(": {inner}"));
+        next = inner.source();
+    }
+    text
+}
+
+#[allow(clippy::cast_precision_loss)] // for people
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{:.0} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
 }
