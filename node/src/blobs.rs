@@ -113,6 +113,17 @@ impl Blobs {
         }
     }
 
+    /// Brings a blob that arose here to where it outlives this node.
+    ///
+    /// # Errors
+    /// Nobody took it; in words for the user.
+    pub async fn share(&self, held: &Held) -> Result<(), String> {
+        match self.0.sources.get() {
+            Some(sources) => sources.share(self, held).await,
+            None => Ok(()),
+        }
+    }
+
     /// What must not make room: asked before anything goes, on a blocking thread. Only the first
     /// call counts.
     pub fn set_keep(&self, keep: Keep) {

@@ -13,7 +13,7 @@
 //! writes, and counted; a service may write where it stands, as on a developer's machine.
 
 mod pack;
-mod paths;
+pub(crate) mod paths;
 mod unpack;
 
 pub use pack::{PackError, Packed, pack};

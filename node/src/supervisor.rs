@@ -7,6 +7,7 @@
 //! Each job hangs under a small process of its own, the [`shim`].
 
 mod errno;
+mod files;
 mod orphans;
 mod output;
 mod plan;
@@ -21,18 +22,20 @@ mod wire;
 mod workdir;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use serde_json::Value;
-use skyclaw_protocol::JobId;
 use skyclaw_protocol::limits::MAX_TEXT_BYTES;
+use skyclaw_protocol::{JobId, OutputFile};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::blobs::Blobs;
+use files::Missing;
 pub(crate) use plan::kind_of;
 use plan::{Defaults, Plan};
 use policy::{Policy, Verdict};
@@ -61,6 +64,8 @@ pub struct SupervisorConfig {
     pub work_root: Option<PathBuf>,
     /// The daemon's environment. A job gets the few variables that `policy` names.
     pub environment: Vec<(String, String)>,
+    /// Where inputs of jobs come from and outputs go to; none for a host that has no place for them.
+    pub blobs: Option<Blobs>,
     /// Hide the daemon's memory and environment from processes of the same user, jobs included.
     /// It then leaves no core dumps and cannot be traced.
     pub hidden: bool,
@@ -77,6 +82,7 @@ impl Default for SupervisorConfig {
             grace: Duration::from_secs(2),
             work_root: None,
             environment: Vec::new(),
+            blobs: None,
             hidden: true,
         }
     }
@@ -108,6 +114,8 @@ pub struct Outcome {
     pub stderr: String,
     /// Why it failed, where the exit code does not say it.
     pub error: Option<String>,
+    /// Files that are kept as blobs, as the job asked.
+    pub outputs: Vec<OutputFile>,
 }
 
 impl Outcome {
@@ -125,6 +133,7 @@ impl Outcome {
             stdout: String::new(),
             stderr: String::new(),
             error: Some(error),
+            outputs: Vec::new(),
         }
     }
 }
@@ -251,6 +260,7 @@ struct Inner {
     policy: Policy,
     defaults: Defaults,
     max_output: usize,
+    blobs: Option<Blobs>,
     grace: Duration,
     root: WorkRoot,
     shutdown: watch::Sender<Option<Duration>>,
@@ -285,6 +295,7 @@ impl Supervisor {
                 timeout: config.default_timeout,
             },
             max_output: config.max_output,
+            blobs: config.blobs,
             grace: config.grace,
             root: WorkRoot::create(&base)?,
             shutdown: watch::Sender::new(None),
@@ -387,15 +398,19 @@ impl Inner {
             Ok(dir) => dir,
             Err(fault) => return (Err(fault), None),
         };
+        let work = PathBuf::from(&dir.work);
+        if let Err(end) = self.place(&plan, &work, cancelled.clone(), shutdown.clone()).await {
+            return (end, Some(dir));
+        }
         let task = run::Task {
             shim: &self.shim,
             spare: &self.spare,
             launch: Launch {
                 program,
                 env: self.policy.environment(&plan.env, &dir.home, &dir.tmp),
-                cwd: plan.cwd.unwrap_or_else(|| dir.work.clone()),
-                arg0: plan.command,
-                args: plan.args,
+                cwd: plan.cwd.clone().unwrap_or_else(|| dir.work.clone()),
+                arg0: plan.command.clone(),
+                args: plan.args.clone(),
             },
             timeout: Some(plan.timeout),
             grace: self.grace,
@@ -404,7 +419,42 @@ impl Inner {
             until,
             shutdown,
         };
-        (task.run(self.max_output).await, Some(dir))
+        let mut result = task.run(self.max_output).await;
+        if let Ok(done) = &mut result
+            && done.success
+        {
+            match plan.files.keep(self.blobs.as_ref(), &work).await {
+                Ok(outputs) => done.outputs = outputs,
+                Err(error) => (done.success, done.error) = (false, Some(error)),
+            }
+        }
+        (result, Some(dir))
+    }
+
+    /// Lays the inputs there. The error is the end of the run.
+    async fn place(
+        &self,
+        plan: &Plan,
+        work: &Path,
+        mut cancelled: watch::Receiver<Option<Cancel>>,
+        mut shutdown: watch::Receiver<Option<Duration>>,
+    ) -> Result<(), Result<Outcome, HostFault>> {
+        let failed = |reason: String| Err(Ok(Outcome::failed(reason)));
+        let stopped = |reason: StopReason| failed(reason.as_str().to_owned());
+        tokio::select! {
+            placed = plan.files.place(self.blobs.as_ref(), work) => match placed {
+                Ok(()) => Ok(()),
+                Err(Missing::Job(reason)) => failed(reason),
+                Err(Missing::Host(reason)) => Err(Err(HostFault(reason))),
+            },
+            Ok(cancel) = cancelled.wait_for(Option::is_some) => {
+                stopped(cancel.map_or(StopReason::Cancelled, |(reason, _)| reason))
+            }
+            Ok(_) = shutdown.wait_for(Option::is_some) => stopped(StopReason::HostStopped),
+            () = tokio::time::sleep(plan.timeout) => {
+                failed("timed out while its inputs were fetched".to_owned())
+            }
+        }
     }
 }
 

@@ -112,6 +112,7 @@ fn complete(job: &JobId, attempt: u32) -> HostAsk {
         stdout: Some("out".into()),
         stderr: None,
         error: None,
+        outputs: Vec::new(),
     };
     HostAsk::Complete { completion: Box::new(completion), attempt }
 }

@@ -118,8 +118,24 @@ fn report() -> Report {
             stdout: "out".into(),
             stderr: String::new(),
             error: None,
+            outputs: Vec::new(),
         }),
     }
+}
+
+/// An original coordinator ignores them; a report without files reads as its hosts' do.
+#[tokio::test]
+async fn files_that_were_kept_are_reported() {
+    let server = Server::start(200, "{}", "").await;
+    let client = client(&[&server.url]);
+    client.complete(report()).await.unwrap();
+    assert!(server.last().body.get("outputs").is_none());
+    let hash = skyclaw_protocol::Hash::of(b"x");
+    let file = skyclaw_protocol::OutputFile { path: "out/x".into(), hash, bytes: 1 };
+    let outcome = Outcome { outputs: vec![file], ..(*report().outcome).clone() };
+    client.complete(Report { outcome: Arc::new(outcome), ..report() }).await.unwrap();
+    let sent = json!([{ "path": "out/x", "hash": hash.hex(), "bytes": 1 }]);
+    assert_eq!(server.last().body["outputs"], sent);
 }
 
 #[tokio::test]

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Hlc;
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 use crate::patch::ServicePatch;
-use crate::view::{HostView, JobStatus, JobView, Milli, ServiceDef, ServiceStatus, ServiceView};
+use crate::view::{
+    HostView, JobStatus, JobView, Milli, OutputFile, ServiceDef, ServiceStatus, ServiceView,
+};
 
 /// One request to the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +181,9 @@ pub struct Completion {
     pub stderr: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
+    /// Files that are kept. Left out where there are none, which is how earlier reports read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<OutputFile>,
 }
 
 /// A host's report on one service.

@@ -99,6 +99,7 @@ pub fn job_view(
             exit_code: r.exit_code,
             stdout: r.stdout.clone(),
             stderr: r.stderr.clone(),
+            outputs: r.outputs.clone(),
         }),
         error: match state.phase {
             Phase::Expired => Some(expired_text(spec, job, val.at.wall(), state)),

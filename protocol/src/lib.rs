@@ -41,5 +41,5 @@ pub use id::{Hash, HostId, IdError, JobId, NetworkId, NodeId, ServiceId};
 pub use patch::{Change, ServicePatch};
 pub use view::{
     Assignment, Generation, HealthCheck, HostView, JobStatus, JobView, Milli, OnPartition,
-    ResultView, Reverted, ServiceDef, ServiceStatus, ServiceView,
+    OutputFile, ResultView, Reverted, ServiceDef, ServiceStatus, ServiceView,
 };

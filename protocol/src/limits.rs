@@ -352,6 +352,9 @@ pub const MAX_BLOB_BYTES: u64 = 512 << 20;
 /// Most files, folders and links of one bundle: a large tree of dependencies has some 60,000.
 pub const MAX_BUNDLE_ENTRIES: usize = 100_000;
 
+/// Most inputs of a job, and most files kept of one: they stand in its payload and its result.
+pub const MAX_JOB_FILES: usize = 64;
+
 /// Longest path within a bundle, in bytes: systems take some four times as much, and it is unpacked
 /// below another.
 pub const MAX_BUNDLE_PATH: usize = 1024;

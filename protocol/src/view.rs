@@ -123,6 +123,20 @@ pub struct ResultView {
     pub stdout: Option<String>,
     /// Standard error.
     pub stderr: Option<String>,
+    /// Files that the job asked to be kept.
+    pub outputs: Vec<OutputFile>,
+}
+
+/// A file that a job left and asked to be kept, as a blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputFile {
+    /// Where it lay in the job's directory.
+    pub path: String,
+    /// What it is named as a blob.
+    pub hash: Hash,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// A host as the API shows it.

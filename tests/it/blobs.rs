@@ -155,3 +155,29 @@ fn what_a_service_needs_is_copied_later() {
         if files.contains(&hash.hex()) { Ok(()) } else { Err(format!("{files:?}")) }
     });
 }
+
+/// A host that talks HTTP gets what a job needs from its coordinator, and brings it what is kept.
+#[test]
+fn files_of_jobs_travel_over_http() {
+    let coordinator = Setup::coordinator().env("SKYCLAW_TOKEN", "secret").start();
+    let work = tempfile::tempdir().expect("a folder");
+    let _host = Setup::host(&[&coordinator.url()])
+        .env("SKYCLAW_TOKEN", "secret")
+        .env("SKYCLAW_WORK_DIR", work.path().display())
+        .env("SKYCLAW_ALLOWED_COMMANDS", "sh")
+        .start();
+    let bytes = content(700_000, 7);
+    put(&coordinator, &bytes);
+    let job = serde_json::json!({ "payload": {
+        "kind": "shell", "command": "sh", "args": ["-c", "cat in in > out; wc -c < out"],
+        "inputs": [{ "hash": Hash::of(&bytes).hex(), "path": "in" }], "outputs": ["o*"],
+    }});
+    let id = coordinator.api.submit(&job)["id"].as_str().expect("an id").to_owned();
+    let ended = coordinator.api.until_job_ended(&id);
+    let twice = [&bytes[..], &bytes[..]].concat();
+    let kept = serde_json::json!([
+        { "path": "out", "hash": Hash::of(&twice).hex(), "bytes": 1_400_000 }
+    ]);
+    assert_eq!(ended["result"]["outputs"], kept, "{ended}");
+    assert!(coordinator.api.get(&path(Hash::of(&twice))).body == twice);
+}

@@ -422,6 +422,7 @@ pub(crate) fn completion(
         stdout: Some("out".into()),
         stderr: None,
         error: None,
+        outputs: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 use skyclaw_protocol::clock::Hlc;
-use skyclaw_protocol::{JobCursor, JobId, JobQuery, JobStatus, JobView, ResultView};
+use skyclaw_protocol::{JobCursor, JobId, JobQuery, JobStatus, JobView, OutputFile, ResultView};
 use url::form_urlencoded;
 
 use super::{iso, number, put};
@@ -44,6 +44,10 @@ fn result(result: &ResultView) -> Value {
     put(&mut map, "exitCode", result.exit_code);
     put(&mut map, "stdout", result.stdout.as_deref());
     put(&mut map, "stderr", result.stderr.as_deref());
+    if !result.outputs.is_empty() {
+        let file = |file: &OutputFile| json!({ "path": file.path, "hash": file.hash.hex(), "bytes": file.bytes });
+        put(&mut map, "outputs", Some(result.outputs.iter().map(file).collect::<Value>()));
+    }
     Value::Object(map)
 }
 

@@ -1,5 +1,7 @@
 //! Bodies into commands. Everything a legacy host would choke on is refused here.
 
+mod files;
+
 use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
@@ -155,6 +157,7 @@ fn payload(fields: &Fields<'_>) -> Result<(Vec<u8>, Option<u64>), ApiError> {
     inner.startable("args", inner.strings("args")?.unwrap_or_default())?;
     let env = inner.pairs("env")?.unwrap_or_default();
     inner.startable("env", env.into_iter().flat_map(|(name, value)| [name, value]))?;
+    files::check(payload)?;
     let timeout = timeout(&inner)?;
     let text = serde_json::to_vec(payload).unwrap_or_default();
     // Numbers may be longer in our spelling than in the caller's.
@@ -220,6 +223,7 @@ pub(crate) fn completion(job: JobId, document: &Document) -> Result<Command, Api
         stdout,
         stderr,
         error,
+        outputs: files::outputs(&fields)?,
     }))
 }
 

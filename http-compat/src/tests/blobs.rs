@@ -154,3 +154,35 @@ async fn a_node_without_room_says_so() {
     rig.fake.state().refuse.push(Refusal::LowSpace("the disk is full".into()));
     rig.call("PUT", "/v1/blobs", &[], "a").await.refused(503, "the disk is full");
 }
+
+#[tokio::test]
+async fn jobs_name_blobs_they_take_in_and_results_those_they_left() {
+    let rig = rig();
+    rig.host("h1").await;
+    let hash = Hash::of(b"a").hex();
+    let payload = |inputs: &str, outputs: &str| {
+        format!(
+            r#"{{"payload":{{"kind":"shell","command":"true","inputs":{inputs},"outputs":{outputs}}}}}"#
+        )
+    };
+    let good = format!(r#"[{{"hash":"{hash}","path":"a","unpack":false}}]"#);
+    rig.post("/v1/jobs", payload(&good, r#"["out/**"]"#)).await.ok();
+    for (inputs, outputs, text) in [
+        ("1", "[]", "payload.inputs must be an array"),
+        ("[1]", "[]", "payload.inputs must hold objects"),
+        (r#"[{"hash":"1"}]"#, "[]", "payload.inputs must name a hash of 64 hexadecimal digits"),
+        ("[]", "[1]", "payload.outputs must hold globs"),
+    ] {
+        rig.post("/v1/jobs", payload(inputs, outputs)).await.refused(400, text);
+    }
+    let job = rig.post("/v1/hosts/h1/claim", "").await.ok()["job"].clone();
+    let id = job["id"].as_str().unwrap();
+    assert_eq!(job["payload"]["inputs"][0]["hash"], hash);
+    let outputs = serde_json::json!([{ "path": "out/a", "hash": hash, "bytes": 1 }]);
+    let done = serde_json::json!({ "hostId": "h1", "success": true, "outputs": outputs });
+    rig.post(&format!("/v1/jobs/{id}/complete"), done).await.ok();
+    let skyclaw_protocol::Command::Complete(done) = rig.fake.last() else { panic!("no report") };
+    assert_eq!(done.outputs[0].hash, Hash::of(b"a"));
+    rig.fake.state().jobs[0].result.as_mut().unwrap().outputs = done.outputs;
+    assert_eq!(rig.get(&format!("/v1/jobs/{id}")).await.ok()["job"]["result"]["outputs"], outputs);
+}

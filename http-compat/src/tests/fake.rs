@@ -198,6 +198,7 @@ impl State {
                     exit_code: done.exit_code,
                     stdout: done.stdout,
                     stderr: done.stderr,
+                    outputs: Vec::new(),
                 });
                 Ok(Answer::Job(Box::new(job.clone())))
             }

@@ -18,7 +18,7 @@ use skyclaw_protocol::{Hash, NodeId, codec};
 use tokio_util::sync::CancellationToken;
 
 use super::sources::{Source, Sources, Stream};
-use super::{Blobs, Keep};
+use super::{Blobs, Held, Keep};
 use crate::net::{Duty, NetHandle, Serving, Tunnel, Tunnels};
 use crate::tasks::Tasks;
 
@@ -215,6 +215,15 @@ fn in_order(hash: Hash, nodes: &mut Vec<NodeId>) {
 }
 
 impl Sources for Peers {
+    fn share<'a>(&'a self, blobs: &'a Blobs, held: &'a Held) -> BoxFuture<'a, Result<(), String>> {
+        let hash = held.outline.hash();
+        async move {
+            self.spread(blobs, hash).await;
+            Ok(())
+        }
+        .boxed()
+    }
+
     fn had(&self, hash: Hash) {
         self.announce(hash);
     }

@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use skyclaw_protocol::Hash;
 use skyclaw_protocol::blob::Want;
-use tokio_util::io::StreamReader;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::sources::{Source, Sources, Stream};
+use super::{Blobs, Held};
 use crate::client::install_crypto;
 use crate::config::mask_urls;
 
 /// How long a connection may take: a coordinator that is down must not hold up the next one.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Bytes read at once.
+const PIECE: usize = 256 << 10;
 
 /// Coordinators at these urls.
 #[derive(Clone, Debug)]
@@ -59,6 +63,35 @@ impl Sources for Urls {
             Arc::new(Url { client, base }) as Arc<dyn Source>
         };
         std::future::ready(self.urls.iter().map(source).collect()).boxed()
+    }
+
+    fn share<'a>(&'a self, _blobs: &'a Blobs, held: &'a Held) -> BoxFuture<'a, Result<(), String>> {
+        async move {
+            let mut last = "there is no coordinator".to_owned();
+            for base in &self.urls {
+                match put(&self.client, base, held).await {
+                    Ok(()) => return Ok(()),
+                    Err(why) => last = format!("{} did not take it: {why}", mask_urls(base)),
+                }
+            }
+            Err(last)
+        }
+        .boxed()
+    }
+}
+
+/// Brings a blob to one coordinator.
+async fn put(client: &reqwest::Client, base: &str, held: &Held) -> Result<(), String> {
+    let file = tokio::fs::File::open(&held.path).await.map_err(|error| error.to_string())?;
+    let url = format!("{base}/v1/blobs?hash={}", held.outline.hash().hex());
+    let body = reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, PIECE));
+    let request = client.put(url).header(CONTENT_LENGTH, held.outline.size()).body(body);
+    let plain = |error: reqwest::Error| error.without_url().to_string();
+    let answer = request.send().await.map_err(plain)?;
+    if answer.status().is_success() {
+        Ok(())
+    } else {
+        Err(format!("it answers {}", answer.status()))
     }
 }
 

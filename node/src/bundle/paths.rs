@@ -9,10 +9,10 @@ use std::path::{Component, Path};
 use skyclaw_protocol::limits::{MAX_BUNDLE_DEPTH, MAX_BUNDLE_PATH};
 
 /// What is wrong with a path, in a few words that follow it.
-pub(super) type Fault = &'static str;
+pub(crate) type Fault = &'static str;
 
 /// The names that a path of an entry is made of. None for the top itself.
-pub(super) fn names(path: &str) -> Result<Vec<&str>, Fault> {
+pub(crate) fn names(path: &str) -> Result<Vec<&str>, Fault> {
     if path.len() > MAX_BUNDLE_PATH {
         return Err("is too long");
     }

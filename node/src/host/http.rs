@@ -16,7 +16,7 @@ use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use skyclaw_protocol::limits::{MAX_BODY_BYTES, MAX_TEXT_BYTES};
 use skyclaw_protocol::orders::Orders;
-use skyclaw_protocol::{Hash, HostId, JobId, ServiceId, ServiceReport};
+use skyclaw_protocol::{Hash, HostId, JobId, OutputFile, ServiceId, ServiceReport};
 
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
 use crate::client::{install_crypto, segment};
@@ -306,6 +306,10 @@ impl Coordinator for HttpCoordinator {
             });
             if let Some(error) = &outcome.error {
                 body["error"] = json!(error);
+            }
+            if !outcome.outputs.is_empty() {
+                let file = |file: &OutputFile| json!({ "path": file.path, "hash": file.hash.hex(), "bytes": file.bytes });
+                body["outputs"] = outcome.outputs.iter().map(file).collect();
             }
             // An answer may be lost: the same offer again must not be taken for another.
             let extra = [("x-idempotency-key", report.key.to_string())];

@@ -209,6 +209,7 @@ pub(super) fn completion(host: HostId, job: JobId, attempt: u32, outcome: &Outco
         stdout: Some(outcome.stdout.clone()),
         stderr: Some(outcome.stderr.clone()),
         error: outcome.error.clone(),
+        outputs: outcome.outputs.clone(),
     }
 }
 
@@ -222,6 +223,7 @@ pub(super) fn report(entry: &OutboxEntry) -> Report {
         stdout: done.stdout.clone().unwrap_or_default(),
         stderr: done.stderr.clone().unwrap_or_default(),
         error: done.error.clone(),
+        outputs: done.outputs.clone(),
     };
     Report {
         host: done.host.clone(),

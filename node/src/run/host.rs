@@ -100,8 +100,11 @@ impl Node {
         let dead = Arc::<AtomicBool>::default();
         let failed_later = Arc::clone(&dead);
         self.host = Some(RunningHost { tasks: tasks.clone(), grace, failed: dead });
-        let supervisor = Supervisor::new(supervisor_config(settings))
-            .map_err(|source| StartError::Supervisor { source })?;
+        let supervisor = Supervisor::new(SupervisorConfig {
+            blobs: self.blobs.clone(),
+            ..supervisor_config(settings)
+        })
+        .map_err(|source| StartError::Supervisor { source })?;
         supervisor.prepare();
         let (registered, first) = oneshot::channel();
         let mut host = host_config(settings, registered)?;

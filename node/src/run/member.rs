@@ -22,6 +22,9 @@ use crate::net::{Description, Listen, Net, NetConfig, NetHandle, Service, Sink, 
 use crate::tasks::Tasks;
 use crate::time;
 
+/// Who holds a blob that arose here: this node and two coordinators.
+const COPIES: usize = 3;
+
 /// What such a node has of its own.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -80,7 +83,7 @@ impl Member {
         let blobs = blobs::beside(&link.db_path, link.db_min_free_bytes).await;
         if let Some(blobs) = &blobs {
             let own = key.id();
-            Peers::new(handle.clone(), move || Some(own), 0, tasks.clone()).connect(blobs);
+            Peers::new(handle.clone(), move || Some(own), COPIES, tasks.clone()).connect(blobs);
         }
         let urls: Vec<String> =
             link.peer_urls.iter().filter_map(|url| normalize_url(url)).collect();

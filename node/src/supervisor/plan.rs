@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use skyclaw_protocol::limits::MAX_TIMEOUT_MS;
 
+use super::files::Files;
+
 /// No job is given less time than this, whatever it asks for.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -20,6 +22,7 @@ pub(super) struct Plan {
     pub(super) cwd: Option<String>,
     pub(super) env: Vec<(String, String)>,
     pub(super) timeout: Duration,
+    pub(super) files: Files,
 }
 
 /// Settings that stand in for what a payload leaves out.
@@ -58,9 +61,14 @@ impl Plan {
             Some(kind) => return Err(format!("unknown job kind: {kind}")),
             None => return Err("payload.kind is required".into()),
         };
+        let files = Files::read(payload)?;
+        if !files.is_empty() && cwd.as_ref().is_some_and(|dir| !dir.is_empty()) {
+            return Err("inputs and outputs are of the job's own directory: leave out cwd".into());
+        }
         Ok(Self {
             command,
             args,
+            files,
             // An empty directory name meant "the default" to the original.
             cwd: cwd.filter(|dir| !dir.is_empty()),
             env: variables(payload)?,

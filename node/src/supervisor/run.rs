@@ -129,6 +129,7 @@ impl Task<'_> {
             stdout: stdout.into_text(),
             stderr: stderr.into_text(),
             error,
+            outputs: Vec::new(),
         })
     }
 

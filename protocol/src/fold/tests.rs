@@ -125,6 +125,7 @@ fn result() -> JobResult {
         stdout: Some("out".into()),
         stderr: None,
         error: Some("exit 3".into()),
+        outputs: Vec::new(),
     }
 }
 

@@ -150,6 +150,7 @@ impl Machine {
             stdout: completion.stdout,
             stderr: completion.stderr,
             error: completion.error,
+            outputs: completion.outputs,
         };
         let result = match self.seal(result) {
             Ok(result) => result,

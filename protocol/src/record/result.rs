@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Hlc;
 use crate::id::{HostId, JobId, NodeId};
-use crate::limits::{MAX_OUTPUT_BYTES, MAX_TEXT_BYTES};
+use crate::limits::{MAX_JOB_FILES, MAX_OUTPUT_BYTES, MAX_TEXT_BYTES};
 use crate::record::{Record, Reject};
-use crate::view::Milli;
+use crate::view::{Milli, OutputFile};
 
 /// A report, signed by the coordinator that sponsors the host, or by the host itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct JobResult {
     pub stderr: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
+    /// Files that are kept. Left out where there are none, which is how earlier results read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<OutputFile>,
 }
 
 impl Record for JobResult {
@@ -50,6 +53,11 @@ impl Record for JobResult {
         }
         if long(&self.error, MAX_TEXT_BYTES) {
             return Err(Reject::Invalid("error text is too long"));
+        }
+        if self.outputs.len() > MAX_JOB_FILES
+            || self.outputs.iter().any(|file| file.path.len() > MAX_TEXT_BYTES)
+        {
+            return Err(Reject::Invalid("too many files are kept, or their paths are too long"));
         }
         Ok(())
     }

@@ -200,6 +200,7 @@ fn completion() -> Completion {
         stdout: Some("out".into()),
         stderr: None,
         error: None,
+        outputs: Vec::new(),
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn entry(n: u64, attempt: u32, output: usize) -> OutboxEntry {
         stdout: Some("x".repeat(output)),
         stderr: None,
         error: None,
+        outputs: Vec::new(),
     };
     OutboxEntry { completion, attempt, owner: NodeId([9; 32]), expires_at: Wall(1_000_000) }
 }

@@ -173,6 +173,7 @@ impl World {
             stdout: Some(out),
             stderr: None,
             error: None,
+            outputs: Vec::new(),
         };
         Signed::seal(&self.key, self.network, body)
     }

@@ -216,6 +216,7 @@ impl Member {
             stdout: Some(format!("output {n}")),
             stderr: None,
             error: None,
+            outputs: Vec::new(),
         };
         let result = Signed::seal(&self.key, self.network, body);
         let state = JobState { phase, attempt: 1, result: Some(result.hash()), ..JobState::new() };

@@ -60,6 +60,7 @@ pub(crate) fn result() -> JobResult {
         stdout: Some("grüß\n".into()),
         stderr: None,
         error: Some("exit -1".into()),
+        outputs: Vec::new(),
     }
 }
 

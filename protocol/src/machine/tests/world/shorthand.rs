@@ -155,6 +155,7 @@ impl World {
             stdout: Some("out".into()),
             stderr: None,
             error: None,
+            outputs: Vec::new(),
         })
     }
 
