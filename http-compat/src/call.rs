@@ -1,6 +1,7 @@
 //! One request on its way through a handler.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
@@ -25,6 +26,8 @@ pub(crate) struct Call {
     pub(crate) raw_id: Option<String>,
     pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
+    /// Where the request comes from; none for callers inside the process.
+    pub(crate) caller: Option<SocketAddr>,
     pub(crate) inbound: Inbound,
 }
 

@@ -25,6 +25,8 @@ pub struct ApiConfig {
     pub max_body_bytes: usize,
     /// Longest time a request body may take to arrive.
     pub body_timeout: Duration,
+    /// Names and addresses beside their own that hosts may give for their services; `*` for any.
+    pub endpoint_hosts: Vec<String>,
     /// Where requests and refusals are counted.
     pub metrics: HttpMetrics,
 }
@@ -39,6 +41,7 @@ impl Default for ApiConfig {
             cors_origin: "*".to_owned(),
             max_body_bytes: MAX_BODY_BYTES,
             body_timeout: BODY_TIMEOUT,
+            endpoint_hosts: Vec::new(),
             metrics: HttpMetrics::default(),
         }
     }

@@ -1,5 +1,5 @@
 //! The `/v1` HTTP API of Skyclaw: the routes, texts and JSON of the original program, plus the
-//! routes it lacked, in front of a [`Backend`].
+//! routes it lacked, in front of a [`Backend`]; and the [`gateway`] that leads to services.
 //!
 //! Always: this crate converts and checks shape; whether something may happen is decided behind
 //! the port. Every request is answered with JSON, every refusal with `{error}` and one count in
@@ -13,6 +13,7 @@ mod body;
 mod call;
 mod config;
 mod cors;
+mod endpoint;
 mod error;
 pub mod gateway;
 mod idempotency;
@@ -31,6 +32,7 @@ pub use backend::{
     LogQuery, NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request,
 };
 pub use config::ApiConfig;
+pub use endpoint::is_allowed as endpoint_is_allowed;
 pub use metrics::HttpMetrics;
 pub use peer_url::normalize_url;
 pub use routes::router;

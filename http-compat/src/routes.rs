@@ -105,6 +105,7 @@ pub(crate) struct Api {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) keys: Vec<PublicKey>,
     pub(crate) bodies: BodyLimits,
+    pub(crate) endpoint_hosts: Vec<String>,
     token: Option<Secret>,
     cors: Cors,
     metrics: HttpMetrics,
@@ -155,6 +156,7 @@ pub fn router(backend: Arc<dyn Backend>, config: ApiConfig) -> Router {
         backend,
         keys: config.public_keys,
         bodies: BodyLimits::new(config.max_body_bytes, config.body_timeout),
+        endpoint_hosts: config.endpoint_hosts,
         token: config.token,
         cors: Cors::new(&config.cors_origin),
         metrics: config.metrics,
@@ -222,6 +224,7 @@ async fn handle(
         raw_id,
         query: parts.uri.query().map(str::to_owned),
         headers: parts.headers,
+        caller: parts.extensions.get::<Served>().map(|Served(caller)| *caller),
         inbound,
     };
     // A defect behind one request must not look like a lost connection to its caller.

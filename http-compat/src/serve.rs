@@ -48,9 +48,9 @@ const MAX_HEAD: usize = 32 << 10;
 /// Pause after the system ran out of something that connections need.
 const SCARCE: Duration = Duration::from_millis(100);
 
-/// Marks requests that came over a connection.
+/// Marks requests that came over a connection, with the address of its other end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Served;
+pub(crate) struct Served(pub(crate) SocketAddr);
 
 /// How long connections may take for what.
 #[derive(Clone, Copy, Debug)]
@@ -194,7 +194,9 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
-    let service = service_fn(|request| respond(router.clone(), request));
+    // One that is gone already asks for nothing.
+    let Ok(caller) = stream.peer_addr() else { return Ok(()) };
+    let service = service_fn(|request| respond(router.clone(), caller, request));
     let mut served = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -214,12 +216,13 @@ async fn connection(
 
 async fn respond(
     router: Router,
+    caller: SocketAddr,
     request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let old = request.version() == Version::HTTP_10;
     let stays = !old && !says_close(request.headers());
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Served);
+    request.extensions_mut().insert(Served(caller));
     let mut response = router.oneshot(request).await?;
     if old {
         // Said in its own version, hyper ends the connection and adds no contrary header.

@@ -14,7 +14,7 @@ mod table;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use skyclaw_http_compat::Request;
+use skyclaw_http_compat::{Request, endpoint_is_allowed};
 use skyclaw_protocol::attach::{HostAsk, HostTell, Run};
 use skyclaw_protocol::limits::{
     MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_PARALLEL, MAX_RUNS, MAX_TEXT_BYTES,
@@ -41,13 +41,15 @@ const OUTCOME_KEPT: Duration = Duration::from_secs(60);
 pub struct Attach {
     handle: NodeHandle,
     table: Arc<Mutex<Table>>,
+    /// Names and addresses that any host may give for its services.
+    endpoint_hosts: Arc<[String]>,
 }
 
 impl Attach {
-    /// Commands go to `handle`.
+    /// Commands go to `handle`; hosts may give urls at `endpoint_hosts` for their services.
     #[must_use]
-    pub fn new(handle: NodeHandle) -> Self {
-        Self { handle, table: Arc::default() }
+    pub fn new(handle: NodeHandle, endpoint_hosts: Vec<String>) -> Self {
+        Self { handle, table: Arc::default(), endpoint_hosts: endpoint_hosts.into() }
     }
 
     /// The answer to a question of `from`, as bytes; none to what is no question. Dropping the
@@ -117,6 +119,8 @@ impl Attach {
                 self.check(from, &report.host).await?;
                 // The connection proves who runs it, whatever the report says.
                 report.node = Some(from);
+                // Whether a url is its own it does not; tunnels need none.
+                report.endpoint.take_if(|url| !endpoint_is_allowed(url, &self.endpoint_hosts));
                 self.command(Command::ReportService(*report)).await?;
                 Ok(HostTell::Accepted)
             }

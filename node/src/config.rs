@@ -152,6 +152,8 @@ pub struct CoordinatorConfig {
     pub min_replications: u32,
     /// Whether that number was chosen here, and may change as peers are met.
     pub min_replications_auto: bool,
+    /// Names and addresses that any host may give for its services; `*` for all.
+    pub endpoint_hosts: Vec<String>,
     /// How long the answer to an idempotency key is kept.
     pub idempotency_ttl: Duration,
     /// `SKYCLAW_PUBLIC_API_KEYS`, not yet parsed.

@@ -223,6 +223,7 @@ impl Coordinator {
                 .as_ref()
                 .map_or_else(Vec::new, |keys| PublicKey::parse_list(keys.expose())),
             cors_origin: settings.public_cors_origin.clone(),
+            endpoint_hosts: settings.endpoint_hosts.clone(),
             metrics: http_metrics.clone(),
             ..ApiConfig::default()
         };

@@ -5,7 +5,9 @@
 //! network has a name of its own, and a token where others can reach it.
 
 mod check;
+pub mod hello;
 mod process;
+mod service;
 mod start;
 
 use std::io::Write;
@@ -69,13 +71,13 @@ pub enum TestnetError {
     /// A coordinator answered with an error.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The nodes did not find each other, or the job did not come back as it should.
+    /// The nodes did not find each other, or the job or the service did not do as they should.
     #[error("the check failed: {0}")]
     Check(String),
 }
 
-/// Starts the coordinators and hosts, waits until they have found each other, runs a job, says what
-/// happened, and stays up until a signal or until a node ends; with `once` it ends after the check.
+/// Starts coordinators, hosts and a gateway, waits until they have found each other, runs a job,
+/// deploys a service and calls it, says what happened, and stays up until a signal or until a node ends; with `once` it ends after the check.
 ///
 /// # Errors
 /// [`TestnetError`] if a step failed or a node ended.
@@ -84,7 +86,14 @@ pub async fn run(options: Options) -> Result<ExitCode, TestnetError> {
     let mut term = signal(SignalKind::terminate()).map_err(system("signals"))?;
     let mut int = signal(SignalKind::interrupt()).map_err(system("signals"))?;
     let folder = Folder::make().map_err(system("no folder for the local network"))?;
-    let mut net = Testnet { options, folder, token: None, coordinators: vec![], hosts: vec![] };
+    let mut net = Testnet {
+        options,
+        folder,
+        token: None,
+        coordinators: vec![],
+        hosts: vec![],
+        gateway: None,
+    };
     let up = tokio::select! {
         up = net.come_up() => up.map(|()| true),
         _ = term.recv() => Ok(false),
@@ -114,6 +123,12 @@ struct Testnet {
     token: Option<Token>,
     coordinators: Vec<Coordinator>,
     hosts: Vec<Process>,
+    gateway: Option<Gateway>,
+}
+
+struct Gateway {
+    process: Process,
+    url: String,
 }
 
 struct Token {
@@ -135,13 +150,15 @@ impl Testnet {
         self.until_coordinators_meet().await?;
         self.until_hosts_are_known().await?;
         self.run_a_job().await?;
+        self.run_a_service().await?;
         say(&format!("all of it took {} ms", begun.elapsed().as_millis()));
         Ok(())
     }
 
     fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
         let coordinators = self.coordinators.iter_mut().map(|node| &mut node.process);
-        coordinators.chain(&mut self.hosts)
+        let gateway = self.gateway.as_mut().map(|gateway| &mut gateway.process);
+        coordinators.chain(&mut self.hosts).chain(gateway)
     }
 
     /// An error if a process has ended.
@@ -179,10 +196,12 @@ impl Testnet {
         error.into()
     }
 
-    /// Hosts first, so that they can report what they ran.
+    /// The gateway first, as nobody is to call any more; then hosts, so that they can report what
+    /// they ran.
     async fn stop(self) {
+        let gateway = self.gateway.into_iter().map(|gateway| gateway.process).collect();
         let coordinators = self.coordinators.into_iter().map(|node| node.process).collect();
-        for group in [self.hosts, coordinators] {
+        for group in [gateway, self.hosts, coordinators] {
             for process in &group {
                 process.terminate();
             }
@@ -199,6 +218,7 @@ impl Testnet {
             .filter(|path| path.exists())
             .map_or_else(|| "skyclaw".to_owned(), |path| path.display().to_string());
         let urls: Vec<&str> = self.coordinators.iter().map(|node| node.url.as_str()).collect();
+        let gateway = self.gateway.as_ref().map_or("", |gateway| gateway.url.as_str());
         say(&format!("the API is at {}", urls.join(" and at ")));
         say("the network stays up until Ctrl-C. In another terminal:");
         say(&format!("  export SKYCLAW_COORDINATOR_URLS={}", urls.join(",")));
@@ -212,6 +232,9 @@ impl Testnet {
             format!("  {skyclaw} hosts"),
             format!("  {skyclaw} submit --wait -- sh -c 'date; echo done'"),
             format!("  {skyclaw} jobs"),
+            format!("  {skyclaw} service {name}", name = service::NAME),
+            format!("  {skyclaw} logs {name} --follow", name = service::NAME),
+            format!("  curl {gateway}/v1/gateway/{name}/", name = service::NAME),
             format!("  curl {header}{}/v1/state", urls[0]),
         ] {
             say(&line);

@@ -40,7 +40,7 @@ impl Bench {
         ]);
         let layers = Layers::new(Layer::default(), settings.layer(), Layer::default());
         let node = Node::start(&Config::resolve(&layers).unwrap().config).await.unwrap();
-        let attach = Attach::new(node.coordinator().unwrap().handle().clone());
+        let attach = Attach::new(node.coordinator().unwrap().handle().clone(), Vec::new());
         Self { node, attach, _folder: folder }
     }
 
@@ -129,7 +129,7 @@ async fn a_host_is_spoken_for_by_the_node_that_registered_it() {
     assert_eq!(bench.register(OTHER).await, taken);
     assert_eq!(bench.ask(OTHER, claim(1, 1, 0)).await, taken);
     // Also by the record alone, as after a restart.
-    let fresh = Attach::new(bench.handle().clone());
+    let fresh = Attach::new(bench.handle().clone(), Vec::new());
     let told = fresh.answer(OTHER, codec::encode(&beat())).await.unwrap();
     assert_eq!(codec::decode::<HostTell>(&told, usize::MAX).unwrap(), taken);
     let told = fresh.answer(ME, codec::encode(&beat())).await.unwrap();

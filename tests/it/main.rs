@@ -5,11 +5,13 @@
 
 mod architecture;
 mod backup;
+mod blobs;
 mod chaos;
 mod cli;
 mod clock;
 mod cluster;
 mod cost;
+mod deploy;
 mod disk;
 mod elsewhere;
 mod framing;

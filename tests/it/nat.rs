@@ -304,7 +304,7 @@ fn where_no_hole_can_be_punched_the_relay_carries_it_and_another_takes_over() {
         tokio::time::timeout(Duration::from_secs(20), tunnel.read(&mut rest)).await
     });
     println!("the tunnel: {ended:?} after {:?}", cut.elapsed());
-    assert!(!matches!(ended.expect("it breaks"), Ok(1..)), "nothing comes any more");
+    assert!(ended.expect("it breaks").is_err(), "a break is no end");
     within(SOON, "it works again", || match gateway.open(host.id, 1000) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),

@@ -142,10 +142,10 @@ fn reports_replace_endpoint_and_error_and_keep_the_first_start() {
     node.api.register("h1", &["service-host"], 1);
     deploy(&node.api, "s1", json!({}));
     claim(&node.api, "h1");
-    let up = json!({ "hostId": "h1", "status": "running", "endpoint": "http://h:1" });
+    let up = json!({ "hostId": "h1", "status": "running", "endpoint": "http://127.0.0.1:1" });
     let first = report(&node.api, "s1", &up);
     assert_eq!(text(&first, "status"), "running");
-    assert_eq!(text(&first["assignments"][0], "endpoint"), "http://h:1");
+    assert_eq!(text(&first["assignments"][0], "endpoint"), "http://127.0.0.1:1");
     let started = first["assignments"][0]["startedAt"].clone();
     assert!(started.is_string());
     let down = json!({ "hostId": "h1", "status": "failed", "error": "code 1" });
@@ -220,7 +220,7 @@ fn services_survive_a_kill() {
     node.api.register("h1", &["service-host"], 1);
     deploy(&node.api, "s1", json!({ "env": { "A": "1" }, "args": ["x"] }));
     claim(&node.api, "h1");
-    let up = json!({ "hostId": "h1", "status": "running", "endpoint": "http://h:1" });
+    let up = json!({ "hostId": "h1", "status": "running", "endpoint": "http://127.0.0.1:1" });
     let before = report(&node.api, "s1", &up);
     node.kill();
     node.start_again();

@@ -2,11 +2,12 @@
 
 use axum::response::Response;
 use serde_json::{Value, json};
-use skyclaw_protocol::{Answer, Command, Refusal, ServiceView};
+use skyclaw_protocol::{Answer, Command, Refusal, ServiceReport, ServiceView};
 use url::form_urlencoded;
 
 use crate::auth::Principal;
 use crate::call::{Call, unexpected, wrap};
+use crate::endpoint;
 use crate::error::ApiError;
 use crate::idempotency::fingerprint;
 use crate::json;
@@ -67,6 +68,9 @@ pub(super) async fn report(mut call: Call) -> Result<Response, ApiError> {
     let once = call.once(Principal::Token, || fingerprint(document.value()))?;
     let report = json::request::report(id.clone(), &document)?;
     drop(document);
+    if let Ok(Command::ReportService(ServiceReport { endpoint: Some(endpoint), .. })) = &report {
+        endpoint::check(endpoint, call.caller, &call.api.endpoint_hosts).await?;
+    }
     match report {
         Ok(command) => service(call.run(command, once).await?, Depth::Contract),
         // No host of that name can have an assignment; but an unknown service comes first.

@@ -42,6 +42,10 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
         let options = testnet::Options { hosts, mdns, once };
         return runtime()?.block_on(testnet::run(options)).map_err(|error| said(&error));
     }
+    if args.command == NodeCommand::TestnetService {
+        runtime()?.block_on(testnet::hello::serve()).map_err(|error| said(&error))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let env = EnvVars::from_os(std::env::vars_os());
     let default_file = Path::new(skyclaw_node::config::DEFAULT_FILE);
     let layers = Layers::load(args.flags, &env, default_file).map_err(|error| said(&error))?;

@@ -55,6 +55,8 @@ pub enum NodeCommand {
         /// End after the check.
         once: bool,
     },
+    /// Be the service that a testnet deploys.
+    TestnetService,
 }
 
 /// Settings shown by `-h`; `--help` shows all.
@@ -110,6 +112,7 @@ impl NodeArgs {
                 mdns: inner.get_one::<String>(MDNS).is_some_and(|word| word == "1"),
                 once: inner.get_flag("once"),
             },
+            "testnet-service" => NodeCommand::TestnetService,
             _ => NodeCommand::Run,
         };
         let stop_with_parent = inner.get_one(STOP_WITH_PARENT).copied();
@@ -182,9 +185,10 @@ pub fn command() -> Command {
                 .about("Give free room in the database back, while the node stands still")
                 .arg(stop_with_parent().hide(true)),
         )
+        .subcommand(Command::new("testnet-service").hide(true))
         .subcommand(
             Command::new("testnet")
-                .about("Start a local network: two coordinators and some hosts")
+                .about("Start a local network: two coordinators, some hosts and a gateway")
                 // Here, and so not taken over from above: known, to be refused in words.
                 .args(
                     SETTINGS

@@ -245,6 +245,7 @@ impl Settled {
             peer_urls,
             peer_sync: self.duration(Key::PeerSyncMs),
             peer_discovery: self.switch(Key::PeerDiscovery),
+            endpoint_hosts: self.list(Key::EndpointHosts),
             idempotency_ttl: self.duration(Key::IdempotencyTtlMs),
             public_api_keys: self.secret(Key::PublicApiKeys),
             public_cors_origin: self.text(Key::PublicCorsOrigin),

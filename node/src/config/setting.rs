@@ -179,6 +179,8 @@ settings! {
     MinReplications "SKYCLAW_MIN_REPLICATIONS" Some("min-replications"), Coordinator,
         Kind::AutoInt { min: 1, max: u32::MAX as i64 }, Text("auto"), Open,
         "Coordinators that must hold a change before it is answered; auto is 2 with peers, else 1";
+    EndpointHosts "SKYCLAW_ENDPOINT_HOSTS" Some("endpoint-host"), Coordinator, Kind::List, Nothing, Open,
+        "Names and addresses, beside its own, that any host may give for its services; * for all";
     IdempotencyTtlMs "SKYCLAW_IDEMPOTENCY_TTL_MS" Some("idempotency-ttl-ms"), Coordinator, INTERVAL, Text("86400000"), Open,
         "How long the answer to an idempotency key is kept";
     PublicApiKeys "SKYCLAW_PUBLIC_API_KEYS" None, Coordinator, Kind::Verbatim, Nothing, ApiKeys,

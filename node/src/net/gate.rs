@@ -136,13 +136,13 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Gate<B> {
                 }
             }
             // Behaviours keep them all, and others may say what they like.
-            FromSwarm::NewExternalAddrCandidate(candidate) => {
-                if !self.candidates.contains(candidate.addr) {
-                    if self.candidates.len() >= MAX_CANDIDATES {
-                        return;
-                    }
-                    self.candidates.insert(candidate.addr.clone());
+            FromSwarm::NewExternalAddrCandidate(candidate)
+                if !self.candidates.contains(candidate.addr) =>
+            {
+                if self.candidates.len() >= MAX_CANDIDATES {
+                    return;
                 }
+                self.candidates.insert(candidate.addr.clone());
             }
             _ => {}
         }

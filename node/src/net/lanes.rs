@@ -94,7 +94,7 @@ impl Control {
             let lanes = self.lanes();
             let all = lanes.open.get(&peer)?;
             let direct = all.iter().rev().find(|lane| lane.path == PathKind::Direct);
-            let lane = direct.or(all.last())?;
+            let lane = direct.or_else(|| all.last())?;
             (lane.wishes.clone(), lane.path, lane.user.clone())
         };
         let (opened, stream) = oneshot::channel();

@@ -149,13 +149,13 @@ impl Task {
 
     fn progressed(&mut self, id: QueryId, result: QueryResult, last: bool) {
         match (self.lookups.open.get_mut(&id), result) {
-            (Some(Lookup::Providers { found, .. }), QueryResult::GetProviders(Ok(ok))) => {
-                if let GetProvidersOk::FoundProviders { providers, .. } = ok {
-                    let new = providers.iter().filter_map(node_of);
-                    for node in new {
-                        if found.len() < MAX_PROVIDERS && !found.contains(&node) {
-                            found.push(node);
-                        }
+            (
+                Some(Lookup::Providers { found, .. }),
+                QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })),
+            ) => {
+                for node in providers.iter().filter_map(node_of) {
+                    if found.len() < MAX_PROVIDERS && !found.contains(&node) {
+                        found.push(node);
                     }
                 }
             }

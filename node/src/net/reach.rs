@@ -37,8 +37,9 @@ pub(super) struct Reach {
     /// Under way.
     calls: Vec<ConnectionId>,
     lookup: Option<QueryId>,
-    /// When relays were tried last.
+    /// When relays were tried last, and how often.
     relayed: Option<Instant>,
+    rounds: u32,
     /// What went wrong last.
     trouble: String,
 }
@@ -75,6 +76,7 @@ impl Task {
             calls: Vec::new(),
             lookup: None,
             relayed: None,
+            rounds: 0,
             trouble: "no way to it is known".to_owned(),
         };
         self.reaches.insert(peer, reach);
@@ -115,8 +117,12 @@ impl Task {
         let again = reach.relayed.is_none_or(|last| now - last >= REACH_AGAIN);
         if headed && again && reach.calls.len() <= 1 {
             reach.relayed = Some(now);
-            let ways = self.ways_to(peer);
-            self.call(peer, ways, PeerCondition::Always);
+            reach.rounds += 1;
+            let first = reach.rounds % 2 == 1;
+            // A relay that is not there must not keep one waiting that is: in turns.
+            let (here, told) = self.ways_to(peer);
+            let (ways, others) = if first { (here, told) } else { (told, here) };
+            self.call(peer, if ways.is_empty() { others } else { ways }, PeerCondition::Always);
         }
         let Some(reach) = self.reaches.get(&peer) else { return };
         let idle = reach.calls.is_empty() && reach.lookup.is_none();
@@ -134,26 +140,25 @@ impl Task {
         }
     }
 
-    /// Ways through relays: those it told of, and all relays we are connected to.
-    fn ways_to(&self, peer: PeerId) -> Vec<Multiaddr> {
+    /// Ways through relays: all that we are connected to, those it told of first; and the others that
+    /// it told of.
+    fn ways_to(&self, peer: PeerId) -> (Vec<Multiaddr>, Vec<Multiaddr>) {
         let told = self.book.get(&peer).map(|known| &known.addresses[..]).unwrap_or_default();
-        let mut ways: Vec<Multiaddr> = Vec::new();
-        let mut add = |way: Multiaddr| {
-            let relay = address::relay_of(&way);
-            let new = ways.iter().all(|known| address::relay_of(known) != relay);
-            if new && relay != Some(peer) && relay != Some(self.own) && ways.len() < MAX_WAYS {
-                ways.push(way);
-            }
-        };
-        told.iter().filter_map(address::circuit).for_each(&mut add);
-        for relay in self.links.keys() {
-            if self.shared.members.rank(relay) == Some(Rank::Coordinator)
-                && let Some(way) = self.way_through(relay)
-            {
-                add(way);
-            }
-        }
-        ways
+        let told: Vec<Multiaddr> = told.iter().filter_map(address::circuit).collect();
+        let named = |relay: &PeerId| told.iter().any(|way| address::relay_of(way) == Some(*relay));
+        let relays = self.links.keys().filter(|relay| {
+            **relay != peer && self.shared.members.rank(relay) == Some(Rank::Coordinator)
+        });
+        let (mut here, others): (Vec<PeerId>, Vec<PeerId>) = relays.partition(|it| named(it));
+        here.extend(others);
+        let mut ways: Vec<Multiaddr> =
+            here.iter().filter_map(|relay| self.way_through(relay)).collect();
+        ways.truncate(MAX_WAYS);
+        let away = told.into_iter().filter(|way| {
+            address::relay_of(way)
+                .is_some_and(|relay| relay != self.own && !self.links.contains_key(&relay))
+        });
+        (ways, away.take(MAX_WAYS).collect())
     }
 
     fn call(&mut self, peer: PeerId, ways: Vec<Multiaddr>, condition: PeerCondition) {

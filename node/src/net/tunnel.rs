@@ -5,15 +5,16 @@
 //!     | -- length, header ----------------------> |
 //!     | <------------------------------- TAKEN -- |   before anything else
 //!     | <------- 0 | 1, length, why it is not --- |
-//!     | <------------- raw bytes ---------------> |
+//!     | <------- bytes, in [`pieces`] ----------> |
 //! ```
 //!
-//! Always: only members open and serve them, whatever their roles. Each direction ends by itself, and
-//! what was sent before an end arrives before it. Backpressure is the transport's. A tunnel belongs
+//! Always: only members open and serve them, whatever their roles. Each direction ends by itself, what
+//! was sent before an end arrives before it, and a break is an error, not an end. Backpressure is the transport's. A tunnel belongs
 //! to one connection: it breaks when that does, and keeps it from being closed as one too many.
 //! A header may, seldom, be heard twice: a stream that nobody took is tried again.
 
 pub(super) mod open;
+mod pieces;
 pub(super) mod serve;
 
 use std::io;
@@ -29,7 +30,8 @@ use libp2p::{Multiaddr, StreamProtocol};
 use skyclaw_protocol::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
+
+use pieces::Pieces;
 
 use super::lanes::User;
 use super::places::Place;
@@ -130,16 +132,18 @@ pub trait Tunnels: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Serving, String>>;
 }
 
-/// Bytes to and from another member. Shutting it down ends our direction; dropping it ends both.
+/// Bytes to and from another member. Shutting it down ends our direction; dropping it before breaks
+/// both. Reads of a tunnel that broke fail with [`io::ErrorKind::UnexpectedEof`] or what the transport
+/// says.
 #[derive(Debug)]
 pub struct Tunnel {
-    stream: Compat<Stream>,
+    stream: Pieces<Stream>,
     hold: Hold,
 }
 
 impl Tunnel {
     pub(super) fn new(stream: Stream, hold: Hold) -> Self {
-        Self { stream: stream.compat(), hold }
+        Self { stream: Pieces::new(stream), hold }
     }
 
     /// How it gets there. It stays so for its life.
@@ -155,7 +159,7 @@ impl AsyncRead for Tunnel {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        self.stream.poll_read(cx, buffer)
     }
 }
 
@@ -165,15 +169,15 @@ impl AsyncWrite for Tunnel {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.stream.poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream.poll_shutdown(cx)
     }
 }
 

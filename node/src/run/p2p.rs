@@ -57,7 +57,7 @@ pub(super) async fn start(
     shared.set_net(shown.clone());
     let inbox = engine.inbox();
     tasks.spawn(repair.clone().run(Arc::new(shown.clone()), shown.coordinators(), tasks.token()));
-    let attach = Attach::new(handle.clone());
+    let attach = Attach::new(handle.clone(), settings.endpoint_hosts.clone());
     let sink: Arc<dyn Sink> =
         Arc::new(Inbox { engine: engine.inbox(), repair, attach, network: net.membership.id() });
     if let Some(key) = shared.key() {

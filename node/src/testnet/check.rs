@@ -56,7 +56,10 @@ impl Testnet {
     }
 
     /// Names of the hosts that coordinator `at` knows, by id.
-    async fn host_names(&mut self, at: usize) -> Result<BTreeMap<String, String>, TestnetError> {
+    pub(super) async fn host_names(
+        &mut self,
+        at: usize,
+    ) -> Result<BTreeMap<String, String>, TestnetError> {
         let known = self.ask(at, "/v1/hosts").await?;
         let hosts = known["hosts"].as_array().into_iter().flatten();
         Ok(hosts.map(|host| (text(&host["id"]), text(&host["name"]))).collect())
@@ -125,7 +128,7 @@ impl Testnet {
     }
 
     /// A pause, or the end of the patience with those who look for each other.
-    async fn look_again(
+    pub(super) async fn look_again(
         &self,
         begun: Instant,
         missing: impl FnOnce() -> String,
@@ -142,6 +145,6 @@ impl Testnet {
     }
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

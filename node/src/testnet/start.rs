@@ -3,12 +3,15 @@
 use serde_json::Value;
 
 use super::process::Process;
-use super::{COORDINATORS, Coordinator, STEP, Testnet, TestnetError, Token, say};
+use super::{COORDINATORS, Coordinator, Gateway, STEP, Testnet, TestnetError, Token, say};
 use crate::client::Client;
 use crate::config::Secret;
 
 /// Port of the first coordinator's API, if it is free; the second one's is the next.
 const API_PORT: u16 = 8787;
+
+/// Port of the gateway, if it is free.
+const GATEWAY_PORT: u16 = 8790;
 
 /// Where nodes listen that are to be found on the LAN, and nobody else.
 const ON_LAN: &str = "/ip4/0.0.0.0/udp/0/quic-v1,/ip4/0.0.0.0/tcp/0";
@@ -36,6 +39,7 @@ impl Testnet {
         for n in 1..=self.options.hosts {
             self.start_host(n, &network, &met)?;
         }
+        self.start_gateway(&network, &met).await?;
         let hosts = self.options.hosts;
         say(&format!("{hosts} hosts were started, without HTTP and without a coordinator's url"));
         Ok(())
@@ -59,6 +63,9 @@ impl Testnet {
             ("SKYCLAW_COORDINATOR_NODE_ID", format!("testnet-{name}")),
             ("SKYCLAW_MIN_REPLICATIONS", COORDINATORS.to_string()),
         ]);
+        if !self.options.mdns {
+            name_address(&mut settings)?;
+        }
         let mut process = Process::start(&self.folder, &name, &settings)?;
         let url = process.listening_url(STEP).await?;
         let token = self.token.as_ref().map(|token| Secret::new(token.text.clone()));
@@ -86,6 +93,28 @@ impl Testnet {
             ("SKYCLAW_WORK_DIR", self.folder.of(&name).join("work").display().to_string()),
         ]);
         self.hosts.push(Process::start(&self.folder, &name, &settings)?.unheard());
+        Ok(())
+    }
+
+    async fn start_gateway(
+        &mut self,
+        network: &str,
+        bootstrap: &[String],
+    ) -> Result<(), TestnetError> {
+        let free = std::net::TcpListener::bind(("127.0.0.1", GATEWAY_PORT)).is_ok();
+        let mut settings = self.settings("gateway", network, bootstrap);
+        settings.extend([
+            ("SKYCLAW_ROLE", "gateway".into()),
+            ("SKYCLAW_GATEWAY_HOST", "127.0.0.1".into()),
+            ("SKYCLAW_GATEWAY_PORT", if free { GATEWAY_PORT } else { 0 }.to_string()),
+        ]);
+        let mut process = Process::start(&self.folder, "gateway", &settings)?;
+        let url = process.listening_url(STEP).await?;
+        say(&format!("the gateway is up at {url}"));
+        if !free {
+            say(&format!("(port {GATEWAY_PORT} is taken, so another one was chosen)"));
+        }
+        self.gateway = Some(Gateway { process, url });
         Ok(())
     }
 
@@ -122,4 +151,19 @@ impl Testnet {
         }
         Ok(all)
     }
+}
+
+/// Says where a coordinator is reached: one that knows lets others be reached through it, and
+/// loopback alone is no place that it would believe to be reached at.
+fn name_address(settings: &mut Vec<(&'static str, String)>) -> Result<(), TestnetError> {
+    // Free a moment ago; if somebody takes it in between, the coordinator says so.
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0));
+    let port = free.and_then(|free| free.local_addr()).map(|at| at.port());
+    let port =
+        port.map_err(|source| TestnetError::System { what: "no port for a coordinator", source })?;
+    let address = format!("/ip4/127.0.0.1/tcp/{port}");
+    settings.retain(|(name, _)| *name != "SKYCLAW_P2P_LISTEN");
+    let listen = format!("/ip4/127.0.0.1/udp/0/quic-v1,{address}");
+    settings.extend([("SKYCLAW_P2P_LISTEN", listen), ("SKYCLAW_P2P_EXTERNAL_ADDR", address)]);
+    Ok(())
 }

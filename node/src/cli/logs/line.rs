@@ -17,6 +17,8 @@ pub(super) struct Line {
     at: i64,
     /// Which instance, from 0.
     pub(super) replica: Option<u64>,
+    /// Names the very instance.
+    epoch: Option<u64>,
     /// The host it runs on.
     pub(super) host: String,
     /// What was written.
@@ -32,7 +34,8 @@ impl Line {
         };
         Some(Self {
             at,
-            replica: value["replica"].as_u64(),
+            replica: value["replica"].as_u64().or_else(|| value["slot"].as_u64()),
+            epoch: value["epoch"].as_u64(),
             host: value["host"].as_str().unwrap_or_default().to_owned(),
             text: value["line"].as_str()?.to_owned(),
         })
@@ -51,7 +54,7 @@ struct Place {
 /// What was shown.
 #[derive(Debug)]
 pub(super) struct Seen {
-    places: BTreeMap<(Option<u64>, String), Place>,
+    places: BTreeMap<(Option<u64>, Option<u64>, String), Place>,
     /// Of what was never heard before, what is older than this was not asked for.
     since: Option<i64>,
     began: i64,
@@ -73,7 +76,7 @@ impl Seen {
 
     /// Whether a line is a new one; it counts as shown then.
     pub(super) fn is_new(&mut self, line: &Line) -> bool {
-        let source = (line.replica, line.host.clone());
+        let source = (line.replica, line.epoch, line.host.clone());
         let anew = self.since.is_some();
         let Some(place) = self.places.get_mut(&source) else {
             if self.since.is_some_and(|since| line.at < since) {
