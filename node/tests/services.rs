@@ -4,6 +4,8 @@
 
 #[path = "services/defects.rs"]
 mod defects;
+#[path = "services/tunnels.rs"]
+mod tunnels;
 #[path = "services/upkeep.rs"]
 mod upkeep;
 #[path = "services/world.rs"]

@@ -135,14 +135,9 @@ impl LogsServing {
             }
             to.shutdown().await
         };
-        // The opener says nothing. One that closed its half may still read; one that is gone fails.
-        let gone = async {
-            while let Ok(n) = from.read(&mut [0; 64]).await {
-                if n == 0 {
-                    std::future::pending::<()>().await;
-                }
-            }
-        };
+        // The opener says nothing, and keeps its half open for as long as it reads: a log that is
+        // silent must not outlive it, and a stream that was reset may look like one that ended.
+        let gone = async { while let Ok(1..) = from.read(&mut [0; 64]).await {} };
         tokio::select! {
             _ = write => {}
             () = gone => {}
