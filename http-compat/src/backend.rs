@@ -3,6 +3,7 @@
 //! Never here: axum types, status codes, storage.
 
 mod blob;
+mod logs;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use skyclaw_protocol::{
 };
 
 pub use blob::{BlobContent, BlobRefusal, BlobTaken, Pieces};
+pub use logs::{LogLine, LogPiece, LogPieces, LogQuery};
 
 /// One request to the node.
 #[derive(Clone, Debug)]
@@ -136,6 +138,14 @@ pub trait Backend: Send + Sync + 'static {
         mark: Option<Hash>,
         wait: Duration,
     ) -> BoxFuture<'_, Result<Orders, Refusal>>;
+    /// What the instances of a service write; none if there is no such service.
+    fn logs(
+        &self,
+        _id: ServiceId,
+        _query: LogQuery,
+    ) -> BoxFuture<'_, Result<Option<LogPieces>, Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::Store("this node shows no logs".into()))))
+    }
     /// Whether the node can do its work now.
     fn readiness(&self) -> Readiness;
     /// Writes a backup beside the node's database, in place of the one before. Resolves to its path.

@@ -1,6 +1,6 @@
 //! Every way a request is refused: its status, its text, its name in the metrics.
 //!
-//! Always: the only file of the crate that gives an error a status.
+//! Always: the only file of the API that gives an error a status (the gateway has its own).
 
 use std::time::Duration;
 

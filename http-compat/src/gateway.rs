@@ -5,7 +5,7 @@
 //! it survives a change of the table; a request is sent again only if its method is idempotent and
 //! no byte of an answer was passed on.
 //!
-//! Read [`table`] for what can be reached, then `target` (which service a request names), `forward`
+//! Read [`Table`] for what can be reached, then `target` (which service a request names), `forward`
 //! (the attempts) and `exchange` (one of them). `front` owns the callers' connections.
 
 mod attempt;

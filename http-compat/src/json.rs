@@ -44,7 +44,7 @@ pub(crate) fn no_content() -> Response {
 }
 
 /// A moment as `2026-01-02T03:04:05.678Z`; the last one that has such a form if it is later.
-fn iso(at: Wall) -> Value {
+pub(crate) fn iso(at: Wall) -> Value {
     let ms = i64::try_from(at.0).unwrap_or(i64::MAX);
     let stamp = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
     ISO.timestamp_to_string(&stamp).into()

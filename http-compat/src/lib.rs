@@ -1,5 +1,5 @@
 //! The `/v1` HTTP API of Skyclaw: the routes, texts and JSON of the original program, plus the
-//! routes it lacked, in front of a [`Backend`].
+//! routes it lacked, in front of a [`Backend`]; and the [`gateway`] that leads to services.
 //!
 //! Always: this crate converts and checks shape; whether something may happen is decided behind
 //! the port. Every request is answered with JSON, every refusal with `{error}` and one count in
@@ -27,8 +27,8 @@ mod text;
 
 pub use auth::{PublicKey, Secret};
 pub use backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, NetworkView, PeerView, Pieces,
-    Readiness, RefusedPeer, Request,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, LogLine, LogPiece, LogPieces,
+    LogQuery, NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request,
 };
 pub use config::ApiConfig;
 pub use metrics::HttpMetrics;

@@ -9,6 +9,7 @@ mod blobs;
 mod health;
 mod hosts;
 mod jobs;
+pub(crate) mod logs;
 mod network;
 mod orders;
 mod public;
@@ -87,6 +88,7 @@ static ROUTES: &[Route] = routes! {
     PATCH "/v1/services/:id" => services::patch,
     DELETE "/v1/services/:id" => services::remove,
     POST "/v1/services/:id/report" => services::report,
+    GET "/v1/services/:id/logs" => logs::logs,
     PUT "/v1/blobs" => blobs::put,
     GET "/v1/blobs/:id" => blobs::get,
     HEAD "/v1/blobs/:id" => blobs::head,

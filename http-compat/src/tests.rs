@@ -10,6 +10,7 @@ mod hosts;
 mod idempotency;
 mod jobs;
 mod listing;
+mod logs;
 mod network;
 mod noise;
 mod orders;

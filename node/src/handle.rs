@@ -5,6 +5,7 @@
 mod blobs;
 mod health;
 mod lists;
+mod logs;
 mod services;
 
 pub(crate) use lists::all_services;
@@ -17,8 +18,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, NetworkView, Pieces,
-    Readiness, Request,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, LogPieces, LogQuery,
+    NetworkView, Pieces, Readiness, Request,
 };
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
@@ -74,6 +75,8 @@ struct Inner {
     /// Set once, where this node keeps any.
     blobs: OnceLock<(Blobs, Peers)>,
     services: services::Services,
+    /// What its own host runs, if it does.
+    hosted: OnceLock<crate::services::Services>,
     /// One backup at a time.
     backup: Arc<tokio::sync::Mutex<()>>,
 }
@@ -101,6 +104,7 @@ impl NodeHandle {
             network: engine.network(),
             blobs: OnceLock::new(),
             services: services::Services::default(),
+            hosted: OnceLock::new(),
             backup: Arc::default(),
         }))
     }
@@ -441,6 +445,14 @@ impl Backend for NodeHandle {
         wait: Duration,
     ) -> BoxFuture<'_, Result<Orders, Refusal>> {
         Self::orders(self, host, None, running, mark, wait).boxed()
+    }
+
+    fn logs(
+        &self,
+        id: ServiceId,
+        query: LogQuery,
+    ) -> BoxFuture<'_, Result<Option<LogPieces>, Refusal>> {
+        logs::open(self.clone(), id, query).boxed()
     }
 
     fn readiness(&self) -> Readiness {

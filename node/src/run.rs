@@ -115,6 +115,9 @@ impl Node {
         }
         self.blobs = self.blobs_of_host(config).await;
         self.services = self.start_services(config);
+        if let (Some(coordinator), Some(services)) = (&self.coordinator, &self.services) {
+            coordinator.handle.set_hosted(services.clone());
+        }
         if let (Some(settings), Some(door)) = (&config.gateway, door) {
             self.gateway = Some(self.start_gateway(config, settings, door)?);
         }

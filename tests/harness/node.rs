@@ -32,6 +32,8 @@ impl Setup {
             .env("SKYCLAW_ROLE", roles)
             .env("SKYCLAW_COORDINATOR_HOST", "127.0.0.1")
             .env("SKYCLAW_COORDINATOR_PORT", 0)
+            .env("SKYCLAW_GATEWAY_HOST", "127.0.0.1")
+            .env("SKYCLAW_GATEWAY_PORT", 0)
             .env("SKYCLAW_P2P_LISTEN", "/ip4/127.0.0.1/udp/0/quic-v1,/ip4/127.0.0.1/tcp/0")
     }
 
@@ -142,7 +144,11 @@ impl Setup {
     }
 
     fn listens(&self) -> bool {
-        self.value("SKYCLAW_ROLE").is_some_and(|roles| roles.contains("coordinator"))
+        self.is("coordinator")
+    }
+
+    fn is(&self, role: &str) -> bool {
+        self.value("SKYCLAW_ROLE").is_some_and(|roles| roles.contains(role))
     }
 }
 
@@ -174,6 +180,20 @@ impl Node {
     #[must_use]
     pub fn url(&self) -> String {
         self.api.url()
+    }
+
+    /// Where its gateway listens.
+    #[must_use]
+    #[track_caller]
+    pub fn gateway(&self) -> SocketAddr {
+        let word = "gateway listening on http://";
+        let process = &self.process;
+        let address = eventually("the gateway listens", || {
+            let stdout = process.stdout();
+            let line = stdout.lines().find_map(|line| line.split_once(word));
+            line.map(|(_, rest)| rest.trim().to_owned()).ok_or(stdout)
+        });
+        address.parse().unwrap_or_else(|_| panic!("no address: {address}"))
     }
 
     /// Asks it to stop.
@@ -226,7 +246,11 @@ impl Node {
     #[track_caller]
     fn meet(&mut self) {
         // A node that listens says so once its host has registered.
-        let word = if self.setup.listens() { "listening on http://" } else { "host registered: " };
+        let word = match (self.setup.listens(), self.setup.is("host")) {
+            (true, _) => "[skyclaw] coordinator ",
+            (false, true) => "host registered: ",
+            (false, false) => "gateway listening on http://",
+        };
         let process = &mut self.process;
         let rest = eventually("the node has started", || {
             let stdout = process.stdout();
@@ -238,6 +262,7 @@ impl Node {
             found.ok_or(stdout)
         });
         if self.setup.listens() {
+            let rest = rest.rsplit("http://").next().unwrap_or_default();
             let address = rest.parse().unwrap_or_else(|_| panic!("no address: {rest}"));
             self.api = Api::new(address, self.setup.token());
         }

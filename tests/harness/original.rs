@@ -15,6 +15,9 @@ struct State {
     hosts: BTreeMap<String, Value>,
     queue: VecDeque<Value>,
     completions: Vec<Value>,
+    /// Services given to every host, the oldest first, as long as none of it failed.
+    services: Vec<Value>,
+    reports: Vec<Value>,
     /// Answers that replace the next ones to targets with that end.
     instead: VecDeque<(String, Reply)>,
 }
@@ -55,6 +58,32 @@ impl Original {
             "payload": payload, "leaseExpiresAt": NOW,
         });
         lock(&self.state).queue.push_back(job);
+    }
+
+    /// Deploys a service, or deploys it again: then it has another creation.
+    pub fn deploy(&self, id: &str, created: &str, body: &Value) {
+        let mut service = json!({
+            "id": id, "name": id, "args": [], "replicas": 1, "requiredCapabilities": [],
+            "status": "pending", "createdAt": created, "updatedAt": created,
+            "updatedBy": "node_o", "version": 1, "assignments": [],
+        });
+        for (name, value) in body.as_object().into_iter().flatten() {
+            service[name.as_str()] = value.clone();
+        }
+        let mut state = lock(&self.state);
+        state.services.retain(|known| known["id"] != service["id"]);
+        state.services.push(service);
+    }
+
+    /// A service is gone, as when it was deployed elsewhere: reports of it are refused.
+    pub fn unassign(&self, id: &str) {
+        lock(&self.state).services.retain(|service| service["id"] != id);
+    }
+
+    /// Reports of services so far.
+    #[must_use]
+    pub fn reports(&self) -> Vec<Value> {
+        lock(&self.state).reports.clone()
     }
 
     /// Jobs reported so far.
@@ -112,7 +141,21 @@ impl State {
                 Reply::json(200, json!({ "job": { "id": id, "status": "completed" } }))
             }
             ("POST", ["v1", "hosts", _, "services", "claim"]) => {
-                Reply::json(200, json!({ "service": null }))
+                let live = self.services.iter().find(|service| service["status"] != "failed");
+                Reply::json(200, json!({ "service": live }))
+            }
+            ("POST", ["v1", "services", id, "report"]) => {
+                let mut report = body.clone();
+                report["service"] = json!(id);
+                self.reports.push(report);
+                let known = self.services.iter_mut().find(|service| service["id"] == **id);
+                let Some(service) = known else {
+                    let host = body["hostId"].as_str().unwrap_or("undefined");
+                    let text = format!("service {id} is not assigned to host {host}");
+                    return Reply::json(500, json!({ "error": text }));
+                };
+                service["status"] = body["status"].clone();
+                Reply::json(200, json!({ "service": service }))
             }
             _ => not_found(),
         }

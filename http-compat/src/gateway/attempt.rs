@@ -45,7 +45,10 @@ pub(super) async fn attempt(
         };
         let request = build(asked, upstream, link.path, upload);
         let patience = asked.gateway.config.answer_timeout;
-        match exchange(&mut link, request, asked.progress.as_ref(), patience).await {
+        // What can be asked elsewhere is, once checks say that nobody is there any more.
+        let is_lost = || idempotent && asked.progress.is_none() && upstream.health.is_lost();
+        let progress = asked.progress.as_ref();
+        match exchange(&mut link, request, progress, patience, is_lost).await {
             Ok(response) => {
                 if let Some(progress) = &asked.progress {
                     progress.answered();

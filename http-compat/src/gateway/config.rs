@@ -30,6 +30,9 @@ pub struct GatewayConfig {
     pub cooldown: Duration,
     /// Longest time to reach an endpoint; tunnels get twice as long.
     pub connect_timeout: Duration,
+    /// How long a tunnel through a relay is used for one request after the other. Then a new one is
+    /// opened, which may find a direct way.
+    pub relayed_for: Duration,
     /// Longest time from the end of a request, or the last of its body that was taken, to the head
     /// of the answer.
     pub answer_timeout: Duration,
@@ -65,6 +68,7 @@ impl Default for GatewayConfig {
             retry_attempts: 1,
             cooldown: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
+            relayed_for: Duration::from_secs(10),
             // Longer than any sensible request, shorter than callers' own patience mostly is.
             answer_timeout: Duration::from_secs(60),
             // Event streams send something every half minute or so.
@@ -90,6 +94,7 @@ impl GatewayConfig {
             &mut self.probe_timeout,
             &mut self.cooldown,
             &mut self.connect_timeout,
+            &mut self.relayed_for,
             &mut self.answer_timeout,
             &mut self.body_idle,
             &mut self.tunnel_idle,

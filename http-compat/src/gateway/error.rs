@@ -17,6 +17,8 @@ pub(super) enum Failed {
     ConnectTime(Duration),
     /// No head of an answer in time.
     AnswerTime(Duration),
+    /// Checks say that it is gone, and what it was asked can be asked elsewhere.
+    Lost,
     /// The connection broke, or what came over it was no HTTP.
     Broken(hyper::Error),
     /// It changed the protocol though nobody asked for that.
@@ -37,6 +39,7 @@ impl Failed {
             Self::Connect(_) => "connect",
             Self::ConnectTime(_) => "connect_time",
             Self::AnswerTime(_) => "answer_time",
+            Self::Lost => "lost",
             Self::Broken(_) => "broken",
             Self::Upgraded => "upgraded",
             Self::Caller => "caller",
@@ -45,7 +48,7 @@ impl Failed {
 
     /// Whether time ran out.
     pub(super) const fn is_time(&self) -> bool {
-        matches!(self, Self::ConnectTime(_) | Self::AnswerTime(_))
+        matches!(self, Self::ConnectTime(_) | Self::AnswerTime(_) | Self::Lost)
     }
 
     /// What happened, without addresses.
@@ -57,6 +60,7 @@ impl Failed {
             },
             Self::ConnectTime(after) => format!("no connection within {after:?}"),
             Self::AnswerTime(after) => format!("no answer within {after:?}"),
+            Self::Lost => "it does not answer any more".to_owned(),
             Self::Broken(error) if error.is_parse_too_large() => {
                 "the head of its answer is too large".to_owned()
             }

@@ -140,9 +140,7 @@ async fn respond(
     if gateways >= MAX_GATEWAYS {
         return Err(Refused::Loop(gateways));
     }
-    let ticket = gateway
-        .admit(&service)
-        .map_err(|whose| Refused::Busy(gateway.config.max_in_flight, whose))?;
+    let ticket = gateway.admit(&service)?;
     let asked = Asked {
         gateway,
         caller: &visitor.caller,

@@ -37,9 +37,10 @@ const MAX_HEAD: usize = 32 << 10;
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
 
-/// Bytes of bodies that an HTTP/2 caller may send ahead, per request and in all.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes of bodies that an HTTP/2 caller may send ahead, per request and in all: 4,096 connections
+/// of callers that mean harm then hold 1 GiB.
+const STREAM_WINDOW: u32 = 128 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
 
 /// Between two signs of life that an HTTP/2 caller is asked for.
 const PING: Duration = Duration::from_secs(20);

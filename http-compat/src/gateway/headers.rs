@@ -15,6 +15,10 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TOKEN: HeaderName = HeaderName::from_static("x-skyclaw-token");
 
+/// Names of a Connection header that are looked at. Honest ones list two or three; each costs a
+/// look at every header.
+const MAX_LISTED: usize = 32;
+
 /// How the gateway calls itself in Via.
 const PSEUDONYM: &str = "skyclaw";
 
@@ -52,7 +56,8 @@ fn listed(headers: &HeaderMap) -> Vec<String> {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|it| it.to_str().ok());
     let words = values.flat_map(|value| value.split(',')).map(|word| word.trim());
     let usual = ["close", "keep-alive", "upgrade", "te", ""];
-    words.map(str::to_ascii_lowercase).filter(|word| !usual.contains(&word.as_str())).collect()
+    let names = words.map(str::to_ascii_lowercase).filter(|word| !usual.contains(&word.as_str()));
+    names.take(MAX_LISTED).collect()
 }
 
 /// The protocol a request wants to change to, if that can be passed on. Not HTTP/2: the endpoint

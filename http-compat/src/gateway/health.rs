@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 /// is asked again.
 const FADES_MS: u64 = 5_000;
 
+/// Checks in a row without any answer after which nothing more is expected of an endpoint: one may
+/// be missed by a process that is merely busy.
+const LOST: u32 = 2;
+
 /// Whether an endpoint may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -27,6 +31,8 @@ pub(super) struct Health {
     ejected_until: AtomicU64,
     /// 0, or when the request began that tries it after its cooldown.
     trial_since: AtomicU64,
+    /// Checks in a row that nobody answered.
+    missed: AtomicU32,
     in_flight: AtomicU32,
     latency_us: AtomicU64,
     measured_at: AtomicU64,
@@ -65,6 +71,17 @@ impl Health {
             self.ejected_until.store(0, Relaxed);
             self.trial_since.store(0, Relaxed);
         }
+    }
+
+    /// A check was answered, whatever was said, or not.
+    pub(super) fn checked(&self, answered: bool) {
+        let missed = if answered { 0 } else { self.missed.load(Relaxed).saturating_add(1) };
+        self.missed.store(missed, Relaxed);
+    }
+
+    /// Whether nothing more is expected of it, not even answers to what it was asked before.
+    pub(super) fn is_lost(&self) -> bool {
+        self.missed.load(Relaxed) >= LOST
     }
 
     /// How long an answer took; an average in which the last eight count most.

@@ -18,6 +18,7 @@ use super::balance;
 use super::budget::Budget;
 use super::config::GatewayConfig;
 use super::connector::{Connector, PathKind};
+use super::error::Refused;
 use super::health::Health;
 use super::metrics::{GatewayMetrics, ServiceMetrics};
 use super::pool::Pool;
@@ -136,7 +137,7 @@ impl Gateway {
             let upstreams = route.endpoints.iter().map(|endpoint| match known.get(&endpoint.id) {
                 // Its host may have got another name or slot by now; that is only shown.
                 Some(upstream) => Arc::clone(upstream),
-                None => Arc::new(Upstream::new(Arc::clone(endpoint), Arc::clone(&self.idle))),
+                None => Arc::new(Upstream::new(Arc::clone(endpoint), self.pool())),
             });
             Arc::new(Service {
                 id: route.id.clone(),
@@ -168,17 +169,21 @@ impl Gateway {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
     }
 
-    /// Counts a request of a service as one under way. `None` if there are too many; with it, who
-    /// has too many.
-    pub(super) fn admit(self: &Arc<Self>, service: &Arc<Service>) -> Result<Ticket, &'static str> {
+    fn pool(&self) -> Pool {
+        Pool::new(Arc::clone(&self.idle), self.config.relayed_for)
+    }
+
+    /// Counts a request of a service as one under way.
+    pub(super) fn admit(self: &Arc<Self>, service: &Arc<Service>) -> Result<Ticket, Refused> {
         let most = self.config.max_in_flight;
         let ticket = Ticket { gateway: Arc::clone(self), kept: Arc::clone(&service.kept) };
         let all = self.in_flight.fetch_add(1, Relaxed);
         let own = service.kept.in_flight.fetch_add(1, Relaxed);
         if all >= most {
-            return Err("");
+            return Err(Refused::Busy(most, ""));
         }
-        if own >= most / 2 { Err("of this service ") } else { Ok(ticket) }
+        let most = most / 2;
+        if own >= most { Err(Refused::Busy(most, "of this service ")) } else { Ok(ticket) }
     }
 }
 
@@ -235,14 +240,14 @@ impl Service {
 }
 
 impl Upstream {
-    fn new(endpoint: Arc<Endpoint>, idle: Arc<AtomicUsize>) -> Self {
+    fn new(endpoint: Arc<Endpoint>, pool: Pool) -> Self {
         Self {
             replica: endpoint.replica(),
             authority: (endpoint.http.as_ref())
                 .and_then(|place| HeaderValue::from_str(&place.authority).ok()),
             endpoint,
             health: Health::default(),
-            pool: Pool::new(idle),
+            pool,
             no_tcp_until: AtomicU64::new(0),
             shown: [const { OnceLock::new() }; 3],
         }

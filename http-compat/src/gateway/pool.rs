@@ -43,6 +43,7 @@ pub(super) struct Link {
     /// nothing; a new one for each request would.
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) path: PathKind,
+    opened: Instant,
     since: Instant,
 }
 
@@ -66,6 +67,7 @@ impl Link {
             driver: Some(Box::pin(connection.with_upgrades())),
             timer: Box::pin(tokio::time::sleep_until(now)),
             path,
+            opened: now,
             since: now,
         })
     }
@@ -95,12 +97,13 @@ pub(super) struct Pool {
     idle: Mutex<Vec<Link>>,
     retired: AtomicBool,
     all: Arc<AtomicUsize>,
+    relayed: Duration,
 }
 
 impl Pool {
-    /// A pool that counts its connections in `all`.
-    pub(super) const fn new(all: Arc<AtomicUsize>) -> Self {
-        Self { idle: Mutex::new(Vec::new()), retired: AtomicBool::new(false), all }
+    /// A pool that counts its connections in `all` and keeps tunnels through relays for `relayed`.
+    pub(super) const fn new(all: Arc<AtomicUsize>, relayed: Duration) -> Self {
+        Self { idle: Mutex::new(Vec::new()), retired: AtomicBool::new(false), all, relayed }
     }
 
     /// The connection that was used last, if it still lives.
@@ -117,6 +120,10 @@ impl Pool {
     /// Keeps a free connection for the next request.
     pub(super) fn put(&self, mut link: Link) {
         if self.retired.load(Relaxed) || self.all.load(Relaxed) >= MAX_IDLE_ALL {
+            return;
+        }
+        // However busy it is: by now there may be a direct way.
+        if link.path == PathKind::Relayed && link.opened.elapsed() >= self.relayed {
             return;
         }
         link.since = Instant::now();

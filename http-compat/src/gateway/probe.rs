@@ -66,7 +66,9 @@ async fn round(gateway: &Arc<Gateway>) {
 async fn check(gateway: &Arc<Gateway>, service: &Service, upstream: &Arc<Upstream>) {
     let patience = gateway.config.probe_timeout;
     let path = service.health_path.as_ref().unwrap_or(&gateway.config.probe_path);
-    match timeout(patience, ask(gateway, upstream, path)).await {
+    let answer = timeout(patience, ask(gateway, upstream, path)).await;
+    upstream.health.checked(matches!(answer, Ok(Ok(_))));
+    match answer {
         Ok(Ok(status)) if status.is_success() => upstream.health.answered(),
         Ok(Ok(status)) if status.is_server_error() => {
             gateway.note_failure(upstream, "probe_status")
@@ -101,8 +103,9 @@ async fn ask(
     let agent = HeaderValue::from_static("skyclaw-gateway");
     request.headers_mut().insert(header::USER_AGENT, agent);
     let patience = gateway.config.probe_timeout;
-    let response =
-        exchange(&mut link, request, None, patience).await.map_err(|(failed, _)| failed)?;
+    let response = exchange(&mut link, request, None, patience, || false)
+        .await
+        .map_err(|(failed, _)| failed)?;
     let status = response.status();
     let download = Download::new(response.into_body(), link, flight, None, None, patience);
     let limited = http_body_util::Limited::new(Answer::Theirs(download), BODY);

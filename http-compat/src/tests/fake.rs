@@ -16,8 +16,8 @@ use skyclaw_protocol::{
 };
 
 use crate::backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, NetworkView, PeerView, Pieces,
-    Readiness, RefusedPeer, Request,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, LogPiece, LogPieces, LogQuery,
+    NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request,
 };
 
 /// 2026-01-02T03:04:05.678Z
@@ -32,6 +32,9 @@ pub(super) struct State {
     pub(super) peers: Vec<String>,
     pub(super) public_url: Option<String>,
     pub(super) not_ready: Vec<String>,
+    /// What every log holds, and what was asked of the last one.
+    pub(super) log: Vec<LogPiece>,
+    pub(super) log_query: Option<LogQuery>,
     /// What hosts are told, whatever they ask; and their questions.
     pub(super) orders: Orders,
     pub(super) questions: Vec<(HostId, Vec<ServiceId>, Option<Hash>, Duration)>,
@@ -388,6 +391,18 @@ impl Backend for Fake {
         let mut state = self.state();
         state.questions.push((host, running, mark, wait));
         futures::future::ready(Ok(state.orders.clone())).boxed()
+    }
+
+    fn logs(
+        &self,
+        id: ServiceId,
+        query: LogQuery,
+    ) -> BoxFuture<'_, Result<Option<LogPieces>, Refusal>> {
+        let mut state = self.state();
+        state.log_query = Some(query);
+        let known = state.services.iter().any(|service| service.id == id);
+        let log = state.log.clone();
+        futures::future::ready(Ok(known.then(|| futures::stream::iter(log).boxed()))).boxed()
     }
 
     fn readiness(&self) -> Readiness {

@@ -112,8 +112,8 @@ impl Coming {
     ) -> Result<(Option<Held>, String), FetchError> {
         let mut liars = HashSet::new();
         let mut why = String::new();
-        for patience in PATIENCE {
-            let found = sources.find(self.hash).await;
+        for (round, patience) in PATIENCE.into_iter().enumerate() {
+            let found = sources.find(self.hash, round > 0).await;
             for source in found.into_iter().take(MAX_SOURCES) {
                 let name = source.name();
                 for _ in 0..MAX_AGAIN {
@@ -122,7 +122,10 @@ impl Coming {
                         break;
                     }
                     let refused = match self.from_one(source.as_ref(), patience).await? {
-                        Ok(held) => return Ok((Some(held), why)),
+                        Ok(held) => {
+                            sources.had(self.hash);
+                            return Ok((Some(held), why));
+                        }
                         Err(refused) => refused,
                     };
                     tracing::debug!(blob = self.hash.hex(), source = name, %refused, "no blob");

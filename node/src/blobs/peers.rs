@@ -78,6 +78,12 @@ impl Peers {
         }
     }
 
+    /// Tells others that a blob is here.
+    pub fn announce(&self, hash: Hash) {
+        let net = self.net.clone();
+        self.tasks.spawn(async move { net.provide(hash.0).await });
+    }
+
     fn coordinators(&self) -> Vec<NodeId> {
         self.net.coordinators().borrow().clone()
     }
@@ -94,6 +100,7 @@ impl Peers {
     /// Brings a blob that came here to those who should hold it. Answers how many are known to hold
     /// it, this node among them; what takes longer than a client waits goes on by itself.
     pub async fn spread(&self, blobs: &Blobs, hash: Hash) -> usize {
+        self.announce(hash);
         let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
         let (peers, blobs) = (self.clone(), blobs.clone());
         let stop = self.tasks.token();
@@ -197,6 +204,9 @@ impl Peers {
     }
 }
 
+/// Nodes asked that only say that they have a blob.
+const MAX_HINTS: usize = 8;
+
 /// Rendezvous order.
 fn in_order(hash: Hash, nodes: &mut Vec<NodeId>) {
     let weight = |node: &NodeId| *blake3::keyed_hash(&hash.0, &node.0).as_bytes();
@@ -205,10 +215,20 @@ fn in_order(hash: Hash, nodes: &mut Vec<NodeId>) {
 }
 
 impl Sources for Peers {
-    fn find(&self, hash: Hash) -> BoxFuture<'_, Vec<Arc<dyn Source>>> {
+    fn had(&self, hash: Hash) {
+        self.announce(hash);
+    }
+
+    fn find(&self, hash: Hash, wide: bool) -> BoxFuture<'_, Vec<Arc<dyn Source>>> {
         async move {
             let mut nodes = self.coordinators();
             in_order(hash, &mut nodes);
+            // Hosts may have it too. To hear of them takes longer than to ask those who should.
+            let hints = if wide { self.net.providers(hash.0).await } else { Vec::new() };
+            let own = (self.own)();
+            nodes.extend(hints.into_iter().filter(|node| Some(*node) != own).take(MAX_HINTS));
+            let mut seen = HashSet::new();
+            nodes.retain(|node| seen.insert(*node));
             let source = |node| {
                 let peers = self.clone();
                 Arc::new(Peer { peers, node }) as Arc<dyn Source>

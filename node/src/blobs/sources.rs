@@ -21,6 +21,8 @@ pub trait Source: Send + Sync {
 
 /// Knows whom to ask.
 pub trait Sources: Send + Sync {
-    /// Who may have it, the likeliest first. They are hints.
-    fn find(&self, hash: Hash) -> BoxFuture<'_, Vec<Arc<dyn Source>>>;
+    /// Who may have it, the likeliest first. They are hints; `wide`: also those that take long to find.
+    fn find(&self, hash: Hash, wide: bool) -> BoxFuture<'_, Vec<Arc<dyn Source>>>;
+    /// The blob has come here.
+    fn had(&self, _hash: Hash) {}
 }

@@ -53,7 +53,7 @@ impl Urls {
 }
 
 impl Sources for Urls {
-    fn find(&self, _hash: Hash) -> BoxFuture<'_, Vec<Arc<dyn Source>>> {
+    fn find(&self, _hash: Hash, _wide: bool) -> BoxFuture<'_, Vec<Arc<dyn Source>>> {
         let source = |base: &String| {
             let (client, base) = (self.client.clone(), base.clone());
             Arc::new(Url { client, base }) as Arc<dyn Source>

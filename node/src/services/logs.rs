@@ -125,7 +125,12 @@ impl LogStream {
                 return None;
             }
             tokio::select! {
-                Some(entry) = self.live.next() => return Some(entry),
+                entry = self.live.next(), if !self.live.is_empty() => {
+                    // None: the last one has ended.
+                    if entry.is_some() {
+                        return entry;
+                    }
+                }
                 changed = self.came.changed() => {
                     changed.ok()?;
                     // Whole, since nothing of them was shown.

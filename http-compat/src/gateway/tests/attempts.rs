@@ -262,3 +262,48 @@ async fn retries_have_a_budget() {
     let most = 10.0 + 10.0 * seconds + 0.2 * requests as f64 + 1.0;
     assert!(retries >= 10 && (retries as f64) <= most, "{retries} in {seconds} s");
 }
+
+#[tokio::test]
+async fn no_get_fails_when_an_endpoint_dies_and_tables_change() {
+    let (a, b, c) = (Origin::named("x").await, Origin::named("x").await, Origin::named("x").await);
+    let endpoints = [a.addr, b.addr, c.addr];
+    let gate = Arc::new(gate(&endpoints).await);
+    let enough = tokio_util::sync::CancellationToken::new();
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (gate, enough) = (Arc::clone(&gate), enough.clone());
+            tokio::spawn(async move {
+                let mut asked = 0;
+                while !enough.is_cancelled() {
+                    let reply = gate.get("/v1/gateway/api").await;
+                    assert_eq!((reply.status, reply.text()), (200, "x"), "after {asked}");
+                    asked += 1;
+                }
+                asked
+            })
+        })
+        .collect();
+    let busy = async |origins: &[&Origin]| {
+        let before: usize = origins.iter().map(|it| it.count()).sum();
+        let more = async {
+            while origins.iter().map(|it| it.count()).sum::<usize>() < before + 200 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, more).await.unwrap();
+    };
+    busy(&[&a, &b, &c]).await;
+    // Gone with its listener and all its connections.
+    drop(a);
+    busy(&[&b, &c]).await;
+    for endpoints in [&endpoints[1..], &endpoints[2..], &endpoints[1..]] {
+        gate.table.send(Arc::new(table(&[("svc_api", "api", endpoints)]))).unwrap();
+        busy(&[&c]).await;
+    }
+    enough.cancel();
+    let mut asked = 0;
+    for caller in callers {
+        asked += tokio::time::timeout(SOON, caller).await.unwrap().expect("no GET should fail");
+    }
+    assert!(asked > 200, "{asked}");
+}

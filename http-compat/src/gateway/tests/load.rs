@@ -23,7 +23,11 @@ fn serve_for_a_load_generator() {
     let endpoints: Vec<SocketAddr> =
         setting("GATEWAY_ENDPOINTS").split(',').map(|it| it.parse().unwrap()).collect();
     let seconds = setting("GATEWAY_SECONDS").parse().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Ok(threads) = std::env::var("GATEWAY_THREADS") {
+        runtime.worker_threads(threads.parse().unwrap());
+    }
+    let runtime = runtime.enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind(listen).await.unwrap();
         let (_table, receiver) =

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Response;
 use hyper::body::Frame;
@@ -185,7 +184,7 @@ async fn f30_encodings_and_cookies_pass_untouched() {
 }
 
 #[tokio::test]
-async fn g11_statuses_and_bodiless_answers_pass() {
+async fn g11_g12_statuses_and_bodiless_answers_pass() {
     for status in [200, 201, 204, 206, 304, 400, 404, 418, 429] {
         let origin = Origin::new(move |_| {
             let mut response = text(if matches!(status, 204 | 304) { "" } else { "body" });
@@ -322,5 +321,4 @@ async fn a_loop_of_gateways_ends() {
     let outer = gate(&[inner]).await;
     let reply = outer.get("/v1/gateway/api/v1/gateway/api").await;
     assert_eq!(reply.status, 508, "{reply:?}");
-    let _ = Bytes::new();
 }

@@ -181,3 +181,37 @@ async fn bytes_after_an_answer_are_nobodys_answer() {
         assert_eq!(gate.get("/v1/gateway/api").await.text(), "ok");
     }
 }
+
+#[tokio::test]
+async fn a_get_that_waits_for_an_endpoint_that_is_gone_goes_to_another_one() {
+    // Both hang as a machine without power does: connections stay, nothing is said.
+    let gone = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let hangs = Arc::clone(&gone);
+    let (addr, _task) = raw_origin(move |mut stream| {
+        let hangs = Arc::clone(&hangs);
+        async move {
+            let request = head(&mut stream).await;
+            hangs.fetch_or(request.starts_with("GET /x "), SeqCst);
+            if !hangs.load(SeqCst) {
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            let _ = stream.read_u8().await;
+        }
+    })
+    .await;
+    let good = Origin::named("good").await;
+    let config = GatewayConfig {
+        probe_every: Duration::from_millis(100),
+        probe_timeout: Duration::from_millis(100),
+        ..GatewayConfig::default()
+    };
+    let gate = gate_with(config, table(&[("svc_api", "api", &[addr, good.addr])])).await;
+    // One of the first two goes there; it is answered all the same, long before a minute is over.
+    for _ in 0..2 {
+        let reply = tokio::time::timeout(SOON, gate.get("/v1/gateway/api/x")).await.unwrap();
+        assert_eq!((reply.status, reply.text()), (200, "good"));
+    }
+    assert!(gone.load(SeqCst));
+    assert_eq!(gate.metrics.failures("lost"), 1);
+}

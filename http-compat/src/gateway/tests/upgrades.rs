@@ -205,6 +205,23 @@ async fn endpoints_without_an_address_are_reached_by_tunnels_that_are_kept() {
 }
 
 #[tokio::test]
+async fn a_busy_tunnel_through_a_relay_is_opened_anew_after_a_while() {
+    let origin = Origin::named("x").await;
+    let opened: Arc<AtomicUsize> = Arc::default();
+    let connector =
+        Tunnels { to: origin.addr, path: PathKind::Relayed, opened: Arc::clone(&opened) };
+    let config = GatewayConfig { relayed_for: Duration::from_millis(100), ..quiet() };
+    let gate = gate_over(config, tunnelled(None), Arc::new(connector)).await;
+    let again = async {
+        while opened.load(SeqCst) < 3 {
+            assert_eq!(gate.get("/v1/gateway/api").await.text(), "x");
+        }
+    };
+    tokio::time::timeout(SOON, again).await.unwrap();
+    assert!(origin.count() > 3, "each was used for several requests");
+}
+
+#[tokio::test]
 async fn websockets_pass_through_tunnels() {
     let (addr, _task) = echo().await;
     let connector = Tunnels { to: addr, path: PathKind::Direct, opened: Arc::default() };

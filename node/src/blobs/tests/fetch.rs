@@ -102,7 +102,7 @@ async fn answer(blobs: &Blobs, want: Want, stream: &mut DuplexStream) {
 struct All(Vec<Arc<Peer>>);
 
 impl Sources for All {
-    fn find(&self, _hash: Hash) -> BoxFuture<'_, Vec<Arc<dyn Source>>> {
+    fn find(&self, _hash: Hash, _wide: bool) -> BoxFuture<'_, Vec<Arc<dyn Source>>> {
         let all = self.0.iter().map(|peer| Arc::clone(peer) as Arc<dyn Source>).collect();
         async move { all }.boxed()
     }

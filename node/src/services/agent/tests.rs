@@ -405,13 +405,12 @@ fn a_host_takes_a_bounded_number_of_instances() {
     assert_eq!(rig.agent.len(), 2 * MAX_INSTANCES);
     let started = rig.starts();
     assert!(started.len() <= MAX_INSTANCES, "{}", started.len());
-    let refused = rig.agent.said(&id("s999", 1)).or_else(|| rig.agent.said(&id("s1", 1)));
-    let _ = refused;
     let mut said = BTreeMap::new();
     for n in 0..2000 {
         if let Some(one) = rig.agent.said(&id(&format!("s{n}"), 1)) {
             said.insert(n, one.error.clone().unwrap_or_default());
         }
     }
+    assert!(!said.is_empty());
     assert!(said.values().all(|text| text.contains("runs 256 instances already")), "{said:?}");
 }

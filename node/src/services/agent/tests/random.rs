@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 
 const SERVICES: [&str; 3] = ["a", "b", "c"];
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 150;
 
 /// What one coordinator holds of a service: its version, and the epochs ordered.
 type Held = BTreeMap<&'static str, (u64, Vec<u64>)>;
