@@ -108,7 +108,7 @@ impl Failover {
                     self.pass_over(at, gateway);
                 }
             }
-            if attempts as usize % self.gateways.len() == 0 {
+            if (attempts as usize).is_multiple_of(self.gateways.len()) {
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
