@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// Asks gateways, the last good one first.
 #[derive(Debug)]
-pub struct Failover {
+pub(crate) struct Failover {
     http: reqwest::Client,
     gateways: Vec<Gateway>,
     preferred: AtomicUsize,
@@ -41,36 +41,36 @@ struct Gateway {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Its status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Its body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Attempts it took.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
 }
 
 /// What one gateway did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Its url.
-    pub url: String,
+    pub(crate) url: String,
     /// Requests it answered.
-    pub answered: u64,
+    pub(crate) answered: u64,
     /// Attempts that failed there.
-    pub failed: u64,
+    pub(crate) failed: u64,
 }
 
 /// No gateway answered.
 #[derive(Debug)]
-pub struct GivenUp(pub String);
+pub(crate) struct GivenUp(pub(crate) String);
 
 impl Failover {
     /// A client of these gateways.
     ///
     /// # Errors
     /// The system refuses sockets or certificates.
-    pub fn new(gateways: impl IntoIterator<Item = String>) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(gateways: impl IntoIterator<Item = String>) -> Result<Self, reqwest::Error> {
         skyclaw_node::client::install_crypto();
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
@@ -93,7 +93,7 @@ impl Failover {
     ///
     /// # Errors
     /// None answered in a few attempts.
-    pub async fn get(&self, path: &str) -> Result<Answer, GivenUp> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, GivenUp> {
         let mut last = "no gateway is named".to_owned();
         let mut pause = PAUSE;
         for attempts in 1..=ATTEMPTS {
@@ -108,7 +108,7 @@ impl Failover {
                     self.pass_over(at, gateway);
                 }
             }
-            if attempts as usize % self.gateways.len() == 0 {
+            if (attempts as usize).is_multiple_of(self.gateways.len()) {
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
@@ -117,7 +117,7 @@ impl Failover {
     }
 
     /// What each gateway did so far.
-    pub fn tallies(&self) -> Vec<Tally> {
+    pub(crate) fn tallies(&self) -> Vec<Tally> {
         let tally = |gateway: &Gateway| Tally {
             url: gateway.url.clone(),
             answered: gateway.answered.load(Ordering::Relaxed),

@@ -6,29 +6,31 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::client::{Failover, Tally};
+use crate::client::{Answer, Failover, Tally};
 
 /// Requests under way at once; a service that is slower than that is asked less often.
 const UNDER_WAY: usize = 1024;
 
 /// What was seen.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Answers by status.
-    pub statuses: BTreeMap<u16, u64>,
+    pub(crate) statuses: BTreeMap<u16, u64>,
     /// Requests that got none, by reason.
-    pub errors: BTreeMap<String, u64>,
+    pub(crate) errors: BTreeMap<String, u64>,
     /// Requests that took more than one attempt.
-    pub moved: u64,
+    pub(crate) moved: u64,
+    /// Bytes of all answers.
+    pub(crate) bytes: u64,
     /// How long each took, sorted.
-    pub times: Vec<Duration>,
+    pub(crate) times: Vec<Duration>,
     /// What the gateways did.
-    pub gateways: Vec<Tally>,
+    pub(crate) gateways: Vec<Tally>,
 }
 
 impl Seen {
     /// Requests whose caller saw a failure: no answer, or one of the server's errors.
-    pub fn failures(&self) -> u64 {
+    pub(crate) fn failures(&self) -> u64 {
         let broken = self.statuses.iter().filter(|(status, _)| **status >= 500);
         self.errors.values().sum::<u64>() + broken.map(|(_, count)| count).sum::<u64>()
     }
@@ -39,7 +41,7 @@ impl Seen {
     }
 
     /// For people.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
         let mut lines = vec![format!(
             "{} requests, {} failed for their callers, {} moved to another gateway",
@@ -53,6 +55,7 @@ impl Seen {
         for (status, count) in &self.statuses {
             lines.push(format!("status {status}: {count}"));
         }
+        lines.push(format!("{} bytes came back", self.bytes));
         for (why, count) in &self.errors {
             lines.push(format!("failed {count} times: {why}"));
         }
@@ -64,7 +67,7 @@ impl Seen {
 }
 
 /// Asks for `path` at `rate` requests a second until `end`.
-pub async fn run(client: Arc<Failover>, path: &str, rate: u32, end: Instant) -> Seen {
+pub(crate) async fn run(client: Arc<Failover>, path: &str, rate: u32, end: Instant) -> Seen {
     let mut seen = Seen::default();
     let mut under_way = JoinSet::new();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
@@ -81,7 +84,8 @@ pub async fn run(client: Arc<Failover>, path: &str, rate: u32, end: Instant) -> 
         under_way.spawn(async move {
             let began = Instant::now();
             let answer = client.get(&path).await;
-            (began.elapsed(), answer.map(|it| (it.status, it.attempts)).map_err(|it| it.0))
+            let told = |it: Answer| (it.status, it.attempts, it.body.len() as u64);
+            (began.elapsed(), answer.map(told).map_err(|it| it.0))
         });
     }
     while let Some(done) = under_way.join_next().await {
@@ -92,14 +96,15 @@ pub async fn run(client: Arc<Failover>, path: &str, rate: u32, end: Instant) -> 
     seen
 }
 
-type Done = (Duration, Result<(u16, u32), String>);
+type Done = (Duration, Result<(u16, u32, u64), String>);
 
 fn note(seen: &mut Seen, done: Option<Result<Done, tokio::task::JoinError>>) {
     let Some(done) = done else { return };
     let (took, answer) = done.unwrap_or_else(|error| (Duration::ZERO, Err(error.to_string())));
     seen.times.push(took);
     match answer {
-        Ok((status, attempts)) => {
+        Ok((status, attempts, bytes)) => {
+            seen.bytes += bytes;
             *seen.statuses.entry(status).or_default() += 1;
             seen.moved += u64::from(attempts > 1);
         }

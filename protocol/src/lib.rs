@@ -38,7 +38,7 @@ pub use command::{
     ServiceReport,
 };
 pub use id::{Hash, HostId, IdError, JobId, NetworkId, NodeId, ServiceId};
-pub use patch::{Change, ServicePatch};
+pub use patch::{Change, ServicePatch, Variables};
 pub use view::{
     Assignment, Generation, HealthCheck, HostView, JobStatus, JobView, Milli, OnPartition,
     OutputFile, ResultView, Reverted, ServiceDef, ServiceStatus, ServiceView,

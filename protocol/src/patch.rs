@@ -29,6 +29,9 @@ impl<T: Clone> Change<T> {
     }
 }
 
+/// Variables by name; without a value one goes.
+pub type Variables = Vec<(String, Option<String>)>;
+
 /// A change to a part of a service's definition: each member is left alone, cleared or set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -53,7 +56,7 @@ pub struct ServicePatch {
     pub cwd: Option<Change<String>>,
     /// Variables: those with a value are set, those without one go, others stay.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub env: Option<Change<Vec<(String, Option<String>)>>>,
+    pub env: Option<Change<Variables>>,
     /// The code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Change<Hash>>,

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use skyclaw_tests::{Process, Setup, binary, eventually, processes_with};
+use skyclaw_tests::{Connection, Process, Setup, binary, eventually, processes_with};
 
 use skyclaw_tests::lan::Lan;
 
-/// Five nodes and a job: seconds, on a loaded machine more.
+/// Six nodes, a job and a service: seconds, on a loaded machine more.
 const CHECK: Duration = Duration::from_secs(90);
 
 fn start(folder: &Path, args: &[&str]) -> Process {
@@ -44,6 +44,9 @@ fn the_check_ends_well_and_leaves_nothing() {
         "it ran on testnet-host-",
         "said: hello from ",
         "coordinator-2 has it too, with its output",
+        "the gateway is up at http://127.0.0.1:",
+        "hello runs on testnet-host-",
+        "through the gateway it says: hello from a service that travelled",
     ] {
         assert!(ended.stdout.contains(said), "{said}: {}", ended.stdout);
     }
@@ -72,6 +75,16 @@ fn the_network_can_be_used_as_it_says() {
     assert_eq!(skyclaw(&["hosts"]).matches("testnet-host-").count(), 2);
     assert!(skyclaw(&["submit", "--wait", "--", "sh", "-c", "date; echo done"]).contains("done"));
     assert_eq!(skyclaw(&["jobs"]).matches("completed").count(), 2);
+    assert!(skyclaw(&["service", "hello"]).contains("running      2 of 2"));
+    let curl = said.lines().find_map(|line| line.split_once("  curl http://"));
+    let (host, path) = curl.and_then(|(_, url)| url.split_once('/')).expect("it names a url");
+    let mut gateway = Connection::open(host.parse().expect("an address")).expect("it listens");
+    let answer = gateway.exchange("GET", &format!("/{path}"), &[], b"").expect("an answer").ok();
+    assert_eq!(answer["hello"], "hello from a service that travelled");
+    let scaled = skyclaw(&["scale", "hello", "1"]);
+    assert!(scaled.starts_with("hello: 1 wanted"), "{scaled}");
+    assert_eq!(skyclaw(&["remove", "hello"]), "hello removed\n");
+    assert_eq!(skyclaw(&["services"]).lines().count(), 1, "the header alone");
 }
 
 /// A node that dies is named, and its log is shown.
@@ -81,8 +94,14 @@ fn a_dead_node_ends_the_network_with_its_name() {
     let mut net = start(folder.path(), &[]);
     until_up(&mut net);
     let node = format!("{}/host-2/", folder_of_the_network(folder.path()));
-    // A job's keeper has the folder in its environment too, but no job runs.
-    let found = processes_with(&node);
+    // What it runs has the folder in its environment too.
+    let parent = format!(" {} ", net.pid());
+    let is_child = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // After the name: state, then the parent.
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest[2..].starts_with(&parent))
+    };
+    let found: Vec<u32> = processes_with(&node).into_iter().filter(is_child).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     let pid = rustix::process::Pid::from_raw(found[0].cast_signed()).expect("a process");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");

@@ -58,13 +58,11 @@ function number(url: URL, name: string, otherwise: number, most: number): number
   return Number.isFinite(asked) ? Math.min(Math.max(0, Math.floor(asked)), most) : otherwise;
 }
 
-// Which instance answers. The host sets the variables.
+// Which instance answers.
 function whoami(): Record<string, unknown> {
   return {
     pid: process.pid,
     port: Number(process.env.PORT ?? 0),
-    service: process.env.SKYCLAW_SERVICE ?? null,
-    replica: process.env.SKYCLAW_REPLICA ?? null,
     greeting: process.env.GREETING ?? null,
     node: process.version,
   };

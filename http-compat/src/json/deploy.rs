@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 use skyclaw_protocol::limits::{MAX_REPLICAS, MAX_SERVICE_BYTES};
 use skyclaw_protocol::{
-    Change, Command, Hash, HealthCheck, OnPartition, ServiceDef, ServiceId, ServicePatch,
+    Change, Command, Hash, HealthCheck, OnPartition, ServiceDef, ServiceId, ServicePatch, Variables,
 };
 
 use super::fields::{Document, Fields, kind};
@@ -156,8 +156,6 @@ fn replicas(fields: &Fields<'_>) -> Result<u32, ApiError> {
 }
 
 /// Variables of a change; null takes one away.
-type Variables = Vec<(String, Option<String>)>;
-
 fn variables(fields: &Fields<'_>) -> Result<Option<Variables>, ApiError> {
     let Some(map) = fields.object("env")? else { return Ok(None) };
     let mut all = Vec::with_capacity(map.len());

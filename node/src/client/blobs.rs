@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use reqwest::Body;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use serde_json::Value;
 use skyclaw_protocol::Hash;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
@@ -52,7 +51,7 @@ impl Client {
                 .timeout(LONGEST_UPLOAD)
                 .body(content);
             match attempt(base, request, self.most).await {
-                Ok(answer) if answer["hash"] == Value::from(hash.hex()) => {
+                Ok(answer) if answer["hash"] == hash.hex() => {
                     self.last_good.store(at, Ordering::Relaxed);
                     return Ok(());
                 }

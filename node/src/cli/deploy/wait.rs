@@ -90,8 +90,8 @@ pub(super) async fn until_it_runs(
             }
             Err(error) => return Err(error),
         }
-        if told.is_quiet() && running == 0 {
-            told.once("no instance runs yet: is there a host with the capabilities?", output);
+        if told.is_quiet() && !told.any() {
+            told.once("no host has taken it yet: `skyclaw hosts` lists them", output);
         }
         if began.elapsed() >= timeout {
             return Err(CliError::StillStarting {
@@ -151,6 +151,11 @@ impl Told {
             words.clone_into(&mut self.last);
             self.at = Instant::now();
         }
+    }
+
+    /// Whether a host was chosen for any instance.
+    fn any(&self) -> bool {
+        !self.states.is_empty()
     }
 
     fn is_quiet(&self) -> bool {
