@@ -85,7 +85,7 @@ async fn fetch_anew(blobs: Blobs, hash: Hash) -> Result<Held, FetchError> {
     let nowhere = |why: String| FetchError::Nowhere { hash, why };
     let Some(sources) = blobs.0.sources.get() else { return Err(nowhere(String::new())) };
     let mut coming = Coming::begin(&blobs.0.disk, hash).await?;
-    let (held, why) = coming.from_all(sources.as_ref()).await?;
+    let (held, why) = coming.ask_all(sources.as_ref()).await?;
     held.ok_or_else(|| nowhere(why))
 }
 
@@ -106,7 +106,7 @@ impl Coming {
     }
 
     /// Asks one after the other; else says what the last one did.
-    async fn from_all(
+    async fn ask_all(
         &mut self,
         sources: &dyn Sources,
     ) -> Result<(Option<Held>, String), FetchError> {
@@ -121,7 +121,7 @@ impl Coming {
                     if liars.contains(&name) {
                         break;
                     }
-                    let refused = match self.from_one(source.as_ref(), patience).await? {
+                    let refused = match self.ask_one(source.as_ref(), patience).await? {
                         Ok(held) => {
                             sources.had(self.hash);
                             return Ok((Some(held), why));
@@ -143,7 +143,7 @@ impl Coming {
         Ok((None, why))
     }
 
-    async fn from_one(
+    async fn ask_one(
         &mut self,
         source: &dyn Source,
         patience: Duration,
@@ -153,11 +153,11 @@ impl Coming {
             Ok(stream) => stream,
             Err(error) => return Ok(Err(error.into())),
         };
-        self.from_stream(&mut stream, patience).await
+        self.take_stream(&mut stream, patience).await
     }
 
     /// Takes the head and the groups that follow. The outer error is this node's own.
-    pub(super) async fn from_stream(
+    pub(super) async fn take_stream(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
         patience: Duration,

@@ -120,7 +120,7 @@ impl Taking {
         let taken = async {
             let mut coming = Coming::begin(&blobs.0.disk, hash).await.map_err(io::Error::other)?;
             frame::write(stream, &Reply::Send).await?;
-            let taken = coming.from_stream(stream, PATIENCE).await.map_err(io::Error::other)?;
+            let taken = coming.take_stream(stream, PATIENCE).await.map_err(io::Error::other)?;
             taken.map(drop).map_err(|refused| io::Error::other(refused.to_string()))
         };
         let taken = taken.await;

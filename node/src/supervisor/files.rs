@@ -57,7 +57,7 @@ impl Files {
         let inputs = items(payload, "inputs")?.iter().map(input).collect::<Result<_, _>>()?;
         let glob = |glob: &Value| {
             let text = glob.as_str().filter(|text| !text.is_empty() && !text.contains('\0'));
-            text.map(str::to_owned).ok_or("payload.outputs must hold globs".to_owned())
+            text.map(str::to_owned).ok_or_else(|| "payload.outputs must hold globs".to_owned())
         };
         let outputs = items(payload, "outputs")?.iter().map(glob).collect::<Result<_, _>>()?;
         Ok(Self { inputs, outputs })
