@@ -65,7 +65,7 @@ impl Process {
     ) -> Result<Self, TestnetError> {
         let system = |what| move |source| TestnetError::System { what, source };
         let home = folder.of(name);
-        fs::create_dir(&home).map_err(system("no folder for a node"))?;
+        fs::create_dir_all(&home).map_err(system("no folder for a node"))?;
         let log = home.join("log");
         let stderr = File::create(&log).map_err(system("no log file for a node"))?;
         let exe = std::env::current_exe().map_err(system("the path of this program"))?;

@@ -53,21 +53,18 @@ impl Testnet {
     ) -> Result<(), TestnetError> {
         let name = format!("coordinator-{n}");
         let wished = API_PORT + n - 1;
-        // Asked for and found free; if somebody takes it in between, the coordinator says so.
-        let free = std::net::TcpListener::bind(("127.0.0.1", wished)).is_ok();
         let mut settings = self.settings(&name, network, bootstrap);
         settings.extend([
             ("SKYCLAW_ROLE", "coordinator".into()),
             ("SKYCLAW_COORDINATOR_HOST", "127.0.0.1".into()),
-            ("SKYCLAW_COORDINATOR_PORT", if free { wished } else { 0 }.to_string()),
             ("SKYCLAW_COORDINATOR_NODE_ID", format!("testnet-{name}")),
             ("SKYCLAW_MIN_REPLICATIONS", COORDINATORS.to_string()),
         ]);
         if !self.options.mdns {
             name_address(&mut settings)?;
         }
-        let mut process = Process::start(&self.folder, &name, &settings)?;
-        let url = process.listening_url(STEP).await?;
+        let port = ("SKYCLAW_COORDINATOR_PORT", wished);
+        let (process, url, free) = self.start_at(&name, &settings, port).await?;
         let token = self.token.as_ref().map(|token| Secret::new(token.text.clone()));
         let client = Client::new(std::slice::from_ref(&url), token.as_ref())?;
         say(&format!("{name} is up at {url}"));
@@ -101,21 +98,41 @@ impl Testnet {
         network: &str,
         bootstrap: &[String],
     ) -> Result<(), TestnetError> {
-        let free = std::net::TcpListener::bind(("127.0.0.1", GATEWAY_PORT)).is_ok();
         let mut settings = self.settings("gateway", network, bootstrap);
         settings.extend([
             ("SKYCLAW_ROLE", "gateway".into()),
             ("SKYCLAW_GATEWAY_HOST", "127.0.0.1".into()),
-            ("SKYCLAW_GATEWAY_PORT", if free { GATEWAY_PORT } else { 0 }.to_string()),
         ]);
-        let mut process = Process::start(&self.folder, "gateway", &settings)?;
-        let url = process.listening_url(STEP).await?;
+        let port = ("SKYCLAW_GATEWAY_PORT", GATEWAY_PORT);
+        let (process, url, free) = self.start_at("gateway", &settings, port).await?;
         say(&format!("the gateway is up at {url}"));
         if !free {
             say(&format!("(port {GATEWAY_PORT} is taken, so another one was chosen)"));
         }
         self.gateway = Some(Gateway { process, url });
         Ok(())
+    }
+
+    /// Starts a node that listens at the wished port, or at another one if that is taken; with the
+    /// url, and whether it has its wish.
+    async fn start_at(
+        &self,
+        name: &str,
+        settings: &[(&'static str, String)],
+        (variable, wished): (&'static str, u16),
+    ) -> Result<(Process, String, bool), TestnetError> {
+        let at = |port: u16| [settings, &[(variable, port.to_string())]].concat();
+        if std::net::TcpListener::bind(("127.0.0.1", wished)).is_ok() {
+            let mut process = Process::start(&self.folder, name, &at(wished))?;
+            // Somebody may have taken it in between; whatever else is wrong comes again.
+            if let Ok(url) = process.listening_url(STEP).await {
+                return Ok((process, url, true));
+            }
+            process.ended().await;
+        }
+        let mut process = Process::start(&self.folder, name, &at(0))?;
+        let url = process.listening_url(STEP).await?;
+        Ok((process, url, false))
     }
 
     /// What all nodes are told.
