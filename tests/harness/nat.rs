@@ -124,6 +124,19 @@ impl Place {
         enter(&self.0);
     }
 
+    /// What comes of `work` there.
+    #[track_caller]
+    pub fn here<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let done = std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                self.enter();
+                work()
+            });
+            worker.join()
+        });
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     /// What starts a program there.
     #[must_use]
     pub fn on(&self) -> [String; 4] {

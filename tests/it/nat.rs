@@ -2,6 +2,8 @@
 //!
 //! The network parts of nodes run in threads of this process, each in the namespace of its machine.
 
+mod program;
+
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
