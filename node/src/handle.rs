@@ -246,7 +246,7 @@ impl NodeHandle {
             KeyAnswer::Alive(alive) => {
                 Answer::Alive { host: Box::new(alive.host), ended: alive.ended }
             }
-            KeyAnswer::Service(service) => Answer::Service(Box::new(service)),
+            KeyAnswer::Service(service) => Answer::Service(service),
             KeyAnswer::NoService => Answer::NoService,
             KeyAnswer::Joined => Answer::Joined,
             KeyAnswer::Removed => Answer::Removed,

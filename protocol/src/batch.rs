@@ -149,7 +149,7 @@ pub enum KeyAnswer {
     /// The answer to a heartbeat.
     Alive(Alive),
     /// The service as it stood then.
-    Service(ServiceView),
+    Service(Box<ServiceView>),
     /// There was no service.
     NoService,
     /// The url was taken.

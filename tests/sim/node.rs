@@ -29,6 +29,8 @@ use crate::words::brief;
 use crate::world::{Event, Mutation, World, network};
 
 /// What waits for the machine.
+// A few at a time, and none is kept.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Input {
     Call(Asker, Command, Option<Idempotency>),
     HangUp(Token),

@@ -68,6 +68,19 @@ fn advice(error: &std::io::Error) -> String {
     }
 }
 
+fn gateway_advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another program listens there. Stop it, or choose another port with \
+             SKYCLAW_GATEWAY_PORT or --gateway-port"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "this user may not. Choose a port above 1023 with SKYCLAW_GATEWAY_PORT"
+        }
+        _ => "check SKYCLAW_GATEWAY_HOST and SKYCLAW_GATEWAY_PORT",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,18 +93,5 @@ mod tests {
         let error = StartError::Listen { address: "8.8.8.8:1".into(), source };
         assert_eq!(chain(&error).matches(&said).count(), 1);
         assert!(chain(&error).contains("SKYCLAW_COORDINATOR_HOST"));
-    }
-}
-
-fn gateway_advice(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "another program listens there. Stop it, or choose another port with \
-             SKYCLAW_GATEWAY_PORT or --gateway-port"
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            "this user may not. Choose a port above 1023 with SKYCLAW_GATEWAY_PORT"
-        }
-        _ => "check SKYCLAW_GATEWAY_HOST and SKYCLAW_GATEWAY_PORT",
     }
 }

@@ -260,7 +260,7 @@ pub(super) fn name_scope(id: &ServiceId) -> Hash {
 
 fn service_answer(id: &ServiceId, val: &Val) -> KeyAnswer {
     match val.service() {
-        Some(state) => KeyAnswer::Service(service_state_view(id, state, val)),
+        Some(state) => KeyAnswer::Service(Box::new(service_state_view(id, state, val))),
         None => KeyAnswer::NoService,
     }
 }

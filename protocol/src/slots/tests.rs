@@ -1,3 +1,5 @@
+//! Plans, redeployments, claims and reports, each alone and then under all that may happen.
+
 use std::collections::BTreeSet;
 
 use rand_chacha::ChaCha12Rng;

@@ -260,7 +260,7 @@ fn answers() -> Vec<(&'static str, KeyAnswer)> {
         ("key-job", KeyAnswer::Job(JobAt { job: job(), val: val() })),
         ("key-nojob", KeyAnswer::NoJob),
         ("key-host", KeyAnswer::Host(view)),
-        ("key-service", KeyAnswer::Service(service)),
+        ("key-service", KeyAnswer::Service(Box::new(service))),
         ("key-noservice", KeyAnswer::NoService),
         ("key-joined", KeyAnswer::Joined),
         ("key-removed", KeyAnswer::Removed),

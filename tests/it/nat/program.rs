@@ -105,7 +105,7 @@ fn get_large(gateway: &Machine) {
     let begun = Instant::now();
     let body = get(gateway, "/large").expect("it answers");
     assert!(body.len() == LARGE && body.iter().all(|byte| *byte == 7), "{} bytes", body.len());
-    println!("64 MiB through the gateway in {:?}", begun.elapsed());
+    eprintln!("64 MiB through the gateway in {:?}", begun.elapsed());
 }
 
 const DIRECT: &str = "a relayed connection became a direct one";

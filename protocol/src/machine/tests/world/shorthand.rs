@@ -64,7 +64,7 @@ pub(crate) fn job_at(reply: Reply) -> JobAt {
 #[track_caller]
 pub(crate) fn service_of(reply: Reply) -> ServiceView {
     match reply {
-        Ok(KeyAnswer::Service(view)) => view,
+        Ok(KeyAnswer::Service(view)) => *view,
         other => panic!("not a service: {other:?}"),
     }
 }
