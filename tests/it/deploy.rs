@@ -148,12 +148,10 @@ fn a_killed_host_costs_no_request_and_its_replica_is_back_within_fifteen_seconds
             id
         }
     };
-    let begun = Instant::now();
     within(BACK, "the replica is back", || {
         let now = hosts(&nodes[0]);
         if now.len() == 3 && !now.contains(&killed) { Ok(()) } else { Err(format!("{now:?}")) }
     });
-    eprintln!("the replica was back after {:?}", begun.elapsed());
     load.until_answered(600);
     let (answered, failed) = load.stop();
     // The requests under way at the killed host may be among them; they are idempotent and are sent

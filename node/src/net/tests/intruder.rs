@@ -97,8 +97,16 @@ pub(super) fn private() -> Vec<StreamProtocol> {
     let network = hex(members().id());
     let named = ["gossip", "kad"].map(|name| format!("/skyclaw/{network}/{name}/1"));
     let named = named.map(|name| StreamProtocol::try_from_owned(name).unwrap());
-    let fixed = [frames::FRAMES, Service::Host.protocol(), Service::Repair.protocol()];
-    fixed.into_iter().chain(named).collect()
+    let fixed = [
+        frames::FRAMES,
+        Service::Host.protocol(),
+        Service::Repair.protocol(),
+        libp2p::relay::HOP_PROTOCOL_NAME,
+        libp2p::relay::STOP_PROTOCOL_NAME,
+        StreamProtocol::new("/libp2p/autonat/2/dial-request"),
+    ];
+    let tunnels = Duty::ALL.map(Duty::protocol);
+    fixed.into_iter().chain(tunnels).chain(named).collect()
 }
 
 async fn drive(mut swarm: Swarm<Behaviour>, target: PeerId, mut orders: mpsc::Receiver<Order>) {

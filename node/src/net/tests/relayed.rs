@@ -12,7 +12,7 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A coordinator that is known under an address, and so relays.
-async fn relay(seed: u8) -> Live {
+pub(super) async fn relay(seed: u8) -> Live {
     // Free again at once; nobody else looks for this very port.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let here: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();

@@ -165,7 +165,8 @@ async fn mutated_frames_of_a_member_are_refused_and_others_pass() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_see_the_handshake_alone() {
-    let node = live(75, Vec::new()).await;
+    // It relays, too.
+    let node = super::relayed::relay(75).await;
     let (stranger, _) = Intruder::connect(node.address());
     drop(stranger.knock().await);
     for protocol in intruder::private() {
