@@ -84,6 +84,12 @@ pub struct Hlc {
 }
 
 impl Hlc {
+    /// The same order as a number.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        (self.ms << 16) | self.count as u64
+    }
+
     /// The wall part, for display.
     #[must_use]
     pub const fn wall(self) -> Wall {

@@ -196,7 +196,7 @@ pub(crate) fn service_state_view(
         updated_by: val.by.clone(),
         version: val.display_version,
         assignments: state.assignments.clone(),
-        ver: val.ver,
+        ver: val.at.as_u64(),
         generation: state.generation,
         past: state.past.clone(),
         reverted: state.reverted.clone(),

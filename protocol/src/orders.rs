@@ -15,7 +15,7 @@ use crate::view::{ServiceDef, ServiceView};
 pub struct Order {
     /// Of which service.
     pub id: ServiceId,
-    /// Number of the register's value that says so.
+    /// When the register's value that says so was written, as [`ServiceView::ver`] tells it.
     pub ver: u64,
     /// Which of the wanted instances.
     pub slot: u32,
@@ -33,7 +33,7 @@ pub struct Order {
 pub struct Over {
     /// Which service.
     pub id: ServiceId,
-    /// Number of the register's value that says so.
+    /// When the register's value that says so was written, as [`ServiceView::ver`] tells it.
     pub ver: u64,
 }
 
@@ -56,7 +56,7 @@ impl Orders {
 }
 
 /// What `host` is to run. `services` are all that are known, removed ones apart; `named` are those
-/// the host asks about, each with the number of the register's latest value that is known here,
+/// the host asks about, each with the [`ServiceView::ver`] of the register's latest value that is known here,
 /// if any is.
 #[must_use]
 pub fn orders_for(

@@ -291,7 +291,8 @@ pub struct ServiceView {
     pub version: u64,
     /// Who runs it.
     pub assignments: Vec<Assignment>,
-    /// Number of its register's value: a higher one is later, whoever wrote it.
+    /// When its register's value was written, as a number: a higher one is later, whoever wrote it,
+    /// also after the service was removed and deployed again.
     pub ver: u64,
     /// Which deployment `def` is of.
     pub generation: u64,

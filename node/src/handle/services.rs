@@ -150,7 +150,7 @@ impl NodeHandle {
             // One that cannot be read is as one that was never heard of: it ends nothing.
             let ver = |id: &ServiceId| {
                 let stored = reader.register(&Subject::Service(id.clone())).ok().flatten();
-                stored.and_then(|stored| Some(stored.chosen()?.ver))
+                stored.and_then(|stored| Some(stored.chosen()?.at.as_u64()))
             };
             let named = running.into_iter().take(MAX_NAMED);
             let named: Vec<_> = named.map(|id| (id.clone(), ver(&id))).collect();

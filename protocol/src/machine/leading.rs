@@ -105,6 +105,8 @@ impl Machine {
             }
             return;
         };
+        // What is written next is stamped later.
+        self.clock.observe(adopted.val.at);
         if !self.may_adopt(now, shelf, subject, ballot, &adopted.val) {
             return self.step_down(subject);
         }

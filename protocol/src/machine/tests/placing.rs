@@ -340,3 +340,20 @@ fn one_name_deployed_at_two_coordinators_at_once_is_one_service() {
         assert!(of(0) == of(1) && of(1) == of(2), "copies {copies}");
     }
 }
+
+#[test]
+fn a_service_deployed_again_after_its_removal_is_later_than_what_hosts_heard_of_it() {
+    let mut world = World::of(3, 2);
+    let name = world.name_at(0);
+    let id = ServiceId::new(name.clone()).unwrap();
+    let mut last = 0;
+    for round in 0..3 {
+        for replicas in 1..4 {
+            let view = world.deploy(round, &name, replicas);
+            assert!(view.ver > last, "round {round}");
+            last = view.ver;
+        }
+        world.call(round, Command::RemoveService { id: id.clone() }).unwrap();
+        world.pass(10);
+    }
+}
