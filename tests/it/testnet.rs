@@ -108,7 +108,7 @@ fn a_dead_node_ends_the_network_with_its_name() {
     let ended = net.wait(CHECK);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("host-2 has ended. Its log ends:"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("libp2p listens"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("INFO peer admitted"), "{}", ended.stderr);
     until_nothing_is_left(folder.path());
     assert_eq!(left_in(folder.path()), 0);
 }

@@ -22,6 +22,7 @@ use libp2p::swarm::{
 };
 use libp2p::{PeerId, StreamProtocol};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::limits::{STREAMS_TO_OPEN, STREAMS_TO_TAKE};
 use super::tunnel::PathKind;
@@ -43,6 +44,15 @@ pub(super) struct Way {
 #[derive(Clone, Debug, Default)]
 pub(super) struct User {
     count: Arc<()>,
+    /// Cancelled once nothing comes over the connection any more.
+    ended: CancellationToken,
+}
+
+impl User {
+    /// Resolves once the connection is as good as gone.
+    pub(super) fn ended(&self) -> WaitForCancellationFutureOwned {
+        self.ended.clone().cancelled_owned()
+    }
 }
 
 /// The behaviour: it does nothing by itself.
@@ -100,6 +110,20 @@ impl Control {
         let (opened, stream) = oneshot::channel();
         wishes.send(Wish { protocol, opened }).await.ok()?;
         Some(Way { peer, stream: stream.await.ok()?, path, user })
+    }
+
+    /// Nothing comes over this connection any more: no stream is opened on it, and those who use it are
+    /// told. Closing it may take until the system gives it up, as one that carries others' connections
+    /// waits to say goodbye.
+    pub(super) fn end(&self, peer: &PeerId, id: ConnectionId) {
+        if let Some(all) = self.lanes().open.get_mut(peer) {
+            all.retain(|lane| {
+                if lane.id == id {
+                    lane.user.ended.cancel();
+                }
+                lane.id != id
+            });
+        }
     }
 
     /// Whether somebody needs this connection.
@@ -184,6 +208,7 @@ pub(super) struct Handler {
 
 impl Drop for Handler {
     fn drop(&mut self) {
+        self.user.ended.cancel();
         let mut lanes = self.control.lanes();
         if let Some(open) = lanes.open.get_mut(&self.peer) {
             open.retain(|lane| lane.id != self.id);

@@ -270,6 +270,9 @@ impl Task {
                 }
                 Err(error) => {
                     tracing::debug!(peer = %ping.peer, %error, "no answer to a ping");
+                    if let Some(control) = self.shared.opener.control() {
+                        control.end(&ping.peer, ping.connection);
+                    }
                     self.swarm.close_connection(ping.connection);
                 }
             },

@@ -30,6 +30,7 @@ use libp2p::{Multiaddr, StreamProtocol};
 use skyclaw_protocol::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use pieces::Pieces;
 
@@ -138,12 +139,35 @@ pub trait Tunnels: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Tunnel {
     stream: Pieces<Stream>,
+    /// The end of its connection, for whoever reads and for whoever writes: they may be two tasks.
+    ends: [Ended; 2],
     hold: Hold,
 }
 
+type Ended = Pin<Box<WaitForCancellationFutureOwned>>;
+
+/// Whose turn it is.
+const READS: usize = 0;
+const WRITES: usize = 1;
+
 impl Tunnel {
     pub(super) fn new(stream: Stream, hold: Hold) -> Self {
-        Self { stream: Pieces::new(stream), hold }
+        let ends = [hold.user.ended(), hold.user.ended()].map(Box::pin);
+        Self { stream: Pieces::new(stream), ends, hold }
+    }
+
+    /// What waits for a connection that is as good as gone fails.
+    fn unless_ended<T>(
+        &mut self,
+        who: usize,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_pending() && self.ends[who].as_mut().poll(cx).is_ready() {
+            let text = "the connection under the tunnel ended";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
+        }
+        polled
     }
 
     /// How it gets there. It stays so for its life.
@@ -159,7 +183,8 @@ impl AsyncRead for Tunnel {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream.poll_read(cx, buffer)
+        let polled = self.stream.poll_read(cx, buffer);
+        self.unless_ended(READS, cx, polled)
     }
 }
 
@@ -169,15 +194,18 @@ impl AsyncWrite for Tunnel {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.stream.poll_write(cx, bytes)
+        let polled = self.stream.poll_write(cx, bytes);
+        self.unless_ended(WRITES, cx, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_flush(cx)
+        let polled = self.stream.poll_flush(cx);
+        self.unless_ended(WRITES, cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_shutdown(cx)
+        let polled = self.stream.poll_shutdown(cx);
+        self.unless_ended(WRITES, cx, polled)
     }
 }
 
@@ -185,7 +213,7 @@ impl AsyncWrite for Tunnel {
 pub(super) struct Hold {
     shared: Arc<Shared>,
     path: PathKind,
-    _user: User,
+    user: User,
     _room: Option<(Place, OwnedSemaphorePermit)>,
 }
 
@@ -200,7 +228,7 @@ impl Hold {
         let counts = shared.counts.tunnels(path);
         counts.open.fetch_add(1, Relaxed);
         counts.opened.fetch_add(1, Relaxed);
-        Self { shared, path, _user: user, _room: room }
+        Self { shared, path, user, _room: room }
     }
 }
 
