@@ -373,6 +373,7 @@ impl Machine {
                     let all = self.sweep_keys(now, shelf) & self.sweep_registers(now, shelf);
                     let pause = if all { SWEEP_MS } else { SWEEP_ON_MS };
                     self.sweep_hosts(now);
+                    self.forget_absent(now);
                     self.acquaintance.sweep(now.mono, &self.peers, self.config.key_ttl_ms);
                     self.sweep_expired(now);
                     self.sweep_held_back(now);

@@ -257,8 +257,12 @@ impl Machine {
     /// Another coordinator asks.
     pub(super) fn asked(&mut self, now: Now, shelf: &dyn Shelf, from: NodeId, op: AskOp) -> bool {
         let AskOp { seq, command, idempotency } = op;
-        if !may_be_passed_on(&command) || !self.peers.contains(&from) {
+        if !may_be_passed_on(&command) {
             return false;
+        }
+        // It has connected, and this node has not heard so yet: nothing is done for it.
+        if !self.peers.contains(&from) {
+            return true;
         }
         let to = if seq == NO_ANSWER { Target::Nobody } else { Target::Peer { node: from, seq } };
         let new = matches!(command, Command::Submit(_) | Command::PutService { .. });

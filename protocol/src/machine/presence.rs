@@ -118,6 +118,17 @@ impl Machine {
 
     /// Time to tell others which hosts live here.
     pub(super) fn present_timer(&mut self, now: Now) {
+        self.forget_absent(now);
+        self.tell_presence(now);
+        self.presence.telling = !self.presence.here.is_empty();
+        if self.presence.telling {
+            self.timers.insert((now.mono.plus_ms(PRESENT_MS), Timer::Present));
+        }
+    }
+
+    /// Forgets hosts that were not heard of for long, and what is remembered for those that are not
+    /// known any more.
+    pub(super) fn forget_absent(&mut self, now: Now) {
         let (ttl, hosts) = (self.config.host_ttl_ms, &self.hosts);
         // Told of a little beyond its end, so that others hear of the end.
         let fresh = |sign: &Sign| now.mono < sign.heard.plus_ms(limit(sign, ttl) + HOST_GRACE_MS);
@@ -126,11 +137,7 @@ impl Machine {
             all.retain(|_, sign| fresh(sign));
             !all.is_empty()
         });
-        self.tell_presence(now);
-        self.presence.telling = !self.presence.here.is_empty();
-        if self.presence.telling {
-            self.timers.insert((now.mono.plus_ms(PRESENT_MS), Timer::Present));
-        }
+        self.placing.answered.retain(|host, _| hosts.get(host).is_some());
     }
 
     fn tell_presence(&mut self, now: Now) {
