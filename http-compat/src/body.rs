@@ -4,6 +4,7 @@
 //! the memory of bodies is bounded whatever the number of connections, and customers who send
 //! theirs slowly cannot keep hosts from reporting.
 
+mod drain;
 mod pieces;
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use hyper::body::Body as _;
 use serde_json::Value;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+
+pub(crate) use drain::drain;
 
 use crate::error::ApiError;
 use crate::json::fields::Document;
@@ -38,11 +41,6 @@ const TURN: Duration = Duration::from_secs(5);
 
 /// From this size on work on JSON leaves the async threads: about a millisecond of it.
 pub(crate) const LARGE: usize = 128 << 10;
-
-/// What is read and thrown away of a body nobody wants, so that the caller gets to see the answer
-/// instead of a reset connection.
-const DRAIN_BYTES: usize = 64 << 20;
-const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// The bounds of one API.
 #[derive(Clone, Debug)]
@@ -112,14 +110,8 @@ impl Drop for Inbound {
             return;
         }
         if let Some(body) = self.body.get_mut().take() {
-            drain_later(body);
+            drain(body);
         }
-    }
-}
-
-fn drain_later(body: Body) {
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(timeout(DRAIN_TIME, drain(body)));
     }
 }
 
@@ -146,17 +138,6 @@ async fn turn(large: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> 
     match timeout(TURN, Arc::clone(large).acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),
         _ => Err(ApiError::BodyRoom),
-    }
-}
-
-async fn drain(mut body: Body) {
-    let mut left = DRAIN_BYTES;
-    while let Some(Ok(frame)) = body.frame().await {
-        let size = frame.data_ref().map_or(0, Bytes::len);
-        if size > left {
-            return;
-        }
-        left -= size;
     }
 }
 

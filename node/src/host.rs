@@ -25,6 +25,7 @@ use skyclaw_protocol::{Hash, HostId, JobId, NodeId, ServiceId, ServiceReport};
 use crate::services::Services;
 pub use crate::supervisor::{Outcome, StopReason};
 pub use drive::run;
+pub(crate) use drive::{due, ready};
 pub use embedded::Embedded;
 
 /// What a host says of itself when it registers.

@@ -14,7 +14,7 @@ use futures::{Stream, StreamExt};
 use hyper::body::Body as _;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Inbound, drain_later, too_large};
+use super::{Inbound, drain, too_large};
 use crate::backend::Pieces;
 use crate::error::ApiError;
 
@@ -82,7 +82,7 @@ impl Drop for Arriving {
     /// What is not wanted is drained, so that the caller sees the answer.
     fn drop(&mut self) {
         if let Some(body) = self.body.take().filter(|_| !self.waits) {
-            drain_later(body);
+            drain(body);
         }
     }
 }

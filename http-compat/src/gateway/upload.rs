@@ -11,14 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
-use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep};
 
-/// What is read and thrown away of a body nobody wants any more, so that the caller gets to see the
-/// answer instead of a reset connection.
-const DRAIN_BYTES: usize = 64 << 20;
-const DRAIN_TIME: Duration = Duration::from_secs(10);
+use crate::body::drain;
 
 /// How long "100 Continue" is waited for; many servers never say it.
 const CONTINUE: Duration = Duration::from_secs(1);
@@ -214,19 +210,6 @@ impl Drop for Upload {
         if inner.ended || inner.progress.gate.load(Relaxed) != OPEN {
             return;
         }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(timeout(DRAIN_TIME, drain(inner.body)));
-        }
-    }
-}
-
-async fn drain(mut body: Incoming) {
-    let mut left = DRAIN_BYTES;
-    while let Some(Ok(frame)) = body.frame().await {
-        let size = frame.data_ref().map_or(0, Bytes::len);
-        if size > left {
-            return;
-        }
-        left -= size;
+        drain(inner.body);
     }
 }

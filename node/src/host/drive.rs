@@ -326,14 +326,16 @@ impl Driver<'_> {
     }
 }
 
-async fn ready<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {
+/// What it comes to, if it is there at all.
+pub(crate) async fn ready<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {
     match future {
         Some(future) => future.await,
         None => std::future::pending().await,
     }
 }
 
-async fn due(pause: Option<Duration>) {
+/// After that time, or never.
+pub(crate) async fn due(pause: Option<Duration>) {
     match pause {
         Some(pause) => sleep(pause).await,
         None => std::future::pending().await,

@@ -10,14 +10,14 @@ use futures::stream::FuturesUnordered;
 use skyclaw_protocol::orders::{Order, Orders};
 use skyclaw_protocol::{Hash, HostId, ServiceReport};
 use tokio::sync::{Mutex, mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Action, End, Pace, Reply, Said, ServiceAgent};
 use super::process::{Home, Process, Up};
 use super::table::Entry;
 use super::{InstanceId, Services, health};
-use crate::host::{Coordinator, PortError};
+use crate::host::{Coordinator, PortError, due, ready};
 use crate::supervisor::{LogRing, Supervisor};
 use crate::time;
 
@@ -368,19 +368,5 @@ impl Driver<'_> {
         if timeout(FAREWELL, tidy).await.is_err() {
             tracing::debug!("some directories of instances are left to the end of the host");
         }
-    }
-}
-
-async fn ready<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {
-    match future {
-        Some(future) => future.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn due(pause: Option<Duration>) {
-    match pause {
-        Some(pause) => sleep(pause).await,
-        None => std::future::pending().await,
     }
 }

@@ -3,7 +3,6 @@
 //! Always: a bundle that the coordinator holds is not sent again, and what it says it holds is what
 //! was packed.
 
-use std::error::Error;
 use std::path::Path;
 
 use crate::bundle::{self, Packed};
@@ -11,6 +10,7 @@ use crate::cli::error::CliError;
 use crate::cli::output::Output;
 use crate::cli::progress::Bar;
 use crate::client::Client;
+use crate::engine::chain;
 
 /// The hash of the bundle that is now there.
 pub(super) async fn send(
@@ -48,16 +48,6 @@ fn described(packed: &Packed) -> String {
     let mut text = format!("packed {} {files}, {}", packed.files, size(packed.bytes));
     if !packed.left_out.is_empty() {
         text.push_str(&format!("; left out: {}", packed.left_out.join(", ")));
-    }
-    text
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(inner) = next {
-        text.push_str(&format!(": {inner}"));
-        next = inner.source();
     }
     text
 }
