@@ -5,11 +5,9 @@
 mod blob;
 mod logs;
 
-use std::time::Duration;
-
 use futures::future::BoxFuture;
 use skyclaw_protocol::clock::Wall;
-use skyclaw_protocol::orders::Orders;
+use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::{
     Answer, Command, Hash, HostId, HostView, Idempotency, JobCursor, JobId, JobQuery, JobView,
     Refusal, ServiceId, ServiceView,
@@ -129,15 +127,8 @@ pub trait Backend: Send + Sync + 'static {
     fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceView>, Refusal>>;
     /// One service.
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>>;
-    /// What a host is to run of services, once that differs from what `mark` names, or after
-    /// `wait`. `running` are the services it has instances of.
-    fn orders(
-        &self,
-        host: HostId,
-        running: Vec<ServiceId>,
-        mark: Option<Hash>,
-        wait: Duration,
-    ) -> BoxFuture<'_, Result<Orders, Refusal>>;
+    /// What a host is to run of services.
+    fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, Refusal>>;
     /// What the instances of a service write; none if there is no such service.
     fn logs(
         &self,

@@ -103,12 +103,9 @@ impl Attach {
                 self.check(from, &completion.host).await?;
                 self.complete(*completion, attempt).await
             }
-            HostAsk::Services { host, running, mark, wait_ms } => {
-                self.check(from, &host).await?;
-                let wait = Duration::from_millis(u64::from(wait_ms));
-                Ok(HostTell::Services(
-                    self.handle.orders(host, Some(from), running, mark, wait).await?,
-                ))
+            HostAsk::Services(question) => {
+                self.check(from, &question.host).await?;
+                Ok(HostTell::Services(self.handle.orders(question, Some(from)).await?))
             }
             HostAsk::Table { mark, wait_ms } => {
                 let wait = Duration::from_millis(u64::from(wait_ms));

@@ -26,7 +26,7 @@ use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegiste
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::limits::MAX_PEER_URLS;
 use skyclaw_protocol::machine::Token;
-use skyclaw_protocol::orders::Orders;
+use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::JobState;
@@ -437,14 +437,8 @@ impl Backend for NodeHandle {
         futures::future::ready(self.service_now(id)).boxed()
     }
 
-    fn orders(
-        &self,
-        host: HostId,
-        running: Vec<ServiceId>,
-        mark: Option<Hash>,
-        wait: Duration,
-    ) -> BoxFuture<'_, Result<Orders, Refusal>> {
-        Self::orders(self, host, None, running, mark, wait).boxed()
+    fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, Refusal>> {
+        Self::orders(self, question, None).boxed()
     }
 
     fn logs(

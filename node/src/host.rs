@@ -19,8 +19,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use skyclaw_protocol::clock::Wall;
-use skyclaw_protocol::orders::Orders;
-use skyclaw_protocol::{Hash, HostId, JobId, NodeId, ServiceId, ServiceReport};
+use skyclaw_protocol::orders::{Orders, Question};
+use skyclaw_protocol::{HostId, JobId, NodeId, ServiceReport};
 
 use crate::services::Services;
 pub use crate::supervisor::{Outcome, StopReason};
@@ -159,16 +159,8 @@ pub trait Coordinator: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
-    /// Asks what of services the host is to run, to be held up to `wait` while the answer is the one
-    /// that `mark` names. `running` are the services it has instances of. A port that knows no
-    /// services never answers.
-    fn orders(
-        &self,
-        _host: HostId,
-        _running: Vec<ServiceId>,
-        _mark: Option<Hash>,
-        _wait: Duration,
-    ) -> BoxFuture<'_, Result<Orders, PortError>> {
+    /// Asks what of services the host is to run. A port that knows no services never answers.
+    fn orders(&self, _question: Question) -> BoxFuture<'_, Result<Orders, PortError>> {
         Box::pin(std::future::pending())
     }
 

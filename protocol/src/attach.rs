@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Completion, Refusal, ServiceReport};
-use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
-use crate::orders::Orders;
+use crate::id::{Hash, HostId, JobId, NodeId};
+use crate::orders::{Orders, Question};
 use crate::record::Raw;
 use crate::view::{Milli, ServiceView};
 
@@ -69,16 +69,7 @@ pub enum HostAsk {
         attempt: u32,
     },
     /// What of services am I to run? Answered once that differs from `mark`, or the wait is over.
-    Services {
-        /// Which host.
-        host: HostId,
-        /// The services it runs instances of.
-        running: Vec<ServiceId>,
-        /// Of the last answer.
-        mark: Option<Hash>,
-        /// How long to hold the question, in milliseconds.
-        wait_ms: u32,
-    },
+    Services(Question),
     /// What services are there? Of any member, such as a gateway. Answered once that differs from
     /// what `mark` names, or the wait is over.
     Table {

@@ -4,10 +4,34 @@
 //! [`Orders::over`] names its service with a version at least as high as the one it was ordered
 //! with: a coordinator that has heard less, or nothing, of a service ends nothing.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Hash, HostId, ServiceId};
 use crate::view::{ServiceDef, ServiceView};
+
+/// A host's question what it is to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// Which host.
+    pub host: HostId,
+    /// The services it has instances of.
+    pub running: Vec<ServiceId>,
+    /// Of the last answer: the question is held while that would be the answer.
+    pub mark: Option<Hash>,
+    /// How long to hold it, in milliseconds.
+    pub wait_ms: u32,
+}
+
+impl Question {
+    /// How long to hold it.
+    #[must_use]
+    pub const fn wait(&self) -> Duration {
+        Duration::from_millis(self.wait_ms as u64)
+    }
+}
 
 /// One instance that a host is to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 use skyclaw_protocol::attach::{Grant, HostAsk, HostTell, Nonce, Run};
 use skyclaw_protocol::batch::{JobAt, KeyAnswer};
 use skyclaw_protocol::machine::Token;
-use skyclaw_protocol::orders::Orders;
+use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::{Command, HostId, Milli, Refusal};
 
@@ -68,7 +68,7 @@ impl World {
             | HostAsk::Withdraw { host, .. }
             | HostAsk::Renew { host, .. }
             | HostAsk::HandBack { host, .. }
-            | HostAsk::Services { host, .. } => Some(host),
+            | HostAsk::Services(Question { host, .. }) => Some(host),
             HostAsk::Complete { completion, .. } => Some(&completion.host),
             HostAsk::Report(report) => Some(&report.host),
         };
@@ -111,7 +111,7 @@ impl World {
                 let (services, mark) = (Vec::new(), skyclaw_protocol::Hash([0; 32]));
                 return self.tell(node, from, ask, HostTell::Table { services, mark });
             }
-            HostAsk::Services { .. } => {
+            HostAsk::Services(_) => {
                 return self.tell(node, from, ask, HostTell::Services(Orders::default()));
             }
             HostAsk::Report(mut report) => {

@@ -1,11 +1,9 @@
 //! What a host is told to run of services, and its question for it.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value, json};
 use skyclaw_protocol::limits::MAX_CLAIM_WAIT_MS;
-use skyclaw_protocol::orders::{Order, Orders, Over};
-use skyclaw_protocol::{Hash, OnPartition, ServiceDef, ServiceId};
+use skyclaw_protocol::orders::{Order, Orders, Over, Question};
+use skyclaw_protocol::{Hash, HostId, OnPartition, ServiceDef, ServiceId};
 
 use super::fields::{Document, Fields};
 use super::put;
@@ -14,16 +12,8 @@ use crate::error::ApiError;
 /// Services a host may name: more than one can run.
 const MAX_NAMED: usize = 1024;
 
-/// A question.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    pub(crate) running: Vec<ServiceId>,
-    pub(crate) mark: Option<Hash>,
-    pub(crate) wait: Duration,
-}
-
 /// `{running, mark, waitMs}`, all optional.
-pub(crate) fn asked(document: &Document) -> Result<Asked, ApiError> {
+pub(crate) fn asked(host: HostId, document: &Document) -> Result<Question, ApiError> {
     let fields = document.fields();
     let named = fields.strings("running")?.unwrap_or_default();
     if named.len() > MAX_NAMED {
@@ -31,13 +21,10 @@ pub(crate) fn asked(document: &Document) -> Result<Asked, ApiError> {
     }
     let ids = named.into_iter().map(|id| ServiceId::new(id).map_err(|e| unusable(&fields, &e)));
     let running = ids.collect::<Result<_, _>>()?;
-    let mark = fields.text("mark")?.map(|text| {
-        let hash = blake3::Hash::from_hex(text);
-        hash.map(|hash| Hash(*hash.as_bytes()))
-            .map_err(|_| fields.bad("mark", "must be 64 hexadecimal digits"))
-    });
+    let mark = fields.text("mark")?.map(Hash::parse).transpose();
+    let mark = mark.map_err(|_| fields.bad("mark", "must be 64 hexadecimal digits"))?;
     let wait = fields.integer("waitMs")?.unwrap_or(0).clamp(0, i64::from(MAX_CLAIM_WAIT_MS));
-    Ok(Asked { running, mark: mark.transpose()?, wait: Duration::from_millis(wait.unsigned_abs()) })
+    Ok(Question { host, running, mark, wait_ms: u32::try_from(wait).unwrap_or(u32::MAX) })
 }
 
 fn unusable(fields: &Fields<'_>, error: &skyclaw_protocol::IdError) -> ApiError {
@@ -49,7 +36,7 @@ pub(crate) fn show(orders: &Orders) -> Value {
     json!({
         "orders": orders.orders.iter().map(order).collect::<Vec<_>>(),
         "over": orders.over.iter().map(over).collect::<Vec<_>>(),
-        "mark": hex(orders.mark()),
+        "mark": orders.mark().hex(),
     })
 }
 
@@ -62,10 +49,6 @@ fn order(order: &Order) -> Value {
     put(&mut map, "generation", Some(order.generation));
     def(&mut map, &order.def);
     Value::Object(map)
-}
-
-fn hex(hash: Hash) -> String {
-    blake3::Hash::from_bytes(hash.0).to_hex().to_string()
 }
 
 fn over(over: &Over) -> Value {
@@ -84,7 +67,7 @@ fn def(map: &mut Map<String, Value>, def: &ServiceDef) {
     }
     put(map, "replicas", Some(def.replicas));
     put(map, "requiredCapabilities", Some(def.required.clone()));
-    put(map, "bundle", def.bundle.map(hex));
+    put(map, "bundle", def.bundle.as_ref().map(Hash::hex));
     if let Some(health) = &def.health {
         let health = json!({ "path": health.path, "intervalMs": health.interval_ms });
         map.insert("health".to_owned(), health);

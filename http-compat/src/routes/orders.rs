@@ -10,11 +10,10 @@ use crate::json;
 /// `POST /v1/hosts/:id/services/orders`. The future is dropped when the caller hangs up.
 pub(super) async fn orders(mut call: Call) -> Result<Response, ApiError> {
     let host = call.host_id()?;
-    let asked = json::orders::asked(&call.document().await?)?;
+    let question = json::orders::asked(host.clone(), &call.document().await?)?;
     if call.backend().host(host.clone()).await?.is_none() {
         return Err(Refusal::UnknownHost(host.to_string()).into());
     }
-    let json::orders::Asked { running, mark, wait } = asked;
-    let orders = call.backend().orders(host, running, mark, wait).await?;
+    let orders = call.backend().orders(question).await?;
     Ok(json::answer(&json::orders::show(&orders)))
 }

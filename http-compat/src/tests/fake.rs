@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use skyclaw_protocol::clock::{Hlc, Wall};
-use skyclaw_protocol::orders::Orders;
+use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::{
     Answer, Assignment, Command, Hash, HostId, HostView, JobCursor, JobId, JobQuery, JobStatus,
     JobView, Milli, Refusal, ResultView, ServiceId, ServiceStatus, ServiceView,
@@ -382,15 +382,10 @@ impl Backend for Fake {
         async { Ok(found) }.boxed()
     }
 
-    fn orders(
-        &self,
-        host: HostId,
-        running: Vec<ServiceId>,
-        mark: Option<Hash>,
-        wait: Duration,
-    ) -> BoxFuture<'_, Result<Orders, Refusal>> {
+    fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, Refusal>> {
         let mut state = self.state();
-        state.questions.push((host, running, mark, wait));
+        let wait = question.wait();
+        state.questions.push((question.host, question.running, question.mark, wait));
         futures::future::ready(Ok(state.orders.clone())).boxed()
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use skyclaw_http_compat::Request;
 use skyclaw_protocol::batch::Shelf;
 use skyclaw_protocol::machine::Token;
-use skyclaw_protocol::orders::{Orders, orders_for};
+use skyclaw_protocol::orders::{Orders, Question, orders_for};
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::{
     Command, Hash, HostId, NodeId, Refusal, ServiceDef, ServiceId, ServiceView, codec, fold,
@@ -41,48 +41,51 @@ impl NodeHandle {
         &self.0.net
     }
 
-    /// What `host` is to run, once that differs from what `mark` names, or after `wait`, at most two
-    /// seconds. `running` are the services it runs instances of; `node` is the libp2p node through
-    /// which they are reached. Dropping the future means that the host's connection went.
+    /// What a host is to run, as [`Question`] says, after two seconds at most. `node` is the libp2p node
+    /// through which its instances are reached. Dropping the future means that its connection went.
     ///
     /// # Errors
     /// [`Refusal::UnknownHost`]: it has to register first. [`Refusal::Store`] while the store cannot
     /// be read.
     pub async fn orders(
         &self,
-        host: HostId,
+        question: Question,
         node: Option<NodeId>,
-        running: Vec<ServiceId>,
-        mark: Option<Hash>,
-        wait: Duration,
     ) -> Result<Orders, Refusal> {
-        let mut changes = self.services_changed();
+        let host = question.host.clone();
         let serve = Command::Serve { host: host.clone(), node };
         self.command(Request { command: serve, idempotency: None }).await?;
-        let asking = Asking { handle: self, host: Some(host.clone()) };
-        let orders = self.differing(&mut changes, host, running, mark, wait).await;
+        let asking = Asking { handle: self, host: Some(host) };
+        let mark = question.mark;
+        let look = || self.orders_now(&question);
+        let orders =
+            self.held(question.wait().min(LONGEST), look, |orders| mark != Some(orders.mark()));
+        let orders = orders.await;
         asking.answered();
         orders
     }
 
-    async fn differing(
+    /// Looks, and again with each change of a service, until what is seen is new or the time is over.
+    async fn held<T, F>(
         &self,
-        changes: &mut watch::Receiver<u64>,
-        host: HostId,
-        running: Vec<ServiceId>,
-        mark: Option<Hash>,
         wait: Duration,
-    ) -> Result<Orders, Refusal> {
-        let until = tokio::time::Instant::now() + wait.min(LONGEST);
+        look: impl Fn() -> F + Send,
+        is_new: impl Fn(&T) -> bool + Send,
+    ) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, Refusal>> + Send,
+    {
+        let mut changes = self.services_changed();
+        let until = tokio::time::Instant::now() + wait;
         loop {
             changes.mark_unchanged();
-            let orders = self.orders_now(host.clone(), running.clone()).await?;
-            if mark != Some(orders.mark()) {
-                return Ok(orders);
+            let seen = look().await?;
+            if is_new(&seen) {
+                return Ok(seen);
             }
             match tokio::time::timeout_at(until, changes.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Ok(orders),
+                Ok(Err(_)) | Err(_) => return Ok(seen),
             }
         }
     }
@@ -97,20 +100,14 @@ impl NodeHandle {
         mark: Option<Hash>,
         wait: Duration,
     ) -> Result<(Vec<ServiceView>, Hash), Refusal> {
-        let mut changes = self.services_changed();
-        let until = tokio::time::Instant::now() + wait.min(LONGEST_TABLE);
-        loop {
-            changes.mark_unchanged();
+        let look = async || {
             let services: Vec<ServiceView> = self.all_services().await?.iter().map(bare).collect();
             let now = Hash(*blake3::hash(&codec::encode(&services)).as_bytes());
-            if mark != Some(now) {
-                return Ok((services, now));
-            }
-            match tokio::time::timeout_at(until, changes.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Ok((Vec::new(), now)),
-            }
-        }
+            Ok((services, now))
+        };
+        let is_new = |(_, now): &(Vec<ServiceView>, Hash)| mark != Some(*now);
+        let (services, now) = self.held(wait.min(LONGEST_TABLE), look, is_new).await?;
+        Ok(if mark == Some(now) { (Vec::new(), now) } else { (services, now) })
     }
 
     pub(super) fn service_now(&self, id: ServiceId) -> Result<Option<ServiceView>, Refusal> {
@@ -141,8 +138,9 @@ impl NodeHandle {
         let _ = self.send(Input::Call { token, command, idempotency: None, reply });
     }
 
-    async fn orders_now(&self, host: HostId, running: Vec<ServiceId>) -> Result<Orders, Refusal> {
+    async fn orders_now(&self, question: &Question) -> Result<Orders, Refusal> {
         let services = self.all_services().await?;
+        let (host, running) = (question.host.clone(), question.running.clone());
         if running.is_empty() {
             return Ok(orders_for(&host, &services, &[]));
         }

@@ -6,10 +6,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use skyclaw_http_compat::{Backend, Request};
-use skyclaw_protocol::orders::Orders;
-use skyclaw_protocol::{
-    Answer, Command, Hash, HostId, JobId, Milli, NodeId, Refusal, ServiceId, ServiceReport,
-};
+use skyclaw_protocol::orders::{Orders, Question};
+use skyclaw_protocol::{Answer, Command, HostId, JobId, Milli, NodeId, Refusal, ServiceReport};
 
 use super::outbox::completion;
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
@@ -152,16 +150,10 @@ impl Coordinator for Embedded {
         .boxed()
     }
 
-    fn orders(
-        &self,
-        host: HostId,
-        running: Vec<ServiceId>,
-        mark: Option<Hash>,
-        wait: Duration,
-    ) -> BoxFuture<'_, Result<Orders, PortError>> {
+    fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, PortError>> {
         async move {
             let node = self.reached_at();
-            self.0.orders(host, node, running, mark, wait).await.map_err(port_error)
+            self.0.orders(question, node).await.map_err(port_error)
         }
         .boxed()
     }

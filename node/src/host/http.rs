@@ -15,8 +15,8 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use skyclaw_protocol::limits::{MAX_BODY_BYTES, MAX_TEXT_BYTES};
-use skyclaw_protocol::orders::Orders;
-use skyclaw_protocol::{Hash, HostId, JobId, OutputFile, ServiceId, ServiceReport};
+use skyclaw_protocol::orders::{Orders, Question};
+use skyclaw_protocol::{HostId, JobId, OutputFile, ServiceReport};
 
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
 use crate::client::{install_crypto, segment};
@@ -278,14 +278,8 @@ impl Coordinator for HttpCoordinator {
         })
     }
 
-    fn orders(
-        &self,
-        host: HostId,
-        running: Vec<ServiceId>,
-        mark: Option<Hash>,
-        wait: Duration,
-    ) -> BoxFuture<'_, Result<Orders, PortError>> {
-        Box::pin(self.ask_orders(host, running, mark, wait))
+    fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, PortError>> {
+        Box::pin(self.ask_orders(question))
     }
 
     fn report_service(&self, report: ServiceReport) -> BoxFuture<'_, Result<(), PortError>> {

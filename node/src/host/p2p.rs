@@ -29,8 +29,8 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use skyclaw_protocol::attach::{HostAsk, HostTell};
 use skyclaw_protocol::clock::Now;
-use skyclaw_protocol::orders::Orders;
-use skyclaw_protocol::{Hash, HostId, JobId, NetworkId, NodeId, ServiceId, ServiceReport};
+use skyclaw_protocol::orders::{Orders, Question};
+use skyclaw_protocol::{HostId, JobId, NetworkId, NodeId, ServiceReport};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -193,16 +193,10 @@ impl Coordinator for P2pCoordinators {
         .boxed()
     }
 
-    fn orders(
-        &self,
-        host: HostId,
-        running: Vec<ServiceId>,
-        mark: Option<Hash>,
-        wait: Duration,
-    ) -> BoxFuture<'_, Result<Orders, PortError>> {
+    fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, PortError>> {
         async move {
-            let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
-            let ask = HostAsk::Services { host, running, mark, wait_ms };
+            let wait = question.wait();
+            let ask = HostAsk::Services(question);
             match self.0.any(ask, wait + orders_patience(wait)).await? {
                 HostTell::Services(orders) => Ok(orders),
                 _ => Err(unexpected()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use skyclaw_protocol::orders::{Order, Orders};
+use skyclaw_protocol::orders::{Order, Orders, Question};
 use skyclaw_protocol::{Hash, HostId, ServiceReport};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -159,9 +159,11 @@ impl Driver<'_> {
         let (coordinator, host) = (self.coordinator, self.host.borrow().clone());
         let (running, mark) = (self.agent.services(), self.mark);
         let wait = if self.agent.is_guarding() { GUARDED_WAIT } else { ORDERS_WAIT };
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        let question = Question { host, running, mark, wait_ms };
         self.ask = Some(Box::pin(async move {
             let (asked, begun) = (time::since_boot(), Instant::now());
-            let answer = coordinator.orders(host, running, mark, wait).await;
+            let answer = coordinator.orders(question).await;
             Event::Told { asked, begun, answer }
         }));
     }

@@ -11,8 +11,8 @@ use futures::future::BoxFuture;
 use skyclaw_node::host::{Claim, Coordinator, HostConfig, HostSpec, PortError, Pulse, Report, run};
 use skyclaw_node::services::{Bundles, NoBundles, Services, ServicesConfig};
 use skyclaw_node::supervisor::{Supervisor, SupervisorConfig};
-use skyclaw_protocol::orders::{Order, Orders, Over};
-use skyclaw_protocol::{Hash, HostId, JobId, ServiceDef, ServiceId, ServiceReport, ServiceStatus};
+use skyclaw_protocol::orders::{Order, Orders, Over, Question};
+use skyclaw_protocol::{HostId, JobId, ServiceDef, ServiceId, ServiceReport, ServiceStatus};
 use tokio_util::sync::CancellationToken;
 
 /// Ports of tests: each bench looks from another base on, so that a test may say which it gets.
@@ -82,14 +82,10 @@ impl Coordinator for Fake {
         Box::pin(async { Ok(()) })
     }
 
-    fn orders(
-        &self,
-        _host: HostId,
-        running: Vec<ServiceId>,
-        mark: Option<Hash>,
-        wait: Duration,
-    ) -> BoxFuture<'_, Result<Orders, PortError>> {
+    fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, PortError>> {
         self.with(|script| script.asked += 1);
+        let wait = question.wait();
+        let Question { running, mark, .. } = question;
         Box::pin(async move {
             let end = Instant::now() + wait;
             loop {

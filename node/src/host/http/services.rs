@@ -9,14 +9,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use skyclaw_protocol::orders::{Order, Orders, Over};
-use skyclaw_protocol::{
-    Hash, HealthCheck, HostId, OnPartition, ServiceDef, ServiceId, ServiceReport,
-};
+use skyclaw_protocol::orders::{Order, Orders, Over, Question};
+use skyclaw_protocol::{Hash, HealthCheck, OnPartition, ServiceDef, ServiceId, ServiceReport};
 
 use super::{HttpCoordinator, PATIENCE, together, unexpected};
 use crate::client::segment;
@@ -83,19 +80,12 @@ impl Given {
 }
 
 impl HttpCoordinator {
-    pub(super) async fn ask_orders(
-        &self,
-        host: HostId,
-        running: Vec<ServiceId>,
-        mark: Option<Hash>,
-        wait: Duration,
-    ) -> Result<Orders, PortError> {
-        let mut body = json!({
-            "running": running,
-            "waitMs": u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-        });
+    pub(super) async fn ask_orders(&self, question: Question) -> Result<Orders, PortError> {
+        let wait = question.wait();
+        let Question { host, running, mark, wait_ms } = question;
+        let mut body = json!({ "running": running, "waitMs": wait_ms });
         if let Some(mark) = mark {
-            body["mark"] = blake3::Hash::from_bytes(mark.0).to_hex().to_string().into();
+            body["mark"] = mark.hex().into();
         }
         let host = segment(host.as_str()).to_string();
         let (orders, claim) = (
@@ -232,10 +222,7 @@ fn read_def(of: &Value) -> Result<ServiceDef, PortError> {
             Some(env.iter().map(pair).collect::<Result<_, PortError>>()?)
         }
     };
-    let bundle = text("bundle")?.map(|text| {
-        let hash = blake3::Hash::from_hex(text).map_err(|_| unexpected("bundle"))?;
-        Ok(Hash(*hash.as_bytes()))
-    });
+    let bundle = text("bundle")?.map(|text| Hash::parse(&text).map_err(|_| unexpected("bundle")));
     let health = member("health").map(|health| {
         let path = health.get("path").and_then(Value::as_str).unwrap_or("/").to_owned();
         let interval_ms = health.get("intervalMs").and_then(Value::as_u64).unwrap_or(INTERVAL_MS);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_protocol::attach::{HostAsk, HostTell};
+use skyclaw_protocol::orders::Question;
 use skyclaw_protocol::{NodeId, codec};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -37,7 +38,9 @@ impl Transport for NetHandle {
         let net = self.clone();
         async move {
             let mut look = LOOK;
-            if let HostAsk::Claim { wait_ms, .. } | HostAsk::Services { wait_ms, .. } = &ask {
+            if let HostAsk::Claim { wait_ms, .. } | HostAsk::Services(Question { wait_ms, .. }) =
+                &ask
+            {
                 look += Duration::from_millis(u64::from(*wait_ms));
             }
             let mut asked = pin!(Self::ask(&net, to, Service::Host, codec::encode(&ask), patience));

@@ -363,7 +363,7 @@ impl Inside {
             | HostAsk::HandBack { host, .. }
             | HostAsk::Claim { host, .. } => unknown(&host),
             HostAsk::Complete { completion, .. } => unknown(&completion.host),
-            HostAsk::Services { .. } | HostAsk::Report(_) | HostAsk::Table { .. } => {
+            HostAsk::Services(_) | HostAsk::Report(_) | HostAsk::Table { .. } => {
                 HostTell::Refused(Refusal::Store("there are no services in this world".into()))
             }
         }
