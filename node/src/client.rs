@@ -64,28 +64,9 @@ impl Client {
     /// # Errors
     /// The token cannot be sent, or the system's certificates cannot be used.
     pub fn new(urls: &[String], token: Option<&Secret>) -> Result<Self, ClientError> {
-        install_crypto();
-        let mut headers = HeaderMap::new();
-        if let Some(token) = token {
-            // HTTP knows no blanks around a value; the original's client dropped them too.
-            let mut value = HeaderValue::from_str(token.expose().trim()).map_err(|_| {
-                ClientError::Setup("SKYCLAW_TOKEN cannot be sent in a header".to_owned())
-            })?;
-            value.set_sensitive(true);
-            headers.insert(TOKEN, value);
-        }
-        let mut builder = reqwest::Client::builder()
-            .default_headers(headers)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
-        let bases: Vec<String> =
-            urls.iter().map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
-        if !bases.iter().any(|base| base.to_ascii_lowercase().starts_with("https:")) {
-            // Without https no certificate is looked at, and a machine may have none.
-            builder = builder.tls_certs_only([]);
-        }
+        let builder = builder(urls, token.map(Secret::expose)).map_err(ClientError::Setup)?;
+        let builder = builder.timeout(REQUEST_TIMEOUT);
+        let bases = urls.iter().map(|url| base(url)).collect();
         let http = builder.build().map_err(|error| ClientError::Setup(error.to_string()))?;
         Ok(Self { http, bases, last_good: AtomicUsize::new(0), most: MAX_ANSWER })
     }
@@ -263,6 +244,40 @@ async fn read(
 #[must_use]
 pub fn segment(id: &str) -> String {
     utf8_percent_encode(id, SEGMENT).to_string()
+}
+
+/// The common part of all clients of coordinators: it sends the token to them and to nobody else.
+///
+/// # Errors
+/// The text to show, if the token cannot stand in a header.
+pub(crate) fn builder(
+    urls: &[String],
+    token: Option<&str>,
+) -> Result<reqwest::ClientBuilder, String> {
+    install_crypto();
+    let mut headers = HeaderMap::new();
+    // HTTP knows no blanks around a value; the original's client dropped them too.
+    if let Some(token) = token.map(str::trim).filter(|token| !token.is_empty()) {
+        let mut value = HeaderValue::from_bytes(token.as_bytes())
+            .map_err(|_| "SKYCLAW_TOKEN cannot be sent in a header".to_owned())?;
+        value.set_sensitive(true);
+        headers.insert(TOKEN, value);
+    }
+    let builder = reqwest::Client::builder()
+        .default_headers(headers)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    if urls.iter().any(|url| base(url).to_ascii_lowercase().starts_with("https:")) {
+        return Ok(builder);
+    }
+    // Without https no certificate is looked at, and a machine may have none.
+    Ok(builder.tls_certs_only([]))
+}
+
+/// A url as paths are appended to it.
+pub(crate) fn base(url: &str) -> String {
+    url.trim().trim_end_matches('/').to_owned()
 }
 
 /// Makes `ring` the process's provider of TLS arithmetic. A second call changes nothing.

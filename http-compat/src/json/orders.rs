@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 use skyclaw_protocol::limits::MAX_CLAIM_WAIT_MS;
 use skyclaw_protocol::orders::{Order, Orders, Over, Question};
-use skyclaw_protocol::{Hash, HostId, OnPartition, ServiceDef, ServiceId};
+use skyclaw_protocol::{Hash, HostId, ServiceId};
 
 use super::fields::{Document, Fields};
-use super::put;
+use super::{put, service};
 use crate::error::ApiError;
 
 /// Services a host may name: more than one can run.
@@ -47,35 +47,10 @@ fn order(order: &Order) -> Value {
     put(&mut map, "slot", Some(order.slot));
     put(&mut map, "epoch", Some(order.epoch));
     put(&mut map, "generation", Some(order.generation));
-    def(&mut map, &order.def);
+    service::def(&mut map, &order.def);
     Value::Object(map)
 }
 
 fn over(over: &Over) -> Value {
     json!({ "id": over.id, "ver": over.ver })
-}
-
-/// The members that say what a service runs.
-fn def(map: &mut Map<String, Value>, def: &ServiceDef) {
-    put(map, "name", Some(def.name.as_str()));
-    put(map, "command", Some(def.command.as_str()));
-    put(map, "args", Some(def.args.clone()));
-    put(map, "cwd", def.cwd.as_deref());
-    if let Some(env) = &def.env {
-        let env = env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
-        map.insert("env".to_owned(), Value::Object(env.collect()));
-    }
-    put(map, "replicas", Some(def.replicas));
-    put(map, "requiredCapabilities", Some(def.required.clone()));
-    put(map, "bundle", def.bundle.as_ref().map(Hash::hex));
-    if let Some(health) = &def.health {
-        let health = json!({ "path": health.path, "intervalMs": health.interval_ms });
-        map.insert("health".to_owned(), health);
-    }
-    if let Some(ms) = def.backoff_ms {
-        map.insert("restart".to_owned(), json!({ "backoffMs": ms }));
-    }
-    if def.on_partition != OnPartition::Keep {
-        put(map, "onPartition", Some(def.on_partition.as_str()));
-    }
 }

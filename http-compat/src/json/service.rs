@@ -4,7 +4,7 @@
 //! those added later what the submitter set. Legacy hosts and gateways read these answers.
 
 use serde_json::{Map, Value, json};
-use skyclaw_protocol::{Assignment, OnPartition, ServiceView};
+use skyclaw_protocol::{Assignment, Hash, OnPartition, ServiceDef, ServiceView};
 
 use super::{iso, put};
 
@@ -23,34 +23,10 @@ pub(crate) fn contract(service: &ServiceView) -> Value {
 }
 
 pub(crate) fn show(service: &ServiceView, depth: Depth) -> Value {
-    let def = &service.def;
     let mut map = Map::new();
+    put(&mut map, "id", Some(service.id.as_str()));
+    def(&mut map, &service.def);
     let mut set = |name: &str, value: Value| map.insert(name.to_owned(), value);
-    set("id", service.id.as_str().into());
-    set("name", def.name.as_str().into());
-    set("command", def.command.as_str().into());
-    set("args", def.args.clone().into());
-    if let Some(cwd) = &def.cwd {
-        set("cwd", cwd.as_str().into());
-    }
-    if let Some(env) = &def.env {
-        let env = env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
-        set("env", Value::Object(env.collect()));
-    }
-    set("replicas", def.replicas.into());
-    set("requiredCapabilities", def.required.clone().into());
-    if let Some(bundle) = &def.bundle {
-        set("bundle", bundle.hex().into());
-    }
-    if let Some(health) = &def.health {
-        set("health", json!({ "path": health.path, "intervalMs": health.interval_ms }));
-    }
-    if let Some(ms) = def.backoff_ms {
-        set("restart", json!({ "backoffMs": ms }));
-    }
-    if def.on_partition != OnPartition::default() {
-        set("onPartition", def.on_partition.as_str().into());
-    }
     set("status", service.status.as_str().into());
     set("createdAt", iso(service.created));
     set("updatedAt", iso(service.updated));
@@ -71,6 +47,31 @@ fn details(map: &mut Map<String, Value>, service: &ServiceView) {
         |back| json!({ "generation": back.generation, "error": back.error, "at": iso(back.at) }),
     );
     put(map, "reverted", reverted);
+}
+
+/// The members that say what a service runs.
+pub(super) fn def(map: &mut Map<String, Value>, def: &ServiceDef) {
+    put(map, "name", Some(def.name.as_str()));
+    put(map, "command", Some(def.command.as_str()));
+    put(map, "args", Some(def.args.clone()));
+    put(map, "cwd", def.cwd.as_deref());
+    if let Some(env) = &def.env {
+        let env = env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        map.insert("env".to_owned(), Value::Object(env.collect()));
+    }
+    put(map, "replicas", Some(def.replicas));
+    put(map, "requiredCapabilities", Some(def.required.clone()));
+    put(map, "bundle", def.bundle.as_ref().map(Hash::hex));
+    if let Some(health) = &def.health {
+        let health = json!({ "path": health.path, "intervalMs": health.interval_ms });
+        map.insert("health".to_owned(), health);
+    }
+    if let Some(ms) = def.backoff_ms {
+        map.insert("restart".to_owned(), json!({ "backoffMs": ms }));
+    }
+    if def.on_partition != OnPartition::default() {
+        put(map, "onPartition", Some(def.on_partition.as_str()));
+    }
 }
 
 fn assignment(part: &Assignment, depth: Depth) -> Value {

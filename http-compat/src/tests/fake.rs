@@ -384,6 +384,10 @@ impl Backend for Fake {
 
     fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, Refusal>> {
         let mut state = self.state();
+        if !state.hosts.iter().any(|host| host.id == question.host) {
+            let unknown = Refusal::UnknownHost(question.host.to_string());
+            return futures::future::ready(Err(unknown)).boxed();
+        }
         let wait = question.wait();
         state.questions.push((question.host, question.running, question.mark, wait));
         futures::future::ready(Ok(state.orders.clone())).boxed()

@@ -2,22 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
-use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
+use reqwest::header::CONTENT_LENGTH;
 use skyclaw_protocol::Hash;
 use skyclaw_protocol::blob::Want;
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::sources::{Source, Sources, Stream};
 use super::{Blobs, Held};
-use crate::client::install_crypto;
+use crate::client::{base, builder};
 use crate::config::mask_urls;
-
-/// How long a connection may take: a coordinator that is down must not hold up the next one.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// Bytes read at once.
 const PIECE: usize = 256 << 10;
@@ -35,23 +31,9 @@ impl Urls {
     /// # Errors
     /// The text to show, if the token cannot stand in a header or TLS cannot be set up.
     pub fn new(urls: &[String], token: Option<&str>) -> Result<Self, String> {
-        install_crypto();
-        let mut headers = HeaderMap::new();
-        if let Some(token) = token.map(str::trim).filter(|token| !token.is_empty()) {
-            let mut value = HeaderValue::from_bytes(token.as_bytes())
-                .map_err(|_| "the token holds characters that cannot be sent".to_owned())?;
-            value.set_sensitive(true);
-            headers.insert("x-skyclaw-token", value);
-        }
-        let builder = || {
-            // Redirects and proxies would carry the token to strangers.
-            let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-            builder.no_proxy().connect_timeout(CONNECT).default_headers(headers.clone())
-        };
-        // A machine without root certificates can still talk plain HTTP.
-        let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
+        let client = builder(urls, token)?.build();
         let client = client.map_err(|error| format!("cannot set up the HTTP client: {error}"))?;
-        let urls = urls.iter().map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
+        let urls = urls.iter().map(|url| base(url)).collect();
         Ok(Self { client, urls })
     }
 }

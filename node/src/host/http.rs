@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::redirect::Policy;
+use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use skyclaw_protocol::limits::{MAX_BODY_BYTES, MAX_TEXT_BYTES};
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::{HostId, JobId, OutputFile, ServiceReport};
 
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
-use crate::client::{install_crypto, segment};
+use crate::client::{base, builder, segment};
 use crate::config::mask_urls;
+use crate::engine::chain;
 use services::Given;
 
 /// Asks a coordinator to hold a claim, in milliseconds. The original ignores it.
@@ -36,9 +36,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The same for a heartbeat, which must reach another coordinator before the leases end.
 const BEAT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a connection may take: a host that is down must not hold up the next url.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-
 /// Largest answer: the largest job, every character of it escaped.
 const MAX_ANSWER_BYTES: usize = 6 * MAX_BODY_BYTES;
 
@@ -47,7 +44,6 @@ const MAX_ANSWER_BYTES: usize = 6 * MAX_BODY_BYTES;
 pub struct HttpCoordinator {
     client: reqwest::Client,
     urls: Vec<String>,
-    headers: HeaderMap,
     last_good: AtomicUsize,
     /// Services that an original coordinator gave.
     given: Given,
@@ -65,25 +61,10 @@ impl HttpCoordinator {
     /// # Errors
     /// The text to show, if the token cannot stand in a header or TLS cannot be set up.
     pub fn new(urls: &[String], token: Option<&str>) -> Result<Self, String> {
-        install_crypto();
-        let builder = || {
-            // Redirects and proxies would carry the token to strangers; the original knew no proxy.
-            let builder = reqwest::Client::builder().redirect(Policy::none()).no_proxy();
-            builder.connect_timeout(CONNECT_PATIENCE)
-        };
-        // A machine without root certificates can still talk plain HTTP.
-        let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
+        let client = builder(urls, token)?.build();
         let client = client.map_err(|error| format!("cannot set up the HTTP client: {error}"))?;
-        let mut headers = HeaderMap::new();
-        headers.insert("content-type", HeaderValue::from_static("application/json"));
-        if let Some(token) = token.filter(|token| !token.is_empty()) {
-            let mut value = HeaderValue::from_bytes(token.as_bytes())
-                .map_err(|_| "the token holds characters that cannot be sent".to_owned())?;
-            value.set_sensitive(true);
-            headers.insert("x-skyclaw-token", value);
-        }
-        let urls = urls.iter().map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
-        Ok(Self { client, urls, headers, last_good: AtomicUsize::new(0), given: Given::default() })
+        let urls = urls.iter().map(|url| base(url)).collect();
+        Ok(Self { client, urls, last_good: AtomicUsize::new(0), given: Given::default() })
     }
 
     /// Asks one coordinator after the other.
@@ -119,12 +100,13 @@ impl HttpCoordinator {
         patience: Duration,
     ) -> Result<Answer, PortError> {
         let lost = |error: reqwest::Error| {
-            PortError::Unavailable(format!("fetch failed: {}", chain(&error.without_url(), base)))
+            let error = chain(&error.without_url());
+            PortError::Unavailable(format!("fetch failed: {}: {error}", mask_urls(base)))
         };
         let mut request = self
             .client
             .post(format!("{base}{path}"))
-            .headers(self.headers.clone())
+            .header(CONTENT_TYPE, "application/json")
             .timeout(patience)
             .body(body);
         for (name, value) in extra {
@@ -190,18 +172,6 @@ fn together(errors: Vec<PortError>) -> PortError {
         Some(error) => error,
         None => PortError::Unavailable("all coordinators unavailable".into()),
     }
-}
-
-/// An error with its causes: the outermost alone never says what went wrong.
-fn chain(error: &dyn std::error::Error, base: &str) -> String {
-    let mut text = format!("{}: {error}", mask_urls(base));
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 fn unexpected(what: &str) -> PortError {
