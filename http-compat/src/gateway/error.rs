@@ -97,10 +97,10 @@ pub(super) enum Refused {
     #[error("the request went through {0} gateways; an endpoint of the service leads back to one")]
     Loop(usize),
     /// No endpoint answered.
-    #[error("fetch failed: {}; see `skyclaw why {service}`", listed(.tried))]
+    #[error("fetch failed: {}; see `skyclaw service {service}`", listed(.tried))]
     NoAnswer { service: String, tried: Vec<(String, String)> },
     /// No endpoint answered in time.
-    #[error("timed out: {}; see `skyclaw why {service}`", listed(.tried))]
+    #[error("timed out: {}; see `skyclaw service {service}`", listed(.tried))]
     NoAnswerInTime { service: String, tried: Vec<(String, String)> },
     /// The request's body broke off.
     #[error("the body of the request did not arrive")]
@@ -145,7 +145,7 @@ impl Refused {
         match self {
             Self::NoEndpoints(_) => Some(
                 "no running instance is known under this name or id; `skyclaw services` lists \
-                 services, `skyclaw why NAME` says what keeps one from running",
+                 services, `skyclaw service NAME` says what keeps one from running",
             ),
             _ => None,
         }

@@ -1,6 +1,7 @@
-//! The table as original coordinators tell it: the answer to `GET /v1/services`.
+//! The table as coordinators tell it, the original's and ours: the answer to `GET /v1/services`.
 
 use serde::Deserialize;
+use serde_json::Value;
 use skyclaw_protocol::{HostId, ServiceId};
 
 use super::table::{Endpoint, EndpointId, HttpPlace, Route, Table};
@@ -22,8 +23,16 @@ struct Service {
     name: String,
     #[serde(default)]
     created_at: String,
+    health: Option<Health>,
     #[serde(default)]
     assignments: Vec<Assignment>,
+}
+
+/// Of our coordinators' services.
+#[derive(Deserialize)]
+struct Health {
+    #[serde(default)]
+    path: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -41,9 +50,9 @@ impl Table {
     /// bytes, an address that is no http URL) are left out.
     ///
     /// # Errors
-    /// If the bytes are no such answer at all.
-    pub fn of_answer(body: &[u8]) -> Result<Self, BadAnswer> {
-        let Answer { mut services } = serde_json::from_slice(body)?;
+    /// If it is no such answer at all.
+    pub fn of_answer(answer: Value) -> Result<Self, BadAnswer> {
+        let Answer { mut services } = serde_json::from_value(answer)?;
         // Stamps of that form sort as the moments they name. The sort is stable: where stamps are
         // missing, the order of the answer decides, which is that of creation too.
         services.sort_by(|a, b| a.created_at.cmp(&b.created_at));
@@ -62,5 +71,6 @@ fn route(service: Service) -> Option<Route> {
         Some(Endpoint { id, host, slot: 0, http: Some(http), node: None })
     });
     let endpoints = endpoints.collect();
-    Some(Route::new(id, service.name, None, endpoints))
+    let health = service.health.and_then(|health| health.path);
+    Some(Route::new(id, service.name, health, endpoints))
 }

@@ -44,6 +44,8 @@ pub(super) struct Link {
     /// nothing; a new one for each request would.
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) path: PathKind,
+    /// It is for one request and is not kept.
+    pub(super) once: bool,
     opened: Instant,
     since: Instant,
 }
@@ -68,6 +70,7 @@ impl Link {
             driver: Some(Box::pin(connection.with_upgrades())),
             timer: Box::pin(tokio::time::sleep_until(now)),
             path,
+            once: false,
             opened: now,
             since: now,
         })
@@ -124,7 +127,7 @@ impl Pool {
 
     /// Keeps a free connection for the next request.
     pub(super) fn put(&self, mut link: Link) {
-        if self.retired.load(Relaxed) || self.all.load(Relaxed) >= MAX_IDLE_ALL {
+        if link.once || self.retired.load(Relaxed) || self.all.load(Relaxed) >= MAX_IDLE_ALL {
             return;
         }
         // However busy it is: by now there may be a direct way.

@@ -25,7 +25,7 @@ use super::upload::Upload;
 /// Checks under way at once.
 const AT_ONCE: usize = 32;
 
-/// Bytes of an answer's body that are read so that its connection can be kept.
+/// Bytes of an answer's body that are read, so that its sender is not cut off.
 const BODY: usize = 16 << 10;
 
 /// Checks all endpoints each period, the first time after one.
@@ -87,7 +87,9 @@ async fn ask(
     path: &str,
 ) -> Result<StatusCode, Failed> {
     // Always a new connection: one that was kept would say that the endpoint was well.
+    // Nor is it kept: callers have theirs, and checks of many endpoints would take their room.
     let mut link = dial(gateway, upstream).await?;
+    link.once = true;
     let flight = Flight::new(gateway, upstream);
     let place = upstream.endpoint.http.as_ref().filter(|_| link.path == PathKind::Tcp);
     let prefix = place.map_or("", |place| place.prefix.as_str());

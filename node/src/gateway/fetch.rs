@@ -44,6 +44,6 @@ impl Fetch {
 
     async fn once(&self) -> Result<Table, String> {
         let answer = self.client.get("/v1/services").await.map_err(|error| error.to_string())?;
-        Table::of_answer(answer.to_string().as_bytes()).map_err(|error| error.to_string())
+        Table::of_answer(answer).map_err(|error| error.to_string())
     }
 }

@@ -7,7 +7,7 @@ use skyclaw_http_compat::gateway::Table;
 use skyclaw_protocol::attach::{HostAsk, HostTell};
 use skyclaw_protocol::{Hash, ServiceView, codec};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::handle::NodeHandle;
@@ -65,9 +65,9 @@ pub async fn ask(net: NetHandle, table: watch::Sender<Arc<Table>>, stop: Cancell
             };
             let wait_ms = u32::try_from(HELD.as_millis()).unwrap_or(u32::MAX);
             let question = codec::encode(&HostAsk::Table { mark, wait_ms });
-            let answer = net.ask(node, Service::Host, question, HELD + SLACK);
-            match read(timeout(HELD + SLACK, answer).await.ok().and_then(Result::ok)) {
-                Some((_, new)) if mark == Some(new) => {}
+            match read(net.ask(node, Service::Host, question, HELD + SLACK).await.ok()) {
+                // Held as long as it could be; one that does not hold is not asked all the time.
+                Some((_, new)) if mark == Some(new) => sleep(PAUSE).await,
                 Some((services, new)) => {
                     mark = Some(new);
                     table.send_replace(Arc::new(Table::of_views(&services)));

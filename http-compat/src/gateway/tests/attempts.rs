@@ -94,7 +94,7 @@ async fn g19_g20_without_any_answer_it_is_502_and_says_who_failed_and_how() {
     assert_eq!(reply.status, 502);
     let said = reply.json()["error"].as_str().unwrap().to_owned();
     assert!(said.starts_with("fetch failed: "), "{said}");
-    for part in ["h1: connection refused", "h2: connection refused", "skyclaw why api"] {
+    for part in ["h1: connection refused", "h2: connection refused", "skyclaw service api"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("127.0.0.1"), "addresses are nobody's business: {said}");

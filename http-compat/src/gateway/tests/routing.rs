@@ -106,7 +106,7 @@ async fn g4_g30_a_service_without_endpoints_is_said_to_have_none() {
     let gate = gate_with(quiet(), table(&[("svc_api", "api", &[])])).await;
     let reply = gate.get("/v1/gateway/api/x").await;
     reply.refused(503, "no healthy endpoints for service api");
-    assert!(reply.header("x-skyclaw-hint").contains("skyclaw why"), "{reply:?}");
+    assert!(reply.header("x-skyclaw-hint").contains("skyclaw service NAME"), "{reply:?}");
     assert_eq!(reply.header("retry-after"), "1");
     gate.get("/v1/gateway/n%20o").await.refused(503, "no healthy endpoints for service n o");
     assert_eq!(gate.metrics.refusals("no_endpoints"), 2);

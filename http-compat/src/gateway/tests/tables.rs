@@ -1,6 +1,6 @@
 //! How tables are made.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::{
     Assignment, HostId, NodeId, ServiceDef, ServiceId, ServiceStatus, ServiceView,
@@ -98,6 +98,7 @@ fn g24_the_answers_of_original_coordinators_are_read() {
     };
     let answer = json!({ "services": [
         { "id": "svc_2", "name": "api", "createdAt": "2026-01-02T00:00:00.000Z", "version": 3,
+          "health": { "path": "/up", "intervalMs": 5 },
           "assignments": [assignment("running", Some("http://late:1"))] },
         { "id": "svc_1", "name": "api", "createdAt": "2026-01-01T00:00:00.000Z", "assignments": [
             assignment("running", Some("http://b:1/")), assignment("running", Some("http://a:1")),
@@ -105,12 +106,14 @@ fn g24_the_answers_of_original_coordinators_are_read() {
             assignment("running", None), assignment("running", Some("file:///etc/passwd")) ] },
         { "id": "", "name": "nameless", "assignments": [] },
     ], "more": 1 });
-    let table = Table::of_answer(answer.to_string().as_bytes()).unwrap();
+    let table = Table::of_answer(answer).unwrap();
     assert_eq!(urls(&table, "api"), ["http://a:1", "http://b:1/"]);
     assert_eq!(urls(&table, "svc_2"), ["http://late:1"]);
     assert!(table.find("nameless").is_none());
-    for bad in ["", "[]", "{}", "{\"services\":{}}", "<html>"] {
-        assert!(Table::of_answer(bad.as_bytes()).is_err(), "{bad}");
+    let path = |key: &str| table.find(key).unwrap().health_path.clone();
+    assert_eq!((path("svc_2").as_deref(), path("svc_1")), (Some("/up"), None));
+    for bad in [json!(""), json!([]), json!({}), json!({ "services": {} }), Value::Null] {
+        assert!(Table::of_answer(bad.clone()).is_err(), "{bad}");
     }
 }
 

@@ -95,7 +95,7 @@ async fn an_endpoint_that_says_nothing_is_504_in_time() {
     assert_eq!(reply.status, 504);
     let said = reply.json()["error"].as_str().unwrap().to_owned();
     assert!(said.contains("h1: no answer within 200ms"), "{said}");
-    assert!(said.contains("skyclaw why api"), "{said}");
+    assert!(said.contains("skyclaw service api"), "{said}");
     assert_eq!(gate.metrics.failures("answer_time"), 1);
 }
 

@@ -71,6 +71,10 @@ fn beside(coordinator: &str) -> Option<String> {
     let Fallback::Text(port) = setting.fallback else { return None };
     url.set_port(port.parse().ok()).ok()?;
     url.set_path("");
+    url.set_query(None);
+    // Its password is for the coordinator alone, and this is shown.
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
     Some(trimmed(url.as_str()))
 }
 
@@ -95,6 +99,8 @@ mod tests {
         let port = |url| beside(url);
         assert_eq!(port("http://10.0.0.1:8787"), Some("http://10.0.0.1:8790".into()));
         assert_eq!(port("http://[::1]:1/x"), Some("http://[::1]:8790".into()));
+        let with_password = port("http://me:secret@10.0.0.1:8787/?token=t");
+        assert_eq!(with_password, Some("http://10.0.0.1:8790".into()), "it is for one alone");
         assert_eq!(port("https://example.org"), None);
         assert_eq!(port("nonsense"), None);
     }
