@@ -14,7 +14,7 @@ use super::effect::{Effect, ReplyTo, Target, Token};
 use super::frames::FrameFault;
 use super::output::Held;
 use super::{Machine, Timer, work};
-use crate::batch::{KeyAnswer, Shelf};
+use crate::batch::{JobAt, KeyAnswer, Shelf};
 use crate::clock::{Mono, Now};
 use crate::command::{Command, Idempotency, Refusal};
 use crate::id::{Hash, HostId, JobId, NodeId};
@@ -384,9 +384,10 @@ impl Machine {
         then: Then,
         answer: Result<KeyAnswer, Refusal>,
     ) {
-        // What is answered must be readable here.
+        // What is answered must be readable here: what came with it may not have been taken, as while
+        // this node tries to lead the job itself.
         let answer = match answer {
-            Ok(KeyAnswer::Job(at)) if !self.has_job(shelf, &at.job) => {
+            Ok(KeyAnswer::Job(at)) if !self.has_value(shelf, &at) => {
                 if let Then::Claim(..) = then {
                     self.return_unasked(from, &Ok(KeyAnswer::Job(at.clone())));
                 }
@@ -418,10 +419,9 @@ impl Machine {
         }
     }
 
-    fn has_job(&self, shelf: &dyn Shelf, job: &JobId) -> bool {
-        let subject = Subject::Job(job.clone());
-        self.registers.contains_key(&subject)
-            || shelf.register(&subject).is_ok_and(|stored| stored.is_some())
+    /// Whether this value of a job, or a later one, is known to be chosen here.
+    fn has_value(&self, shelf: &dyn Shelf, at: &JobAt) -> bool {
+        self.job_value(shelf, &at.job).is_ok_and(|val| val.ver >= at.val.ver)
     }
 
     /// A lease that no caller hears of goes back at once.
