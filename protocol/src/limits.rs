@@ -361,3 +361,7 @@ pub const MAX_BUNDLE_PATH: usize = 1024;
 
 /// Most folders above an entry of a bundle.
 pub const MAX_BUNDLE_DEPTH: usize = 64;
+
+/// What is in flight and was not answered is sent once more after so long, in milliseconds: well above
+/// a slow disk's answer, and well below the time that callers are given.
+pub const REPEAT_MS: u64 = 400;

@@ -17,7 +17,7 @@ use super::{Machine, Timer, work};
 use crate::batch::{JobAt, KeyAnswer, Shelf};
 use crate::clock::{Mono, Now};
 use crate::command::{Command, Idempotency, Refusal};
-use crate::id::{Hash, HostId, JobId, NodeId};
+use crate::id::{Hash, HostId, NodeId};
 use crate::learned::{self, Learned};
 use crate::limits::{ASK_SLACK_MS, MAX_ASKS};
 use crate::record::Signed;

@@ -129,7 +129,7 @@ impl Machine {
         let Some(lead) = entry.lead.as_ref().filter(|_| entry.chosen.is_none()) else { return };
         let Some((ballot, val)) = lead.ballot().zip(lead.current().cloned()) else { return };
         let Some(state) = val.job().filter(|_| !val.is_terminal()).cloned() else { return };
-        let until = entry.deadline.unwrap_or(now.mono);
+        let until = entry.until.unwrap_or(now.mono);
         let aborted = State::Job(JobState { phase: Phase::Aborted, ..state });
         let next = self.value(now, val.ver + 1, aborted);
         let Some(entry) = self.registers.get_mut(subject) else { return };

@@ -90,6 +90,8 @@ pub(super) struct Entry {
     pub(super) contest: Option<Box<super::contest::Contest>>,
     /// When the write or prepare in flight is looked at again; its timer rings then.
     pub(super) deadline: Option<Mono>,
+    /// When its callers are told that it missed its quorum.
+    pub(super) until: Option<Mono>,
     /// Writes of this register that are not on disk yet. Until then it stays in memory, ended or
     /// not: the row on the shelf is older than what was promised.
     pub(super) unwritten: usize,
@@ -127,6 +129,7 @@ impl Entry {
             renewal: None,
             contest: None,
             deadline: None,
+            until: None,
             unwritten: 0,
             quiet: false,
         }

@@ -12,6 +12,7 @@ use crate::clock::Now;
 use crate::command::Refusal;
 use crate::id::NodeId;
 use crate::lease::{Lease, RunTime};
+use crate::limits::REPEAT_MS;
 use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::{RegisterKey, Subject};
@@ -170,9 +171,11 @@ impl Machine {
     /// Sets the timer of what is in flight, in place of the one before.
     pub(super) fn arm(&mut self, now: Now, subject: &Subject) {
         self.disarm(subject);
-        let deadline = now.mono.plus_ms(self.config.quorum_timeout_ms.max(1));
+        let until = now.mono.plus_ms(self.config.quorum_timeout_ms.max(1));
+        // A frame may go with its connection: once it is sent again while callers still wait.
+        let deadline = now.mono.plus_ms(REPEAT_MS).min(until);
         if let Some(entry) = self.registers.get_mut(subject) {
-            entry.deadline = Some(deadline);
+            (entry.deadline, entry.until) = (Some(deadline), Some(until));
             self.timers.insert((deadline, Timer::Quorum(subject.clone())));
         }
     }
@@ -190,6 +193,11 @@ impl Machine {
         entry.deadline = None;
         if !entry.in_flight() {
             return;
+        }
+        if let Some(until) = entry.until.filter(|until| *until > now.mono) {
+            entry.deadline = Some(until);
+            self.timers.insert((until, Timer::Quorum(subject.clone())));
+            return self.repeat(subject);
         }
         let current = entry.lead.as_ref().and_then(|lead| lead.current()).cloned();
         let votes = entry.lead.as_ref().map_or(&[][..], |lead| lead.votes());

@@ -1,7 +1,9 @@
 //! Two and three machines: what a quorum promises, and what its loss does.
 
 use super::world::{LEASE_MS, QUORUM_MS, World, cut, host_id, job_at, subject, submit};
+use crate::batch::KeyAnswer;
 use crate::command::{Command, Refusal};
+use crate::limits::REPEAT_MS;
 use crate::machine::{Effect, Timer};
 use crate::register::Phase;
 
@@ -126,8 +128,8 @@ fn a_result_is_on_the_voters_disk_before_it_votes_for_it() {
     world.step(0);
     // The frame with the result is lost; the repeated one is bare, so the voter asks.
     world.net.clear();
-    world.pass(QUORUM_MS);
-    assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { .. }))));
+    world.pass(REPEAT_MS);
+    assert!(matches!(world.reply(asked), Some(Ok(KeyAnswer::Job(_)))));
     assert_eq!(world.phase(0, &job), Some(Phase::Succeeded), "repeated until it is chosen");
     use crate::batch::Shelf;
     assert!(world.nodes[1].disk.result(&job, 1).unwrap().is_some());
@@ -266,4 +268,17 @@ fn a_grant_in_flight_gives_its_slot_back_when_the_lead_is_lost() {
     world.settle();
     assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { .. }))));
     assert_eq!(world.nodes[0].machine.gauges().leased, 0);
+}
+
+#[test]
+fn a_frame_that_is_lost_is_sent_again_before_callers_are_told_of_a_missed_quorum() {
+    let mut world = World::of(2, 2);
+    let asked = world.ask(0, submit());
+    world.cut.insert((0, 1));
+    world.settle();
+    world.cut.clear();
+    world.pass(REPEAT_MS - 1);
+    assert_eq!(world.reply(asked), None);
+    world.pass(1);
+    assert!(matches!(world.reply(asked), Some(Ok(KeyAnswer::Job(_)))));
 }
