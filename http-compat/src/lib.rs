@@ -22,6 +22,7 @@ mod metrics;
 mod peer_url;
 mod routes;
 mod serve;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -29,7 +30,8 @@ mod text;
 pub use auth::{PublicKey, Secret};
 pub use backend::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, LogLine, LogPiece, LogPieces,
-    LogQuery, NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request,
+    LogQuery, NetworkView, PeerView, Pieces, Readiness, Records, RefusedPeer, Request,
+    SnapshotRefusal, SnapshotTaken, State,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;
