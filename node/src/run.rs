@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use skyclaw_http_compat::gateway::GatewayMetrics;
+use skyclaw_http_compat::snapshot::Exporter;
 use skyclaw_http_compat::{
     ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, normalize_url, router,
     serve_counting,
@@ -31,6 +32,7 @@ use skyclaw_protocol::machine::Config as MachineConfig;
 use tokio::net::TcpListener;
 
 use crate::blobs::{Blobs, Peers};
+use crate::bridge::{self, Board, Bridge};
 use crate::config::{Config, CoordinatorConfig, Secret};
 use crate::engine::{Engine, EngineConfig};
 use crate::handle::{NodeHandle, Others};
