@@ -10,6 +10,7 @@
 //! the host (its runs end and are reported), the API, libp2p, last the engine.
 
 mod blobs;
+mod bridge;
 mod duties;
 mod error;
 mod gateway;
@@ -22,7 +23,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use skyclaw_http_compat::gateway::GatewayMetrics;
-use skyclaw_http_compat::snapshot::Exporter;
 use skyclaw_http_compat::{
     ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, normalize_url, router,
     serve_counting,
@@ -32,7 +32,6 @@ use skyclaw_protocol::machine::Config as MachineConfig;
 use tokio::net::TcpListener;
 
 use crate::blobs::{Blobs, Peers};
-use crate::bridge::{self, Board, Bridge};
 use crate::config::{Config, CoordinatorConfig, Secret};
 use crate::engine::{Engine, EngineConfig};
 use crate::handle::{NodeHandle, Others};
@@ -208,6 +207,7 @@ impl Coordinator {
         let network = p2p::membership(config).id();
         let repair = Repair::new(engine.shared(), engine.inbox(), network);
         metrics.add(repair.numbers());
+        let registry = Arc::clone(&metrics);
         let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
         let http = Tasks::default();
         if let Some(blobs) = blobs::beside(&settings.db_path, settings.db_min_free_bytes).await {
@@ -237,6 +237,10 @@ impl Coordinator {
                 return Err(error.into());
             }
         };
+        if let Some(bridge) = bridge::of(config, settings, &engine, &handle) {
+            registry.add(bridge.metrics());
+            bridge.start(&net);
+        }
         let app = router(Arc::new(handle.clone()), api);
         let stop = http.token();
         http.spawn(async move {

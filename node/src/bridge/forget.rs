@@ -101,7 +101,8 @@ async fn round(
     for status in [JobStatus::Queued, JobStatus::Leased] {
         let mut after: Option<JobCursor> = None;
         loop {
-            let query = JobQuery { status: Some(status), limit: Some(PAGE), after, newest_first: false };
+            let query =
+                JobQuery { status: Some(status), limit: Some(PAGE), after, newest_first: false };
             let page = originals.jobs(query).await?;
             let (now, later): (Vec<JobView>, Vec<JobView>) =
                 page.jobs.into_iter().partition(|job| is_due(job, began));

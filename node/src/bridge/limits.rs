@@ -30,7 +30,8 @@ pub(super) const POKED: Duration = Duration::from_millis(250);
 
 /// First and longest pause after a failure. The longest is about what an operator waits after a
 /// restart.
-pub(super) const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+pub(super) const AGAIN: (Duration, Duration) =
+    (Duration::from_millis(500), Duration::from_secs(15));
 
 /// Records in one push, and their bytes: a push is taken at one go, in which the original answers
 /// nobody else.

@@ -47,11 +47,6 @@ impl Trouble {
             _ => None,
         }
     }
-
-    /// Whether it did not answer at all.
-    pub(super) const fn is_silence(&self) -> bool {
-        matches!(self, Self::Network(_))
-    }
 }
 
 /// A client of one original.
@@ -130,9 +125,7 @@ impl Link {
                 return Err(refusal(response).await);
             }
             let mut body = Vec::new();
-            while let Some(chunk) =
-                response.chunk().await.map_err(|error| self.network(&error))?
-            {
+            while let Some(chunk) = response.chunk().await.map_err(|error| self.network(&error))? {
                 if body.len() + chunk.len() > most {
                     return Err(Trouble::TooLong(most));
                 }

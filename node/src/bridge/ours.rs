@@ -15,9 +15,7 @@ use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::{Spec, Subject};
 use skyclaw_protocol::register::Val;
 use skyclaw_protocol::repair::{Inventory, Item, Range, Sum};
-use skyclaw_protocol::{
-    HostView, JobId, Milli, ServiceId, ServiceStatus, ServiceView, fold,
-};
+use skyclaw_protocol::{HostView, JobId, Milli, ServiceId, ServiceStatus, ServiceView, fold};
 use skyclaw_store::{Held, ReadError, Reader};
 
 use super::diff::{Entry, State, Table, Want};
@@ -99,7 +97,14 @@ impl Ours {
                     return Some((exporter.job(&view), FRAME));
                 };
                 let (spec, val) = (job.register.spec.body(), job.register.chosen()?);
-                record(exporter, spec, val, job.result.as_ref().map(Signed::body), want.version, now)
+                record(
+                    exporter,
+                    spec,
+                    val,
+                    job.result.as_ref().map(Signed::body),
+                    want.version,
+                    now,
+                )
             }
             Kind::Service => {
                 let subject = Subject::Service(ServiceId::new(&want.id).ok()?);
@@ -182,8 +187,7 @@ fn entry(held: &Held) -> Option<(Kind, String, Entry)> {
                 HostDesc { node: Some(_), .. } => State::Private,
                 _ => State::Live,
             };
-            let entry =
-                Entry { version: desc.display_version, created: desc.registered, state };
+            let entry = Entry { version: desc.display_version, created: desc.registered, state };
             Some((Kind::Host, desc.id.as_str().to_owned(), entry))
         }
         Held::Stub(stub) => {
@@ -194,11 +198,8 @@ fn entry(held: &Held) -> Option<(Kind, String, Entry)> {
         }
         Held::Register(record) => {
             let (spec, val) = (record.register.spec.body(), record.register.chosen()?);
-            let entry = |state| Entry {
-                version: val.display_version,
-                created: created(spec, val),
-                state,
-            };
+            let entry =
+                |state| Entry { version: val.display_version, created: created(spec, val), state };
             match &spec.subject {
                 Subject::Job(id) => {
                     let state = if val.is_terminal() { State::Ended } else { State::Live };

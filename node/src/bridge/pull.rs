@@ -9,8 +9,8 @@ use skyclaw_http_compat::snapshot::MAX_SNAPSHOT_BYTES;
 use skyclaw_protocol::Hash;
 
 use super::diff::{Tries, Want, missing};
-use super::link::Trouble;
 use super::limits::SHORT;
+use super::link::Trouble;
 use super::numbers::add;
 use super::pace::Pace;
 use super::shown::{self, Shown};

@@ -89,7 +89,10 @@ fn job(ctx: &Ctx, id: &JobId) -> Option<Bytes> {
 type Made = Option<(Bytes, Vec<Want>)>;
 
 /// Makes the next batch, beside the async threads: payloads come from the disk.
-async fn next(ctx: &Arc<Ctx>, mut wants: VecDeque<Want>) -> Result<(VecDeque<Want>, Made), Trouble> {
+async fn next(
+    ctx: &Arc<Ctx>,
+    mut wants: VecDeque<Want>,
+) -> Result<(VecDeque<Want>, Made), Trouble> {
     let ctx = Arc::clone(ctx);
     let work = move || {
         let mut batch = Batch::default();

@@ -13,7 +13,6 @@ use skyclaw_protocol::batch::Shelf;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::{Ballot, JobState};
-use skyclaw_store::Reader;
 use tokio::sync::mpsc;
 
 use super::limits::{DOUBTS, WITNESS};

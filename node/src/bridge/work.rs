@@ -19,9 +19,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use skyclaw_http_compat::{Request, check_payload, snapshot};
 use skyclaw_protocol::limits::MAX_PARALLEL;
-use skyclaw_protocol::{
-    Adopted, Command, HostId, HostView, JobId, JobRequest, JobView, Refusal,
-};
+use skyclaw_protocol::{Adopted, Command, HostId, HostView, JobId, JobRequest, JobView, Refusal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -115,9 +113,10 @@ impl Work {
     async fn adopt(&mut self, ctx: &Arc<Ctx>) {
         let mut taken = Vec::new();
         for (id, claimed) in std::mem::take(&mut self.claimed) {
-            let over = claimed.job.lease_expires.is_none_or(|ends| {
-                ends.0 <= time::wall().0.saturating_add(LEASE_MARGIN_MS)
-            });
+            let over = claimed
+                .job
+                .lease_expires
+                .is_none_or(|ends| ends.0 <= time::wall().0.saturating_add(LEASE_MARGIN_MS));
             if over {
                 tracing::warn!(job = %id, "a job of an original could not be taken over in time");
                 continue;

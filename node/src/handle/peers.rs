@@ -2,8 +2,8 @@
 
 use std::sync::PoisonError;
 
-use futures::future::BoxFuture;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use skyclaw_http_compat::{Forgotten, NetworkView};
 use skyclaw_protocol::batch::Shelf;
 use skyclaw_protocol::limits::MAX_PEER_URLS;
@@ -69,21 +69,18 @@ impl NodeHandle {
     }
 
     /// The coordinator at `url` is gone for good.
-    pub(super) fn forget_peer(
-        &self,
-        url: String,
-    ) -> BoxFuture<'_, Result<Forgotten, Refusal>> {
+    pub(super) fn forget_peer(&self, url: String) -> BoxFuture<'_, Result<Forgotten, Refusal>> {
         async move {
             {
-                let mut forgotten =
-                    self.0.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut forgotten = self.0.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
                 if forgotten.len() < MAX_PEER_URLS {
                     forgotten.insert(url.clone());
                 }
             }
-            let mut peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
-            peers.retain(|known| *known != url);
-            drop(peers);
+            {
+                let mut peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
+                peers.retain(|known| *known != url);
+            }
             let kinds = self.0.net.kinds();
             kinds.is_ours(&url);
             tracing::info!(url, "a coordinator is forgotten");

@@ -89,12 +89,7 @@ pub(super) async fn run(
     }
 }
 
-async fn ask(
-    url: &str,
-    place: &mut Place,
-    kinds: &Kinds,
-    swarm: Option<&mpsc::Sender<Word>>,
-) {
+async fn ask(url: &str, place: &mut Place, kinds: &Kinds, swarm: Option<&mpsc::Sender<Word>>) {
     match place.client.get("/v1/network").await {
         Ok(answer) => {
             place.backoff.reset(Instant::now() + SEEK_AGAIN);

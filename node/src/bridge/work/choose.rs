@@ -47,7 +47,8 @@ fn can_run(capabilities: &[String], required: &[String]) -> bool {
 
 /// Takes a slot of the host that can do the least else.
 fn take<'a>(free: &'a mut [Free], required: &[String]) -> Option<&'a Free> {
-    let fit = free.iter_mut().filter(|host| host.slots > 0 && can_run(&host.capabilities, required));
+    let fit =
+        free.iter_mut().filter(|host| host.slots > 0 && can_run(&host.capabilities, required));
     let host = fit.min_by_key(|host| host.capabilities.len())?;
     host.slots -= 1;
     Some(host)
