@@ -4,7 +4,9 @@
 
 mod blob;
 mod logs;
+mod originals;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::orders::{Orders, Question};
@@ -15,6 +17,7 @@ use skyclaw_protocol::{
 
 pub use blob::{BlobContent, BlobRefusal, BlobTaken, Pieces};
 pub use logs::{LogLine, LogPiece, LogPieces, LogQuery};
+pub use originals::{Records, SnapshotRefusal, SnapshotTaken, State};
 
 /// One request to the node.
 #[derive(Clone, Debug)]
@@ -183,6 +186,16 @@ pub trait Backend: Send + Sync + 'static {
     /// A blob from that group on, looked for at other nodes too.
     fn blob(&self, _hash: Hash, _from: u64) -> BoxFuture<'_, Result<Option<BlobContent>, Refusal>> {
         Box::pin(std::future::ready(Err(no_blobs())))
+    }
+    /// Everything that is known: this network's own records, and those of originals.
+    fn state(&self) -> BoxFuture<'_, Result<State, Refusal>>;
+    /// Takes what an original holds; resolves once it is durable.
+    fn merge_snapshot(
+        &self,
+        _body: Bytes,
+    ) -> BoxFuture<'_, Result<SnapshotTaken, SnapshotRefusal>> {
+        let refusal = Refusal::Store("this node keeps nothing of originals".into());
+        Box::pin(std::future::ready(Err(refusal.into())))
     }
     /// All metrics of the node in OpenMetrics text.
     fn metrics(&self) -> String;

@@ -30,7 +30,8 @@ mod text;
 pub use auth::{PublicKey, Secret};
 pub use backend::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, JobPage, LogLine, LogPiece,
-    LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request,
+    LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness, Records, RefusedPeer, Request,
+    SnapshotRefusal, SnapshotTaken, State,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;
