@@ -5,6 +5,7 @@
 
 mod architecture;
 mod backup;
+mod beside_originals;
 mod blobs;
 mod chaos;
 mod cli;
@@ -14,6 +15,7 @@ mod cost;
 mod deploy;
 mod disk;
 mod elsewhere;
+mod fakes;
 mod framing;
 mod fuzz;
 mod host_embedded;
