@@ -7,6 +7,7 @@ mod architecture;
 mod backup;
 mod beside_originals;
 mod blobs;
+mod bridge;
 mod chaos;
 mod cli;
 mod clock;
