@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use skyclaw_tests::{
-    Api, LegacyHost, LegacyHostConfig, Node, Original, OriginalSetup, Setup, capabilities, eventually,
-    shell,
+    Api, LegacyHost, LegacyHostConfig, Node, Original, OriginalSetup, Setup, capabilities,
+    eventually, shell,
 };
 
 use crate::{cluster, number, text};
@@ -80,7 +80,8 @@ fn a_job_of_an_original_is_run_by_a_host_of_ours() {
     until_alive(&node, 1);
     node.api.register("h", &["shell"], 1);
     let begun = Instant::now();
-    let id = text(&original.api().submit(&capabilities(shell("true"), &["shell"])), "id").to_owned();
+    let id =
+        text(&original.api().submit(&capabilities(shell("true"), &["shell"])), "id").to_owned();
     let job = until_claimed(&node, "h");
     assert_eq!(text(&job, "id"), id);
     until_exported(&original, &id, "leased");
