@@ -6,10 +6,12 @@ mod blobs;
 mod health;
 mod lists;
 mod logs;
+mod originals;
 mod peers;
 mod services;
 
 pub(crate) use lists::all_services;
+pub use originals::{Changes, adopted};
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,11 +19,12 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, JobPage, LogPieces,
-    LogQuery, NetworkView, Pieces, Readiness, Request,
+    LogQuery, NetworkView, Pieces, Readiness, Request, SnapshotRefusal, SnapshotTaken, State,
 };
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
@@ -46,6 +49,7 @@ use crate::copies;
 use crate::engine::{Engine, Input, Shared, Status, chain};
 use crate::limits::{INBOX_AGAIN, PEER_GLANCE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
+use crate::originals::Originals;
 use crate::telemetry::Metrics;
 use crate::time;
 
@@ -84,6 +88,8 @@ struct Inner {
     /// Originals, where this node bridges them.
     board: OnceLock<Board>,
     heir: Heir,
+    /// Set once, where this node keeps what originals hold.
+    originals: OnceLock<Originals>,
     /// One backup at a time.
     backup: Arc<tokio::sync::Mutex<()>>,
 }
@@ -115,6 +121,7 @@ impl NodeHandle {
             hosted: OnceLock::new(),
             board: OnceLock::new(),
             heir: Heir::default(),
+            originals: OnceLock::new(),
             backup: Arc::default(),
         }))
     }
@@ -166,7 +173,7 @@ impl NodeHandle {
         self.0.others.bootstraps.max(self.peers().len())
     }
 
-    async fn once(&self, request: Request) -> Result<Answer, Refusal> {
+    async fn carry_out(&self, request: Request) -> Result<Answer, Refusal> {
         let Request { command, idempotency } = request;
         let joined = match &command {
             Command::Join { url } => {
@@ -403,36 +410,35 @@ impl Backend for NodeHandle {
     }
 
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobView>, Refusal>> {
-        // Two or three lookups in the page cache: not worth another thread.
-        let found = self.reader().and_then(|reader| {
-            let job = reader.job(&id).map_err(|error| Refusal::Store(chain(&error)))?;
-            if let Some(job) = job {
-                return Ok(view(&job, time::wall()));
-            }
-            let stub = reader.stub(&Subject::Job(id)).map_err(store_refusal)?;
-            Ok(stub.and_then(|stub| fold::stub_view(&stub)))
-        });
-        futures::future::ready(found).boxed()
+        self.shown_job(id).boxed()
     }
 
     fn jobs(&self, query: JobQuery) -> BoxFuture<'_, Result<JobPage, Refusal>> {
-        self.read(move |reader| lists::job_page(reader, &query)).boxed()
+        self.shown_jobs(query).boxed()
     }
 
     fn hosts(&self) -> BoxFuture<'_, Result<Vec<HostView>, Refusal>> {
-        self.host_list().boxed()
+        self.shown_hosts().boxed()
     }
 
     fn host(&self, id: HostId) -> BoxFuture<'_, Result<Option<HostView>, Refusal>> {
-        async move { Ok(self.host_list().await?.into_iter().find(|host| host.id == id)) }.boxed()
+        self.shown_host(id).boxed()
     }
 
     fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceView>, Refusal>> {
-        async { Ok(self.all_services().await?.as_ref().clone()) }.boxed()
+        self.shown_services().boxed()
     }
 
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
-        futures::future::ready(self.service_now(id)).boxed()
+        self.shown_service(id).boxed()
+    }
+
+    fn state(&self) -> BoxFuture<'_, Result<State, Refusal>> {
+        self.everything().boxed()
+    }
+
+    fn merge_snapshot(&self, body: Bytes) -> BoxFuture<'_, Result<SnapshotTaken, SnapshotRefusal>> {
+        self.take_snapshot(body).boxed()
     }
 
     fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, Refusal>> {

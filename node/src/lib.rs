@@ -17,6 +17,7 @@ pub mod handle;
 pub mod host;
 pub mod limits;
 pub mod net;
+pub mod originals;
 pub mod repair;
 pub mod run;
 pub mod services;

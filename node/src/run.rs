@@ -37,6 +37,7 @@ use crate::engine::{Engine, EngineConfig};
 use crate::handle::{NodeHandle, Others};
 use crate::limits::{HTTP_STOP_GRACE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
+use crate::originals::Originals;
 use crate::repair::Repair;
 use crate::services::Services;
 use crate::tasks::Tasks;
@@ -208,8 +209,13 @@ impl Coordinator {
         let repair = Repair::new(engine.shared(), engine.inbox(), network);
         metrics.add(repair.numbers());
         let registry = Arc::clone(&metrics);
+        let (path, space) = (&settings.db_path, settings.db_min_free_bytes);
+        let originals = Originals::open(path, settings.retention, space, engine.shared()).await;
+        metrics.add(originals.numbers());
         let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
         let http = Tasks::default();
+        http.spawn(originals.clone().keep(http.token()));
+        handle.set_originals(originals);
         if let Some(blobs) = blobs::beside(&settings.db_path, settings.db_min_free_bytes).await {
             let shared = engine.shared();
             let copies = settings.min_replications as usize;
