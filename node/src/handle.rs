@@ -7,11 +7,13 @@ mod health;
 mod lists;
 mod logs;
 mod originals;
+mod peers;
 mod services;
 
 pub(crate) use lists::all_services;
 pub use originals::{Changes, adopted};
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -21,13 +23,12 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, LogPieces, LogQuery,
-    NetworkView, Pieces, Readiness, Request, SnapshotRefusal, SnapshotTaken, State,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, JobPage, LogPieces,
+    LogQuery, NetworkView, Pieces, Readiness, Request, SnapshotRefusal, SnapshotTaken, State,
 };
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
 use skyclaw_protocol::clock::Wall;
-use skyclaw_protocol::limits::MAX_PEER_URLS;
 use skyclaw_protocol::machine::Token;
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::record::Signed;
@@ -43,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attach::Granted;
 use crate::blobs::{Blobs, Peers};
+use crate::bridge::{Board, Heir};
 use crate::copies;
 use crate::engine::{Engine, Input, Shared, Status, chain};
 use crate::limits::{INBOX_AGAIN, PEER_GLANCE, QUORUM_TIMEOUT_MS};
@@ -71,6 +73,8 @@ struct Inner {
     next_token: AtomicU64,
     identity: Identity,
     peers: Mutex<Vec<String>>,
+    /// Urls that are not to be learned from others again. In memory, as what is learned is.
+    forgotten: Mutex<BTreeSet<String>>,
     others: Others,
     metrics: Arc<Metrics>,
     net: NetHandle,
@@ -81,6 +85,9 @@ struct Inner {
     services: services::Services,
     /// What its own host runs, if it does.
     hosted: OnceLock<crate::services::Services>,
+    /// Originals, where this node bridges them.
+    board: OnceLock<Board>,
+    heir: Heir,
     /// Set once, where this node keeps what originals hold.
     originals: OnceLock<Originals>,
     /// One backup at a time.
@@ -104,6 +111,7 @@ impl NodeHandle {
             next_token: AtomicU64::new(0),
             identity,
             peers: Mutex::new(peers),
+            forgotten: Mutex::default(),
             others,
             metrics,
             net,
@@ -111,6 +119,8 @@ impl NodeHandle {
             blobs: OnceLock::new(),
             services: services::Services::default(),
             hosted: OnceLock::new(),
+            board: OnceLock::new(),
+            heir: Heir::default(),
             originals: OnceLock::new(),
             backup: Arc::default(),
         }))
@@ -298,22 +308,6 @@ impl NodeHandle {
         }
     }
 
-    fn check_room_for(&self, url: &str) -> Result<(), Refusal> {
-        let peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if peers.len() >= MAX_PEER_URLS && !peers.iter().any(|known| known == url) {
-            return Err(Refusal::Full { what: "peer urls".into(), limit: MAX_PEER_URLS });
-        }
-        Ok(())
-    }
-
-    fn add_peer(&self, url: String) {
-        let mut peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = self.0.identity.public_url.as_ref() == Some(&url);
-        if !own && !peers.contains(&url) && peers.len() < MAX_PEER_URLS {
-            peers.push(url);
-        }
-    }
-
     /// Urls of other coordinators, as of now.
     #[must_use]
     pub fn peer_urls(&self) -> Vec<String> {
@@ -403,7 +397,11 @@ impl Backend for NodeHandle {
     }
 
     fn network(&self) -> NetworkView {
-        self.0.net.view()
+        self.network_view()
+    }
+
+    fn forget(&self, url: String) -> BoxFuture<'_, Result<Forgotten, Refusal>> {
+        self.forget_peer(url)
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, Refusal>> {

@@ -93,7 +93,25 @@ pub(super) enum Command {
     /// List hosts
     Hosts,
     /// List the nodes that the coordinator has found, and those it refused
-    Peers,
+    Peers(Peers),
+}
+
+/// `skyclaw peers`.
+#[derive(Args, Debug)]
+pub(super) struct Peers {
+    #[command(subcommand)]
+    pub(super) what: Option<PeersWhat>,
+}
+
+/// What can be done about peers.
+#[derive(Debug, Subcommand)]
+pub(super) enum PeersWhat {
+    /// A coordinator of the original is gone for good; with the last one, what they had taken and
+    /// not ended becomes this network's
+    Forget {
+        /// Its url
+        url: String,
+    },
 }
 
 /// `skyclaw submit`.
