@@ -154,7 +154,7 @@ fn an_original_is_poisoned_by_records() {
     push(&json!({ "jobs": [{ "id": "a", "createdAt": "2026", "status": "queued" }] })).ok();
     assert_eq!(original.api().post("/v1/hosts/h/claim", &json!({})).status, 500);
     original.api().submit_shell("true");
-    push(&json!({ "jobs": [{ "id": "b" }] })).ok();
+    assert_eq!(push(&json!({ "jobs": [{ "id": "b" }] })).status, 500);
     for answer in [original.api().get("/v1/state"), original.api().post("/v1/jobs", &shell("x"))] {
         assert_eq!(answer.status, 500);
     }

@@ -214,6 +214,10 @@ impl Core {
             services: count("services"),
             changed,
         });
+        if changed {
+            // A job that cannot be ordered makes trouble from here on (F21).
+            state.tables.jobs.by_creation().map_err(thrown)?;
+        }
         Ok(json!({ "ok": true, "changed": changed, "nodeId": self.setup.node_id }))
     }
 
