@@ -3,6 +3,8 @@
 //! Always: a key counts within one method, route, set of ids and caller; two customers, or a job
 //! claim and a service claim, never meet. What a request asks is compared by content, not bytes.
 
+pub(crate) mod original;
+
 use axum::http::{HeaderMap, HeaderName};
 use blake3::Hasher;
 use serde_json::{Number, Value};

@@ -8,6 +8,7 @@ mod args;
 mod daemon;
 mod deploy;
 mod error;
+mod import;
 mod jobs;
 mod legacy;
 mod logs;
@@ -132,6 +133,7 @@ fn modern(
             Command::Remove { name } => services::remove(&client, &name, *json, output).await,
             Command::Hosts => hosts(&client, *json, output).await,
             Command::Peers => peers(&client, *json, output).await,
+            Command::Import(args) => import::import(&client, &args, *json, output).await,
         }
     })
 }

@@ -14,6 +14,8 @@ pub mod engine;
 pub mod gateway;
 pub mod handle;
 pub mod host;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod limits;
 pub mod net;
 pub mod repair;
