@@ -22,6 +22,7 @@ mod metrics;
 mod peer_url;
 mod routes;
 mod serve;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod text;
