@@ -56,6 +56,11 @@ impl BodyLimits {
         let places = |count| Arc::new(Semaphore::new(count));
         Self { max, time, private: places(PRIVATE_BODIES), public: places(PUBLIC_BODIES) }
     }
+
+    /// The same for a route that takes longer bodies.
+    pub(crate) fn up_to(&self, max: usize) -> Self {
+        Self { max, ..self.clone() }
+    }
 }
 
 /// A body that was not read yet. Dropped unread, it is drained in the background.
@@ -65,6 +70,8 @@ pub(crate) struct Inbound {
     body: Mutex<Option<Body>>,
     declared: Option<u64>,
     expects_continue: bool,
+    /// It was read already, by somebody who only looked.
+    kept: Option<Taken>,
 }
 
 impl Inbound {
@@ -73,7 +80,13 @@ impl Inbound {
             declared: body.size_hint().exact(),
             expects_continue: headers.contains_key(header::EXPECT),
             body: Mutex::new((!body.is_end_stream()).then_some(body)),
+            kept: None,
         }
+    }
+
+    /// What was read is there to be read again.
+    pub(crate) fn keep(&mut self, taken: Taken) {
+        self.kept = Some(taken);
     }
 
     /// Reads the whole body.
@@ -82,6 +95,9 @@ impl Inbound {
         limits: &BodyLimits,
         public: bool,
     ) -> Result<Taken, ApiError> {
+        if let Some(taken) = self.kept.take() {
+            return Ok(taken);
+        }
         if self.declared.is_some_and(|length| length > limits.max as u64) {
             return Err(too_large(limits.max));
         }
@@ -162,7 +178,8 @@ impl Taken {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+/// A body as JSON; an empty one is `{}`.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| ApiError::BadJson(format!("the body is not UTF-8: {error}")))?;
     let text = trim(text);

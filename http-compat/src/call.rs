@@ -59,9 +59,9 @@ impl Call {
         ServiceId::new(self.id()?).map_err(|error| bad_id("service", error))
     }
 
-    /// The decoded id. What does not decode is refused rather than taken literally: two spellings
+    /// The decoded id, if the route has one. What does not decode is refused rather than taken literally: two spellings
     /// of a path must not name two records.
-    fn id(&self) -> Result<String, ApiError> {
+    pub(crate) fn id(&self) -> Result<String, ApiError> {
         let raw = self.raw_id.as_deref().unwrap_or_default();
         let mut rest = raw.as_bytes();
         while let Some(at) = rest.iter().position(|&byte| byte == b'%') {
@@ -84,6 +84,11 @@ impl Call {
     pub(crate) async fn taken(&mut self) -> Result<Taken, ApiError> {
         let public = Area::of(self.template) == Area::Public;
         self.inbound.read(&self.api.bodies, public).await
+    }
+
+    /// The same of a route that takes bodies of up to `max` bytes.
+    pub(crate) async fn taken_up_to(&mut self, max: usize) -> Result<Taken, ApiError> {
+        self.inbound.read(&self.api.bodies.up_to(max), false).await
     }
 
     /// The caller's idempotency key, bound to this request; `asked` is hashed only if there is one.

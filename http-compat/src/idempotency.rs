@@ -16,7 +16,7 @@ use crate::error::ApiError;
 const KEY: HeaderName = HeaderName::from_static("x-idempotency-key");
 
 /// Longest key, in bytes. Only its hash is kept; longer ones are a mistake.
-const MAX_KEY_BYTES: usize = 512;
+pub(crate) const MAX_KEY_BYTES: usize = 512;
 
 /// The key the caller sent; blank is none.
 pub(crate) fn key(headers: &HeaderMap) -> Result<Option<Vec<u8>>, ApiError> {

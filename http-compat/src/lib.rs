@@ -17,6 +17,7 @@ mod endpoint;
 mod error;
 pub mod gateway;
 mod idempotency;
+pub mod import;
 mod json;
 mod metrics;
 mod peer_url;
@@ -29,8 +30,8 @@ mod text;
 
 pub use auth::{PublicKey, Secret};
 pub use backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, LogLine, LogPiece, LogPieces,
-    LogQuery, NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, ImportRefusal, Imported, JobPage, LogLine, LogPiece, LogPieces,
+    LogQuery, NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request, Tally,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;
