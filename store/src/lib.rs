@@ -15,6 +15,7 @@ mod history;
 mod index;
 mod migrate;
 mod open;
+pub mod originals;
 mod outbox;
 mod read;
 mod seal;

@@ -46,6 +46,12 @@ pub(crate) fn seal_bytes(table: &Sealed, key: &[u8], value: &[u8]) -> Vec<u8> {
     [&sum(table.name(), key, value)[..], value].concat()
 }
 
+/// The value that was stored under `key`, `None` if its checksum does not hold.
+pub(crate) fn opened<'s>(table: &Sealed, key: &[u8], stored: &'s [u8]) -> Option<&'s [u8]> {
+    let (seal, value) = stored.split_first_chunk::<SUM>()?;
+    (*seal == sum(table.name(), key, value)).then_some(value)
+}
+
 /// What stood under a key.
 #[derive(Debug)]
 pub(crate) enum Found<T> {
@@ -111,9 +117,9 @@ impl Refusals {
         stored: &[u8],
         read: impl FnOnce(&[u8]) -> Result<T, String>,
     ) -> Found<T> {
-        let value = match stored.split_first_chunk::<SUM>() {
-            Some((seal, value)) if *seal == sum(table.name(), key, value) => read(value),
-            _ => Err("its checksum does not hold".to_owned()),
+        let value = match opened(table, key, stored) {
+            Some(value) => read(value),
+            None => Err("its checksum does not hold".to_owned()),
         };
         match value {
             Ok(value) => Found::This(value),

@@ -8,6 +8,7 @@ mod index;
 mod items;
 mod listing;
 mod opening;
+mod originals;
 mod outbox;
 mod retention;
 mod space;
