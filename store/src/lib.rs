@@ -16,6 +16,7 @@ mod imported;
 mod index;
 mod migrate;
 mod open;
+pub mod originals;
 mod outbox;
 mod read;
 mod seal;

@@ -9,6 +9,7 @@ mod index;
 mod items;
 mod listing;
 mod opening;
+mod originals;
 mod outbox;
 mod retention;
 mod space;
