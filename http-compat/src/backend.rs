@@ -91,6 +91,25 @@ pub struct PeerView {
     pub rtt_ms: Option<f64>,
     /// How it is connected: `direct`, or `relayed` through a third node.
     pub path: Option<String>,
+    /// A coordinator of the original, reached by its url alone; its id is the name it goes by.
+    pub original: bool,
+    /// Why it cannot be used now, or is not counted.
+    pub why: Option<String>,
+}
+
+/// What came of forgetting a coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// It was the last original: what such had taken and not ended is taken over.
+    pub last: bool,
+    /// Jobs taken over so far.
+    pub jobs: usize,
+    /// Services taken over so far.
+    pub services: usize,
+    /// Jobs that hosts hold, which are taken over when their lease is over.
+    pub waiting: usize,
+    /// These numbers are whole; else it goes on.
+    pub complete: bool,
 }
 
 /// A node that is not let in.
@@ -139,6 +158,11 @@ pub trait Backend: Send + Sync + 'static {
         _query: LogQuery,
     ) -> BoxFuture<'_, Result<Option<LogPieces>, Refusal>> {
         Box::pin(std::future::ready(Err(Refusal::Store("this node shows no logs".into()))))
+    }
+    /// Forgets the coordinator at a url, for good.
+    fn forget(&self, _url: String) -> BoxFuture<'_, Result<Forgotten, Refusal>> {
+        let refusal = Refusal::Store("this node knows no other coordinators".into());
+        Box::pin(std::future::ready(Err(refusal)))
     }
     /// Whether the node can do its work now.
     fn readiness(&self) -> Readiness;

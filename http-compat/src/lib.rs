@@ -30,11 +30,13 @@ mod text;
 
 pub use auth::{PublicKey, Secret};
 pub use backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, ImportRefusal, Imported, JobPage, LogLine, LogPiece, LogPieces,
-    LogQuery, NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request, Tally,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
+    JobPage, LogLine, LogPiece, LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness,
+    RefusedPeer, Request, Tally,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;
+pub use json::request::check_payload;
 pub use metrics::HttpMetrics;
 pub use peer_url::normalize_url;
 pub use routes::router;

@@ -96,6 +96,7 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/network" => network::show,
     GET "/v1/network/peers" => network::peers,
     POST "/v1/network/join" => network::join,
+    POST "/v1/network/forget" => network::forget,
     POST "/v1/backup" => network::backup,
     POST "/v1/import" => import::import,
     POST "/v1/public/jobs" => public::submit,

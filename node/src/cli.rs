@@ -13,6 +13,7 @@ mod jobs;
 mod legacy;
 mod logs;
 mod output;
+mod peers;
 mod progress;
 mod services;
 mod show;
@@ -132,7 +133,7 @@ fn modern(
             Command::Logs(args) => logs::logs(&client, &args, *json, output).await,
             Command::Remove { name } => services::remove(&client, &name, *json, output).await,
             Command::Hosts => hosts(&client, *json, output).await,
-            Command::Peers => peers(&client, *json, output).await,
+            Command::Peers(args) => peers::run(&client, &args, *json, output).await,
             Command::Import(args) => import::import(&client, &args, *json, output).await,
         }
     })
@@ -173,28 +174,6 @@ async fn hosts(client: &Client, json: bool, output: &mut Output) -> Result<ExitC
         if hosts.is_empty() {
             output.say("no hosts: start one with `skyclaw-node`");
         }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn peers(client: &Client, json: bool, output: &mut Output) -> Result<ExitCode, CliError> {
-    let answer = client.get("/v1/network").await?;
-    let Value::Array(peers) = &answer["peers"] else { return Err(CliError::Answer("peers")) };
-    if json {
-        output.json(&answer)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    output.text(&show::peers_table(peers, jiff::Timestamp::now()))?;
-    if peers.is_empty() && answer["peerId"].is_null() {
-        output.say("libp2p is off on that coordinator (SKYCLAW_P2P=0)");
-    } else if peers.is_empty() {
-        output.say("no peers: start another node and name this one with --bootstrap:");
-        for address in answer["addresses"].as_array().into_iter().flatten() {
-            output.hint(&format!("  {}", address.as_str().unwrap_or("-")));
-        }
-    }
-    for line in show::refusals(&answer["refused"], jiff::Timestamp::now()) {
-        output.say(&line);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -21,13 +21,15 @@ use std::time::{Duration, Instant};
 use skyclaw_protocol::batch::KeyAnswer;
 use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::machine::{Config as MachineConfig, Fence, Token};
+use skyclaw_protocol::record::spec::Subject;
+use skyclaw_protocol::register::Ballot;
 use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{Command, HostId, HostView, Idempotency, NetworkId, NodeId, Refusal};
 use skyclaw_store::{OpenError, Store};
 use tokio::sync::oneshot;
 
 use crate::limits::{ENGINE_INBOX, STORE_RETRY};
-pub use shared::{Shared, Status};
+pub use shared::{Shared, Status, Witness};
 
 /// Where an answer goes.
 pub type ReplySender = oneshot::Sender<Result<KeyAnswer, Refusal>>;
@@ -72,6 +74,26 @@ pub enum Input {
     Coordinators(Vec<NodeId>),
     /// Nothing listens any more where this coordinator did.
     Gone(NodeId),
+    /// So many coordinators of the original are known, and answer now.
+    Outside {
+        /// Known.
+        known: usize,
+        /// Answering.
+        alive: usize,
+        /// The highest number they show for a record.
+        seen: u64,
+    },
+    /// A coordinator of the original holds a value that it was pushed.
+    Witnessed {
+        /// Of which register.
+        subject: Subject,
+        /// Under which ballot.
+        ballot: Ballot,
+        /// Which one.
+        ver: u64,
+        /// The name it goes by.
+        by: String,
+    },
     /// Which node speaks for a host.
     HostNode {
         /// Which host.
@@ -282,6 +304,8 @@ impl Life {
                     | Input::Drain
                     | Input::Frame { .. }
                     | Input::Learn { .. }
+                    | Input::Outside { .. }
+                    | Input::Witnessed { .. }
                     | Input::Gone(_)
                     | Input::Mark(_),
                 ) => {}

@@ -6,10 +6,12 @@ mod blobs;
 mod health;
 mod lists;
 mod logs;
+mod peers;
 mod services;
 
 pub(crate) use lists::all_services;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,13 +20,12 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, LogPieces, LogQuery,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, JobPage, LogPieces, LogQuery,
     NetworkView, Pieces, Readiness, Request,
 };
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
 use skyclaw_protocol::clock::Wall;
-use skyclaw_protocol::limits::MAX_PEER_URLS;
 use skyclaw_protocol::machine::Token;
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::record::Signed;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attach::Granted;
 use crate::blobs::{Blobs, Peers};
+use crate::bridge::{Board, Heir};
 use crate::copies;
 use crate::engine::{Engine, Input, Shared, Status, chain};
 use crate::limits::{INBOX_AGAIN, PEER_GLANCE, QUORUM_TIMEOUT_MS};
@@ -67,6 +69,8 @@ struct Inner {
     next_token: AtomicU64,
     identity: Identity,
     peers: Mutex<Vec<String>>,
+    /// Urls that are not to be learned from others again. In memory, as what is learned is.
+    forgotten: Mutex<BTreeSet<String>>,
     others: Others,
     metrics: Arc<Metrics>,
     net: NetHandle,
@@ -77,6 +81,9 @@ struct Inner {
     services: services::Services,
     /// What its own host runs, if it does.
     hosted: OnceLock<crate::services::Services>,
+    /// Originals, where this node bridges them.
+    board: OnceLock<Board>,
+    heir: Heir,
     /// One backup at a time.
     backup: Arc<tokio::sync::Mutex<()>>,
 }
@@ -98,6 +105,7 @@ impl NodeHandle {
             next_token: AtomicU64::new(0),
             identity,
             peers: Mutex::new(peers),
+            forgotten: Mutex::default(),
             others,
             metrics,
             net,
@@ -105,6 +113,8 @@ impl NodeHandle {
             blobs: OnceLock::new(),
             services: services::Services::default(),
             hosted: OnceLock::new(),
+            board: OnceLock::new(),
+            heir: Heir::default(),
             backup: Arc::default(),
         }))
     }
@@ -292,22 +302,6 @@ impl NodeHandle {
         }
     }
 
-    fn check_room_for(&self, url: &str) -> Result<(), Refusal> {
-        let peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if peers.len() >= MAX_PEER_URLS && !peers.iter().any(|known| known == url) {
-            return Err(Refusal::Full { what: "peer urls".into(), limit: MAX_PEER_URLS });
-        }
-        Ok(())
-    }
-
-    fn add_peer(&self, url: String) {
-        let mut peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = self.0.identity.public_url.as_ref() == Some(&url);
-        if !own && !peers.contains(&url) && peers.len() < MAX_PEER_URLS {
-            peers.push(url);
-        }
-    }
-
     /// Urls of other coordinators, as of now.
     #[must_use]
     pub fn peer_urls(&self) -> Vec<String> {
@@ -397,7 +391,11 @@ impl Backend for NodeHandle {
     }
 
     fn network(&self) -> NetworkView {
-        self.0.net.view()
+        self.network_view()
+    }
+
+    fn forget(&self, url: String) -> BoxFuture<'_, Result<Forgotten, Refusal>> {
+        self.forget_peer(url)
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, Refusal>> {

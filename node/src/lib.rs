@@ -5,6 +5,7 @@
 
 pub mod attach;
 pub mod blobs;
+pub mod bridge;
 pub mod bundle;
 pub mod cli;
 pub mod client;

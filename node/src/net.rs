@@ -29,6 +29,7 @@ mod greet;
 mod handshake;
 mod hello;
 mod inbox;
+mod kinds;
 mod lanes;
 mod limits;
 mod listen;
@@ -63,10 +64,12 @@ use skyclaw_http_compat::NetworkView;
 use skyclaw_protocol::NodeId;
 use skyclaw_protocol::wire::Message;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Secret;
 pub use frames::{Service, Sink};
 pub use hello::{Description, Why};
+pub use kinds::Kinds;
 pub use limits::{DEAF_SESSIONS, MAX_LABEL, MAX_TUNNEL_HEADER};
 pub use listen::{DEFAULT_PORT, Listen};
 pub use membership::Membership;
@@ -134,6 +137,22 @@ impl NetHandle {
     #[must_use]
     pub fn new(membership: Membership) -> Self {
         Self(Arc::new(Shared::new(membership)))
+    }
+
+    /// Which urls of other coordinators lead to originals, as far as they were asked.
+    #[must_use]
+    pub fn kinds(&self) -> Kinds {
+        self.0.kinds.clone()
+    }
+
+    /// Asks urls what answers there, without libp2p, until stopped.
+    pub async fn seek_originals(
+        self,
+        urls: impl Fn() -> Vec<String> + Send + Sync + 'static,
+        token: Option<Secret>,
+        stop: CancellationToken,
+    ) {
+        seek::run(Box::new(urls), token, self.kinds(), None, stop).await;
     }
 
     /// The network as of now.

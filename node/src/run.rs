@@ -10,6 +10,7 @@
 //! the host (its runs end and are reported), the API, libp2p, last the engine.
 
 mod blobs;
+mod bridge;
 mod duties;
 mod error;
 mod gateway;
@@ -206,6 +207,7 @@ impl Coordinator {
         let network = p2p::membership(config).id();
         let repair = Repair::new(engine.shared(), engine.inbox(), network);
         metrics.add(repair.numbers());
+        let registry = Arc::clone(&metrics);
         let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
         let http = Tasks::default();
         if let Some(blobs) = blobs::beside(&settings.db_path, settings.db_min_free_bytes).await {
@@ -235,6 +237,10 @@ impl Coordinator {
                 return Err(error.into());
             }
         };
+        if let Some(bridge) = bridge::of(config, settings, &engine, &handle) {
+            registry.add(bridge.metrics());
+            bridge.start(&net);
+        }
         let app = router(Arc::new(handle.clone()), api);
         let stop = http.token();
         http.spawn(async move {

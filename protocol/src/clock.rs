@@ -84,6 +84,12 @@ pub struct Hlc {
 }
 
 impl Hlc {
+    /// The first stamp of a moment.
+    #[must_use]
+    pub const fn at(wall: Wall) -> Self {
+        Self { ms: wall.0, count: 0 }
+    }
+
     /// The same order as a number.
     #[must_use]
     pub const fn as_u64(self) -> u64 {

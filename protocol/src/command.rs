@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Hlc;
+use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 use crate::patch::ServicePatch;
 use crate::view::{
@@ -84,6 +84,9 @@ pub enum Command {
     },
     /// Take a job.
     Submit(JobRequest),
+    /// Take over a job that a coordinator of the original had taken. One that is known here is
+    /// answered as it stands.
+    Adopt(Box<Adopted>),
     /// A host ended a run.
     Complete(Completion),
     /// End a job that has not ended.
@@ -157,6 +160,46 @@ pub struct JobRequest {
     /// Longest wait for the first host, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_timeout_ms: Option<u64>,
+}
+
+/// A job that a coordinator of the original had taken and that becomes one of this network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adopted {
+    /// Its id, kept.
+    pub id: JobId,
+    /// When it was taken there.
+    pub created: Wall,
+    /// What was asked for; its payload was checked unless it has ended.
+    pub request: JobRequest,
+    /// Leases granted there.
+    pub attempts: u32,
+    /// The number it had there: what is shown from now on is higher.
+    pub version: u64,
+    /// How it ended, if it did.
+    pub end: Option<AdoptedEnd>,
+}
+
+/// How an adopted job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdoptedEnd {
+    /// When.
+    pub at: Wall,
+    /// On which host.
+    pub host: HostId,
+    /// Whether it ended well.
+    pub success: bool,
+    /// Run time in milliseconds.
+    pub duration: Option<Milli>,
+    /// Exit code.
+    pub exit_code: Option<i64>,
+    /// Standard output.
+    pub stdout: Option<String>,
+    /// Standard error.
+    pub stderr: Option<String>,
+    /// Why it failed.
+    pub error: Option<String>,
 }
 
 /// A host's report of a finished run.

@@ -35,8 +35,8 @@ mod view;
 pub mod wire;
 
 pub use command::{
-    Answer, Command, Completion, Idempotency, JobCursor, JobQuery, JobRequest, Refusal,
-    ServiceReport,
+    Adopted, AdoptedEnd, Answer, Command, Completion, Idempotency, JobCursor, JobQuery, JobRequest,
+    Refusal, ServiceReport,
 };
 pub use id::{Hash, HostId, IdError, JobId, NetworkId, NodeId, ServiceId};
 pub use imported::ImportedKey;

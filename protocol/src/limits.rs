@@ -58,6 +58,10 @@ pub const MAX_REGISTER_QUEUE: usize = 8;
 /// Largest version and counter shown: JavaScript's largest exact integer (2^53 - 1).
 pub const MAX_VERSION: u64 = (1 << 53) - 1;
 
+/// Largest such number that is believed of others: half of that. Counting one by one nobody gets
+/// there, and whoever was made to begin there has as far to go again.
+pub const MAX_SEEN_VERSION: u64 = 1 << 52;
+
 /// How far ahead of ours another clock may be, in milliseconds.
 pub const MAX_CLOCK_DRIFT_MS: u64 = 60_000;
 

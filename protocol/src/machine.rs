@@ -15,6 +15,7 @@
 //! inputs give the same outputs.
 
 mod acquaintance;
+mod adopting;
 mod asking;
 mod awaiting;
 mod beats;
@@ -44,6 +45,7 @@ mod seeking;
 mod services;
 mod takeover;
 mod voting;
+mod witness;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -198,6 +200,7 @@ pub struct Machine {
     trials: takeover::Trials,
     presence: presence::Presence,
     placing: placing::Placing,
+    outside: witness::Outside,
     /// Drawn for this machine.
     run: u64,
     fence: Option<Fence>,
@@ -248,6 +251,7 @@ impl Machine {
             trials: takeover::Trials::default(),
             presence: presence::Presence::new(now.mono),
             placing: placing::Placing::default(),
+            outside: witness::Outside::default(),
             run: 0,
             fence: None,
             closed: None,
@@ -334,6 +338,7 @@ impl Machine {
                 self.hand_back(now, shelf, reply, host, job, attempt);
             }
             Command::Submit(request) => self.submit(now, reply, request),
+            Command::Adopt(adopted) => self.adopt(now, shelf, reply, adopted),
             Command::Complete(completion) => self.complete(now, shelf, reply, completion),
             Command::Cancel { job } => self.cancel(now, shelf, reply, job),
             Command::PutService { id, def } => self.put_service(now, reply, id, def),

@@ -417,6 +417,8 @@ impl World {
                 }
             }
             Effect::Publish(message) => self.publish(node, message),
+            // No coordinator of the original is known here.
+            Effect::Witness { .. } => {}
             Effect::Probe(id) => {
                 if let Some(other) = self.node_of(id) {
                     let (life, pause) = (self.nodes[node].life, 2 * self.scene.way);

@@ -28,6 +28,8 @@ fn peer(peer: &PeerView) -> Value {
     map.insert("since".to_owned(), iso(peer.since));
     put(&mut map, "rttMs", peer.rtt_ms);
     put(&mut map, "path", peer.path.clone());
+    put(&mut map, "original", peer.original.then_some(true));
+    put(&mut map, "why", peer.why.clone());
     Value::Object(map)
 }
 

@@ -4,7 +4,7 @@ mod files;
 
 use std::ops::RangeInclusive;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use skyclaw_protocol::limits::{
     MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_OUTPUT_BYTES, MAX_PARALLEL, MAX_RETRY, MAX_TEXT_BYTES,
     MAX_TIMEOUT_MS,
@@ -128,6 +128,18 @@ pub(crate) fn job_fingerprint(job: &JobRequest) -> Hash {
         asked.extend([json!(job.retry), json!(job.queue_timeout_ms)]);
     }
     fingerprint(&asked)
+}
+
+/// Checks a payload that another coordinator took, as if it were submitted here. Returns it as it is
+/// kept, and its timeout in milliseconds.
+///
+/// # Errors
+/// The text that a submitter would get.
+pub fn check_payload(payload_text: &[u8]) -> Result<(Vec<u8>, Option<u64>), String> {
+    let read = serde_json::from_slice::<Value>(payload_text);
+    let read = read.map_err(|error| format!("payload cannot be read: {error}"))?;
+    let job = Map::from_iter([("payload".to_owned(), read)]);
+    payload(&Fields::of(Some(&job), "")).map_err(|error| error.to_string())
 }
 
 /// The checked payload as JSON text, and its timeout in milliseconds.

@@ -32,6 +32,22 @@ pub(super) async fn join(mut call: Call) -> Result<Response, ApiError> {
     }
 }
 
+/// `POST /v1/network/forget`: an original that is gone for good.
+pub(super) async fn forget(mut call: Call) -> Result<Response, ApiError> {
+    let url = json::request::url(&call.document().await?)?;
+    let forgotten = call.backend().forget(url).await?;
+    let ok = Map::from_iter([("ok".to_owned(), Value::Bool(true))]);
+    let mut map = known(&call, ok);
+    if forgotten.last {
+        let adopted = json!({
+            "jobs": forgotten.jobs, "services": forgotten.services,
+            "waiting": forgotten.waiting, "complete": forgotten.complete,
+        });
+        map.insert("adopted".to_owned(), adopted);
+    }
+    Ok(json::answer(&Value::Object(map)))
+}
+
 /// `POST /v1/backup`. The caller names no path: whoever may call could write anywhere else.
 pub(super) async fn backup(call: Call) -> Result<Response, ApiError> {
     let path = call.backend().backup().await?;

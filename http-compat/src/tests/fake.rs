@@ -178,6 +178,7 @@ impl State {
                 }))
             }
             Command::Submit(job) => Ok(self.submit(job)),
+            Command::Adopt(adopted) => Ok(self.submit(adopted.request)),
             Command::Complete(done) => {
                 self.host(&done.host)?;
                 let job = self.job(&done.job)?;

@@ -93,7 +93,7 @@ pub(super) enum Command {
     /// List hosts
     Hosts,
     /// List the nodes that the coordinator has found, and those it refused
-    Peers,
+    Peers(Peers),
     /// Take over what an original coordinator kept in its database
     Import(Import),
 }
@@ -109,6 +109,24 @@ pub(super) struct Import {
     /// Do not wait for leases that have not run out; their jobs are taken when this is typed again
     #[arg(long)]
     pub(super) no_wait: bool,
+}
+
+/// `skyclaw peers`.
+#[derive(Args, Debug)]
+pub(super) struct Peers {
+    #[command(subcommand)]
+    pub(super) what: Option<PeersWhat>,
+}
+
+/// What can be done about peers.
+#[derive(Debug, Subcommand)]
+pub(super) enum PeersWhat {
+    /// A coordinator of the original is gone for good; with the last one, what they had taken and
+    /// not ended becomes this network's
+    Forget {
+        /// Its url
+        url: String,
+    },
 }
 
 /// `skyclaw submit`.

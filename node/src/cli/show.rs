@@ -57,19 +57,32 @@ pub(super) fn peers_table(peers: &[Value], now: Timestamp) -> String {
             let items = peer[member].as_array().map(Vec::as_slice).unwrap_or_default();
             items.iter().filter_map(Value::as_str).map(one_line).collect()
         };
-        let state = if peer["connected"] == Value::Bool(true) { "connected" } else { "away" };
+        let state = match (&peer["connected"], &peer["original"]) {
+            (Value::Bool(true), Value::Bool(true)) => "bridged",
+            (Value::Bool(true), _) => "connected",
+            _ => "away",
+        };
+        let path = if peer["original"] == Value::Bool(true) { "http" } else { "-" };
+        let path = peer["path"].as_str().map_or_else(|| path.to_owned(), one_line);
         table.add_row([
             text(peer, "peerId"),
             text(peer, "label"),
             state.to_owned(),
-            text(peer, "path"),
+            path,
             age(&peer["since"], now),
             peer["rttMs"].as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms")),
             list("roles").join(","),
-            list("addresses").into_iter().next().unwrap_or_else(|| "-".to_owned()),
+            list("addresses").into_iter().next().unwrap_or_else(|| text(peer, "url")),
         ]);
     }
     render(&table)
+}
+
+/// A line for each coordinator of the original that cannot be used.
+pub(super) fn troubles(peers: &[Value]) -> Vec<String> {
+    let originals = peers.iter().filter(|peer| peer["original"] == Value::Bool(true));
+    let troubled = originals.filter(|peer| peer["why"].is_string());
+    troubled.map(|peer| format!("original {}: {}", text(peer, "url"), text(peer, "why"))).collect()
 }
 
 /// A line for each node that is not let in.

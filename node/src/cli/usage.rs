@@ -20,6 +20,7 @@ Commands:
   remove NAME                             end a service everywhere
   hosts                                   list hosts
   peers                                   list the nodes found, and those refused
+  peers forget URL                        an original coordinator is gone for good
   import PATH [--dry-run] [--no-wait]     take over the database of an original coordinator
 
   enqueue-shell COMMAND [ARG...]          submit a shell job, print its id

@@ -44,7 +44,7 @@ pub enum ClientError {
 
 impl ClientError {
     /// The innermost cause of an error of `reqwest`, whose own text repeats the url.
-    pub(super) fn network(url: &str, error: &reqwest::Error) -> Self {
+    pub(crate) fn network(url: &str, error: &reqwest::Error) -> Self {
         let url = mask_urls(url);
         if error.is_timeout() {
             let cause =

@@ -12,7 +12,7 @@ use skyclaw_protocol::{Command, Refusal};
 use skyclaw_store::{Opened, Reader, Store};
 use tokio::sync::oneshot;
 
-use super::{End, Input, Life, ReplySender, Status, chain};
+use super::{End, Input, Life, ReplySender, Status, Witness, chain};
 use crate::limits::{EARLIEST_WALL_MS, ENGINE_TICK};
 use crate::time;
 
@@ -60,6 +60,8 @@ impl Life {
             Err(error) => return End::StoreFailed(chain(&error)),
         }
         machine.set_peers(now, self.shared.coordinators());
+        let (known, alive) = self.shared.outside();
+        machine.set_outside(now, &reader, (known, alive), 0);
         let space = SpaceWatch::look(&reader, None);
         let mut incarnation = Incarnation {
             life: self,
@@ -164,6 +166,13 @@ impl Incarnation<'_> {
                 self.life.shared.set_coordinators(nodes);
             }
             Input::Gone(node) => self.machine.refused_by(time::now(), node),
+            Input::Outside { known, alive, seen } => {
+                self.machine.set_outside(time::now(), &self.reader, (known, alive), seen);
+                self.life.shared.set_outside(known, alive);
+            }
+            Input::Witnessed { subject, ballot, ver, by } => {
+                self.machine.witnessed(time::now(), &self.reader, &subject, (ballot, ver), by);
+            }
             Input::HostNode { host, reply } => {
                 let _ = reply.send(Ok(self.machine.host_node(&host)));
             }
@@ -269,6 +278,9 @@ impl Incarnation<'_> {
                     {
                         self.machine.undelivered(time::now(), &answer);
                     }
+                }
+                Effect::Witness { subject, ballot, val } => {
+                    self.life.shared.witness(Witness { subject, ballot, val });
                 }
                 Effect::Publish(message) => {
                     if let Some(net) = self.life.shared.net() {

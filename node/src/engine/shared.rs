@@ -6,8 +6,10 @@ use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 use skyclaw_protocol::NodeId;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::machine::Gauges;
+use skyclaw_protocol::record::spec::Subject;
+use skyclaw_protocol::register::{Ballot, Val};
 use skyclaw_store::Reader;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::net::NetHandle;
 
@@ -23,6 +25,17 @@ pub enum Status {
     Failed(String),
 }
 
+/// A value that coordinators of the original are to hold; its spec and result are on disk.
+#[derive(Clone, Debug)]
+pub struct Witness {
+    /// Of which register.
+    pub subject: Subject,
+    /// Under which ballot.
+    pub ballot: Ballot,
+    /// What.
+    pub val: Box<Val>,
+}
+
 /// Written by the engine, read by anyone. No lock is held over anything but a clone.
 #[derive(Debug, Default)]
 pub struct Shared {
@@ -35,6 +48,9 @@ pub struct Shared {
     net: OnceLock<NetHandle>,
     /// Connected coordinators: the next incarnation starts with them.
     coordinators: Mutex<Vec<NodeId>>,
+    /// Coordinators of the original: known and answering. The next incarnation starts with them.
+    outside: Mutex<(usize, usize)>,
+    witnesses: OnceLock<mpsc::Sender<Witness>>,
     busy: AtomicU64,
     /// Counts the batches that wrote of services.
     services: watch::Sender<u64>,
@@ -104,6 +120,24 @@ impl Shared {
 
     pub(super) fn coordinators(&self) -> Vec<NodeId> {
         self.coordinators.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_outside(&self, known: usize, alive: usize) {
+        *self.outside.lock().unwrap_or_else(PoisonError::into_inner) = (known, alive);
+    }
+
+    pub(super) fn outside(&self) -> (usize, usize) {
+        *self.outside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where values for coordinators of the original go; set once, by who pushes them.
+    pub fn set_witnesses(&self, witnesses: mpsc::Sender<Witness>) {
+        let _ = self.witnesses.set(witnesses);
+    }
+
+    /// What has no room is lost; it is asked for again, then its write misses its copies.
+    pub(super) fn witness(&self, witness: Witness) {
+        let _ = self.witnesses.get().map(|queue| queue.try_send(witness));
     }
 
     /// What is wrong with this machine's clock, if most other coordinators have another time.

@@ -17,7 +17,7 @@ impl NodeHandle {
             reasons.push(low.to_string());
         }
         reasons.extend(self.0.shared.clock_off());
-        let here = self.0.net.coordinators().borrow().len();
+        let here = self.others_here();
         if here < self.0.others.needed {
             reasons.push(format!(
                 "writes need {} other coordinators (SKYCLAW_MIN_REPLICATIONS), {here} connected",

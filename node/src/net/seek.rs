@@ -1,6 +1,7 @@
 //! Finding nodes by the urls of their HTTP APIs.
 //!
-//! Always: original coordinators, which know no `/v1/network`, are left alone; that is said once.
+//! Always: a coordinator of the original, which knows no `/v1/network`, is told to the bridge and
+//! otherwise left alone; that is said once.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::address;
 use super::book::Backoff;
+use super::kinds::Kinds;
 use super::limits::{BACKOFF, MAX_ADDRESSES, MAX_SEEK_BYTES, SEEK_AGAIN};
 use super::swarm::Word;
 use crate::client::{Client, ClientError};
@@ -30,19 +32,31 @@ struct Place {
     backoff: Backoff,
     /// Its last trouble, said once.
     said: Option<String>,
+    /// It was told to be an original.
+    original: bool,
 }
 
-/// Asks every url for addresses, again and again, until stopped.
+/// Asks every url for addresses, again and again, until stopped. Without a swarm only originals are
+/// of interest.
 pub(super) async fn run(
     urls: Urls,
     token: Option<Secret>,
-    swarm: mpsc::Sender<Word>,
+    kinds: Kinds,
+    swarm: Option<mpsc::Sender<Word>>,
     stop: CancellationToken,
 ) {
     let mut places: HashMap<String, Place> = HashMap::new();
     loop {
         let wanted = urls();
         places.retain(|url, _| wanted.contains(url));
+        kinds.keep(&wanted);
+        for (url, place) in &mut places {
+            if place.original && !kinds.has(url) {
+                // It was replaced, as the bridge has seen.
+                place.original = false;
+                place.backoff = Backoff::at(Instant::now());
+            }
+        }
         for url in wanted {
             if places.contains_key(&url) {
                 continue;
@@ -51,7 +65,8 @@ pub(super) async fn run(
                 Ok(client) => {
                     let client = client.at_most(MAX_SEEK_BYTES);
                     let backoff = Backoff::at(Instant::now());
-                    places.insert(url, Place { client, backoff, said: None });
+                    let place = Place { client, backoff, said: None, original: false };
+                    places.insert(url, place);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "coordinators cannot be asked for peers");
@@ -62,7 +77,7 @@ pub(super) async fn run(
         // Side by side: one that does not answer must not keep the others waiting.
         let now = Instant::now();
         let due = places.iter_mut().filter(|(_, place)| place.backoff.next <= now);
-        let asked = join_all(due.map(|(url, place)| ask(url, place, &swarm)));
+        let asked = join_all(due.map(|(url, place)| ask(url, place, &kinds, swarm.as_ref())));
         tokio::select! {
             () = stop.cancelled() => return,
             _ = asked => {}
@@ -74,12 +89,14 @@ pub(super) async fn run(
     }
 }
 
-async fn ask(url: &str, place: &mut Place, swarm: &mpsc::Sender<Word>) {
+async fn ask(url: &str, place: &mut Place, kinds: &Kinds, swarm: Option<&mpsc::Sender<Word>>) {
     match place.client.get("/v1/network").await {
         Ok(answer) => {
             place.backoff.reset(Instant::now() + SEEK_AGAIN);
             place.said = None;
-            if let Some((peer, addresses)) = found(url, &answer) {
+            place.original = false;
+            kinds.is_ours(url);
+            if let (Some(swarm), Some((peer, addresses))) = (swarm, found(url, &answer)) {
                 // A swarm that has ended needs none.
                 let _ = swarm.send(Word::Heard { peer, addresses, call: true }).await;
             }
@@ -95,6 +112,8 @@ async fn ask(url: &str, place: &mut Place, swarm: &mpsc::Sender<Word>) {
             if matches!(error, ClientError::Status { status: 404, .. }) {
                 // It may be replaced by one of ours some day.
                 place.backoff.wait_until(Instant::now() + BACKOFF.1);
+                place.original = true;
+                kinds.is_original(url);
             }
             if place.said.as_ref() != Some(&trouble) {
                 tracing::info!(url = mask_urls(url), trouble, "a coordinator names no peers");

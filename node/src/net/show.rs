@@ -29,6 +29,8 @@ impl Task {
                     path.as_str().to_owned()
                 }),
                 rtt_ms: rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
+                original: false,
+                why: None,
             }
         };
         let met = self.book.iter().filter(|(_, known)| known.seen > 0);

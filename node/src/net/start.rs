@@ -149,6 +149,7 @@ impl Net {
             let (shared, sink) = (Arc::clone(&shared), Arc::clone(&sink));
             probe::run(probes, words.clone(), shared, sink, tasks.clone())
         });
+        let kinds = shared.kinds.clone();
         tasks.spawn({
             let words = words.clone();
             let check = move || inbox::run(gossip, &words, &shared, sink.as_ref());
@@ -158,7 +159,7 @@ impl Net {
         tasks.spawn(task.run(inbox, tasks.token()));
         tasks.spawn(keep(config.book, changes, tasks.token()));
         let urls: Urls = Box::new(urls);
-        tasks.spawn(seek::run(urls, config.token, words, tasks.token()));
+        tasks.spawn(seek::run(urls, config.token, kinds, Some(words), tasks.token()));
         Ok(Self { tasks })
     }
 

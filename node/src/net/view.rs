@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::frames::Links;
 use super::hello::Why;
+use super::kinds::Kinds;
 use super::limits::MAX_REFUSALS;
 use super::members::Members;
 use super::membership::Membership;
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     pub(super) ports: Ports,
     /// Coordinators that repair had to tell what gossip should have; each once.
     pub(super) suspects: Mutex<BTreeSet<PeerId>>,
+    /// What answers at urls.
+    pub(super) kinds: Kinds,
 }
 
 /// What this node says of itself.
@@ -136,6 +139,7 @@ impl Shared {
             ports: Ports::default(),
             words: OnceLock::new(),
             suspects: Mutex::default(),
+            kinds: Kinds::default(),
         }
     }
 

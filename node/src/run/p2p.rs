@@ -35,7 +35,7 @@ pub(super) fn membership(config: &Config) -> Membership {
         .with_old(config.old_token.as_ref().map(Secret::expose))
 }
 
-/// Starts libp2p, unless it is turned off. Where the store, which holds the node's key, must heal
+/// Starts libp2p, unless it is turned off: then only originals are looked for. Where the store, which holds the node's key, must heal
 /// first, that is waited for aside.
 pub(super) async fn start(
     config: &Config,
@@ -46,7 +46,12 @@ pub(super) async fn start(
     repair: Repair,
 ) -> Result<Tasks, NetError> {
     let tasks = Tasks::default();
-    let Some(p2p) = &settings.p2p else { return Ok(tasks) };
+    let Some(p2p) = &settings.p2p else {
+        let (handle, token) = (handle.clone(), config.token.clone());
+        let urls = move || handle.peer_urls();
+        tasks.spawn(shown.seek_originals(urls, token, tasks.token()));
+        return Ok(tasks);
+    };
     let repair = repair.with_gossip(p2p.gossip);
     let net = net_config(config, settings, p2p);
     let (stop, shared) = (tasks.token(), engine.shared());

@@ -108,6 +108,7 @@ fn spec() -> Spec {
             timeout_ms: None,
             retry: None,
             queue_timeout_ms: None,
+            adopted: false,
         }),
         mark: None,
     }

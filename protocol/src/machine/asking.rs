@@ -103,6 +103,7 @@ const fn may_be_passed_on(command: &Command) -> bool {
     matches!(
         command,
         Command::Submit(_)
+            | Command::Adopt(_)
             | Command::Complete(_)
             | Command::Cancel { .. }
             | Command::Grant { .. }
@@ -123,6 +124,7 @@ fn subject_of(command: &Command) -> Option<Subject> {
         Command::Cancel { job } | Command::Renew { job, .. } | Command::HandBack { job, .. } => {
             Some(Subject::Job(job.clone()))
         }
+        Command::Adopt(adopted) => Some(Subject::Job(adopted.id.clone())),
         Command::PutService { id: Some(id), .. }
         | Command::PatchService { id, .. }
         | Command::RemoveService { id } => Some(Subject::Service(id.clone())),
@@ -142,6 +144,9 @@ impl Machine {
     ) -> Option<NodeId> {
         if let (Command::Submit(_), Some(key)) = (command, idempotency) {
             return self.key_home(now, shelf, &key.scope);
+        }
+        if let Command::Adopt(adopted) = command {
+            return self.adopted_home(shelf, &adopted.id);
         }
         let subject = subject_of(command)?;
         let (owner, leads) = match self.registers.get(&subject) {

@@ -6,6 +6,8 @@ use crate::clock::Now;
 use crate::command::{Command, Refusal};
 use crate::id::{Hash, NodeId};
 use crate::limits::CANCEL_FOR_MS;
+use crate::record::spec::Subject;
+use crate::register::{Ballot, Val};
 use crate::wire::Message;
 
 /// Names a caller that waits for a reply; given by the loop, unique while it waits.
@@ -36,6 +38,16 @@ pub enum Effect {
     },
     /// Gossip to whoever keeps state, or looks for work. May be lost.
     Publish(Message),
+    /// Push this value to the coordinators of the original. Of each that holds it say so with
+    /// `Machine::witnessed`; its spec and result are on disk.
+    Witness {
+        /// Of which register.
+        subject: Subject,
+        /// Under which ballot.
+        ballot: Ballot,
+        /// What.
+        val: Box<Val>,
+    },
     /// Look whether anything listens where this coordinator did. If it is sure that nothing does,
     /// say so with `Machine::refused_by`.
     Probe(NodeId),

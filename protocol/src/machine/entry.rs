@@ -30,6 +30,7 @@ pub(super) struct Head {
     pub(super) mark: Option<Mark>,
     pub(super) retry: u32,
     pub(super) queue_timeout_ms: Option<u64>,
+    pub(super) adopted: bool,
 }
 
 impl Head {
@@ -49,6 +50,7 @@ impl Head {
             mark: body.mark,
             retry: job.and_then(|job| job.retry).unwrap_or(0),
             queue_timeout_ms: job.and_then(|job| job.queue_timeout_ms),
+            adopted: job.is_some_and(|job| job.adopted),
         }
     }
 }

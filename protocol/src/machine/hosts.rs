@@ -324,6 +324,7 @@ impl Machine {
             return;
         }
         self.clock.observe(signed.body().at);
+        self.see_version(signed.body().display_version);
         self.out.write(Write::Host(Box::new(signed.clone())));
         let attached = signed.body().node.is_some();
         if known.is_some() && !attached {

@@ -4,9 +4,9 @@ use super::effect::{KeyInUse, ReplyTo};
 use super::entry::Waiting;
 use super::{Machine, Timer};
 use crate::batch::{KeyAnswer, Shelf, Write};
-use crate::clock::Now;
+use crate::clock::{Hlc, Now};
 use crate::command::{Command, Completion, JobRequest, Refusal};
-use crate::id::JobId;
+use crate::id::{JobId, NodeId};
 use crate::lease::{Lease, RunTime};
 use crate::limits::MAX_LIVE_JOBS;
 use crate::record::Signed;
@@ -17,6 +17,14 @@ use crate::wire::Sought;
 
 /// A day: the least time between the end of the longest run and the job's expiry.
 const DAY_MS: u64 = 86_400_000;
+
+/// Where a job comes from.
+pub(super) struct Origin {
+    pub(super) created: Hlc,
+    pub(super) mark: Option<Mark>,
+    /// A coordinator of the original had taken it.
+    pub(super) adopted: bool,
+}
 
 impl Machine {
     pub(super) fn submit(&mut self, now: Now, reply: ReplyTo, request: JobRequest) {
@@ -47,10 +55,30 @@ impl Machine {
             Ok(drawn) => drawn,
             Err(refusal) => return self.refuse(reply, refusal),
         };
+        let origin = Origin { created, mark, adopted: false };
+        let spec = match self.job_spec(now, &job, request, origin, (voters, quorum)) {
+            Ok(spec) => spec,
+            Err(refusal) => return self.refuse(reply, refusal),
+        };
+        let mut val = self.value(now, 0, State::Job(JobState::new()));
+        val.at = created;
+        let answer = Self::job_answer(&job, &val);
+        self.create(now, spec, val, None, (reply, answer));
+    }
+
+    /// The signed head of a job that this node makes.
+    pub(super) fn job_spec(
+        &self,
+        now: Now,
+        job: &JobId,
+        request: JobRequest,
+        Origin { created, mark, adopted }: Origin,
+        (voters, quorum): (Vec<NodeId>, usize),
+    ) -> Result<Signed<Spec>, Refusal> {
         let waits_ms = request.queue_timeout_ms.unwrap_or(0);
         let longest = waits_ms.saturating_add(request.timeout_ms.unwrap_or(0));
         let life = self.config.job_ttl_ms.max(longest.saturating_add(DAY_MS));
-        let spec = Spec {
+        self.seal(Spec {
             subject: Subject::Job(job.clone()),
             home: self.me,
             voters,
@@ -65,17 +93,10 @@ impl Machine {
                 timeout_ms: request.timeout_ms,
                 retry: request.retry,
                 queue_timeout_ms: request.queue_timeout_ms,
+                adopted,
             }),
             mark,
-        };
-        let spec = match self.seal(spec) {
-            Ok(spec) => spec,
-            Err(refusal) => return self.refuse(reply, refusal),
-        };
-        let mut val = self.value(now, 0, State::Job(JobState::new()));
-        val.at = created;
-        let answer = Self::job_answer(&job, &val);
-        self.create(now, spec, val, reply, answer);
+        })
     }
 
     /// The newest chosen value of a job, from memory or, once it has ended, from disk.

@@ -46,10 +46,15 @@ impl Machine {
     /// [`Refusal::InsufficientPeers`] as for any register; [`Refusal::Busy`] if this node is none of
     /// the voters: who sent this here knows other coordinators.
     pub(super) fn draw_key_voters(&self, scope: &Hash) -> Result<(Vec<NodeId>, usize), Refusal> {
-        let (need, got) = (self.config.replicas - 1, self.peers.len());
-        if got < need {
-            return Err(Refusal::InsufficientPeers { need, got });
-        }
+        self.enough_for_copies()?;
+        self.voters_with_this(scope)
+    }
+
+    /// The voters of a key, if this node is one of them.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`]: who sent this here knows other coordinators.
+    pub(super) fn voters_with_this(&self, scope: &Hash) -> Result<(Vec<NodeId>, usize), Refusal> {
         let (mut voters, quorum) = self.key_voters(scope);
         if voters.len() == 1 {
             voters = vec![self.me];
@@ -77,9 +82,12 @@ impl Machine {
     }
 
     fn scope_home(&self, scope: &Hash) -> Option<NodeId> {
-        if self.peers.len() + 1 < self.config.replicas {
-            return None;
-        }
+        self.enough_for_copies().ok()?;
+        self.first_of(scope)
+    }
+
+    /// The first of the voters of a key that can be reached, if it is another node.
+    pub(super) fn first_of(&self, scope: &Hash) -> Option<NodeId> {
         let (voters, _) = self.key_voters(scope);
         let home = voters.iter().find(|node| self.reaches(node)).or_else(|| voters.first())?;
         (*home != self.me).then_some(*home)

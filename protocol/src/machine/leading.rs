@@ -108,6 +108,7 @@ impl Machine {
         };
         // What is written next is stamped later.
         self.clock.observe(adopted.val.at);
+        self.see_version(adopted.val.display_version);
         if !self.may_adopt(now, shelf, subject, ballot, &adopted.val) {
             return self.step_down(subject);
         }
@@ -152,6 +153,7 @@ impl Machine {
     /// Sends what is in flight to the voters that have not answered it; one that lacks the
     /// content asks for it.
     fn repeat(&mut self, subject: &Subject) {
+        self.ask_outside_again(subject);
         let Some(entry) = self.registers.get(subject) else { return };
         let Some(lead) = entry.lead.as_ref() else { return };
         let Some(ballot) = lead.ballot() else { return };
@@ -203,9 +205,12 @@ impl Machine {
         let votes = entry.lead.as_ref().map_or(&[][..], |lead| lead.votes());
         let got = votes.iter().filter(|voter| **voter != self.me).count();
         let need = entry.head.quorum - 1;
+        let promised = entry.head.adopted;
         let waiting = std::mem::take(&mut entry.waiting);
         let queued = std::mem::take(&mut entry.queued);
-        let given_up = current.filter(|val| val.ver == 0).map(|val| match val.state {
+        let (more, have) = self.copies_outside(subject);
+        let (need, got) = (need + more, got + have);
+        let given_up = current.filter(|val| val.ver == 0 && !promised).map(|val| match val.state {
             State::Job(job) => State::Job(JobState { phase: Phase::Aborted, ..job }),
             State::Service(def) => State::Service(Box::new(ServiceState { deleted: true, ..*def })),
         });
@@ -239,6 +244,7 @@ impl Machine {
     pub(super) fn step_down(&mut self, subject: &Subject) {
         self.disarm(subject);
         self.drop_renewal(subject);
+        self.withhold_no_more(subject);
         let Some(entry) = self.registers.get_mut(subject) else { return };
         let Some(lead) = entry.lead.take() else { return };
         entry.brought.clear();

@@ -138,6 +138,7 @@ impl Machine {
         let val = body.val.clone();
         self.wanted.0.remove(&subject);
         self.clock.observe(val.at);
+        self.see_version(val.display_version);
         self.write_certificate(signed);
         self.key_decided(now, shelf, &subject, &val);
         self.chosen(now, shelf, &subject, val);

@@ -8,7 +8,7 @@ use crate::clock::Hlc;
 use crate::command::Refusal;
 use crate::id::{Hash, NodeId};
 use crate::record::spec::Subject;
-use crate::register::Ballot;
+use crate::register::{Ballot, Val};
 use crate::wire::Message;
 
 /// Something that may happen only after the batch it was gathered with is on disk.
@@ -26,6 +26,8 @@ pub(super) enum Held {
     KeyWritten(Hash),
     /// This node's own vote for what it proposed.
     OwnVote { subject: Subject, ballot: Ballot, ver: u64 },
+    /// A value for coordinators of the original.
+    Witness { subject: Subject, ballot: Ballot, val: Box<Val> },
     /// This node's own promise of what it prepares.
     OwnPromise { subject: Subject, ballot: Ballot },
 }
@@ -146,7 +148,10 @@ impl Output {
         };
         let released = self.effects.iter().filter_map(|effect| match effect {
             Effect::Reply { to, .. } => Some(*to),
-            Effect::Send { .. } | Effect::Publish(_) | Effect::Probe(_) => None,
+            Effect::Send { .. }
+            | Effect::Publish(_)
+            | Effect::Probe(_)
+            | Effect::Witness { .. } => None,
         });
         let waiting = self.waiting.iter().flat_map(|(.., held)| held);
         self.held.iter().chain(waiting).filter_map(replies).chain(released)

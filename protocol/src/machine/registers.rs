@@ -24,10 +24,8 @@ impl Machine {
     /// # Errors
     /// [`Refusal::InsufficientPeers`] if fewer coordinators are known than copies are asked for.
     pub(super) fn draw_voters(&self, subject: &str) -> Result<(Vec<NodeId>, usize), Refusal> {
-        let (need, got) = (self.config.replicas - 1, self.peers.len());
-        if got < need {
-            return Err(Refusal::InsufficientPeers { need, got });
-        }
+        self.enough_for_copies()?;
+        let got = self.peers.len();
         let (count, quorum) = quorum(self.config.replicas, got);
         let mut voters = vec![self.me];
         voters.extend(rendezvous(subject.as_bytes(), &self.peers).into_iter().take(count - 1));
@@ -51,8 +49,8 @@ impl Machine {
         now: Now,
         spec: Signed<Spec>,
         val: Val,
-        reply: ReplyTo,
-        answer: KeyAnswer,
+        result: Option<&Signed<JobResult>>,
+        (reply, answer): (ReplyTo, KeyAnswer),
     ) {
         let head = Head::of(&spec);
         let subject = head.key.subject.clone();
@@ -70,7 +68,10 @@ impl Machine {
         self.out.write(Write::Spec(Box::new(spec)));
         self.step_down(&subject);
         self.insert(entry);
-        self.publish(now, &subject, ballot, val, Some(raw), None);
+        if let Some(result) = result {
+            self.out.write(Write::Result(Box::new(result.clone())));
+        }
+        self.publish(now, &subject, ballot, val, Some(raw), result.map(|r| r.raw().clone()));
     }
 
     /// Writes the next value of a register this node leads. False, and nothing changed, if it
@@ -117,6 +118,7 @@ impl Machine {
         result: Option<crate::record::Raw>,
     ) {
         self.write_row(subject);
+        self.withhold_no_more(subject);
         let Some(entry) = self.registers.get(subject) else { return };
         self.out.hold(Held::OwnVote { subject: subject.clone(), ballot, ver: val.ver });
         let others: Vec<_> =
@@ -173,7 +175,10 @@ impl Machine {
             }
             Held::KeyWritten(scope) => self.key_written(&scope),
             Held::OwnVote { subject, ballot, ver } => {
-                self.vote(now, shelf, &subject, self.me, ballot, ver);
+                self.own_vote(now, shelf, &subject, ballot, ver);
+            }
+            Held::Witness { subject, ballot, val } => {
+                self.out.effect(Effect::Witness { subject, ballot, val });
             }
             Held::OwnPromise { subject, ballot } => {
                 let Some(entry) = self.registers.get(&subject) else { return };

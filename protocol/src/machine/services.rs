@@ -80,7 +80,7 @@ impl Machine {
         };
         let val = self.value(now, 0, State::Service(Box::new(state)));
         let answer = service_answer(&id, &val);
-        self.create(now, spec, val, reply, answer);
+        self.create(now, spec, val, None, (reply, answer));
     }
 
     /// Another number of instances leaves those there are in place; all else is a deployment.

@@ -1,5 +1,6 @@
 //! Behaviour of machines, seen from outside and checked inside after each turn.
 
+mod adopting;
 mod attached;
 mod bounds;
 mod cancelling;
@@ -11,6 +12,7 @@ mod frames;
 mod jobs;
 mod keys;
 mod leases;
+mod outside;
 mod patching;
 mod placing;
 mod quorum;

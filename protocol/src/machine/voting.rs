@@ -222,6 +222,7 @@ impl Machine {
             self.follow_key(now, shelf, &key.subject, held_key, val);
             self.write_row(&key.subject);
             self.clock.observe(val.at);
+            self.see_version(val.display_version);
             if from != self.me {
                 self.step_down(&key.subject);
             }

@@ -86,6 +86,10 @@ pub struct JobSpec {
     /// Longest wait for the first host, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_timeout_ms: Option<u64>,
+    /// A coordinator of the original had taken it: it was promised already, so it is never given
+    /// up. Left out where that is not so, which is how earlier specs read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 impl Record for Spec {

@@ -70,6 +70,7 @@ impl World {
             timeout_ms: None,
             retry: None,
             queue_timeout_ms: None,
+            adopted: false,
         };
         self.seal_spec(Subject::Job(id.clone()), created(n), Some(job))
     }

@@ -190,6 +190,7 @@ impl Member {
             timeout_ms: None,
             retry: None,
             queue_timeout_ms: None,
+            adopted: false,
         };
         self.spec(Subject::Job(id(n)), Some(job))
     }

@@ -21,6 +21,8 @@ use crate::id::{NetworkId, NodeId};
 use crate::key::NodeKey;
 use crate::learned;
 use crate::machine::{Config, Effect, FrameFault, Machine, Token};
+use crate::record::spec::Subject;
+use crate::register::{Ballot, Val};
 use crate::wire::Message;
 
 pub(crate) type Reply = Result<KeyAnswer, Refusal>;
@@ -61,6 +63,8 @@ pub(crate) struct World {
     /// Grants among the replies, as the machine marked them.
     pub(crate) grants: BTreeSet<Token>,
     pub(crate) faults: Vec<FrameFault>,
+    /// What each node pushes to coordinators of the original, in order.
+    pub(crate) pushed: Vec<(usize, Subject, Ballot, Val)>,
     pub(crate) history: History,
     pub(crate) config: Config,
     next: u64,
@@ -104,6 +108,7 @@ impl World {
             replies: BTreeMap::new(),
             grants: BTreeSet::new(),
             faults: Vec::new(),
+            pushed: Vec::new(),
             history: History::default(),
             config,
             next: 0,
@@ -252,6 +257,9 @@ impl World {
             }
             // Nobody is found dead here unless a test says so.
             Effect::Probe(_) => {}
+            Effect::Witness { subject, ballot, val } => {
+                self.pushed.push((node, subject, ballot, *val));
+            }
             Effect::Publish(message) => {
                 let bytes = codec::encode(&message);
                 for to in (0..self.nodes.len()).filter(|to| *to != node) {

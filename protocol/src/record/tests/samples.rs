@@ -43,6 +43,7 @@ pub(crate) fn spec() -> Spec {
             timeout_ms: None,
             retry: None,
             queue_timeout_ms: None,
+            adopted: false,
         }),
         mark: None,
     }

@@ -300,6 +300,7 @@ impl Inside {
             timeout_ms: None,
             retry: None,
             queue_timeout_ms: None,
+            adopted: false,
         };
         let spec = Spec {
             subject: Subject::Job(id.clone()),

@@ -102,6 +102,12 @@ impl World {
                     }
                 }
             }
+            Effect::Witness { subject, ballot, val } => {
+                assert!(!early);
+                let held = disk.stored(subject).and_then(|s| s.row.accepted);
+                let held = held.expect("pushed before it is on disk");
+                assert!((held.ballot, held.val.ver) >= (*ballot, val.ver));
+            }
             Effect::Send { .. } | Effect::Publish(_) | Effect::Probe(_) => assert!(!early),
         }
     }

@@ -1,0 +1,4 @@
+//! The pure parts of the bridge.
+
+mod choosing;
+mod differences;
