@@ -55,6 +55,7 @@ use crate::originals::Originals;
 use crate::tasks::Tasks;
 use crate::time;
 pub(crate) use forget::Heir;
+pub(crate) use work::adopted;
 use limits::{WITNESSES, WITNESSES_AT_ONCE};
 use link::Link;
 use numbers::Numbers;

@@ -4,6 +4,7 @@
 
 mod blobs;
 mod health;
+mod import;
 mod lists;
 mod logs;
 mod peers;
@@ -17,11 +18,12 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, JobPage, LogPieces, LogQuery,
-    NetworkView, Pieces, Readiness, Request,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
+    JobPage, LogPieces, LogQuery, NetworkView, Pieces, Readiness, Request,
 };
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
@@ -32,8 +34,8 @@ use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::JobState;
 use skyclaw_protocol::{
-    Answer, Command, Hash, HostId, HostView, JobId, JobQuery, JobView, NetworkId, NodeId, Refusal,
-    ServiceId, ServiceView, fold,
+    Answer, Command, Hash, HostId, HostView, ImportedKey, JobId, JobQuery, JobView, NetworkId,
+    NodeId, Refusal, ServiceId, ServiceView, fold,
 };
 use skyclaw_store::{JobRecord, ReadError, Reader};
 use tokio::sync::oneshot;
@@ -44,6 +46,7 @@ use crate::blobs::{Blobs, Peers};
 use crate::bridge::{Board, Heir};
 use crate::copies;
 use crate::engine::{Engine, Input, Shared, Status, chain};
+use crate::imports::Imports;
 use crate::limits::{INBOX_AGAIN, PEER_GLANCE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
 use crate::telemetry::Metrics;
@@ -86,6 +89,8 @@ struct Inner {
     heir: Heir,
     /// One backup at a time.
     backup: Arc<tokio::sync::Mutex<()>>,
+    /// What was taken over from originals, beside their records.
+    imports: OnceLock<Imports>,
 }
 
 impl NodeHandle {
@@ -116,6 +121,7 @@ impl NodeHandle {
             board: OnceLock::new(),
             heir: Heir::default(),
             backup: Arc::default(),
+            imports: OnceLock::new(),
         }))
     }
 
@@ -464,6 +470,14 @@ impl Backend for NodeHandle {
             made.await.map_err(|_| Refusal::Stopping)?.map_err(|e| Refusal::Store(chain(&e)))
         }
         .boxed()
+    }
+
+    fn import(&self, page: Bytes) -> BoxFuture<'_, Result<Imported, ImportRefusal>> {
+        self.import_page(page).boxed()
+    }
+
+    fn imported_key(&self, route: &str, key: &str) -> Result<Option<ImportedKey>, Refusal> {
+        self.imports().map_or(Ok(None), |imports| imports.get(route, key))
     }
 
     fn put_blob(

@@ -17,6 +17,7 @@ pub mod handle;
 pub mod host;
 #[cfg(feature = "import")]
 pub mod import;
+pub mod imports;
 pub mod limits;
 pub mod net;
 pub mod repair;
