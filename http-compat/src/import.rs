@@ -84,6 +84,9 @@ struct Body<'a> {
 /// # Errors
 /// A text: the whole is no page, and nothing of it was read.
 pub fn read(body: &[u8], now: Wall) -> Result<Page<'_>, String> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err("the body is no page of records: it must be an object".to_owned());
+    }
     let body: Body<'_> = serde_json::from_slice(body)
         .map_err(|error| format!("the body is no page of records: {error}"))?;
     let lists = [&body.hosts, &body.jobs, &body.services, &body.idempotency];

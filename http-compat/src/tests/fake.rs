@@ -11,13 +11,13 @@ use futures::{FutureExt, StreamExt};
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::{
-    Answer, Assignment, Command, Hash, HostId, HostView, JobCursor, JobId, JobQuery, JobStatus,
+    Answer, Assignment, Command, Hash, HostId, HostView, ImportedKey, JobCursor, JobId, JobQuery, JobStatus,
     JobView, Milli, Refusal, ResultView, ServiceId, ServiceStatus, ServiceView,
 };
 
 use crate::backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, JobPage, LogPiece, LogPieces, LogQuery,
-    NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, ImportRefusal, Imported, JobPage, LogPiece, LogPieces, LogQuery,
+    NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request, Tally,
 };
 
 /// 2026-01-02T03:04:05.678Z
@@ -41,6 +41,8 @@ pub(super) struct State {
     /// Answers the next commands with these.
     pub(super) refuse: Vec<Refusal>,
     pub(super) blobs: HashMap<Hash, Vec<u8>>,
+    /// What originals had answered; expiry is not looked at.
+    pub(super) imported: Vec<ImportedKey>,
     /// Pieces in which the last blob came.
     pub(super) pieces: usize,
     stored: HashMap<Hash, (Hash, Answer)>,
@@ -381,6 +383,23 @@ impl Backend for Fake {
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
         let found = self.state().service(&id).ok().cloned();
         async { Ok(found) }.boxed()
+    }
+
+    fn import(&self, page: Bytes) -> BoxFuture<'_, Result<Imported, ImportRefusal>> {
+        let page = crate::import::read(&page, Wall(START)).map_err(ImportRefusal::Malformed);
+        let done = page.map(|page| Imported {
+            taken: Tally { jobs: page.jobs.len() as u64, ..Tally::default() },
+            left: Tally { services: page.services.len() as u64, ..Tally::default() },
+            waiting: page.jobs.into_iter().map(|job| (job.view.id, 7)).collect(),
+            refused: page.refused,
+            ..Imported::default()
+        });
+        async { done }.boxed()
+    }
+
+    fn imported_key(&self, route: &str, key: &str) -> Result<Option<ImportedKey>, Refusal> {
+        let state = self.state();
+        Ok(state.imported.iter().find(|it| it.route == route && it.key == key).cloned())
     }
 
     fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, Refusal>> {

@@ -3,6 +3,7 @@
 //! Always: it may be typed again at any time; what is there already is left as it is. What is said at
 //! the end is what coordinators answered, and the exit code is 0 only if nothing stayed behind.
 
+#[cfg(feature = "import")]
 mod report;
 #[cfg(feature = "import")]
 mod send;
