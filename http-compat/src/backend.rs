@@ -5,19 +5,21 @@
 mod blob;
 mod import;
 mod logs;
+mod originals;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::{
-    Answer, Command, Hash, HostId, HostView, Idempotency, ImportedKey, JobCursor, JobId, JobQuery, JobView,
-    Refusal, ServiceId, ServiceView,
+    Answer, Command, Hash, HostId, HostView, Idempotency, ImportedKey, JobCursor, JobId, JobQuery,
+    JobView, Refusal, ServiceId, ServiceView,
 };
 
 pub use blob::{BlobContent, BlobRefusal, BlobTaken, Pieces};
 pub use import::{ImportRefusal, Imported, Tally};
 pub use logs::{LogLine, LogPiece, LogPieces, LogQuery};
+pub use originals::{Records, SnapshotRefusal, SnapshotTaken, State};
 
 /// One request to the node.
 #[derive(Clone, Debug)]
@@ -197,6 +199,16 @@ pub trait Backend: Send + Sync + 'static {
     /// A blob from that group on, looked for at other nodes too.
     fn blob(&self, _hash: Hash, _from: u64) -> BoxFuture<'_, Result<Option<BlobContent>, Refusal>> {
         Box::pin(std::future::ready(Err(no_blobs())))
+    }
+    /// Everything that is known: this network's own records, and those of originals.
+    fn state(&self) -> BoxFuture<'_, Result<State, Refusal>>;
+    /// Takes what an original holds; resolves once it is durable.
+    fn merge_snapshot(
+        &self,
+        _body: Bytes,
+    ) -> BoxFuture<'_, Result<SnapshotTaken, SnapshotRefusal>> {
+        let refusal = Refusal::Store("this node keeps nothing of originals".into());
+        Box::pin(std::future::ready(Err(refusal.into())))
     }
     /// All metrics of the node in OpenMetrics text.
     fn metrics(&self) -> String;

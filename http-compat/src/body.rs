@@ -1,8 +1,8 @@
 //! Reading request bodies within bounds of size, time and memory.
 //!
-//! Always: at most [`PRIVATE_BODIES`] and [`PUBLIC_BODIES`] bodies beyond [`SMALL_BODY`] are held, so
-//! the memory of bodies is bounded whatever the number of connections, and customers who send
-//! theirs slowly cannot keep hosts from reporting.
+//! Always: at most [`PRIVATE_BODIES`], [`PUBLIC_BODIES`] and [`SNAPSHOTS`] bodies beyond [`SMALL_BODY`]
+//! are held, so the memory of bodies is bounded whatever the number of connections, and neither
+//! customers who send theirs slowly nor originals that send all they have keep hosts from reporting.
 
 mod drain;
 mod pieces;
@@ -24,6 +24,7 @@ pub(crate) use drain::drain;
 use crate::error::ApiError;
 use crate::json::fields::Document;
 use crate::routes::elsewhere;
+use crate::snapshot::MAX_SNAPSHOT_BYTES;
 use crate::text::trim;
 
 /// Bodies up to this many bytes need no leave: all connections together stay below 400 MiB.
@@ -35,6 +36,21 @@ const PRIVATE_BODIES: usize = 6;
 
 /// The same for public routes.
 const PUBLIC_BODIES: usize = 2;
+
+/// The same for snapshots and pages of imports: each has up to 64 MiB and is merged alone anyway.
+const SNAPSHOTS: usize = 2;
+
+/// How many times longer a snapshot may take to arrive than another body: it may have so many times
+/// its length.
+const SNAPSHOT_TIMES: u32 = 8;
+
+/// What a body is of: each kind has its own room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Private,
+    Public,
+    Snapshot,
+}
 
 /// How long a larger body waits for its turn before the caller is told to come again.
 const TURN: Duration = Duration::from_secs(5);
@@ -49,17 +65,26 @@ pub(crate) struct BodyLimits {
     pub(crate) time: Duration,
     private: Arc<Semaphore>,
     public: Arc<Semaphore>,
+    snapshots: Arc<Semaphore>,
 }
 
 impl BodyLimits {
     pub(crate) fn new(max: usize, time: Duration) -> Self {
         let places = |count| Arc::new(Semaphore::new(count));
-        Self { max, time, private: places(PRIVATE_BODIES), public: places(PUBLIC_BODIES) }
+        let (private, public) = (places(PRIVATE_BODIES), places(PUBLIC_BODIES));
+        Self { max, time, private, public, snapshots: places(SNAPSHOTS) }
     }
 
-    /// The same for a route that takes longer bodies.
-    pub(crate) fn up_to(&self, max: usize) -> Self {
-        Self { max, ..self.clone() }
+    /// How large such a body may be, how long it may take, and the places for those that are not
+    /// small.
+    fn of(&self, purpose: Purpose) -> (usize, Duration, &Arc<Semaphore>) {
+        match purpose {
+            Purpose::Private => (self.max, self.time, &self.private),
+            Purpose::Public => (self.max, self.time, &self.public),
+            Purpose::Snapshot => {
+                (MAX_SNAPSHOT_BYTES, self.time.saturating_mul(SNAPSHOT_TIMES), &self.snapshots)
+            }
+        }
     }
 }
 
@@ -93,18 +118,19 @@ impl Inbound {
     pub(crate) async fn read(
         &mut self,
         limits: &BodyLimits,
-        public: bool,
+        purpose: Purpose,
     ) -> Result<Taken, ApiError> {
         if let Some(taken) = self.kept.take() {
             return Ok(taken);
         }
-        if self.declared.is_some_and(|length| length > limits.max as u64) {
-            return Err(too_large(limits.max));
+        let (max, time, places) = limits.of(purpose);
+        if self.declared.is_some_and(|length| length > max as u64) {
+            return Err(too_large(max));
         }
         let Some(body) = self.body.get_mut() else {
             return Ok(Taken { bytes: Bytes::new(), room: None });
         };
-        let read = timeout(limits.time, collect(body, limits, public)).await;
+        let read = timeout(time, collect(body, max, places)).await;
         match read {
             Ok(Err(error @ ApiError::TooLarge(_))) => Err(error),
             Ok(done) => {
@@ -113,7 +139,7 @@ impl Inbound {
             }
             Err(_) => {
                 *self.body.get_mut() = None;
-                Err(ApiError::SlowBody(limits.time))
+                Err(ApiError::SlowBody(time))
             }
         }
     }
@@ -131,16 +157,15 @@ impl Drop for Inbound {
     }
 }
 
-async fn collect(body: &mut Body, limits: &BodyLimits, public: bool) -> Result<Taken, ApiError> {
-    let places = if public { &limits.public } else { &limits.private };
+async fn collect(body: &mut Body, max: usize, places: &Arc<Semaphore>) -> Result<Taken, ApiError> {
     let mut all = Vec::new();
     let mut room = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| ApiError::BrokenBody(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         let size = all.len() + data.len();
-        if size > limits.max {
-            return Err(too_large(limits.max));
+        if size > max {
+            return Err(too_large(max));
         }
         if size > SMALL_BODY && room.is_none() {
             room = Some(turn(places).await?);
@@ -169,6 +194,11 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// The bytes, and the room they take: to be kept until they are dropped.
+    pub(crate) fn into_parts(self) -> (Bytes, Option<OwnedSemaphorePermit>) {
+        (self.bytes, self.room)
+    }
+
     /// The body as JSON; an empty one is `{}`.
     pub(crate) async fn parse(self) -> Result<Document, ApiError> {
         let Self { bytes, room } = self;

@@ -11,7 +11,7 @@ use skyclaw_protocol::{Answer, Command, Hash, HostId, IdError, Idempotency, JobI
 
 use crate::auth::Principal;
 use crate::backend::{Backend, Request};
-use crate::body::{Inbound, Taken};
+use crate::body::{Inbound, Purpose, Taken};
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::json::fields::Document;
@@ -82,13 +82,16 @@ impl Call {
 
     /// The body as it came.
     pub(crate) async fn taken(&mut self) -> Result<Taken, ApiError> {
-        let public = Area::of(self.template) == Area::Public;
-        self.inbound.read(&self.api.bodies, public).await
+        let purpose = match Area::of(self.template) {
+            Area::Public => Purpose::Public,
+            Area::Private | Area::Open => Purpose::Private,
+        };
+        self.inbound.read(&self.api.bodies, purpose).await
     }
 
-    /// The same of a route that takes bodies of up to `max` bytes.
-    pub(crate) async fn taken_up_to(&mut self, max: usize) -> Result<Taken, ApiError> {
-        self.inbound.read(&self.api.bodies.up_to(max), false).await
+    /// The body as it came, where it may be all or much of what an original has.
+    pub(crate) async fn snapshot(&mut self) -> Result<Taken, ApiError> {
+        self.inbound.read(&self.api.bodies, Purpose::Snapshot).await
     }
 
     /// The caller's idempotency key, bound to this request; `asked` is hashed only if there is one.

@@ -13,9 +13,6 @@ use crate::idempotency::MAX_KEY_BYTES;
 use crate::snapshot::{self, ForeignHost, ForeignJob, ForeignService, Refused, time};
 use crate::text::cut;
 
-/// Longest page, in bytes: the longest record of a job and what stands around it.
-pub const MAX_PAGE_BYTES: usize = (32 << 20) + (64 << 10);
-
 /// Most records of a page: a node carries them out together and answers within the time of a client.
 pub const MAX_PAGE_RECORDS: usize = 1000;
 

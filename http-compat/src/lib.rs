@@ -32,7 +32,7 @@ pub use auth::{PublicKey, Secret};
 pub use backend::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
     JobPage, LogLine, LogPiece, LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness,
-    RefusedPeer, Request, Tally,
+    Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State, Tally,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;

@@ -14,6 +14,7 @@ pub(crate) mod logs;
 mod network;
 mod orders;
 mod public;
+mod replicate;
 mod services;
 
 use std::fmt;
@@ -69,7 +70,8 @@ static ROUTES: &[Route] = routes! {
     GET "/readyz" => health::ready,
     GET "/metrics" => health::metrics,
     GET "/health" => health::named,
-    GET "/v1/state" => jobs::state,
+    GET "/v1/state" => replicate::state,
+    POST "/v1/replicate/snapshot" => replicate::snapshot,
     POST "/v1/jobs" => jobs::submit,
     GET "/v1/jobs" => jobs::list,
     GET "/v1/jobs/:id" => jobs::get,

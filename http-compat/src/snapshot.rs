@@ -38,6 +38,7 @@ mod tests;
 use std::fmt;
 
 use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::limits::MAX_SEEN_VERSION;
 use skyclaw_protocol::{HostView, JobId, JobStatus, JobView, ServiceView};
 
 pub use body::{Counts, Malformed, Snapshot, read, visit};
@@ -58,7 +59,7 @@ pub const MAX_SNAPSHOT_RECORDS: usize = 400_000;
 
 /// Largest version that is believed. Counters go on from the largest one seen; one at the end of the
 /// exact numbers would stand still there (F21), and half of them nobody counts through.
-pub const MAX_FOREIGN_VERSION: u64 = 1 << 52;
+pub const MAX_FOREIGN_VERSION: u64 = MAX_SEEN_VERSION;
 
 /// How far ahead of ours a time may be, in milliseconds: clocks of machines nobody looks after are
 /// hours off, not days; beyond it a record would win ties and be kept for ever.

@@ -17,5 +17,6 @@ mod noise;
 mod orders;
 mod public;
 mod refusals;
+mod replicate;
 mod rig;
 mod services;

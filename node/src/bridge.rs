@@ -55,12 +55,12 @@ use crate::originals::Originals;
 use crate::tasks::Tasks;
 use crate::time;
 pub(crate) use forget::Heir;
-pub(crate) use work::adopted;
 use limits::{WITNESSES, WITNESSES_AT_ONCE};
 use link::Link;
 use numbers::Numbers;
 use ours::Ours;
 use roster::{Counts, Roster};
+pub(crate) use work::adopted;
 
 /// What is known of originals, to be read by anyone. Cheap to clone, there before the bridge runs.
 #[derive(Clone, Debug)]

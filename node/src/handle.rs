@@ -2,15 +2,18 @@
 //!
 //! Commands enter the engine's inbox; reads go to the store's snapshot and never enter it.
 
+mod backup;
 mod blobs;
 mod health;
 mod import;
 mod lists;
 mod logs;
+mod originals;
 mod peers;
 mod services;
 
 pub(crate) use lists::all_services;
+pub use originals::{Changes, adopted};
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,7 +26,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
-    JobPage, LogPieces, LogQuery, NetworkView, Pieces, Readiness, Request,
+    JobPage, LogPieces, LogQuery, NetworkView, Pieces, Readiness, Request, SnapshotRefusal,
+    SnapshotTaken, State,
 };
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
@@ -44,11 +48,11 @@ use tokio_util::sync::CancellationToken;
 use crate::attach::Granted;
 use crate::blobs::{Blobs, Peers};
 use crate::bridge::{Board, Heir};
-use crate::copies;
 use crate::engine::{Engine, Input, Shared, Status, chain};
 use crate::imports::Imports;
 use crate::limits::{INBOX_AGAIN, PEER_GLANCE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
+use crate::originals::Originals;
 use crate::telemetry::Metrics;
 use crate::time;
 
@@ -87,6 +91,8 @@ struct Inner {
     /// Originals, where this node bridges them.
     board: OnceLock<Board>,
     heir: Heir,
+    /// Set once, where this node keeps what originals hold.
+    originals: OnceLock<Originals>,
     /// One backup at a time.
     backup: Arc<tokio::sync::Mutex<()>>,
     /// What was taken over from originals, beside their records.
@@ -120,6 +126,7 @@ impl NodeHandle {
             hosted: OnceLock::new(),
             board: OnceLock::new(),
             heir: Heir::default(),
+            originals: OnceLock::new(),
             backup: Arc::default(),
             imports: OnceLock::new(),
         }))
@@ -172,7 +179,7 @@ impl NodeHandle {
         self.0.others.bootstraps.max(self.peers().len())
     }
 
-    async fn once(&self, request: Request) -> Result<Answer, Refusal> {
+    async fn carry_out(&self, request: Request) -> Result<Answer, Refusal> {
         let Request { command, idempotency } = request;
         let joined = match &command {
             Command::Join { url } => {
@@ -409,36 +416,35 @@ impl Backend for NodeHandle {
     }
 
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobView>, Refusal>> {
-        // Two or three lookups in the page cache: not worth another thread.
-        let found = self.reader().and_then(|reader| {
-            let job = reader.job(&id).map_err(|error| Refusal::Store(chain(&error)))?;
-            if let Some(job) = job {
-                return Ok(view(&job, time::wall()));
-            }
-            let stub = reader.stub(&Subject::Job(id)).map_err(store_refusal)?;
-            Ok(stub.and_then(|stub| fold::stub_view(&stub)))
-        });
-        futures::future::ready(found).boxed()
+        self.shown_job(id).boxed()
     }
 
     fn jobs(&self, query: JobQuery) -> BoxFuture<'_, Result<JobPage, Refusal>> {
-        self.read(move |reader| lists::job_page(reader, &query)).boxed()
+        self.shown_jobs(query).boxed()
     }
 
     fn hosts(&self) -> BoxFuture<'_, Result<Vec<HostView>, Refusal>> {
-        self.host_list().boxed()
+        self.shown_hosts().boxed()
     }
 
     fn host(&self, id: HostId) -> BoxFuture<'_, Result<Option<HostView>, Refusal>> {
-        async move { Ok(self.host_list().await?.into_iter().find(|host| host.id == id)) }.boxed()
+        self.shown_host(id).boxed()
     }
 
     fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceView>, Refusal>> {
-        async { Ok(self.all_services().await?.as_ref().clone()) }.boxed()
+        self.shown_services().boxed()
     }
 
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
-        futures::future::ready(self.service_now(id)).boxed()
+        self.shown_service(id).boxed()
+    }
+
+    fn state(&self) -> BoxFuture<'_, Result<State, Refusal>> {
+        self.everything().boxed()
+    }
+
+    fn merge_snapshot(&self, body: Bytes) -> BoxFuture<'_, Result<SnapshotTaken, SnapshotRefusal>> {
+        self.take_snapshot(body).boxed()
     }
 
     fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, Refusal>> {
@@ -458,18 +464,7 @@ impl Backend for NodeHandle {
     }
 
     fn backup(&self) -> BoxFuture<'_, Result<String, Refusal>> {
-        async move {
-            let Ok(turn) = self.0.backup.clone().try_lock_owned() else {
-                return Err(Refusal::Busy("a backup is being made".into()));
-            };
-            let (reader, network) = (self.reader()?, self.0.network);
-            let made = tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                copies::make(&reader, network)
-            });
-            made.await.map_err(|_| Refusal::Stopping)?.map_err(|e| Refusal::Store(chain(&e)))
-        }
-        .boxed()
+        self.make_backup().boxed()
     }
 
     fn import(&self, page: Bytes) -> BoxFuture<'_, Result<Imported, ImportRefusal>> {

@@ -38,6 +38,7 @@ use crate::handle::{NodeHandle, Others};
 use crate::imports::Imports;
 use crate::limits::{HTTP_STOP_GRACE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
+use crate::originals::Originals;
 use crate::repair::Repair;
 use crate::services::Services;
 use crate::tasks::Tasks;
@@ -208,9 +209,14 @@ impl Coordinator {
         let network = p2p::membership(config).id();
         let repair = Repair::new(engine.shared(), engine.inbox(), network);
         metrics.add(repair.numbers());
+        let (path, space) = (&settings.db_path, settings.db_min_free_bytes);
+        let originals = Originals::open(path, settings.retention, space, engine.shared()).await;
+        metrics.add(originals.numbers());
         let registry = Arc::clone(&metrics);
         let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
         let http = Tasks::default();
+        http.spawn(originals.clone().keep(http.token()));
+        handle.set_originals(originals);
         let imports = {
             let (path, retention) = (settings.db_path.clone(), settings.retention);
             tokio::task::spawn_blocking(move || Imports::open(&path, retention))

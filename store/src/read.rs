@@ -2,6 +2,7 @@
 
 mod items;
 mod jobs;
+mod known;
 mod view;
 
 use std::path::Path;

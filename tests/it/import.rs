@@ -177,12 +177,18 @@ fn what_a_stopped_original_kept_is_taken_over_once() {
     let done = node.api.job("job_done");
     assert_eq!((text(&done, "status"), number(&done, "attempts")), ("completed", 2));
     assert_eq!(done["result"]["stdout"], "out\n");
-    assert_eq!((&done["result"]["exitCode"], &done["result"]["durationMs"]), (&json!(3), &json!(12)));
+    assert_eq!(
+        (&done["result"]["exitCode"], &done["result"]["durationMs"]),
+        (&json!(3), &json!(12))
+    );
     let bad = node.api.job("job_bad");
     assert_eq!((text(&bad, "status"), text(&bad, "error")), ("failed", "boom"));
     assert_eq!(node.api.get("/v1/jobs/job_old").status, 404);
     let deployed = node.api.get("/v1/services/svc_1").ok()["service"].clone();
-    assert_eq!((text(&deployed, "command"), &deployed["env"]), ("node", &json!({ "B": "2", "A": "1" })));
+    assert_eq!(
+        (text(&deployed, "command"), &deployed["env"]),
+        ("node", &json!({ "B": "2", "A": "1" }))
+    );
     assert_eq!(node.api.host("h1")["capabilities"], json!(["shell"]));
 
     // I3: the retry of a request that the original answered.
@@ -272,15 +278,19 @@ fn what_cannot_be_taken_is_named_and_the_rest_is_taken() {
     database.put("jobs", &job("job_1", |_| ()));
     database.put("jobs", &job("job_kind", |job| job["payload"]["kind"] = json!("strange")));
     database.put("jobs", &job("job_version", |job| job["version"] = json!(1_u64 << 53)));
-    database.put("jobs", &job("job_bare", |job| {
-        job.as_object_mut().expect("an object").remove("requirement");
-    }));
+    database.put(
+        "jobs",
+        &job("job_bare", |job| {
+            job.as_object_mut().expect("an object").remove("requirement");
+        }),
+    );
     database.put("services", &json!({ "id": "svc_1", "createdAt": "never" }));
     drop(database);
     let node = Setup::coordinator().start();
     let ended = start(&node.url(), folder.path(), &[]).wait(PATIENCE);
     assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
-    for words in ["job job_kind: unknown job kind", "job job_version: version", "job_bare", "svc_1"] {
+    for words in ["job job_kind: unknown job kind", "job job_version: version", "job_bare", "svc_1"]
+    {
         assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
     }
     assert_eq!(text(&node.api.job("job_1"), "status"), "queued");

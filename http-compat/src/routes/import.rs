@@ -11,7 +11,7 @@ use crate::body::{LARGE, parse};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::idempotency::{self, original};
-use crate::import::{MAX_PAGE_BYTES, RefusedRecord};
+use crate::import::RefusedRecord;
 use crate::json;
 use crate::routes::elsewhere;
 
@@ -33,7 +33,7 @@ const PUBLIC: &str = "/v1/public/jobs";
 
 /// `POST /v1/import`.
 pub(super) async fn import(mut call: Call) -> Result<Response, ApiError> {
-    let taken = call.taken_up_to(MAX_PAGE_BYTES).await?;
+    let taken = call.snapshot().await?;
     let done = call.backend().import(taken.bytes.clone()).await;
     // Its place is taken until the page was carried out.
     drop(taken);
@@ -130,11 +130,7 @@ fn derived(asked: &Value, key: &PublicKey) -> Value {
 }
 
 /// Whether the job in an answer is the customer's; of private routes all is the caller's.
-async fn is_theirs(
-    call: &Call,
-    key: Option<&PublicKey>,
-    answer: &Value,
-) -> Result<bool, ApiError> {
+async fn is_theirs(call: &Call, key: Option<&PublicKey>, answer: &Value) -> Result<bool, ApiError> {
     let Some(key) = key else { return Ok(true) };
     let Some(Ok(id)) = answer["job"]["id"].as_str().map(JobId::new) else { return Ok(false) };
     let job = call.backend().job(id).await?;

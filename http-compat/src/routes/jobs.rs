@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
-use skyclaw_protocol::{Answer, Command, JobQuery, JobView, ResultView};
+use skyclaw_protocol::{Answer, Command, JobView, ResultView};
 
 use crate::backend::JobPage;
 use crate::body::LARGE;
@@ -55,26 +55,6 @@ pub(super) async fn list(call: Call) -> Result<Response, ApiError> {
         value
     };
     call.api.listing(page, show).await
-}
-
-/// `GET /v1/state`: everything this node knows.
-pub(super) async fn state(call: Call) -> Result<Response, ApiError> {
-    let backend = call.backend();
-    let all = async {
-        let hosts = backend.hosts().await?;
-        let page = backend.jobs(JobQuery::default()).await?;
-        let services = backend.services().await?;
-        Ok((backend.identity().node_id, hosts, page, services))
-    };
-    let show = |(node_id, hosts, page, services): (String, Vec<_>, JobPage, Vec<_>)| {
-        json!({
-            "nodeId": node_id,
-            "hosts": hosts.iter().map(json::host::show).collect::<Value>(),
-            "jobs": jobs(&page),
-            "services": services.iter().map(json::service::contract).collect::<Value>(),
-        })
-    };
-    call.api.listing(all, show).await
 }
 
 fn jobs(page: &JobPage) -> Value {

@@ -11,14 +11,17 @@ use futures::{FutureExt, StreamExt};
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::{
-    Answer, Assignment, Command, Hash, HostId, HostView, ImportedKey, JobCursor, JobId, JobQuery, JobStatus,
-    JobView, Milli, Refusal, ResultView, ServiceId, ServiceStatus, ServiceView,
+    Answer, Assignment, Command, Hash, HostId, HostView, ImportedKey, JobCursor, JobId, JobQuery,
+    JobStatus, JobView, Milli, NetworkId, Refusal, ResultView, ServiceId, ServiceStatus,
+    ServiceView,
 };
 
 use crate::backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, ImportRefusal, Imported, JobPage, LogPiece, LogPieces, LogQuery,
-    NetworkView, PeerView, Pieces, Readiness, RefusedPeer, Request, Tally,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, ImportRefusal, Imported, JobPage,
+    LogPiece, LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness, Records, RefusedPeer,
+    Request, SnapshotRefusal, SnapshotTaken, State as Everything,
 };
+use crate::snapshot::{self, Exporter};
 
 /// 2026-01-02T03:04:05.678Z
 pub(super) const START: u64 = 1_767_323_045_678;
@@ -43,6 +46,9 @@ pub(super) struct State {
     pub(super) blobs: HashMap<Hash, Vec<u8>>,
     /// What originals had answered; expiry is not looked at.
     pub(super) imported: Vec<ImportedKey>,
+    /// What originals hold, if any are about, and the bodies that they sent.
+    pub(super) foreign: Option<Records>,
+    pub(super) snapshots: Vec<Bytes>,
     /// Pieces in which the last blob came.
     pub(super) pieces: usize,
     stored: HashMap<Hash, (Hash, Answer)>,
@@ -386,14 +392,7 @@ impl Backend for Fake {
     }
 
     fn import(&self, page: Bytes) -> BoxFuture<'_, Result<Imported, ImportRefusal>> {
-        let page = crate::import::read(&page, Wall(START)).map_err(ImportRefusal::Malformed);
-        let done = page.map(|page| Imported {
-            taken: Tally { jobs: page.jobs.len() as u64, ..Tally::default() },
-            left: Tally { services: page.services.len() as u64, ..Tally::default() },
-            waiting: page.jobs.into_iter().map(|job| (job.view.id, 7)).collect(),
-            refused: page.refused,
-            ..Imported::default()
-        });
+        let done = super::import::carried_out(&page);
         async { done }.boxed()
     }
 
@@ -471,6 +470,26 @@ impl Backend for Fake {
             }
         });
         async { Ok(found) }.boxed()
+    }
+
+    fn state(&self) -> BoxFuture<'_, Result<Everything, Refusal>> {
+        let state = self.state();
+        let (hosts, jobs) = (state.hosts.clone(), state.jobs.clone());
+        let own = Records { hosts, jobs, services: state.services.clone() };
+        let (mixed, foreign) = (state.foreign.is_some(), state.foreign.clone().unwrap_or_default());
+        let exporter = Exporter::new(NetworkId::of_name("of a test"));
+        futures::future::ready(Ok(Everything { own, foreign, exporter, mixed })).boxed()
+    }
+
+    fn merge_snapshot(&self, body: Bytes) -> BoxFuture<'_, Result<SnapshotTaken, SnapshotRefusal>> {
+        let mut state = self.state();
+        let taken = match state.refuse.pop() {
+            Some(refusal) => Err(refusal.into()),
+            None => snapshot::visit(&body, |_, _| {}).map_err(SnapshotRefusal::Malformed),
+        };
+        state.snapshots.push(body);
+        let changed = state.snapshots.len() == 1;
+        futures::future::ready(taken.map(|_| SnapshotTaken { changed })).boxed()
     }
 
     fn metrics(&self) -> String {

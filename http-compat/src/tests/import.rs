@@ -6,6 +6,7 @@ use skyclaw_protocol::clock::Wall;
 
 use super::fake::START;
 use super::rig::{Rig, public_rig, rig};
+use crate::backend::{ImportRefusal, Imported, Tally};
 use crate::idempotency::original;
 use crate::import::{self, Page};
 
@@ -75,9 +76,22 @@ fn answers_that_cannot_be_given_are_refused() {
         ("route", json!(5)),
     ];
     for (name, value) in cases {
-        let (_, keys, old, refused) = read(&json!({ "idempotency": [key(|key| key[name] = value)] }));
+        let (_, keys, old, refused) =
+            read(&json!({ "idempotency": [key(|key| key[name] = value)] }));
         assert_eq!((keys.len(), old, refused.len()), (0, 0, 1), "{name}");
     }
+}
+
+/// What the fake makes of a page.
+pub(super) fn carried_out(page: &[u8]) -> Result<Imported, ImportRefusal> {
+    let page = import::read(page, Wall(START)).map_err(ImportRefusal::Malformed)?;
+    Ok(Imported {
+        taken: Tally { jobs: page.jobs.len() as u64, ..Tally::default() },
+        left: Tally { services: page.services.len() as u64, ..Tally::default() },
+        waiting: page.jobs.into_iter().map(|job| (job.view.id, 7)).collect(),
+        refused: page.refused,
+        ..Imported::default()
+    })
 }
 
 #[tokio::test]
@@ -94,7 +108,7 @@ async fn a_page_is_answered_with_what_became_of_it() {
     assert_eq!(rig.post("/v1/import", json!({ "jobs": many })).await.status, 400);
     let large = format!(r#"{{"jobs":[{{"x":"{}"}}]}}"#, "x".repeat(20 << 20));
     assert_eq!(rig.post("/v1/import", large).await.ok()["refused"].as_array().unwrap().len(), 1);
-    let larger = format!(r#"{{"x":"{}"}}"#, "x".repeat(33 << 20));
+    let larger = format!(r#"{{"x":"{}"}}"#, "x".repeat(64 << 20));
     assert_eq!(rig.post("/v1/import", larger).await.status, 413);
 }
 

@@ -31,10 +31,10 @@ const MAX_TABLE: usize = 32 << 20;
 /// Follows the coordinator in the same process until `stop`.
 pub async fn follow(handle: NodeHandle, table: watch::Sender<Arc<Table>>, stop: CancellationToken) {
     let work = async {
-        let mut changes = handle.services_changed();
+        let mut changes = handle.tables_changed();
         loop {
             changes.mark_unchanged();
-            let Ok(services) = handle.all_services().await else {
+            let Ok(services) = handle.shown_services().await else {
                 sleep(AGAIN).await;
                 continue;
             };

@@ -17,12 +17,13 @@ use skyclaw_protocol::batch::Shelf;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::{
-    Adopted, AdoptedEnd, Command, HostId, HostView, ImportedKey, JobId, JobStatus, JobView, Refusal,
-    ServiceView,
+    Adopted, AdoptedEnd, Command, HostId, HostView, ImportedKey, JobId, JobStatus, JobView,
+    Refusal, ServiceView,
 };
 
-use super::{NodeHandle, store_refusal};
-use crate::bridge::adopted;
+use super::originals::has_ended;
+use super::{NodeHandle, adopted, store_refusal};
+use crate::bridge::adopted as fit;
 use crate::imports::Imports;
 use crate::originals::Originals;
 use crate::time;
@@ -171,7 +172,11 @@ impl Run<'_> {
         self.carry_out("host", fates, done, |tally| &mut tally.hosts).await
     }
 
-    async fn jobs(&mut self, jobs: Vec<Record<JobView>>, done: &mut Imported) -> Result<(), Refusal> {
+    async fn jobs(
+        &mut self,
+        jobs: Vec<Record<JobView>>,
+        done: &mut Imported,
+    ) -> Result<(), Refusal> {
         let mut fates = Vec::with_capacity(jobs.len());
         for Record { view, raw, ours } in jobs {
             let fate = if ours { Fate::Known } else { self.job(&view).await? };
@@ -191,7 +196,7 @@ impl Run<'_> {
             return Ok(Fate::Known);
         }
         let now = time::wall();
-        let ended = matches!(job.status, JobStatus::Completed | JobStatus::Failed);
+        let ended = has_ended(job.status);
         if ended && self.is_old(job, now) {
             return Ok(Fate::Old);
         }
@@ -204,13 +209,13 @@ impl Run<'_> {
             return Ok(Fate::Theirs);
         }
         if ended {
-            return Ok(Fate::Do(Box::new(Command::Adopt(Box::new(as_ended(job))))));
+            return Ok(Fate::Do(Box::new(Command::Adopt(Box::new(as_ended(job.clone()))))));
         }
         let lease = job.lease_expires.filter(|_| job.status == JobStatus::Leased);
         if let Some(ends) = lease.filter(|ends| *ends > now) {
             return Ok(Fate::Waits(ends.0 - now.0));
         }
-        Ok(match adopted(job) {
+        Ok(match fit(job) {
             Ok(adopted) => Fate::Do(Box::new(Command::Adopt(Box::new(adopted)))),
             Err(why) => Fate::Refused(why),
         })
@@ -318,9 +323,8 @@ impl Run<'_> {
                 Fate::Do(command) => to_do.push((id, command)),
             }
         }
-        let each = |(id, command): (String, Box<Command>)| async move {
-            (id, self.one(*command).await)
-        };
+        let each =
+            |(id, command): (String, Box<Command>)| async move { (id, self.one(*command).await) };
         let mut all = stream::iter(to_do).map(each).buffer_unordered(SIDE_BY_SIDE);
         while let Some((id, result)) = all.next().await {
             match result {
@@ -366,12 +370,12 @@ fn ended_at(job: &JobView) -> Wall {
 
 /// A job that has ended, as it is taken over with its result. Whether a host could run it does not
 /// matter any more.
-fn as_ended(job: &JobView) -> Adopted {
+fn as_ended(job: JobView) -> Adopted {
     let result = job.result.as_ref();
     let nobody = || HostId::new(NO_HOST).ok();
     let host = job.assigned_host.clone().or_else(nobody);
     let end = host.map(|host| AdoptedEnd {
-        at: ended_at(job),
+        at: ended_at(&job),
         host,
         success: job.status == JobStatus::Completed,
         duration: result.and_then(|result| result.duration),
@@ -380,20 +384,5 @@ fn as_ended(job: &JobView) -> Adopted {
         stderr: result.and_then(|result| result.stderr.clone()),
         error: job.error.clone(),
     });
-    Adopted {
-        id: job.id.clone(),
-        created: job.created.wall(),
-        request: skyclaw_protocol::JobRequest {
-            payload: job.payload.clone(),
-            required: job.required.clone(),
-            submitted_by: job.submitted_by.clone(),
-            max_attempts: None,
-            timeout_ms: None,
-            retry: None,
-            queue_timeout_ms: None,
-        },
-        attempts: job.attempts,
-        version: job.version,
-        end,
-    }
+    adopted(job, end)
 }

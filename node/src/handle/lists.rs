@@ -1,11 +1,14 @@
 //! Lists that are read whole from the store, on a blocking thread.
 
+mod both;
+
 use skyclaw_http_compat::JobPage;
 use skyclaw_protocol::register::Phase;
-use skyclaw_protocol::{JobQuery, JobStatus, ServiceView, fold};
+use skyclaw_protocol::{JobQuery, JobStatus, JobView, ServiceView, fold};
 use skyclaw_store::{Order, Phases, ReadError, Reader};
 
 use super::view;
+use crate::originals::Copy;
 use crate::time;
 
 /// The services that were not removed, by creation.
@@ -19,8 +22,12 @@ pub(crate) fn all_services(reader: &Reader) -> Result<Vec<ServiceView>, ReadErro
     Ok(services)
 }
 
-/// A page of jobs as users see them.
-pub(super) fn job_page(reader: &Reader, query: &JobQuery) -> Result<JobPage, ReadError> {
+/// A page of jobs as users see them: our own, and those of originals if there are any.
+pub(super) fn job_page(
+    reader: &Reader,
+    copy: Option<&Copy>,
+    query: &JobQuery,
+) -> Result<JobPage, ReadError> {
     let now = time::wall();
     let limit = query.limit.unwrap_or(usize::MAX);
     let order = if query.newest_first { Order::NewestFirst } else { Order::OldestFirst };
@@ -29,13 +36,33 @@ pub(super) fn job_page(reader: &Reader, query: &JobQuery) -> Result<JobPage, Rea
     // them are asked for only by those who must have all.
     loop {
         let room = limit - page.jobs.len();
-        let part = reader.jobs(page.next.as_ref(), room, phases(query.status), order)?;
-        page.jobs.extend(part.jobs.iter().filter_map(|job| view(job, now)));
+        let part = match copy {
+            Some(copy) => both::Both { reader, copy, now, query }.part(page.next.as_ref(), room)?,
+            None => {
+                let part = reader.jobs(page.next.as_ref(), room, phases(query.status), order)?;
+                let jobs = part.jobs.iter().filter_map(|job| view(job, now)).collect();
+                JobPage { jobs, next: part.next }
+            }
+        };
+        page.jobs.extend(part.jobs);
         page.next = part.next;
         if page.next.is_none() || query.limit.is_some() {
             return Ok(page);
         }
     }
+}
+
+/// All jobs, our own and those of originals apart.
+pub(super) fn all_jobs(
+    reader: &Reader,
+    copy: Option<&Copy>,
+) -> Result<(Vec<JobView>, Vec<JobView>), ReadError> {
+    let query = JobQuery::default();
+    let mut own = job_page(reader, None, &query)?.jobs;
+    let Some(copy) = copy else { return Ok((own, Vec::new())) };
+    let both = both::Both { reader, copy, now: time::wall(), query: &query };
+    own.retain(|job| !both.is_hidden(job));
+    Ok((own, both.all_theirs()?))
 }
 
 /// The phases that a status of the API stands for.

@@ -75,7 +75,7 @@ impl NodeHandle {
     where
         F: Future<Output = Result<T, Refusal>> + Send,
     {
-        let mut changes = self.services_changed();
+        let mut changes = self.tables_changed();
         let until = tokio::time::Instant::now() + wait;
         loop {
             changes.mark_unchanged();
@@ -101,7 +101,8 @@ impl NodeHandle {
         wait: Duration,
     ) -> Result<(Vec<ServiceView>, Hash), Refusal> {
         let look = async || {
-            let services: Vec<ServiceView> = self.all_services().await?.iter().map(bare).collect();
+            let services: Vec<ServiceView> =
+                self.shown_services().await?.iter().map(bare).collect();
             let now = Hash(*blake3::hash(&codec::encode(&services)).as_bytes());
             Ok((services, now))
         };

@@ -118,7 +118,8 @@ fn record_column(connection: &Connection, table: &str) -> Result<Table<String>> 
 fn key_columns(columns: &[String]) -> Table<KeyColumns> {
     let mut left: Vec<&String> = columns.iter().collect();
     let mut find = |pieces: &[&str]| {
-        let named = |piece: &&str| left.iter().position(|name| name.to_lowercase().contains(*piece));
+        let named =
+            |piece: &&str| left.iter().position(|name| name.to_lowercase().contains(*piece));
         pieces.iter().find_map(named).map(|at| left.remove(at).clone())
     };
     let hash = find(&["hash", "fingerprint", "digest"]);

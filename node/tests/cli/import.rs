@@ -51,7 +51,8 @@ fn records_go_in_pages_and_what_became_of_them_is_told() {
         answer(|answer| {
             answer["taken"] = json!({ "hosts": 1, "jobs": 400 });
             answer["known"]["jobs"] = json!(98);
-            answer["refused"] = json!([{ "kind": "job", "id": "job_7", "why": "bad\u{7} version" }]);
+            answer["refused"] =
+                json!([{ "kind": "job", "id": "job_7", "why": "bad\u{7} version" }]);
         }),
         answer(|answer| {
             answer["taken"]["jobs"] = json!(100);
@@ -85,7 +86,10 @@ fn a_dry_run_is_asked_for_and_told_as_one_document() {
     let output = at(&server, &["import", "--dry-run", "--json", words(&path)]);
     let told = document(&output);
     assert_eq!(server.only_request().json()["dryRun"], true);
-    assert_eq!((&told["dryRun"], &told["inUse"], &told["complete"]), (&json!(true), &json!(false), &json!(false)));
+    assert_eq!(
+        (&told["dryRun"], &told["inUse"], &told["complete"]),
+        (&json!(true), &json!(false), &json!(false))
+    );
     let counts = json!({ "taken": 0, "known": 1, "old": 0, "left": 0, "refused": 0 });
     assert_eq!(told["jobs"], counts);
     assert_eq!(told["refused"][0]["kind"], "host");
@@ -120,10 +124,9 @@ fn jobs_under_a_lease_are_sent_again_when_it_has_run_out() {
 fn what_cannot_be_read_is_told_and_nothing_is_sent() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("coordinator.db");
-    for (bytes, said) in [
-        (&b"hello"[..], "is no SQLite database"),
-        (&b"SQLite format 3\0"[..], "is damaged"),
-    ] {
+    for (bytes, said) in
+        [(&b"hello"[..], "is no SQLite database"), (&b"SQLite format 3\0"[..], "is damaged")]
+    {
         std::fs::write(&path, bytes).expect("it is writable");
         let output = run(&[("SKYCLAW_COORDINATOR_URL", NOBODY)], &["import", words(&path)]);
         assert_eq!(output.status.code(), Some(1));
@@ -145,7 +148,10 @@ fn a_coordinator_that_takes_nothing_ends_it() {
     let server = Server::new(vec![answer(|_| ()), refuses]);
     let output = at(&server, &["import", words(&path)]);
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("500 records of") && stderr.contains("type the command again"), "{stderr}");
+    assert!(
+        stderr.contains("500 records of") && stderr.contains("type the command again"),
+        "{stderr}"
+    );
     // Something else answers there.
     let output = at(&Server::new(vec![ok(json!({ "ok": true }))]), &["import", words(&path)]);
     assert!(text(&output.stderr).contains("is it a Skyclaw coordinator?"));

@@ -54,9 +54,8 @@ fn an_answer_that_does_not_check_out_counts_as_absent() {
     drop(keys);
     let mut bytes = std::fs::read(&path).unwrap();
     let text = b"job_1";
-    let at: Vec<_> = (0..bytes.len() - text.len())
-        .filter(|at| &bytes[*at..at + text.len()] == text)
-        .collect();
+    let at: Vec<_> =
+        (0..bytes.len() - text.len()).filter(|at| &bytes[*at..at + text.len()] == text).collect();
     assert!(!at.is_empty());
     for at in at {
         bytes[at] = b'J';

@@ -244,7 +244,11 @@ impl Report {
             output.hint(&format!("  and {more} more; --json names the first {KEPT}"));
         }
         for unread in &self.unread {
-            let line = format!("the table {} was not read to its end: {}", unread.kind.table(), unread.why);
+            let line = format!(
+                "the table {} was not read to its end: {}",
+                unread.kind.table(),
+                unread.why
+            );
             output.say(&one_line(&line));
         }
         if self.left.sum() > 0 {

@@ -159,11 +159,7 @@ impl Run<'_> {
         if self.is_first() {
             return cause.into();
         }
-        CliError::PartlyImported {
-            path: self.path.clone(),
-            records: self.report.records(),
-            cause,
-        }
+        CliError::PartlyImported { path: self.path.clone(), records: self.report.records(), cause }
     }
 }
 

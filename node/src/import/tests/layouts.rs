@@ -30,10 +30,10 @@ fn renamed_columns_are_found_by_what_they_hold_or_by_pieces_of_their_names() {
     let run = |sql: &str, values: [String; 2]| original.connection.execute(sql, values).unwrap();
     run("INSERT INTO hosts VALUES (?1, 7, ?2)", ["h1".into(), host("h1").to_string()]);
     run("INSERT INTO jobs VALUES (?1, ?2)", [job("job_1").to_string(), "{}".into()]);
-    run("INSERT INTO idempotency VALUES (?1, '/v1/jobs', 'ff', ?2, 200, 12, 7.0)", [
-        "k".into(),
-        r#"{"job":{}}"#.into(),
-    ]);
+    run(
+        "INSERT INTO idempotency VALUES (?1, '/v1/jobs', 'ff', ?2, 200, 12, 7.0)",
+        ["k".into(), r#"{"job":{}}"#.into()],
+    );
     let folder = original.crashed();
     let found = read(&folder.path().join("coordinator.db"));
     assert_eq!((found.ids(Kind::Host), found.ids(Kind::Job)), (vec!["h1"], vec!["job_1"]));
@@ -100,7 +100,8 @@ fn rows_that_are_no_records_are_refused_alone() {
 #[test]
 fn a_record_beyond_the_bound_is_not_loaded() {
     let original = Original::new();
-    let sql = "INSERT INTO jobs VALUES ('job_1', 'x', '{\"id\":\"' || hex(zeroblob(17000000)) || '\"}')";
+    let sql =
+        "INSERT INTO jobs VALUES ('job_1', 'x', '{\"id\":\"' || hex(zeroblob(17000000)) || '\"}')";
     original.connection.execute(sql, ()).unwrap();
     original.job("job_2");
     let folder = original.crashed();
