@@ -140,13 +140,14 @@ fn what_a_stopped_original_kept_is_taken_over_once() {
     let folder = folder();
     let database = Database::open(folder.path());
     database.put("hosts", &host("h1"));
-    database.put("jobs", &job("job_waits", |_| ()));
+    let waits = job("job_waits", |_| ());
+    database.put("jobs", &waits);
     database.put("jobs", &leased("job_lost", "h1", -1000));
     database.put("jobs", &ended("job_done", "completed", 5000));
     database.put("jobs", &ended("job_bad", "failed", 5000));
     database.put("jobs", &ended("job_old", "completed", 8 * 86_400_000));
     database.put("services", &service("svc_1"));
-    let answer = json!({ "job": job("job_waits", |_| ()) });
+    let answer = json!({ "job": waits });
     database.remember("/v1/jobs", "k", HASH, &answer, &iso(3_600_000));
     database.remember("/v1/jobs", "k_old", HASH, &answer, &iso(-1));
     drop(database);
@@ -244,6 +245,7 @@ fn what_one_coordinator_takes_over_the_others_keep_too() {
 /// Nothing is run a second time by cause of the move.
 #[test]
 fn leases_are_waited_for_and_their_hosts_may_report() {
+    let node = Setup::coordinator().start();
     let folder = folder();
     let database = Database::open(folder.path());
     database.put("hosts", &host("h1"));
@@ -251,7 +253,6 @@ fn leases_are_waited_for_and_their_hosts_may_report() {
     database.put("jobs", &leased("job_1", "h1", 6000));
     database.put("jobs", &leased("job_2", "h2", 6000));
     drop(database);
-    let node = Setup::coordinator().start();
     let began = Instant::now();
     let mut importing = start(&node.url(), folder.path(), &["--json"]);
     eventually("the leased jobs are shown", || {
