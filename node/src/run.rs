@@ -209,10 +209,10 @@ impl Coordinator {
         let network = p2p::membership(config).id();
         let repair = Repair::new(engine.shared(), engine.inbox(), network);
         metrics.add(repair.numbers());
+        let registry = Arc::clone(&metrics);
         let (path, space) = (&settings.db_path, settings.db_min_free_bytes);
         let originals = Originals::open(path, settings.retention, space, engine.shared()).await;
         metrics.add(originals.numbers());
-        let registry = Arc::clone(&metrics);
         let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
         let http = Tasks::default();
         http.spawn(originals.clone().keep(http.token()));

@@ -117,6 +117,7 @@ fn complete(job: &JobId, attempt: u32) -> HostAsk {
     HostAsk::Complete { completion: Box::new(completion), attempt }
 }
 
+/// F43.
 #[tokio::test]
 async fn a_host_is_spoken_for_by_the_node_that_registered_it() {
     let bench = Bench::start().await;

@@ -61,6 +61,7 @@ fn a_job() -> Reply {
 
 // The original's commands (CONTRACT 10).
 
+/// C1.
 #[test]
 fn usage_with_all_variables_is_printed_on_request() {
     for args in [&[][..], &["-h"], &["--help"]] {
@@ -77,6 +78,7 @@ fn usage_with_all_variables_is_printed_on_request() {
     }
 }
 
+/// C2 C4 C7.
 #[test]
 fn unknown_commands_and_missing_arguments_are_told_as_ever() {
     for (args, stderr) in [
@@ -90,6 +92,7 @@ fn unknown_commands_and_missing_arguments_are_told_as_ever() {
     }
 }
 
+/// C3.
 #[test]
 fn enqueue_shell_sends_the_command_and_prints_the_id() {
     let server = Server::new(vec![a_job()]);
@@ -118,6 +121,7 @@ fn what_follows_the_command_is_the_jobs() {
     assert_eq!(requests[2].json()["args"], json!(args));
 }
 
+/// C5.
 #[test]
 fn enqueue_openclaw_sends_an_empty_list_when_there_are_no_arguments() {
     let server = Server::new(vec![a_job()]);
@@ -130,6 +134,7 @@ fn enqueue_openclaw_sends_an_empty_list_when_there_are_no_arguments() {
     );
 }
 
+/// C6.
 #[test]
 fn deploy_service_sends_the_definition_and_prints_the_id() {
     let server = Server::new(vec![ok(json!({ "service": { "id": "svc_1" } }))]);
@@ -142,6 +147,7 @@ fn deploy_service_sends_the_definition_and_prints_the_id() {
     );
 }
 
+/// C8.
 #[test]
 fn list_services_prints_the_answer_indented_by_two() {
     let server = Server::new(vec![Reply::Body(200, r#"{"services":[{"b":1,"a":"ü"}]}"#.into())]);
@@ -165,6 +171,7 @@ fn the_token_is_sent() {
     }
 }
 
+/// C10.
 #[test]
 fn a_refusal_is_shown_with_its_status_and_text() {
     let body = "{\n  \"error\": \"replication target not met\"\n}";
@@ -173,6 +180,7 @@ fn a_refusal_is_shown_with_its_status_and_text() {
     check(&at(&server, &["enqueue-shell", "x"]), 1, "", &stderr);
 }
 
+/// C11.
 #[test]
 fn an_unreachable_coordinator_is_told_with_what_to_do() {
     let output = run(&[("SKYCLAW_COORDINATOR_URL", NOBODY)], &["enqueue-shell", "x"]);
@@ -183,12 +191,14 @@ fn an_unreachable_coordinator_is_told_with_what_to_do() {
     assert!(output.stdout.is_empty());
 }
 
+/// C12.
 #[test]
 fn an_empty_list_of_coordinators_is_told_as_ever() {
     let output = run(&[("SKYCLAW_COORDINATOR_URLS", ",")], &["enqueue-shell", "x"]);
     check(&output, 1, "", "[skyclaw] all coordinators unavailable\n");
 }
 
+/// C9 F40 F41.
 #[test]
 fn coordinators_are_tried_in_order_until_one_takes_it() {
     let lost = Server::new(vec![Reply::HangUp]);
@@ -209,6 +219,7 @@ fn coordinators_are_tried_in_order_until_one_takes_it() {
     assert_eq!(good.only_request().line, "POST /v1/jobs");
 }
 
+/// C14, as F40 has it.
 #[test]
 fn every_submission_has_a_key_of_its_own() {
     let server = Server::new(vec![a_job()]);
@@ -218,6 +229,7 @@ fn every_submission_has_a_key_of_its_own() {
     assert_ne!(requests[0].header("x-idempotency-key"), requests[1].header("x-idempotency-key"));
 }
 
+/// C13.
 #[test]
 fn the_last_failure_is_the_one_shown() {
     let broken = Server::new(vec![Reply::Body(500, "broken".to_owned())]);

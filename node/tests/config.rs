@@ -52,6 +52,7 @@ fn host(resolved: &Resolved) -> HostConfig {
     resolved.config.host.clone().expect("a host")
 }
 
+/// X4 X5.
 #[test]
 fn integers_follow_the_rule_of_the_original() {
     for (text, expected) in [
@@ -76,6 +77,7 @@ fn integers_follow_the_rule_of_the_original() {
     }
 }
 
+/// X4.
 #[test]
 fn a_number_that_is_unset_empty_or_no_number_is_the_default() {
     for vars in [&[][..], &[("SKYCLAW_LEASE_MS", "")], &[("SKYCLAW_LEASE_MS", "abc")]] {
@@ -86,6 +88,7 @@ fn a_number_that_is_unset_empty_or_no_number_is_the_default() {
     assert!(odd.warnings.iter().any(|w| w.contains("`9e9` is read as 9")), "{:?}", odd.warnings);
 }
 
+/// D43.
 #[test]
 fn lists_are_split_trimmed_and_lose_their_empties() {
     assert_eq!(list(" a , ,b,, c d "), ["a", "b", "c d"]);
@@ -166,6 +169,7 @@ fn rows_keys_flags_and_defaults_fit_together() {
     }
 }
 
+/// W5 D43 L2.
 #[test]
 fn the_defaults_are_those_of_the_original() {
     let resolved = from_env(&[]);
@@ -288,6 +292,7 @@ fn a_number_that_is_none_leaves_the_word_to_the_next_source() {
     assert!(resolved.warnings.iter().any(|w| w.contains("`soon`")), "{:?}", resolved.warnings);
 }
 
+/// F39.
 #[test]
 fn intervals_out_of_sense_are_held_and_said() {
     let longest = Duration::from_millis(100 * 86_400_000);

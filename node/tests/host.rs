@@ -205,6 +205,7 @@ fn unavailable() -> PortError {
     PortError::Unavailable("fetch failed".into())
 }
 
+/// D18 D41.
 #[tokio::test]
 async fn a_job_is_claimed_run_and_reported_with_the_lines_of_the_original() {
     let bench = Bench::start(1, |fake| fake.enqueue(1, "echo hi; exit 4"));
@@ -234,6 +235,7 @@ async fn as_many_jobs_run_at_once_as_the_host_takes_and_heartbeats_name_them() {
     assert!(bench.fake.with(|state| state.beats.iter().all(|jobs| jobs.len() <= 4)));
 }
 
+/// F25.
 #[tokio::test]
 async fn a_forgotten_host_registers_under_its_id_and_keeps_what_runs() {
     let bench = Bench::start(1, |fake| fake.enqueue(1, "sleep 0.5; echo on"));
@@ -248,6 +250,7 @@ async fn a_forgotten_host_registers_under_its_id_and_keeps_what_runs() {
     });
 }
 
+/// F09 F19.
 #[tokio::test]
 async fn a_result_is_offered_until_it_is_taken_and_blocks_no_other_slot() {
     let bench = Bench::start(2, |fake| {
@@ -303,6 +306,7 @@ async fn a_coordinator_can_end_a_job() {
     assert_eq!(error.as_deref(), Some("lease lost: job terminated"));
 }
 
+/// F19.
 #[tokio::test]
 async fn poison_jobs_are_reported_and_wedge_nothing() {
     let bench = Bench::start(1, |fake| {

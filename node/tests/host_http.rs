@@ -138,6 +138,7 @@ async fn files_that_were_kept_are_reported() {
     assert_eq!(server.last().body["outputs"], sent);
 }
 
+/// D40 D43 F41.
 #[tokio::test]
 async fn registering_says_what_the_original_says() {
     let server = Server::start(200, r#"{"host":{"id":"h9"}}"#, "").await;
@@ -160,6 +161,7 @@ async fn registering_says_what_the_original_says() {
     assert_eq!(server.last().body["hostId"], "x");
 }
 
+/// D40.
 #[tokio::test]
 async fn heartbeats_count_what_runs_and_ids_are_encoded_in_paths() {
     let server = Server::start(200, r#"{"host":{"activeLeases":7}}"#, "").await;
@@ -184,6 +186,7 @@ async fn a_claim_asks_to_be_held_and_knows_whether_it_was() {
     assert_eq!(job.payload.to_string(), r#"{"kind":"shell","z":1,"a":2}"#);
 }
 
+/// D18.
 #[tokio::test]
 async fn a_result_is_reported_in_the_originals_fields_under_one_key() {
     let server = Server::start(200, "{}", "").await;
@@ -198,6 +201,7 @@ async fn a_result_is_reported_in_the_originals_fields_under_one_key() {
     assert_eq!(seen.body, body);
 }
 
+/// D24 D28.
 #[tokio::test]
 async fn a_dead_or_failing_coordinator_is_passed_over_and_the_good_one_remembered() {
     let failing = Server::start(503, r#"{"error":"no"}"#, "").await;

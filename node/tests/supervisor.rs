@@ -108,6 +108,7 @@ fn is_gone(pid: i32) -> bool {
         .eq(&false)
 }
 
+/// D3.
 #[tokio::test]
 async fn exit_codes_are_reported_without_an_error_text() {
     let bench = Bench::new();
@@ -118,6 +119,7 @@ async fn exit_codes_are_reported_without_an_error_text() {
     failed(&bench.sh("exit 255").await, 255, None);
 }
 
+/// D5.
 #[tokio::test]
 async fn death_by_a_signal_is_exit_one_without_an_error_text() {
     let bench = Bench::new();
@@ -125,6 +127,7 @@ async fn death_by_a_signal_is_exit_one_without_an_error_text() {
     failed(&bench.sh("kill -TERM $$").await, 1, None);
 }
 
+/// D11.
 #[tokio::test]
 async fn what_cannot_be_started_fails_in_the_words_of_the_original() {
     let dir = tempfile::tempdir().unwrap();
@@ -143,6 +146,7 @@ async fn what_cannot_be_started_fails_in_the_words_of_the_original() {
     failed(&bench.run(payload).await, 1, Some("spawn sh E2BIG"));
 }
 
+/// D4.
 #[tokio::test]
 async fn a_command_that_is_not_allowed_does_not_run() {
     let bench = Bench::new();
@@ -163,6 +167,7 @@ async fn poison_payloads_fail_with_a_reason() {
     failed(&bench.run(json!([])).await, 1, Some("payload must be an object"));
 }
 
+/// D16 D20.
 #[tokio::test]
 async fn the_openclaw_command_runs_with_its_arguments_in_its_directory() {
     let bench = Bench::new();
@@ -175,6 +180,7 @@ async fn the_openclaw_command_runs_with_its_arguments_in_its_directory() {
     assert!(bench.run(json!({"kind": "openclaw-run", "args": []})).await.success);
 }
 
+/// D9 D10.
 #[tokio::test]
 async fn a_timeout_ends_the_job_and_says_so() {
     let bench = Bench::new();
@@ -185,12 +191,14 @@ async fn a_timeout_ends_the_job_and_says_so() {
     assert!((1000..2000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
 }
 
+/// F18.
 #[tokio::test]
 async fn a_huge_timeout_does_not_fire_early() {
     let bench = Bench::new();
     assert!(bench.run(sh_within(3_000_000_000, "sleep 0.3")).await.success);
 }
 
+/// D12.
 #[tokio::test]
 async fn output_is_cut_at_the_bound_and_the_rest_is_read_away() {
     let bench = Bench::with(|config| config.max_output = 100);
@@ -201,6 +209,7 @@ async fn output_is_cut_at_the_bound_and_the_rest_is_read_away() {
     assert_eq!((more.success, more.stderr.as_str()), (true, "fine\n"));
 }
 
+/// D14.
 #[tokio::test]
 async fn output_that_is_not_utf8_is_reported_with_replacements() {
     let outcome = Bench::new().sh(r"printf 'a\377b\303'").await;
@@ -235,6 +244,7 @@ fn detached(mark: &Path, closes_output: bool) -> String {
     )
 }
 
+/// F17.
 #[tokio::test]
 async fn a_timeout_reaches_a_detached_descendant_that_ignores_term() {
     let bench = Bench::new();
@@ -255,6 +265,7 @@ async fn what_a_job_leaves_in_the_background_is_ended_with_it() {
     assert!(is_gone(pid_in(&mark).await));
 }
 
+/// D21.
 #[tokio::test]
 async fn a_result_waits_for_the_output_and_the_timeout_ends_the_wait() {
     let bench = Bench::new();
@@ -327,6 +338,7 @@ async fn a_job_has_private_directories_that_are_removed() {
     eventually("the directories are gone", || job_dirs(&bench) == 0).await;
 }
 
+/// D15 as F15 and F16 have it.
 #[tokio::test]
 async fn neither_secrets_nor_hooks_get_into_the_environment() {
     let bench = Bench::new();
@@ -345,6 +357,7 @@ async fn neither_secrets_nor_hooks_get_into_the_environment() {
     assert!(outcome.stdout.contains("GREETING=hi\n") && outcome.stdout.contains("LANG=C.UTF-8\n"));
 }
 
+/// D8.
 #[tokio::test]
 async fn a_job_gets_no_descriptor_of_the_daemon_and_an_empty_input() {
     // What the tests themselves were started with is inherited, so only kinds are looked at.
@@ -366,6 +379,7 @@ async fn a_job_cannot_read_what_the_daemon_or_its_shim_hold() {
     assert_eq!((outcome.success, outcome.stdout.as_str()), (false, ""));
 }
 
+/// F15.
 #[tokio::test]
 async fn a_path_in_the_payload_does_not_choose_the_program() {
     let bench = Bench::new();
@@ -377,6 +391,7 @@ async fn a_path_in_the_payload_does_not_choose_the_program() {
     assert_eq!(bench.run(payload).await.stdout, "good\n");
 }
 
+/// F07.
 #[tokio::test]
 async fn jobs_run_side_by_side() {
     let bench = Bench::new();

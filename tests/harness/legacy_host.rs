@@ -1,6 +1,8 @@
 //! A host like the original's daemon (CONTRACT section 9): it registers once, claims, keeps its own
-//! count of leases, overwrites it with what a heartbeat answers, and never registers again.
+//! count of leases, overwrites it with what a heartbeat answers, and never registers again. Of
+//! several coordinators it takes the first that answers well, wherever that leads.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -8,31 +10,38 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::api::Api;
+use crate::api::{Api, id};
+use crate::legacy::Failover;
 
 /// How such a host behaves.
 #[derive(Clone, Debug)]
 pub struct LegacyHostConfig {
     /// Its id.
     pub id: String,
+    /// What it can do.
+    pub capabilities: Vec<String>,
     /// Jobs it says it can do at once; it does one.
     pub max_parallel: u32,
-    /// Pause after a claim that found nothing.
+    /// Pause after a claim that found nothing, and between claims of services.
     pub poll: Duration,
     /// Between heartbeats.
     pub heartbeat: Duration,
     /// How long each job takes.
     pub job: Duration,
+    /// Where all services that it is given are said to be reached; without it none is claimed.
+    pub endpoint: Option<String>,
 }
 
 impl Default for LegacyHostConfig {
     fn default() -> Self {
         Self {
             id: "legacy".into(),
+            capabilities: ["shell", "openclaw", "service-host"].map(str::to_owned).into(),
             max_parallel: 1,
             poll: Duration::from_millis(50),
             heartbeat: Duration::from_millis(100),
             job: Duration::from_millis(20),
+            endpoint: None,
         }
     }
 }
@@ -41,22 +50,25 @@ impl Default for LegacyHostConfig {
 struct State {
     active: f64,
     ran: Vec<String>,
+    services: BTreeSet<String>,
     errors: Vec<String>,
 }
 
 /// The host while it runs; dropped, it ends as by `kill -9`: nothing more is said.
 #[derive(Debug)]
 pub struct LegacyHost {
-    stop: Arc<AtomicBool>,
-    state: Arc<Mutex<State>>,
+    daemon: Arc<Daemon>,
     threads: Vec<JoinHandle<()>>,
 }
 
+#[derive(Debug)]
 struct Daemon {
-    api: Api,
+    coordinators: Failover,
     config: LegacyHostConfig,
-    stop: Arc<AtomicBool>,
-    state: Arc<Mutex<State>>,
+    /// The id it was registered under.
+    id: String,
+    stop: AtomicBool,
+    state: Mutex<State>,
 }
 
 impl LegacyHost {
@@ -64,39 +76,66 @@ impl LegacyHost {
     #[must_use]
     #[track_caller]
     pub fn start(api: &Api, config: LegacyHostConfig) -> Self {
-        let host = api.register(&config.id, &["shell", "openclaw"], config.max_parallel);
-        let stop = Arc::new(AtomicBool::new(false));
+        Self::start_at(std::slice::from_ref(api), config)
+    }
+
+    /// The same with several coordinators.
+    #[must_use]
+    #[track_caller]
+    pub fn start_at(coordinators: &[Api], config: LegacyHostConfig) -> Self {
+        let coordinators = Failover::new(coordinators);
+        let body = json!({
+            "hostId": config.id, "name": config.id, "capabilities": config.capabilities,
+            "maxParallel": config.max_parallel,
+        });
+        let answer = coordinators.call("POST", "/v1/hosts/register", &body);
+        let host = answer.unwrap_or_else(|error| panic!("the host cannot register: {error}"));
         // What the coordinator remembers is taken for the daemon's own (F08).
-        let active = host["activeLeases"].as_f64().unwrap_or(0.0);
-        let state = Arc::new(Mutex::new(State { active, ..State::default() }));
-        let daemon = || Daemon {
-            api: api.clone(),
-            config: config.clone(),
-            stop: Arc::clone(&stop),
-            state: Arc::clone(&state),
+        let active = host["host"]["activeLeases"].as_f64().unwrap_or(0.0);
+        let state = Mutex::new(State { active, ..State::default() });
+        let (id, stop) = (id(&host["host"]), AtomicBool::new(false));
+        let daemon = Arc::new(Daemon { coordinators, config, id, stop, state });
+        let mut loops: Vec<fn(&Daemon)> = vec![Daemon::work, Daemon::beat];
+        if daemon.config.endpoint.is_some() {
+            loops.push(Daemon::serve);
+        }
+        let start = |work: fn(&Daemon)| {
+            let daemon = Arc::clone(&daemon);
+            thread::spawn(move || work(&daemon))
         };
-        let (worker, heart) = (daemon(), daemon());
-        let threads =
-            vec![thread::spawn(move || worker.work()), thread::spawn(move || heart.beat())];
-        Self { stop, state, threads }
+        let threads = loops.into_iter().map(start).collect();
+        Self { daemon, threads }
     }
 
     /// The jobs it ran, in order.
     #[must_use]
     pub fn ran(&self) -> Vec<String> {
-        lock(&self.state).ran.clone()
+        lock(&self.daemon.state).ran.clone()
     }
 
-    /// What the coordinator refused.
+    /// The services it was given.
+    #[must_use]
+    pub fn services(&self) -> Vec<String> {
+        lock(&self.daemon.state).services.iter().cloned().collect()
+    }
+
+    /// The process of a service ends with that code, and the host says so.
+    pub fn exits(&self, service: &str, code: i32) {
+        lock(&self.daemon.state).services.remove(service);
+        let error = format!("service process exited with code {code}");
+        self.daemon.report(service, json!({ "status": "failed", "error": error }));
+    }
+
+    /// What coordinators refused, the last one of each round.
     #[must_use]
     pub fn errors(&self) -> Vec<String> {
-        lock(&self.state).errors.clone()
+        lock(&self.daemon.state).errors.clone()
     }
 }
 
 impl Drop for LegacyHost {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
+        self.daemon.stop.store(true, Ordering::SeqCst);
         for thread in self.threads.drain(..) {
             // It panics only where the test has failed already.
             let _ = thread.join();
@@ -111,7 +150,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 impl Daemon {
     fn work(&self) {
         while !self.stopped() {
-            match self.call(&format!("/v1/hosts/{}/claim", self.config.id), &json!({})) {
+            match self.call(&format!("/v1/hosts/{}/claim", self.id), &json!({})) {
                 Some(answer) if answer["job"].is_object() => self.run(&answer["job"]),
                 _ => self.pause(self.config.poll),
             }
@@ -127,7 +166,7 @@ impl Daemon {
         }
         lock(&self.state).ran.push(id.to_owned());
         let done = json!({
-            "hostId": self.config.id, "success": true, "durationMs": 1.5, "exitCode": 0,
+            "hostId": self.id, "success": true, "durationMs": 1.5, "exitCode": 0,
             "stdout": "", "stderr": "",
         });
         // Only a success lowers the count.
@@ -144,7 +183,7 @@ impl Daemon {
                 return;
             }
             let active = lock(&self.state).active;
-            let path = format!("/v1/hosts/{}/heartbeat", self.config.id);
+            let path = format!("/v1/hosts/{}/heartbeat", self.id);
             if let Some(answer) = self.call(&path, &json!({ "activeLeases": active })) {
                 // Whatever happened meanwhile is overwritten (F09).
                 lock(&self.state).active = answer["host"]["activeLeases"].as_f64().unwrap_or(0.0);
@@ -152,16 +191,33 @@ impl Daemon {
         }
     }
 
-    fn call(&self, path: &str, body: &Value) -> Option<Value> {
-        let answer = self.api.try_send("POST", path, &[], body.to_string().as_bytes());
-        match answer {
-            Ok(answer) if answer.status == 200 => Some(answer.json()),
-            Ok(answer) => {
-                lock(&self.state).errors.push(answer.text());
-                None
+    /// Whatever service a claim names is said to run, at once and at each later claim (D25).
+    fn serve(&self) {
+        loop {
+            self.pause(self.config.poll);
+            if self.stopped() {
+                return;
             }
+            let claim = format!("/v1/hosts/{}/services/claim", self.id);
+            let Some(answer) = self.call(&claim, &json!({})) else { continue };
+            if let Some(id) = answer["service"]["id"].as_str() {
+                lock(&self.state).services.insert(id.to_owned());
+                let endpoint = &self.config.endpoint;
+                self.report(id, json!({ "status": "running", "endpoint": endpoint }));
+            }
+        }
+    }
+
+    fn report(&self, service: &str, mut what: Value) {
+        what["hostId"] = json!(self.id);
+        self.call(&format!("/v1/services/{service}/report"), &what);
+    }
+
+    fn call(&self, path: &str, body: &Value) -> Option<Value> {
+        match self.coordinators.call("POST", path, body) {
+            Ok(answer) => Some(answer),
             Err(error) => {
-                lock(&self.state).errors.push(error.to_string());
+                lock(&self.state).errors.push(error);
                 None
             }
         }

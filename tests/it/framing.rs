@@ -27,7 +27,7 @@ fn answers_are_indented_json_with_a_length() {
     assert_eq!((refused.status, &*refused.text()), (404, "{\n  \"error\": \"not found\"\n}"));
 }
 
-/// W6 W7 W20: routes match exactly, never 405.
+/// W6-W8 W20: routes match exactly, never 405; queries are ignored.
 #[test]
 fn other_spellings_and_methods_are_not_found() {
     let node = node();
@@ -41,7 +41,7 @@ fn other_spellings_and_methods_are_not_found() {
     ] {
         assert_eq!(node.api.send(method, target, &[], b"").error(404), "not found", "{target}");
     }
-    assert_eq!(node.api.get("/health?x=1").status, 200, "queries are ignored (W8)");
+    assert_eq!(node.api.get("/health?x=1").status, 200, "queries are ignored");
 }
 
 /// F27: what is sent is what is matched; no dot segments, backslashes or empty segments.

@@ -108,7 +108,7 @@ fn a_node_whose_session_began_outside_its_pid_namespace_ends_what_jobs_leave() {
     assert_eq!(run_shell(&node, "echo on")["result"]["stdout"], "on\n");
 }
 
-/// D3 D5 D10: exit codes, signals, and what cannot be started.
+/// D3-D5 D11: exit codes, signals, what cannot be started, what is not allowed.
 #[test]
 fn exits_are_reported_as_the_original_did() {
     let node = node();
@@ -135,7 +135,7 @@ fn output_is_cut_and_repaired() {
     assert_eq!(text(&job["result"], "stderr"), "a\u{fffd}b");
 }
 
-/// D9, F17 F18: the timeout ends the tree; a huge one does not fire.
+/// D9 D10, F17 F18: the timeout ends the tree; a huge one does not fire.
 #[test]
 fn timeouts_end_the_whole_tree_in_time() {
     let node = node();
@@ -185,12 +185,12 @@ fn a_job_sees_no_secret_and_chooses_no_program() {
     assert_eq!(text(&job["result"], "stdout"), "good\n");
 }
 
-/// D16 D20: openclaw jobs run the openclaw command with their arguments.
+/// D6 D16 D20: openclaw jobs run the openclaw command with their arguments, without a shell.
 #[test]
 fn openclaw_jobs_run_the_openclaw_command() {
     let node = node();
-    let job = payload(&node, json!({ "kind": "openclaw-run", "args": ["%s-%s", "a b", "c"] }));
-    assert_eq!(text(&job["result"], "stdout"), "a b-c");
+    let job = payload(&node, json!({ "kind": "openclaw-run", "args": ["%s-%s", "$HOME b", ";c"] }));
+    assert_eq!(text(&job["result"], "stdout"), "$HOME b-;c");
     let job = payload(&node, json!({ "kind": "openclaw-run" }));
     assert_eq!(text(&job["result"], "stdout"), "run", "the default argument");
 }

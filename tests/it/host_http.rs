@@ -16,7 +16,7 @@ fn pair(coordinator: Setup, host: impl FnOnce(Setup) -> Setup) -> (Node, Node) {
     (coordinator, host)
 }
 
-/// D40 D43: what a host says of itself, and the lines the original printed.
+/// D18 D40 D41 D43: what a host says of itself, and the lines the original printed.
 #[test]
 fn a_host_registers_runs_and_reports_with_the_original_lines() {
     let (coordinator, host) = pair(Setup::coordinator(), |host| {

@@ -192,7 +192,7 @@ fn one_service_of_a_host_over_http_runs_and_goes_when_it_is_removed() {
     host.stop();
 }
 
-/// D: a host of an original coordinator runs what it is given, and says how it does in its words.
+/// D25 D26 D46: a host of an original coordinator runs what it is given, and says how it does in its words.
 #[test]
 fn an_original_coordinator_has_its_services_run_restarted_and_replaced() {
     if !can(&[Need::Tool("node")]) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use skyclaw_tests::{Database, Ended, Node, PATIENCE, Process, Setup, binary, eventually, within};
@@ -17,21 +17,9 @@ const HOLD: &str = "SKYCLAW_TEST_HOLDS";
 
 /// The moment so many milliseconds from now, as the original writes it.
 fn iso(ahead_ms: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis();
-    let ms = i64::try_from(now).expect("a clock") + ahead_ms;
-    let (days, rest) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
-    // Days since 1970 as a date of the Gregorian calendar.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
-    let (hour, minute) = (rest / 3_600_000, rest / 60_000 % 60);
-    let (second, milli) = (rest / 1000 % 60, rest % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    let ms = jiff::Timestamp::now().as_millisecond() + ahead_ms;
+    let at = jiff::Timestamp::from_millisecond(ms).expect("a time of these days");
+    format!("{at:.3}")
 }
 
 fn job(id: &str, change: impl FnOnce(&mut Value)) -> Value {

@@ -49,7 +49,7 @@ fn a_completed_job_keeps_its_host_and_shows_its_result() {
     assert_eq!(node.api.job(&id), job);
 }
 
-/// L12 L18: members that were not sent are absent; a failure is final.
+/// L12 L18 L19: members that were not sent are absent; a failure is final.
 #[test]
 fn a_failed_job_is_final_and_lacks_what_was_not_reported() {
     let node = Setup::coordinator().start();

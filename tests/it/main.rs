@@ -5,7 +5,9 @@
 
 mod architecture;
 mod backup;
+mod beside_originals;
 mod blobs;
+mod bridge;
 mod chaos;
 mod cli;
 mod clock;
@@ -14,6 +16,7 @@ mod cost;
 mod deploy;
 mod disk;
 mod elsewhere;
+mod fakes;
 mod framing;
 mod fuzz;
 mod host_embedded;

@@ -1,7 +1,7 @@
 //! Other coordinators, as far as one coordinator alone shows (N1-N4, R8, X5).
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Setup, shell};
+use skyclaw_tests::{Api, Setup, shell};
 
 use crate::text;
 
@@ -44,7 +44,7 @@ fn a_job_that_needs_more_copies_than_there_are_is_refused() {
     assert_eq!(node.api.post("/v1/jobs", &json!({})).error(400), "payload is required");
 }
 
-/// X5: alone, one copy is enough, and that is said.
+/// X5 W5: alone, one copy is enough, and that is said.
 #[test]
 fn a_node_alone_needs_no_peer() {
     let node = Setup::coordinator().start();
@@ -52,4 +52,34 @@ fn a_node_alone_needs_no_peer() {
     let health = node.api.get("/health").ok();
     assert!(text(&health, "nodeId").starts_with("node_"));
     node.api.submit_shell("true");
+}
+
+/// A3 I15 R8 R16: token, route, body, fields, key, number of peers: what comes first is told, and a
+/// refusal under a key is not remembered.
+#[test]
+fn checks_come_in_the_original_order() {
+    let mut node = Setup::coordinator()
+        .env("SKYCLAW_TOKEN", "secret")
+        .env("SKYCLAW_MIN_REPLICATIONS", 1)
+        .start();
+    let first = node.api.post_once("/v1/jobs", "k", &shell("true"));
+    first.ok();
+    node.stop();
+    node.start_with(|setup| setup.env("SKYCLAW_MIN_REPLICATIONS", 3));
+    let bare = Api::new(node.api.address(), None);
+    let broken = |api: &Api, target: &str| api.send("POST", target, &[], b"{");
+    assert_eq!(broken(&bare, "/v1/nothing").error(401), "unauthorized");
+    assert_eq!(broken(&node.api, "/v1/nothing").error(404), "not found");
+    assert_eq!(broken(&node.api, "/v1/jobs").status, 400);
+    let post = |key: &str, body: &Value| node.api.post_once("/v1/jobs", key, body);
+    assert_eq!(post("k", &json!({})).error(400), "payload is required");
+    assert_eq!(post("k", &shell("true")).body, first.body);
+    let conflict = "idempotency key reuse conflict for route /v1/jobs";
+    assert_eq!(post("k", &shell("false")).error(409), conflict);
+    let few = "insufficient peers: requires at least 2 known peers, got 0";
+    assert_eq!(post("new", &shell("true")).error(503), few);
+    assert_eq!(post("new", &shell("false")).error(503), few);
+    node.stop();
+    node.start_with(|setup| setup.env("SKYCLAW_MIN_REPLICATIONS", 1));
+    assert_eq!(node.api.post_once("/v1/jobs", "new", &shell(": third")).status, 200);
 }

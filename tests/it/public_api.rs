@@ -29,7 +29,7 @@ fn openclaw_job() -> Value {
     json!({ "payload": { "kind": "openclaw-run", "args": [] } })
 }
 
-/// P1-P3: the job carries the key's label, which the customer does not see.
+/// P1-P3 P12-P14: the job carries the key's label, which the customer does not see.
 #[test]
 fn a_public_job_belongs_to_the_label_of_its_key() {
     let node = node();

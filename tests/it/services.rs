@@ -75,7 +75,7 @@ fn services_are_refused_in_the_original_words() {
     assert_eq!(node.api.get("/v1/services").ok(), json!({ "services": [] }));
 }
 
-/// S3, F36: the same id again is a new deployment.
+/// S3 S5, F36: the same id again is a new deployment.
 #[test]
 fn redeploying_replaces_the_record_and_drops_its_assignments() {
     let node = Setup::coordinator().start();

@@ -79,6 +79,7 @@ async fn answer(stream: &mut TcpStream) -> String {
     text + std::str::from_utf8(&body).unwrap()
 }
 
+/// W1-W3.
 #[tokio::test]
 async fn w1_answers_are_indented_json_with_type_and_length() {
     let rig = rig();
@@ -141,6 +142,7 @@ async fn w9_old_and_broken_requests() {
     assert_eq!(counted, [1, 1]);
 }
 
+/// W10-W12.
 #[tokio::test]
 async fn w10_bodies_come_sized_or_chunked() {
     let rig = rig();
@@ -190,6 +192,7 @@ async fn a_body_that_does_not_arrive_is_given_up() {
     assert_eq!(rig.metrics.refusals("slow_body"), 1);
 }
 
+/// W21-W23 as F27 has them.
 #[tokio::test]
 async fn f27_targets_are_matched_as_sent() {
     let rig = rig();

@@ -56,6 +56,7 @@ async fn h4_a_blank_host_id_is_none_any_other_text_is_kept() {
     rig.post("/v1/hosts/register", long).await.refused(400, text);
 }
 
+/// H5-H8.
 #[tokio::test]
 async fn h5_f28_max_parallel_is_a_number_of_at_least_one() {
     let rig = rig();
@@ -94,6 +95,7 @@ async fn h6_capabilities_of_other_types_or_sizes_are_refused() {
     }
 }
 
+/// H9-H11.
 #[tokio::test]
 async fn h9_a_heartbeat_takes_a_count_and_ignores_what_is_none() {
     let rig = rig();
@@ -156,6 +158,7 @@ async fn h13_ids_are_percent_decoded_or_refused() {
     rig.post("/v1/hosts/a%0Ab/heartbeat", "").await.refused(400, text);
 }
 
+/// L1 L8 L9.
 #[tokio::test]
 async fn l1_a_claim_ignores_its_body_and_answers_null_when_there_is_nothing() {
     let rig = rig();

@@ -126,6 +126,7 @@ async fn f18_timeouts_are_within_bounds() {
     }
 }
 
+/// J4-J6.
 #[tokio::test]
 async fn j5_requirements_are_normalised_and_other_keys_dropped() {
     let rig = rig();
@@ -149,6 +150,7 @@ async fn j5_requirements_are_normalised_and_other_keys_dropped() {
     }
 }
 
+/// J7 J8.
 #[tokio::test]
 async fn j7_the_submitter_is_trimmed_and_dropped_if_blank() {
     let rig = rig();
@@ -236,6 +238,7 @@ async fn l12_a_failure_carries_its_error_and_missing_success_is_failure() {
     }
 }
 
+/// L13-L19.
 #[tokio::test]
 async fn l14_refused_completions_say_why_in_order() {
     let rig = rig();

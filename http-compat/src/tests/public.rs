@@ -29,6 +29,7 @@ fn required(rig: &Rig) -> Vec<String> {
     job.required
 }
 
+/// P10 P11.
 #[test]
 fn p10_key_lists_are_read_leniently() {
     let keys =
@@ -64,6 +65,7 @@ async fn p1_a_public_job_belongs_to_the_label_and_does_not_say_so() {
     assert_eq!(sent.submitted_by.as_deref(), Some("public:anonymous"));
 }
 
+/// P4-P7.
 #[tokio::test]
 async fn p4_keys_come_as_bearer_or_header() {
     let rig = public_rig(KEYS);
@@ -130,6 +132,7 @@ async fn p30_f20_no_requirement_means_all_of_the_keys_capabilities() {
     }
 }
 
+/// P12-P14.
 #[tokio::test]
 async fn p12_jobs_are_read_by_their_label_only() {
     let rig = public_rig(KEYS);
@@ -196,6 +199,7 @@ async fn p16_every_public_answer_lets_browsers_in() {
     assert_eq!(private.header("access-control-allow-origin"), None);
 }
 
+/// P17 X6.
 #[tokio::test]
 async fn p17_any_origin_is_let_in_by_default() {
     let answer = public_rig(KEYS).get("/v1/public/jobs/x").await;

@@ -78,6 +78,7 @@ async fn every_refusal_has_a_status_a_text_and_a_counter() {
     }
 }
 
+/// B1-B5 B20.
 #[tokio::test]
 async fn b1_malformed_json_is_refused_with_its_place() {
     let rig = rig();
@@ -114,6 +115,7 @@ async fn a_payload_that_grows_in_our_spelling_is_bounded() {
     rig.post("/v1/jobs", body).await.refused(413, "payload must not be larger than 8388608 bytes");
 }
 
+/// W6-W8 W20.
 #[tokio::test]
 async fn w6_nothing_else_is_found() {
     let rig = rig();

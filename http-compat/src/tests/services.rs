@@ -42,6 +42,7 @@ async fn s3_name_then_command_are_required() {
     rig.post("/v1/services", only).await.refused(400, "command is required");
 }
 
+/// S4 S5.
 #[tokio::test]
 async fn s4_f28_fields_are_checked() {
     let rig = rig();
@@ -86,6 +87,7 @@ async fn s6_services_can_be_listed_read_and_f35_removed() {
     rig.call("DELETE", "/v1/services/s1", &[], "").await.refused(404, "unknown service: s1");
 }
 
+/// S13 S14.
 #[tokio::test]
 async fn s13_a_report_shows_in_the_assignment() {
     let rig = rig();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use skyclaw_http_compat::{Forgotten, Request};
-use skyclaw_protocol::{Command, JobCursor, JobId, JobQuery, JobStatus, JobView, Refusal};
+use skyclaw_protocol::{Command, JobId, JobStatus, JobView, Refusal};
 use tokio::sync::Mutex;
 
 use super::work;
@@ -18,8 +18,7 @@ use crate::handle::NodeHandle;
 use crate::originals::Originals;
 use crate::time;
 
-/// Jobs read at once; adopted side by side are fewer.
-const PAGE: usize = 500;
+/// Jobs adopted side by side.
 const SIDE_BY_SIDE: usize = 32;
 
 /// How long whoever forgets waits for what can be adopted at once; the rest goes on without.
@@ -98,34 +97,26 @@ async fn round(
 ) -> Result<usize, Refusal> {
     all.services += services(handle, originals).await?;
     let mut left = 0;
-    for status in [JobStatus::Queued, JobStatus::Leased] {
-        let mut after: Option<JobCursor> = None;
-        loop {
-            let query =
-                JobQuery { status: Some(status), limit: Some(PAGE), after, newest_first: false };
-            let page = originals.jobs(query).await?;
-            let (now, later): (Vec<JobView>, Vec<JobView>) =
-                page.jobs.into_iter().partition(|job| is_due(job, began));
-            for job in later {
-                left += usize::from(handle.job_state(&job.id)?.is_none());
-            }
-            let done = stream::iter(now).map(|job| adopt(handle, job));
-            let done: Vec<Result<bool, Refusal>> =
-                done.buffer_unordered(SIDE_BY_SIDE).collect().await;
-            for done in done {
-                match done {
-                    Ok(new) => all.jobs += usize::from(new),
-                    Err(Refusal::Stopping) => return Err(Refusal::Stopping),
-                    Err(_) => left += 1,
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
+    let mut after = None;
+    loop {
+        let jobs = originals.unfinished(after).await?;
+        let Some(last) = jobs.last() else { return Ok(left) };
+        after = Some((last.created.wall(), last.id.clone()));
+        let (now, later): (Vec<JobView>, Vec<JobView>) =
+            jobs.into_iter().partition(|job| is_due(job, began));
+        for job in later {
+            left += usize::from(handle.job_state(&job.id)?.is_none());
+        }
+        let done = stream::iter(now).map(|job| adopt(handle, job));
+        let done: Vec<Result<bool, Refusal>> = done.buffer_unordered(SIDE_BY_SIDE).collect().await;
+        for done in done {
+            match done {
+                Ok(new) => all.jobs += usize::from(new),
+                Err(Refusal::Stopping) => return Err(Refusal::Stopping),
+                Err(_) => left += 1,
             }
         }
     }
-    Ok(left)
 }
 
 /// Whether nobody else may run it any more.

@@ -21,9 +21,12 @@ pub(super) const WITNESS: Duration = Duration::from_millis(1500);
 /// Longest time for a claim or a registration: an original asks its own peers, without any limit.
 pub(super) const CLAIM: Duration = Duration::from_secs(15);
 
-/// A pull is followed by a rest of at least so many times as long as it took: it keeps the original,
-/// which has one thread, and this node busy a tenth of the time at most.
+/// A pull is followed by a rest of at least so many times as long as it took to come: it keeps the
+/// original, which has one thread, busy a tenth of the time at most.
 pub(super) const REST: u32 = 10;
+
+/// The same for what it took here in all.
+pub(super) const REST_HERE: u32 = 2;
 
 /// A pull that was asked for out of turn comes no sooner after the one before.
 pub(super) const POKED: Duration = Duration::from_millis(250);

@@ -28,6 +28,8 @@ const FRAME: usize = 512;
 pub(super) struct Ours {
     /// Of what it was made.
     sum: Option<Sum>,
+    /// Counts its changes.
+    changes: u64,
     items: HashMap<Item, (Kind, String)>,
     /// Which item each record stands by.
     places: Table<Item>,
@@ -35,6 +37,11 @@ pub(super) struct Ours {
 }
 
 impl Ours {
+    /// How often it has changed.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// All records.
     pub(super) const fn entries(&self) -> &Table<Entry> {
         &self.entries
@@ -69,6 +76,7 @@ impl Ours {
             }
         }
         self.sum = Some(sum);
+        self.changes += 1;
         Ok(())
     }
 

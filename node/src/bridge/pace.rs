@@ -1,11 +1,11 @@
 //! When an original is asked next. Pure: times are arguments.
 //!
-//! Always: one pull at a time; after a pull at least [`REST`] times as long as it took is rested;
-//! after a failure the pauses grow.
+//! Always: one pull at a time; after a pull at least [`REST`] times as long as it took to come is
+//! rested; after a failure the pauses grow.
 
 use std::time::{Duration, Instant};
 
-use super::limits::{AGAIN, POKED, REST};
+use super::limits::{AGAIN, POKED, REST, REST_HERE};
 
 /// The pace of one original.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +28,10 @@ impl Pace {
         self.next
     }
 
-    /// It answered: a pull from `begun` to `now`.
-    pub(super) fn answered(&mut self, begun: Instant, now: Instant) {
-        let took = now.saturating_duration_since(begun);
-        let rest = took.saturating_mul(REST);
+    /// It answered: a pull that was begun then, took `came` to come, and is done with now.
+    pub(super) fn answered(&mut self, begun: Instant, came: Duration, now: Instant) {
+        let here = now.saturating_duration_since(begun).saturating_mul(REST_HERE);
+        let rest = came.saturating_mul(REST).max(here);
         self.failures = 0;
         self.earliest = now + rest.max(POKED);
         self.next = (begun + self.period).max(now + rest);
@@ -67,7 +67,7 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(start, PERIOD);
         assert_eq!(pace.next(), start);
-        pace.answered(start, start + ms(20));
+        pace.answered(start, ms(20), start + ms(20));
         assert_eq!(pace.next(), start + PERIOD);
     }
 
@@ -75,7 +75,7 @@ mod tests {
     fn a_slow_original_rests_ten_times_as_long_as_it_took() {
         let start = Instant::now();
         let mut pace = Pace::new(start, PERIOD);
-        pace.answered(start, start + ms(2000));
+        pace.answered(start, ms(2000), start + ms(2000));
         assert_eq!(pace.next(), start + ms(22_000));
         // Nor does anybody who is in a hurry change that.
         pace.poke(start + ms(2100));
@@ -83,13 +83,21 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_long_here_is_rested_from_as_well() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start, PERIOD);
+        pace.answered(start, ms(100), start + ms(4000));
+        assert_eq!(pace.next(), start + ms(12_000));
+    }
+
+    #[test]
     fn a_pull_is_brought_forward_but_not_without_end() {
         let start = Instant::now();
         let mut pace = Pace::new(start, PERIOD);
-        pace.answered(start, start + ms(1));
+        pace.answered(start, ms(1), start + ms(1));
         pace.poke(start + ms(2));
         assert_eq!(pace.next(), start + ms(1) + POKED);
-        pace.answered(pace.next(), pace.next());
+        pace.answered(pace.next(), ms(0), pace.next());
         let then = pace.next();
         pace.poke(then - ms(1000));
         assert_eq!(pace.next(), then - ms(1000));
@@ -109,7 +117,7 @@ mod tests {
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
         pace.poke(now - ms(10_000));
         assert_eq!(pace.next(), now, "hurry does not shorten a pause");
-        pace.answered(now, now);
+        pace.answered(now, ms(0), now);
         pace.failed(now);
         assert_eq!(pace.next(), now + ms(500));
     }
@@ -118,7 +126,7 @@ mod tests {
     fn a_period_without_length_does_not_spin() {
         let start = Instant::now();
         let mut pace = Pace::new(start, Duration::ZERO);
-        pace.answered(start, start + ms(50));
+        pace.answered(start, ms(50), start + ms(50));
         assert_eq!(pace.next(), start + ms(550));
     }
 }

@@ -2,7 +2,7 @@
 //! knows is learned.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use skyclaw_http_compat::snapshot::MAX_SNAPSHOT_BYTES;
@@ -24,14 +24,18 @@ struct Past {
     tries: Tries,
     /// Hash of what was kept last: the same is not read again.
     kept: Option<Hash>,
+    /// What it showed, and what was held here, when nothing was missing.
+    settled: Option<(Hash, u64)>,
+    /// The name it went by.
+    node: Option<String>,
     /// Records it would not take, as last said.
     resting: usize,
 }
 
 /// What answered.
 enum Answered {
-    /// An original; its state took from then to then.
-    Original(Instant, Instant),
+    /// An original: since then it was asked, its state took so long to come, and was read then.
+    Original(Instant, Duration, Instant),
     /// A coordinator of ours has taken its place.
     Ours,
 }
@@ -54,7 +58,7 @@ pub(super) async fn run(ctx: Arc<Ctx>, peer: Arc<Peer>) {
             round = round(&ctx, &peer, &mut past) => round,
         };
         match round {
-            Ok(Answered::Original(begun, done)) => pace.answered(begun, done),
+            Ok(Answered::Original(begun, came, done)) => pace.answered(begun, came, done),
             Ok(Answered::Ours) => {
                 tracing::info!(url = peer.link.shown(), "no original coordinator any more");
                 ctx.parts.kinds.is_ours(&peer.url);
@@ -82,39 +86,59 @@ async fn round(ctx: &Arc<Ctx>, peer: &Peer, past: &mut Past) -> Result<Answered,
         let health = peer.link.get("/health", SHORT).await?;
         let node = health["nodeId"].as_str().unwrap_or(&peer.url);
         ctx.reached(peer, node, 0);
-        return Ok(Answered::Original(begun, Instant::now()));
+        return Ok(Answered::Original(begun, begun.elapsed(), Instant::now()));
     }
     let body = peer.link.state(MAX_SNAPSHOT_BYTES).await?;
+    let came = begun.elapsed();
     add(&ctx.numbers.pulls, 1);
     add(&ctx.numbers.pull_bytes, body.len());
-    let read = look(ctx, body.clone(), std::mem::take(&mut past.tries)).await?;
-    past.tries = read.tries;
-    let seen = keep(ctx, body, past).await?;
-    let node = read.shown.node.as_deref().unwrap_or(&peer.url);
+    let hash = Hash(*blake3::hash(&body).as_bytes());
+    let doubted = !peer.doubts.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+    let settled = past.settled.filter(|_| !doubted);
+    let (looked, tries) =
+        look(ctx, (hash, body.clone()), settled, std::mem::take(&mut past.tries)).await?;
+    past.tries = tries;
+    let seen = keep(ctx, (hash, body), past).await?;
+    if let Some(Looked { shown, .. }) = &looked {
+        past.node = Some(shown.node.clone().unwrap_or_else(|| peer.url.clone()));
+    }
+    let node = past.node.as_deref().unwrap_or(&peer.url);
     ctx.reached(peer, node, seen);
     let done = Instant::now();
-    witness::settle(ctx, peer, node, &read.shown);
-    for job in read.shown.claimed {
-        // Without room it is seen again.
-        let _ = ctx.claimed.try_send(work::Claimed { job, url: peer.url.clone() });
+    tracing::debug!(url = peer.link.shown(), ?came, all = ?begun.elapsed(), "an original was pulled");
+    if let Some(Looked { shown, wants, changes }) = looked {
+        let settled = wants.is_empty() && past.tries.resting() == 0;
+        past.settled = settled.then_some((hash, changes));
+        witness::settle(ctx, peer, node, &shown);
+        for job in shown.claimed {
+            // Without room it is seen again.
+            let _ = ctx.claimed.try_send(work::Claimed { job, url: peer.url.clone() });
+        }
+        push::all(ctx, peer, wants, &mut past.tries).await?;
+        say_resting(ctx, peer, past);
     }
-    push::all(ctx, peer, read.wants, &mut past.tries).await?;
-    say_resting(ctx, peer, past);
     if ctx.settings.discovery {
         discover::ask(ctx, peer).await?;
     }
-    Ok(Answered::Original(begun, done))
+    Ok(Answered::Original(begun, came, done))
 }
 
 /// What a state is about.
-struct Read {
+struct Looked {
     shown: Shown,
     wants: Vec<Want>,
-    tries: Tries,
+    /// Of what is held here.
+    changes: u64,
 }
 
-/// Compares what is shown with what is held here.
-async fn look(ctx: &Arc<Ctx>, body: Bytes, mut tries: Tries) -> Result<Read, Trouble> {
+/// Compares what is shown with what is held here, unless both are as they were when nothing was
+/// missing.
+async fn look(
+    ctx: &Arc<Ctx>,
+    (hash, body): (Hash, Bytes),
+    settled: Option<(Hash, u64)>,
+    mut tries: Tries,
+) -> Result<(Option<Looked>, Tries), Trouble> {
     let ctx = Arc::clone(ctx);
     let work = move || {
         let network = ctx.parts.exporter.network();
@@ -122,17 +146,24 @@ async fn look(ctx: &Arc<Ctx>, body: Bytes, mut tries: Tries) -> Result<Read, Tro
         if let Some(reader) = ctx.parts.shared.reader() {
             ours.refresh(&reader).map_err(|error| Trouble::Nonsense(chain(&error)))?;
         }
+        let changes = ours.changes();
+        if settled == Some((hash, changes)) {
+            return Ok((None, tries));
+        }
         let shown = shown::read(&body, network, ours.entries(), &ctx.holders, time::wall());
         let shown = shown.map_err(|error| Trouble::Nonsense(error.to_string()))?;
         let wants = missing(ours.entries(), &shown.seen, &mut tries, Instant::now());
-        Ok(Read { shown, wants, tries })
+        Ok((Some(Looked { shown, wants, changes }), tries))
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| stopping())?
 }
 
 /// Keeps what is shown, on disk. Returns the highest number in it.
-async fn keep(ctx: &Arc<Ctx>, body: Bytes, past: &mut Past) -> Result<u64, Trouble> {
-    let hash = Hash(*blake3::hash(&body).as_bytes());
+async fn keep(
+    ctx: &Arc<Ctx>,
+    (hash, body): (Hash, Bytes),
+    past: &mut Past,
+) -> Result<u64, Trouble> {
     if past.kept == Some(hash) {
         return Ok(0);
     }

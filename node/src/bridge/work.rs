@@ -19,7 +19,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use skyclaw_http_compat::{Request, check_payload, snapshot};
 use skyclaw_protocol::limits::MAX_PARALLEL;
-use skyclaw_protocol::{Adopted, Command, HostId, HostView, JobId, JobRequest, JobView, Refusal};
+use skyclaw_protocol::{Adopted, Command, HostId, HostView, JobId, JobView, Refusal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,7 @@ use super::numbers::add;
 use super::{Ctx, Peer, push};
 use crate::client::segment;
 use crate::engine::Input;
-use crate::time;
+use crate::{handle, time};
 use choose::{Claims, Free, Vain, Waiting, asked_most, claims};
 
 /// Pause between two looks, however much changes.
@@ -308,21 +308,7 @@ fn free(hosts: &[HostView], now: u64, ttl: Duration) -> Vec<Free> {
 /// The job as it is taken over, unless no host of this network could run it.
 pub(crate) fn adopted(job: &JobView) -> Result<Adopted, String> {
     let (payload, timeout_ms) = check_payload(&job.payload)?;
-    let request = JobRequest {
-        payload,
-        required: job.required.clone(),
-        submitted_by: job.submitted_by.clone(),
-        max_attempts: None,
-        timeout_ms,
-        retry: None,
-        queue_timeout_ms: None,
-    };
-    Ok(Adopted {
-        id: job.id.clone(),
-        created: job.created.wall(),
-        request,
-        attempts: job.attempts,
-        version: job.version,
-        end: None,
-    })
+    let mut adopted = handle::adopted(JobView { payload, ..job.clone() }, None);
+    adopted.request.timeout_ms = timeout_ms;
+    Ok(adopted)
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use skyclaw_http_compat::gateway::{
     Connector, GatewayConfig as Settings, GatewayMetrics, Table, TcpOnly, serve_gateway,
@@ -10,12 +11,16 @@ use skyclaw_http_compat::gateway::{
 use skyclaw_http_compat::{PublicKey, Secret as ApiSecret};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::{Node, StartError};
 use crate::config::{Config, GatewayConfig, Link, Secret};
 use crate::gateway::{self, Reached};
 use crate::limits::HTTP_STOP_GRACE;
 use crate::tasks::Tasks;
+
+/// Longest wait of the first callers for the first table: until then all services would be unknown.
+const FIRST_TABLE: Duration = Duration::from_secs(2);
 
 /// The port, taken.
 #[derive(Debug)]
@@ -99,7 +104,10 @@ impl Node {
         let served = served(config, settings);
         let stop = tasks.token();
         let Door { listener, address } = door;
+        let mut first = changes.clone();
         tasks.spawn(async move {
+            // They wait in the queue of the port, which is open. If there is no table, they hear it.
+            let _ = stop.run_until_cancelled(timeout(FIRST_TABLE, first.changed())).await;
             let ended = serve_gateway(
                 listener,
                 served,

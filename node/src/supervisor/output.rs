@@ -75,6 +75,7 @@ mod tests {
         assert_eq!(text(0, &[b""]), "");
     }
 
+    /// D12.
     #[test]
     fn one_byte_more_is_cut_to_the_bound_with_the_mark() {
         let cut = text(30, &[&[b'a'; 30], b"a"]);
@@ -89,6 +90,7 @@ mod tests {
         assert_eq!(text(20, &[&[b'x'; 21]]), MARK);
     }
 
+    /// D13.
     #[test]
     fn a_character_cut_in_half_is_replaced() {
         assert_eq!(text(22, &["aé".repeat(20).as_bytes()]), format!("a\u{fffd}{MARK}"));

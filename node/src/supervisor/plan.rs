@@ -165,6 +165,7 @@ mod tests {
         assert_eq!(read(payload).unwrap_err(), reason);
     }
 
+    /// D16.
     #[test]
     fn openclaw_run_without_args_runs_and_with_empty_args_has_none() {
         let plan = read(json!({"kind": "openclaw-run", "openclawDir": "/d"})).unwrap();
@@ -174,6 +175,7 @@ mod tests {
         assert_eq!((plan.command.as_str(), plan.args.len()), ("openclaw", 0));
     }
 
+    /// F18.
     #[test]
     fn timeouts_of_any_magnitude_keep_their_meaning() {
         let timeout = |ms: Value| {

@@ -157,6 +157,7 @@ mod tests {
         list.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
     }
 
+    /// D4.
     #[test]
     fn a_command_must_equal_an_entry() {
         let policy = Policy::new(&["sh".into()], &pairs(&[("PATH", "/bin:/usr/bin")]));

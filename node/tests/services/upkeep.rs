@@ -11,6 +11,7 @@ use skyclaw_protocol::{Hash, HealthCheck, OnPartition, ServiceDef};
 
 use crate::world::{Bench, def, eventually, get, id, is_gone, pid_in, server, sh};
 
+/// D46.
 #[tokio::test]
 async fn an_instance_that_dies_is_said_to_be_down_and_comes_back() {
     let bench = Bench::new();
@@ -200,6 +201,7 @@ async fn reports_are_offered_until_they_are_taken_and_again_after_the_host_was_f
     assert_eq!(bench.reports("a")[1].status, Running);
 }
 
+/// D25 D26.
 #[tokio::test]
 async fn a_public_url_makes_an_endpoint() {
     let bench = Bench::with(|change| {
@@ -211,6 +213,7 @@ async fn a_public_url_makes_an_endpoint() {
     assert_eq!(report.endpoint, Some(format!("http://h.example:{port}")));
 }
 
+/// D40.
 #[tokio::test]
 async fn a_coordinator_that_holds_no_questions_is_asked_at_the_pace_of_polls() {
     let bench = Bench::new();

@@ -83,6 +83,7 @@ proptest! {
         prop_assert_eq!(view(&one.val, None), view(&other.val, None));
     }
 
+    /// F42.
     #[test]
     fn an_end_absorbs(all in proptest::collection::vec(certificate(), 1..8)) {
         let any = all.iter().any(|c| c.val.is_terminal());

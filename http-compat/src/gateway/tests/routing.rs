@@ -32,6 +32,7 @@ async fn g2_everything_else_is_not_found_and_no_token_is_asked_for() {
     gate.call("POST", "/health", &[], "").await.refused(404, "not found");
 }
 
+/// G3-G8.
 #[tokio::test]
 async fn g3_g8_the_rest_of_the_path_and_the_query_are_passed_as_they_came() {
     let origin = Origin::named("x").await;

@@ -224,6 +224,7 @@ fn a_restarted_owner_waits_the_full_lease_and_goes_on() {
     assert_eq!(world.phase(0, &job), Some(Phase::Leased));
 }
 
+/// F43.
 #[test]
 fn the_id_of_an_attached_host_that_lives_is_not_given_to_another() {
     let mut world = World::alone();

@@ -59,6 +59,7 @@ fn a_crash_between_sending_and_writing_leaves_no_second_value() {
     assert_eq!(world.claim(0, "h").val.job().unwrap().attempt, 2);
 }
 
+/// R16.
 #[test]
 fn f03_the_key_of_a_refused_job_is_forgotten_and_may_be_tried_again() {
     let mut world = World::of(2, 2);
