@@ -48,6 +48,7 @@ pub use job::job;
 pub use service::service;
 
 use members::Members;
+pub(crate) use members::time;
 
 /// Longest body, in bytes: the original sends all it has with each write, which at this size it
 /// could not keep up for long.

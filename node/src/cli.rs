@@ -8,6 +8,7 @@ mod args;
 mod daemon;
 mod deploy;
 mod error;
+mod import;
 mod jobs;
 mod legacy;
 mod logs;
@@ -134,6 +135,7 @@ fn modern(
             Command::Remove { name } => services::remove(&client, &name, *json, output).await,
             Command::Hosts => hosts(&client, *json, output).await,
             Command::Peers(args) => peers::run(&client, &args, *json, output).await,
+            Command::Import(args) => import::import(&client, &args, *json, output).await,
         }
     })
 }

@@ -25,6 +25,7 @@ mod host_p2p;
 mod host_services;
 mod hosts;
 mod idempotency;
+mod import;
 mod jobs;
 mod leases;
 mod namespaces;

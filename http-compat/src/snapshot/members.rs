@@ -227,7 +227,8 @@ fn number(raw: &str) -> Option<f64> {
     serde_json::from_str(raw).ok().filter(|number: &f64| number.is_finite())
 }
 
-fn time(text: &str) -> Option<Wall> {
+/// A time as it is written.
+pub(crate) fn time(text: &str) -> Option<Wall> {
     if text.len() > MAX_TIME_BYTES {
         return None;
     }
