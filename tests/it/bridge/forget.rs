@@ -51,7 +51,7 @@ fn what_the_last_original_left_becomes_ours() {
 
     second.stop();
     let answer = node.api.post("/v1/network/forget", &json!({ "url": second.url() })).ok();
-    assert!(answer.get("adopted").is_none(), "one is left: {answer}");
+    assert!(answer.get("adopted").is_none() && answer["left"] == first.url(), "{answer}");
     first.stop();
     let said = skyclaw(&node, &["peers", "forget", &first.url()]);
     assert_eq!(said.code, Some(0), "{said:?}");
