@@ -52,6 +52,8 @@ pub struct PublicKey {
     secret: Secret,
     label: String,
     capabilities: Vec<String>,
+    /// The same as they were written, in that order and as often.
+    named: Vec<String>,
     shell: bool,
 }
 
@@ -72,11 +74,14 @@ impl PublicKey {
             "" => "anonymous",
             label => label,
         };
-        let mut capabilities = capability_list(part().split('|'));
-        if capabilities.is_empty() {
-            capabilities.push(DEFAULT_CAPABILITY.to_owned());
+        let named = part().split('|').map(trim).filter(|text| !text.is_empty());
+        let mut named: Vec<String> = named.map(str::to_owned).collect();
+        if named.is_empty() {
+            named.push(DEFAULT_CAPABILITY.to_owned());
         }
-        Some(Self { secret, label: label.to_owned(), capabilities, shell: part() == "shell" })
+        let capabilities = capability_list(named.iter().map(String::as_str));
+        let shell = part() == "shell";
+        Some(Self { secret, label: label.to_owned(), capabilities, named, shell })
     }
 
     /// Its label; jobs belong to the label, not to the key.
@@ -89,6 +94,11 @@ impl PublicKey {
     #[must_use]
     pub fn capabilities(&self) -> &[String] {
         &self.capabilities
+    }
+
+    /// What the original took an absent requirement to be.
+    pub(crate) fn named(&self) -> &[String] {
+        &self.named
     }
 
     /// Whether it may submit shell jobs.

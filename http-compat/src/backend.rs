@@ -3,6 +3,7 @@
 //! Never here: axum types, status codes, storage.
 
 mod blob;
+mod import;
 mod logs;
 mod originals;
 
@@ -11,11 +12,12 @@ use futures::future::BoxFuture;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::{
-    Answer, Command, Hash, HostId, HostView, Idempotency, JobCursor, JobId, JobQuery, JobView,
-    Refusal, ServiceId, ServiceView,
+    Answer, Command, Hash, HostId, HostView, Idempotency, ImportedKey, JobCursor, JobId, JobQuery,
+    JobView, Refusal, ServiceId, ServiceView,
 };
 
 pub use blob::{BlobContent, BlobRefusal, BlobTaken, Pieces};
+pub use import::{ImportRefusal, Imported, Tally};
 pub use logs::{LogLine, LogPiece, LogPieces, LogQuery};
 pub use originals::{Records, SnapshotRefusal, SnapshotTaken, State};
 
@@ -172,6 +174,17 @@ pub trait Backend: Send + Sync + 'static {
     fn backup(&self) -> BoxFuture<'_, Result<String, Refusal>> {
         let refusal = Refusal::Store("this node makes no backups".into());
         Box::pin(std::future::ready(Err(refusal)))
+    }
+    /// Takes over records of an original: a page as [`import`](crate::import) reads it.
+    fn import(&self, _page: Bytes) -> BoxFuture<'_, Result<Imported, ImportRefusal>> {
+        let refusal = Refusal::Store("this node takes no records of originals".into());
+        Box::pin(std::future::ready(Err(refusal.into())))
+    }
+    /// What an original answered to the request of that route and key, where that was taken over
+    /// and counts still. Asked for each request with a key, so it must cost nothing where nothing
+    /// was taken over.
+    fn imported_key(&self, _route: &str, _key: &str) -> Result<Option<ImportedKey>, Refusal> {
+        Ok(None)
     }
     /// Takes a blob. `expected` is its hash, if the caller says it.
     fn put_blob(

@@ -37,7 +37,7 @@ const PRIVATE_BODIES: usize = 6;
 /// The same for public routes.
 const PUBLIC_BODIES: usize = 2;
 
-/// The same for snapshots: each has up to 64 MiB and is merged alone anyway.
+/// The same for snapshots and pages of imports: each has up to 64 MiB and is merged alone anyway.
 const SNAPSHOTS: usize = 2;
 
 /// How many times longer a snapshot may take to arrive than another body: it may have so many times
@@ -95,6 +95,8 @@ pub(crate) struct Inbound {
     body: Mutex<Option<Body>>,
     declared: Option<u64>,
     expects_continue: bool,
+    /// It was read already, by somebody who only looked.
+    kept: Option<Taken>,
 }
 
 impl Inbound {
@@ -103,7 +105,13 @@ impl Inbound {
             declared: body.size_hint().exact(),
             expects_continue: headers.contains_key(header::EXPECT),
             body: Mutex::new((!body.is_end_stream()).then_some(body)),
+            kept: None,
         }
+    }
+
+    /// What was read is there to be read again.
+    pub(crate) fn keep(&mut self, taken: Taken) {
+        self.kept = Some(taken);
     }
 
     /// Reads the whole body.
@@ -112,6 +120,9 @@ impl Inbound {
         limits: &BodyLimits,
         purpose: Purpose,
     ) -> Result<Taken, ApiError> {
+        if let Some(taken) = self.kept.take() {
+            return Ok(taken);
+        }
         let (max, time, places) = limits.of(purpose);
         if self.declared.is_some_and(|length| length > max as u64) {
             return Err(too_large(max));
@@ -197,7 +208,8 @@ impl Taken {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+/// A body as JSON; an empty one is `{}`.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| ApiError::BadJson(format!("the body is not UTF-8: {error}")))?;
     let text = trim(text);

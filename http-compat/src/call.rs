@@ -59,9 +59,9 @@ impl Call {
         ServiceId::new(self.id()?).map_err(|error| bad_id("service", error))
     }
 
-    /// The decoded id. What does not decode is refused rather than taken literally: two spellings
+    /// The decoded id, if the route has one. What does not decode is refused rather than taken literally: two spellings
     /// of a path must not name two records.
-    fn id(&self) -> Result<String, ApiError> {
+    pub(crate) fn id(&self) -> Result<String, ApiError> {
         let raw = self.raw_id.as_deref().unwrap_or_default();
         let mut rest = raw.as_bytes();
         while let Some(at) = rest.iter().position(|&byte| byte == b'%') {
@@ -89,7 +89,7 @@ impl Call {
         self.inbound.read(&self.api.bodies, purpose).await
     }
 
-    /// The body as it came, where it may be all that an original has.
+    /// The body as it came, where it may be all or much of what an original has.
     pub(crate) async fn snapshot(&mut self) -> Result<Taken, ApiError> {
         self.inbound.read(&self.api.bodies, Purpose::Snapshot).await
     }

@@ -3,6 +3,8 @@
 //! Always: a key counts within one method, route, set of ids and caller; two customers, or a job
 //! claim and a service claim, never meet. What a request asks is compared by content, not bytes.
 
+pub(crate) mod original;
+
 use axum::http::{HeaderMap, HeaderName};
 use blake3::Hasher;
 use serde_json::{Number, Value};
@@ -14,7 +16,7 @@ use crate::error::ApiError;
 const KEY: HeaderName = HeaderName::from_static("x-idempotency-key");
 
 /// Longest key, in bytes. Only its hash is kept; longer ones are a mistake.
-const MAX_KEY_BYTES: usize = 512;
+pub(crate) const MAX_KEY_BYTES: usize = 512;
 
 /// The key the caller sent; blank is none.
 pub(crate) fn key(headers: &HeaderMap) -> Result<Option<Vec<u8>>, ApiError> {

@@ -17,6 +17,7 @@ mod endpoint;
 mod error;
 pub mod gateway;
 mod idempotency;
+pub mod import;
 mod json;
 mod metrics;
 mod peer_url;
@@ -29,9 +30,9 @@ mod text;
 
 pub use auth::{PublicKey, Secret};
 pub use backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, JobPage, LogLine, LogPiece,
-    LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness, Records, RefusedPeer, Request,
-    SnapshotRefusal, SnapshotTaken, State,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
+    JobPage, LogLine, LogPiece, LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness,
+    Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State, Tally,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;

@@ -8,6 +8,7 @@
 mod blobs;
 mod health;
 mod hosts;
+mod import;
 mod jobs;
 pub(crate) mod logs;
 mod network;
@@ -99,6 +100,7 @@ static ROUTES: &[Route] = routes! {
     POST "/v1/network/join" => network::join,
     POST "/v1/network/forget" => network::forget,
     POST "/v1/backup" => network::backup,
+    POST "/v1/import" => import::import,
     POST "/v1/public/jobs" => public::submit,
     GET "/v1/public/jobs/:id" => public::get,
 };
@@ -220,7 +222,7 @@ async fn handle(
     inbound: Inbound,
 ) -> Answered {
     let (route, raw_id) = found.ok_or(ApiError::NoRoute)?;
-    let call = Call {
+    let mut call = Call {
         api: Arc::clone(api),
         method: route.method,
         template: route.template,
@@ -230,6 +232,9 @@ async fn handle(
         caller: parts.extensions.get::<Served>().map(|Served(caller)| *caller),
         inbound,
     };
+    if let Some(answer) = import::replay(&mut call).await? {
+        return Ok(answer);
+    }
     // A defect behind one request must not look like a lost connection to its caller.
     AssertUnwindSafe((route.run)(call)).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!(method = route.method, route = route.template, "the handler panicked");

@@ -8,6 +8,7 @@ mod fake;
 mod framing;
 mod hosts;
 mod idempotency;
+mod import;
 mod jobs;
 mod listing;
 mod logs;

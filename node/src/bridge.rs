@@ -60,6 +60,7 @@ use link::Link;
 use numbers::Numbers;
 use ours::Ours;
 use roster::{Counts, Roster};
+pub(crate) use work::adopted;
 
 /// What is known of originals, to be read by anyone. Cheap to clone, there before the bridge runs.
 #[derive(Clone, Debug)]

@@ -8,9 +8,11 @@ mod args;
 mod daemon;
 mod deploy;
 mod error;
+mod import;
 mod jobs;
 mod legacy;
 mod logs;
+mod original;
 mod output;
 mod peers;
 mod progress;
@@ -133,6 +135,7 @@ fn modern(
             Command::Remove { name } => services::remove(&client, &name, *json, output).await,
             Command::Hosts => hosts(&client, *json, output).await,
             Command::Peers(args) => peers::run(&client, &args, *json, output).await,
+            Command::Import(args) => import::import(&client, &args, *json, output).await,
         }
     })
 }
@@ -163,7 +166,10 @@ fn misused(
 }
 
 async fn hosts(client: &Client, json: bool, output: &mut Output) -> Result<ExitCode, CliError> {
-    let answer = client.get("/v1/hosts").await?;
+    let answer = match client.get("/v1/hosts").await {
+        Err(error) if original::has_no_route(&error) => original::hosts(client).await?,
+        answer => answer?,
+    };
     let Value::Array(hosts) = &answer["hosts"] else { return Err(CliError::Answer("hosts")) };
     if json {
         output.json(&answer)?;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::{Secret, mask_urls};
@@ -82,7 +83,7 @@ impl Client {
     /// # Errors
     /// No coordinator answered with one.
     pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
-        self.request(&Method::GET, path, None).await
+        self.request(&Method::GET, path, None::<&Value>).await
     }
 
     /// Asks for a change, at most once.
@@ -90,6 +91,14 @@ impl Client {
     /// # Errors
     /// No coordinator answered that it was made.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.request(&Method::POST, path, Some(body)).await
+    }
+
+    /// The same, with a body that is not made of values first.
+    ///
+    /// # Errors
+    /// No coordinator answered that it was made.
+    pub async fn post_of<B: Serialize>(&self, path: &str, body: &B) -> Result<Value, ClientError> {
         self.request(&Method::POST, path, Some(body)).await
     }
 
@@ -106,7 +115,7 @@ impl Client {
     /// # Errors
     /// No coordinator answered that it was removed.
     pub async fn delete(&self, path: &str) -> Result<Value, ClientError> {
-        self.request(&Method::DELETE, path, None).await
+        self.request(&Method::DELETE, path, None::<&Value>).await
     }
 
     /// Asks for an answer that comes bit by bit, for as long as it may take: how long a silence is
@@ -158,11 +167,11 @@ impl Client {
         (0..count).map(move |step| (first + step) % count)
     }
 
-    async fn request(
+    async fn request<B: Serialize>(
         &self,
         method: &Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<&B>,
     ) -> Result<Value, ClientError> {
         let key = uuid::Uuid::new_v4().to_string();
         let mut last = ClientError::NoCoordinators;

@@ -2,8 +2,10 @@
 //!
 //! Commands enter the engine's inbox; reads go to the store's snapshot and never enter it.
 
+mod backup;
 mod blobs;
 mod health;
+mod import;
 mod lists;
 mod logs;
 mod originals;
@@ -23,8 +25,9 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, JobPage, LogPieces,
-    LogQuery, NetworkView, Pieces, Readiness, Request, SnapshotRefusal, SnapshotTaken, State,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
+    JobPage, LogPieces, LogQuery, NetworkView, Pieces, Readiness, Request, SnapshotRefusal,
+    SnapshotTaken, State,
 };
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
@@ -35,8 +38,8 @@ use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::JobState;
 use skyclaw_protocol::{
-    Answer, Command, Hash, HostId, HostView, JobId, JobQuery, JobView, NetworkId, NodeId, Refusal,
-    ServiceId, ServiceView, fold,
+    Answer, Command, Hash, HostId, HostView, ImportedKey, JobId, JobQuery, JobView, NetworkId,
+    NodeId, Refusal, ServiceId, ServiceView, fold,
 };
 use skyclaw_store::{JobRecord, ReadError, Reader};
 use tokio::sync::oneshot;
@@ -45,8 +48,8 @@ use tokio_util::sync::CancellationToken;
 use crate::attach::Granted;
 use crate::blobs::{Blobs, Peers};
 use crate::bridge::{Board, Heir};
-use crate::copies;
 use crate::engine::{Engine, Input, Shared, Status, chain};
+use crate::imports::Imports;
 use crate::limits::{INBOX_AGAIN, PEER_GLANCE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
 use crate::originals::Originals;
@@ -92,6 +95,8 @@ struct Inner {
     originals: OnceLock<Originals>,
     /// One backup at a time.
     backup: Arc<tokio::sync::Mutex<()>>,
+    /// What was taken over from originals, beside their records.
+    imports: OnceLock<Imports>,
 }
 
 impl NodeHandle {
@@ -123,6 +128,7 @@ impl NodeHandle {
             heir: Heir::default(),
             originals: OnceLock::new(),
             backup: Arc::default(),
+            imports: OnceLock::new(),
         }))
     }
 
@@ -150,8 +156,7 @@ impl NodeHandle {
     /// # Errors
     /// [`Refusal`], saying what is wrong.
     pub async fn command(&self, request: Request) -> Result<Answer, Refusal> {
-        let creates = matches!(request.command, Command::Submit(_) | Command::PutService { .. });
-        if !creates || self.0.others.needed == 0 {
+        if !request.command.begins() || self.0.others.needed == 0 {
             return self.once(request).await;
         }
         let until = tokio::time::Instant::now() + Duration::from_millis(QUORUM_TIMEOUT_MS);
@@ -458,18 +463,15 @@ impl Backend for NodeHandle {
     }
 
     fn backup(&self) -> BoxFuture<'_, Result<String, Refusal>> {
-        async move {
-            let Ok(turn) = self.0.backup.clone().try_lock_owned() else {
-                return Err(Refusal::Busy("a backup is being made".into()));
-            };
-            let (reader, network) = (self.reader()?, self.0.network);
-            let made = tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                copies::make(&reader, network)
-            });
-            made.await.map_err(|_| Refusal::Stopping)?.map_err(|e| Refusal::Store(chain(&e)))
-        }
-        .boxed()
+        self.make_backup().boxed()
+    }
+
+    fn import(&self, page: Bytes) -> BoxFuture<'_, Result<Imported, ImportRefusal>> {
+        self.import_page(page).boxed()
+    }
+
+    fn imported_key(&self, route: &str, key: &str) -> Result<Option<ImportedKey>, Refusal> {
+        self.imports().map_or(Ok(None), |imports| imports.get(route, key))
     }
 
     fn put_blob(

@@ -15,6 +15,9 @@ pub mod engine;
 pub mod gateway;
 pub mod handle;
 pub mod host;
+#[cfg(feature = "import")]
+pub mod import;
+pub mod imports;
 pub mod limits;
 pub mod net;
 pub mod originals;

@@ -35,6 +35,7 @@ use crate::blobs::{Blobs, Peers};
 use crate::config::{Config, CoordinatorConfig, Secret};
 use crate::engine::{Engine, EngineConfig};
 use crate::handle::{NodeHandle, Others};
+use crate::imports::Imports;
 use crate::limits::{HTTP_STOP_GRACE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
 use crate::originals::Originals;
@@ -216,6 +217,13 @@ impl Coordinator {
         let http = Tasks::default();
         http.spawn(originals.clone().keep(http.token()));
         handle.set_originals(originals);
+        let imports = {
+            let (path, retention) = (settings.db_path.clone(), settings.retention);
+            tokio::task::spawn_blocking(move || Imports::open(&path, retention))
+        };
+        let imports = imports.await.map_err(|_| StartError::Interrupted)?;
+        imports.keep(&http);
+        handle.set_imports(imports);
         if let Some(blobs) = blobs::beside(&settings.db_path, settings.db_min_free_bytes).await {
             let shared = engine.shared();
             let copies = settings.min_replications as usize;

@@ -4,6 +4,9 @@
 mod commands;
 #[path = "cli/deploy.rs"]
 mod deploy;
+#[cfg(feature = "import")]
+#[path = "cli/import.rs"]
+mod import;
 #[path = "cli/server.rs"]
 mod server;
 #[path = "cli/services.rs"]

@@ -15,6 +15,7 @@ pub mod codec;
 mod command;
 pub mod fold;
 mod id;
+mod imported;
 pub mod key;
 pub mod learned;
 pub mod lease;
@@ -38,6 +39,7 @@ pub use command::{
     Refusal, ServiceReport,
 };
 pub use id::{Hash, HostId, IdError, JobId, NetworkId, NodeId, ServiceId};
+pub use imported::ImportedKey;
 pub use patch::{Change, ServicePatch, Variables};
 pub use view::{
     Assignment, Generation, HealthCheck, HostView, JobStatus, JobView, Milli, OnPartition,

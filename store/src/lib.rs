@@ -12,6 +12,7 @@
 mod commit;
 mod error;
 mod history;
+mod imported;
 mod index;
 mod migrate;
 mod open;
@@ -28,6 +29,7 @@ pub mod testing;
 pub use commit::Store;
 pub use error::{CommitError, LowSpace, OpenError, ReadError};
 pub use history::restore;
+pub use imported::{ImportedKeys, PutKeys};
 pub use open::{Compacted, Opened, Options, compact};
 pub use outbox::{OpenedOutbox, Outbox, OutboxChange, OutboxEntry, OutboxKey};
 pub use read::{Held, JobPage, JobRecord, Order, Phases, Reader};

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod figures;
 mod history;
+mod imported;
 mod index;
 mod items;
 mod listing;

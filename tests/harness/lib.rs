@@ -13,6 +13,7 @@
 mod api;
 mod binary;
 mod chance;
+mod database;
 mod http;
 pub mod lan;
 mod legacy;
@@ -29,6 +30,7 @@ mod wait;
 pub use api::{Api, capabilities, shell};
 pub use binary::{binary, workspace_root};
 pub use chance::{Chance, seed};
+pub use database::Database;
 pub use http::{Connection, Response, raw};
 pub use legacy::LegacyClient;
 pub use legacy_host::{LegacyHost, LegacyHostConfig};

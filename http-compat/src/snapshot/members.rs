@@ -178,7 +178,7 @@ impl<'a> Members<'a> {
         };
         if at > now.plus_ms(MAX_AHEAD_MS) {
             let complaint = format!("is more than a day ahead: {}", cut(raw, SHOWN));
-            return Err(self.fault(Reason::Time, name, &complaint));
+            return Err(self.fault(Reason::Ahead, name, &complaint));
         }
         Ok(at)
     }
@@ -227,7 +227,8 @@ fn number(raw: &str) -> Option<f64> {
     serde_json::from_str(raw).ok().filter(|number: &f64| number.is_finite())
 }
 
-fn time(text: &str) -> Option<Wall> {
+/// A time as it is written.
+pub(crate) fn time(text: &str) -> Option<Wall> {
     if text.len() > MAX_TIME_BYTES {
         return None;
     }

@@ -11,14 +11,15 @@ use futures::{FutureExt, StreamExt};
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::{
-    Answer, Assignment, Command, Hash, HostId, HostView, JobCursor, JobId, JobQuery, JobStatus,
-    JobView, Milli, NetworkId, Refusal, ResultView, ServiceId, ServiceStatus, ServiceView,
+    Answer, Assignment, Command, Hash, HostId, HostView, ImportedKey, JobCursor, JobId, JobQuery,
+    JobStatus, JobView, Milli, NetworkId, Refusal, ResultView, ServiceId, ServiceStatus,
+    ServiceView,
 };
 
 use crate::backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, JobPage, LogPiece,
-    LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness, Records, RefusedPeer, Request,
-    SnapshotRefusal, SnapshotTaken, State as Everything,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
+    JobPage, LogPiece, LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness, Records,
+    RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State as Everything,
 };
 use crate::snapshot::{self, Exporter};
 
@@ -44,6 +45,8 @@ pub(super) struct State {
     /// Answers the next commands with these.
     pub(super) refuse: Vec<Refusal>,
     pub(super) blobs: HashMap<Hash, Vec<u8>>,
+    /// What originals had answered; expiry is not looked at.
+    pub(super) imported: Vec<ImportedKey>,
     /// What originals hold, if any are about, and the bodies that they sent.
     pub(super) foreign: Option<Records>,
     pub(super) snapshots: Vec<Bytes>,
@@ -406,6 +409,16 @@ impl Backend for Fake {
     fn service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceView>, Refusal>> {
         let found = self.state().service(&id).ok().cloned();
         async { Ok(found) }.boxed()
+    }
+
+    fn import(&self, page: Bytes) -> BoxFuture<'_, Result<Imported, ImportRefusal>> {
+        let done = super::import::carried_out(&page);
+        async { done }.boxed()
+    }
+
+    fn imported_key(&self, route: &str, key: &str) -> Result<Option<ImportedKey>, Refusal> {
+        let state = self.state();
+        Ok(state.imported.iter().find(|it| it.route == route && it.key == key).cloned())
     }
 
     fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, Refusal>> {

@@ -306,7 +306,7 @@ fn free(hosts: &[HostView], now: u64, ttl: Duration) -> Vec<Free> {
 }
 
 /// The job as it is taken over, unless no host of this network could run it.
-pub(super) fn adopted(job: &JobView) -> Result<Adopted, String> {
+pub(crate) fn adopted(job: &JobView) -> Result<Adopted, String> {
     let (payload, timeout_ms) = check_payload(&job.payload)?;
     let mut adopted = handle::adopted(JobView { payload, ..job.clone() }, None);
     adopted.request.timeout_ms = timeout_ms;

@@ -94,6 +94,21 @@ pub(super) enum Command {
     Hosts,
     /// List the nodes that the coordinator has found, and those it refused
     Peers(Peers),
+    /// Take over what an original coordinator kept in its database
+    Import(Import),
+}
+
+/// `skyclaw import`.
+#[derive(Args, Debug)]
+pub(super) struct Import {
+    /// The original's database, as its SKYCLAW_DB_PATH named it; it is not changed
+    pub(super) path: PathBuf,
+    /// Only say what would be taken
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Do not wait for leases that have not run out; their jobs are taken when this is typed again
+    #[arg(long)]
+    pub(super) no_wait: bool,
 }
 
 /// `skyclaw peers`.

@@ -45,7 +45,7 @@ pub enum CliError {
         /// Their ids.
         ids: Vec<String>,
     },
-    /// What is to be deployed is not there or cannot be made. Nothing was deployed.
+    /// What is to be deployed or taken over is not there or cannot be read. Nothing was done.
     #[error("{0}")]
     Source(String),
     /// The service was deployed and does not run.
@@ -75,6 +75,16 @@ pub enum CliError {
         name: String,
         /// What was said last.
         why: String,
+    },
+    /// A part of an original's database was taken over before that failed.
+    #[error("{records} records of {path} were sent, the rest was not: {cause}")]
+    PartlyImported {
+        /// The database.
+        path: String,
+        /// Records that a coordinator answered for.
+        records: u64,
+        /// Why it ended.
+        cause: ClientError,
     },
     /// The daemon could not be started.
     #[error("cannot start {program}: {reason}")]
@@ -123,6 +133,7 @@ impl CliError {
             Self::ManyServices { .. } => "ambiguous",
             Self::Source(_) => "source",
             Self::NotRunning { .. } => "not_running",
+            Self::PartlyImported { .. } => "partly_imported",
             Self::NotFollowed { .. } => "network",
             Self::Daemon { .. } => "daemon",
             Self::Output(_) => "output",
@@ -150,7 +161,7 @@ impl CliError {
             }
             Self::Client(ClientError::Status { status: 404, body }) => Some(
                 if body.contains("\"not found\"") {
-                    "this coordinator does not know the request: is it of another version?"
+                    "this coordinator cannot do that: it is of another version, perhaps an original"
                 } else if body.contains("service") {
                     "`skyclaw services` lists the services"
                 } else {
@@ -164,6 +175,9 @@ impl CliError {
             Self::NotRunning { name, .. } => Some(format!(
                 "`skyclaw logs {name}` shows what it said, `skyclaw service {name}` where it stands"
             )),
+            Self::PartlyImported { .. } => {
+                Some("type the command again: what was taken is known then".to_owned())
+            }
             Self::StillStarting { name, .. } => {
                 Some(format!("it goes on: look with `skyclaw service {name}`"))
             }

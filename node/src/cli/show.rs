@@ -189,7 +189,7 @@ fn took(ms: f64) -> String {
     if ms < 1000.0 { format!("{ms:.0} ms") } else { format!("{:.1} s", ms / 1000.0) }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
@@ -201,7 +201,7 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-fn render(table: &Table) -> String {
+pub(super) fn render(table: &Table) -> String {
     let mut text = table.trim_fmt();
     text.push('\n');
     text

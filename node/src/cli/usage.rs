@@ -21,6 +21,7 @@ Commands:
   hosts                                   list hosts
   peers                                   list the nodes found, and those refused
   peers forget URL                        an original coordinator is gone for good
+  import PATH [--dry-run] [--no-wait]     take over the database of an original coordinator
 
   enqueue-shell COMMAND [ARG...]          submit a shell job, print its id
   enqueue-openclaw [ARG...]               submit an openclaw job, print its id
