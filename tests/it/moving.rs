@@ -192,14 +192,14 @@ fn a_cluster_is_replaced_as_the_guide_says() {
     let block = &step("2. See that they meet")[0];
     eventually("everybody meets", || {
         let shown = machines.run_all("new-a", block);
-        let lines = |name: &str| {
-            shown
-                .lines()
-                .filter(|line| line.contains(&format!(" {name} ")) && line.contains(" connected "))
-                .count()
+        let lines = |(name, state): (&str, &str)| {
+            let has =
+                |line: &&str| [name, state].iter().all(|word| line.contains(&format!(" {word} ")));
+            shown.lines().filter(has).count()
         };
-        let seen = ["old-a", "old-b", "new-a", "new-b"].map(lines);
-        if seen == [2, 2, 1, 1] { Ok(()) } else { Err(format!("{seen:?}: {shown}")) }
+        let wanted = [("old-a", "bridged"), ("old-b", "bridged"), ("new-a", "connected")];
+        let seen = wanted.map(lines);
+        if seen == [2, 2, 1] { Ok(()) } else { Err(format!("{seen:?}: {shown}")) }
     });
     assert_eq!(text(&new_b.job(&jobs[0]), "status"), "completed");
 
