@@ -258,8 +258,10 @@ reasons! {
     Id = "bad_id",
     /// Its version is no whole number, negative, or beyond [`MAX_FOREIGN_VERSION`].
     Version = "bad_version",
-    /// A time is none, before 1970, or more than a day ahead.
+    /// A time is none, or before 1970.
     Time = "bad_time",
+    /// A time is more than a day ahead of our clock: it may be fine tomorrow.
+    Ahead = "ahead",
     /// Its state is none.
     Status = "bad_status",
     /// A number is out of bounds.

@@ -12,6 +12,7 @@ mod import;
 mod jobs;
 mod legacy;
 mod logs;
+mod original;
 mod output;
 mod peers;
 mod progress;
@@ -165,7 +166,10 @@ fn misused(
 }
 
 async fn hosts(client: &Client, json: bool, output: &mut Output) -> Result<ExitCode, CliError> {
-    let answer = client.get("/v1/hosts").await?;
+    let answer = match client.get("/v1/hosts").await {
+        Err(error) if original::has_no_route(&error) => original::hosts(client).await?,
+        answer => answer?,
+    };
     let Value::Array(hosts) = &answer["hosts"] else { return Err(CliError::Answer("hosts")) };
     if json {
         output.json(&answer)?;

@@ -156,8 +156,7 @@ impl NodeHandle {
     /// # Errors
     /// [`Refusal`], saying what is wrong.
     pub async fn command(&self, request: Request) -> Result<Answer, Refusal> {
-        let creates = matches!(request.command, Command::Submit(_) | Command::PutService { .. });
-        if !creates || self.0.others.needed == 0 {
+        if !request.command.begins() || self.0.others.needed == 0 {
             return self.once(request).await;
         }
         let until = tokio::time::Instant::now() + Duration::from_millis(QUORUM_TIMEOUT_MS);

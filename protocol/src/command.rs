@@ -139,6 +139,15 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// True for what may begin a record: none is begun while the disk is nearly full or the clock
+    /// is wrong.
+    #[must_use]
+    pub const fn begins(&self) -> bool {
+        matches!(self, Self::Submit(_) | Self::Adopt(_) | Self::PutService { .. })
+    }
+}
+
 /// A job to be taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -54,6 +54,8 @@ pub struct Push {
 /// Everything an original remembers.
 #[derive(Debug)]
 struct State {
+    /// How often it was stopped: what was under way then has no more say.
+    run: u64,
     tables: Tables,
     peers: Vec<String>,
     /// Answers by route and key, each with what was asked. Not taken back with the tables (F03).
@@ -67,6 +69,7 @@ struct State {
 impl State {
     fn new(tables: Tables) -> Self {
         Self {
+            run: 0,
             tables,
             peers: Vec::new(),
             keys: HashMap::new(),
@@ -169,6 +172,7 @@ impl Original {
     pub fn stop(&self) {
         self.server.stop();
         drop(lock(&self.timers).take());
+        lock(&self.core.state).run += 1;
     }
 
     /// Starts it again at its port with what it stored; of peers it knows those it was set up with.
@@ -177,8 +181,8 @@ impl Original {
         {
             let mut state = lock(&self.core.state);
             let tables = state.tables.clone().reopened();
-            let keys = std::mem::take(&mut state.keys);
-            *state = State { keys, ..State::new(tables) };
+            let (run, keys) = (state.run, std::mem::take(&mut state.keys));
+            *state = State { run, keys, ..State::new(tables) };
         }
         self.server.start_again();
         self.run();
@@ -187,7 +191,11 @@ impl Original {
     /// The same with an empty folder.
     #[track_caller]
     pub fn start_empty(&self) {
-        *lock(&self.core.state) = State::new(Tables::new(&self.core.setup.node_id));
+        {
+            let mut state = lock(&self.core.state);
+            let tables = Tables::new(&self.core.setup.node_id);
+            *state = State { run: state.run, ..State::new(tables) };
+        }
         self.start_again();
     }
 

@@ -14,7 +14,7 @@ const THREADS: usize = 4;
 /// What memory may grow by, in KiB: the jobs that some requests do make, and the allocator's slack.
 const MAY_GROW_KIB: u64 = 96 << 10;
 
-const PATHS: [&str; 16] = [
+const PATHS: [&str; 17] = [
     "/v1/jobs",
     "/v1/jobs/job_1",
     "/v1/jobs/h1/complete",
@@ -31,6 +31,7 @@ const PATHS: [&str; 16] = [
     "/v1/public/jobs",
     "/v1/public/jobs/x",
     "/v1/state",
+    "/v1/replicate/snapshot",
 ];
 
 const METHODS: [&str; 6] = ["POST", "POST", "POST", "GET", "DELETE", "PATCH"];

@@ -36,6 +36,7 @@ mod peers;
 mod public_api;
 mod quorum;
 mod repair;
+mod replicate;
 mod restart;
 mod retry;
 mod service_logs;

@@ -55,6 +55,18 @@ fn settings_that_cannot_be_meant_end_the_start() {
     assert!(ended.stdout.contains("SKYCLAW_LEASE_MS"), "{}", ended.stdout);
 }
 
+/// CONTRACT 8 9: without any coordinator to go to a gateway and a host end in the original's words.
+#[test]
+fn a_gateway_and_a_host_without_urls_end_in_the_original_words() {
+    for role in ["gateway", "host"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ended = Setup::new(role).env("SKYCLAW_COORDINATOR_URL", "").run(folder.path());
+        assert_eq!(ended.code, Some(1));
+        let words = format!("[skyclaw] at least one coordinator URL is required for {role}");
+        assert!(ended.stderr.contains(&words), "{}", ended.stderr);
+    }
+}
+
 /// Flags go before variables, these before the file.
 #[test]
 fn settings_come_from_flags_variables_and_the_file() {

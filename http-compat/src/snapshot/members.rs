@@ -178,7 +178,7 @@ impl<'a> Members<'a> {
         };
         if at > now.plus_ms(MAX_AHEAD_MS) {
             let complaint = format!("is more than a day ahead: {}", cut(raw, SHOWN));
-            return Err(self.fault(Reason::Time, name, &complaint));
+            return Err(self.fault(Reason::Ahead, name, &complaint));
         }
         Ok(at)
     }

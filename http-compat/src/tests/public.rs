@@ -65,6 +65,14 @@ async fn p1_a_public_job_belongs_to_the_label_and_does_not_say_so() {
     assert_eq!(sent.submitted_by.as_deref(), Some("public:anonymous"));
 }
 
+#[tokio::test]
+async fn p11_of_two_entries_with_one_key_the_first_counts() {
+    let rig = public_rig("k:first:shell:shell,k:second");
+    submit(&rig, "k", RUN).await.ok();
+    let Command::Submit(sent) = rig.fake.last() else { panic!() };
+    assert_eq!(sent.submitted_by.as_deref(), Some("public:first"));
+}
+
 /// P4-P7.
 #[tokio::test]
 async fn p4_keys_come_as_bearer_or_header() {

@@ -161,7 +161,7 @@ impl CliError {
             }
             Self::Client(ClientError::Status { status: 404, body }) => Some(
                 if body.contains("\"not found\"") {
-                    "this coordinator does not know the request: is it of another version?"
+                    "this coordinator cannot do that: it is of another version, perhaps an original"
                 } else if body.contains("service") {
                     "`skyclaw services` lists the services"
                 } else {

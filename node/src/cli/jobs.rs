@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use super::args::{Job, Jobs, Submit};
 use super::error::CliError;
 use super::legacy;
+use super::original;
 use super::output::Output;
 use super::passes;
 use super::show;
-use crate::client::{Client, segment};
+use crate::client::{Client, ClientError, segment};
 
 /// Jobs asked for at once: results may be large.
 const PAGE: usize = 100;
@@ -83,7 +84,7 @@ pub(super) async fn job(
     let answer = if args.wait {
         wait(client, &args.id, args.timeout, output).await?
     } else {
-        client.get(&path(&args.id)).await?
+        look(client, &args.id).await?
     };
     print(&answer, json, args.wait, output)
 }
@@ -131,7 +132,13 @@ pub(super) async fn jobs(
         if let Some(cursor) = &cursor {
             path.push_str(&format!("&cursor={}", segment(cursor)));
         }
-        let mut answer = client.get(&path).await?;
+        let mut answer = match client.get(&path).await {
+            Err(error) if original::has_no_route(&error) => {
+                newest = original::jobs(client, args.status.as_deref(), most).await?;
+                break;
+            }
+            answer => answer?,
+        };
         let Value::Array(page) = answer["jobs"].take() else {
             return Err(CliError::Answer("jobs"));
         };
@@ -158,6 +165,14 @@ pub(super) async fn jobs(
 
 fn path(id: &str) -> String {
     format!("/v1/jobs/{}", segment(id))
+}
+
+/// The job as it is now.
+async fn look(client: &Client, id: &str) -> Result<Value, ClientError> {
+    match client.get(&path(id)).await {
+        Err(error) if original::has_no_route(&error) => original::job(client, id).await,
+        answer => answer,
+    }
 }
 
 fn job_of(answer: &Value) -> Result<&Value, CliError> {
@@ -201,7 +216,7 @@ async fn wait(
     let mut gone_since: Option<Instant> = None;
     let mut status = "unknown".to_owned();
     loop {
-        match client.get(&path(id)).await {
+        match look(client, id).await {
             Ok(answer) => {
                 gone_since = None;
                 status = status_of(&answer)?.to_owned();

@@ -187,10 +187,7 @@ impl Incarnation<'_> {
     /// New work is not taken while the disk is nearly full or the clock was never set; what is
     /// held goes on.
     fn not_now(&mut self, command: &Command) -> Option<Refusal> {
-        if !matches!(command, Command::Submit(_) | Command::PutService { .. }) {
-            return None;
-        }
-        self.closed()
+        if command.begins() { self.closed() } else { None }
     }
 
     fn closed(&mut self) -> Option<Refusal> {

@@ -48,7 +48,7 @@ impl Originals {
         let word = refused.reason.as_str();
         *merged.refused.entry(word).or_default() += 1;
         // What is ahead of the clock may be fine tomorrow.
-        if refused.reason == Reason::Time {
+        if refused.reason == Reason::Ahead {
             return self.0.numbers.refused(word);
         }
         let mut known = self.refusals();

@@ -97,6 +97,47 @@ async fn a_place_in_the_list_of_one_that_is_gone_goes_on_behind_it() {
 }
 
 #[tokio::test]
+async fn a_page_of_large_jobs_ends_early_and_the_list_goes_on_behind_it() {
+    let mut world = World::new().await;
+    let (first, second) = (world.submit().await, world.submit().await);
+    for n in 0..6 {
+        let created = iso_at(Wall(first.created.ms + u64::from(n > 2) * 5000));
+        let mut large = job(&format!("job_{n}"), 1, "leased", &created);
+        large["payload"] = json!({ "kind": "x", "data": "x".repeat(7 << 20) });
+        world.merge(&json!({ "jobs": [large] })).await;
+    }
+    let expected = [
+        first.id.as_str(),
+        "job_0",
+        "job_1",
+        "job_2",
+        second.id.as_str(),
+        "job_3",
+        "job_4",
+        "job_5",
+    ];
+    for newest_first in [false, true] {
+        let query = JobQuery { limit: Some(100), newest_first, ..JobQuery::default() };
+        let page = world.handle().jobs(query.clone()).await.unwrap();
+        assert!(page.jobs.len() < expected.len() && page.next.is_some(), "{}", page.jobs.len());
+        let mut all = pages(&world, query).await;
+        if newest_first {
+            all.reverse();
+        }
+        let mut found = ids(&all);
+        // Those of the same moment stand by their ids, ours among them.
+        found.sort_unstable();
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+        let place = |job: &JobView| (job.created, job.id.clone());
+        assert!(all.is_sorted_by(|a, b| place(a) < place(b)));
+    }
+    assert_eq!(world.handle().jobs(JobQuery::default()).await.unwrap().jobs.len(), 8);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn hosts_and_services_of_ours_stand_above_equal_ones_of_theirs() {
     let mut world = World::new().await;
     let register = |id: &str| Command::RegisterHost {

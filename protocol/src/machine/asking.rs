@@ -270,7 +270,7 @@ impl Machine {
             return true;
         }
         let to = if seq == NO_ANSWER { Target::Nobody } else { Target::Peer { node: from, seq } };
-        let new = matches!(command, Command::Submit(_) | Command::PutService { .. });
+        let new = command.begins();
         if let Some(why) = self.closed.clone().filter(|_| new) {
             self.refuse(ReplyTo::plain(to), why);
             return true;

@@ -60,7 +60,10 @@ impl Core {
 
     /// One round of pulls; what fails is passed over.
     pub(super) fn pull(self: &Arc<Self>) {
-        let peers = lock(&self.state).peers.clone();
+        let (run, peers) = {
+            let state = lock(&self.state);
+            (state.run, state.peers.clone())
+        };
         for peer in peers {
             let get = |path: &str| {
                 let answer = self.call(&peer, "GET", path, b"")?;
@@ -69,6 +72,9 @@ impl Core {
             };
             if let Some(theirs) = get("/v1/state") {
                 let mut state = lock(&self.state);
+                if state.run != run {
+                    return;
+                }
                 // A malformed record ends the merge of this peer.
                 let _ = state.tables.merge(&theirs);
                 state.tables.requeue();

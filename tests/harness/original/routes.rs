@@ -1,5 +1,6 @@
 //! From a request to its answer: the order of checks, the routes, idempotency (CONTRACT 1, 3, 5).
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
@@ -115,13 +116,19 @@ impl Core {
             }
             ("POST", ["v1", "jobs", id, "complete"]) if !id.is_empty() => {
                 let (id, body) = (decoded(id)?, body(request)?);
-                self.change(request, &format!("/v1/jobs/{id}/complete"), &body, &|state| {
+                let made = Cell::new(false);
+                let route = format!("/v1/jobs/{id}/complete");
+                let answer = self.change(request, &route, &body, &|state| {
                     let job = state.tables.complete(&id, &body)?;
-                    let mut told = body.clone();
-                    told["job"] = json!(id);
-                    state.completions.push(told);
+                    made.set(true);
                     Ok(json!({ "job": job }))
-                })
+                })?;
+                if made.get() {
+                    let mut told = body;
+                    told["job"] = json!(id);
+                    lock(&self.state).completions.push(told);
+                }
+                Ok(answer)
             }
             ("POST", ["v1", "services", id, "report"]) if !id.is_empty() => {
                 let (id, body) = (decoded(id)?, body(request)?);
@@ -214,6 +221,10 @@ impl Core {
             services: count("services"),
             changed,
         });
+        if changed {
+            // A job that cannot be ordered makes trouble from here on (F21).
+            state.tables.jobs.by_creation().map_err(thrown)?;
+        }
         Ok(json!({ "ok": true, "changed": changed, "nodeId": self.setup.node_id }))
     }
 
@@ -229,7 +240,7 @@ impl Core {
         let key = request.header("x-idempotency-key").map(str::trim).filter(|key| !key.is_empty());
         let key = key.map(|key| (route.to_owned(), key.to_owned()));
         let needed = self.setup.min_replications.max(1) - 1;
-        let (before, answer, snapshot, peers) = {
+        let (run, before, answer, snapshot, peers) = {
             let mut state = lock(&self.state);
             // It is looked up, not reserved: equal keys at once are two changes (F06).
             if let Some((known, answer)) = key.as_ref().and_then(|key| state.keys.get(key)) {
@@ -257,7 +268,9 @@ impl Core {
                 Ok((answer, state.tables.snapshot()?))
             });
             match made {
-                Ok((answer, snapshot)) => (before, answer, snapshot, state.peers.clone()),
+                Ok((answer, snapshot)) => {
+                    (state.run, before, answer, snapshot, state.peers.clone())
+                }
                 Err(text) => {
                     state.tables = before;
                     return Err(thrown(text));
@@ -266,6 +279,10 @@ impl Core {
         };
         let acks = self.push(&snapshot, &peers);
         let mut state = lock(&self.state);
+        if state.run != run {
+            // Nobody hears it: its connection ended when it stopped.
+            return Err(thrown("stopped".into()));
+        }
         if acks < needed {
             state.tables = before;
             let text =

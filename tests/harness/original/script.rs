@@ -76,6 +76,12 @@ impl Original {
         lock(&self.core.script).instead.push_back((end.to_owned(), reply));
     }
 
+    /// Answers given with [`Original::instead`] that nobody got yet.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        lock(&self.core.script).instead.len()
+    }
+
     /// What requests to targets that end so find from now on; `""` is all.
     pub fn mood(&self, end: &str, mood: Mood) {
         let moods = &mut lock(&self.core.script).moods;

@@ -117,3 +117,41 @@ fn sixty_four_mib_of_one_record_cost_a_refusal() {
     let read = read(text.as_bytes(), NOW).unwrap();
     assert_eq!((read.jobs.len(), read.counts.of(Reason::TooLarge)), (1, 1));
 }
+
+/// Bytes that change, go and come at random: nothing panics, and each record is read or refused.
+#[test]
+fn a_body_that_was_damaged_on_its_way_is_refused_or_read_in_part() {
+    let body = json!({
+        "nodeId": "node_a", "hosts": [a_host(), a_host()], "jobs": [a_job(), a_job()],
+        "services": [a_service()],
+    });
+    let whole = body.to_string().into_bytes();
+    let mut chance = 0x5eed_u64;
+    let mut below = |bound: usize| {
+        chance =
+            chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(chance >> 33).unwrap() % bound
+    };
+    let (mut bodies, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..=below(3) {
+            let at = below(bytes.len());
+            match below(4) {
+                0 => bytes[at] = u8::try_from(below(256)).unwrap(),
+                1 => bytes[at] = b"0123456789\"{}[],:e-.tfn\\"[below(24)],
+                2 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, b"0123456789\"{}[],:e-.tfn\\"[below(24)]),
+            }
+        }
+        let mut seen = 0;
+        if visit(&bytes, |_, _| seen += 1).is_ok() {
+            let read = read(&bytes, NOW).unwrap();
+            let taken = read.hosts.len() + read.jobs.len() + read.services.len();
+            assert_eq!(taken + usize::try_from(read.counts.total()).unwrap(), seen);
+            bodies += 1;
+            refused += read.counts.total();
+        }
+    }
+    assert!(bodies > 1000 && refused > 100, "{bodies} bodies, {refused} records refused");
+}
