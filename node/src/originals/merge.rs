@@ -19,9 +19,6 @@ const PORTION: usize = 4 << 20;
 /// Records that the same.
 const PORTION_RECORDS: usize = 4096;
 
-/// In which every exported record holds this.
-const MARK: &str = "\"skyclaw\"";
-
 /// The word under which records are counted for which there is no room.
 pub(super) const FULL: &str = "full";
 
@@ -87,8 +84,12 @@ struct Portion<'a> {
 
 impl Portion<'_> {
     fn take_all(&self, records: Vec<(Kind, &str)>, merged: &mut Merged) -> Result<(), MergeError> {
+        let mut fresh = self.fresh(records, merged);
+        // In the order of the file: each portion then changes pages of its own, where in any other
+        // it would write most of the file again.
+        fresh.sort_unstable();
         let (mut portion, mut bytes) = (Vec::new(), 0);
-        for (kind, raw) in records {
+        for (kind, _, raw) in fresh {
             let Some(record) = self.read(kind, raw, merged) else { continue };
             bytes += record.raw.len();
             portion.push(record);
@@ -100,34 +101,43 @@ impl Portion<'_> {
         self.take(portion, merged)
     }
 
-    /// A record that may be new.
+    /// The records that may be new, with their ids.
+    fn fresh<'r>(
+        &self,
+        records: Vec<(Kind, &'r str)>,
+        merged: &mut Merged,
+    ) -> Vec<(Kind, String, &'r str)> {
+        let mut fresh = Vec::new();
+        for (kind, raw) in records {
+            let mark = mark(class_of(kind), raw.as_bytes());
+            if self.store.knows(&mark) {
+                merged.held += 1;
+                continue;
+            }
+            if let Some(reason) = self.originals.refusals().get(&mark) {
+                *merged.refused.entry(reason.as_str()).or_default() += 1;
+                continue;
+            }
+            match snapshot::stamp(kind, raw) {
+                Ok(stamp) if stamp.exported.is_some() => {
+                    merged.highest_version = merged.highest_version.max(stamp.standing.version);
+                    merged.exported.push((kind, stamp));
+                }
+                Ok(stamp) => fresh.push((kind, stamp.id, raw)),
+                Err(refused) => self.originals.refuse(merged, mark, &refused),
+            }
+        }
+        fresh
+    }
+
     fn read(&self, kind: Kind, raw: &str, merged: &mut Merged) -> Option<Held> {
-        let mark = mark(class_of(kind), raw.as_bytes());
-        if self.store.knows(&mark) {
-            merged.held += 1;
-            return None;
-        }
-        if let Some(reason) = self.originals.refusals().get(&mark) {
-            *merged.refused.entry(reason.as_str()).or_default() += 1;
-            return None;
-        }
-        // Looked for in the text first: most are none.
-        if raw.contains(MARK)
-            && let Ok(stamp) = snapshot::stamp(kind, raw)
-            && stamp.exported.is_some()
-        {
-            merged.highest_version = merged.highest_version.max(stamp.standing.version);
-            merged.exported.push((kind, stamp));
-            return None;
-        }
         match held(kind, raw, self.now) {
-            // One of ours whose stamp cannot be read.
-            Ok((_, true)) => None,
-            Ok((record, false)) => {
+            Ok(record) => {
                 merged.highest_version = merged.highest_version.max(record.version);
                 Some(record)
             }
             Err(refused) => {
+                let mark = mark(class_of(kind), raw.as_bytes());
                 self.originals.refuse(merged, mark, &refused);
                 None
             }
@@ -166,8 +176,8 @@ pub(super) const fn class_of(kind: Kind) -> Class {
     }
 }
 
-/// A record as it is kept, and whether it is one that a node of ours wrote.
-fn held(kind: Kind, raw: &str, now: Wall) -> Result<(Held, bool), Refused> {
+/// A record as it is kept.
+fn held(kind: Kind, raw: &str, now: Wall) -> Result<Held, Refused> {
     let held = |id: &str, created: Wall, standing: Standing| Held {
         class: class_of(kind),
         id: id.to_owned(),
@@ -182,24 +192,20 @@ fn held(kind: Kind, raw: &str, now: Wall) -> Result<(Held, bool), Refused> {
     Ok(match kind {
         Kind::Host => {
             let host = snapshot::host(raw, now)?;
-            let standing = host.standing();
-            (held(host.view.id.as_str(), host.view.registered, standing), host.exported.is_some())
+            held(host.view.id.as_str(), host.view.registered, host.standing())
         }
         Kind::Job => {
             let job = snapshot::job(raw, now)?;
-            let standing = job.standing();
-            let mut record = held(job.view.id.as_str(), job.view.created.wall(), standing);
+            let mut record = held(job.view.id.as_str(), job.view.created.wall(), job.standing());
             record.status = Some(job.view.status);
             if job.view.status == JobStatus::Queued {
                 record.required = job.view.required;
             }
-            (record, job.exported.is_some())
+            record
         }
         Kind::Service => {
             let service = snapshot::service(raw, now)?;
-            let standing = service.standing();
-            let (id, created) = (service.view.id.as_str(), service.view.created);
-            (held(id, created, standing), service.exported.is_some())
+            held(service.view.id.as_str(), service.view.created, service.standing())
         }
     })
 }
