@@ -19,6 +19,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use skyclaw_http_compat::{Request, check_payload, snapshot};
 use skyclaw_protocol::limits::MAX_PARALLEL;
+use skyclaw_protocol::register::Phase;
 use skyclaw_protocol::{Adopted, Command, HostId, HostView, JobId, JobView, Refusal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -131,7 +132,7 @@ impl Work {
             let command = Command::Adopt(Box::new(adopted));
             match ctx.parts.handle.command(Request { command, idempotency: None }).await {
                 Ok(_) => {
-                    tracing::info!(job = %id, "a job of an original is run here");
+                    tracing::debug!(job = %id, "a job of an original is run here");
                     add(&ctx.numbers.adopted, 1);
                     let required = claimed.job.required;
                     self.taken.insert(id.clone(), Taken { required, waits: true });
@@ -176,7 +177,7 @@ impl Work {
             let Ok(state) = ctx.parts.handle.job_state(id) else { return true };
             // It may be known here a moment later only.
             let Some(state) = state else { return true };
-            taken.waits = state.host.is_none();
+            taken.waits = state.phase == Phase::Queued;
             if state.phase.is_terminal() {
                 ended.push(id.clone());
             }
