@@ -69,6 +69,8 @@ struct Daemon {
     id: String,
     stop: AtomicBool,
     state: Mutex<State>,
+    /// Held from a claim of a service to the report of it: an end is told before or after both.
+    turn: Mutex<()>,
 }
 
 impl LegacyHost {
@@ -94,7 +96,8 @@ impl LegacyHost {
         let active = host["host"]["activeLeases"].as_f64().unwrap_or(0.0);
         let state = Mutex::new(State { active, ..State::default() });
         let (id, stop) = (id(&host["host"]), AtomicBool::new(false));
-        let daemon = Arc::new(Daemon { coordinators, config, id, stop, state });
+        let turn = Mutex::default();
+        let daemon = Arc::new(Daemon { coordinators, config, id, stop, state, turn });
         let mut loops: Vec<fn(&Daemon)> = vec![Daemon::work, Daemon::beat];
         if daemon.config.endpoint.is_some() {
             loops.push(Daemon::serve);
@@ -121,6 +124,7 @@ impl LegacyHost {
 
     /// The process of a service ends with that code, and the host says so.
     pub fn exits(&self, service: &str, code: i32) {
+        let _turn = lock(&self.daemon.turn);
         lock(&self.daemon.state).services.remove(service);
         let error = format!("service process exited with code {code}");
         self.daemon.report(service, json!({ "status": "failed", "error": error }));
@@ -143,8 +147,8 @@ impl Drop for LegacyHost {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Daemon {
@@ -198,6 +202,7 @@ impl Daemon {
             if self.stopped() {
                 return;
             }
+            let _turn = lock(&self.turn);
             let claim = format!("/v1/hosts/{}/services/claim", self.id);
             let Some(answer) = self.call(&claim, &json!({})) else { continue };
             if let Some(id) = answer["service"]["id"].as_str() {

@@ -164,7 +164,8 @@ impl Original {
         let sweep = Timer::start(SWEEP, SWEEP, move || lock(&core.state).tables.requeue());
         let core = Arc::clone(&self.core);
         let every = core.setup.peer_sync;
-        let sync = Timer::start(Duration::ZERO, every, move || core.pull());
+        let first = if core.setup.peers.is_empty() { every } else { Duration::ZERO };
+        let sync = Timer::start(first, every, move || core.pull());
         *lock(&self.timers) = Some([sweep, sync]);
     }
 

@@ -11,13 +11,16 @@ use skyclaw_tests::{
 
 use crate::{members, number, text};
 
-/// Two that know each other and want `copies` of everything.
+/// Two that know each other and want `copies` of everything; they pull when told.
 fn pair(copies: usize) -> [Original; 2] {
-    let quiet = |name: &str| OriginalSetup::new(name).peer_sync(Duration::from_hours(1));
-    let a = quiet("a").min_replications(copies).start();
-    let b = quiet("b").min_replications(copies).peer(&a.url()).start();
-    a.api().post("/v1/network/join", &json!({ "url": b.url() })).ok();
-    [a, b]
+    let all = ["a", "b"].map(|name| {
+        let setup = OriginalSetup::new(name).peer_sync(Duration::from_hours(1));
+        setup.min_replications(copies).start()
+    });
+    for (one, other) in [(0, 1), (1, 0)] {
+        all[one].api().post("/v1/network/join", &json!({ "url": all[other].url() })).ok();
+    }
+    all
 }
 
 /// H1 J1 L2 L11 L20 S1 S13: the members of records, and what changes them.
@@ -242,11 +245,11 @@ fn an_original_is_stopped_and_started_again() {
 #[test]
 fn an_original_does_with_answers_what_the_test_wants() {
     let original = Original::default();
-    let api = original.api().with_patience(Duration::from_millis(200));
+    let (api, hasty) = (original.api(), original.api().with_patience(Duration::from_millis(200)));
     original.mood("/health", Mood::Saying(Reply::raw(200, *b"{\"a\":[[")));
     assert_eq!(api.get("/health").body, b"{\"a\":[[");
     original.mood("/health", Mood::Silent);
-    assert!(api.try_send("GET", "/health", &[], b"").is_err());
+    assert!(hasty.try_send("GET", "/health", &[], b"").is_err());
     let begun = Instant::now();
     original.mood("", Mood::Slow(Duration::from_millis(50)));
     api.get("/v1/state").ok();

@@ -78,8 +78,9 @@ fn follows(node: &Node, token: &str, id: &str, file: &std::path::Path) {
     assert!(first["at"].is_string() && first["host"].is_string(), "{first}");
     // The two outputs are read side by side: their order is not told.
     assert_eq!(text(told("and more"), "stream"), "stderr");
-    // What comes.
-    let mut log = Log::open(node, &format!("{path}?follow=1&tail=0&replica=0"), token);
+    // What comes. The last line that is there says that it is listened to.
+    let mut log = Log::open(node, &format!("{path}?follow=1&tail=1&replica=0"), token);
+    assert!(log.next().is_some_and(|event| event["line"].is_string()));
     for words in ["one", "two"] {
         let mut out = fs::File::options().create(true).append(true).open(file).expect("a file");
         writeln!(out, "{words}").expect("it is written");
