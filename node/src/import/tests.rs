@@ -126,7 +126,7 @@ fn read(path: &Path) -> Found {
 }
 
 fn error(path: &Path) -> OpenError {
-    Source::open(path).err().expect("it cannot be opened")
+    Source::open(path).expect_err("it cannot be opened")
 }
 
 /// Names and contents of all files in a folder.
