@@ -100,8 +100,10 @@ pub struct PeerView {
 }
 
 /// What came of forgetting a coordinator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
+    /// An original is left there, or a coordinator of which it is not known whether it is one.
+    pub left: Option<String>,
     /// It was the last original: what such had taken and not ended is taken over.
     pub last: bool,
     /// Jobs taken over so far.

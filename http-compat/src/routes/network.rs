@@ -38,6 +38,9 @@ pub(super) async fn forget(mut call: Call) -> Result<Response, ApiError> {
     let forgotten = call.backend().forget(url).await?;
     let ok = Map::from_iter([("ok".to_owned(), Value::Bool(true))]);
     let mut map = known(&call, ok);
+    if let Some(left) = forgotten.left {
+        map.insert("left".to_owned(), left.into());
+    }
     if forgotten.last {
         let adopted = json!({
             "jobs": forgotten.jobs, "services": forgotten.services,

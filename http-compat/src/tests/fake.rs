@@ -17,9 +17,9 @@ use skyclaw_protocol::{
 };
 
 use crate::backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Identity, ImportRefusal, Imported, JobPage,
-    LogPiece, LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness, Records, RefusedPeer,
-    Request, SnapshotRefusal, SnapshotTaken, State as Everything,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
+    JobPage, LogPiece, LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness, Records,
+    RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State as Everything,
 };
 use crate::snapshot::{self, Exporter};
 
@@ -33,6 +33,7 @@ pub(super) struct State {
     pub(super) jobs: Vec<JobView>,
     pub(super) services: Vec<ServiceView>,
     pub(super) peers: Vec<String>,
+    pub(super) forgotten: Vec<String>,
     pub(super) public_url: Option<String>,
     pub(super) not_ready: Vec<String>,
     /// What every log holds, and what was asked of the last one.
@@ -318,15 +319,27 @@ impl Backend for Fake {
             peer_id: Some("12D3".to_owned()),
             network: "local".to_owned(),
             addresses: vec!["/ip4/127.0.0.1/tcp/1/p2p/12D3".to_owned()],
-            peers: vec![PeerView {
-                peer_id: "12D4".to_owned(),
-                label: "node_b".to_owned(),
-                connected: true,
-                since: Wall(START),
-                rtt_ms: Some(0.5),
-                path: Some("relayed".to_owned()),
-                ..PeerView::default()
-            }],
+            peers: vec![
+                PeerView {
+                    peer_id: "12D4".to_owned(),
+                    label: "node_b".to_owned(),
+                    connected: true,
+                    since: Wall(START),
+                    rtt_ms: Some(0.5),
+                    path: Some("relayed".to_owned()),
+                    ..PeerView::default()
+                },
+                PeerView {
+                    peer_id: "node_o".to_owned(),
+                    label: "node_o".to_owned(),
+                    roles: vec!["coordinator".to_owned()],
+                    url: Some("http://o".to_owned()),
+                    since: Wall(START),
+                    original: true,
+                    why: Some("no answer in time".to_owned()),
+                    ..PeerView::default()
+                },
+            ],
             refused: vec![RefusedPeer {
                 peer_id: "12D5".to_owned(),
                 address: "/ip4/127.0.0.1/tcp/2".to_owned(),
@@ -335,6 +348,13 @@ impl Backend for Fake {
                 at: Wall(START),
             }],
         }
+    }
+
+    fn forget(&self, url: String) -> BoxFuture<'_, Result<Forgotten, Refusal>> {
+        self.state().forgotten.push(url);
+        let last =
+            Forgotten { last: true, jobs: 2, services: 1, waiting: 3, complete: true, left: None };
+        std::future::ready(Ok(last)).boxed()
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, Refusal>> {

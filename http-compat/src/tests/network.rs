@@ -93,6 +93,17 @@ async fn metrics_are_open_metrics_text_and_count_by_route() {
 }
 
 #[tokio::test]
+async fn an_original_is_forgotten_by_its_url_and_what_it_left_is_told() {
+    let rig = rig();
+    let answer = rig.post("/v1/network/forget", json!({ "url": "HTTP://B:80/" })).await.ok();
+    let adopted = json!({ "jobs": 2, "services": 1, "waiting": 3, "complete": true });
+    let want = json!({ "ok": true, "nodeId": "node_a", "peers": [], "adopted": adopted });
+    assert_eq!(answer, want);
+    assert_eq!(rig.fake.state().forgotten, ["http://b"]);
+    rig.post("/v1/network/forget", json!({ "url": 7 })).await.refused(400, "url is required");
+}
+
+#[tokio::test]
 async fn the_network_is_shown_with_peers_and_refusals() {
     let rig = rig();
     let want = json!({
@@ -103,6 +114,10 @@ async fn the_network_is_shown_with_peers_and_refusals() {
         "peers": [{
             "peerId": "12D4", "label": "node_b", "roles": [], "addresses": [], "connected": true,
             "since": "2026-01-02T03:04:05.678Z", "rttMs": 0.5, "path": "relayed",
+        }, {
+            "peerId": "node_o", "label": "node_o", "roles": ["coordinator"], "url": "http://o",
+            "addresses": [], "connected": false, "since": "2026-01-02T03:04:05.678Z",
+            "original": true, "why": "no answer in time",
         }],
         "refused": [{
             "peerId": "12D5", "address": "/ip4/127.0.0.1/tcp/2", "why": "wrong token", "by": "us",

@@ -84,7 +84,14 @@ impl Heir {
         let so_far = tokio::time::timeout(PATIENCE, done).await;
         let so_far = so_far.ok().and_then(Result::ok);
         let Inherited { jobs, services, waiting } = so_far.unwrap_or_default();
-        Ok(Forgotten { last: true, jobs, services, waiting, complete: so_far.is_some() })
+        Ok(Forgotten {
+            left: None,
+            last: true,
+            jobs,
+            services,
+            waiting,
+            complete: so_far.is_some(),
+        })
     }
 }
 

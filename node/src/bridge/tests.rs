@@ -2,3 +2,4 @@
 
 mod choosing;
 mod differences;
+mod showing;

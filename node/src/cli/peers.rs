@@ -59,6 +59,11 @@ async fn forget(
         return Ok(ExitCode::SUCCESS);
     }
     output.say(&format!("{url} is forgotten; take it out of SKYCLAW_PEER_URLS, too"));
+    if answer["left"].is_string() {
+        let left = show::text(&answer, "left");
+        output
+            .say(&format!("its jobs and services stay as they are: {left} is, or may be, another"));
+    }
     let adopted = &answer["adopted"];
     if adopted.is_object() {
         let (jobs, services) = (show::text(adopted, "jobs"), show::text(adopted, "services"));

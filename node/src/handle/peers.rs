@@ -68,7 +68,8 @@ impl NodeHandle {
         Ok(self.reader()?.register(&subject).map_err(store_refusal)?.is_some())
     }
 
-    /// The coordinator at `url` is gone for good.
+    /// The coordinator at `url` is gone for good. What originals left is taken over only if none can
+    /// be left: one that comes back would give it to somebody else.
     pub(super) fn forget_peer(&self, url: String) -> BoxFuture<'_, Result<Forgotten, Refusal>> {
         async move {
             {
@@ -77,17 +78,18 @@ impl NodeHandle {
                     forgotten.insert(url.clone());
                 }
             }
-            {
+            let left = {
                 let mut peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
                 peers.retain(|known| *known != url);
-            }
-            let kinds = self.0.net.kinds();
-            kinds.is_ours(&url);
-            tracing::info!(url, "a coordinator is forgotten");
-            let left = !kinds.originals().borrow().is_empty();
-            let Some(originals) = self.originals().filter(|_| !left) else {
-                return Ok(Forgotten::default());
+                peers.clone()
             };
+            let kinds = self.0.net.kinds();
+            kinds.forget(&url);
+            tracing::info!(url, "a coordinator is forgotten");
+            let Some(originals) = self.originals() else { return Ok(Forgotten::default()) };
+            if let Some(other) = kinds.first_not_ours(&left) {
+                return Ok(Forgotten { left: Some(other), ..Forgotten::default() });
+            }
             self.0.heir.inherit(self, originals).await
         }
         .boxed()

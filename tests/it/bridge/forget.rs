@@ -8,6 +8,7 @@ use skyclaw_tests::{
 };
 
 use super::{original, ours, until_alive, until_claimed};
+use crate::cluster::until_status;
 use crate::text;
 
 /// `skyclaw` with these arguments at this node.
@@ -50,7 +51,7 @@ fn what_the_last_original_left_becomes_ours() {
 
     second.stop();
     let answer = node.api.post("/v1/network/forget", &json!({ "url": second.url() })).ok();
-    assert!(answer.get("adopted").is_none(), "one is left: {answer}");
+    assert!(answer.get("adopted").is_none() && answer["left"] == first.url(), "{answer}");
     first.stop();
     let said = skyclaw(&node, &["peers", "forget", &first.url()]);
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -88,10 +89,11 @@ fn a_host_of_an_original_that_is_gone_reports_to_ours() {
     let id = original.api().submit_shell("true");
     let config = LegacyHostConfig { job: Duration::from_secs(1), ..LegacyHostConfig::default() };
     let daemon = LegacyHost::start_at(&[original.api(), node.api.clone()], config);
-    node.api.until_job_is(&id, "leased");
+    until_status(&node, &id, "leased");
     original.stop();
     node.api.post("/v1/network/forget", &json!({ "url": original.url() })).ok();
-    let done = node.api.until_job_is(&id, "completed");
+    until_status(&node, &id, "completed");
+    let done = node.api.job(&id);
     assert_eq!(text(&done, "assignedHostId"), "legacy");
     // And it goes on with ours.
     let next = node.api.submit_shell("true");
