@@ -126,7 +126,8 @@ fn read(path: &Path) -> Found {
 }
 
 fn error(path: &Path) -> OpenError {
-    Source::open(path).expect_err("it cannot be opened")
+    let Err(error) = Source::open(path) else { panic!("it was opened") };
+    error
 }
 
 /// Names and contents of all files in a folder.

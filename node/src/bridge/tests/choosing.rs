@@ -14,7 +14,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn job(n: u64, required: &str) -> Waiting {
-    let id = JobId::new(&format!("job_{n}")).unwrap();
+    let id = JobId::new(format!("job_{n}")).unwrap();
     Waiting { id, created: Wall(n), required: words(required) }
 }
 
