@@ -25,7 +25,6 @@ use super::originals::has_ended;
 use super::{NodeHandle, adopted, store_refusal};
 use crate::bridge::adopted as fit;
 use crate::imports::Imports;
-use crate::originals::Originals;
 use crate::time;
 
 /// Records carried out side by side: they share commits, and leave room for other callers.
@@ -61,7 +60,7 @@ struct Page {
 /// What is to become of a record.
 enum Fate {
     Known,
-    /// Known at originals, which may hear of it once more.
+    /// Known at originals, whose own it stays.
     Theirs,
     Old,
     Left,
@@ -103,10 +102,15 @@ impl NodeHandle {
             || reader.stub(&subject).map_err(store_refusal)?.is_some())
     }
 
-    /// The copy of what originals hold, where this node knows of any.
-    fn theirs(&self) -> Option<&Originals> {
-        let known = !self.0.net.kinds().originals().borrow().is_empty();
-        self.originals().filter(|_| known)
+    /// What becomes of something unfinished that originals hold, or did: it is theirs while they are
+    /// known, and left alone while one may be there that was not reached since the start. It might
+    /// give it to somebody. None where nobody can.
+    fn fate_with_originals(&self) -> Option<Fate> {
+        let kinds = self.0.net.kinds();
+        if !kinds.originals().borrow().is_empty() {
+            return Some(Fate::Theirs);
+        }
+        kinds.first_not_ours(&self.peer_urls()).map(|_| Fate::Left)
     }
 }
 
@@ -203,10 +207,12 @@ impl Run<'_> {
         if !ended && self.running {
             return Ok(Fate::Left);
         }
-        if let Some(originals) = self.handle.theirs()
+        let with_originals = self.handle.fate_with_originals();
+        if let (Some(fate), Some(originals)) = (with_originals, self.handle.originals())
             && originals.job(job.id.clone()).await?.is_some()
+            && !(ended && matches!(fate, Fate::Left))
         {
-            return Ok(Fate::Theirs);
+            return Ok(fate);
         }
         if ended {
             return Ok(Fate::Do(Box::new(Command::Adopt(Box::new(as_ended(job.clone()))))));
@@ -239,11 +245,14 @@ impl Run<'_> {
                 Fate::Known
             } else if self.running {
                 Fate::Left
-            } else if let Some(originals) = self.handle.theirs()
+            } else if let (Some(fate), Some(originals)) =
+                (self.handle.fate_with_originals(), self.handle.originals())
                 && originals.service(view.id.clone()).await?.is_some()
             {
-                self.theirs.push((Kind::Service, raw));
-                Fate::Theirs
+                if matches!(fate, Fate::Theirs) {
+                    self.theirs.push((Kind::Service, raw));
+                }
+                fate
             } else {
                 let command = Command::PutService { id: Some(view.id), def: view.def };
                 Fate::Do(Box::new(command))

@@ -253,8 +253,8 @@ impl Report {
         }
         if self.left.sum() > 0 {
             output.say(
-                "what has not ended was left to the original, which runs: stop it and type this \
-                 again",
+                "what has not ended was left to originals that run, or may: type this again once \
+                 they have stopped and, where they are peers, are forgotten (`skyclaw peers forget`)",
             );
         }
         if !self.waiting.is_empty() {
