@@ -212,7 +212,7 @@ impl Bridge {
     fn run(self, node: NodeId, witnesses: mpsc::Receiver<Witness>, tasks: &Tasks) {
         let Self { settings, parts, numbers } = self;
         let (claimed, jobs) = mpsc::channel(limits::MOST_CLAIMED);
-        let all_holders = format!("skyclaw-bridge-{}-", &parts.exporter.network()[..16]);
+        let all_holders = work::holders(&parts.exporter);
         let ctx = Arc::new(Ctx {
             holders: format!("{all_holders}{}-", work::short_name(&node.to_string())),
             all_holders,

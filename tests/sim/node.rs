@@ -417,7 +417,6 @@ impl World {
                 }
             }
             Effect::Publish(message) => self.publish(node, message),
-            // No coordinator of the original is known here.
             Effect::Witness { .. } => {}
             Effect::Probe(id) => {
                 if let Some(other) = self.node_of(id) {

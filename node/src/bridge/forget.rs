@@ -1,14 +1,16 @@
 //! Originals that are gone for good.
 //!
 //! Always: only an operator says so. Once the last one is forgotten, what they had taken and not
-//! ended becomes ours, under its ids: jobs that wait at once, those that a host of theirs holds when
-//! its lease is over, as the original would have given them to somebody else then; until then the
-//! host may come here with the result. Services go on under their ids. What has ended stays shown.
+//! ended becomes ours, under its ids: jobs that wait, and those that were given to a node of ours
+//! which may not have heard, at once; those that a host of theirs holds when its lease is over, as
+//! the original would have given them to somebody else then; until then the host may come here with
+//! the result. Services go on under their ids. What has ended stays shown.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use skyclaw_http_compat::snapshot::Exporter;
 use skyclaw_http_compat::{Forgotten, Request};
 use skyclaw_protocol::{Command, JobId, JobStatus, JobView, Refusal};
 use tokio::sync::Mutex;
@@ -103,6 +105,7 @@ async fn round(
     all: &mut Inherited,
 ) -> Result<usize, Refusal> {
     all.services += services(handle, originals).await?;
+    let holders = work::holders(&Exporter::new(handle.network_id()));
     let mut left = 0;
     let mut after = None;
     loop {
@@ -110,7 +113,7 @@ async fn round(
         let Some(last) = jobs.last() else { return Ok(left) };
         after = Some((last.created.wall(), last.id.clone()));
         let (now, later): (Vec<JobView>, Vec<JobView>) =
-            jobs.into_iter().partition(|job| is_due(job, began));
+            jobs.into_iter().partition(|job| is_due(job, &holders, began));
         for job in later {
             left += usize::from(handle.job_state(&job.id)?.is_none());
         }
@@ -127,9 +130,10 @@ async fn round(
 }
 
 /// Whether nobody else may run it any more.
-fn is_due(job: &JobView, began: tokio::time::Instant) -> bool {
+fn is_due(job: &JobView, holders: &str, began: tokio::time::Instant) -> bool {
+    let ours = job.assigned_host.as_ref().is_some_and(|host| host.as_str().starts_with(holders));
     let over = job.lease_expires.is_none_or(|ends| ends <= time::wall());
-    job.status == JobStatus::Queued || over || began.elapsed() >= LONGEST_LEASE
+    job.status == JobStatus::Queued || ours || over || began.elapsed() >= LONGEST_LEASE
 }
 
 /// True if it was none of ours before.

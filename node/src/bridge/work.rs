@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use skyclaw_http_compat::{Request, check_payload, snapshot};
+use skyclaw_http_compat::snapshot::{self, Exporter};
+use skyclaw_http_compat::{Request, check_payload};
 use skyclaw_protocol::limits::MAX_PARALLEL;
 use skyclaw_protocol::register::Phase;
 use skyclaw_protocol::{Adopted, Command, HostId, HostView, JobId, JobView, Refusal};
@@ -61,6 +62,11 @@ struct Work {
     /// Names under which this node is known to originals.
     registered: BTreeSet<(String, HostId)>,
     vain: Vain,
+}
+
+/// How the ids begin under which any node of this network claims.
+pub(super) fn holders(exporter: &Exporter) -> String {
+    format!("skyclaw-bridge-{}-", &exporter.network()[..16])
 }
 
 /// A short name for a text.

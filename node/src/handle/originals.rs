@@ -12,7 +12,7 @@ use skyclaw_protocol::batch::Shelf;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::{
     Adopted, AdoptedEnd, Answer, Command, Completion, HostId, HostView, JobId, JobQuery,
-    JobRequest, JobStatus, JobView, Refusal, ServiceId, ServiceView, fold,
+    JobRequest, JobStatus, JobView, NetworkId, Refusal, ServiceId, ServiceView, fold,
 };
 
 use super::{NodeHandle, lists, store_refusal, view};
@@ -67,6 +67,12 @@ impl NodeHandle {
     /// Where what originals hold is kept. To be set once, before anything is asked.
     pub fn set_originals(&self, originals: Originals) {
         let _ = self.0.originals.set(originals);
+    }
+
+    /// The network that records are signed for.
+    #[must_use]
+    pub fn network_id(&self) -> NetworkId {
+        self.0.network
     }
 
     /// What originals hold.

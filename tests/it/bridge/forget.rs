@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use skyclaw_protocol::NetworkId;
 use skyclaw_tests::{
     Ended, LegacyHost, LegacyHostConfig, Node, PATIENCE, Process, binary, eventually,
 };
@@ -77,6 +78,26 @@ fn what_the_last_original_left_becomes_ours() {
     assert_eq!(ran, waiting);
     assert_eq!(node.api.claim("h"), Value::Null);
     assert_eq!(seen("/v1/services/web-1")["service"]["name"], "web");
+}
+
+/// What an original gave to a node of ours that may never have heard of it is run by nobody else: it
+/// is not waited for.
+#[test]
+fn what_was_given_to_a_bridge_is_taken_over_at_once() {
+    let original = original("o").lease(Duration::from_secs(600)).start();
+    let node = ours("n", 1, &[&original]).start();
+    until_alive(&node, 1);
+    let network = NetworkId::of_name("local").0;
+    let network: String = network[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let bridge = format!("skyclaw-bridge-{network}-lost-1");
+    original.api().register(&bridge, &["shell"], 1);
+    let id = original.api().submit_shell("true");
+    assert_eq!(text(&original.api().claim(&bridge), "id"), id);
+    until_status(&node, &id, "leased");
+    original.stop();
+    node.api.post("/v1/network/forget", &json!({ "url": original.url() })).ok();
+    node.api.register("h", &["shell"], 1);
+    assert_eq!(text(&until_claimed(&node, "h"), "id"), id);
 }
 
 /// A host of an original that is gone brings the result of what it holds to us; it is run by nobody
