@@ -131,7 +131,7 @@ async fn w6_nothing_else_is_found() {
         ("GET", "/v1/hosts/h1/claim"),
         ("POST", "/v1/hosts/h1/claim/x"),
         ("DELETE", "/v1/jobs/j"),
-        ("POST", "/v1/replicate/snapshot"),
+        ("GET", "/v1/replicate/snapshot"),
     ] {
         let answer = rig.call(method, path, &[], "").await;
         answer.refused(404, "not found");

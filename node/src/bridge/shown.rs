@@ -30,6 +30,10 @@ pub(super) fn read(
     holders: &str,
     now: Wall,
 ) -> Result<Shown, Malformed> {
+    // Of a caller that would be an empty object; of a coordinator it is an answer that broke off.
+    if body.trim_ascii().is_empty() {
+        return Err(Malformed::BadJson("it is empty".into()));
+    }
     let mut shown = Shown::default();
     let node = snapshot::visit(body, |kind, raw| {
         shown.records += 1;
