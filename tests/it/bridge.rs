@@ -153,7 +153,7 @@ fn a_job_of_an_original_survives_a_restart_of_ours() {
     }
 }
 
-/// Services and hosts of each side are shown by the other, as they change, and no host of an original
+/// R4 R7 R13 R14: services and hosts of each side are shown by the other, as they change, and no host of an original
 /// gets what is ours. Without libp2p, too.
 #[test]
 fn services_and_hosts_of_both_are_shown_by_both() {
@@ -199,6 +199,25 @@ fn services_and_hosts_of_both_are_shown_by_both() {
         let mut places = shown["assignments"].as_array().into_iter().flatten();
         let none = !places.any(|place| place["status"] == "running");
         if none { Ok(()) } else { Err(shown.to_string()) }
+    });
+}
+
+/// R5 X1, rule 2: what changes here is above all numbers that originals show, so that it wins there.
+#[test]
+fn numbers_go_on_above_those_of_originals() {
+    let original = original("o").start();
+    for _ in 0..50 {
+        original.api().submit_shell("true");
+    }
+    let state = original.state();
+    let jobs = state["jobs"].as_array().into_iter().flatten();
+    let highest = jobs.map(|job| number(job, "version")).max().expect("it holds jobs");
+    assert!(highest >= 50);
+    let node = ours("n", 1, &[&original]).start();
+    until_alive(&node, 1);
+    eventually("our numbers are above", || {
+        let host = node.api.register("h", &[], 1);
+        if number(&host, "version") > highest { Ok(()) } else { Err(host.to_string()) }
     });
 }
 

@@ -110,7 +110,7 @@ fn our_own_jobs_are_told_to_originals_as_ones_they_cannot_have() {
     assert_eq!(node.api.claim("h1")["id"], json!(id), "it waits here as before");
 }
 
-/// F42.
+/// F42, R2: terminal beats the larger version.
 #[test]
 fn a_job_that_ended_with_an_original_stays_ended() {
     let node = Setup::coordinator().start();

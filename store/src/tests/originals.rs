@@ -128,6 +128,7 @@ fn r3_of_equal_versions_the_later_change_counts_then_the_larger_name() {
     }
 }
 
+/// R1-R6.
 #[test]
 fn in_whatever_order_and_however_often_records_come_the_highest_are_held() {
     for seed in 0..20 {

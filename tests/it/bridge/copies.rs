@@ -57,7 +57,7 @@ fn a_200_means_that_an_original_holds_it() {
     assert!(node.api.metric("skyclaw_bridge_acks_total") >= 13.0);
 }
 
-/// R9 F03 F04: 503 before and after, by its texts; what was refused never runs, here or there.
+/// R8-R12 R15 F03 F04: 503 before and after, by its texts; what was refused never runs, here or there.
 #[test]
 fn what_misses_its_copy_is_refused_and_never_runs() {
     let (original, node) = pair();

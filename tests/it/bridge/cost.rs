@@ -59,7 +59,7 @@ fn until_pulled(original: &Original, times: usize) {
     });
 }
 
-/// An idle bridge pushes nothing; heartbeats and claims that find nothing are none of an original's
+/// F38: an idle bridge pushes nothing; heartbeats and claims that find nothing are none of an original's
 /// business.
 #[test]
 fn an_idle_bridge_with_ten_thousand_records_pushes_nothing() {

@@ -26,7 +26,7 @@ fn post(api: &Api, body: &str) -> skyclaw_tests::Response {
     api.send("POST", SNAPSHOT, &[], body.as_bytes())
 }
 
-/// Every member of every kind of record as every wrong type, and missing.
+/// F21: every member of every kind of record as every wrong type, and missing.
 #[test]
 fn records_of_wrong_types_are_refused_alone_and_counted() {
     let node = Setup::coordinator().start();
@@ -69,6 +69,7 @@ fn records_of_wrong_types_are_refused_alone_and_counted() {
     serves(&node, "wrong types");
 }
 
+/// F21.
 #[test]
 fn versions_that_nobody_counted_to_freeze_no_counter() {
     let node = Setup::coordinator().start();
