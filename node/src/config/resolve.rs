@@ -318,6 +318,13 @@ impl Settled {
             capabilities: self.list(Key::Capabilities),
             allowed_commands: self.list(Key::AllowedCommands),
             openclaw_command: self.text(Key::OpenclawCommand),
+            openclaw_config: self.optional(Key::OpenclawConfig).map(PathBuf::from),
+            openclaw_gateway: self.switch(Key::OpenclawGateway),
+            openclaw_max: match self.value(Key::OpenclawMax) {
+                Some(Value::Int(most)) => usize::try_from(*most).ok(),
+                _ => None,
+            },
+            openclaw_memory_bytes: self.number(Key::OpenclawMemoryBytes),
             max_parallel: u32::try_from(self.number(Key::MaxParallel)).unwrap_or(u32::MAX),
             poll: self.duration(Key::PollMs),
             heartbeat: self.duration(Key::HeartbeatMs),

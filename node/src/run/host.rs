@@ -15,6 +15,7 @@ use crate::blobs::Blobs;
 use crate::config::{Config, HostConfig, Link, Secret};
 use crate::host;
 use crate::limits::{EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, JOB_KILL_GRACE};
+use crate::openclaw::{self, Openclaw, OpenclawConfig, ToolRules};
 use crate::services::{Services, ServicesConfig};
 use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::tasks::Tasks;
@@ -100,16 +101,21 @@ impl Node {
         let dead = Arc::<AtomicBool>::default();
         let failed_later = Arc::clone(&dead);
         self.host = Some(RunningHost { tasks: tasks.clone(), grace, failed: dead });
+        let openclaw = Openclaw::new(openclaw_config(settings));
         let supervisor = Supervisor::new(SupervisorConfig {
             blobs: self.blobs.clone(),
+            openclaw: openclaw.clone(),
             ..supervisor_config(settings)
         })
         .map_err(|source| StartError::Supervisor { source })?;
         supervisor.prepare();
+        let looks = openclaw::watch(openclaw.clone(), supervisor.clone(), stop.clone());
+        tasks.spawn(looks);
         let (registered, first) = oneshot::channel();
         let mut host = host_config(settings, registered)?;
         host.outbox = outbox;
         host.services = self.services.clone();
+        host.openclaw = Some(openclaw);
         let (failed, failure) = oneshot::channel();
         tasks.spawn(async move {
             if let Err(error) = host::run(host, link.as_ref(), &supervisor, stop).await
@@ -135,7 +141,6 @@ impl Node {
 pub(super) fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
     SupervisorConfig {
         allowed: settings.allowed_commands.clone(),
-        openclaw_command: settings.openclaw_command.clone(),
         default_timeout: settings.timeout,
         max_output: settings.max_output_bytes,
         work_root: settings.work_dir.clone(),
@@ -144,6 +149,18 @@ pub(super) fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),
         ..SupervisorConfig::default()
+    }
+}
+
+fn openclaw_config(settings: &HostConfig) -> OpenclawConfig {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    OpenclawConfig {
+        command: settings.openclaw_command.clone(),
+        config: settings.openclaw_config.clone(),
+        gateway: settings.openclaw_gateway,
+        most: settings.openclaw_max.unwrap_or((processors / 2).max(1)),
+        bytes: settings.openclaw_memory_bytes,
+        rules: ToolRules::default(),
     }
 }
 
