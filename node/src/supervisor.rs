@@ -116,6 +116,8 @@ pub struct Outcome {
     pub error: Option<String>,
     /// Files that are kept as blobs, as the job asked.
     pub outputs: Vec<OutputFile>,
+    /// Of an agent's run, how it went: JSON text of one object, bounded.
+    pub agent: Option<String>,
 }
 
 impl Outcome {
@@ -134,6 +136,7 @@ impl Outcome {
             stderr: String::new(),
             error: Some(error),
             outputs: Vec::new(),
+            agent: None,
         }
     }
 }

@@ -130,6 +130,7 @@ impl Task<'_> {
             stderr: stderr.into_text(),
             error,
             outputs: Vec::new(),
+            agent: None,
         })
     }
 
