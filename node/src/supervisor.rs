@@ -121,7 +121,7 @@ pub struct Outcome {
     pub error: Option<String>,
     /// Files that are kept as blobs, as the job asked.
     pub outputs: Vec<OutputFile>,
-    /// What an agent says of its run: JSON text of one object.
+    /// Of an agent's run, how it went: JSON text of one object, bounded.
     pub agent: Option<String>,
 }
 

@@ -113,6 +113,7 @@ fn complete(job: &JobId, attempt: u32) -> HostAsk {
         stderr: None,
         error: None,
         outputs: Vec::new(),
+        agent: None,
     };
     HostAsk::Complete { completion: Box::new(completion), attempt }
 }

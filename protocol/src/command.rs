@@ -209,6 +209,9 @@ pub struct AdoptedEnd {
     pub stderr: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
+    /// As [`Completion::agent`], where a host of ours reported it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// A host's report of a finished run.
@@ -236,6 +239,10 @@ pub struct Completion {
     /// Files that are kept. Left out where there are none, which is how earlier reports read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputFile>,
+    /// Of an agent's run, how it went: JSON text of one object of at most
+    /// [`MAX_AGENT_BYTES`](crate::limits::MAX_AGENT_BYTES). Left out where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// A host's report on one service.

@@ -100,6 +100,7 @@ pub fn job_view(
             stdout: r.stdout.clone(),
             stderr: r.stderr.clone(),
             outputs: r.outputs.clone(),
+            agent: r.agent.clone(),
         }),
         error: match state.phase {
             Phase::Expired => Some(expired_text(spec, job, val.at.wall(), state)),

@@ -33,6 +33,14 @@ pub const MAX_PARALLEL: u64 = 1_000_000;
 /// `SKYCLAW_MAX_OUTPUT_BYTES` (128,000) by default; a larger text is refused, not cut.
 pub const MAX_OUTPUT_BYTES: usize = 2 << 20;
 
+/// Largest account of an agent's run in a result, in bytes of JSON: counts, names and a short error.
+/// What the agent said stands in the output.
+pub const MAX_AGENT_BYTES: usize = 64 << 10;
+
+/// How deep that account may be nested: with what stands around it in answers every client can read
+/// it.
+pub const MAX_AGENT_DEPTH: usize = 32;
+
 /// Jobs that are queued or leased at one node. Their registers live in memory, payloads stay on
 /// disk: about 2 KiB each as measured, so half a GiB.
 pub const MAX_LIVE_JOBS: usize = 250_000;

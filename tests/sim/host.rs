@@ -423,6 +423,7 @@ pub(crate) fn completion(
         stderr: None,
         error: None,
         outputs: Vec::new(),
+        agent: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Bodies into commands. Everything a legacy host would choke on is refused here.
 
+mod agent;
 mod files;
 
 use std::ops::RangeInclusive;
@@ -236,6 +237,7 @@ pub(crate) fn completion(job: JobId, document: &Document) -> Result<Command, Api
         stderr,
         error,
         outputs: files::outputs(&fields)?,
+        agent: agent::account(&fields)?,
     }))
 }
 

@@ -128,6 +128,7 @@ fn result() -> JobResult {
         stderr: None,
         error: Some("exit 3".into()),
         outputs: Vec::new(),
+        agent: None,
     }
 }
 

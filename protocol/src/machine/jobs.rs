@@ -172,6 +172,7 @@ impl Machine {
             stderr: completion.stderr,
             error: completion.error,
             outputs: completion.outputs,
+            agent: completion.agent,
         };
         let result = match self.seal(result) {
             Ok(result) => result,

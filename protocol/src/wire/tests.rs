@@ -201,6 +201,7 @@ fn completion() -> Completion {
         stderr: None,
         error: None,
         outputs: Vec::new(),
+        agent: None,
     }
 }
 
@@ -286,6 +287,9 @@ fn samples() -> Vec<Sample> {
     let mark = Some(Mark { scope: Hash([1; 32]), fingerprint: Hash([2; 32]) });
     all.push(record::<Spec>("spec-marked", &Spec { mark, ..spec() }));
     all.push(record::<JobResult>("result", &result()));
+    let agent = Some(r#"{"status":"ok","ok":true}"#.to_owned());
+    all.push(record::<JobResult>("result-agent", &JobResult { agent: agent.clone(), ..result() }));
+    all.push(sample("completion-agent", &Completion { agent, ..completion() }));
     all.push(record::<HostDesc>("host", &host()));
     all.push(record::<Certificate>("certificate", &certificate()));
     all.push(record::<Work>("work", &work()));

@@ -175,6 +175,7 @@ impl World {
             stderr: None,
             error: None,
             outputs: Vec::new(),
+            agent: None,
         };
         Signed::seal(&self.key, self.network, body)
     }

@@ -127,7 +127,8 @@ impl State {
                     exit_code: done.exit_code,
                     stdout: done.stdout,
                     stderr: done.stderr,
-                    outputs: Vec::new(),
+                    outputs: done.outputs,
+                    agent: done.agent,
                 });
                 Ok(Answer::Job(Box::new(job.clone())))
             }

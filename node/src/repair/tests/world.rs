@@ -218,6 +218,7 @@ impl Member {
             stderr: None,
             error: None,
             outputs: Vec::new(),
+            agent: None,
         };
         let result = Signed::seal(&self.key, self.network, body);
         let state = JobState { phase, attempt: 1, result: Some(result.hash()), ..JobState::new() };

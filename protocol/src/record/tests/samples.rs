@@ -62,6 +62,7 @@ pub(crate) fn result() -> JobResult {
         stderr: None,
         error: Some("exit -1".into()),
         outputs: Vec::new(),
+        agent: None,
     }
 }
 

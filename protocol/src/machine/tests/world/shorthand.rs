@@ -156,6 +156,7 @@ impl World {
             stderr: None,
             error: None,
             outputs: Vec::new(),
+            agent: None,
         })
     }
 
