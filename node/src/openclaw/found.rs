@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenclawInstall {
     pub version: Option<String>,
     pub node: Option<String>,
