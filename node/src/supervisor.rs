@@ -11,7 +11,7 @@ mod files;
 mod orphans;
 mod output;
 mod plan;
-mod policy;
+pub mod policy;
 mod ring;
 mod run;
 mod serve;
@@ -38,7 +38,7 @@ use crate::blobs::Blobs;
 use files::Missing;
 pub(crate) use plan::kind_of;
 use plan::{Defaults, Plan};
-use policy::{Policy, Verdict};
+use policy::{Policy, PolicyFile, Section, Sources, Verdict};
 pub use ring::{Heard, LogLine, LogReader, LogRing, Stream};
 pub use serve::{Ended, ServeHandle, ServeOrder, Workspace};
 use spare::Spare;
@@ -52,6 +52,10 @@ pub struct SupervisorConfig {
     pub shim: Option<PathBuf>,
     /// Names a job may run.
     pub allowed: Vec<String>,
+    /// Whether the owner wrote that list, which then must allow a command beside the policy file.
+    pub allowed_is_set: bool,
+    /// The owner's policy file, if there is one.
+    pub policy: Option<PolicyFile>,
     /// What `openclaw-run` runs; it must be allowed too.
     pub openclaw_command: String,
     /// For jobs that name no timeout.
@@ -76,6 +80,8 @@ impl Default for SupervisorConfig {
         Self {
             shim: None,
             allowed: ["openclaw", "node", "bash", "sh", "npm", "pnpm"].map(Into::into).into(),
+            allowed_is_set: false,
+            policy: None,
             openclaw_command: "openclaw".into(),
             default_timeout: Duration::from_secs(300),
             max_output: 128_000,
@@ -268,7 +274,7 @@ struct Inner {
 }
 
 impl Supervisor {
-    /// Resolves the allow list, warns if jobs would be root, makes this process the one that orphans come to, and makes the
+    /// Resolves what the rules name, warns if jobs would be root, makes this process the one that orphans come to, and makes the
     /// root of the job directories.
     ///
     /// # Errors
@@ -289,7 +295,14 @@ impl Supervisor {
             // The link works even after the file was replaced by an upgrade.
             shim: config.shim.unwrap_or_else(|| "/proc/self/exe".into()),
             spare: Spare::default(),
-            policy: Policy::new(&config.allowed, &config.environment),
+            policy: Policy::new(
+                &Sources {
+                    names: config.allowed,
+                    names_are_set: config.allowed_is_set,
+                    file: config.policy,
+                },
+                &config.environment,
+            ),
             defaults: Defaults {
                 openclaw_command: config.openclaw_command,
                 timeout: config.default_timeout,
@@ -383,15 +396,14 @@ impl Inner {
             Ok(plan) => plan,
             Err(reason) => return failed(reason),
         };
-        let program = match self.policy.judge(&plan.command) {
+        let program = match self.policy.judge(Section::Jobs, &plan.command, &plan.args) {
             Verdict::Run(path) => path,
             Verdict::Missing(errno) => {
                 let raw = Some(errno.raw_os_error());
                 return failed(errno::spawn_error(&plan.command, raw, ""));
             }
-            Verdict::Refused => {
-                let refused = Outcome::failed(format!("command not allowed: {}", plan.command));
-                return (Ok(Outcome { exit_code: 126, ..refused }), None);
+            Verdict::Refused(reason) => {
+                return (Ok(Outcome { exit_code: 126, ..Outcome::failed(reason) }), None);
             }
         };
         let dir = match self.directory("a job's") {

@@ -10,12 +10,13 @@ use skyclaw_protocol::placement::capability_list;
 use tokio::sync::oneshot;
 
 use super::member::Member;
-use super::{Node, StartError, blobs, duties};
+use super::{Node, StartError, blobs, duties, policy};
 use crate::blobs::Blobs;
 use crate::config::{Config, HostConfig, Link, Secret};
 use crate::host;
 use crate::limits::{EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, JOB_KILL_GRACE};
 use crate::services::{Services, ServicesConfig};
+use crate::supervisor::policy::PolicyFile;
 use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::tasks::Tasks;
 
@@ -72,7 +73,11 @@ impl Node {
     }
 
     /// Returns once the host has registered, or, inside a coordinator, could not yet.
-    pub(super) async fn start_host(&mut self, config: &Config) -> Result<(), StartError> {
+    pub(super) async fn start_host(
+        &mut self,
+        config: &Config,
+        rules: Option<PolicyFile>,
+    ) -> Result<(), StartError> {
         let Some(settings) = &config.host else { return Ok(()) };
         let mut outbox = None;
         let link: Box<dyn host::Coordinator> =
@@ -102,6 +107,7 @@ impl Node {
         self.host = Some(RunningHost { tasks: tasks.clone(), grace, failed: dead });
         let supervisor = Supervisor::new(SupervisorConfig {
             blobs: self.blobs.clone(),
+            policy: rules,
             ..supervisor_config(settings)
         })
         .map_err(|source| StartError::Supervisor { source })?;
@@ -135,14 +141,12 @@ impl Node {
 pub(super) fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
     SupervisorConfig {
         allowed: settings.allowed_commands.clone(),
+        allowed_is_set: settings.allowed_commands_are_set,
         openclaw_command: settings.openclaw_command.clone(),
         default_timeout: settings.timeout,
         max_output: settings.max_output_bytes,
         work_root: settings.work_dir.clone(),
-        // What is not text cannot be handed on; a job sees the few names that policy allows.
-        environment: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect(),
+        environment: policy::environment(),
         ..SupervisorConfig::default()
     }
 }
