@@ -177,7 +177,9 @@ fn the_command_line_says_which_rule_decides() {
     assert!(code == Some(0) && said.contains("allowlist entry 1 \"printf\" matches"), "{said}");
     let (code, said) = ask(&["--", "rm", "-rf", "/"]);
     assert_eq!(code, Some(126));
-    assert_eq!(said, "command not allowed: rm (policy jobs: nothing on the allowlist matches)\n");
+    let told = "command not allowed: rm (policy jobs: nothing on the allowlist matches)\n\
+                its arguments, as patterns see them: -rf /\n";
+    assert_eq!(said, told);
     let (code, said) = ask(&["--services", "--", "sh", "-c", "sleep 1"]);
     assert!(code == Some(0) && said.contains("policy services"), "{said}");
     let (code, said) = ask(&["--", "/no/such/true"]);

@@ -50,7 +50,13 @@ pub fn ask(config: &Config, section: Section, command: &[String]) -> Result<(Str
             (format!("allowed, but there is no such program here: {command} ({rule})"), NOT_FOUND)
         }
         (Verdict::Refused(_), rule) => {
-            (format!("command not allowed: {command} ({rule})"), NOT_ALLOWED)
+            let mut text = format!("command not allowed: {command} ({rule})");
+            if !args.is_empty() {
+                let seen = Policy::written(args);
+                let seen = seen.as_deref().unwrap_or("(nothing that a pattern can match)");
+                text.push_str(&format!("\nits arguments, as patterns see them: {seen}"));
+            }
+            (text, NOT_ALLOWED)
         }
     })
 }

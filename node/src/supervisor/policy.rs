@@ -115,6 +115,12 @@ impl Policy {
         }
     }
 
+    /// Arguments as an `argPattern` sees them; none if no pattern can match them.
+    #[must_use]
+    pub fn written(args: &[String]) -> Option<String> {
+        arguments::written(args)
+    }
+
     /// What an agent's own tools may do here. Without a policy file: nothing.
     #[must_use]
     pub fn agents(&self) -> AgentRules {

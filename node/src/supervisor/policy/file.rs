@@ -266,6 +266,13 @@ mod tests {
         assert!(!at(&dir.path().join("other")));
         let place = Place { work_root: Some(dir.path()), home: None };
         refused(&path, place, "jobs run in");
+        // In the temporary directory only the folders of daemons are those of jobs.
+        let base = Path::new("/tmp");
+        let root = base.join(format!("skyclaw-{}-7-x", geteuid().as_raw()));
+        let above = |path: &Path| workdir::root_above(path, base);
+        assert_eq!(above(&root.join("0/work/policy.json")), Some(root.clone()));
+        assert_eq!(above(&base.join("other/policy.json")), None);
+        assert_eq!(above(Path::new("/etc/policy.json")), None);
     }
 
     #[test]
