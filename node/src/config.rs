@@ -248,6 +248,10 @@ pub struct HostConfig {
     pub capabilities: Vec<String>,
     /// Commands it may run.
     pub allowed_commands: Vec<String>,
+    /// Whether a source gives that list, rather than its default.
+    pub allowed_commands_are_set: bool,
+    /// The file with rules for what may run, not yet read; none leaves it to that list.
+    pub policy: Option<PathBuf>,
     /// The openclaw program.
     pub openclaw_command: String,
     /// The OpenClaw configuration that agent jobs may use.

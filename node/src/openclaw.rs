@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::supervisor::policy::AgentRules;
+
 pub(crate) use command::{Places, QUIET, Run, of_agent, of_run};
 pub(crate) use found::of_agents;
 pub use found::{Found, Install};
@@ -29,7 +31,7 @@ pub(crate) use job::{AgentJob, Mode};
 pub use probe::watch;
 pub(crate) use report::{About, End, Left, MAX_STDOUT_BYTES, Report, is_whole};
 pub(crate) use room::{Room, Ticket};
-pub use tools::{Entry, ToolPolicy, ToolRules};
+pub use tools::ToolPolicy;
 pub use version::Version;
 
 /// What the settings say about OpenClaw.
@@ -46,7 +48,7 @@ pub struct OpenclawConfig {
     /// Memory that one takes, in bytes.
     pub bytes: u64,
     /// What tools of agents may do here.
-    pub rules: ToolRules,
+    pub rules: AgentRules,
 }
 
 impl Default for OpenclawConfig {
@@ -58,7 +60,7 @@ impl Default for OpenclawConfig {
             gateway: false,
             most: 1,
             bytes: 1 << 30,
-            rules: ToolRules::default(),
+            rules: AgentRules::default(),
         }
     }
 }
@@ -120,8 +122,9 @@ impl Openclaw {
         &self.0.room
     }
 
-    pub(crate) fn rules(&self) -> &ToolRules {
-        &self.0.config.rules
+    /// The most that tools may do here.
+    pub(crate) fn most(&self) -> ToolPolicy {
+        self.0.config.rules.security.into()
     }
 
     fn found(&self, found: Found) {

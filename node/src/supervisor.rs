@@ -15,7 +15,7 @@ mod job;
 mod orphans;
 mod output;
 mod plan;
-mod policy;
+pub mod policy;
 mod ring;
 mod run;
 mod serve;
@@ -44,7 +44,7 @@ pub(crate) use ask::{Answered, Question, Unanswered};
 use plan::Defaults;
 pub(crate) use plan::is_openclaw;
 pub(crate) use plan::kind_of;
-use policy::Policy;
+use policy::{Policy, PolicyFile, Sources};
 pub use ring::{Heard, LogLine, LogReader, LogRing, Stream};
 pub use serve::{Ended, ServeHandle, ServeOrder, Workspace};
 use spare::Spare;
@@ -59,6 +59,10 @@ pub struct SupervisorConfig {
     pub allowed: Vec<String>,
     /// What runs agents and `openclaw-run`; it must be allowed too.
     pub openclaw: Openclaw,
+    /// Whether the owner wrote that list, which then must allow a command beside the policy file.
+    pub allowed_is_set: bool,
+    /// The owner's policy file, if there is one.
+    pub policy: Option<PolicyFile>,
     /// For jobs that name no timeout.
     pub default_timeout: Duration,
     /// Bytes kept of each output stream.
@@ -82,6 +86,8 @@ impl Default for SupervisorConfig {
             shim: None,
             allowed: ["openclaw", "node", "bash", "sh", "npm", "pnpm"].map(Into::into).into(),
             openclaw: Openclaw::unseen(OpenclawConfig::default()),
+            allowed_is_set: false,
+            policy: None,
             default_timeout: Duration::from_secs(300),
             max_output: 128_000,
             grace: Duration::from_secs(2),
@@ -282,7 +288,7 @@ struct Inner {
 }
 
 impl Supervisor {
-    /// Resolves the allow list, warns if jobs would be root, makes this process the one that orphans come to, and makes the
+    /// Resolves what the rules name, warns if jobs would be root, makes this process the one that orphans come to, and makes the
     /// root of the job directories.
     ///
     /// # Errors
@@ -303,7 +309,14 @@ impl Supervisor {
             // The link works even after the file was replaced by an upgrade.
             shim: config.shim.unwrap_or_else(|| "/proc/self/exe".into()),
             spare: Spare::default(),
-            policy: Policy::new(&config.allowed, &config.environment),
+            policy: Policy::new(
+                &Sources {
+                    names: config.allowed,
+                    names_are_set: config.allowed_is_set,
+                    file: config.policy,
+                },
+                &config.environment,
+            ),
             defaults: Defaults {
                 openclaw_command: config.openclaw.command().to_owned(),
                 timeout: config.default_timeout,

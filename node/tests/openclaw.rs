@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use skyclaw_node::openclaw::{
-    Found, Install, Openclaw, OpenclawConfig, ToolPolicy, ToolRules, watch,
-};
+use skyclaw_node::openclaw::{Found, Install, Openclaw, OpenclawConfig, watch};
+use skyclaw_node::supervisor::policy::Security;
 use skyclaw_node::supervisor::{
     Order, Outcome, RunHandle, StopReason, Supervisor, SupervisorConfig,
 };
@@ -66,8 +65,8 @@ impl Drop for Bench {
 }
 
 impl Bench {
-    fn new(most: ToolPolicy) -> Self {
-        Self::with("OpenClaw 2026.9.6 (eb377ac)", 0, |config| config.rules.most = most)
+    fn new(most: Security) -> Self {
+        Self::with("OpenClaw 2026.9.6 (eb377ac)", 0, |config| config.rules.security = most)
     }
 
     fn with(version: &str, code: i32, change: impl FnOnce(&mut OpenclawConfig)) -> Self {
@@ -158,7 +157,7 @@ fn owners(words: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn what_is_found_is_advertised() {
-    let bench = Bench::new(ToolPolicy::None);
+    let bench = Bench::new(Security::Deny);
     let found = bench.openclaw.known().await;
     let all = found.capabilities(&owners("shell openclaw")).join(" ");
     assert_eq!(all, "model:mock/mock-1 openclaw openclaw.exec shell");
@@ -187,7 +186,7 @@ async fn another_program_under_its_name_runs_as_jobs_say_it() {
 
 #[tokio::test]
 async fn a_changed_program_is_looked_at_again() {
-    let bench = Bench::new(ToolPolicy::None);
+    let bench = Bench::new(Security::Deny);
     let mut changes = bench.openclaw.changes();
     bench.openclaw.known().await;
     changes.borrow_and_update();
@@ -202,7 +201,7 @@ async fn a_changed_program_is_looked_at_again() {
 
 #[tokio::test]
 async fn a_turn_gets_its_own_places_and_nothing_of_the_daemon() {
-    let bench = Bench::new(ToolPolicy::Full);
+    let bench = Bench::new(Security::Full);
     let (outcome, note) = bench.asks("hello").await;
     assert!(outcome.success, "{outcome:?}");
     assert!(outcome.stdout.starts_with("done in /"), "{}", outcome.stdout);
@@ -226,12 +225,12 @@ async fn a_turn_gets_its_own_places_and_nothing_of_the_daemon() {
 
 #[tokio::test]
 async fn the_tools_are_the_weaker_of_what_is_asked_for_and_what_the_host_allows() {
-    let bench = Bench::new(ToolPolicy::None);
+    let bench = Bench::new(Security::Deny);
     let (_, note) = bench.asks("hello").await;
     assert_eq!(note["toolPolicy"], "none");
     let config: Value = serde_json::from_str(&bench.seen("config")).unwrap();
     assert_eq!(config["tools"], json!({ "deny": ["*"] }));
-    let bench = Bench::new(ToolPolicy::Allowlist);
+    let bench = Bench::new(Security::Allowlist);
     let (outcome, note) = bench.asks("hello").await;
     assert!(outcome.success, "{outcome:?}");
     assert_eq!(note["toolPolicy"], "allowlist");
@@ -243,7 +242,7 @@ async fn the_tools_are_the_weaker_of_what_is_asked_for_and_what_the_host_allows(
 
 #[tokio::test]
 async fn a_failed_tool_a_failed_turn_and_a_broken_answer_are_failures_with_their_reason() {
-    let bench = Bench::new(ToolPolicy::Full);
+    let bench = Bench::new(Security::Full);
     let (outcome, note) = bench.asks("the tool is refused").await;
     assert!(!outcome.success && outcome.exit_code == 0 && outcome.stdout == "sorry");
     assert!(outcome.error.unwrap().starts_with("the tool exec failed"));
@@ -260,7 +259,7 @@ async fn a_failed_tool_a_failed_turn_and_a_broken_answer_are_failures_with_their
 
 #[tokio::test]
 async fn a_cancelled_turn_leaves_nothing_even_if_it_is_deaf() {
-    let bench = Bench::new(ToolPolicy::Full);
+    let bench = Bench::new(Security::Full);
     for message in ["hangs", "deaf"] {
         let mut handle = bench.start(agent(message));
         assert!(handle.launched().await);
@@ -277,7 +276,7 @@ async fn a_cancelled_turn_leaves_nothing_even_if_it_is_deaf() {
 
 #[tokio::test]
 async fn what_an_agent_leaves_running_is_ended_after_its_answer() {
-    let bench = Bench::new(ToolPolicy::Full);
+    let bench = Bench::new(Security::Full);
     let began = Instant::now();
     let (escaped, lingered) = tokio::join!(bench.run(agent("escapes")), async {
         // One at a time has room: this one begins when the other has gone.
@@ -293,7 +292,7 @@ async fn what_an_agent_leaves_running_is_ended_after_its_answer() {
 
 #[tokio::test]
 async fn openclaw_run_runs_turns_in_the_hosts_places_and_nothing_else() {
-    let bench = Bench::new(ToolPolicy::Full);
+    let bench = Bench::new(Security::Full);
     let run = |args: &[&str]| json!({ "kind": "openclaw-run", "args": args });
     for args in [&["run"][..], &[]] {
         let outcome = bench.run(run(args)).await;
@@ -329,7 +328,7 @@ async fn no_more_agents_run_at_once_than_there_is_room_for() {
 
 #[tokio::test]
 async fn files_that_an_agent_makes_need_a_place_where_they_are_kept() {
-    let bench = Bench::new(ToolPolicy::Full);
+    let bench = Bench::new(Security::Full);
     let payload = json!({ "kind": "openclaw-agent", "message": "writes", "outputs": ["*.txt"] });
     let outcome = bench.run(payload).await;
     let error = outcome.error.unwrap();
@@ -340,5 +339,5 @@ async fn files_that_an_agent_makes_need_a_place_where_they_are_kept() {
 fn nothing_known_means_nothing_is_added() {
     let found = Found::default();
     assert_eq!(found.capabilities(&owners("shell openclaw")), ["shell", "openclaw"]);
-    assert_eq!(ToolRules::default().most, ToolPolicy::None);
+    assert_eq!(OpenclawConfig::default().rules.security, Security::Deny);
 }

@@ -317,6 +317,10 @@ impl Settled {
                 .unwrap_or_else(|| format!("openclaw-node-{}", std::process::id())),
             capabilities: self.list(Key::Capabilities),
             allowed_commands: self.list(Key::AllowedCommands),
+            allowed_commands_are_set: self
+                .origin(Key::AllowedCommands)
+                .is_some_and(|origin| origin != Origin::Default),
+            policy: self.optional(Key::Policy).map(PathBuf::from),
             openclaw_command: self.text(Key::OpenclawCommand),
             openclaw_config: self.optional(Key::OpenclawConfig).map(PathBuf::from),
             openclaw_gateway: self.switch(Key::OpenclawGateway),

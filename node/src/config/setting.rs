@@ -197,6 +197,8 @@ settings! {
     AllowedCommands "SKYCLAW_ALLOWED_COMMANDS" Some("allowed-commands"), Host, Kind::List,
         Text("openclaw,node,bash,sh,npm,pnpm"), Open,
         "Commands that jobs and services may run";
+    Policy "SKYCLAW_POLICY" Some("policy"), Host, Kind::Path, Nothing, Open,
+        "File with rules for what jobs, services and agents may run; SKYCLAW_ALLOWED_COMMANDS, where set, must allow it too";
     OpenclawCommand "SKYCLAW_OPENCLAW_COMMAND" Some("openclaw-command"), Host, Kind::Verbatim, Text("openclaw"), Open,
         "The openclaw program";
     OpenclawConfig "SKYCLAW_OPENCLAW_CONFIG" Some("openclaw-config"), Host, Kind::Path, Nothing, Open,

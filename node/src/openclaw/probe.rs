@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::found::MAX_MODELS;
 use super::shared::Shared;
+use super::tools::approvals;
 use super::version::{EXEC_SINCE, Version};
 use super::{Found, Install, Openclaw, QUIET, ToolPolicy, gateway};
 use crate::supervisor::{Question, Supervisor, Unanswered, Workspace};
@@ -131,7 +132,7 @@ impl Probe<'_> {
                     Ok(models) => found.models = models,
                     Err(why) => found.trouble = Some(format!("its models are not known: {why}")),
                 }
-                if self.openclaw.rules().most == ToolPolicy::Allowlist {
+                if self.openclaw.most() == ToolPolicy::Allowlist {
                     match self.approvals(space).await {
                         Ok(state) => found.approvals = Some(Arc::new(state)),
                         Err(why) => {
@@ -205,7 +206,8 @@ impl Probe<'_> {
 
     /// The state in which OpenClaw has put the host's list of commands.
     async fn approvals(&self, space: &Workspace) -> Result<Vec<u8>, String> {
-        let list = space.file("approvals.json", self.openclaw.rules().approvals().as_bytes())?;
+        let list = approvals(&self.openclaw.0.config.rules);
+        let list = space.file("approvals.json", list.as_bytes())?;
         let state = space.folder("state")?;
         let set = [("OPENCLAW_STATE_DIR", state.as_str())];
         let answer = self.ask(&["approvals", "set", "--stdin"], &set, Some(list), space).await;
@@ -225,7 +227,7 @@ impl Probe<'_> {
     async fn gateway_lives(&self) -> bool {
         let config = &self.openclaw.0.config;
         config.gateway
-            && config.rules.most == ToolPolicy::Full
+            && self.openclaw.most() == ToolPolicy::Full
             && gateway::lives(self.supervisor.environment()).await
     }
 

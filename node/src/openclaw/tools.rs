@@ -1,5 +1,9 @@
 //! What the tools of an agent may do, in the words of submitters and of the host's owner.
 
+use serde_json::json;
+
+use crate::supervisor::policy::{AgentRules, Entry, Security};
+
 /// The weaker one comes first: what happens is the weaker of what was asked for and what the host
 /// allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,44 +34,27 @@ impl ToolPolicy {
     }
 }
 
-/// What the owner of a host allows the tools of agents.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToolRules {
-    /// The most they may do.
-    pub most: ToolPolicy,
-    /// The commands they may run where a list decides.
-    pub allowlist: Vec<Entry>,
-}
-
-impl Default for ToolRules {
-    /// Nothing: a stranger's agent runs no commands unless the owner says so.
-    fn default() -> Self {
-        Self { most: ToolPolicy::None, allowlist: Vec::new() }
+impl From<Security> for ToolPolicy {
+    fn from(security: Security) -> Self {
+        match security {
+            Security::Deny => Self::None,
+            Security::Allowlist => Self::Allowlist,
+            Security::Full => Self::Full,
+        }
     }
 }
 
-/// A command on the list, in OpenClaw's own words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Which command.
-    pub pattern: String,
-    /// Which arguments; none for any.
-    pub arg_pattern: Option<String>,
-}
-
-impl ToolRules {
-    /// The document that tells OpenClaw of the list.
-    pub(super) fn approvals(&self) -> String {
-        let entry = |entry: &Entry| match &entry.arg_pattern {
-            Some(args) => serde_json::json!({ "pattern": entry.pattern, "argPattern": args }),
-            None => serde_json::json!({ "pattern": entry.pattern }),
-        };
-        let list: Vec<_> = self.allowlist.iter().map(entry).collect();
-        serde_json::json!({
-            "version": 1,
-            "defaults": { "security": "allowlist", "ask": "off", "askFallback": "deny" },
-            "agents": { "main": { "allowlist": list } },
-        })
-        .to_string()
-    }
+/// The document that tells OpenClaw of the host's list.
+pub(super) fn approvals(rules: &AgentRules) -> String {
+    let entry = |entry: &Entry| match &entry.arg_pattern {
+        Some(args) => json!({ "pattern": entry.pattern, "argPattern": args }),
+        None => json!({ "pattern": entry.pattern }),
+    };
+    let list: Vec<_> = rules.allowlist.iter().map(entry).collect();
+    json!({
+        "version": 1,
+        "defaults": { "security": "allowlist", "ask": "off", "askFallback": "deny" },
+        "agents": { "main": { "allowlist": list } },
+    })
+    .to_string()
 }

@@ -20,7 +20,7 @@ use super::run::{Fate, Task};
 use super::workdir::JobDir;
 use super::{HostFault, Outcome};
 use crate::openclaw::{
-    About, AgentJob, End, Found, Left, Mode, Places, QUIET, Report, Run, ToolPolicy, ToolRules,
+    About, AgentJob, End, Found, Left, Mode, Places, QUIET, Report, Run, ToolPolicy,
     gateway_variables, of_agent, of_run,
 };
 
@@ -90,7 +90,7 @@ pub(super) fn lay(
     asked: &Asked,
     (id, args, daemon): (&str, &[String], &[(String, String)]),
     found: &Found,
-    rules: &ToolRules,
+    most: ToolPolicy,
     dir: &JobDir,
 ) -> Result<Option<Laid>, NotLaid> {
     let quiet = || QUIET.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
@@ -100,7 +100,7 @@ pub(super) fn lay(
         Asked::Run => match of_run(args).map_err(NotLaid::Job)? {
             Run::Version => Ok(None),
             Run::Turn { args, json } => {
-                let (config, state, tools) = folder(ToolPolicy::Full, found, rules, dir)?;
+                let (config, state, tools) = folder(ToolPolicy::Full, found, most, dir)?;
                 let mut all = vec!["agent".to_owned(), "exec".to_owned()];
                 all.extend(["--config".to_owned(), config]);
                 all.extend(state.into_iter().flat_map(|state| ["--state-dir".to_owned(), state]));
@@ -117,10 +117,9 @@ pub(super) fn lay(
         },
         Asked::Agent(job) => {
             let message = write(dir, "message", job.message.as_bytes())?;
-            let (mut env, mut config, mut state, mut tools) =
-                (quiet(), String::new(), None, rules.most);
+            let (mut env, mut config, mut state, mut tools) = (quiet(), String::new(), None, most);
             match job.mode {
-                Mode::Exec => (config, state, tools) = folder(job.tools, found, rules, dir)?,
+                Mode::Exec => (config, state, tools) = folder(job.tools, found, most, dir)?,
                 Mode::Gateway { .. } => {
                     if !found.asks_gateway() {
                         let text = "this host has no Gateway of OpenClaw that jobs may use";
@@ -147,10 +146,10 @@ pub(super) fn lay(
 fn folder(
     asked: ToolPolicy,
     found: &Found,
-    rules: &ToolRules,
+    most: ToolPolicy,
     dir: &JobDir,
 ) -> Result<(String, Option<String>, ToolPolicy), NotLaid> {
-    let tools = asked.min(rules.most);
+    let tools = asked.min(most);
     let cannot = |why: String| NotLaid::Job(format!("this host runs no agents: {why}"));
     let shared = found.exec().map_err(cannot)?;
     let config = write(dir, "openclaw.json", shared.of_job(tools).as_bytes())?;

@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 use super::agent::{self, Asked, NotLaid};
 use super::files::Missing;
 use super::plan::Plan;
-use super::policy::Verdict;
+use super::policy::{Section, Verdict};
 use super::wire::Launch;
 use super::workdir::JobDir;
 use super::{Cancel, HostFault, Inner, Order, Outcome, StopReason, errno, run};
@@ -48,15 +48,19 @@ impl Inner {
             Ok(plan) => plan,
             Err(reason) => return failed(reason),
         };
-        let program = match self.policy.judge(&plan.command) {
+        let judged = match &plan.openclaw {
+            // Its command line is the host's; what it may do is said in a section of its own.
+            Some(Asked::Agent(_)) => self.policy.own(&plan.command),
+            _ => self.policy.judge(Section::Jobs, &plan.command, &plan.args),
+        };
+        let program = match judged {
             Verdict::Run(path) => path,
             Verdict::Missing(errno) => {
                 let raw = Some(errno.raw_os_error());
                 return failed(errno::spawn_error(&plan.command, raw, ""));
             }
-            Verdict::Refused => {
-                let refused = Outcome::failed(format!("command not allowed: {}", plan.command));
-                return (Ok(Outcome { exit_code: 126, ..refused }), None);
+            Verdict::Refused(reason) => {
+                return (Ok(Outcome { exit_code: 126, ..Outcome::failed(reason) }), None);
             }
         };
         let stop = (signals.cancelled.clone(), shutdown.clone());
@@ -78,7 +82,7 @@ impl Inner {
             Some(asked) => {
                 let what = (order.job.as_str(), plan.args.as_slice(), self.environment.as_slice());
                 let found = self.openclaw.known().await;
-                agent::lay(asked, what, &found, self.openclaw.rules(), &dir)
+                agent::lay(asked, what, &found, self.openclaw.most(), &dir)
             }
         };
         let laid = match laid {

@@ -1,6 +1,6 @@
 //! The process of a service: run without a time limit, its output in a ring.
 //!
-//! The allow list, the environment and the shim are those of jobs; the directory is the
+//! The rules are those for services, the environment and the shim those of jobs; the directory is the
 //! instance's, and is kept from one process to the next.
 
 use std::fs;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::policy::Verdict;
+use super::policy::{Section, Verdict};
 use super::ring::LogRing;
 use super::wire::Launch;
 use super::workdir::JobDir;
@@ -171,15 +171,13 @@ impl Supervisor {
 impl Inner {
     fn launch(&self, order: ServeOrder, home: &str, tmp: &str) -> Result<(Launch, LogRing), Ended> {
         let command = order.command;
-        let program = match self.policy.judge(&command) {
+        let program = match self.policy.judge(Section::Services, &command, &order.args) {
             Verdict::Run(path) => path,
             Verdict::Missing(errno) => {
                 let raw = Some(errno.raw_os_error());
                 return Err(Ended::Refused(errno::spawn_error(&command, raw, "")));
             }
-            Verdict::Refused => {
-                return Err(Ended::Refused(format!("command not allowed: {command}")));
-            }
+            Verdict::Refused(reason) => return Err(Ended::Refused(reason)),
         };
         let mut env = self.policy.environment(&order.env, home, tmp);
         env.retain(|(name, _)| !order.set.iter().any(|(set, _)| set == name));
