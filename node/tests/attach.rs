@@ -73,6 +73,7 @@ impl Bench {
             timeout_ms: None,
             retry: None,
             queue_timeout_ms: None,
+            once: false,
         };
         let command = Command::Submit(request);
         match self.handle().command(Request { command, idempotency: None }).await.unwrap() {

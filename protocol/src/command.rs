@@ -169,6 +169,10 @@ pub struct JobRequest {
     /// Longest wait for the first host, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_timeout_ms: Option<u64>,
+    /// Its run is not repeated blindly: once it was granted, a lease that runs out ends it. Left
+    /// out where that is not so, which is how earlier requests read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }
 
 /// A job that a coordinator of the original had taken and that becomes one of this network.

@@ -286,6 +286,7 @@ pub fn adopted(job: JobView, end: Option<AdoptedEnd>) -> Adopted {
         timeout_ms: None,
         retry: None,
         queue_timeout_ms: None,
+        once: false,
     };
     Adopted {
         id: job.id,

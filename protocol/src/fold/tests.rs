@@ -110,6 +110,7 @@ fn spec() -> Spec {
             retry: None,
             queue_timeout_ms: None,
             adopted: false,
+            once: false,
         }),
         mark: None,
     }

@@ -71,6 +71,7 @@ impl World {
             retry: None,
             queue_timeout_ms: None,
             adopted: false,
+            once: false,
         };
         self.seal_spec(Subject::Job(id.clone()), created(n), Some(job))
     }

@@ -19,6 +19,7 @@ impl State {
                 timeout_ms: None,
                 retry: None,
                 queue_timeout_ms: None,
+                once: false,
             });
         }
     }

@@ -191,6 +191,7 @@ impl Member {
             retry: None,
             queue_timeout_ms: None,
             adopted: false,
+            once: false,
         };
         self.spec(Subject::Job(id(n)), Some(job))
     }

@@ -44,6 +44,7 @@ pub(crate) fn spec() -> Spec {
             retry: None,
             queue_timeout_ms: None,
             adopted: false,
+            once: false,
         }),
         mark: None,
     }

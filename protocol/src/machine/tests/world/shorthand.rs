@@ -28,6 +28,7 @@ pub(crate) fn request(required: &str) -> JobRequest {
         timeout_ms: None,
         retry: None,
         queue_timeout_ms: None,
+        once: false,
     }
 }
 
