@@ -338,6 +338,6 @@ async fn files_that_an_agent_makes_need_a_place_where_they_are_kept() {
 #[test]
 fn nothing_known_means_nothing_is_added() {
     let found = Found::default();
-    assert_eq!(found.capabilities(&owners("shell openclaw")), ["shell", "openclaw"]);
+    assert_eq!(found.capabilities(&owners("shell openclaw")), ["openclaw", "shell"]);
     assert_eq!(OpenclawConfig::default().rules.security, Security::Deny);
 }

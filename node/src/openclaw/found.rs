@@ -203,7 +203,7 @@ mod tests {
             let found = Found { install, ..Found::default() };
             assert_eq!(
                 (shown(&found, "shell openclaw").as_str(), found.told()),
-                ("shell openclaw", None)
+                ("openclaw shell", None)
             );
         }
     }

@@ -7,11 +7,10 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use skyclaw_protocol::limits::MAX_CAPABILITY_BYTES;
-const AGENT_TIMEOUT_SECONDS: u64 = 600;
-const MAX_AGENT_FALLBACKS: usize = 8;
-const MAX_AGENT_MESSAGE_BYTES: usize = 4 << 20;
-const MAX_AGENT_TIMEOUT_SECONDS: u64 = 86_400;
+use skyclaw_protocol::limits::{
+    DEFAULT_AGENT_TIMEOUT_S, MAX_AGENT_FALLBACKS, MAX_AGENT_MESSAGE_BYTES, MAX_AGENT_TIMEOUT_S,
+    MAX_CAPABILITY_BYTES,
+};
 
 use super::tools::ToolPolicy;
 
@@ -108,12 +107,12 @@ impl AgentJob {
             return Err("payload.thinking must be a level, such as low or high".to_owned());
         }
         let seconds = match payload.get("timeoutSeconds") {
-            None | Some(Value::Null) => AGENT_TIMEOUT_SECONDS,
+            None | Some(Value::Null) => DEFAULT_AGENT_TIMEOUT_S,
             Some(value) => value
                 .as_u64()
-                .filter(|seconds| (1..=MAX_AGENT_TIMEOUT_SECONDS).contains(seconds))
+                .filter(|seconds| (1..=MAX_AGENT_TIMEOUT_S).contains(seconds))
                 .ok_or_else(|| {
-                    format!("payload.timeoutSeconds must be from 1 to {MAX_AGENT_TIMEOUT_SECONDS}")
+                    format!("payload.timeoutSeconds must be from 1 to {MAX_AGENT_TIMEOUT_S}")
                 })?,
         };
         let tools = match word(payload, "toolPolicy", MAX_WORD_BYTES)? {

@@ -11,8 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-const AGENT_KILL_SECONDS: u64 = 10;
-const AGENT_START_SECONDS: u64 = 60;
+use skyclaw_protocol::limits::{AGENT_GRACE_MS, AGENT_SLACK_MS};
 
 use super::answer::Answer;
 use super::output::{self, Capture};
@@ -25,11 +24,11 @@ use crate::openclaw::{
 };
 
 /// How long a turn's start may take beside its own time: 13 to 38 s were seen on busy machines.
-pub(super) const START: Duration = Duration::from_secs(AGENT_START_SECONDS);
+pub(super) const START: Duration = Duration::from_millis(AGENT_SLACK_MS);
 
 /// Time between TERM and KILL: OpenClaw ends its tree by itself within 4 s of a TERM, which a KILL of
 /// its launcher would leave running.
-pub(super) const GRACE: Duration = Duration::from_secs(AGENT_KILL_SECONDS);
+pub(super) const GRACE: Duration = Duration::from_millis(AGENT_GRACE_MS);
 
 /// A run that is laid out: what is started, and how its answer is read.
 #[derive(Debug)]
