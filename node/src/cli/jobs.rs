@@ -163,19 +163,19 @@ pub(super) async fn jobs(
     Ok(ExitCode::SUCCESS)
 }
 
-fn path(id: &str) -> String {
+pub(super) fn path(id: &str) -> String {
     format!("/v1/jobs/{}", segment(id))
 }
 
 /// The job as it is now.
-async fn look(client: &Client, id: &str) -> Result<Value, ClientError> {
+pub(super) async fn look(client: &Client, id: &str) -> Result<Value, ClientError> {
     match client.get(&path(id)).await {
         Err(error) if original::has_no_route(&error) => original::job(client, id).await,
         answer => answer,
     }
 }
 
-fn job_of(answer: &Value) -> Result<&Value, CliError> {
+pub(super) fn job_of(answer: &Value) -> Result<&Value, CliError> {
     answer.get("job").filter(|job| job.is_object()).ok_or(CliError::Answer("job"))
 }
 
@@ -184,7 +184,7 @@ fn status_of(answer: &Value) -> Result<&str, CliError> {
 }
 
 /// Prints a job; its fate decides the exit code only for those who waited for it.
-fn print(
+pub(super) fn print(
     answer: &Value,
     json: bool,
     waited: bool,
@@ -205,7 +205,7 @@ fn print(
 }
 
 /// Looks at the job until it has ended. Coordinators that are gone for a while are waited for.
-async fn wait(
+pub(super) async fn wait(
     client: &Client,
     id: &str,
     timeout: Option<Duration>,
