@@ -14,6 +14,7 @@ mod import;
 mod jobs;
 mod legacy;
 mod logs;
+mod mcp;
 mod original;
 mod output;
 mod peers;
@@ -48,6 +49,8 @@ pub struct Invocation {
     pub env: EnvVars,
     /// The program's own file.
     pub exe: Option<PathBuf>,
+    /// The user's own folder.
+    pub home: Option<PathBuf>,
 }
 
 /// Does what the arguments say. Errors are printed.
@@ -142,6 +145,9 @@ fn modern(
             Command::Why(args) => why::why(&client, &args, *json, output).await,
             Command::Doctor => doctor::doctor(&client, *json, output).await,
             Command::Peers(args) => peers::run(&client, &args, *json, output).await,
+            Command::Mcp(args) => {
+                mcp::serve(client, &args, invocation.home.as_deref(), output).await
+            }
             Command::Import(args) => import::import(&client, &args, *json, output).await,
         }
     })

@@ -11,6 +11,8 @@ mod deploy;
 #[cfg(feature = "import")]
 #[path = "cli/import.rs"]
 mod import;
+#[path = "cli/mcp.rs"]
+mod mcp;
 #[path = "cli/server.rs"]
 mod server;
 #[path = "cli/services.rs"]

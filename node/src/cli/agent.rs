@@ -3,8 +3,8 @@
 //! Always: what is asked for is judged here before anything is sent, and an answer goes to standard
 //! output alone, so that it can be piped on.
 
-mod inputs;
-mod message;
+pub(super) mod inputs;
+pub(super) mod message;
 mod save;
 
 use std::process::ExitCode;
@@ -76,7 +76,7 @@ fn told(job: &Value, output: &mut Output) -> Result<ExitCode, CliError> {
 }
 
 /// The body of a submission; members not asked for are left out.
-fn request(args: &Agent, message: &str, inputs: Vec<Value>) -> Value {
+pub(super) fn request(args: &Agent, message: &str, inputs: Vec<Value>) -> Value {
     let mut payload = json!({ "kind": KIND, "message": message });
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Key, Layer, Origin, Value};
 pub(super) use agent::Agent;
-pub(super) use care::Why;
+pub(super) use care::{Mcp, Why};
 pub(super) use services::{Deploy, Logs, Scale};
 
 /// `skyclaw`, without the original's commands: those take their arguments verbatim.
@@ -104,6 +104,8 @@ pub(super) enum Command {
     Doctor,
     /// List the nodes that the coordinator has found, and those it refused
     Peers(Peers),
+    /// Serve these commands to an agent, as tools over MCP on standard input and output
+    Mcp(Mcp),
     /// Take over what an original coordinator kept in its database
     Import(Import),
 }

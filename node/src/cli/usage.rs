@@ -24,6 +24,7 @@ Commands:
   doctor                                  say what is wrong, and what to do
   peers                                   list the nodes found, and those refused
   peers forget URL                        an original coordinator is gone for good
+  mcp [--allow-path DIR]                  serve these commands to an agent, over MCP
   import PATH [--dry-run] [--no-wait]     take over the database of an original coordinator
 
   enqueue-shell COMMAND [ARG...]          submit a shell job, print its id

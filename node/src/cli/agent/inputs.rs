@@ -45,10 +45,14 @@ impl Input {
     }
 }
 
-/// What was typed, in an order in which each finds its place free: a folder that becomes the
-/// directory itself goes before all else.
+/// What was typed.
 pub(super) fn parse(typed: &[String]) -> Result<Vec<Input>, CliError> {
-    let mut all = typed.iter().map(|text| one(text)).collect::<Result<Vec<_>, _>>()?;
+    in_order(typed.iter().map(|text| one(text)).collect::<Result<_, _>>()?)
+}
+
+/// An order in which each finds its place free: a folder that becomes the directory itself goes
+/// before all else.
+pub(in crate::cli) fn in_order(mut all: Vec<Input>) -> Result<Vec<Input>, CliError> {
     if all.len() > MAX_JOB_FILES {
         return Err(CliError::Usage(format!(
             "a job has at most {MAX_JOB_FILES} inputs: put them into one folder"

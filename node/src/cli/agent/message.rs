@@ -30,7 +30,7 @@ pub(super) fn read(args: &Agent) -> Result<String, CliError> {
 }
 
 /// Whether coordinators would take it.
-fn judged(text: String) -> Result<String, CliError> {
+pub(in crate::cli) fn judged(text: String) -> Result<String, CliError> {
     if text.trim().is_empty() {
         return Err(CliError::Usage("the message is blank: say what the agent is to do".into()));
     }
