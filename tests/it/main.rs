@@ -28,6 +28,7 @@ mod idempotency;
 mod import;
 mod jobs;
 mod leases;
+mod mcp;
 mod moving;
 mod namespaces;
 mod nat;
