@@ -47,13 +47,13 @@ pub struct Found {
     /// The version of Node that it runs on.
     pub node: Option<String>,
     /// The configuration that jobs may use; the error says why there is none.
-    pub(super) shared: Option<Result<Shared, String>>,
+    pub(crate) shared: Option<Result<Shared, String>>,
     /// The state in which its list of commands stands, as OpenClaw itself wrote it.
-    pub(super) approvals: Option<Arc<Vec<u8>>>,
+    pub(crate) approvals: Option<Arc<Vec<u8>>>,
     /// Models that can be used with the shared configuration.
     pub models: Vec<String>,
     /// Why they are not known.
-    pub(super) trouble: Option<String>,
+    pub(crate) trouble: Option<String>,
     /// The Gateway answers, and jobs may be asked of it.
     pub gateway: bool,
 }
