@@ -223,7 +223,7 @@ impl Driver<'_> {
                 }
                 Action::Claim { host, most } => {
                     self.claim = Some(Box::pin(async move {
-                        Event::Claimed(coordinator.claim(host, most, CLAIM_WAIT).await)
+                        Event::Claimed(coordinator.claim(host, most, CLAIM_WAIT, Vec::new()).await)
                     }));
                 }
                 Action::Heartbeat { host, running } => {
