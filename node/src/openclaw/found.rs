@@ -2,13 +2,7 @@
 
 use std::sync::Arc;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenclawInstall {
-    pub version: Option<String>,
-    pub node: Option<String>,
-    pub gateway: bool,
-    pub trouble: Option<String>,
-}
+use skyclaw_protocol::OpenclawInstall;
 use skyclaw_protocol::limits::{MAX_CAPABILITY_BYTES, MAX_TEXT_BYTES};
 use skyclaw_protocol::placement::capability_list;
 

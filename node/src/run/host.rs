@@ -215,6 +215,7 @@ fn host_config(
         name: settings.name.clone(),
         capabilities: capability_list(settings.capabilities.clone()),
         max_parallel: settings.max_parallel as usize,
+        openclaw: None,
     };
     let registered = Mutex::new(Some(registered));
     let mut config = host::HostConfig::new(spec);
