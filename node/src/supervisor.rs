@@ -402,7 +402,7 @@ impl Inner {
             Err(fault) => return (Err(fault), None),
         };
         let work = PathBuf::from(&dir.work);
-        if let Err(end) = self.place(&plan, &work, cancelled.clone(), shutdown.clone()).await {
+        if let Some(end) = self.place(&plan, &work, cancelled.clone(), shutdown.clone()).await {
             return (end, Some(dir));
         }
         let task = run::Task {
@@ -434,21 +434,21 @@ impl Inner {
         (result, Some(dir))
     }
 
-    /// Lays the inputs there. The error is the end of the run.
+    /// Lays the inputs there. What is answered is the end of the run, if it ends with that.
     async fn place(
         &self,
         plan: &Plan,
         work: &Path,
         mut cancelled: watch::Receiver<Option<Cancel>>,
         mut shutdown: watch::Receiver<Option<Duration>>,
-    ) -> Result<(), Result<Outcome, HostFault>> {
-        let failed = |reason: String| Err(Ok(Outcome::failed(reason)));
+    ) -> Option<Result<Outcome, HostFault>> {
+        let failed = |reason: String| Some(Ok(Outcome::failed(reason)));
         let stopped = |reason: StopReason| failed(reason.as_str().to_owned());
         tokio::select! {
             placed = plan.files.place(self.blobs.as_ref(), work) => match placed {
-                Ok(()) => Ok(()),
+                Ok(()) => None,
                 Err(Missing::Job(reason)) => failed(reason),
-                Err(Missing::Host(reason)) => Err(Err(HostFault(reason))),
+                Err(Missing::Host(reason)) => Some(Err(HostFault(reason))),
             },
             Ok(cancel) = cancelled.wait_for(Option::is_some) => {
                 stopped(cancel.map_or(StopReason::Cancelled, |(reason, _)| reason))
