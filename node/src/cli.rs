@@ -4,21 +4,26 @@
 //! command fails; words go to standard error, and say what to do next. The original's commands
 //! keep their output and exit codes.
 
+mod agent;
 mod args;
 mod daemon;
 mod deploy;
+mod doctor;
 mod error;
 mod import;
 mod jobs;
 mod legacy;
 mod logs;
+mod mcp;
 mod original;
 mod output;
 mod peers;
 mod progress;
 mod services;
 mod show;
+mod upload;
 mod usage;
+mod why;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -44,6 +49,8 @@ pub struct Invocation {
     pub env: EnvVars,
     /// The program's own file.
     pub exe: Option<PathBuf>,
+    /// The user's own folder.
+    pub home: Option<PathBuf>,
 }
 
 /// Does what the arguments say. Errors are printed.
@@ -124,6 +131,7 @@ fn modern(
     runtime()?.block_on(async {
         match cli.command {
             Command::Submit(args) => jobs::submit(&client, args, *json, output).await,
+            Command::Agent(args) => agent::agent(&client, *args, *json, output).await,
             Command::Job(args) => jobs::job(&client, args, *json, output).await,
             Command::Jobs(args) => jobs::jobs(&client, &args, *json, output).await,
             Command::Cancel { id } => jobs::cancel(&client, &id, *json, output).await,
@@ -134,7 +142,12 @@ fn modern(
             Command::Logs(args) => logs::logs(&client, &args, *json, output).await,
             Command::Remove { name } => services::remove(&client, &name, *json, output).await,
             Command::Hosts => hosts(&client, *json, output).await,
+            Command::Why(args) => why::why(&client, &args, *json, output).await,
+            Command::Doctor => doctor::doctor(&client, *json, output).await,
             Command::Peers(args) => peers::run(&client, &args, *json, output).await,
+            Command::Mcp(args) => {
+                mcp::serve(client, &args, invocation.home.as_deref(), output).await
+            }
             Command::Import(args) => import::import(&client, &args, *json, output).await,
         }
     })
@@ -177,6 +190,9 @@ async fn hosts(client: &Client, json: bool, output: &mut Output) -> Result<ExitC
         output.text(&show::hosts_table(hosts, jiff::Timestamp::now()))?;
         if hosts.is_empty() {
             output.say("no hosts: start one with `skyclaw-node`");
+        }
+        for line in show::openclaw_troubles(hosts) {
+            output.say(&line);
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@
 
 mod blobs;
 mod error;
+mod look;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 use crate::config::{Secret, mask_urls};
 pub use error::ClientError;
+pub use look::Seen;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

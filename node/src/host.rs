@@ -22,6 +22,7 @@ use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::{HostId, JobId, NodeId, ServiceReport};
 
+use crate::openclaw::Openclaw;
 use crate::services::Services;
 pub use crate::supervisor::{Outcome, StopReason};
 pub use drive::run;
@@ -255,6 +256,8 @@ pub struct HostConfig {
     pub outbox: Option<outbox::Outbox>,
     /// The services it runs; none if it runs none.
     pub services: Option<Services>,
+    /// Its OpenClaw, which adds to what it can do; none for one that is not looked at.
+    pub openclaw: Option<Openclaw>,
 }
 
 impl HostConfig {
@@ -271,6 +274,7 @@ impl HostConfig {
             announce: Announcer::off(),
             outbox: None,
             services: None,
+            openclaw: None,
         }
     }
 }

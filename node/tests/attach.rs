@@ -73,6 +73,7 @@ impl Bench {
             timeout_ms: None,
             retry: None,
             queue_timeout_ms: None,
+            once: false,
         };
         let command = Command::Submit(request);
         match self.handle().command(Request { command, idempotency: None }).await.unwrap() {
@@ -113,6 +114,7 @@ fn complete(job: &JobId, attempt: u32) -> HostAsk {
         stderr: None,
         error: None,
         outputs: Vec::new(),
+        agent: None,
     };
     HostAsk::Complete { completion: Box::new(completion), attempt }
 }

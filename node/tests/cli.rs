@@ -1,5 +1,9 @@
 //! The real `skyclaw` against coordinators that follow a script.
 
+#[path = "cli/agent.rs"]
+mod agent;
+#[path = "cli/care.rs"]
+mod care;
 #[path = "cli/commands.rs"]
 mod commands;
 #[path = "cli/deploy.rs"]
@@ -7,6 +11,8 @@ mod deploy;
 #[cfg(feature = "import")]
 #[path = "cli/import.rs"]
 mod import;
+#[path = "cli/mcp.rs"]
+mod mcp;
 #[path = "cli/server.rs"]
 mod server;
 #[path = "cli/services.rs"]
@@ -113,7 +119,7 @@ fn what_follows_the_command_is_the_jobs() {
     let server = Server::new(vec![a_job(), a_job(), ok(json!({"service": {"id": "svc_1"}}))]);
     let run = |head: &[&str]| at(&server, &[head, &args].concat());
     check(&run(&["enqueue-shell", "bash"]), 0, "job_1\n", "");
-    check(&run(&["enqueue-openclaw"]), 0, "job_1\n", "");
+    check(&run(&["enqueue-openclaw"]), 0, "job_1\n", agent::NO_SUCH_COMMAND);
     check(&run(&["deploy-service", "web", "node"]), 0, "svc_1\n", "");
     let requests = server.requests();
     assert_eq!(requests[0].json()["payload"]["args"], json!(args));
@@ -125,7 +131,7 @@ fn what_follows_the_command_is_the_jobs() {
 #[test]
 fn enqueue_openclaw_sends_an_empty_list_when_there_are_no_arguments() {
     let server = Server::new(vec![a_job()]);
-    check(&at(&server, &["enqueue-openclaw"]), 0, "job_1\n", "");
+    check(&at(&server, &["enqueue-openclaw"]), 0, "job_1\n", agent::NO_SUCH_COMMAND);
     let request = server.only_request();
     assert_eq!(request.line, "POST /v1/jobs");
     assert_eq!(

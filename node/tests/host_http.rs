@@ -119,6 +119,7 @@ fn report() -> Report {
             stderr: String::new(),
             error: None,
             outputs: Vec::new(),
+            agent: None,
         }),
     }
 }
@@ -136,6 +137,22 @@ async fn files_that_were_kept_are_reported() {
     client.complete(Report { outcome: Arc::new(outcome), ..report() }).await.unwrap();
     let sent = json!([{ "path": "out/x", "hash": hash.hex(), "bytes": 1 }]);
     assert_eq!(server.last().body["outputs"], sent);
+}
+
+#[tokio::test]
+async fn how_an_agents_run_went_is_reported_as_an_object() {
+    let server = Server::start(200, "{}", "").await;
+    let client = client(&[&server.url]);
+    client.complete(report()).await.unwrap();
+    assert!(server.last().body.get("agent").is_none());
+    let agent = Some(r#"{"status":"ok","toolFailures":0}"#.to_owned());
+    let outcome = Arc::new(Outcome { agent, ..(*report().outcome).clone() });
+    client.complete(Report { outcome, ..report() }).await.unwrap();
+    assert_eq!(server.last().body["agent"], json!({ "status": "ok", "toolFailures": 0 }));
+    // One that cannot be read does not cost the result.
+    let outcome = Arc::new(Outcome { agent: Some("{".into()), ..(*report().outcome).clone() });
+    client.complete(Report { outcome, ..report() }).await.unwrap();
+    assert!(server.last().body.get("agent").is_none());
 }
 
 /// D40 D43 F41.

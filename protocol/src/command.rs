@@ -169,6 +169,10 @@ pub struct JobRequest {
     /// Longest wait for the first host, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_timeout_ms: Option<u64>,
+    /// Its run is not repeated blindly: once it was granted, a lease that runs out ends it. Left
+    /// out where that is not so, which is how earlier requests read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }
 
 /// A job that a coordinator of the original had taken and that becomes one of this network.
@@ -209,6 +213,9 @@ pub struct AdoptedEnd {
     pub stderr: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
+    /// As [`Completion::agent`], where a host of ours reported it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// A host's report of a finished run.
@@ -236,6 +243,10 @@ pub struct Completion {
     /// Files that are kept. Left out where there are none, which is how earlier reports read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputFile>,
+    /// Of an agent's run, how it went: JSON text of one object of at most
+    /// [`MAX_AGENT_BYTES`](crate::limits::MAX_AGENT_BYTES). Left out where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// A host's report on one service.

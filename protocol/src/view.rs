@@ -125,6 +125,8 @@ pub struct ResultView {
     pub stderr: Option<String>,
     /// Files that the job asked to be kept.
     pub outputs: Vec<OutputFile>,
+    /// Of an agent's run, how it went: JSON text of one object. Nobody checked it but for its length.
+    pub agent: Option<String>,
 }
 
 /// A file that a job left and asked to be kept, as a blob.

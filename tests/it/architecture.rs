@@ -110,13 +110,14 @@ fn crates_depend_on_each_other_as_drawn() {
 /// Each foreign power stands behind one crate.
 #[test]
 fn only_their_keepers_name_redb_axum_and_the_cbor_crate() {
-    let keepers: [(&str, &[&str]); 7] = [
+    let keepers: [(&str, &[&str]); 8] = [
         ("redb", &["skyclaw-store"]),
         ("axum", &["skyclaw-http-compat"]),
         ("hyper", &["skyclaw-http-compat"]),
         ("serde_cbor", &["skyclaw-protocol"]),
         ("clap", &["skyclaw-node"]),
         ("libp2p", &["skyclaw-node"]),
+        ("rmcp", &["skyclaw-node"]),
         // The tests write what the original would have written.
         ("rusqlite", &["skyclaw-node", "skyclaw-tests"]),
     ];
@@ -143,6 +144,18 @@ fn only_the_network_part_names_libp2p() {
         let allowed =
             ["/node/src/net.rs", "/node/src/net/", "/node/src/config", "/it/architecture.rs"];
         assert!(!uses || allowed.iter().any(|part| name.contains(part)), "{name} names libp2p");
+    }
+}
+
+/// Inside the node, the MCP crate stays in its module.
+#[test]
+fn only_the_mcp_part_names_rmcp() {
+    for path in sources() {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let uses = text.contains("use rmcp::") || text.contains(" rmcp::");
+        let name = path.display().to_string();
+        let allowed = ["/node/src/cli/mcp.rs", "/node/src/cli/mcp/", "/it/architecture.rs"];
+        assert!(!uses || allowed.iter().any(|part| name.contains(part)), "{name} names rmcp");
     }
 }
 

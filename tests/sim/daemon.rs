@@ -165,6 +165,8 @@ impl World {
             (Call::Claim, Ok(KeyAnswer::Job(granted))) => {
                 let job = granted.job.clone();
                 if at.runs.insert(job.clone(), Run::Going).is_none() {
+                    let attempt = granted.val.job().map_or(0, |state| state.attempt);
+                    self.process_begins(&job, attempt);
                     let runs = MS + self.dice.below(self.scene.run);
                     self.after(runs, Event::Daemon(daemon, 0, DaemonEvent::Ended(job)));
                 }

@@ -10,5 +10,6 @@ fn main() -> ExitCode {
         args: std::env::args_os().collect(),
         env: EnvVars::from_os(std::env::vars_os()),
         exe: std::env::current_exe().ok(),
+        home: std::env::home_dir(),
     })
 }

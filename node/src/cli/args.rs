@@ -1,5 +1,7 @@
 //! The command line of the commands that the original did not have.
 
+mod agent;
+mod care;
 mod services;
 
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Key, Layer, Origin, Value};
+pub(super) use agent::Agent;
+pub(super) use care::{Mcp, Why};
 pub(super) use services::{Deploy, Logs, Scale};
 
 /// `skyclaw`, without the original's commands: those take their arguments verbatim.
@@ -63,6 +67,8 @@ impl Global {
 pub(super) enum Command {
     /// Submit a shell job
     Submit(Submit),
+    /// Give an OpenClaw agent something to do, on a host that has one
+    Agent(Box<Agent>),
     /// Show a job with its output
     Job(Job),
     /// List jobs, the newest last
@@ -90,10 +96,16 @@ pub(super) enum Command {
         /// Name or id of the service
         name: String,
     },
+    /// Say why a job waits, runs or ended, and what would change that
+    Why(Why),
     /// List hosts
     Hosts,
+    /// Say what is wrong with the network as seen from here, and what to do
+    Doctor,
     /// List the nodes that the coordinator has found, and those it refused
     Peers(Peers),
+    /// Serve these commands to an agent, as tools over MCP on standard input and output
+    Mcp(Mcp),
     /// Take over what an original coordinator kept in its database
     Import(Import),
 }

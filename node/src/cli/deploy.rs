@@ -5,7 +5,6 @@
 
 mod gateways;
 mod source;
-mod upload;
 mod verdict;
 mod wait;
 
@@ -16,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::args::Deploy;
 use super::error::CliError;
 use super::output::Output;
-use super::services;
+use super::{services, upload};
 use crate::client::Client;
 
 /// What each service needs of a host.
@@ -34,7 +33,7 @@ pub(super) async fn deploy(
         source::build(&args.dir, command, output).await?;
     }
     let before = services::by_id(client, &name).await?;
-    let bundle = upload::send(client, &args.dir, output).await?;
+    let bundle = upload::folder(client, &args.dir, output).await?;
     let body = request(&args, &name, env, &bundle, before.as_ref());
     let mut answer = client.post("/v1/services?details=1", &body).await?;
     let deployed = services::service_of(&answer)?;

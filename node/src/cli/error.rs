@@ -86,6 +86,9 @@ pub enum CliError {
         /// Why it ended.
         cause: ClientError,
     },
+    /// Whoever is at the other end of `mcp` cannot be talked to.
+    #[error("the MCP client cannot be talked to: {0}")]
+    Mcp(String),
     /// The daemon could not be started.
     #[error("cannot start {program}: {reason}")]
     Daemon {
@@ -135,6 +138,7 @@ impl CliError {
             Self::NotRunning { .. } => "not_running",
             Self::PartlyImported { .. } => "partly_imported",
             Self::NotFollowed { .. } => "network",
+            Self::Mcp(_) => "mcp",
             Self::Daemon { .. } => "daemon",
             Self::Output(_) => "output",
         }

@@ -47,7 +47,7 @@ pub(super) async fn submit(
 }
 
 /// The body of a submission; members not asked for are left out.
-fn request(args: &Submit) -> Value {
+pub(super) fn request(args: &Submit) -> Value {
     let (command, rest) = args.command.split_first().map_or(("", &[][..]), |(c, r)| (c, r));
     let mut payload = json!({ "kind": "shell", "command": command, "args": rest });
     if let Some(cwd) = &args.cwd {
@@ -112,7 +112,6 @@ pub(super) async fn cancel(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The API lists the oldest first and by pages; the newest are what one wants to see.
 pub(super) async fn jobs(
     client: &Client,
     args: &Jobs,
@@ -120,22 +119,39 @@ pub(super) async fn jobs(
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let most = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    // The newest come first over the wire and stand last on the screen.
+    let newest = newest(client, args.status.as_deref(), most).await?;
+    if json {
+        output.json(&json!({ "jobs": newest }))?;
+    } else {
+        output.text(&show::jobs_table(newest.iter(), jiff::Timestamp::now()))?;
+        if newest.is_empty() {
+            output.say("no jobs");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The newest `most` jobs of that status. They come newest first over the wire, by pages, and stand
+/// last on the screen.
+pub(super) async fn newest(
+    client: &Client,
+    status: Option<&str>,
+    most: usize,
+) -> Result<VecDeque<Value>, CliError> {
     let mut newest: VecDeque<Value> = VecDeque::new();
     let mut cursor: Option<String> = None;
     while newest.len() < most {
         let room = (most - newest.len()).min(PAGE);
         let mut path = format!("/v1/jobs?order=newest&limit={room}");
-        if let Some(status) = &args.status {
-            path.push_str(&format!("&status={status}"));
+        if let Some(status) = status {
+            path.push_str(&format!("&status={}", segment(status)));
         }
         if let Some(cursor) = &cursor {
             path.push_str(&format!("&cursor={}", segment(cursor)));
         }
         let mut answer = match client.get(&path).await {
             Err(error) if original::has_no_route(&error) => {
-                newest = original::jobs(client, args.status.as_deref(), most).await?;
-                break;
+                return Ok(original::jobs(client, status, most).await?);
             }
             answer => answer?,
         };
@@ -152,30 +168,22 @@ pub(super) async fn jobs(
         }
         cursor = next;
     }
-    if json {
-        output.json(&json!({ "jobs": newest }))?;
-    } else {
-        output.text(&show::jobs_table(newest.iter(), jiff::Timestamp::now()))?;
-        if newest.is_empty() {
-            output.say("no jobs");
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(newest)
 }
 
-fn path(id: &str) -> String {
+pub(super) fn path(id: &str) -> String {
     format!("/v1/jobs/{}", segment(id))
 }
 
 /// The job as it is now.
-async fn look(client: &Client, id: &str) -> Result<Value, ClientError> {
+pub(super) async fn look(client: &Client, id: &str) -> Result<Value, ClientError> {
     match client.get(&path(id)).await {
         Err(error) if original::has_no_route(&error) => original::job(client, id).await,
         answer => answer,
     }
 }
 
-fn job_of(answer: &Value) -> Result<&Value, CliError> {
+pub(super) fn job_of(answer: &Value) -> Result<&Value, CliError> {
     answer.get("job").filter(|job| job.is_object()).ok_or(CliError::Answer("job"))
 }
 
@@ -184,7 +192,7 @@ fn status_of(answer: &Value) -> Result<&str, CliError> {
 }
 
 /// Prints a job; its fate decides the exit code only for those who waited for it.
-fn print(
+pub(super) fn print(
     answer: &Value,
     json: bool,
     waited: bool,
@@ -205,7 +213,7 @@ fn print(
 }
 
 /// Looks at the job until it has ended. Coordinators that are gone for a while are waited for.
-async fn wait(
+pub(super) async fn wait(
     client: &Client,
     id: &str,
     timeout: Option<Duration>,

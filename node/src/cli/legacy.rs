@@ -81,8 +81,20 @@ impl Legacy {
         let member = if self == Self::DeployService { "service" } else { "job" };
         let id = answer[member]["id"].as_str().ok_or(CliError::Answer(member))?;
         output.text(&format!("{id}\n"))?;
+        if self == Self::EnqueueOpenclaw && !runs(&body["payload"]["args"]) {
+            output.say(
+                "hosts with a real OpenClaw will end this job as failed: openclaw has no such",
+            );
+            output.hint("command for jobs. Type: skyclaw agent --message 'WHAT IT IS TO DO'");
+        }
         Ok(())
     }
+}
+
+/// Whether hosts with a real OpenClaw run this: they take what needs no Gateway and no person.
+fn runs(args: &Value) -> bool {
+    let word = |at: usize| args[at].as_str().unwrap_or_default();
+    word(0) == "--version" || (word(0), word(1)) == ("agent", "exec")
 }
 
 /// The body that submits a job.

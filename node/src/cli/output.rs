@@ -1,4 +1,4 @@
-//! The only place that writes to the terminal.
+//! The only place that writes to the terminal (`mcp` speaks on standard output, which is none then).
 //!
 //! Always: text of others (names, outputs, errors) cannot steer a terminal.
 
@@ -9,8 +9,8 @@ use serde_json::Value;
 
 /// Standard output and error of one command.
 pub struct Output {
-    out: Box<dyn Write>,
-    err: Box<dyn Write>,
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
     terminal: bool,
 }
 
@@ -20,6 +20,11 @@ impl Output {
     pub fn stdio() -> Self {
         let terminal = io::stdout().is_terminal();
         Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), terminal }
+    }
+
+    /// Others, which are no terminals: of a command that is a part of something larger.
+    pub(super) fn into(out: impl Write + Send + 'static, err: impl Write + Send + 'static) -> Self {
+        Self { out: Box::new(out), err: Box::new(err), terminal: false }
     }
 
     /// Text on standard output, as it is.

@@ -134,6 +134,6 @@ pub(super) fn id_of(service: &Value) -> Result<String, CliError> {
     service["id"].as_str().map(str::to_owned).ok_or(CliError::Answer("id"))
 }
 
-fn list_of(answer: &Value) -> Result<&[Value], CliError> {
+pub(super) fn list_of(answer: &Value) -> Result<&[Value], CliError> {
     answer["services"].as_array().map(Vec::as_slice).ok_or(CliError::Answer("services"))
 }

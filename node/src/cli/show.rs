@@ -2,6 +2,7 @@
 //!
 //! Always: columns do not change with the data; a member that is missing shows as `-`.
 
+pub(super) mod agent;
 pub(super) mod service;
 
 use std::fmt::Write as _;
@@ -12,9 +13,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::output::{Output, one_line};
+use super::why;
 
 /// Longest command shown in a table, in characters.
 const COMMAND_WIDTH: usize = 60;
+
+/// Characters shown of what an agent was told: it may be megabytes.
+const MESSAGE_CHARS: usize = 200;
 
 /// Jobs, one per line.
 pub(super) fn jobs_table<'a>(jobs: impl Iterator<Item = &'a Value>, now: Timestamp) -> String {
@@ -34,7 +39,7 @@ pub(super) fn jobs_table<'a>(jobs: impl Iterator<Item = &'a Value>, now: Timesta
 
 /// Hosts, one per line.
 pub(super) fn hosts_table(hosts: &[Value], now: Timestamp) -> String {
-    let mut table = table(&["ID", "NAME", "SEEN", "JOBS", "CAPABILITIES"]);
+    let mut table = table(&["ID", "NAME", "SEEN", "JOBS", "OPENCLAW", "CAPABILITIES"]);
     for host in hosts {
         let capabilities = host["capabilities"].as_array().map(Vec::as_slice).unwrap_or_default();
         let capabilities: Vec<&str> = capabilities.iter().filter_map(Value::as_str).collect();
@@ -43,10 +48,20 @@ pub(super) fn hosts_table(hosts: &[Value], now: Timestamp) -> String {
             text(host, "name"),
             age(&host["lastSeenAt"], now),
             format!("{}/{}", text(host, "activeLeases"), text(host, "maxParallel")),
+            text(&host["openclaw"], "version"),
             one_line(&capabilities.join(",")),
         ]);
     }
     render(&table)
+}
+
+/// A line for each host whose OpenClaw cannot be used.
+pub(super) fn openclaw_troubles(hosts: &[Value]) -> Vec<String> {
+    let line = |host: &Value| {
+        let trouble = why::hosts::trouble(host)?;
+        Some(format!("host {}: openclaw unusable: {trouble}", why::hosts::name(host)))
+    };
+    hosts.iter().filter_map(line).collect()
 }
 
 /// Nodes, one per line.
@@ -117,6 +132,9 @@ pub(super) fn job(job: &Value, now: Timestamp, output: &mut Output) -> io::Resul
     line("took", result["durationMs"].as_f64().map_or_else(|| "-".to_owned(), took));
     line("exit code", text(result, "exitCode"));
     line("error", text(job, "error"));
+    for (name, value) in agent::lines(&result["agent"]) {
+        line(name, value);
+    }
     output.text(&lines)?;
     for name in ["stdout", "stderr"] {
         if let Some(text) = result[name].as_str().filter(|text| !text.is_empty()) {
@@ -138,8 +156,14 @@ pub(super) fn text(object: &Value, member: &str) -> String {
 }
 
 /// What a job runs, as one would type it, roughly.
-fn command(job: &Value) -> String {
+pub(super) fn command(job: &Value) -> String {
     let payload = &job["payload"];
+    if let (Some(super::agent::KIND), Some(message)) =
+        (payload["kind"].as_str(), payload["message"].as_str())
+    {
+        let begin: String = message.trim().chars().take(MESSAGE_CHARS).collect();
+        return format!("{}: {}", super::agent::KIND, one_line(&begin));
+    }
     let first = match payload["kind"].as_str() {
         Some("shell") => payload["command"].as_str().unwrap_or("-"),
         Some(kind) => kind,
@@ -185,7 +209,7 @@ fn time(time: &Value, now: Timestamp) -> String {
     }
 }
 
-fn took(ms: f64) -> String {
+pub(super) fn took(ms: f64) -> String {
     if ms < 1000.0 { format!("{ms:.0} ms") } else { format!("{:.1} s", ms / 1000.0) }
 }
 

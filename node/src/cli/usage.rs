@@ -9,8 +9,10 @@ Usage: skyclaw <command> [args...]
 
 Commands:
   submit [options] [--] COMMAND [ARG...]  submit a shell job, and wait for it if asked to
+  agent [options]                         give an OpenClaw agent something to do: --message TEXT
   job ID [--wait] [--timeout S]           show a job with its output
   jobs [--status S] [--limit N]           list jobs
+  why ID                                  say why a job waits, runs or ended
   cancel ID                               end a job
   deploy DIR [options] -- COMMAND [ARG...]  bring code to hosts and run it there, as a service
   services                                list services
@@ -19,8 +21,10 @@ Commands:
   logs NAME [-f] [--tail N]               show what a service says
   remove NAME                             end a service everywhere
   hosts                                   list hosts
+  doctor                                  say what is wrong, and what to do
   peers                                   list the nodes found, and those refused
   peers forget URL                        an original coordinator is gone for good
+  mcp [--allow-path DIR]                  serve these commands to an agent, over MCP
   import PATH [--dry-run] [--no-wait]     take over the database of an original coordinator
 
   enqueue-shell COMMAND [ARG...]          submit a shell job, print its id

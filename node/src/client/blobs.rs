@@ -10,7 +10,7 @@ use skyclaw_protocol::Hash;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-use super::{Client, ClientError, attempt};
+use super::{Client, ClientError, Pieces, attempt};
 use crate::config::mask_urls;
 
 /// Longest upload: the largest blob over a line of a megabit a second.
@@ -25,6 +25,15 @@ impl Client {
         let Some(base) = self.base() else { return false };
         let asked = self.http.head(format!("{base}/v1/blobs/{}", hash.hex())).send().await;
         asked.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// The bytes of a blob, from a coordinator that has it. Whether they are those of the hash, the
+    /// reader checks.
+    ///
+    /// # Errors
+    /// No coordinator has it.
+    pub async fn get_blob(&self, hash: Hash) -> Result<Pieces, ClientError> {
+        self.open(&format!("/v1/blobs/{}", hash.hex())).await
     }
 
     /// Brings a blob to the first coordinator that takes it; `open` gives its content anew for each

@@ -392,6 +392,7 @@ fn as_ended(job: JobView) -> Adopted {
         stdout: result.and_then(|result| result.stdout.clone()),
         stderr: result.and_then(|result| result.stderr.clone()),
         error: job.error.clone(),
+        agent: result.and_then(|result| result.agent.clone()),
     });
     adopted(job, end)
 }

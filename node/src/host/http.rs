@@ -275,6 +275,13 @@ impl Coordinator for HttpCoordinator {
                 let file = |file: &OutputFile| json!({ "path": file.path, "hash": file.hash.hex(), "bytes": file.bytes });
                 body["outputs"] = outcome.outputs.iter().map(file).collect();
             }
+            if let Some(agent) = &outcome.agent {
+                // It was written here; what cannot be read would have the whole result refused.
+                match serde_json::from_str::<Value>(agent) {
+                    Ok(agent) => body["agent"] = agent,
+                    Err(error) => tracing::error!(%error, "the account of a run cannot be read"),
+                }
+            }
             // An answer may be lost: the same offer again must not be taken for another.
             let extra = [("x-idempotency-key", report.key.to_string())];
             self.ask(&path, &body, &extra, PATIENCE).await.map(drop)

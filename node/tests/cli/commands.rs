@@ -156,12 +156,17 @@ fn jobs_shows_the_newest_over_all_pages() {
 #[test]
 fn hosts_are_listed() {
     let hosts = json!({ "hosts": [{ "id": "host_1", "name": "box", "capabilities": ["a", "b"],
-        "maxParallel": 4, "activeLeases": 1, "lastSeenAt": "2020-01-01T00:00:00.000Z" }] });
+        "maxParallel": 4, "activeLeases": 1, "lastSeenAt": "2020-01-01T00:00:00.000Z",
+        "openclaw": { "version": "2026.9.6", "gateway": false, "trouble": "no\u{1b} model" } },
+        { "id": "host_2", "name": "bare", "capabilities": [] }] });
     let server = Server::new(vec![ok(hosts.clone())]);
-    let stdout = text(&at(&server, &["hosts"]).stdout);
+    let output = at(&server, &["hosts"]);
+    let stdout = text(&output.stdout);
     let rows: Vec<Vec<&str>> = stdout.lines().map(|l| l.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["ID", "NAME", "SEEN", "JOBS", "CAPABILITIES"]);
-    assert_eq!((rows[1][1], rows[1][3], rows[1][4]), ("box", "1/4", "a,b"));
+    assert_eq!(rows[0], ["ID", "NAME", "SEEN", "JOBS", "OPENCLAW", "CAPABILITIES"]);
+    assert_eq!(rows[1][3..], ["1/4", "2026.9.6", "a,b"]);
+    assert_eq!(rows[2][..5], ["host_2", "bare", "-", "-/-", "-"]);
+    assert_eq!(text(&output.stderr), "[skyclaw] host box: openclaw unusable: no  model\n");
     assert_eq!(document(&at(&server, &["hosts", "--json"])), hosts);
     assert_eq!(server.requests()[0].line, "GET /v1/hosts");
 

@@ -8,8 +8,8 @@ use super::{Raw, Record, Reject, Signed};
 use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, NetworkId, NodeId};
 use crate::limits::{
-    MAX_ATTEMPTS, MAX_CAPABILITIES, MAX_CLOCK_DRIFT_MS, MAX_OUTPUT_BYTES, MAX_PARALLEL,
-    MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
+    MAX_AGENT_BYTES, MAX_ATTEMPTS, MAX_CAPABILITIES, MAX_CLOCK_DRIFT_MS, MAX_OUTPUT_BYTES,
+    MAX_PARALLEL, MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
 };
 use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
@@ -137,6 +137,7 @@ fn results_hosts_and_certificates_hold_to_theirs() {
     invalid(JobResult { stdout: long(), ..result() });
     invalid(JobResult { stderr: long(), ..result() });
     invalid(JobResult { error: Some("x".repeat(MAX_TEXT_BYTES + 1)), ..result() });
+    invalid(JobResult { agent: Some("x".repeat(MAX_AGENT_BYTES + 1)), ..result() });
     invalid(HostDesc { name: "x".repeat(MAX_TEXT_BYTES + 1), ..host() });
     invalid(HostDesc { max_parallel: Milli(MAX_PARALLEL * 1000 + 1), ..host() });
     let ballot = Ballot { round: 0, proposer: NodeId([9; 32]) };

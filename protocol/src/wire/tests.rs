@@ -21,7 +21,7 @@ use crate::fold::service_state_view;
 use crate::id::Hash;
 use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
-use crate::record::spec::{Mark, Spec};
+use crate::record::spec::{JobSpec, Mark, Spec};
 use crate::record::tests::samples::{
     AT, ballot, certificate, host, host_id, job, key, network, result, service, service_id, signer,
     spec, val,
@@ -128,6 +128,7 @@ fn exchanges() -> Vec<(&'static str, Message)> {
         timeout_ms: None,
         retry: None,
         queue_timeout_ms: None,
+        once: false,
     });
     let asks = vec![
         AskOp { seq: 4, command: submit, idempotency: Some(idempotency) },
@@ -201,6 +202,7 @@ fn completion() -> Completion {
         stderr: None,
         error: None,
         outputs: Vec::new(),
+        agent: None,
     }
 }
 
@@ -285,7 +287,12 @@ fn samples() -> Vec<Sample> {
     all.push(record::<Spec>("spec", &spec()));
     let mark = Some(Mark { scope: Hash([1; 32]), fingerprint: Hash([2; 32]) });
     all.push(record::<Spec>("spec-marked", &Spec { mark, ..spec() }));
+    let once = spec().job.map(|job| JobSpec { once: true, ..job });
+    all.push(record::<Spec>("spec-once", &Spec { job: once, ..spec() }));
     all.push(record::<JobResult>("result", &result()));
+    let agent = Some(r#"{"status":"ok","ok":true}"#.to_owned());
+    all.push(record::<JobResult>("result-agent", &JobResult { agent: agent.clone(), ..result() }));
+    all.push(sample("completion-agent", &Completion { agent, ..completion() }));
     all.push(record::<HostDesc>("host", &host()));
     all.push(record::<Certificate>("certificate", &certificate()));
     all.push(record::<Work>("work", &work()));

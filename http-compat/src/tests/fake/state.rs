@@ -19,6 +19,7 @@ impl State {
                 timeout_ms: None,
                 retry: None,
                 queue_timeout_ms: None,
+                once: false,
             });
         }
     }
@@ -127,7 +128,8 @@ impl State {
                     exit_code: done.exit_code,
                     stdout: done.stdout,
                     stderr: done.stderr,
-                    outputs: Vec::new(),
+                    outputs: done.outputs,
+                    agent: done.agent,
                 });
                 Ok(Answer::Job(Box::new(job.clone())))
             }

@@ -191,6 +191,7 @@ impl Member {
             retry: None,
             queue_timeout_ms: None,
             adopted: false,
+            once: false,
         };
         self.spec(Subject::Job(id(n)), Some(job))
     }
@@ -218,6 +219,7 @@ impl Member {
             stderr: None,
             error: None,
             outputs: Vec::new(),
+            agent: None,
         };
         let result = Signed::seal(&self.key, self.network, body);
         let state = JobState { phase, attempt: 1, result: Some(result.hash()), ..JobState::new() };

@@ -64,11 +64,13 @@ impl Run {
                 let required = if self.below(3) == 0 { "shell" } else { "" };
                 let retry = (self.below(3) == 0).then_some(self.below(3) as u32);
                 let queue_timeout_ms = (self.below(4) == 0).then(|| 1 + self.below(5000));
+                let once = self.below(4) == 0;
                 Command::Submit(JobRequest {
                     max_attempts,
                     timeout_ms,
                     retry,
                     queue_timeout_ms,
+                    once,
                     ..request(required)
                 })
             }

@@ -301,6 +301,7 @@ impl Inside {
             retry: None,
             queue_timeout_ms: None,
             adopted: false,
+            once: false,
         };
         let spec = Spec {
             subject: Subject::Job(id.clone()),

@@ -28,6 +28,7 @@ pub(crate) fn request(required: &str) -> JobRequest {
         timeout_ms: None,
         retry: None,
         queue_timeout_ms: None,
+        once: false,
     }
 }
 
@@ -156,6 +157,7 @@ impl World {
             stderr: None,
             error: None,
             outputs: Vec::new(),
+            agent: None,
         })
     }
 

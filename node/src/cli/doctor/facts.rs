@@ -1,0 +1,105 @@
+//! What the checks judge: asked for once, as it is told.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::cli::original;
+use crate::client::{Client, ClientError, Seen};
+
+/// Queued jobs that are looked at: the newest. More of them say the same.
+const QUEUED: usize = 50;
+
+/// One coordinator of the settings.
+#[derive(Debug, Default)]
+pub(super) struct Coordinator {
+    /// Its url, without user and password.
+    pub(super) url: String,
+    /// `GET /healthz`, or why there is no answer.
+    pub(super) alive: Option<Result<Seen, String>>,
+    /// `GET /readyz`, if it lives.
+    pub(super) ready: Option<Seen>,
+    /// `GET /health`, which needs the token, if it lives.
+    pub(super) inside: Option<Seen>,
+    /// The clock here when it answered, in seconds since 1970.
+    pub(super) asked_at: i64,
+}
+
+/// All that was seen.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// The coordinators of the settings, in their order.
+    pub(super) coordinators: Vec<Coordinator>,
+    /// `GET /v1/network` of the first that answers.
+    pub(super) network: Option<Value>,
+    /// The hosts that it knows.
+    pub(super) hosts: Option<Vec<Value>>,
+    /// The newest of the jobs that wait.
+    pub(super) queued: Vec<Value>,
+    /// Whether there are more of those.
+    pub(super) more: bool,
+    /// When all that was asked.
+    pub(super) now: Timestamp,
+}
+
+impl Facts {
+    /// Asks the coordinators of this client. Whatever cannot be had is left out.
+    pub(super) async fn gather(client: &Client) -> Self {
+        let mut facts = Self::default();
+        for (at, url) in client.urls().into_iter().enumerate() {
+            facts.coordinators.push(look(client, at, url).await);
+        }
+        facts.now = Timestamp::now();
+        if !facts.coordinators.iter().any(Coordinator::lets_in) {
+            return facts;
+        }
+        facts.network = client.get("/v1/network").await.ok();
+        facts.hosts = hosts(client).await.ok();
+        let path = format!("/v1/jobs?status=queued&order=newest&limit={QUEUED}");
+        if let Ok(mut page) = client.get(&path).await {
+            facts.more = page["next"].is_string();
+            if let Value::Array(jobs) = page["jobs"].take() {
+                facts.queued = jobs;
+            }
+        }
+        facts
+    }
+}
+
+impl Coordinator {
+    /// Whether it lives and takes the token.
+    pub(super) fn lets_in(&self) -> bool {
+        self.inside.as_ref().is_some_and(|seen| seen.status == 200)
+    }
+
+    /// Whether it answers at all.
+    pub(super) fn lives(&self) -> bool {
+        matches!(self.alive, Some(Ok(_)))
+    }
+}
+
+async fn look(client: &Client, at: usize, url: String) -> Coordinator {
+    let said = |error: ClientError| match error {
+        ClientError::Network { cause, .. } => cause,
+        error => error.to_string(),
+    };
+    let alive = client.look(at, "/healthz").await.map_err(said);
+    let asked_at = Timestamp::now().as_second();
+    let mut seen = Coordinator { url, asked_at, ..Coordinator::default() };
+    if alive.is_ok() {
+        seen.ready = client.look(at, "/readyz").await.ok();
+        seen.inside = client.look(at, "/health").await.ok();
+    }
+    seen.alive = Some(alive);
+    seen
+}
+
+async fn hosts(client: &Client) -> Result<Vec<Value>, ClientError> {
+    let mut answer = match client.get("/v1/hosts").await {
+        Err(error) if original::has_no_route(&error) => original::hosts(client).await?,
+        answer => answer?,
+    };
+    match answer["hosts"].take() {
+        Value::Array(hosts) => Ok(hosts),
+        _ => Ok(Vec::new()),
+    }
+}

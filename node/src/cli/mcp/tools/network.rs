@@ -1,0 +1,17 @@
+//! Tools for the network.
+
+use serde_json::Value;
+
+use crate::cli::error::CliError;
+use crate::cli::mcp::answer::{self, Done};
+use crate::cli::mcp::server::Shared;
+use crate::cli::original;
+
+pub(in crate::cli::mcp) async fn hosts(shared: &Shared) -> Done {
+    let mut answer = match shared.client.get("/v1/hosts").await {
+        Err(error) if original::has_no_route(&error) => original::hosts(&shared.client).await?,
+        answer => answer?,
+    };
+    let Value::Array(hosts) = answer["hosts"].take() else { return Err(CliError::Answer("hosts")) };
+    Ok(vec![answer::list("hosts", hosts)])
+}

@@ -1,0 +1,163 @@
+//! Why a job waits.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::hosts::{judge, required};
+use super::{Rejection, Why};
+use crate::cli::show::text;
+
+/// Explains a queued job: which rule keeps each host from it, and what is nearest to help.
+pub(super) fn explain(job: &Value, hosts: &[Value], now: Timestamp) -> Why {
+    let required = required(job);
+    let mut judged: Vec<Rejection> = hosts.iter().map(|host| judge(host, &required, now)).collect();
+    // Those first to which the least is lacking.
+    judged.sort_by_key(|host| (host.missing.len(), host.silent.is_some(), host.full));
+    let (because, then) = reason(&judged, &required);
+    let mut because = because;
+    if text(job, "attempts") != "-" && job["attempts"] != 0 {
+        because.push_str(&format!(" (attempts so far: {})", text(job, "attempts")));
+    }
+    if job["queueTimeoutMs"].is_number() {
+        because.push_str(&format!(
+            "; it ends as failed once it has waited {} ms",
+            text(job, "queueTimeoutMs")
+        ));
+    }
+    Why { because, hosts: judged, then: Some(then), ..Why::default() }
+}
+
+/// The reason, and the nearest change that would help.
+fn reason(judged: &[Rejection], required: &[String]) -> (String, String) {
+    let Some(nearest) = judged.first() else {
+        let why = "there are no hosts".to_owned();
+        return (why, "start one: `skyclaw-node`, or `skyclaw-node --role host`".to_owned());
+    };
+    let name = &nearest.name;
+    if judged.iter().any(Rejection::fits) {
+        let why = "a host may run it and has not taken it yet".to_owned();
+        return (why, "look again in some seconds; hosts rest after failed starts".to_owned());
+    }
+    let able: Vec<&Rejection> = judged.iter().filter(|host| host.missing.is_empty()).collect();
+    if let Some(full) = able.iter().find(|host| host.silent.is_none()) {
+        let why = "every host that may run it is at work".to_owned();
+        let name = &full.name;
+        return (why, format!("it goes on by itself; or raise SKYCLAW_MAX_PARALLEL on {name}"));
+    }
+    if !able.is_empty() {
+        let why = "the hosts that may run it have fallen silent".to_owned();
+        return (why, format!("start {name} again, or see why it reaches no coordinator"));
+    }
+    let everywhere: Vec<&str> = required
+        .iter()
+        .filter(|cap| judged.iter().all(|host| host.missing.contains(cap)))
+        .map(String::as_str)
+        .collect();
+    let why = if everywhere.is_empty() {
+        format!("no host has all of {}", required.join(", "))
+    } else {
+        format!("no host has {}", everywhere.join(", "))
+    };
+    (why, help(nearest))
+}
+
+/// What the host to which the least is lacking would need.
+fn help(nearest: &Rejection) -> String {
+    let name = &nearest.name;
+    if let Some(trouble) = &nearest.trouble {
+        return format!("put the openclaw of {name} right: {trouble}");
+    }
+    let lacks = |cap: &str| nearest.missing.iter().any(|missing| missing == cap);
+    if lacks("openclaw.exec") || lacks("openclaw") {
+        return format!(
+            "{name} is nearest: install OpenClaw 2026.8.1 or later there, and have its owner share \
+             a configuration"
+        );
+    }
+    if lacks("openclaw.gateway") {
+        return format!(
+            "{name} is nearest: its owner would have to run a Gateway and allow its use; or leave \
+             --gateway out"
+        );
+    }
+    if let Some(model) = nearest.missing.iter().find_map(|cap| cap.strip_prefix("model:")) {
+        return format!(
+            "{name} is nearest: its owner would have to share {model}; or leave --model out"
+        );
+    }
+    format!(
+        "{name} is nearest: if it can do that, add {} to its SKYCLAW_CAPABILITIES; or submit \
+         without that",
+        nearest.missing.join(",")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-01-01T00:01:00Z".parse().unwrap()
+    }
+
+    fn host(name: &str, capabilities: &[&str], taken: u64, seen: &str) -> Value {
+        json!({ "id": format!("host_{name}"), "name": name, "capabilities": capabilities,
+            "maxParallel": 1, "activeLeases": taken, "lastSeenAt": format!("2026-01-01T00:{seen}Z") })
+    }
+
+    fn asked(capabilities: &[&str], hosts: &[Value]) -> Why {
+        let job = json!({ "id": "job_1", "status": "queued", "attempts": 0,
+            "requirement": { "requiredCapabilities": capabilities } });
+        super::super::explain(&job, hosts, now())
+    }
+
+    #[test]
+    fn without_hosts_one_is_to_be_started() {
+        let why = asked(&["shell"], &[]);
+        assert_eq!(why.because, "there are no hosts");
+        assert!(why.then.unwrap().contains("skyclaw-node"));
+    }
+
+    #[test]
+    fn each_host_says_which_rule_rejects_it() {
+        let hosts = [
+            host("far", &["shell"], 0, "00:59"),
+            host("busy", &["shell", "gpu"], 1, "00:59"),
+            host("gone", &["shell", "gpu"], 0, "00:00"),
+        ];
+        let why = asked(&["gpu", "shell"], &hosts);
+        assert_eq!(why.because, "every host that may run it is at work");
+        let words: Vec<String> =
+            why.hosts.iter().map(|host| format!("{} {}", host.name, host.words())).collect();
+        assert_eq!(
+            words,
+            ["busy has no slot free", "gone was last heard of 60 s ago", "far has no gpu"]
+        );
+        assert!(why.then.unwrap().contains("SKYCLAW_MAX_PARALLEL on busy"));
+        let why = asked(&["gpu"], &hosts[2..]);
+        assert!(why.because.contains("fallen silent"), "{why:?}");
+        let why = asked(&["gpu"], &[host("free", &["gpu"], 0, "00:59")]);
+        assert!(why.because.contains("may run it"), "{why:?}");
+    }
+
+    #[test]
+    fn the_nearest_change_is_of_the_host_that_lacks_least() {
+        let mut sick = host("sick", &["shell"], 0, "00:59");
+        sick["openclaw"] = json!({ "gateway": false, "trouble": "Node 20 is too old" });
+        let hosts = [host("bare", &[], 0, "00:59"), sick];
+        let why = asked(&["openclaw.exec"], &hosts);
+        assert_eq!(why.because, "no host has openclaw.exec");
+        assert!(why.then.unwrap().contains("bare is nearest"), "of equals the first");
+        let why = asked(&["openclaw.exec", "shell"], &hosts);
+        assert_eq!(why.then.unwrap(), "put the openclaw of sick right: Node 20 is too old");
+        let able = host("able", &["openclaw.exec"], 0, "00:59");
+        let why = asked(&["openclaw.exec", "model:a/b"], &[able]);
+        assert!(why.then.unwrap().contains("share a/b; or leave --model out"));
+        let why = asked(&["gpu"], &hosts);
+        assert!(why.then.unwrap().contains("add gpu to its SKYCLAW_CAPABILITIES"));
+        let split = [host("a", &["x"], 0, "00:59"), host("b", &["y"], 0, "00:59")];
+        assert_eq!(asked(&["x", "y"], &split).because, "no host has all of x, y");
+    }
+}

@@ -1,0 +1,122 @@
+//! `skyclaw doctor` and `skyclaw why`, against coordinators that follow a script.
+
+use serde_json::{Value, json};
+
+use super::server::{Reply, Server, ok};
+use super::{NOBODY, at, document, run, text};
+
+fn host(name: &str, capabilities: &[&str]) -> Value {
+    json!({ "id": format!("host_{name}"), "name": name, "capabilities": capabilities,
+        "maxParallel": 1, "activeLeases": 0, "lastSeenAt": jiff::Timestamp::now().to_string() })
+}
+
+fn waiting(needs: &[&str]) -> Value {
+    json!({ "id": "job_1", "status": "queued", "attempts": 0,
+        "requirement": { "requiredCapabilities": needs } })
+}
+
+/// A coordinator as doctor asks it.
+fn network(hosts: &[Value], queued: &[Value]) -> Server {
+    let peers = json!({ "peerId": "p", "peers": [{ "label": "b", "connected": true }],
+        "refused": [{ "peerId": "x", "address": "/ip4/1", "why": "another token", "by": "us" }] });
+    Server::new(vec![
+        ok(json!({ "ok": true })),
+        ok(json!({ "ok": true })),
+        ok(json!({ "ok": true, "nodeId": "n" })),
+        ok(peers),
+        ok(json!({ "hosts": hosts })),
+        ok(json!({ "jobs": queued })),
+    ])
+}
+
+fn findings(document: &Value) -> Vec<(String, String)> {
+    let word = |finding: &Value, name: &str| finding[name].as_str().unwrap_or("-").to_owned();
+    let all = document["findings"].as_array().expect("a list");
+    all.iter().map(|finding| (word(finding, "name"), word(finding, "level"))).collect()
+}
+
+fn pairs(want: &[(&str, &str)]) -> Vec<(String, String)> {
+    want.iter().map(|(name, level)| ((*name).to_owned(), (*level).to_owned())).collect()
+}
+
+#[test]
+fn a_network_that_is_well_is_said_to_be() {
+    let mut good = host("good", &["shell", "openclaw.exec"]);
+    good["openclaw"] = json!({ "version": "2026.9.6", "gateway": false });
+    let server = network(&[good], &[waiting(&["shell"])]);
+    let output = at(&server, &["doctor", "--json"]);
+    let told = document(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert_eq!(told["ok"], true);
+    let want = [
+        ("coordinator", "ok"),
+        ("token", "ok"),
+        ("peers", "ok"),
+        ("peers", "warn"),
+        ("hosts", "ok"),
+        ("openclaw", "ok"),
+        ("jobs", "ok"),
+    ];
+    assert_eq!(findings(&told), pairs(&want), "{told}");
+}
+
+#[test]
+fn what_is_wrong_is_told_with_what_to_do() {
+    let mut sick = host("sick", &["shell"]);
+    sick["openclaw"] = json!({ "gateway": false, "trouble": "Node 20 is too old" });
+    let server = network(&[sick], &[waiting(&["openclaw.exec"])]);
+    let output = at(&server, &["doctor"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = text(&output.stdout);
+    for said in [
+        "warn openclaw      sick: unusable: Node 20 is too old",
+        "fail jobs          1 job waits for nobody: no host has openclaw.exec (job_1)",
+        "-> put the openclaw of sick right: Node 20 is too old",
+        "another token",
+    ] {
+        assert!(stdout.contains(said), "{said:?} in {stdout}");
+    }
+}
+
+#[test]
+fn a_coordinator_that_is_not_there_or_refuses_is_told() {
+    let output = run(&[("SKYCLAW_COORDINATOR_URL", NOBODY)], &["doctor", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(findings(&document(&output)), pairs(&[("coordinator", "fail")]));
+
+    let reasons = json!({ "ok": false, "error": "not ready: full", "reasons": ["disk full"] });
+    let server = Server::new(vec![
+        ok(json!({ "ok": true })),
+        Reply::Body(503, reasons.to_string()),
+        Reply::Body(401, "{}".to_owned()),
+    ]);
+    // The first one of the list is gone, which is no failure while another one answers.
+    let urls = format!("{NOBODY},{}", server.url);
+    let output = run(&[("SKYCLAW_COORDINATOR_URLS", &urls)], &["doctor"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = text(&output.stdout);
+    for said in ["warn coordinator", "is not ready: disk full", "fail token", "SKYCLAW_TOKEN"] {
+        assert!(stdout.contains(said), "{said:?} in {stdout}");
+    }
+    assert_eq!(server.requests().len(), 3, "who refuses is asked nothing more");
+}
+
+#[test]
+fn why_names_the_rule_that_rejects_each_host() {
+    let hosts = ok(json!({ "hosts": [host("far", &["shell"])] }));
+    let server = Server::new(vec![ok(json!({ "job": waiting(&["gpu", "shell"]) })), hosts]);
+    let output = at(&server, &["why", "job_1"]);
+    assert_eq!(
+        text(&output.stdout),
+        "job_1 is queued: no host has gpu\n  far: has no gpu\nfar is nearest: if it can do that, \
+         add gpu to its SKYCLAW_CAPABILITIES; or submit without that\n"
+    );
+    let lines: Vec<String> = server.requests().into_iter().map(|r| r.line).collect();
+    assert_eq!(lines, ["GET /v1/jobs/job_1", "GET /v1/hosts"]);
+
+    let hosts = ok(json!({ "hosts": [host("far", &["shell"])] }));
+    let server = Server::new(vec![ok(json!({ "job": waiting(&["gpu"]) })), hosts]);
+    let told = document(&at(&server, &["why", "job_1", "--json"]));
+    assert_eq!(told["hosts"][0]["missing"], json!(["gpu"]));
+    assert_eq!(told["because"], "no host has gpu");
+}

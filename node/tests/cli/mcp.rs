@@ -1,0 +1,87 @@
+//! `skyclaw mcp`: what reaches a coordinator of what an agent asks for.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use skyclaw_protocol::Hash;
+
+use super::server::{Reply, Server, ok};
+use super::{a_job, skyclaw, text};
+
+/// Sends one call and closes the pipe; all that was answered, by id.
+fn call(server: &Server, tool: &str, arguments: &Value) -> Vec<Value> {
+    let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": { "name": "test", "version": "1" } });
+    let messages = [
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello }),
+        json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }),
+        json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call",
+            "params": { "name": tool, "arguments": arguments } }),
+    ];
+    let vars = [("SKYCLAW_COORDINATOR_URL", &*server.url), ("SKYCLAW_TOKEN", "geheim")];
+    let mut child = skyclaw(&vars, &["mcp"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    for message in messages {
+        writeln!(stdin, "{message}").expect("it reads");
+    }
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let all = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(!all.contains("geheim"), "the token is shown: {all}");
+    let lines = text(&output.stdout);
+    lines.lines().map(|line| serde_json::from_str(line).expect("a message")).collect()
+}
+
+#[test]
+fn an_agent_job_is_submitted_with_all_that_was_asked_for() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let file = folder.path().join("data.csv");
+    fs::write(&file, "1,2\n").expect("written");
+    let hash = Hash::of(b"1,2\n").hex();
+    let held = ok(json!({ "hash": hash, "bytes": 4, "copies": 1 }));
+    let server = Server::new(vec![Reply::Body(404, String::new()), held, a_job()]);
+    let arguments = json!({ "message": "x", "model": "a/b", "fallbacks": ["c/d"],
+        "thinking": "low", "timeout_seconds": 60, "tool_policy": "allowlist",
+        "inputs": [{ "path": file, "name": "in/d" }], "outputs": ["o"], "requires": ["gpu"],
+        "idempotent": true, "gateway": true, "session_key": "k" });
+    let answers = call(&server, "submit_agent", &arguments);
+    assert_eq!(answers.len(), 2, "{answers:?}");
+    assert_eq!(answers[1]["result"]["isError"], false, "{}", answers[1]);
+    let requests = server.requests();
+    assert_eq!(requests[2].header("x-skyclaw-token"), Some("geheim"));
+    assert_eq!(
+        requests[2].json(),
+        json!({
+            "payload": { "kind": "openclaw-agent", "message": "x", "mode": "gateway",
+                "sessionKey": "k", "model": "a/b", "fallbacks": ["c/d"], "thinking": "low",
+                "timeoutSeconds": 60, "toolPolicy": "allowlist",
+                "inputs": [{ "hash": hash, "path": "in/d" }], "outputs": ["o"],
+                "idempotent": true },
+            "requirement": { "requiredCapabilities": ["gpu"] },
+            "maxAttempts": 3,
+        })
+    );
+}
+
+#[test]
+fn what_an_agent_did_is_answered_in_bounds() {
+    let long = "é".repeat(200_000);
+    let job = json!({ "id": "job_1", "status": "completed",
+        "payload": { "kind": "openclaw-agent", "message": long },
+        "result": { "stdout": long, "agent": { "status": "ok", "costUsd": 0.5 } } });
+    let server = Server::new(vec![ok(json!({ "job": job }))]);
+    let answers = call(&server, "job_status", &json!({ "id": "job_1" }));
+    let said = answers[1]["result"]["content"][0]["text"].as_str().expect("a text");
+    assert!(said.len() <= 64 << 10, "{}", said.len());
+    let shown: Value = serde_json::from_str(said).expect("still one document");
+    assert_eq!(shown["result"]["agent"]["costUsd"], 0.5);
+    assert!(shown["result"]["stdout"].as_str().expect("a text").contains("of 400000 bytes]"));
+}
