@@ -137,7 +137,9 @@ impl Reply {
         };
         let mut head = format!("HTTP/1.1 {} x\r\nkeep-alive: timeout=5\r\n", self.status);
         if self.status != 204 {
-            head.push_str("content-type: application/json; charset=utf-8\r\n");
+            if !self.headers.iter().any(|(name, _)| *name == "content-type") {
+                head.push_str("content-type: application/json; charset=utf-8\r\n");
+            }
             head.push_str(&format!("content-length: {}\r\n", body.len()));
         }
         for (name, value) in &self.headers {

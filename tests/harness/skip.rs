@@ -9,6 +9,10 @@ pub enum Need {
     Root,
     /// A program is in `PATH`.
     Tool(&'static str),
+    /// The machine is of this architecture.
+    Machine(&'static str),
+    /// This variable, which leaves such tests out, is not set to 1.
+    NotLeftOutBy(&'static str),
 }
 
 impl Need {
@@ -17,6 +21,8 @@ impl Need {
             Self::Root => rustix::process::geteuid().is_root(),
             Self::Tool(name) => std::env::var_os("PATH")
                 .is_some_and(|path| std::env::split_paths(&path).any(|dir| is_in(&dir, name))),
+            Self::Machine(name) => std::env::consts::ARCH == name,
+            Self::NotLeftOutBy(name) => std::env::var_os(name).is_none_or(|value| value != "1"),
         }
     }
 }
