@@ -56,6 +56,11 @@ pub(crate) enum ApiError {
     /// The key does not cover shell jobs.
     #[error("shell jobs are not allowed for this api key")]
     ShellNotAllowed,
+    /// The key covers agents without tools alone.
+    #[error(
+        "agent jobs with tools are not allowed for this api key: send payload.toolPolicy \"none\""
+    )]
+    ToolsNotAllowed,
     /// No such route.
     #[error("not found")]
     NoRoute,
@@ -90,6 +95,7 @@ impl ApiError {
             Self::PublicDisabled => "public_disabled",
             Self::CapabilityNotAllowed => "capability_not_allowed",
             Self::ShellNotAllowed => "shell_not_allowed",
+            Self::ToolsNotAllowed => "tools_not_allowed",
             Self::NoRoute => "no_route",
             Self::NoRecord(_) => "no_record",
             Self::NotReady(_) => "not_ready",
@@ -106,7 +112,9 @@ impl ApiError {
             | Self::NoHost
             | Self::BrokenBody(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
-            Self::CapabilityNotAllowed | Self::ShellNotAllowed => StatusCode::FORBIDDEN,
+            Self::CapabilityNotAllowed | Self::ShellNotAllowed | Self::ToolsNotAllowed => {
+                StatusCode::FORBIDDEN
+            }
             Self::NoRoute | Self::NoRecord(_) => StatusCode::NOT_FOUND,
             Self::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,

@@ -55,6 +55,16 @@ fn number(n: Milli) -> Value {
     if n.0.is_multiple_of(1000) { (n.0 / 1000).into() } else { n.to_f64().into() }
 }
 
+/// How many arrays and objects stand in each other, this one included.
+fn depth(value: &Value) -> usize {
+    let within = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(map) => map.values().map(depth).max(),
+        _ => return 0,
+    };
+    1 + within.unwrap_or(0)
+}
+
 /// Adds a member if there is one.
 fn put<T: Into<Value>>(map: &mut Map<String, Value>, name: &str, value: Option<T>) {
     if let Some(value) = value {

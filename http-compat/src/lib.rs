@@ -36,7 +36,7 @@ pub use backend::{
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;
-pub use json::request::check_payload;
+pub use json::request::{CheckedPayload, check_payload};
 pub use metrics::HttpMetrics;
 pub use peer_url::normalize_url;
 pub use routes::router;

@@ -1,6 +1,7 @@
 //! Behaviour of the API in front of a fake node. Ids in comments are those of the contract
 //! (W, A, H, ...) and of the list of legacy defects (F).
 
+mod agent;
 mod auth;
 mod blobs;
 mod deploy;

@@ -248,8 +248,20 @@ pub struct HostConfig {
     pub capabilities: Vec<String>,
     /// Commands it may run.
     pub allowed_commands: Vec<String>,
+    /// Whether a source gives that list, rather than its default.
+    pub allowed_commands_are_set: bool,
+    /// The file with rules for what may run, not yet read; none leaves it to that list.
+    pub policy: Option<PathBuf>,
     /// The openclaw program.
     pub openclaw_command: String,
+    /// The OpenClaw configuration that agent jobs may use.
+    pub openclaw_config: Option<PathBuf>,
+    /// Whether they may ask the Gateway.
+    pub openclaw_gateway: bool,
+    /// Agents at once; none for what the machine suggests.
+    pub openclaw_max: Option<usize>,
+    /// Memory that one takes.
+    pub openclaw_memory_bytes: u64,
     /// Jobs run at once; at least 1.
     pub max_parallel: u32,
     /// Wait between claims that found nothing.

@@ -20,8 +20,9 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::orders::{Orders, Question};
-use skyclaw_protocol::{HostId, JobId, NodeId, ServiceReport};
+use skyclaw_protocol::{HostId, JobId, NodeId, OpenclawInstall, ServiceReport};
 
+use crate::openclaw::Openclaw;
 use crate::services::Services;
 pub use crate::supervisor::{Outcome, StopReason};
 pub use drive::run;
@@ -39,6 +40,8 @@ pub struct HostSpec {
     pub capabilities: Vec<String>,
     /// Jobs at once, at least 1.
     pub max_parallel: usize,
+    /// What it says of its OpenClaw, if it has one.
+    pub openclaw: Option<OpenclawInstall>,
 }
 
 /// A job that is ours to run.
@@ -134,12 +137,14 @@ pub trait Coordinator: Send + Sync {
         running: Vec<(JobId, u32)>,
     ) -> BoxFuture<'_, Result<Pulse, PortError>>;
 
-    /// Asks for at most `most` jobs, to be held up to `wait` while there is none.
+    /// Asks for at most `most` jobs, to be held up to `wait` while there is none; none that needs a
+    /// capability of `without`, for which the host has no room now.
     fn claim(
         &self,
         host: HostId,
         most: usize,
         wait: Duration,
+        without: Vec<String>,
     ) -> BoxFuture<'_, Result<Claim, PortError>>;
 
     /// Offers a result.
@@ -255,6 +260,8 @@ pub struct HostConfig {
     pub outbox: Option<outbox::Outbox>,
     /// The services it runs; none if it runs none.
     pub services: Option<Services>,
+    /// Its OpenClaw, which adds to what it can do; none for one that is not looked at.
+    pub openclaw: Option<Openclaw>,
 }
 
 impl HostConfig {
@@ -271,6 +278,7 @@ impl HostConfig {
             announce: Announcer::off(),
             outbox: None,
             services: None,
+            openclaw: None,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod import;
 pub mod imports;
 pub mod limits;
 pub mod net;
+pub mod openclaw;
 pub mod originals;
 pub mod repair;
 pub mod run;

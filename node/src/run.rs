@@ -17,6 +17,7 @@ mod gateway;
 mod host;
 mod member;
 mod p2p;
+pub mod policy;
 mod signal;
 
 use std::net::SocketAddr;
@@ -41,12 +42,14 @@ use crate::net::NetHandle;
 use crate::originals::Originals;
 use crate::repair::Repair;
 use crate::services::Services;
+use crate::supervisor::policy::PolicyFile;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 
 pub use error::StartError;
 use gateway::RunningGateway;
 use host::RunningHost;
+pub use host::look_at_openclaw;
 use member::Member;
 pub use signal::{run, stop_with_parent};
 
@@ -83,6 +86,7 @@ impl Node {
     /// # Errors
     /// [`StartError`], in words for the person at the terminal. Nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let rules = config.host.as_ref().map(policy::load).transpose()?.flatten();
         // Ports first: a second node on this machine should not touch the files.
         let door = match &config.gateway {
             Some(settings) => Some(gateway::listen(settings).await?),
@@ -100,7 +104,7 @@ impl Node {
             services: None,
             blobs: None,
         };
-        if let Err(error) = node.start_rest(config, door).await {
+        if let Err(error) = node.start_rest(config, door, rules).await {
             node.stop().await;
             return Err(error);
         }
@@ -111,6 +115,7 @@ impl Node {
         &mut self,
         config: &Config,
         door: Option<gateway::Door>,
+        rules: Option<PolicyFile>,
     ) -> Result<(), StartError> {
         if let Some(link) = config.member() {
             let name = config.host.as_ref().map_or("gateway", |host| host.name.as_str());
@@ -124,7 +129,7 @@ impl Node {
         if let (Some(settings), Some(door)) = (&config.gateway, door) {
             self.gateway = Some(self.start_gateway(config, settings, door)?);
         }
-        self.start_host(config).await
+        self.start_host(config, rules).await
     }
 
     /// The coordinator role, if it runs.

@@ -6,12 +6,16 @@
 //!
 //! Each job hangs under a small process of its own, the [`shim`].
 
+mod agent;
+mod answer;
+mod ask;
 mod errno;
 mod files;
+mod job;
 mod orphans;
 mod output;
 mod plan;
-mod policy;
+pub mod policy;
 mod ring;
 mod run;
 mod serve;
@@ -22,7 +26,7 @@ mod wire;
 mod workdir;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,14 +39,15 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::blobs::Blobs;
-use files::Missing;
+use crate::openclaw::{Openclaw, OpenclawConfig};
+pub(crate) use ask::{Answered, Question, Unanswered};
+use plan::Defaults;
+pub(crate) use plan::is_openclaw;
 pub(crate) use plan::kind_of;
-use plan::{Defaults, Plan};
-use policy::{Policy, Verdict};
+use policy::{Policy, PolicyFile, Sources};
 pub use ring::{Heard, LogLine, LogReader, LogRing, Stream};
 pub use serve::{Ended, ServeHandle, ServeOrder, Workspace};
 use spare::Spare;
-use wire::Launch;
 use workdir::{JobDir, WorkRoot};
 
 /// What the settings say about running jobs.
@@ -52,8 +57,12 @@ pub struct SupervisorConfig {
     pub shim: Option<PathBuf>,
     /// Names a job may run.
     pub allowed: Vec<String>,
-    /// What `openclaw-run` runs; it must be allowed too.
-    pub openclaw_command: String,
+    /// What runs agents and `openclaw-run`; it must be allowed too.
+    pub openclaw: Openclaw,
+    /// Whether the owner wrote that list, which then must allow a command beside the policy file.
+    pub allowed_is_set: bool,
+    /// The owner's policy file, if there is one.
+    pub policy: Option<PolicyFile>,
     /// For jobs that name no timeout.
     pub default_timeout: Duration,
     /// Bytes kept of each output stream.
@@ -76,7 +85,9 @@ impl Default for SupervisorConfig {
         Self {
             shim: None,
             allowed: ["openclaw", "node", "bash", "sh", "npm", "pnpm"].map(Into::into).into(),
-            openclaw_command: "openclaw".into(),
+            openclaw: Openclaw::unseen(OpenclawConfig::default()),
+            allowed_is_set: false,
+            policy: None,
             default_timeout: Duration::from_secs(300),
             max_output: 128_000,
             grace: Duration::from_secs(2),
@@ -116,16 +127,15 @@ pub struct Outcome {
     pub error: Option<String>,
     /// Files that are kept as blobs, as the job asked.
     pub outputs: Vec<OutputFile>,
+    /// Of an agent's run, how it went: JSON text of one object, bounded.
+    pub agent: Option<String>,
 }
 
 impl Outcome {
     /// A job that failed without running.
     #[must_use]
     pub fn failed(error: impl Into<String>) -> Self {
-        let mut error = error.into();
-        if error.len() > MAX_TEXT_BYTES {
-            error.truncate(error.floor_char_boundary(MAX_TEXT_BYTES));
-        }
+        let error = Self::short(error.into());
         Self {
             success: false,
             exit_code: 1,
@@ -134,7 +144,14 @@ impl Outcome {
             stderr: String::new(),
             error: Some(error),
             outputs: Vec::new(),
+            agent: None,
         }
+    }
+
+    /// An error text as records take it.
+    fn short(mut error: String) -> String {
+        error.truncate(error.floor_char_boundary(MAX_TEXT_BYTES));
+        error
     }
 }
 
@@ -259,6 +276,9 @@ struct Inner {
     spare: Spare,
     policy: Policy,
     defaults: Defaults,
+    openclaw: Openclaw,
+    /// The daemon's; of it OpenClaw's own client gets what leads to the Gateway.
+    environment: Vec<(String, String)>,
     max_output: usize,
     blobs: Option<Blobs>,
     grace: Duration,
@@ -268,7 +288,7 @@ struct Inner {
 }
 
 impl Supervisor {
-    /// Resolves the allow list, warns if jobs would be root, makes this process the one that orphans come to, and makes the
+    /// Resolves what the rules name, warns if jobs would be root, makes this process the one that orphans come to, and makes the
     /// root of the job directories.
     ///
     /// # Errors
@@ -289,11 +309,20 @@ impl Supervisor {
             // The link works even after the file was replaced by an upgrade.
             shim: config.shim.unwrap_or_else(|| "/proc/self/exe".into()),
             spare: Spare::default(),
-            policy: Policy::new(&config.allowed, &config.environment),
+            policy: Policy::new(
+                &Sources {
+                    names: config.allowed,
+                    names_are_set: config.allowed_is_set,
+                    file: config.policy,
+                },
+                &config.environment,
+            ),
             defaults: Defaults {
-                openclaw_command: config.openclaw_command,
+                openclaw_command: config.openclaw.command().to_owned(),
                 timeout: config.default_timeout,
             },
+            openclaw: config.openclaw,
+            environment: config.environment,
             max_output: config.max_output,
             blobs: config.blobs,
             grace: config.grace,
@@ -311,11 +340,14 @@ impl Supervisor {
         let canceller = Canceller::new();
         let (cancelled, until) = (canceller.cancel.subscribe(), canceller.until.subscribe());
         let inner = Arc::clone(&self.0);
+        // Counted from here on: whoever claims next sees that the room is taken.
+        let ticket = is_openclaw(&order.payload).then(|| self.0.openclaw.room().ticket());
         let kind = kind_of(&order.payload);
         let span = tracing::info_span!("job", job = %order.job, attempt = order.attempt, kind);
         self.0.tasks.spawn(
             async move {
-                let (result, dir) = inner.run(&order.payload, runs, cancelled, until).await;
+                let signals = job::Signals { launched: runs, cancelled, until };
+                let (result, dir) = inner.run(&order, ticket, signals).await;
                 match &result {
                     Ok(done) => {
                         tracing::debug!(exit = done.exit_code, error = ?done.error, "ended")
@@ -365,96 +397,6 @@ impl Inner {
             let root = self.root.path().display();
             HostFault(format!("cannot make {whose} directory in {root}: {error}"))
         })
-    }
-
-    async fn run(
-        &self,
-        payload: &Value,
-        launched: oneshot::Sender<()>,
-        cancelled: watch::Receiver<Option<Cancel>>,
-        until: watch::Receiver<Option<Duration>>,
-    ) -> (Result<Outcome, HostFault>, Option<JobDir>) {
-        let failed = |reason: String| (Ok(Outcome::failed(reason)), None);
-        let shutdown = self.shutdown.subscribe();
-        if shutdown.borrow().is_some() {
-            return failed(StopReason::HostStopped.as_str().into());
-        }
-        let plan = match Plan::read(payload, &self.defaults) {
-            Ok(plan) => plan,
-            Err(reason) => return failed(reason),
-        };
-        let program = match self.policy.judge(&plan.command) {
-            Verdict::Run(path) => path,
-            Verdict::Missing(errno) => {
-                let raw = Some(errno.raw_os_error());
-                return failed(errno::spawn_error(&plan.command, raw, ""));
-            }
-            Verdict::Refused => {
-                let refused = Outcome::failed(format!("command not allowed: {}", plan.command));
-                return (Ok(Outcome { exit_code: 126, ..refused }), None);
-            }
-        };
-        let dir = match self.directory("a job's") {
-            Ok(dir) => dir,
-            Err(fault) => return (Err(fault), None),
-        };
-        let work = PathBuf::from(&dir.work);
-        if let Err(end) = self.place(&plan, &work, cancelled.clone(), shutdown.clone()).await {
-            return (end, Some(dir));
-        }
-        let task = run::Task {
-            shim: &self.shim,
-            spare: &self.spare,
-            launch: Launch {
-                program,
-                env: self.policy.environment(&plan.env, &dir.home, &dir.tmp),
-                cwd: plan.cwd.clone().unwrap_or_else(|| dir.work.clone()),
-                arg0: plan.command.clone(),
-                args: plan.args.clone(),
-            },
-            timeout: Some(plan.timeout),
-            grace: self.grace,
-            launched: Some(launched),
-            cancelled,
-            until,
-            shutdown,
-        };
-        let mut result = task.run(self.max_output).await;
-        if let Ok(done) = &mut result
-            && done.success
-        {
-            match plan.files.keep(self.blobs.as_ref(), &work).await {
-                Ok(outputs) => done.outputs = outputs,
-                Err(error) => (done.success, done.error) = (false, Some(error)),
-            }
-        }
-        (result, Some(dir))
-    }
-
-    /// Lays the inputs there. The error is the end of the run.
-    async fn place(
-        &self,
-        plan: &Plan,
-        work: &Path,
-        mut cancelled: watch::Receiver<Option<Cancel>>,
-        mut shutdown: watch::Receiver<Option<Duration>>,
-    ) -> Result<(), Result<Outcome, HostFault>> {
-        let failed = |reason: String| Err(Ok(Outcome::failed(reason)));
-        let stopped = |reason: StopReason| failed(reason.as_str().to_owned());
-        tokio::select! {
-            placed = plan.files.place(self.blobs.as_ref(), work) => match placed {
-                Ok(()) => Ok(()),
-                Err(Missing::Job(reason)) => failed(reason),
-                Err(Missing::Host(reason)) => Err(Err(HostFault(reason))),
-            },
-            Ok(cancel) = cancelled.wait_for(Option::is_some) => {
-                stopped(cancel.map_or(StopReason::Cancelled, |(reason, _)| reason))
-            }
-            Ok(_) = shutdown.wait_for(Option::is_some) => stopped(StopReason::HostStopped),
-            () = tokio::time::sleep(plan.timeout) => {
-                failed("timed out while its inputs were fetched".to_owned())
-            }
-        }
     }
 }
 

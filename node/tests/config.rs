@@ -456,6 +456,14 @@ fn the_daemon_knows_its_subcommands() {
     let five = command(&["testnet", "--nodes", "5", "--once"]);
     assert_eq!(five.ok(), Some(testnet(5, false, true)));
     assert_eq!(command(&["testnet", "--mdns"]).ok(), Some(testnet(3, true, false)));
+    let policy = |services, command: &[&str]| {
+        let command = command.iter().map(|word| (*word).to_owned()).collect();
+        Some(NodeCommand::Policy { services, command })
+    };
+    let asked = command(&["policy", "--policy", "f", "--", "sh", "-c", "--services"]);
+    assert_eq!(asked.ok(), policy(false, &["sh", "-c", "--services"]));
+    assert_eq!(command(&["policy", "--services"]).ok(), policy(true, &[]));
+    assert!(command(&["policy", "sh"]).is_err(), "a command stands behind --");
     assert!(command(&["testnet", "--nodes", "1"]).is_err());
     assert!(command(&["--lease-ms", "1x"]).is_err(), "flags are strict");
     assert!(command(&["--token", "x"]).is_err(), "secrets have no flag");

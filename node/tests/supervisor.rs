@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use skyclaw_node::openclaw::{Openclaw, OpenclawConfig};
 use skyclaw_node::supervisor::{Order, Outcome, StopReason, Supervisor, SupervisorConfig};
 use skyclaw_protocol::JobId;
 
@@ -19,6 +20,11 @@ use skyclaw_protocol::JobId;
 struct Bench {
     supervisor: Supervisor,
     base: tempfile::TempDir,
+}
+
+/// Another program under the name of OpenClaw.
+fn program(name: &str) -> Openclaw {
+    Openclaw::unseen(OpenclawConfig { command: name.into(), ..OpenclawConfig::default() })
 }
 
 impl Bench {
@@ -31,7 +37,7 @@ impl Bench {
         let mut config = SupervisorConfig {
             shim: Some(env!("CARGO_BIN_EXE_skyclaw-node").into()),
             allowed: ["sh", "bash", "true", "no-such-x"].map(Into::into).into(),
-            openclaw_command: "sh".into(),
+            openclaw: program("sh"),
             grace: Duration::from_millis(300),
             work_root: Some(base.path().join("work")),
             environment: vec![
@@ -155,7 +161,7 @@ async fn a_command_that_is_not_allowed_does_not_run() {
     let outcome = bench.run(json!({"kind": "shell", "command": "/bin/sh"})).await;
     failed(&outcome, 126, Some("command not allowed: /bin/sh"));
     assert_eq!((outcome.duration, outcome.stdout.len()), (Duration::ZERO, 0));
-    let bench = Bench::with(|config| config.openclaw_command = "openclaw".into());
+    let bench = Bench::with(|config| config.openclaw = program("openclaw"));
     let outcome = bench.run(json!({"kind": "openclaw-run"})).await;
     failed(&outcome, 126, Some("command not allowed: openclaw"));
 }

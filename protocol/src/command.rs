@@ -11,7 +11,8 @@ use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 use crate::patch::ServicePatch;
 use crate::view::{
-    HostView, JobStatus, JobView, Milli, OutputFile, ServiceDef, ServiceStatus, ServiceView,
+    HostView, JobStatus, JobView, Milli, OpenclawInstall, OutputFile, ServiceDef, ServiceStatus,
+    ServiceView,
 };
 
 /// One request to the machine.
@@ -30,6 +31,10 @@ pub enum Command {
         max_parallel: Milli,
         /// The node it is, where it is attached over libp2p.
         node: Option<NodeId>,
+        /// What it says of its OpenClaw. Left out where it says nothing, which is how earlier
+        /// registrations read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        openclaw: Option<OpenclawInstall>,
     },
     /// A host is alive and says what it runs; extends its leases.
     Heartbeat {
@@ -51,6 +56,10 @@ pub enum Command {
         host: HostId,
         /// How long to hold the request while there is none, in milliseconds; 0 answers at once.
         wait_ms: u32,
+        /// Capabilities it has no room for now: it is matched as if it lacked them. Left out where
+        /// there are none, which is how earlier claims read.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        without: Vec<String>,
     },
     /// Another coordinator asks for a job for one of its hosts. Only between coordinators.
     Grant {
@@ -169,6 +178,10 @@ pub struct JobRequest {
     /// Longest wait for the first host, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_timeout_ms: Option<u64>,
+    /// Its run is not repeated blindly: once it was granted, a lease that runs out ends it. Left
+    /// out where that is not so, which is how earlier requests read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }
 
 /// A job that a coordinator of the original had taken and that becomes one of this network.
@@ -209,6 +222,9 @@ pub struct AdoptedEnd {
     pub stderr: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
+    /// As [`Completion::agent`], where a host of ours reported it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// A host's report of a finished run.
@@ -236,6 +252,10 @@ pub struct Completion {
     /// Files that are kept. Left out where there are none, which is how earlier reports read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputFile>,
+    /// Of an agent's run, how it went: JSON text of one object of at most
+    /// [`MAX_AGENT_BYTES`](crate::limits::MAX_AGENT_BYTES). Left out where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// A host's report on one service.

@@ -100,6 +100,7 @@ pub fn job_view(
             stdout: r.stdout.clone(),
             stderr: r.stderr.clone(),
             outputs: r.outputs.clone(),
+            agent: r.agent.clone(),
         }),
         error: match state.phase {
             Phase::Expired => Some(expired_text(spec, job, val.at.wall(), state)),
@@ -164,8 +165,16 @@ fn span(ms: u64) -> String {
     unit.map_or_else(|| format!("{ms} ms"), |(unit, name)| format!("{} {name}", ms / unit))
 }
 
-/// What is told of a job that may be what its hosts died of.
+/// What is told of a job that may be what its hosts died of, or that must not run twice: that one ends
+/// with its first loss, before any is counted.
 fn given_up(state: &JobState) -> String {
+    if state.lost == 0 {
+        let host = state.host.as_ref().map_or_else(String::new, |host| format!(" {host}"));
+        return format!(
+            "lost with its host{host} after it may have begun; an agent's work is not repeated \
+             blindly: submit it again, or with idempotent: true"
+        );
+    }
     let attempts = if state.lost == 1 { "attempt" } else { "attempts" };
     let last = state.host.as_ref().map_or_else(String::new, |h| format!(", the last on host {h}"));
     format!(

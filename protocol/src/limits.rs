@@ -33,6 +33,34 @@ pub const MAX_PARALLEL: u64 = 1_000_000;
 /// `SKYCLAW_MAX_OUTPUT_BYTES` (128,000) by default; a larger text is refused, not cut.
 pub const MAX_OUTPUT_BYTES: usize = 2 << 20;
 
+/// Largest account of an agent's run in a result, in bytes of JSON: counts, names and a short error.
+/// What the agent said stands in the output.
+pub const MAX_AGENT_BYTES: usize = 64 << 10;
+
+/// How deep that account may be nested: with what stands around it in answers every client can read
+/// it.
+pub const MAX_AGENT_DEPTH: usize = 32;
+
+/// Longest message to an agent, in bytes: half of what a job may be, since JSON may write it longer.
+pub const MAX_AGENT_MESSAGE_BYTES: usize = 4 << 20;
+
+/// Longest `timeoutSeconds` of an agent job, in seconds (a day).
+pub const MAX_AGENT_TIMEOUT_S: u64 = 86_400;
+
+/// The same where the job says nothing, in seconds: what OpenClaw itself takes.
+pub const DEFAULT_AGENT_TIMEOUT_S: u64 = 600;
+
+/// How long past its `timeoutSeconds` an agent's run may take before its host ends it, in
+/// milliseconds: it ends by itself and says how, after a start of up to half a minute.
+pub const AGENT_SLACK_MS: u64 = 60_000;
+
+/// How long an agent's run that is ended has between TERM and KILL, in milliseconds: it ends its own
+/// children.
+pub const AGENT_GRACE_MS: u64 = 10_000;
+
+/// Models an agent job may name to fall back on.
+pub const MAX_AGENT_FALLBACKS: usize = 8;
+
 /// Jobs that are queued or leased at one node. Their registers live in memory, payloads stay on
 /// disk: about 2 KiB each as measured, so half a GiB.
 pub const MAX_LIVE_JOBS: usize = 250_000;

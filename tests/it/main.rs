@@ -35,6 +35,7 @@ mod namespaces;
 mod nat;
 mod network;
 mod peers;
+mod policy;
 mod public_api;
 mod quorum;
 mod repair;

@@ -271,3 +271,49 @@ fn a_single_original_is_replaced_as_the_guide_says() {
     // A daemon goes on under the id that it had.
     assert_eq!(api.post("/v1/hosts/daemon/claim", &json!({})).ok()["job"], Value::Null);
 }
+
+/// The chapter "Going back".
+#[test]
+fn ours_leave_again_and_the_originals_have_what_was_done_meanwhile() {
+    let steps = steps("Replacing a cluster");
+    let start = &steps["1. Start ours beside the originals"][0];
+    let old = |name| OriginalSetup::new(name).token("secret").public();
+    let old_a = old("old-a").start();
+    let old_b = old("old-b").peer(&old_a.url()).start();
+    old_a.api().post("/v1/network/join", &json!({ "url": old_b.url() })).ok();
+    let machines = Machines::new(vec![
+        ("old-a", old_a.api().address()),
+        ("old-b", old_b.api().address()),
+        ("new-a", free()),
+    ]);
+    let node = machines.start("new-a", &commands(start)[0]);
+    let new_a = machines.api("new-a");
+    until_up(&new_a);
+    eventually("both are bridged", || {
+        let shown = machines.run("new-a", "skyclaw peers").stdout;
+        let bridged = shown.lines().filter(|line| line.contains(" bridged ")).count();
+        if bridged == 2 { Ok(()) } else { Err(shown) }
+    });
+    // Nobody may run it before the daemon has moved back.
+    let mut jobs = vec![text(&new_a.submit(&needs_shell(": waits")), "id").to_owned()];
+    let daemon = daemon(&[old_a.api(), old_b.api(), new_a.clone()]);
+    jobs.push(text(&old_a.api().submit(&needs_shell(": at an original")), "id").to_owned());
+    jobs.push(text(&new_a.submit(&needs_shell(": last")), "id").to_owned());
+    eventually("ours runs nothing any more", || {
+        let left: String = ["queued", "leased"]
+            .map(|status| machines.run("new-a", &format!("skyclaw jobs --status {status}")).stdout)
+            .concat();
+        if jobs.iter().any(|id| left.contains(id)) { Err(left) } else { Ok(()) }
+    });
+    drop(node);
+    for original in [&old_a, &old_b] {
+        for id in &jobs {
+            original.until_job_is(id, "completed");
+        }
+    }
+    jobs.push(text(&old_b.api().submit(&needs_shell(": afterwards")), "id").to_owned());
+    old_b.until_job_is(&jobs[3], "completed");
+    let ran = daemon.ran();
+    let once = |id: &String| ran.iter().filter(|ran| *ran == id).count() == 1;
+    assert!(jobs.iter().all(once), "{ran:?}");
+}

@@ -47,6 +47,11 @@ fn an_answer_that_reaches_another_process_than_asked_is_noticed() {
 }
 
 #[test]
+fn a_job_that_begins_again_after_its_host_was_lost_is_noticed() {
+    is_noticed(Mutation::BlindRepeat, &[laws::BEGINS_ONCE]);
+}
+
+#[test]
 fn a_second_answer_is_noticed() {
     is_noticed(Mutation::DoubleAnswer, &[laws::ONE_ANSWER]);
 }

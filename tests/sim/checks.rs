@@ -7,6 +7,7 @@ use skyclaw_protocol::machine::{Effect, Machine};
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::wire::{Message, PromiseVerdict, Verdict};
 
+use crate::client::ONCE;
 use crate::clock::{At, SECOND};
 use crate::host::LATE;
 use crate::laws::{self, Holder};
@@ -147,6 +148,17 @@ impl World {
             if stored.is_none_or(|stored| stored.spec.body().voters.contains(&id)) {
                 self.check_quorum(&job);
             }
+        }
+    }
+
+    /// A process of a job starts.
+    pub(crate) fn process_begins(&mut self, job: &JobId, attempt: u32) {
+        let subject = Subject::Job(job.clone());
+        let stored = self.nodes.iter().find_map(|node| node.disk.register(&subject));
+        let asked = stored.as_ref().and_then(|stored| stored.spec.body().job.as_ref());
+        // As its client meant it, whatever was written down.
+        if asked.is_some_and(|job| job.payload == ONCE) {
+            self.laws.begins_once(job, attempt);
         }
     }
 

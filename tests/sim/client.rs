@@ -8,7 +8,7 @@ use skyclaw_protocol::{Command, Hash, Idempotency, JobId, JobRequest};
 use crate::clock::{MS, SECOND};
 use crate::net::{Party, Reply, What};
 use crate::words::outcome;
-use crate::world::{Event, World};
+use crate::world::{Event, Mutation, World};
 
 /// Something a client does.
 #[derive(Clone, Debug)]
@@ -37,6 +37,12 @@ pub(crate) struct Client {
 
 const MOST_TRIES: u32 = 6;
 
+/// The payload of a usual job.
+const SHELL: &[u8] = br#"{"kind":"shell"}"#;
+
+/// The payload of a job that must not begin twice.
+pub(crate) const ONCE: &[u8] = br#"{"kind":"openclaw-agent"}"#;
+
 impl Client {
     pub(crate) const fn new(party: Party) -> Self {
         Self { party, wishes: BTreeMap::new(), later: BTreeMap::new() }
@@ -50,14 +56,16 @@ impl World {
                 let gpu =
                     self.dice.one_in(6) && self.hosts.iter().any(|h| h.capabilities.len() > 1);
                 let required = if gpu { vec!["gpu".into()] } else { Vec::new() };
+                let once = self.dice.one_in(4);
                 let request = JobRequest {
-                    payload: br#"{"kind":"shell"}"#.to_vec(),
+                    payload: if once { ONCE } else { SHELL }.to_vec(),
                     required,
                     submitted_by: None,
-                    max_attempts: self.dice.one_in(8).then_some(2),
+                    max_attempts: (!once && self.dice.one_in(8)).then_some(2),
                     timeout_ms: None,
                     retry: self.dice.one_in(8).then_some(1),
                     queue_timeout_ms: None,
+                    once: once && self.mutation != Some(Mutation::BlindRepeat),
                 };
                 let number = self.name();
                 let key = self.dice.one_in(3).then(|| Idempotency {

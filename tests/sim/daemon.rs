@@ -119,6 +119,7 @@ impl World {
                     capabilities: vec!["shell".into()],
                     max_parallel: Milli::whole(at.slots),
                     node: None,
+                    openclaw: None,
                 };
                 self.daemon_calls(daemon, Call::Register, command);
             }
@@ -135,7 +136,11 @@ impl World {
             self.daemon_calls(daemon, Call::Beat, command);
         }
         if free && !claiming {
-            self.daemon_calls(daemon, Call::Claim, Command::Claim { host: id, wait_ms: 0 });
+            self.daemon_calls(
+                daemon,
+                Call::Claim,
+                Command::Claim { host: id, wait_ms: 0, without: Vec::new() },
+            );
         }
         for job in over {
             self.daemon_offers(daemon, job);
@@ -165,6 +170,8 @@ impl World {
             (Call::Claim, Ok(KeyAnswer::Job(granted))) => {
                 let job = granted.job.clone();
                 if at.runs.insert(job.clone(), Run::Going).is_none() {
+                    let attempt = granted.val.job().map_or(0, |state| state.attempt);
+                    self.process_begins(&job, attempt);
                     let runs = MS + self.dice.below(self.scene.run);
                     self.after(runs, Event::Daemon(daemon, 0, DaemonEvent::Ended(job)));
                 }

@@ -316,6 +316,7 @@ impl World {
                         ending: false,
                     };
                     self.hosts[host].runs.insert(job.clone(), run);
+                    self.process_begins(&job, attempt);
                     self.run_begins(host, &job, attempt, ends);
                     let runs = MS + self.dice.below(self.scene.run);
                     self.host_later(host, 20 * MS, HostEvent::Launched(job.clone(), attempt));
@@ -423,6 +424,7 @@ pub(crate) fn completion(
         stderr: None,
         error: None,
         outputs: Vec::new(),
+        agent: None,
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) const ONE_HOST: &str = "I2b one host per attempt";
 pub(crate) const ONE_OUTCOME: &str = "I3 one outcome per job";
 /// I3, as hosts and users are told.
 pub(crate) const STAYS_SETTLED: &str = "I3 what was answered as settled stays";
+/// A job of which a run is not repeated blindly.
+pub(crate) const BEGINS_ONCE: &str = "a job whose run may have begun does not begin again";
 /// I4.
 pub(crate) const ENDS: &str = "I4 an acked job ends";
 /// I5.
@@ -72,6 +74,8 @@ pub(crate) struct Facts {
     granted: BTreeMap<u32, HostId>,
     /// Attempts that failed and were followed by another one, as the job asks.
     failed: BTreeSet<(u32, HostId)>,
+    /// The attempt that began last, on whatever host.
+    begun: Option<u32>,
     pub(crate) ended: Option<Outcome>,
     pub(crate) holders: Vec<Holder>,
 }
@@ -174,6 +178,17 @@ impl Laws {
         if !holds {
             let how = format!("{job} attempt {attempt} of {host} was taken, it is {known:?}");
             self.break_law(STAYS_SETTLED, how);
+        }
+    }
+
+    /// A host begins a run of a job that must not be repeated blindly: nobody did before, unless that
+    /// run was reported as failed and the job asked for another one.
+    pub(crate) fn begins_once(&mut self, job: &JobId, attempt: u32) {
+        let facts = self.jobs.entry(job.clone()).or_default();
+        let before = facts.begun.replace(attempt).filter(|before| *before != attempt);
+        let failed = |before: &u32| facts.failed.iter().any(|(failed, _)| failed == before);
+        if let Some(before) = before.filter(|before| !failed(before)) {
+            self.break_law(BEGINS_ONCE, format!("{job} attempt {attempt}, after {before}"));
         }
     }
 

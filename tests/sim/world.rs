@@ -32,6 +32,8 @@ pub(crate) enum Mutation {
     WrongProcess,
     /// A coordinator is asked twice by one caller and answers twice.
     DoubleAnswer,
+    /// It is not written down that a job must not begin twice.
+    BlindRepeat,
 }
 
 /// What happens.

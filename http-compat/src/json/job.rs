@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 use skyclaw_protocol::clock::Hlc;
+use skyclaw_protocol::limits::MAX_AGENT_DEPTH;
 use skyclaw_protocol::{JobCursor, JobId, JobQuery, JobStatus, JobView, OutputFile, ResultView};
 use url::form_urlencoded;
 
-use super::{iso, number, put};
+use super::{depth, iso, number, put};
 use crate::error::ApiError;
 
 /// Jobs on a page unless asked otherwise, and at most.
@@ -48,7 +49,15 @@ fn result(result: &ResultView) -> Value {
         let file = |file: &OutputFile| json!({ "path": file.path, "hash": file.hash.hex(), "bytes": file.bytes });
         put(&mut map, "outputs", Some(result.outputs.iter().map(file).collect::<Value>()));
     }
+    put(&mut map, "agent", result.agent.as_deref().and_then(agent));
     Value::Object(map)
+}
+
+/// The account of an agent's run. A host attached over libp2p sent what it liked: what not every client
+/// could read is not shown.
+fn agent(text: &str) -> Option<Value> {
+    let account = serde_json::from_str::<Value>(text).ok();
+    account.filter(|account| account.is_object() && depth(account) <= MAX_AGENT_DEPTH)
 }
 
 /// Reads `?status=&limit=&order=&cursor=`; of a repeated parameter the last counts, others are ignored.

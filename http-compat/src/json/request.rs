@@ -1,13 +1,14 @@
 //! Bodies into commands. Everything a legacy host would choke on is refused here.
 
+mod agent;
 mod files;
 
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value, json};
 use skyclaw_protocol::limits::{
-    MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_OUTPUT_BYTES, MAX_PARALLEL, MAX_RETRY, MAX_TEXT_BYTES,
-    MAX_TIMEOUT_MS,
+    MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_CAPABILITIES, MAX_OUTPUT_BYTES, MAX_PARALLEL, MAX_RETRY,
+    MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
 };
 use skyclaw_protocol::{
     Command, Completion, Hash, HostId, JobId, JobRequest, Milli, Refusal, ServiceId, ServiceReport,
@@ -15,11 +16,12 @@ use skyclaw_protocol::{
 };
 
 use super::fields::{Document, Fields};
+use super::host::read_openclaw;
 use crate::auth::PublicKey;
 use crate::error::ApiError;
 use crate::idempotency::fingerprint;
 use crate::peer_url::normalize_url;
-use crate::text::{cut, trim};
+use crate::text::{capability_list, cut, trim};
 
 /// What JavaScript shows for a missing field, and so the legacy texts.
 const UNDEFINED: &str = "undefined";
@@ -38,7 +40,8 @@ pub(crate) fn register(document: &Document) -> Result<Command, ApiError> {
     let max_parallel = Milli::from_f64(asked)
         .filter(|n| *n <= Milli::whole(MAX_PARALLEL))
         .ok_or_else(|| fields.bad("maxParallel", &format!("must be at most {MAX_PARALLEL}")))?;
-    Ok(Command::RegisterHost { id, name, capabilities, max_parallel, node: None })
+    let openclaw = read_openclaw(fields.get("openclaw"));
+    Ok(Command::RegisterHost { id, name, capabilities, max_parallel, node: None, openclaw })
 }
 
 /// `POST /v1/hosts/:id/heartbeat`: what is not usable is ignored, a heartbeat never fails by it.
@@ -52,22 +55,33 @@ pub(crate) fn heartbeat(host: HostId, document: &Document) -> Command {
     Command::Heartbeat { host, active, running }
 }
 
+/// `POST /v1/hosts/:id/claim`.
+pub(crate) fn claim(host: HostId, wait_ms: u32, document: &Document) -> Result<Command, ApiError> {
+    let without = document.fields().capabilities("without")?.unwrap_or_default();
+    Ok(Command::Claim { host, wait_ms, without })
+}
+
 /// `POST /v1/jobs`.
 pub(crate) fn job(document: &Document) -> Result<JobRequest, ApiError> {
     let fields = document.fields();
-    let job = unsigned_job(&fields)?;
+    let (mut job, implied) = unsigned_job(&fields)?;
+    imply(&mut job.required, implied)?;
     let submitted_by = fields.trimmed("submittedBy")?.map(str::to_owned);
     Ok(JobRequest { submitted_by, ..job })
 }
 
-/// A job of nobody yet.
-fn unsigned_job(fields: &Fields<'_>) -> Result<JobRequest, ApiError> {
-    let (payload, timeout_ms) = payload(fields)?;
+/// A job of nobody yet, and what its hosts must be able to do besides what was asked for.
+fn unsigned_job(fields: &Fields<'_>) -> Result<(JobRequest, Vec<String>), ApiError> {
+    let CheckedPayload { text: payload, timeout_ms, once, implied } = payload(fields)?;
     let max_attempts = within(fields, "maxAttempts", 1..=u64::from(MAX_ATTEMPTS))?;
     let retry = within(fields, "retry", 0..=u64::from(MAX_RETRY))?;
     let queue_timeout_ms = within(fields, "queueTimeoutMs", 1..=MAX_TIMEOUT_MS)?;
+    if once && max_attempts.is_some_and(|most| most > 1) {
+        let text = "maxAttempts above 1 needs payload.idempotent: true for agent jobs";
+        return Err(ApiError::BadField(text.to_owned()));
+    }
     let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-    Ok(JobRequest {
+    let job = JobRequest {
         payload,
         required: requirement(fields)?.capabilities(CAPABILITIES)?.unwrap_or_default(),
         submitted_by: None,
@@ -75,7 +89,20 @@ fn unsigned_job(fields: &Fields<'_>) -> Result<JobRequest, ApiError> {
         timeout_ms,
         retry: retry.map(count),
         queue_timeout_ms,
-    })
+        once,
+    };
+    Ok((job, implied))
+}
+
+/// Adds what a job's kind asks of its hosts to what its submitter asked.
+fn imply(required: &mut Vec<String>, implied: Vec<String>) -> Result<(), ApiError> {
+    required.extend(implied);
+    *required = capability_list(required.iter().map(String::as_str));
+    if required.len() > MAX_CAPABILITIES {
+        let text = format!("a job must not require more than {MAX_CAPABILITIES} capabilities");
+        return Err(ApiError::BadField(text));
+    }
+    Ok(())
 }
 
 /// A whole number within bounds, if there is one.
@@ -100,19 +127,22 @@ fn requirement<'a>(fields: &Fields<'a>) -> Result<Fields<'a>, ApiError> {
 /// `POST /v1/public/jobs`: what the key allows, in the name of its label.
 pub(crate) fn public_job(document: &Document, key: &PublicKey) -> Result<JobRequest, ApiError> {
     let fields = document.fields();
-    let mut job = unsigned_job(&fields)?;
+    let (mut job, implied) = unsigned_job(&fields)?;
     // As sent: a text that only resembles an allowed one is not allowed.
     let asked = requirement(&fields)?.strings(CAPABILITIES)?.unwrap_or_default();
     if !asked.iter().all(|text| key.capabilities().iter().any(|allowed| allowed == text)) {
         return Err(ApiError::CapabilityNotAllowed);
     }
-    let kind = fields.object("payload")?.and_then(|payload| payload.get("kind"));
-    if kind.and_then(Value::as_str) == Some("shell") && !key.allows_shell() {
-        return Err(ApiError::ShellNotAllowed);
+    let payload = Fields::of(fields.object("payload")?, "payload.");
+    match payload.text("kind")? {
+        Some("shell") if !key.allows_shell() => return Err(ApiError::ShellNotAllowed),
+        Some(agent::KIND) => agent::check_key(&payload, key)?,
+        _ => {}
     }
     if job.required.is_empty() {
         key.capabilities().clone_into(&mut job.required);
     }
+    imply(&mut job.required, implied)?;
     job.submitted_by = Some(key.submitter());
     Ok(job)
 }
@@ -130,53 +160,77 @@ pub(crate) fn job_fingerprint(job: &JobRequest) -> Hash {
     fingerprint(&asked)
 }
 
-/// Checks a payload that another coordinator took, as if it were submitted here. Returns it as it is
-/// kept, and its timeout in milliseconds.
+/// A payload that was checked, and what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedPayload {
+    /// JSON text, as it is kept.
+    pub text: Vec<u8>,
+    /// How long a run may take, in milliseconds, if it says so.
+    pub timeout_ms: Option<u64>,
+    /// A run that may have begun is not repeated.
+    pub once: bool,
+    /// What its hosts must be able to do because of its kind.
+    pub implied: Vec<String>,
+}
+
+/// Checks a payload that another coordinator took, as if it were submitted here.
 ///
 /// # Errors
 /// The text that a submitter would get.
-pub fn check_payload(payload_text: &[u8]) -> Result<(Vec<u8>, Option<u64>), String> {
+pub fn check_payload(payload_text: &[u8]) -> Result<CheckedPayload, String> {
     let read = serde_json::from_slice::<Value>(payload_text);
     let read = read.map_err(|error| format!("payload cannot be read: {error}"))?;
     let job = Map::from_iter([("payload".to_owned(), read)]);
     payload(&Fields::of(Some(&job), "")).map_err(|error| error.to_string())
 }
 
-/// The checked payload as JSON text, and its timeout in milliseconds.
-fn payload(fields: &Fields<'_>) -> Result<(Vec<u8>, Option<u64>), ApiError> {
+fn payload(fields: &Fields<'_>) -> Result<CheckedPayload, ApiError> {
     let required = || fields.bad("payload", "is required");
     let payload = fields.get("payload").and_then(Value::as_object).ok_or_else(required)?;
     let kind = payload.get("kind").filter(|kind| truthy(kind)).ok_or_else(required)?;
     let inner = Fields::of(Some(payload), "payload.");
-    match kind.as_str() {
+    let turn = match kind.as_str() {
+        Some(agent::KIND) => Some(agent::turn(&inner)?),
         Some("shell") => {
             let command = inner.text("command")?.filter(|text| !text.is_empty());
             let command = command.ok_or_else(|| inner.bad("command", "is required"))?;
             inner.startable("command", [command])?;
+            None
         }
         Some("openclaw-run") => {
             inner.startable("openclawDir", inner.text("openclawDir")?)?;
+            None
         }
         _ => {
             let kind = kind.to_string();
             let kind = cut(&kind, 100);
             return Err(ApiError::BadField(format!(
-                "unknown job kind {kind}: use shell or openclaw-run"
+                "unknown job kind {kind}: use shell, openclaw-agent or openclaw-run"
             )));
         }
-    }
-    inner.startable("cwd", inner.text("cwd")?)?;
-    inner.startable("args", inner.strings("args")?.unwrap_or_default())?;
-    let env = inner.pairs("env")?.unwrap_or_default();
-    inner.startable("env", env.into_iter().flat_map(|(name, value)| [name, value]))?;
+    };
     files::check(payload)?;
-    let timeout = timeout(&inner)?;
+    let (timeout_ms, once, implied) = match turn {
+        Some(turn) => (Some(turn.timeout_ms), turn.once, turn.implied),
+        None => {
+            startable(&inner)?;
+            (timeout(&inner)?, agent::run_once(&inner)?, Vec::new())
+        }
+    };
     let text = serde_json::to_vec(payload).unwrap_or_default();
     // Numbers may be longer in our spelling than in the caller's.
     if text.len() > MAX_BODY_BYTES {
         return Err(too_large("payload", MAX_BODY_BYTES));
     }
-    Ok((text, timeout))
+    Ok(CheckedPayload { text, timeout_ms, once, implied })
+}
+
+/// What a process is started with.
+fn startable(payload: &Fields<'_>) -> Result<(), ApiError> {
+    payload.startable("cwd", payload.text("cwd")?)?;
+    payload.startable("args", payload.strings("args")?.unwrap_or_default())?;
+    let env = payload.pairs("env")?.unwrap_or_default();
+    payload.startable("env", env.into_iter().flat_map(|(name, value)| [name, value]))
 }
 
 /// Nothing and 0 both mean the host's default, as to the original.
@@ -236,6 +290,7 @@ pub(crate) fn completion(job: JobId, document: &Document) -> Result<Command, Api
         stderr,
         error,
         outputs: files::outputs(&fields)?,
+        agent: agent::account(&fields)?,
     }))
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn show(
     shape: impl FnOnce(&JobView) -> Value + Send + 'static,
 ) -> Result<Response, ApiError> {
     let output = |result: &ResultView| -> usize {
-        [&result.stdout, &result.stderr].into_iter().flatten().map(String::len).sum()
+        [&result.stdout, &result.stderr, &result.agent].into_iter().flatten().map(String::len).sum()
     };
     let size = job.payload.len() + job.result.as_ref().map_or(0, output);
     elsewhere(size >= LARGE, move || json::answer(&wrap("job", shape(&job)))).await

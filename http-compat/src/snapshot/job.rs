@@ -109,5 +109,6 @@ fn result(record: &Members<'_>, updated: Wall) -> Part<Option<ResultView>> {
         stdout: result.unchecked_text("stdout", MAX_OUTPUT_BYTES),
         stderr: result.unchecked_text("stderr", MAX_OUTPUT_BYTES),
         outputs: Vec::new(),
+        agent: None,
     }))
 }

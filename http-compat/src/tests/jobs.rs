@@ -45,10 +45,16 @@ async fn j2_a_payload_with_a_kind_is_required() {
 async fn f15_only_known_kinds_are_taken() {
     let rig = rig();
     for (kind, text) in [
-        (json!("Shell"), r#"unknown job kind "Shell": use shell or openclaw-run"#),
-        (json!("openclaw"), r#"unknown job kind "openclaw": use shell or openclaw-run"#),
-        (json!(["shell"]), r#"unknown job kind ["shell"]: use shell or openclaw-run"#),
-        (json!(5), "unknown job kind 5: use shell or openclaw-run"),
+        (json!("Shell"), r#"unknown job kind "Shell": use shell, openclaw-agent or openclaw-run"#),
+        (
+            json!("openclaw"),
+            r#"unknown job kind "openclaw": use shell, openclaw-agent or openclaw-run"#,
+        ),
+        (
+            json!(["shell"]),
+            r#"unknown job kind ["shell"]: use shell, openclaw-agent or openclaw-run"#,
+        ),
+        (json!(5), "unknown job kind 5: use shell, openclaw-agent or openclaw-run"),
     ] {
         let body = json!({ "payload": { "kind": kind, "command": "x" } });
         submit(&rig, body).await.refused(400, text);

@@ -115,7 +115,7 @@ async fn p8_checks_come_in_order() {
     let kind = json!({ "payload": { "kind": "Shell" } });
     submit(&rig, "k1", kind) // F15 wins over P10
         .await
-        .refused(400, r#"unknown job kind "Shell": use shell or openclaw-run"#);
+        .refused(400, r#"unknown job kind "Shell": use shell, openclaw-agent or openclaw-run"#);
 }
 
 #[tokio::test]

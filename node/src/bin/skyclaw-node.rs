@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use skyclaw_node::config::{Config, EnvVars, Layers, NodeArgs, NodeCommand, Resolved};
+use skyclaw_node::supervisor::policy::Section;
 use skyclaw_node::{copies, run, supervisor, telemetry, testnet};
 
 fn main() -> ExitCode {
@@ -60,6 +61,14 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
             let _ = writeln!(std::io::stderr().lock(), "[skyclaw] {warning}");
         }
         return Ok(ExitCode::SUCCESS);
+    }
+    if let NodeCommand::Policy { services, command } = &args.command {
+        let section = if *services { Section::Services } else { Section::Jobs };
+        let (text, code) =
+            run::policy::ask(&config, section, command).map_err(|error| said(&error))?;
+        // A closed pipe is the reader's choice.
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        return Ok(ExitCode::from(code));
     }
     let done = match &args.command {
         NodeCommand::Backup { file } => Some(runtime()?.block_on(copies::backup(&config, file))),

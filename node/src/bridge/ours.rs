@@ -138,7 +138,7 @@ pub(super) fn record(
             view.version = version;
             let texts = view.result.as_ref().map_or(0, |result| {
                 let long = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-                long(&result.stdout) + long(&result.stderr)
+                long(&result.stdout) + long(&result.stderr) + long(&result.agent)
             });
             Some((exporter.job(&view), FRAME + view.payload.len() + texts))
         }
@@ -183,6 +183,7 @@ fn host_view(desc: &HostDesc) -> HostView {
         registered: desc.registered.wall(),
         updated_by: desc.by.clone(),
         version: desc.display_version,
+        openclaw: desc.openclaw.clone(),
     }
 }
 

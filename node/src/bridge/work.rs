@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use skyclaw_http_compat::snapshot::{self, Exporter};
-use skyclaw_http_compat::{Request, check_payload};
+use skyclaw_http_compat::{CheckedPayload, Request, check_payload};
 use skyclaw_protocol::limits::MAX_PARALLEL;
+use skyclaw_protocol::placement;
 use skyclaw_protocol::register::Phase;
 use skyclaw_protocol::{Adopted, Command, HostId, HostView, JobId, JobView, Refusal};
 use tokio::sync::{mpsc, oneshot};
@@ -314,8 +315,11 @@ fn free(hosts: &[HostView], now: u64, ttl: Duration) -> Vec<Free> {
 
 /// The job as it is taken over, unless no host of this network could run it.
 pub(crate) fn adopted(job: &JobView) -> Result<Adopted, String> {
-    let (payload, timeout_ms) = check_payload(&job.payload)?;
-    let mut adopted = handle::adopted(JobView { payload, ..job.clone() }, None);
-    adopted.request.timeout_ms = timeout_ms;
+    let CheckedPayload { text: payload, timeout_ms, once, implied } = check_payload(&job.payload)?;
+    let mut required = job.required.clone();
+    required.extend(implied);
+    let required = placement::capability_list(required);
+    let mut adopted = handle::adopted(JobView { payload, required, ..job.clone() }, None);
+    (adopted.request.timeout_ms, adopted.request.once) = (timeout_ms, once);
     Ok(adopted)
 }

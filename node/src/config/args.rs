@@ -46,6 +46,13 @@ pub enum NodeCommand {
     },
     /// Give the free room in the database back.
     Compact,
+    /// Say what the host's rules come to, or what they say to a command.
+    Policy {
+        /// As the command of a service, rather than of a job.
+        services: bool,
+        /// The command and its arguments; empty for all rules.
+        command: Vec<String>,
+    },
     /// Start a local network of processes.
     Testnet {
         /// Hosts, beside two coordinators.
@@ -107,6 +114,10 @@ impl NodeArgs {
             "backup" => NodeCommand::Backup { file: path(inner) },
             "restore" => NodeCommand::Restore { file: path(inner) },
             "compact" => NodeCommand::Compact,
+            "policy" => NodeCommand::Policy {
+                services: inner.get_flag("services"),
+                command: inner.get_many("command").into_iter().flatten().cloned().collect(),
+            },
             "testnet" => NodeCommand::Testnet {
                 nodes: inner.get_one("nodes").copied().unwrap_or(DEFAULT_NODES),
                 mdns: inner.get_one::<String>(MDNS).is_some_and(|word| word == "1"),
@@ -138,7 +149,7 @@ fn idle_flag(command: &str, matches: &ArgMatches) -> Option<&'static str> {
             let idle = |setting: &Setting| setting.env != MDNS && given(setting.env);
             SETTINGS.iter().find_map(|setting| setting.flag.filter(|_| idle(setting)))
         }
-        "config" | "backup" | "restore" | "compact" => {
+        "config" | "backup" | "restore" | "compact" | "policy" => {
             given(STOP_WITH_PARENT).then_some(STOP_WITH_PARENT)
         }
         _ => None,
@@ -183,6 +194,24 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("compact")
                 .about("Give free room in the database back, while the node stands still")
+                .arg(stop_with_parent().hide(true)),
+        )
+        .subcommand(
+            Command::new("policy")
+                .about("Say which rule of this host allows or refuses a command, by this shell's PATH; without one, check the rules")
+                .arg(
+                    Arg::new("services")
+                        .long("services")
+                        .action(ArgAction::SetTrue)
+                        .help("As the command of a service, rather than of a job"),
+                )
+                .arg(
+                    Arg::new("command")
+                        .value_name("COMMAND")
+                        .num_args(1..)
+                        .last(true)
+                        .help("A command and its arguments; ends with 126 if they are refused, 127 if there is no such program"),
+                )
                 .arg(stop_with_parent().hide(true)),
         )
         .subcommand(Command::new("testnet-service").hide(true))

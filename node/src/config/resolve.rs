@@ -317,7 +317,18 @@ impl Settled {
                 .unwrap_or_else(|| format!("openclaw-node-{}", std::process::id())),
             capabilities: self.list(Key::Capabilities),
             allowed_commands: self.list(Key::AllowedCommands),
+            allowed_commands_are_set: self
+                .origin(Key::AllowedCommands)
+                .is_some_and(|origin| origin != Origin::Default),
+            policy: self.optional(Key::Policy).map(PathBuf::from),
             openclaw_command: self.text(Key::OpenclawCommand),
+            openclaw_config: self.optional(Key::OpenclawConfig).map(PathBuf::from),
+            openclaw_gateway: self.switch(Key::OpenclawGateway),
+            openclaw_max: match self.value(Key::OpenclawMax) {
+                Some(Value::Int(most)) => usize::try_from(*most).ok(),
+                _ => None,
+            },
+            openclaw_memory_bytes: self.number(Key::OpenclawMemoryBytes),
             max_parallel: u32::try_from(self.number(Key::MaxParallel)).unwrap_or(u32::MAX),
             poll: self.duration(Key::PollMs),
             heartbeat: self.duration(Key::HeartbeatMs),

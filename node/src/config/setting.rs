@@ -197,8 +197,19 @@ settings! {
     AllowedCommands "SKYCLAW_ALLOWED_COMMANDS" Some("allowed-commands"), Host, Kind::List,
         Text("openclaw,node,bash,sh,npm,pnpm"), Open,
         "Commands that jobs and services may run";
+    Policy "SKYCLAW_POLICY" Some("policy"), Host, Kind::Path, Nothing, Open,
+        "File with rules for what jobs, services and agents may run; SKYCLAW_ALLOWED_COMMANDS, where set, must allow it too";
     OpenclawCommand "SKYCLAW_OPENCLAW_COMMAND" Some("openclaw-command"), Host, Kind::Verbatim, Text("openclaw"), Open,
         "The openclaw program";
+    OpenclawConfig "SKYCLAW_OPENCLAW_CONFIG" Some("openclaw-config"), Host, Kind::Path, Nothing, Open,
+        "OpenClaw configuration whose models and credentials agent jobs may use; unset means no agent jobs";
+    OpenclawGateway "SKYCLAW_OPENCLAW_GATEWAY" Some("openclaw-gateway"), Host, Kind::Switch, Text("0"), Open,
+        "Let agent jobs ask the Gateway on this machine, where the policy allows agents everything; 1 turns it on";
+    OpenclawMax "SKYCLAW_OPENCLAW_MAX" Some("openclaw-max"), Host, Kind::AutoInt { min: 1, max: 1000 }, Text("auto"), Open,
+        "Agents at once; auto is one for every two processors";
+    OpenclawMemoryBytes "SKYCLAW_OPENCLAW_MEMORY_BYTES" Some("openclaw-memory-bytes"), Host,
+        Kind::Int { min: 1, max: i64::MAX, unit: "bytes" }, Text("1342177280"), Open,
+        "Memory that must be free for an agent to begin";
     MaxParallel "SKYCLAW_MAX_PARALLEL" Some("max-parallel"), Host,
         Kind::Int { min: 1, max: limits::MAX_PARALLEL.cast_signed(), unit: "jobs" }, Text("1"), Open,
         "Jobs run at once";

@@ -169,6 +169,7 @@ impl Run<'_> {
                 capabilities: host.capabilities,
                 max_parallel: host.max_parallel,
                 node: None,
+                openclaw: host.openclaw,
             };
             (host.id.to_string(), Fate::Do(Box::new(command)))
         };
@@ -392,6 +393,7 @@ fn as_ended(job: JobView) -> Adopted {
         stdout: result.and_then(|result| result.stdout.clone()),
         stderr: result.and_then(|result| result.stderr.clone()),
         error: job.error.clone(),
+        agent: result.and_then(|result| result.agent.clone()),
     });
     adopted(job, end)
 }

@@ -239,6 +239,7 @@ impl NodeHandle {
             capabilities: host.capabilities,
             max_parallel: host.max_parallel,
             node: None,
+            openclaw: host.openclaw,
         };
         self.carry_out(Request { command, idempotency: None }).await.map(|_| true)
     }
@@ -268,6 +269,7 @@ impl NodeHandle {
             stdout: report.stdout,
             stderr: report.stderr,
             error: report.error,
+            agent: report.agent,
         };
         let command = Command::Adopt(Box::new(adopted(job, Some(end))));
         Some(self.carry_out(Request { command, idempotency: None }).await)
@@ -285,6 +287,7 @@ pub fn adopted(job: JobView, end: Option<AdoptedEnd>) -> Adopted {
         timeout_ms: None,
         retry: None,
         queue_timeout_ms: None,
+        once: false,
     };
     Adopted {
         id: job.id,

@@ -319,6 +319,14 @@ impl HostAgent {
         (self.beat_at, self.claim_at) = (now, now);
     }
 
+    /// What it says of itself has changed: it registers again at once.
+    pub fn described(&mut self, now: Duration) {
+        if self.registered {
+            self.registered = false;
+            self.register_at = Some(now);
+        }
+    }
+
     /// It does not; try again later. `chance` is in `0.0..1.0`, here and below.
     pub fn register_failed(&mut self, now: Duration, chance: f64) {
         self.register_failures = self.register_failures.saturating_add(1);

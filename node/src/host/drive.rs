@@ -1,6 +1,7 @@
 //! Carries out what the agent decides: one task, one owner of all state.
 
 mod claims;
+mod lends;
 mod results;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use super::{Claim, Coordinator, HostConfig, PortError, Pulse, Route, RunOf, Stop
 use crate::services;
 use crate::supervisor::{Canceller, HostFault, Outcome, Supervisor};
 use crate::time;
+use lends::Lends;
 use results::Fresh;
 
 /// How long a coordinator is asked to hold a claim.
@@ -41,6 +43,8 @@ enum Event {
     /// A result was put into the outbox, or could not be.
     Kept(JobId, u32, Result<(), String>),
     Completed(JobId, u32, Result<(), PortError>),
+    /// Something else was found of the OpenClaw on this host.
+    Described,
     /// Something nobody waits for is done.
     Done,
     /// The time for running jobs to end by themselves is over.
@@ -70,6 +74,8 @@ struct Driver<'a> {
     pending: FuturesUnordered<BoxFuture<'a, Event>>,
     /// Apart from the rest, so that it can be given up when the host stops.
     claim: Option<BoxFuture<'a, Event>>,
+    /// What OpenClaw adds to what this host can do.
+    lends: Lends,
     /// By which id the host is known; told to what runs its services.
     known: watch::Sender<HostId>,
     /// None of the services it ran is left.
@@ -86,6 +92,9 @@ pub async fn run(
     supervisor: &Supervisor,
     stop: CancellationToken,
 ) -> Result<(), PortError> {
+    let mut config = config;
+    let lends = Lends::new(config.openclaw.as_ref(), &config.spec);
+    lends.describe(&mut config.spec);
     let host = tokio::select! {
         host = coordinator.register(config.spec.clone()) => host?,
         () = stop.cancelled() => return Ok(()),
@@ -107,6 +116,7 @@ pub async fn run(
         full: false,
         pending: FuturesUnordered::new(),
         claim: None,
+        lends,
         known: watch::Sender::new(host.clone()),
         quiet: CancellationToken::new(),
     };
@@ -198,18 +208,24 @@ impl Driver<'_> {
         let guarding = self.agent.is_guarding();
         let pause = self.agent.wakeup().map(|at| at.saturating_sub(now()));
         let pause = if guarding { Some(pause.unwrap_or(LOOK).min(LOOK)) } else { pause };
+        let pause = self.lends.look_within(pause);
         tokio::select! {
             event = self.pending.next(), if !self.pending.is_empty() => event,
             event = ready(&mut self.claim) => {
                 self.claim = None;
                 Some(event)
             }
+            () = self.lends.changed() => Some(Event::Described),
             () = due(pause) => None,
         }
     }
 
     fn act(&mut self) {
         let coordinator = self.coordinator;
+        if self.claim.is_some() && self.lends.asked_too_little() {
+            self.claim = None;
+            self.agent.unclaimed(now());
+        }
         loop {
             let at = now();
             self.agent.look(at, time::wall());
@@ -222,8 +238,9 @@ impl Driver<'_> {
                     }));
                 }
                 Action::Claim { host, most } => {
+                    let (most, without) = self.lends.claim(most);
                     self.claim = Some(Box::pin(async move {
-                        Event::Claimed(coordinator.claim(host, most, CLAIM_WAIT).await)
+                        Event::Claimed(coordinator.claim(host, most, CLAIM_WAIT, without).await)
                     }));
                 }
                 Action::Heartbeat { host, running } => {
@@ -312,6 +329,11 @@ impl Driver<'_> {
                     known.canceller.cancel(StopReason::LeaseLost);
                 }
                 self.bound(&job);
+            }
+            Some(Event::Described) => {
+                if self.lends.describe(&mut self.config.spec) {
+                    self.agent.described(now);
+                }
             }
             Some(Event::Launched(job, true)) => self.agent.launched(&job),
             Some(Event::Ended(job, Err(fault))) => self.unable(now, &job, &fault, chance),

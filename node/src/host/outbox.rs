@@ -210,6 +210,7 @@ pub(super) fn completion(host: HostId, job: JobId, attempt: u32, outcome: &Outco
         stderr: Some(outcome.stderr.clone()),
         error: outcome.error.clone(),
         outputs: outcome.outputs.clone(),
+        agent: outcome.agent.clone(),
     }
 }
 
@@ -224,6 +225,7 @@ pub(super) fn report(entry: &OutboxEntry) -> Report {
         stderr: done.stderr.clone().unwrap_or_default(),
         error: done.error.clone(),
         outputs: done.outputs.clone(),
+        agent: done.agent.clone(),
     };
     Report {
         host: done.host.clone(),

@@ -2,6 +2,7 @@
 
 use crate::engine::EngineError;
 use crate::net::NetError;
+use crate::supervisor::policy::PolicyError;
 
 /// The node did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,9 @@ pub enum StartError {
     /// The host role did not start.
     #[error("{0}")]
     Host(String),
+    /// The file with the rules for jobs and services.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Nowhere to run jobs.
     #[error("jobs cannot be run here: check SKYCLAW_WORK_DIR and the temporary directory")]
     Supervisor {

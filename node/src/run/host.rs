@@ -1,6 +1,6 @@
 //! The host role: its port to coordinators, its supervisor, its services.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,14 +8,17 @@ use std::time::Duration;
 use skyclaw_protocol::HostId;
 use skyclaw_protocol::placement::capability_list;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::member::Member;
-use super::{Node, StartError, blobs, duties};
+use super::{Node, StartError, blobs, duties, policy};
 use crate::blobs::Blobs;
 use crate::config::{Config, HostConfig, Link, Secret};
 use crate::host;
 use crate::limits::{EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, JOB_KILL_GRACE};
+use crate::openclaw::{self, Found, Openclaw, OpenclawConfig};
 use crate::services::{Services, ServicesConfig};
+use crate::supervisor::policy::{AgentRules, PolicyFile};
 use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::tasks::Tasks;
 
@@ -72,7 +75,11 @@ impl Node {
     }
 
     /// Returns once the host has registered, or, inside a coordinator, could not yet.
-    pub(super) async fn start_host(&mut self, config: &Config) -> Result<(), StartError> {
+    pub(super) async fn start_host(
+        &mut self,
+        config: &Config,
+        rules: Option<PolicyFile>,
+    ) -> Result<(), StartError> {
         let Some(settings) = &config.host else { return Ok(()) };
         let mut outbox = None;
         let link: Box<dyn host::Coordinator> =
@@ -100,16 +107,23 @@ impl Node {
         let dead = Arc::<AtomicBool>::default();
         let failed_later = Arc::clone(&dead);
         self.host = Some(RunningHost { tasks: tasks.clone(), grace, failed: dead });
+        let agents = rules.as_ref().map(PolicyFile::agents).unwrap_or_default();
+        let openclaw = Openclaw::new(openclaw_config(settings, agents));
         let supervisor = Supervisor::new(SupervisorConfig {
             blobs: self.blobs.clone(),
+            openclaw: openclaw.clone(),
+            policy: rules,
             ..supervisor_config(settings)
         })
         .map_err(|source| StartError::Supervisor { source })?;
         supervisor.prepare();
+        let looks = openclaw::watch(openclaw.clone(), supervisor.clone(), stop.clone());
+        tasks.spawn(looks);
         let (registered, first) = oneshot::channel();
         let mut host = host_config(settings, registered)?;
         host.outbox = outbox;
         host.services = self.services.clone();
+        host.openclaw = Some(openclaw);
         let (failed, failure) = oneshot::channel();
         tasks.spawn(async move {
             if let Err(error) = host::run(host, link.as_ref(), &supervisor, stop).await
@@ -135,15 +149,43 @@ impl Node {
 pub(super) fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
     SupervisorConfig {
         allowed: settings.allowed_commands.clone(),
-        openclaw_command: settings.openclaw_command.clone(),
+        allowed_is_set: settings.allowed_commands_are_set,
         default_timeout: settings.timeout,
         max_output: settings.max_output_bytes,
         work_root: settings.work_dir.clone(),
-        // What is not text cannot be handed on; a job sees the few names that policy allows.
-        environment: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect(),
+        environment: policy::environment(),
         ..SupervisorConfig::default()
+    }
+}
+
+/// What a host with these settings would find of OpenClaw on this machine.
+///
+/// # Errors
+/// There is no place to run it in.
+pub async fn look_at_openclaw(settings: &HostConfig, agents: AgentRules) -> io::Result<Arc<Found>> {
+    let openclaw = Openclaw::new(openclaw_config(settings, agents));
+    let config = supervisor_config(settings);
+    let supervisor = Supervisor::new(SupervisorConfig { openclaw: openclaw.clone(), ..config })?;
+    let stop = CancellationToken::new();
+    let looks = openclaw::watch(openclaw.clone(), supervisor.clone(), stop.clone());
+    let looks = tokio::spawn(looks);
+    let found = openclaw.known().await;
+    stop.cancel();
+    // It says what it saw to nobody here.
+    let _ = looks.await;
+    supervisor.shutdown(Duration::ZERO).await;
+    Ok(found)
+}
+
+fn openclaw_config(settings: &HostConfig, rules: AgentRules) -> OpenclawConfig {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    OpenclawConfig {
+        command: settings.openclaw_command.clone(),
+        config: settings.openclaw_config.clone(),
+        gateway: settings.openclaw_gateway,
+        most: settings.openclaw_max.unwrap_or((processors / 2).max(1)),
+        bytes: settings.openclaw_memory_bytes,
+        rules,
     }
 }
 
@@ -173,6 +215,7 @@ fn host_config(
         name: settings.name.clone(),
         capabilities: capability_list(settings.capabilities.clone()),
         max_parallel: settings.max_parallel as usize,
+        openclaw: None,
     };
     let registered = Mutex::new(Some(registered));
     let mut config = host::HostConfig::new(spec);

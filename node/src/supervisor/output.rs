@@ -6,11 +6,13 @@
 use skyclaw_protocol::limits::MAX_OUTPUT_BYTES;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::run::Fill;
+
 /// What stands where a text was cut.
 const MARK: &str = "\n[output truncated]\n";
 
 /// Bytes taken from a pipe at once: what a pipe holds.
-const READ_BYTES: usize = 64 << 10;
+pub(super) const READ_BYTES: usize = 64 << 10;
 
 /// The kept part of a stream.
 #[derive(Debug)]
@@ -25,19 +27,15 @@ impl Capture {
         Self { kept: Vec::new(), most: most.min(MAX_OUTPUT_BYTES), cut: false }
     }
 
-    /// Reads to the end. A failing read ends the stream like its end does.
-    pub(super) async fn fill(&mut self, from: Option<impl AsyncRead + Unpin>) {
-        let Some(mut from) = from else { return };
-        let mut buffer = vec![0; READ_BYTES];
-        while let Ok(n @ 1..) = from.read(&mut buffer).await {
-            self.push(&buffer[..n]);
-        }
-    }
-
     fn push(&mut self, bytes: &[u8]) {
         let room = self.most - self.kept.len();
         self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         self.cut |= bytes.len() > room;
+    }
+
+    /// What was read until now, as text.
+    pub(super) fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.kept).into_owned()
     }
 
     /// The text to report: cut by bytes, broken or invalid UTF-8 as U+FFFD.
@@ -57,6 +55,23 @@ impl Capture {
         let end = text.floor_char_boundary(MAX_OUTPUT_BYTES - MARK.len());
         format!("{}{MARK}", &text[..end])
     }
+}
+
+impl Fill for Capture {
+    async fn fill(&mut self, from: Option<impl AsyncRead + Unpin>) {
+        let Some(mut from) = from else { return };
+        let mut buffer = vec![0; READ_BYTES];
+        while let Ok(n @ 1..) = from.read(&mut buffer).await {
+            self.push(&buffer[..n]);
+        }
+    }
+}
+
+/// A text that is not the output itself, cut like one.
+pub(super) fn cut(text: String, most: usize) -> String {
+    let mut capture = Capture::new(most);
+    capture.push(text.as_bytes());
+    capture.into_text()
 }
 
 #[cfg(test)]

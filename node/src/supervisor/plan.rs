@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use skyclaw_protocol::limits::MAX_TIMEOUT_MS;
 
+use super::agent::{self, Asked};
 use super::files::Files;
+use crate::openclaw::AgentJob;
 
 /// No job is given less time than this, whatever it asks for.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -23,6 +25,8 @@ pub(super) struct Plan {
     pub(super) env: Vec<(String, String)>,
     pub(super) timeout: Duration,
     pub(super) files: Files,
+    /// What is asked of OpenClaw, where that is what runs.
+    pub(super) openclaw: Option<Asked>,
 }
 
 /// Settings that stand in for what a payload leaves out.
@@ -38,25 +42,36 @@ pub(crate) fn kind_of(payload: &Value) -> String {
     kind.chars().take(64).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
+/// True if this asks for OpenClaw.
+pub(crate) fn is_openclaw(payload: &Value) -> bool {
+    let kind = payload.get("kind").and_then(Value::as_str);
+    kind.is_some_and(|kind| kind == "openclaw-agent" || kind == "openclaw-run")
+}
+
 impl Plan {
     /// Reads a payload. The error is the job's.
     pub(super) fn read(payload: &Value, defaults: &Defaults) -> Result<Self, String> {
         let Value::Object(payload) = payload else {
             return Err("payload must be an object".into());
         };
-        let (command, args, cwd) = match payload.get("kind") {
+        let (command, args, cwd, openclaw) = match payload.get("kind") {
             Some(Value::String(kind)) if kind == "shell" => {
                 let command = text(payload, "command")?.ok_or("payload.command is required")?;
                 if command.is_empty() {
                     return Err("payload.command is required".into());
                 }
-                (command, list(payload, "args")?.unwrap_or_default(), text(payload, "cwd")?)
+                (command, list(payload, "args")?.unwrap_or_default(), text(payload, "cwd")?, None)
             }
             Some(Value::String(kind)) if kind == "openclaw-run" => (
                 defaults.openclaw_command.clone(),
                 list(payload, "args")?.unwrap_or_else(|| vec!["run".into()]),
                 text(payload, "openclawDir")?,
+                Some(Asked::Run),
             ),
+            Some(Value::String(kind)) if kind == "openclaw-agent" => {
+                let job = Box::new(AgentJob::read(payload)?);
+                (defaults.openclaw_command.clone(), Vec::new(), None, Some(Asked::Agent(job)))
+            }
             Some(Value::String(kind)) => return Err(format!("unknown job kind: {kind}")),
             Some(kind) => return Err(format!("unknown job kind: {kind}")),
             None => return Err("payload.kind is required".into()),
@@ -65,14 +80,23 @@ impl Plan {
         if !files.is_empty() && cwd.as_ref().is_some_and(|dir| !dir.is_empty()) {
             return Err("inputs and outputs are of the job's own directory: leave out cwd".into());
         }
+        let (env, timeout) = match &openclaw {
+            // Its environment is the host's, and its time its own.
+            Some(Asked::Agent(job)) => (Vec::new(), job.timeout + agent::START),
+            _ => {
+                let timeout = timeout(payload)?.unwrap_or(defaults.timeout).max(SHORTEST_TIMEOUT);
+                (variables(payload)?, timeout)
+            }
+        };
         Ok(Self {
             command,
             args,
             files,
+            openclaw,
             // An empty directory name meant "the default" to the original.
             cwd: cwd.filter(|dir| !dir.is_empty()),
-            env: variables(payload)?,
-            timeout: timeout(payload)?.unwrap_or(defaults.timeout).max(SHORTEST_TIMEOUT),
+            env,
+            timeout,
         })
     }
 }
@@ -163,6 +187,21 @@ mod tests {
     #[track_caller]
     fn refused(payload: Value, reason: &str) {
         assert_eq!(read(payload).unwrap_err(), reason);
+    }
+
+    #[test]
+    fn an_agent_has_its_own_time_and_the_environment_of_the_host() {
+        let plan = read(json!({
+            "kind": "openclaw-agent", "message": "hi", "timeoutSeconds": 3,
+            "cwd": "/", "env": { "A": "b" }, "args": ["--config", "x"], "command": "sh",
+        }))
+        .unwrap();
+        assert_eq!(
+            (plan.command.as_str(), plan.args.len(), plan.cwd, plan.env.len()),
+            ("openclaw", 0, None, 0)
+        );
+        assert_eq!(plan.timeout, Duration::from_secs(63));
+        refused(json!({"kind": "openclaw-agent"}), "payload.message is required");
     }
 
     /// D16.

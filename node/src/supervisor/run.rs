@@ -12,11 +12,12 @@
 use std::io;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::process::Child;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::errno::{is_shortage, spawn_error};
@@ -34,7 +35,10 @@ const SHIM_PATIENCE: Duration = Duration::from_secs(5);
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// What is said of a run whose shim was killed.
-const LOST: &str = "the job's supervisor was killed; what the job left was ended";
+pub(super) const LOST: &str = "the job's supervisor was killed; what the job left was ended";
+
+/// How long a process that has given its whole answer, or has ended, may leave others behind.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// Rounds of killing orphans before the rest is left to the next sweep.
 const SWEEPS: u32 = 400;
@@ -53,6 +57,39 @@ pub(super) struct Task<'a> {
     /// Until when the job may run.
     pub(super) until: watch::Receiver<Option<Duration>>,
     pub(super) shutdown: watch::Receiver<Option<Duration>>,
+    /// Told when the output holds all that is wanted: the run is then over within [`LINGER`].
+    pub(super) answered: Option<Arc<Notify>>,
+}
+
+/// Reads one output of a process to its end.
+pub(super) trait Fill {
+    /// A failing read ends it like its end does.
+    async fn fill(&mut self, from: Option<impl AsyncRead + Unpin>);
+}
+
+/// How a run is over. No process of it is left.
+#[derive(Debug)]
+pub(super) struct Over {
+    pub(super) fate: Fate,
+    /// From launch until the output ended.
+    pub(super) duration: Duration,
+}
+
+/// What became of the main process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was not started, for this reason.
+    NotStarted(String),
+    /// It ended; without a code by a signal.
+    Exited(Option<i32>),
+    /// It had answered and did not end: it was ended.
+    Lingered,
+    /// Its time was over.
+    TimedOut,
+    /// It was ended from outside.
+    Stopped(StopReason),
+    /// Its shim was killed.
+    Lost,
 }
 
 /// Why a run is being ended before it ended itself.
@@ -75,21 +112,50 @@ struct Progress {
     /// The shim ended without saying that all is gone.
     lost: bool,
     drained: bool,
+    /// It was ended after its answer.
+    lingered: bool,
 }
 
 impl Task<'_> {
     /// Runs a job; of each output stream `max_output` bytes are kept.
     pub(super) async fn run(mut self, max_output: usize) -> Result<Outcome, HostFault> {
+        let mut stdout = Capture::new(max_output);
+        let mut stderr = Capture::new(max_output);
+        let over = self.over(&mut stdout, &mut stderr).await?;
+        let ms = self.timeout.unwrap_or_default().as_millis();
+        let (success, exit_code, error) = match over.fate {
+            Fate::NotStarted(text) => (false, 1, Some(text)),
+            Fate::TimedOut => (false, 1, Some(format!("timed out after {ms}ms"))),
+            Fate::Stopped(reason) => (false, 1, Some(reason.as_str().to_owned())),
+            Fate::Lost => (false, 1, Some(LOST.to_owned())),
+            Fate::Exited(code) => (code == Some(0), code.unwrap_or(1), None),
+            Fate::Lingered => (false, 1, None),
+        };
+        Ok(Outcome {
+            success,
+            exit_code,
+            duration: over.duration,
+            stdout: stdout.into_text(),
+            stderr: stderr.into_text(),
+            error,
+            outputs: Vec::new(),
+            agent: None,
+        })
+    }
+
+    /// Runs the process until nothing of it is left; its outputs go where they are said to.
+    pub(super) async fn over(
+        &mut self,
+        stdout: &mut impl Fill,
+        stderr: &mut Capture,
+    ) -> Result<Over, HostFault> {
         let started = Instant::now();
         let Ok(order) = wire::encode(&self.launch) else {
-            return Ok(Outcome::failed(
-                "the job's command, arguments and environment are too large",
-            ));
+            let text = "the job's command, arguments and environment are too large".to_owned();
+            return Ok(Over { fate: Fate::NotStarted(text), duration: Duration::ZERO });
         };
         let mut shim = self.open(&order).await?;
         drop(order);
-        let mut stdout = Capture::new(max_output);
-        let mut stderr = Capture::new(max_output);
         let (out, err) = (shim.stdout.take(), shim.stderr.take());
         let drain = async { tokio::join!(stdout.fill(out), stderr.fill(err)) };
         let progress = self.watch(started, &mut shim, drain).await;
@@ -97,40 +163,24 @@ impl Task<'_> {
         let fate = shim.child.try_wait();
         // The shim has said its last word; this only collects its exit status.
         tokio::spawn(async move { shim.child.wait().await });
-
-        let (success, exit_code, error) = match progress {
+        let fate = match progress {
             Progress { not_started: Some((errno, text)), .. } => {
                 let text = spawn_error(&self.launch.arg0, errno, &text);
                 if is_shortage(errno) {
                     return Err(HostFault(text));
                 }
-                (false, 1, Some(text))
+                Fate::NotStarted(text)
             }
-            Progress { cause: Some(Cause::TimedOut), .. } => {
-                let ms = self.timeout.unwrap_or_default().as_millis();
-                (false, 1, Some(format!("timed out after {ms}ms")))
-            }
-            Progress { cause: Some(Cause::Stopped(reason)), .. } => {
-                (false, 1, Some(reason.as_str().to_owned()))
-            }
+            Progress { cause: Some(Cause::TimedOut), .. } => Fate::TimedOut,
+            Progress { cause: Some(Cause::Stopped(reason)), .. } => Fate::Stopped(reason),
             Progress { lost: true, begun: false, .. } => {
-                return Err(unready(fate, &stderr.into_text()));
+                return Err(unready(fate, &stderr.so_far()));
             }
-            Progress { lost: true, .. } => (false, 1, Some(LOST.to_owned())),
-            Progress { exited, .. } => {
-                let code = exited.flatten().unwrap_or(1);
-                (exited == Some(Some(0)), code, None)
-            }
+            Progress { lost: true, .. } => Fate::Lost,
+            Progress { lingered: true, .. } => Fate::Lingered,
+            Progress { exited, .. } => Fate::Exited(exited.flatten()),
         };
-        Ok(Outcome {
-            success,
-            exit_code,
-            duration,
-            stdout: stdout.into_text(),
-            stderr: stderr.into_text(),
-            error,
-            outputs: Vec::new(),
-        })
+        Ok(Over { fate, duration })
     }
 
     /// Runs a service's process; its output goes into `log`.
@@ -186,6 +236,8 @@ impl Task<'_> {
         // When the current wait for the shim, or for the pipes after it, is given up.
         let mut patience: Option<Instant> = None;
         let mut leftovers_told = false;
+        // Until when what has answered may go on.
+        let mut linger: Option<Instant> = None;
 
         while !(progress.gone && progress.drained) {
             let may_stop = progress.cause.is_none() && !progress.gone;
@@ -236,6 +288,14 @@ impl Task<'_> {
                     progress.cause = Some(Cause::Stopped(StopReason::HostStopped));
                     patience = Some(tell(shim, grace).await);
                 }
+                () = told(self.answered.as_deref()), if linger.is_none() => {
+                    linger = Some(Instant::now() + LINGER);
+                }
+                () = expiry(linger), if may_stop && !leftovers_told => {
+                    leftovers_told = true;
+                    progress.lingered = progress.exited.is_none();
+                    patience = Some(tell(shim, self.grace).await);
+                }
                 () = expiry(patience) => {
                     if progress.gone {
                         tracing::warn!("output is held open by a process that is not the job's");
@@ -250,6 +310,9 @@ impl Task<'_> {
                     }
                     sleep(Duration::from_millis(50)).await;
                 }
+            }
+            if self.answered.is_some() && progress.exited.is_some() {
+                linger.get_or_insert_with(|| Instant::now() + LINGER);
             }
             // A job lasts as long as its output; a service is over with its main process.
             let over = progress.drained || self.timeout.is_none();
@@ -301,6 +364,14 @@ async fn changed(moments: &mut watch::Receiver<Option<Duration>>) -> Duration {
         if let Some(at) = *moments.borrow_and_update() {
             return at;
         }
+    }
+}
+
+/// Waits to be told; for ever if nobody would.
+async fn told(by: Option<&Notify>) {
+    match by {
+        Some(notify) => notify.notified().await,
+        None => std::future::pending().await,
     }
 }
 

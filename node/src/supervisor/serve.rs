@@ -1,15 +1,18 @@
 //! The process of a service: run without a time limit, its output in a ring.
 //!
-//! The allow list, the environment and the shim are those of jobs; the directory is the
+//! The rules are those for services, the environment and the shim those of jobs; the directory is the
 //! instance's, and is kept from one process to the next.
 
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::policy::Verdict;
+use super::policy::{Section, Verdict};
 use super::ring::LogRing;
 use super::wire::Launch;
 use super::workdir::JobDir;
@@ -83,6 +86,29 @@ impl Workspace {
         Path::new(&self.0.work)
     }
 
+    /// Writes a file there that was not, for this user alone.
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> Result<String, String> {
+        let path = self.path().join(name);
+        let mut options = fs::File::options();
+        let file = options.write(true).create_new(true).mode(0o600).open(&path);
+        let written = file.and_then(|mut file| file.write_all(bytes));
+        written.map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+
+    /// Makes a folder there.
+    pub(crate) fn folder(&self, name: &str) -> Result<String, String> {
+        let path = self.path().join(name);
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+
+    /// Its home, its folder for temporary files, and where it works.
+    pub(super) fn places(&self) -> (&str, &str, &str) {
+        (&self.0.home, &self.0.tmp, &self.0.work)
+    }
+
     /// Removes all of it.
     pub async fn remove(self) {
         clean(self.0).await;
@@ -126,6 +152,7 @@ impl Supervisor {
                                 cancelled,
                                 until,
                                 shutdown,
+                                answered: None,
                             };
                             task.serve(&log).await
                         }
@@ -144,21 +171,19 @@ impl Supervisor {
 impl Inner {
     fn launch(&self, order: ServeOrder, home: &str, tmp: &str) -> Result<(Launch, LogRing), Ended> {
         let command = order.command;
-        let program = match self.policy.judge(&command) {
+        let program = match self.policy.judge(Section::Services, &command, &order.args) {
             Verdict::Run(path) => path,
             Verdict::Missing(errno) => {
                 let raw = Some(errno.raw_os_error());
                 return Err(Ended::Refused(errno::spawn_error(&command, raw, "")));
             }
-            Verdict::Refused => {
-                return Err(Ended::Refused(format!("command not allowed: {command}")));
-            }
+            Verdict::Refused(reason) => return Err(Ended::Refused(reason)),
         };
         let mut env = self.policy.environment(&order.env, home, tmp);
         env.retain(|(name, _)| !order.set.iter().any(|(set, _)| set == name));
         env.extend(order.set);
         let cwd = order.cwd.into_os_string().into_string();
         let cwd = cwd.map_err(|_| Ended::Refused("the working directory is no text".into()))?;
-        Ok((Launch { program, arg0: command, args: order.args, cwd, env }, order.log))
+        Ok((Launch { program, arg0: command, args: order.args, cwd, env, stdin: None }, order.log))
     }
 }

@@ -119,13 +119,17 @@ fn outlive_signals() -> io::Result<impl Sized> {
 }
 
 fn start(launch: &Launch, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> io::Result<Pid> {
+    let stdin = match &launch.stdin {
+        Some(path) => Stdio::from(File::open(path)?),
+        None => Stdio::null(),
+    };
     let child = Command::new(&launch.program)
         .arg0(&launch.arg0)
         .args(&launch.args)
         .current_dir(&launch.cwd)
         .env_clear()
         .envs(launch.env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(stdout)
         .stderr(stderr)
         // Its own group, so that a job which signals its group does not hit the shim.

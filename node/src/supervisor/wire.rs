@@ -25,6 +25,8 @@ pub(super) struct Launch {
     pub(super) cwd: String,
     /// The whole environment.
     pub(super) env: Vec<(String, String)>,
+    /// The file on its standard input; none for one that is empty.
+    pub(super) stdin: Option<String>,
 }
 
 /// What a shim has to tell.

@@ -48,7 +48,7 @@ impl WorkRoot {
     pub(super) fn create(base: &Path) -> io::Result<Self> {
         private_dirs().recursive(true).create(base)?;
         let base = fs::canonicalize(base)?;
-        let prefix = format!("skyclaw-{}-", geteuid().as_raw());
+        let prefix = root_prefix();
         let (swept, old) = (base.clone(), prefix.clone());
         std::thread::Builder::new().name("sweep".into()).spawn(move || sweep(&swept, &old))?;
         loop {
@@ -116,6 +116,17 @@ impl Drop for WorkRoot {
     fn drop(&mut self) {
         let _ = remove(&self.path);
     }
+}
+
+/// What the names of this user's roots begin with.
+fn root_prefix() -> String {
+    format!("skyclaw-{}-", geteuid().as_raw())
+}
+
+/// The root of a daemon of this user, in the folder `base`, that `path` lies below.
+pub(super) fn root_above(path: &Path, base: &Path) -> Option<PathBuf> {
+    let name = path.strip_prefix(base).ok()?.components().next()?.as_os_str();
+    name.to_str()?.starts_with(&root_prefix()).then(|| base.join(name))
 }
 
 fn private_dirs() -> DirBuilder {

@@ -92,6 +92,7 @@ fn request() -> JobRequest {
         timeout_ms: None,
         retry: None,
         queue_timeout_ms: None,
+        once: false,
     }
 }
 

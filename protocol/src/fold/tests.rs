@@ -110,6 +110,7 @@ fn spec() -> Spec {
             retry: None,
             queue_timeout_ms: None,
             adopted: false,
+            once: false,
         }),
         mark: None,
     }
@@ -128,6 +129,7 @@ fn result() -> JobResult {
         stderr: None,
         error: Some("exit 3".into()),
         outputs: Vec::new(),
+        agent: None,
     }
 }
 

@@ -106,5 +106,6 @@ fn result_of(now: Now, id: &JobId, attempt: u32, end: &AdoptedEnd) -> JobResult 
         stderr: end.stderr.clone(),
         error: end.error.clone(),
         outputs: Vec::new(),
+        agent: end.agent.clone(),
     }
 }

@@ -31,6 +31,7 @@ pub(super) struct Head {
     pub(super) retry: u32,
     pub(super) queue_timeout_ms: Option<u64>,
     pub(super) adopted: bool,
+    pub(super) once: bool,
 }
 
 impl Head {
@@ -51,6 +52,7 @@ impl Head {
             retry: job.and_then(|job| job.retry).unwrap_or(0),
             queue_timeout_ms: job.and_then(|job| job.queue_timeout_ms),
             adopted: job.is_some_and(|job| job.adopted),
+            once: job.is_some_and(|job| job.once),
         }
     }
 }

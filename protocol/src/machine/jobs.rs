@@ -94,6 +94,7 @@ impl Machine {
                 retry: request.retry,
                 queue_timeout_ms: request.queue_timeout_ms,
                 adopted,
+                once: request.once,
             }),
             mark,
         })
@@ -172,6 +173,7 @@ impl Machine {
             stderr: completion.stderr,
             error: completion.error,
             outputs: completion.outputs,
+            agent: completion.agent,
         };
         let result = match self.seal(result) {
             Ok(result) => result,
@@ -323,7 +325,8 @@ impl Machine {
         }
     }
 
-    /// A lease may be over: the job goes back to the queue, or ends if it was lost too often.
+    /// A lease may be over: the job goes back to the queue, or ends if it was lost too often, or if it
+    /// may have begun and must not begin twice.
     pub(super) fn lease_timer(&mut self, now: Now, job: JobId) {
         let subject = Subject::Job(job);
         let Some(entry) = self.registers.get(&subject) else { return };
@@ -335,6 +338,13 @@ impl Machine {
         }
         let Some(val) = entry.chosen.clone() else { return };
         let Some(state) = val.job().filter(|state| state.phase == Phase::Leased) else { return };
+        if entry.head.once {
+            // Whatever was heard of its host, before a restart or by another owner. No loss is counted:
+            // that is what tells this end from one that losses brought about.
+            let state = JobState { phase: Phase::Exhausted, ..state.clone() };
+            self.advance(now, &subject, &val, state, None, None);
+            return;
+        }
         let lost = state.lost.saturating_add(u32::from(lease.heard && lease.counts));
         let exhausted = entry.head.max_attempts.is_some_and(|most| lost >= most);
         let expired = self.expires(now, entry.head.expires_at);

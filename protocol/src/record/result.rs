@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Hlc;
 use crate::id::{HostId, JobId, NodeId};
-use crate::limits::{MAX_JOB_FILES, MAX_OUTPUT_BYTES, MAX_TEXT_BYTES};
+use crate::limits::{MAX_AGENT_BYTES, MAX_JOB_FILES, MAX_OUTPUT_BYTES, MAX_TEXT_BYTES};
 use crate::record::{Record, Reject};
 use crate::view::{Milli, OutputFile};
 
@@ -36,11 +36,15 @@ pub struct JobResult {
     /// Files that are kept. Left out where there are none, which is how earlier results read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputFile>,
+    /// Of an agent's run, how it went: JSON text of one object of at most
+    /// [`MAX_AGENT_BYTES`]. Left out where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 impl Record for JobResult {
     const KIND: &'static str = "result";
-    const MAX_BYTES: usize = 2 * MAX_OUTPUT_BYTES + (64 << 10);
+    const MAX_BYTES: usize = 2 * MAX_OUTPUT_BYTES + MAX_AGENT_BYTES + (64 << 10);
 
     fn stamp(&self) -> Hlc {
         self.at
@@ -53,6 +57,9 @@ impl Record for JobResult {
         }
         if long(&self.error, MAX_TEXT_BYTES) {
             return Err(Reject::Invalid("error text is too long"));
+        }
+        if long(&self.agent, MAX_AGENT_BYTES) {
+            return Err(Reject::Invalid("the account of the agent's run is too long"));
         }
         if self.outputs.len() > MAX_JOB_FILES
             || self.outputs.iter().any(|file| file.path.len() > MAX_TEXT_BYTES)

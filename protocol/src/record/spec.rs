@@ -90,6 +90,10 @@ pub struct JobSpec {
     /// up. Left out where that is not so, which is how earlier specs read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
+    /// A run of it is not repeated blindly: once it was granted, a lease that runs out ends it. Left
+    /// out where that is not so, which is how earlier specs read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }
 
 impl Record for Spec {

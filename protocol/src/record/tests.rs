@@ -8,14 +8,14 @@ use super::{Raw, Record, Reject, Signed};
 use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, NetworkId, NodeId};
 use crate::limits::{
-    MAX_ATTEMPTS, MAX_CAPABILITIES, MAX_CLOCK_DRIFT_MS, MAX_OUTPUT_BYTES, MAX_PARALLEL,
-    MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
+    MAX_AGENT_BYTES, MAX_ATTEMPTS, MAX_CAPABILITIES, MAX_CLOCK_DRIFT_MS, MAX_OUTPUT_BYTES,
+    MAX_PARALLEL, MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
 };
 use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, Spec, Subject};
 use crate::register::{Ballot, Certificate};
-use crate::view::Milli;
+use crate::view::{Milli, OpenclawInstall};
 
 const NOW: Wall = Wall(samples::AT.ms);
 
@@ -137,7 +137,11 @@ fn results_hosts_and_certificates_hold_to_theirs() {
     invalid(JobResult { stdout: long(), ..result() });
     invalid(JobResult { stderr: long(), ..result() });
     invalid(JobResult { error: Some("x".repeat(MAX_TEXT_BYTES + 1)), ..result() });
+    invalid(JobResult { agent: Some("x".repeat(MAX_AGENT_BYTES + 1)), ..result() });
     invalid(HostDesc { name: "x".repeat(MAX_TEXT_BYTES + 1), ..host() });
+    let trouble = Some("x".repeat(MAX_TEXT_BYTES + 1));
+    let openclaw = Some(OpenclawInstall { trouble, ..OpenclawInstall::default() });
+    invalid(HostDesc { openclaw, ..host() });
     invalid(HostDesc { max_parallel: Milli(MAX_PARALLEL * 1000 + 1), ..host() });
     let ballot = Ballot { round: 0, proposer: NodeId([9; 32]) };
     invalid(Certificate { ballot, ..certificate() });

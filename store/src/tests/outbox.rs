@@ -23,6 +23,7 @@ pub(super) fn entry(n: u64, attempt: u32, output: usize) -> OutboxEntry {
         stderr: None,
         error: None,
         outputs: Vec::new(),
+        agent: None,
     };
     OutboxEntry { completion, attempt, owner: NodeId([9; 32]), expires_at: Wall(1_000_000) }
 }

@@ -71,6 +71,7 @@ impl World {
             retry: None,
             queue_timeout_ms: None,
             adopted: false,
+            once: false,
         };
         self.seal_spec(Subject::Job(id.clone()), created(n), Some(job))
     }
@@ -175,6 +176,7 @@ impl World {
             stderr: None,
             error: None,
             outputs: Vec::new(),
+            agent: None,
         };
         Signed::seal(&self.key, self.network, body)
     }
@@ -191,6 +193,7 @@ impl World {
             by: "node".into(),
             display_version: 1,
             removed: false,
+            openclaw: None,
         };
         Signed::seal(&self.key, self.network, body)
     }

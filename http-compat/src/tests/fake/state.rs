@@ -19,6 +19,7 @@ impl State {
                 timeout_ms: None,
                 retry: None,
                 queue_timeout_ms: None,
+                once: false,
             });
         }
     }
@@ -68,7 +69,7 @@ impl State {
     fn apply(&mut self, command: Command) -> Result<Answer, Refusal> {
         let (version, at) = self.tick();
         match command {
-            Command::RegisterHost { id, name, capabilities, max_parallel, .. } => {
+            Command::RegisterHost { id, name, capabilities, max_parallel, openclaw, .. } => {
                 let id = id.unwrap_or_else(|| HostId::mint(at, version));
                 self.hosts.retain(|host| host.id != id);
                 self.hosts.push(HostView {
@@ -81,6 +82,7 @@ impl State {
                     registered: Wall(START),
                     updated_by: "node_a".to_owned(),
                     version,
+                    openclaw,
                 });
                 Ok(Answer::Host(Box::new(self.hosts.last().unwrap().clone())))
             }
@@ -127,7 +129,8 @@ impl State {
                     exit_code: done.exit_code,
                     stdout: done.stdout,
                     stderr: done.stderr,
-                    outputs: Vec::new(),
+                    outputs: done.outputs,
+                    agent: done.agent,
                 });
                 Ok(Answer::Job(Box::new(job.clone())))
             }

@@ -43,8 +43,9 @@ impl Driver<'_> {
     }
 
     pub(super) fn ended(&mut self, now: Duration, job: JobId, outcome: Outcome) {
-        let texts = [Some(&outcome.stdout), Some(&outcome.stderr), outcome.error.as_ref()];
-        let bytes = texts.into_iter().flatten().map(String::len).sum::<usize>() + ROW_BYTES;
+        let always = [&outcome.stdout, &outcome.stderr].map(Some);
+        let texts = always.into_iter().chain([outcome.error.as_ref(), outcome.agent.as_ref()]);
+        let bytes = texts.flatten().map(String::len).sum::<usize>() + ROW_BYTES;
         let killed = outcome.error.as_deref() == Some(StopReason::LeaseLost.as_str());
         if !self.agent.finished(now, &job, Ran { bytes, killed }) {
             tracing::warn!(%job, "the run is let go of: its lease is over");
@@ -186,7 +187,10 @@ impl Driver<'_> {
 
 fn without_output(outcome: &Outcome, status: u16, text: &str) -> Outcome {
     let error = format!("the result was refused ({status}): {text}");
-    Outcome { exit_code: outcome.exit_code, duration: outcome.duration, ..Outcome::failed(error) }
+    // What was too large is the output; whatever else was wrong must not be said again.
+    let agent = outcome.agent.clone().filter(|_| status == TOO_LARGE);
+    let (exit_code, duration) = (outcome.exit_code, outcome.duration);
+    Outcome { exit_code, duration, agent, ..Outcome::failed(error) }
 }
 
 /// Offers a result, from the outbox if it is there already. One that is too large is replaced

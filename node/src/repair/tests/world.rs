@@ -191,6 +191,7 @@ impl Member {
             retry: None,
             queue_timeout_ms: None,
             adopted: false,
+            once: false,
         };
         self.spec(Subject::Job(id(n)), Some(job))
     }
@@ -218,6 +219,7 @@ impl Member {
             stderr: None,
             error: None,
             outputs: Vec::new(),
+            agent: None,
         };
         let result = Signed::seal(&self.key, self.network, body);
         let state = JobState { phase, attempt: 1, result: Some(result.hash()), ..JobState::new() };
@@ -294,6 +296,7 @@ impl Member {
             display_version: 1,
             node: None,
             removed: false,
+            openclaw: None,
         };
         let host = Signed::seal(&self.key, self.network, body);
         self.shelf.lock().unwrap().learn(vec![Learned::Host(Box::new(host))]);

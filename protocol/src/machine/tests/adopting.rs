@@ -35,6 +35,7 @@ fn ended(success: bool) -> AdoptedEnd {
         stdout: Some("said".into()),
         stderr: None,
         error: None,
+        agent: None,
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn spec() -> Spec {
             retry: None,
             queue_timeout_ms: None,
             adopted: false,
+            once: false,
         }),
         mark: None,
     }
@@ -62,6 +63,7 @@ pub(crate) fn result() -> JobResult {
         stderr: None,
         error: Some("exit -1".into()),
         outputs: Vec::new(),
+        agent: None,
     }
 }
 
@@ -77,6 +79,7 @@ pub(crate) fn host() -> HostDesc {
         by: "node_a".into(),
         display_version: 77,
         removed: false,
+        openclaw: None,
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) fn request(required: &str) -> JobRequest {
         timeout_ms: None,
         retry: None,
         queue_timeout_ms: None,
+        once: false,
     }
 }
 
@@ -114,6 +115,7 @@ impl World {
             capabilities: words(can),
             max_parallel: Milli::whole(max),
             node: None,
+            openclaw: None,
         };
         match self.call(node, command) {
             Ok(KeyAnswer::Host(view)) => view,
@@ -133,7 +135,9 @@ impl World {
 
     #[track_caller]
     pub(crate) fn try_claim(&mut self, node: usize, host: &str) -> Option<JobAt> {
-        match self.call(node, Command::Claim { host: host_id(host), wait_ms: 0 }) {
+        match self
+            .call(node, Command::Claim { host: host_id(host), wait_ms: 0, without: Vec::new() })
+        {
             Ok(KeyAnswer::NoJob) => None,
             other => Some(job_at(other)),
         }
@@ -156,6 +160,7 @@ impl World {
             stderr: None,
             error: None,
             outputs: Vec::new(),
+            agent: None,
         })
     }
 

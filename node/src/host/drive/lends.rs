@@ -1,0 +1,88 @@
+//! What the OpenClaw of this host adds to what it says it can do, and when it has no room for agents.
+//!
+//! Always: a claim made without room for an agent says so, and is made anew once there is room; a host
+//! with room for some asks for no more jobs at once than that, since each may be an agent's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::host::HostSpec;
+use crate::openclaw::{Found, Openclaw, of_agents};
+
+/// How often the room is looked at while a claim was made without: other programs free memory, too.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Lends {
+    openclaw: Option<Openclaw>,
+    changes: Option<watch::Receiver<Option<Arc<Found>>>>,
+    /// The list of the owner.
+    owner: Vec<String>,
+    /// The last claim was made without room.
+    withheld: bool,
+}
+
+impl Lends {
+    pub(super) fn new(openclaw: Option<&Openclaw>, spec: &HostSpec) -> Self {
+        Self {
+            openclaw: openclaw.cloned(),
+            changes: openclaw.map(Openclaw::changes),
+            owner: spec.capabilities.clone(),
+            withheld: false,
+        }
+    }
+
+    fn found(&self) -> Option<Arc<Found>> {
+        self.openclaw.as_ref().and_then(Openclaw::last)
+    }
+
+    /// Puts into `spec` what was found. True if that changed it.
+    pub(super) fn describe(&self, spec: &mut HostSpec) -> bool {
+        let Some(found) = self.found() else { return false };
+        let (capabilities, told) = (found.capabilities(&self.owner), found.told());
+        let news = capabilities != spec.capabilities || told != spec.openclaw;
+        (spec.capabilities, spec.openclaw) = (capabilities, told);
+        news
+    }
+
+    /// Waits until something else is found; for ever if nobody looks.
+    pub(super) async fn changed(&mut self) {
+        if let Some(changes) = &mut self.changes
+            && changes.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
+    /// How many agents could begin; none if that bounds nothing.
+    fn room(&self) -> Option<usize> {
+        let openclaw = self.openclaw.as_ref()?;
+        let runs = openclaw.last().is_some_and(|found| found.exec().is_ok());
+        runs.then(|| openclaw.room().free())
+    }
+
+    /// How many jobs to ask for, and which capabilities to leave out.
+    pub(super) fn claim(&mut self, most: usize) -> (usize, Vec<String>) {
+        let room = self.room();
+        self.withheld = room == Some(0);
+        match room {
+            Some(0) => (most, of_agents()),
+            Some(some) => (most.min(some), Vec::new()),
+            None => (most, Vec::new()),
+        }
+    }
+
+    /// True if there is room now that the last claim said there was not.
+    pub(super) fn asked_too_little(&self) -> bool {
+        self.withheld && self.room() != Some(0)
+    }
+
+    /// A pause after which the room is to be looked at.
+    pub(super) fn look_within(&self, pause: Option<Duration>) -> Option<Duration> {
+        if self.withheld { Some(pause.unwrap_or(LOOK).min(LOOK)) } else { pause }
+    }
+}

@@ -1,0 +1,195 @@
+//! One job, from its payload to its outcome: what it asks for, whether it may, where it runs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::agent::{self, Asked, NotLaid};
+use super::files::Missing;
+use super::plan::Plan;
+use super::policy::{Section, Verdict};
+use super::wire::Launch;
+use super::workdir::JobDir;
+use super::{Cancel, HostFault, Inner, Order, Outcome, StopReason, errno, run};
+use crate::openclaw::Ticket;
+
+/// How long a job waits for the room of an agent. Hosts without room claim none, so this is for what
+/// came all the same; then it is left to other hosts.
+const ROOM_PATIENCE: Duration = Duration::from_secs(300);
+
+/// What a run is told, and tells.
+pub(super) struct Signals {
+    /// Told when the main process runs.
+    pub(super) launched: oneshot::Sender<()>,
+    /// Why it is to end.
+    pub(super) cancelled: watch::Receiver<Option<Cancel>>,
+    /// Until when it may run.
+    pub(super) until: watch::Receiver<Option<Duration>>,
+}
+
+/// How it ended, and the directories it leaves.
+type Left = (Result<Outcome, HostFault>, Option<JobDir>);
+
+impl Inner {
+    /// Runs a job; `ticket` is its place in the queue for the room of agents.
+    pub(super) async fn run(
+        &self,
+        order: &Order,
+        ticket: Option<Ticket>,
+        signals: Signals,
+    ) -> Left {
+        let failed = |reason: String| (Ok(Outcome::failed(reason)), None);
+        let shutdown = self.shutdown.subscribe();
+        if shutdown.borrow().is_some() {
+            return failed(StopReason::HostStopped.as_str().into());
+        }
+        let plan = match Plan::read(&order.payload, &self.defaults) {
+            Ok(plan) => plan,
+            Err(reason) => return failed(reason),
+        };
+        let judged = match &plan.openclaw {
+            // Its command line is the host's; what it may do is said in a section of its own.
+            Some(Asked::Agent(_)) => self.policy.own(&plan.command),
+            _ => self.policy.judge(Section::Jobs, &plan.command, &plan.args),
+        };
+        let program = match judged {
+            Verdict::Run(path) => path,
+            Verdict::Missing(errno) => {
+                let raw = Some(errno.raw_os_error());
+                return failed(errno::spawn_error(&plan.command, raw, ""));
+            }
+            Verdict::Refused(reason) => {
+                return (Ok(Outcome { exit_code: 126, ..Outcome::failed(reason) }), None);
+            }
+        };
+        let stop = (signals.cancelled.clone(), shutdown.clone());
+        if let Some(asked) = &plan.openclaw
+            && let Err(end) = self.admit(asked, &plan.args, ticket.as_ref(), stop.clone()).await
+        {
+            return (end, None);
+        }
+        let dir = match self.directory("a job's") {
+            Ok(dir) => dir,
+            Err(fault) => return (Err(fault), None),
+        };
+        let work = PathBuf::from(&dir.work);
+        if let Err(end) = self.place(&plan, &work, stop).await {
+            return (end, Some(dir));
+        }
+        let laid = match &plan.openclaw {
+            None => Ok(None),
+            Some(asked) => {
+                let what = (order.job.as_str(), plan.args.as_slice(), self.environment.as_slice());
+                let found = self.openclaw.known().await;
+                agent::lay(asked, what, &found, self.openclaw.most(), &dir)
+            }
+        };
+        let laid = match laid {
+            Ok(laid) => laid,
+            Err(NotLaid::Job(reason)) => return (Ok(Outcome::failed(reason)), Some(dir)),
+            Err(NotLaid::Host(error)) => {
+                let fault = HostFault(format!("cannot lay out an agent's run: {error}"));
+                return (Err(fault), Some(dir));
+            }
+        };
+        let mut env = self.policy.environment(&plan.env, &dir.home, &dir.tmp);
+        let (args, stdin, grace) = match &laid {
+            Some(laid) => {
+                env.retain(|(name, _)| !laid.env.iter().any(|(set, _)| set == name));
+                env.extend(laid.env.iter().cloned());
+                (laid.args.clone(), laid.stdin.clone(), agent::GRACE)
+            }
+            None => (plan.args.clone(), None, self.grace),
+        };
+        let task = run::Task {
+            shim: &self.shim,
+            spare: &self.spare,
+            launch: Launch {
+                program,
+                env,
+                cwd: plan.cwd.clone().unwrap_or_else(|| dir.work.clone()),
+                arg0: plan.command.clone(),
+                args,
+                stdin,
+            },
+            timeout: Some(plan.timeout),
+            grace,
+            launched: Some(signals.launched),
+            cancelled: signals.cancelled,
+            until: signals.until,
+            shutdown,
+            answered: None,
+        };
+        let mut result = match &laid {
+            Some(laid) => task.ask(laid, self.max_output).await,
+            None => task.run(self.max_output).await,
+        };
+        if let Ok(done) = &mut result
+            && done.success
+        {
+            match plan.files.keep(self.blobs.as_ref(), &work).await {
+                Ok(outputs) => done.outputs = outputs,
+                Err(error) => (done.success, done.error) = (false, Some(error)),
+            }
+        }
+        drop(ticket);
+        (result, Some(dir))
+    }
+
+    /// Waits for the room of an agent. The error is the end of the run.
+    async fn admit(
+        &self,
+        asked: &Asked,
+        args: &[String],
+        ticket: Option<&Ticket>,
+        (mut cancelled, mut shutdown): Stop,
+    ) -> Result<(), Result<Outcome, HostFault>> {
+        let stopped = |reason: StopReason| Err(Ok(Outcome::failed(reason.as_str())));
+        let room = async {
+            let found = self.openclaw.known().await;
+            if let Some(ticket) = ticket.filter(|_| agent::takes_room(asked, args, &found)) {
+                ticket.enter().await;
+            }
+        };
+        tokio::select! {
+            () = room => Ok(()),
+            Ok(cancel) = cancelled.wait_for(Option::is_some) => {
+                stopped(cancel.map_or(StopReason::Cancelled, |(reason, _)| reason))
+            }
+            Ok(_) = shutdown.wait_for(Option::is_some) => stopped(StopReason::HostStopped),
+            () = tokio::time::sleep(ROOM_PATIENCE) => {
+                let text = "there is no room for another agent on this host".to_owned();
+                Err(Err(HostFault(text)))
+            }
+        }
+    }
+
+    /// Lays the inputs there. The error is the end of the run.
+    async fn place(
+        &self,
+        plan: &Plan,
+        work: &Path,
+        (mut cancelled, mut shutdown): Stop,
+    ) -> Result<(), Result<Outcome, HostFault>> {
+        let failed = |reason: String| Err(Ok(Outcome::failed(reason)));
+        let stopped = |reason: StopReason| failed(reason.as_str().to_owned());
+        tokio::select! {
+            placed = plan.files.place(self.blobs.as_ref(), work) => match placed {
+                Ok(()) => Ok(()),
+                Err(Missing::Job(reason)) => failed(reason),
+                Err(Missing::Host(reason)) => Err(Err(HostFault(reason))),
+            },
+            Ok(cancel) = cancelled.wait_for(Option::is_some) => {
+                stopped(cancel.map_or(StopReason::Cancelled, |(reason, _)| reason))
+            }
+            Ok(_) = shutdown.wait_for(Option::is_some) => stopped(StopReason::HostStopped),
+            () = tokio::time::sleep(plan.timeout) => {
+                failed("timed out while its inputs were fetched".to_owned())
+            }
+        }
+    }
+}
+
+/// By whom a run may be ended.
+type Stop = (watch::Receiver<Option<Cancel>>, watch::Receiver<Option<Duration>>);
