@@ -95,11 +95,9 @@ impl Openclaw {
     /// What was found, once something was: looking takes seconds at most.
     pub async fn known(&self) -> Arc<Found> {
         let mut found = self.0.found.subscribe();
-        match found.wait_for(Option::is_some).await.ok().and_then(|found| found.clone()) {
-            Some(found) => found,
-            // The sender lives as long as this.
-            None => Arc::default(),
-        }
+        let known = found.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+        // The sender lives as long as this: something was found.
+        known.unwrap_or_default()
     }
 
     /// What was found last; none until it was looked for.

@@ -1,6 +1,8 @@
 //! Agent jobs with a stand-in for OpenClaw: a script that behaves as the real one was seen to, and
 //! as it must not. The real one is run by `tests/openclaw`.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

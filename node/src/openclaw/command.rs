@@ -150,7 +150,8 @@ fn of_turn(words: &[&str]) -> Result<bool, String> {
         } else if ALONE.contains(&word) {
             json |= word == "--json";
         } else if WITH_VALUE.contains(&name) {
-            let value = value.or_else(|| rest.next()).ok_or(format!("{name} needs a value"))?;
+            let value =
+                value.or_else(|| rest.next()).ok_or_else(|| format!("{name} needs a value"))?;
             if name == "--message-file" {
                 if value != "-" && (value.starts_with('/') || value.split('/').any(|p| p == "..")) {
                     return Err("--message-file names a file of the job's own folder".to_owned());

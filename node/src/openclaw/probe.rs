@@ -55,7 +55,7 @@ pub async fn watch(openclaw: Openclaw, supervisor: Supervisor, stop: Cancellatio
             probe.say(&found);
             openclaw.found(found);
             (seen, looks) = (Some(now), 0);
-        } else if looks % LOOKS_PER_GATEWAY == 0 {
+        } else if looks.is_multiple_of(LOOKS_PER_GATEWAY) {
             probe.ask_gateway().await;
         }
         looks = looks.saturating_add(1);

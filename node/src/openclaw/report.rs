@@ -173,7 +173,7 @@ impl<'a> Said<'a> {
         });
         let (usage, tools) = (member("usage"), member("toolSummary"));
         Self {
-            ok: found.get("ok").and_then(Value::as_bool).unwrap_or(status == Some("ok")),
+            ok: found.get("ok").and_then(Value::as_bool).unwrap_or_else(|| status == Some("ok")),
             status,
             answer,
             error: error.or_else(|| found.get("summary").and_then(Value::as_str)),

@@ -183,7 +183,7 @@ fn openclaw_config(settings: &HostConfig, rules: AgentRules) -> OpenclawConfig {
         command: settings.openclaw_command.clone(),
         config: settings.openclaw_config.clone(),
         gateway: settings.openclaw_gateway,
-        most: settings.openclaw_max.unwrap_or((processors / 2).max(1)),
+        most: settings.openclaw_max.unwrap_or_else(|| (processors / 2).max(1)),
         bytes: settings.openclaw_memory_bytes,
         rules,
     }

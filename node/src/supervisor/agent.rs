@@ -124,6 +124,12 @@ pub(super) fn lay(
                         let text = "this host has no Gateway of OpenClaw that jobs may use";
                         return Err(NotLaid::Job(text.to_owned()));
                     }
+                    if job.tools != ToolPolicy::Full {
+                        let asked = job.tools.as_str();
+                        return Err(NotLaid::Job(format!(
+                            "a Gateway acts by its own rules: toolPolicy {asked} cannot be kept there"
+                        )));
+                    }
                     env.extend(gateway_variables(daemon));
                 }
             }
