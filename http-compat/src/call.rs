@@ -117,6 +117,18 @@ impl Call {
         self.run(command, once).await
     }
 
+    /// A change that needs no body: one that is no JSON is as good as none, as to the original.
+    pub(crate) async fn change_loosely(
+        mut self,
+        command: impl FnOnce(&Document) -> Result<Command, ApiError>,
+    ) -> Result<Answer, ApiError> {
+        let taken = self.taken().await?;
+        let once = self.once(Principal::Token, || idempotency::fingerprint_bytes(&taken.bytes))?;
+        let empty = || Document::new(Value::Null, false, None);
+        let command = command(&taken.parse().await.unwrap_or_else(|_| empty()))?;
+        self.run(command, once).await
+    }
+
     /// A change whose body is not looked at, except that a repeated key must repeat it.
     pub(crate) async fn change_bodiless(mut self, command: Command) -> Result<Answer, ApiError> {
         let taken = self.taken().await?;

@@ -22,7 +22,9 @@ use skyclaw_protocol::limits::{
 use skyclaw_protocol::placement::capability_list;
 use skyclaw_protocol::record::Record;
 use skyclaw_protocol::record::result::JobResult;
-use skyclaw_protocol::{Answer, Command, Completion, HostId, Milli, NodeId, Refusal, codec};
+use skyclaw_protocol::{
+    Answer, Command, Completion, HostId, Milli, NodeId, OpenclawInstall, Refusal, codec,
+};
 
 pub use claims::Granted;
 
@@ -72,8 +74,8 @@ impl Attach {
 
     async fn tell(&self, from: NodeId, ask: HostAsk) -> Result<HostTell, Refusal> {
         match ask {
-            HostAsk::Register { id, name, capabilities, max_parallel } => {
-                self.register(from, id, name, capabilities, max_parallel).await
+            HostAsk::Register { id, name, capabilities, max_parallel, openclaw } => {
+                self.register(from, id, name, capabilities, max_parallel, openclaw).await
             }
             HostAsk::Beat { host, running } => {
                 self.check(from, &host).await?;
@@ -84,9 +86,9 @@ impl Attach {
                 let over = runs.filter(|run| self.is_over(run)).map(|run| run.job);
                 Ok(HostTell::Alive { ended: over.collect() })
             }
-            HostAsk::Claim { host, nonce, most, wait_ms } => {
+            HostAsk::Claim { host, nonce, most, wait_ms, without } => {
                 self.check(from, &host).await?;
-                self.claim(host, nonce, most, wait_ms).await
+                self.claim(nonce, claims::Wish { host, most, wait_ms, without }).await
             }
             HostAsk::Withdraw { host, nonce } => {
                 self.check(from, &host).await?;
@@ -163,11 +165,13 @@ impl Attach {
         name: String,
         capabilities: Vec<String>,
         max_parallel: Milli,
+        openclaw: Option<OpenclawInstall>,
     ) -> Result<HostTell, Refusal> {
         let capabilities = capability_list(capabilities);
         let holds = name.len() <= MAX_TEXT_BYTES
             && capabilities.len() <= MAX_CAPABILITIES
             && capabilities.iter().all(|word| word.len() <= MAX_CAPABILITY_BYTES)
+            && openclaw.as_ref().is_none_or(OpenclawInstall::holds)
             && (Milli::whole(1)..=Milli::whole(MAX_PARALLEL)).contains(&max_parallel);
         if !holds {
             return Err(Refusal::TooLarge("a host's description is out of bounds".into()));
@@ -179,7 +183,8 @@ impl Attach {
             return Err(Refusal::HostTaken(id.to_string()));
         }
         let node = Some(from);
-        let command = Command::RegisterHost { id, name, capabilities, max_parallel, node };
+        let command =
+            Command::RegisterHost { id, name, capabilities, max_parallel, node, openclaw };
         match self.command(command).await? {
             Answer::Host(host) => {
                 self.table().register(&host.id, from);

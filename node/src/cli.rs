@@ -143,7 +143,10 @@ fn modern(
             Command::Remove { name } => services::remove(&client, &name, *json, output).await,
             Command::Hosts => hosts(&client, *json, output).await,
             Command::Why(args) => why::why(&client, &args, *json, output).await,
-            Command::Doctor => doctor::doctor(&client, *json, output).await,
+            Command::Doctor => {
+                let settings = (&invocation.env, cli.global.layer());
+                doctor::doctor(&client, settings, *json, output).await
+            }
             Command::Peers(args) => peers::run(&client, &args, *json, output).await,
             Command::Mcp(args) => {
                 mcp::serve(client, &args, invocation.home.as_deref(), output).await

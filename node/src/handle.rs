@@ -208,11 +208,12 @@ impl NodeHandle {
         &self,
         host: HostId,
         wait_ms: u32,
+        without: Vec<String>,
         withdrawn: CancellationToken,
     ) -> Result<Option<Granted>, Refusal> {
         let token = Token(self.0.next_token.fetch_add(1, Relaxed));
         let (reply, mut answer) = oneshot::channel();
-        let command = Command::Claim { host, wait_ms };
+        let command = Command::Claim { host, wait_ms, without };
         self.send(Input::Call { token, command, idempotency: None, reply })?;
         let answer = tokio::select! {
             biased;

@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::orders::{Orders, Question};
-use skyclaw_protocol::{HostId, JobId, NodeId, ServiceReport};
+use skyclaw_protocol::{HostId, JobId, NodeId, OpenclawInstall, ServiceReport};
 
 use crate::openclaw::Openclaw;
 use crate::services::Services;
@@ -40,6 +40,8 @@ pub struct HostSpec {
     pub capabilities: Vec<String>,
     /// Jobs at once, at least 1.
     pub max_parallel: usize,
+    /// What it says of its OpenClaw, if it has one.
+    pub openclaw: Option<OpenclawInstall>,
 }
 
 /// A job that is ours to run.
@@ -135,12 +137,14 @@ pub trait Coordinator: Send + Sync {
         running: Vec<(JobId, u32)>,
     ) -> BoxFuture<'_, Result<Pulse, PortError>>;
 
-    /// Asks for at most `most` jobs, to be held up to `wait` while there is none.
+    /// Asks for at most `most` jobs, to be held up to `wait` while there is none; none that needs a
+    /// capability of `without`, for which the host has no room now.
     fn claim(
         &self,
         host: HostId,
         most: usize,
         wait: Duration,
+        without: Vec<String>,
     ) -> BoxFuture<'_, Result<Claim, PortError>>;
 
     /// Offers a result.

@@ -59,7 +59,7 @@ impl Default for OpenclawConfig {
             config: None,
             gateway: false,
             most: 1,
-            bytes: 1 << 30,
+            bytes: 1280 << 20,
             rules: AgentRules::default(),
         }
     }

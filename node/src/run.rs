@@ -49,6 +49,7 @@ use crate::telemetry::Metrics;
 pub use error::StartError;
 use gateway::RunningGateway;
 use host::RunningHost;
+pub use host::look_at_openclaw;
 use member::Member;
 pub use signal::{run, stop_with_parent};
 

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use skyclaw_http_compat::Request;
+use skyclaw_http_compat::{Backend, Request};
 use skyclaw_node::attach::Attach;
 use skyclaw_node::config::{Config, EnvVars, Layer, Layers};
 use skyclaw_node::handle::NodeHandle;
@@ -12,7 +12,8 @@ use skyclaw_node::run::Node;
 use skyclaw_protocol::attach::{Grant, HostAsk, HostTell, Nonce};
 use skyclaw_protocol::record::spec::Spec;
 use skyclaw_protocol::{
-    Answer, Command, Completion, HostId, JobId, JobRequest, Milli, NodeId, Refusal, codec,
+    Answer, Command, Completion, HostId, JobId, JobRequest, Milli, NodeId, OpenclawInstall,
+    Refusal, codec,
 };
 
 struct Bench {
@@ -60,6 +61,7 @@ impl Bench {
             name: "n".into(),
             capabilities: vec!["shell".into()],
             max_parallel: Milli::whole(8),
+            openclaw: None,
         };
         self.ask(from, ask).await
     }
@@ -91,7 +93,7 @@ impl Bench {
 }
 
 fn claim(nonce: u8, most: u16, wait_ms: u32) -> HostAsk {
-    HostAsk::Claim { host: host(), nonce: Nonce([nonce; 16]), most, wait_ms }
+    HostAsk::Claim { host: host(), nonce: Nonce([nonce; 16]), most, wait_ms, without: Vec::new() }
 }
 
 fn job_of(grant: &Grant) -> JobId {
@@ -153,6 +155,7 @@ async fn what_is_no_question_is_not_answered_and_what_is_out_of_bounds_is_refuse
         name: "n".repeat(1 << 20),
         capabilities: Vec::new(),
         max_parallel: Milli::whole(1),
+        openclaw: None,
     };
     let told = bench.ask(ME, ask).await;
     assert!(matches!(told, HostTell::Refused(Refusal::TooLarge(_))), "{told:?}");
@@ -243,4 +246,44 @@ async fn a_result_of_an_earlier_attempt_is_fenced() {
     let told = bench.ask(ME, complete(&job, 0)).await;
     assert!(matches!(told, HostTell::Refused(Refusal::AssignedElsewhere { .. })), "{told:?}");
     assert_eq!(bench.ask(ME, complete(&job, 1)).await, HostTell::Accepted);
+}
+
+#[tokio::test]
+async fn a_claim_brings_nothing_that_its_host_has_no_room_for() {
+    let bench = Bench::start().await;
+    bench.register(ME).await;
+    let job = bench.submit(br#"{"kind":"shell"}"#).await;
+    let ask = |nonce, without: Vec<String>| HostAsk::Claim {
+        host: host(),
+        nonce: Nonce([nonce; 16]),
+        most: 4,
+        wait_ms: 0,
+        without,
+    };
+    let none = bench.ask(ME, ask(1, vec!["shell".into()])).await;
+    assert_eq!(none, HostTell::Granted(Vec::new()));
+    let refused = bench.ask(ME, ask(2, vec!["x".into(); 65])).await;
+    assert!(matches!(refused, HostTell::Refused(Refusal::TooLarge(_))), "{refused:?}");
+    let grants = bench.claim(3, 4, 0).await;
+    assert_eq!(grants.iter().map(job_of).collect::<Vec<_>>(), [job]);
+}
+
+#[tokio::test]
+async fn what_an_attached_host_says_of_its_openclaw_is_shown() {
+    let bench = Bench::start().await;
+    let install = OpenclawInstall { gateway: true, ..OpenclawInstall::default() };
+    let register = |openclaw| HostAsk::Register {
+        id: Some(host()),
+        name: "n".into(),
+        capabilities: Vec::new(),
+        max_parallel: Milli::whole(1),
+        openclaw,
+    };
+    bench.ask(ME, register(Some(install.clone()))).await;
+    let shown = bench.handle().host(host()).await.unwrap().unwrap();
+    assert_eq!(shown.openclaw, Some(install));
+    let trouble = Some("x".repeat(5000));
+    let long = OpenclawInstall { trouble, ..OpenclawInstall::default() };
+    let refused = bench.ask(ME, register(Some(long))).await;
+    assert!(matches!(refused, HostTell::Refused(Refusal::TooLarge(_))), "{refused:?}");
 }

@@ -101,6 +101,7 @@ impl Coordinator for Fake {
         _host: HostId,
         _most: usize,
         wait: Duration,
+        _without: Vec<String>,
     ) -> BoxFuture<'_, Result<Claim, PortError>> {
         self.with(|state| state.claims += 1);
         Box::pin(async move {
@@ -156,7 +157,13 @@ fn supervisor(base: &tempfile::TempDir, shim: &str) -> Supervisor {
 }
 
 fn spec(max_parallel: usize) -> HostSpec {
-    HostSpec { id: None, name: "n".into(), capabilities: vec!["shell".into()], max_parallel }
+    HostSpec {
+        id: None,
+        name: "n".into(),
+        capabilities: vec!["shell".into()],
+        max_parallel,
+        openclaw: None,
+    }
 }
 
 impl Bench {

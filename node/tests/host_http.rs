@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use skyclaw_node::host::http::HttpCoordinator;
 use skyclaw_node::host::{Coordinator, HostSpec, Outcome, PortError, Report};
-use skyclaw_protocol::{HostId, JobId};
+use skyclaw_protocol::{HostId, JobId, OpenclawInstall};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -166,6 +166,7 @@ async fn registering_says_what_the_original_says() {
         name: "n".into(),
         capabilities: vec!["b".into(), "a".into()],
         max_parallel: 2,
+        openclaw: None,
     };
     assert_eq!(client.register(spec.clone()).await.unwrap().as_str(), "h9");
     let seen = server.last();
@@ -174,8 +175,12 @@ async fn registering_says_what_the_original_says() {
     assert_eq!(seen.header("content-type"), Some("application/json"));
     assert_eq!(seen.body, json!({"name": "n", "capabilities": ["b", "a"], "maxParallel": 2}));
     spec.id = Some(HostId::new("x").unwrap());
+    let version = Some("2026.9.6".to_owned());
+    spec.openclaw = Some(OpenclawInstall { version, gateway: true, ..OpenclawInstall::default() });
     client.register(spec).await.unwrap();
     assert_eq!(server.last().body["hostId"], "x");
+    let said = json!({"version": "2026.9.6", "gateway": true});
+    assert_eq!(server.last().body["openclaw"], said);
 }
 
 /// D40.
@@ -191,12 +196,20 @@ async fn heartbeats_count_what_runs_and_ids_are_encoded_in_paths() {
 #[tokio::test]
 async fn a_claim_asks_to_be_held_and_knows_whether_it_was() {
     let original = Server::start(200, r#"{"job":null}"#, "").await;
-    let claim = client(&[&original.url]).claim(host(), 1, Duration::from_secs(20)).await.unwrap();
+    let claim = client(&[&original.url])
+        .claim(host(), 1, Duration::from_secs(20), Vec::new())
+        .await
+        .unwrap();
     assert!(claim.jobs.is_empty() && !claim.parked);
     assert_eq!(original.last().header("x-skyclaw-claim-wait-ms"), Some("20000"));
+    assert_eq!(original.last().body, json!({}));
+    let without = vec!["openclaw.exec".to_owned()];
+    client(&[&original.url]).claim(host(), 1, Duration::ZERO, without).await.unwrap();
+    assert_eq!(original.last().body, json!({ "without": ["openclaw.exec"] }));
     let body = r#"{"job":{"id":"j","attempts":3,"payload":{"kind":"shell","z":1,"a":2}}}"#;
     let ours = Server::start(200, body, "x-skyclaw-claim-wait: 20000\r\n").await;
-    let claim = client(&[&ours.url]).claim(host(), 1, Duration::from_secs(20)).await.unwrap();
+    let claim =
+        client(&[&ours.url]).claim(host(), 1, Duration::from_secs(20), Vec::new()).await.unwrap();
     let job = claim.jobs.into_iter().next().unwrap();
     assert!(claim.parked);
     assert_eq!((job.id.as_str(), job.attempt), ("j", 3));
@@ -267,7 +280,7 @@ async fn without_any_coordinator_the_text_says_so() {
 async fn answers_that_make_no_sense_are_errors() {
     for body in ["", "[]", r#"{"job":{"id":5}}"#, r#"{"job":{"id":""}}"#] {
         let server = Server::start(200, body, "").await;
-        let claim = client(&[&server.url]).claim(host(), 1, Duration::ZERO).await;
+        let claim = client(&[&server.url]).claim(host(), 1, Duration::ZERO, Vec::new()).await;
         let nonsense = body != "[]";
         assert_eq!(claim.is_err(), nonsense, "{body}");
     }

@@ -52,6 +52,7 @@ impl Coordinator for Fake {
         _host: HostId,
         _most: usize,
         wait: Duration,
+        _without: Vec<String>,
     ) -> BoxFuture<'_, Result<Claim, PortError>> {
         Box::pin(async move {
             let Some(script) = self.jobs.lock().unwrap().pop() else {
@@ -95,7 +96,13 @@ async fn live(fake: &Arc<Fake>, path: &Path, what: &str, holds: impl Fn() -> boo
         environment: vec![("PATH".into(), std::env::var("PATH").unwrap())],
         ..SupervisorConfig::default()
     });
-    let spec = HostSpec { id: None, name: "n".into(), capabilities: Vec::new(), max_parallel: 1 };
+    let spec = HostSpec {
+        id: None,
+        name: "n".into(),
+        capabilities: Vec::new(),
+        max_parallel: 1,
+        openclaw: None,
+    };
     let config = HostConfig {
         farewell: Duration::from_millis(500),
         outbox: Some(outbox),

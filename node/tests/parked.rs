@@ -37,12 +37,13 @@ fn register(capability: &str) -> Command {
         name: "h".into(),
         capabilities: vec![capability.into()],
         max_parallel: Milli::whole(1),
+        openclaw: None,
     }
 }
 
 async fn park(handle: &NodeHandle) -> tokio::task::JoinHandle<Result<Answer, Refusal>> {
     let parked = handle.clone();
-    let claim = Command::Claim { host: host(), wait_ms: 30_000 };
+    let claim = Command::Claim { host: host(), wait_ms: 30_000, without: Vec::new() };
     let claim = tokio::spawn(async move { ask(&parked, claim).await });
     // Commands are taken in order, but the task must have got to sending its own.
     tokio::time::sleep(Duration::from_millis(200)).await;

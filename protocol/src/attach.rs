@@ -10,7 +10,7 @@ use crate::command::{Completion, Refusal, ServiceReport};
 use crate::id::{Hash, HostId, JobId, NodeId};
 use crate::orders::{Orders, Question};
 use crate::record::Raw;
-use crate::view::{Milli, ServiceView};
+use crate::view::{Milli, OpenclawInstall, ServiceView};
 
 /// A question of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,10 @@ pub enum HostAsk {
         capabilities: Vec<String>,
         /// Jobs it takes at once, at least 1.
         max_parallel: Milli,
+        /// What it says of its OpenClaw. Left out where it says nothing, which is how earlier
+        /// registrations read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        openclaw: Option<OpenclawInstall>,
     },
     /// I am alive, and run these. Extends no lease.
     Beat {
@@ -44,6 +48,10 @@ pub enum HostAsk {
         most: u16,
         /// How long to hold the claim while there is none, in milliseconds.
         wait_ms: u32,
+        /// Capabilities it has no room for now: it is matched as if it lacked them. Left out where
+        /// there are none, which is how earlier claims read.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        without: Vec<String>,
     },
     /// Answer my open claim now, with what it has.
     Withdraw {

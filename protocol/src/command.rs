@@ -11,7 +11,8 @@ use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 use crate::patch::ServicePatch;
 use crate::view::{
-    HostView, JobStatus, JobView, Milli, OutputFile, ServiceDef, ServiceStatus, ServiceView,
+    HostView, JobStatus, JobView, Milli, OpenclawInstall, OutputFile, ServiceDef, ServiceStatus,
+    ServiceView,
 };
 
 /// One request to the machine.
@@ -30,6 +31,10 @@ pub enum Command {
         max_parallel: Milli,
         /// The node it is, where it is attached over libp2p.
         node: Option<NodeId>,
+        /// What it says of its OpenClaw. Left out where it says nothing, which is how earlier
+        /// registrations read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        openclaw: Option<OpenclawInstall>,
     },
     /// A host is alive and says what it runs; extends its leases.
     Heartbeat {
@@ -51,6 +56,10 @@ pub enum Command {
         host: HostId,
         /// How long to hold the request while there is none, in milliseconds; 0 answers at once.
         wait_ms: u32,
+        /// Capabilities it has no room for now: it is matched as if it lacked them. Left out where
+        /// there are none, which is how earlier claims read.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        without: Vec<String>,
     },
     /// Another coordinator asks for a job for one of its hosts. Only between coordinators.
     Grant {

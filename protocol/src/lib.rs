@@ -43,5 +43,5 @@ pub use imported::ImportedKey;
 pub use patch::{Change, ServicePatch, Variables};
 pub use view::{
     Assignment, Generation, HealthCheck, HostView, JobStatus, JobView, Milli, OnPartition,
-    OutputFile, ResultView, Reverted, ServiceDef, ServiceStatus, ServiceView,
+    OpenclawInstall, OutputFile, ResultView, Reverted, ServiceDef, ServiceStatus, ServiceView,
 };

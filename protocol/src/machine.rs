@@ -319,15 +319,17 @@ impl Machine {
 
     fn run(&mut self, now: Now, shelf: &dyn Shelf, reply: effect::ReplyTo, command: Command) {
         match command {
-            Command::RegisterHost { id, name, capabilities, max_parallel, node } => {
-                let about = hosts::About { name, capabilities, max_parallel, node };
+            Command::RegisterHost { id, name, capabilities, max_parallel, node, openclaw } => {
+                let about = hosts::About { name, capabilities, max_parallel, node, openclaw };
                 self.register_host(now, reply, id, about);
             }
             Command::Heartbeat { host, active, running } => {
                 self.heartbeat(now, shelf, reply, &host, active, running.as_deref());
             }
             Command::RemoveHost { host } => self.remove_host(now, reply, &host),
-            Command::Claim { host, wait_ms } => self.claim(now, reply, host, wait_ms),
+            Command::Claim { host, wait_ms, without } => {
+                self.claim(now, reply, host, wait_ms, without);
+            }
             Command::Grant { host, capabilities, node } => {
                 self.grant_asked(now, reply, host, &capabilities, node.is_some());
             }

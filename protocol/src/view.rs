@@ -163,6 +163,35 @@ pub struct HostView {
     pub updated_by: String,
     /// That coordinator's counter at the change.
     pub version: u64,
+    /// What it says of its OpenClaw, if it has one. Left out where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openclaw: Option<OpenclawInstall>,
+}
+
+/// What a host says of the OpenClaw on it; for people. What it can do stands in its capabilities.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenclawInstall {
+    /// Its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The version of the Node that runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// A Gateway of it answers.
+    pub gateway: bool,
+    /// Why it cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+impl OpenclawInstall {
+    /// True if its texts are within [`MAX_TEXT_BYTES`](crate::limits::MAX_TEXT_BYTES).
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let texts = [&self.version, &self.node, &self.trouble];
+        texts.into_iter().flatten().all(|text| text.len() <= crate::limits::MAX_TEXT_BYTES)
+    }
 }
 
 /// State of a service or of one assignment.

@@ -8,6 +8,7 @@ mod backup;
 mod beside_originals;
 mod blobs;
 mod bridge;
+mod care;
 mod chaos;
 mod cli;
 mod clock;

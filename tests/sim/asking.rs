@@ -152,6 +152,7 @@ impl World {
             name: at.id.to_string(),
             capabilities: at.capabilities.clone(),
             max_parallel: Milli::whole(at.slots as u64),
+            openclaw: None,
         }
     }
 
@@ -318,7 +319,7 @@ impl World {
         }
         let most = u16::try_from(claim.most).unwrap_or(1);
         let (nonce, wait_ms, to) = (claim.nonce, claim.wait_ms, claim.to);
-        let ask = HostAsk::Claim { host: at.id.clone(), nonce, most, wait_ms };
+        let ask = HostAsk::Claim { host: at.id.clone(), nonce, most, wait_ms, without: Vec::new() };
         let patience = PATIENCE + u64::from(wait_ms) * MS;
         if at.known.contains(&to) {
             let ask = self.ask(host, to, ask, patience, Then::Claim(name));

@@ -80,16 +80,23 @@ impl World {
             return self.tell(node, from, ask, HostTell::Refused(refusal));
         }
         let (kind, command) = match question {
-            HostAsk::Register { id, name, capabilities, max_parallel } => {
+            HostAsk::Register { id, name, capabilities, max_parallel, .. } => {
                 let node = Some(own);
-                let command = Command::RegisterHost { id, name, capabilities, max_parallel, node };
+                let command = Command::RegisterHost {
+                    id,
+                    name,
+                    capabilities,
+                    max_parallel,
+                    node,
+                    openclaw: None,
+                };
                 (Kind::Register, command)
             }
             HostAsk::Beat { host, running } => {
                 let active = Some(Milli::whole(running.len() as u64));
                 (Kind::Beat(running), Command::Heartbeat { host, active, running: None })
             }
-            HostAsk::Claim { host, nonce, most, wait_ms } => {
+            HostAsk::Claim { host, nonce, most, wait_ms, .. } => {
                 return self.claim(node, from, ask, host, nonce, most, wait_ms);
             }
             HostAsk::Withdraw { host, nonce } => {
@@ -178,7 +185,7 @@ impl World {
         };
         self.nodes[node].attached.insert(host.clone(), open);
         for _ in 0..pending {
-            let command = Command::Claim { host: host.clone(), wait_ms: 0 };
+            let command = Command::Claim { host: host.clone(), wait_ms: 0, without: Vec::new() };
             self.call(node, Asker::Claim(host.clone(), nonce), command);
         }
     }
@@ -210,7 +217,8 @@ impl World {
         let nothing = open.grants.is_empty() && open.refused.is_none();
         if nothing && !open.parked && open.wait_ms > 0 && !open.withdrawn {
             (open.parked, open.pending) = (true, 1);
-            let command = Command::Claim { host: host.clone(), wait_ms: open.wait_ms };
+            let command =
+                Command::Claim { host: host.clone(), wait_ms: open.wait_ms, without: Vec::new() };
             return self.call(node, Asker::Claim(host.clone(), nonce), command);
         }
         let grants = std::mem::take(&mut open.grants);

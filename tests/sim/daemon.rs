@@ -119,6 +119,7 @@ impl World {
                     capabilities: vec!["shell".into()],
                     max_parallel: Milli::whole(at.slots),
                     node: None,
+                    openclaw: None,
                 };
                 self.daemon_calls(daemon, Call::Register, command);
             }
@@ -135,7 +136,11 @@ impl World {
             self.daemon_calls(daemon, Call::Beat, command);
         }
         if free && !claiming {
-            self.daemon_calls(daemon, Call::Claim, Command::Claim { host: id, wait_ms: 0 });
+            self.daemon_calls(
+                daemon,
+                Call::Claim,
+                Command::Claim { host: id, wait_ms: 0, without: Vec::new() },
+            );
         }
         for job in over {
             self.daemon_offers(daemon, job);

@@ -16,6 +16,7 @@ use skyclaw_protocol::{
 };
 
 use super::fields::{Document, Fields};
+use super::host::read_openclaw;
 use crate::auth::PublicKey;
 use crate::error::ApiError;
 use crate::idempotency::fingerprint;
@@ -39,7 +40,8 @@ pub(crate) fn register(document: &Document) -> Result<Command, ApiError> {
     let max_parallel = Milli::from_f64(asked)
         .filter(|n| *n <= Milli::whole(MAX_PARALLEL))
         .ok_or_else(|| fields.bad("maxParallel", &format!("must be at most {MAX_PARALLEL}")))?;
-    Ok(Command::RegisterHost { id, name, capabilities, max_parallel, node: None })
+    let openclaw = read_openclaw(fields.get("openclaw"));
+    Ok(Command::RegisterHost { id, name, capabilities, max_parallel, node: None, openclaw })
 }
 
 /// `POST /v1/hosts/:id/heartbeat`: what is not usable is ignored, a heartbeat never fails by it.
@@ -51,6 +53,12 @@ pub(crate) fn heartbeat(host: HostId, document: &Document) -> Command {
     });
     let active = active.and_then(|count| Milli::from_f64(count.min(MAX_SHOWN)));
     Command::Heartbeat { host, active, running }
+}
+
+/// `POST /v1/hosts/:id/claim`.
+pub(crate) fn claim(host: HostId, wait_ms: u32, document: &Document) -> Result<Command, ApiError> {
+    let without = document.fields().capabilities("without")?.unwrap_or_default();
+    Ok(Command::Claim { host, wait_ms, without })
 }
 
 /// `POST /v1/jobs`.

@@ -9,6 +9,7 @@ use skyclaw_protocol::{Answer, Command};
 use crate::call::{Call, unexpected, wrap};
 use crate::error::ApiError;
 use crate::json;
+use crate::json::fields::Document;
 
 /// The template of the claim route.
 pub(super) const CLAIM: &str = "/v1/hosts/:id/claim";
@@ -39,7 +40,8 @@ pub(super) async fn heartbeat(call: Call) -> Result<Response, ApiError> {
 pub(super) async fn claim(call: Call) -> Result<Response, ApiError> {
     let host = call.host_id()?;
     let wait_ms = wait_ms(&call.headers);
-    match call.change_bodiless(Command::Claim { host, wait_ms }).await? {
+    let command = move |document: &Document| json::request::claim(host, wait_ms, document);
+    match call.change_loosely(command).await? {
         Answer::Job(job) => super::jobs::show(*job, json::job::show).await,
         Answer::NoJob => Ok(json::answer(&wrap("job", Value::Null))),
         _ => Err(unexpected()),

@@ -48,5 +48,6 @@ fn view(record: &Members<'_>, now: Wall) -> Part<HostView> {
         registered: record.time("registeredAt", now)?,
         updated_by: record.node("updatedBy")?,
         version: record.version()?,
+        openclaw: None,
     })
 }

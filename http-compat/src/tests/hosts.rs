@@ -1,6 +1,7 @@
 //! Registration, heartbeats, claims.
 
 use serde_json::{Value, json};
+use skyclaw_protocol::limits::MAX_TEXT_BYTES;
 use skyclaw_protocol::{Command, JobId, Milli};
 
 use super::rig::rig;
@@ -201,6 +202,54 @@ async fn a_claim_says_how_long_it_may_be_parked() {
         let Command::Claim { wait_ms, .. } = rig.fake.last() else { panic!() };
         assert_eq!(wait_ms, want, "{sent:?}");
     }
+}
+
+#[tokio::test]
+async fn a_claim_names_what_its_host_has_no_room_for() {
+    let rig = rig();
+    rig.host("h1").await;
+    let claim = "/v1/hosts/h1/claim";
+    // The original looked at no body.
+    for body in ["", "{}", "[]", "no json", "null", r#"{"without":null}"#] {
+        rig.post(claim, body).await.ok();
+        let Command::Claim { without, .. } = rig.fake.last() else { panic!() };
+        assert!(without.is_empty(), "{body}");
+    }
+    rig.post(claim, json!({ "without": ["b", " a", "b", ""] })).await.ok();
+    let Command::Claim { without, .. } = rig.fake.last() else { panic!() };
+    assert_eq!(without, ["a", "b"]);
+    for (sent, text) in [
+        (json!("a"), "without must be an array of strings, not a string"),
+        (json!([1]), "without[0] must be a string, not a number"),
+    ] {
+        rig.post(claim, json!({ "without": sent })).await.refused(400, text);
+    }
+}
+
+#[tokio::test]
+async fn what_a_host_says_of_its_openclaw_is_shown_as_far_as_it_is_usable() {
+    let rig = rig();
+    let cases = [
+        (json!({ "version": "2026.9.6", "node": "24.21.0", "gateway": true }), true),
+        (json!({ "gateway": false, "trouble": "its Node is too old" }), true),
+        (json!({ "version": 7, "gateway": "yes" }), false),
+        (json!({ "version": " " }), false),
+        (json!([]), false),
+        (json!("2026.9.6"), false),
+        (json!(null), false),
+    ];
+    for (said, shown) in cases {
+        let host = json!({ "name": "n", "hostId": "h1", "openclaw": said });
+        let answer = rig.post("/v1/hosts/register", host).await.ok();
+        assert_eq!(answer["host"].get("openclaw"), shown.then_some(&said), "{said}");
+        let listed = rig.get("/v1/hosts/h1").await.ok();
+        assert_eq!(listed["host"], answer["host"]);
+    }
+    let long = json!({ "trouble": "ü".repeat(4096), "more": 1 });
+    let host = json!({ "name": "n", "openclaw": long });
+    rig.post("/v1/hosts/register", host).await.ok();
+    let Command::RegisterHost { openclaw: Some(install), .. } = rig.fake.last() else { panic!() };
+    assert!(install.holds() && install.trouble.unwrap().len() == MAX_TEXT_BYTES);
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
 use skyclaw_protocol::attach::{Grant, HostTell, Nonce};
-use skyclaw_protocol::limits::{MAX_BODY_BYTES, MAX_CLAIM_WAIT_MS, MAX_GRANTS};
+use skyclaw_protocol::limits::{
+    MAX_BODY_BYTES, MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_CLAIM_WAIT_MS, MAX_GRANTS,
+};
 use skyclaw_protocol::{Command, HostId, JobId, Refusal};
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +15,15 @@ use super::table::Open;
 
 /// Specs in one answer, in bytes; a single one may be as large as a job can be.
 const MAX_SPECS: usize = MAX_BODY_BYTES;
+
+/// What a host asks for.
+pub(super) struct Wish {
+    pub(super) host: HostId,
+    pub(super) most: u16,
+    pub(super) wait_ms: u32,
+    /// Capabilities it has no room for.
+    pub(super) without: Vec<String>,
+}
 
 /// One question that waits for a claim. The last one to go withdraws the claim.
 struct Asker(Open);
@@ -33,21 +44,21 @@ impl Drop for Asker {
 }
 
 impl Attach {
-    pub(super) async fn claim(
-        &self,
-        host: HostId,
-        nonce: Nonce,
-        most: u16,
-        wait_ms: u32,
-    ) -> Result<HostTell, Refusal> {
-        let Some((open, begin)) = self.table().claim(&host, nonce) else {
-            return Err(Refusal::UnknownHost(host.to_string()));
+    pub(super) async fn claim(&self, nonce: Nonce, wish: Wish) -> Result<HostTell, Refusal> {
+        // Of what it has, which is no more.
+        if wish.without.len() > MAX_CAPABILITIES
+            || wish.without.iter().any(|word| word.len() > MAX_CAPABILITY_BYTES)
+        {
+            return Err(Refusal::TooLarge("a claim leaves too many capabilities out".into()));
+        }
+        let Some((open, begin)) = self.table().claim(&wish.host, nonce) else {
+            return Err(Refusal::UnknownHost(wish.host.to_string()));
         };
         if let Some(sender) = begin {
             let (attach, withdrawn) = (self.clone(), open.withdraw.clone());
             // Of its own: an asker that goes away must not take grants with it.
             tokio::spawn(async move {
-                let outcome = attach.run_claim(host, most, wait_ms, withdrawn).await;
+                let outcome = attach.run_claim(wish, withdrawn).await;
                 sender.send_replace(Some(outcome));
             });
         }
@@ -64,14 +75,14 @@ impl Attach {
 
     async fn run_claim(
         &self,
-        host: HostId,
-        most: u16,
-        wait_ms: u32,
+        wish: Wish,
         withdrawn: CancellationToken,
     ) -> Result<HostTell, Refusal> {
+        let Wish { host, most, wait_ms, without } = wish;
         let most = usize::from(most).clamp(1, MAX_GRANTS);
         // Asked together they share one commit.
-        let claims = (0..most).map(|_| self.handle.claim(host.clone(), 0, withdrawn.clone()));
+        let claim = || self.handle.claim(host.clone(), 0, without.clone(), withdrawn.clone());
+        let claims = (0..most).map(|_| claim());
         let mut grants = Vec::new();
         let mut refused = None;
         for claim in join_all(claims).await {
@@ -87,7 +98,7 @@ impl Attach {
             }
             let wait_ms = wait_ms.min(MAX_CLAIM_WAIT_MS);
             if wait_ms > 0 && !withdrawn.is_cancelled() {
-                grants.extend(self.handle.claim(host.clone(), wait_ms, withdrawn).await?);
+                grants.extend(self.handle.claim(host.clone(), wait_ms, without, withdrawn).await?);
             }
         }
         let surplus = fit(&mut grants);

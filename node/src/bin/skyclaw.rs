@@ -4,8 +4,11 @@ use std::process::ExitCode;
 
 use skyclaw_node::cli::{self, Invocation};
 use skyclaw_node::config::EnvVars;
+use skyclaw_node::supervisor::shim;
 
 fn main() -> ExitCode {
+    // `doctor` asks programs of this machine as a host would.
+    shim::run_if_asked();
     cli::main(&Invocation {
         args: std::env::args_os().collect(),
         env: EnvVars::from_os(std::env::vars_os()),

@@ -183,6 +183,7 @@ fn host_view(desc: &HostDesc) -> HostView {
         registered: desc.registered.wall(),
         updated_by: desc.by.clone(),
         version: desc.display_version,
+        openclaw: desc.openclaw.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The pure parts of the bridge.
 
+mod adopting;
 mod choosing;
 mod differences;
 mod showing;

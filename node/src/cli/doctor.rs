@@ -6,6 +6,7 @@
 mod clock;
 mod coordinators;
 mod facts;
+mod here;
 mod hosts;
 mod jobs;
 mod openclaw;
@@ -20,18 +21,20 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::output::Output;
 use crate::client::Client;
+use crate::config::{EnvVars, Layer};
 use facts::Facts;
 
 /// A check: what it finds in the facts. One that can say nothing finds nothing.
 type Check = fn(&Facts) -> Vec<Finding>;
 
 /// All checks, in the order in which they are told: what stands first may be the cause of the rest.
-const CHECKS: [Check; 7] = [
+const CHECKS: [Check; 8] = [
     coordinators::check,
     token::check,
     clock::check,
     peers::check,
     hosts::check,
+    here::check,
     openclaw::check,
     jobs::check,
 ];
@@ -94,10 +97,12 @@ impl Finding {
 
 pub(super) async fn doctor(
     client: &Client,
+    (env, flags): (&EnvVars, Layer),
     json: bool,
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let facts = Facts::gather(client).await;
+    let mut facts = Facts::gather(client).await;
+    facts.here = here::look(env, flags).await;
     let findings: Vec<Finding> = CHECKS.iter().flat_map(|check| check(&facts)).collect();
     let well = findings.iter().all(|finding| finding.level != Level::Fail);
     if json {

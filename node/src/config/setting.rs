@@ -208,7 +208,7 @@ settings! {
     OpenclawMax "SKYCLAW_OPENCLAW_MAX" Some("openclaw-max"), Host, Kind::AutoInt { min: 1, max: 1000 }, Text("auto"), Open,
         "Agents at once; auto is one for every two processors";
     OpenclawMemoryBytes "SKYCLAW_OPENCLAW_MEMORY_BYTES" Some("openclaw-memory-bytes"), Host,
-        Kind::Int { min: 1, max: i64::MAX, unit: "bytes" }, Text("1073741824"), Open,
+        Kind::Int { min: 1, max: i64::MAX, unit: "bytes" }, Text("1342177280"), Open,
         "Memory that must be free for an agent to begin";
     MaxParallel "SKYCLAW_MAX_PARALLEL" Some("max-parallel"), Host,
         Kind::Int { min: 1, max: limits::MAX_PARALLEL.cast_signed(), unit: "jobs" }, Text("1"), Open,

@@ -169,6 +169,7 @@ impl Run<'_> {
                 capabilities: host.capabilities,
                 max_parallel: host.max_parallel,
                 node: None,
+                openclaw: host.openclaw,
             };
             (host.id.to_string(), Fate::Do(Box::new(command)))
         };

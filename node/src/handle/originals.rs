@@ -239,6 +239,7 @@ impl NodeHandle {
             capabilities: host.capabilities,
             max_parallel: host.max_parallel,
             node: None,
+            openclaw: host.openclaw,
         };
         self.carry_out(Request { command, idempotency: None }).await.map(|_| true)
     }

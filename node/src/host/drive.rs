@@ -240,10 +240,7 @@ impl Driver<'_> {
                 Action::Claim { host, most } => {
                     let (most, without) = self.lends.claim(most);
                     self.claim = Some(Box::pin(async move {
-                        Event::Claimed({
-                            let _ = without;
-                            coordinator.claim(host, most, CLAIM_WAIT).await
-                        })
+                        Event::Claimed(coordinator.claim(host, most, CLAIM_WAIT, without).await)
                     }));
                 }
                 Action::Heartbeat { host, running } => {

@@ -90,6 +90,7 @@ impl Coordinator for Embedded {
                 name: spec.name,
                 capabilities: spec.capabilities,
                 max_parallel: Milli::whole(spec.max_parallel as u64),
+                openclaw: spec.openclaw,
             };
             loop {
                 match self.call(command.clone()).await {
@@ -128,10 +129,11 @@ impl Coordinator for Embedded {
         host: HostId,
         _most: usize,
         wait: Duration,
+        without: Vec<String>,
     ) -> BoxFuture<'_, Result<Claim, PortError>> {
         async move {
             let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
-            let jobs = match self.call(Command::Claim { host, wait_ms }).await? {
+            let jobs = match self.call(Command::Claim { host, wait_ms, without }).await? {
                 Answer::Job(job) => vec![ClaimedJob {
                     payload: serde_json::from_slice(&job.payload).unwrap_or(Value::Null),
                     attempt: job.attempts,

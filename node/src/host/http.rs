@@ -208,6 +208,9 @@ impl Coordinator for HttpCoordinator {
             if let Some(id) = spec.id {
                 body["hostId"] = json!(id);
             }
+            if let Some(install) = spec.openclaw {
+                body["openclaw"] = json!(install);
+            }
             let answer = self.ask("/v1/hosts/register", &body, &[], PATIENCE).await?;
             let id = answer.body.pointer("/host/id").and_then(Value::as_str);
             let id = id.ok_or_else(|| unexpected("no host id"))?;
@@ -238,11 +241,14 @@ impl Coordinator for HttpCoordinator {
         host: HostId,
         _most: usize,
         wait: Duration,
+        without: Vec<String>,
     ) -> BoxFuture<'_, Result<Claim, PortError>> {
         Box::pin(async move {
             let path = format!("/v1/hosts/{}/claim", segment(host.as_str()));
             let extra = [(WAIT_HEADER, wait.as_millis().to_string())];
-            let mut answer = self.ask(&path, &json!({}), &extra, wait + PATIENCE).await?;
+            // An original looks at no member.
+            let body = if without.is_empty() { json!({}) } else { json!({ "without": without }) };
+            let mut answer = self.ask(&path, &body, &extra, wait + PATIENCE).await?;
             let jobs = claimed_job(&mut answer.body)?.into_iter().collect();
             Ok(Claim { jobs, parked: answer.parked })
         })

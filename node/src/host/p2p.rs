@@ -169,13 +169,14 @@ impl Coordinator for P2pCoordinators {
         host: HostId,
         most: usize,
         wait: Duration,
+        without: Vec<String>,
     ) -> BoxFuture<'_, Result<Claim, PortError>> {
         async move {
             let (answer, answered) = oneshot::channel();
             let given_up = CancellationToken::new();
             let _with_this_future = given_up.clone().drop_guard();
             let inner = Arc::clone(&self.0);
-            let wish = Wish { host, most, wait, given_up };
+            let wish = Wish { host, most, wait, without, given_up };
             // Of its own: a claim that is given up must be withdrawn, and what it brought handed
             // back, before the next one is made.
             self.0.tasks.spawn(async move {

@@ -2,13 +2,7 @@
 
 use std::sync::Arc;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenclawInstall {
-    pub version: Option<String>,
-    pub node: Option<String>,
-    pub gateway: bool,
-    pub trouble: Option<String>,
-}
+use skyclaw_protocol::OpenclawInstall;
 use skyclaw_protocol::limits::{MAX_CAPABILITY_BYTES, MAX_TEXT_BYTES};
 use skyclaw_protocol::placement::capability_list;
 
@@ -47,13 +41,13 @@ pub struct Found {
     /// The version of Node that it runs on.
     pub node: Option<String>,
     /// The configuration that jobs may use; the error says why there is none.
-    pub(super) shared: Option<Result<Shared, String>>,
+    pub(crate) shared: Option<Result<Shared, String>>,
     /// The state in which its list of commands stands, as OpenClaw itself wrote it.
-    pub(super) approvals: Option<Arc<Vec<u8>>>,
+    pub(crate) approvals: Option<Arc<Vec<u8>>>,
     /// Models that can be used with the shared configuration.
     pub models: Vec<String>,
     /// Why they are not known.
-    pub(super) trouble: Option<String>,
+    pub(crate) trouble: Option<String>,
     /// The Gateway answers, and jobs may be asked of it.
     pub gateway: bool,
 }

@@ -1,4 +1,4 @@
-//! Room for agents on this host: a turn takes about a gigabyte, whatever it does.
+//! Room for agents on this host: a turn takes about 1.1 GB, whatever it does.
 //!
 //! Always: of those that were let in and have not left, there are at most as many as the owner says,
 //! and when one is let in the machine has what it needs to spare, beside what those still need that came

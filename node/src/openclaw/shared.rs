@@ -21,6 +21,10 @@ const ALWAYS: [&str; 5] = ["models", "auth", "env", "secrets", "agents"];
 /// What goes along where tools may do anything.
 const WITH_ALL_TOOLS: [&str; 4] = ["tools", "mcp", "plugins", "skills"];
 
+/// Settings of agents by which a run would leave its folder, its tools, or the agent whose commands the
+/// list is about. Where tools may do anything they may also do it in the owner's sandbox.
+const OF_AGENT: [&str; 6] = ["workspace", "repoRoot", "tools", "sandbox", "cwd", "systemAgent"];
+
 /// Tools that work on the folder of a job.
 const OF_FOLDER: [&str; 7] = ["exec", "process", "read", "write", "edit", "apply_patch", "ls"];
 
@@ -76,7 +80,7 @@ impl Shared {
             // Named agents have folders and tools of their own.
             agents.retain(|name, _| name == "defaults");
             if let Some(Value::Object(defaults)) = agents.get_mut("defaults") {
-                for name in ["workspace", "repoRoot", "tools", "sandbox", "cwd"] {
+                for name in OF_AGENT {
                     if tools != ToolPolicy::Full || name != "sandbox" {
                         defaults.remove(name);
                     }
@@ -117,7 +121,7 @@ mod tests {
 
     const OWNERS: &str = "{ // json5
         models: { providers: { mock: { apiKey: 'sk-local' } } },
-        agents: { defaults: { model: { primary: 'mock/mock-1' }, workspace: '/home/me', tools: { allow: ['exec'] } },
+        agents: { defaults: { model: { primary: 'mock/mock-1' }, workspace: '/home/me', tools: { allow: ['exec'] }, systemAgent: { agentId: 'x' } },
             list: [{ id: 'main', tools: { allow: ['*'] } }] },
         tools: { exec: { mode: 'full' } }, mcp: { servers: {} },
         gateway: { auth: { token: 'secret' } }, channels: { telegram: { botToken: 'secret' } } }";

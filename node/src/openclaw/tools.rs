@@ -47,14 +47,40 @@ impl From<Security> for ToolPolicy {
 /// The document that tells OpenClaw of the host's list.
 pub(super) fn approvals(rules: &AgentRules) -> String {
     let entry = |entry: &Entry| match &entry.arg_pattern {
-        Some(args) => json!({ "pattern": entry.pattern, "argPattern": args }),
+        // It looks for a match anywhere; the owner's pattern is about the whole.
+        Some(args) => json!({ "pattern": entry.pattern, "argPattern": format!("^(?:{args})$") }),
         None => json!({ "pattern": entry.pattern }),
     };
     let list: Vec<_> = rules.allowlist.iter().map(entry).collect();
     json!({
         "version": 1,
         "defaults": { "security": "allowlist", "ask": "off", "askFallback": "deny" },
-        "agents": { "main": { "allowlist": list } },
+        "agents": { "*": { "allowlist": list } },
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_of_arguments_is_about_the_whole_of_them() {
+        let entry = |args: Option<&str>| Entry {
+            pattern: "uname".to_owned(),
+            arg_pattern: args.map(str::to_owned),
+        };
+        let allowlist = vec![entry(Some("-s|-a")), entry(None)];
+        let document = approvals(&AgentRules { security: Security::Allowlist, allowlist });
+        let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+        assert_eq!(document["agents"]["*"]["allowlist"][0]["argPattern"], "^(?:-s|-a)$");
+        assert_eq!(document["agents"]["*"]["allowlist"][1], json!({ "pattern": "uname" }));
+    }
+
+    #[test]
+    fn what_is_weaker_comes_first() {
+        assert!(ToolPolicy::from(Security::Deny) < ToolPolicy::from(Security::Allowlist));
+        assert_eq!(ToolPolicy::parse("full"), Some(ToolPolicy::from(Security::Full)));
+        assert_eq!(ToolPolicy::parse("Full"), None);
+    }
 }

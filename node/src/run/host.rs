@@ -1,6 +1,6 @@
 //! The host role: its port to coordinators, its supervisor, its services.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use skyclaw_protocol::HostId;
 use skyclaw_protocol::placement::capability_list;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::member::Member;
 use super::{Node, StartError, blobs, duties, policy};
@@ -15,7 +16,7 @@ use crate::blobs::Blobs;
 use crate::config::{Config, HostConfig, Link, Secret};
 use crate::host;
 use crate::limits::{EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, JOB_KILL_GRACE};
-use crate::openclaw::{self, Openclaw, OpenclawConfig};
+use crate::openclaw::{self, Found, Openclaw, OpenclawConfig};
 use crate::services::{Services, ServicesConfig};
 use crate::supervisor::policy::{AgentRules, PolicyFile};
 use crate::supervisor::{Supervisor, SupervisorConfig};
@@ -157,6 +158,25 @@ pub(super) fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
     }
 }
 
+/// What a host with these settings would find of OpenClaw on this machine.
+///
+/// # Errors
+/// There is no place to run it in.
+pub async fn look_at_openclaw(settings: &HostConfig, agents: AgentRules) -> io::Result<Arc<Found>> {
+    let openclaw = Openclaw::new(openclaw_config(settings, agents));
+    let config = supervisor_config(settings);
+    let supervisor = Supervisor::new(SupervisorConfig { openclaw: openclaw.clone(), ..config })?;
+    let stop = CancellationToken::new();
+    let looks = openclaw::watch(openclaw.clone(), supervisor.clone(), stop.clone());
+    let looks = tokio::spawn(looks);
+    let found = openclaw.known().await;
+    stop.cancel();
+    // It says what it saw to nobody here.
+    let _ = looks.await;
+    supervisor.shutdown(Duration::ZERO).await;
+    Ok(found)
+}
+
 fn openclaw_config(settings: &HostConfig, rules: AgentRules) -> OpenclawConfig {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     OpenclawConfig {
@@ -195,6 +215,7 @@ fn host_config(
         name: settings.name.clone(),
         capabilities: capability_list(settings.capabilities.clone()),
         max_parallel: settings.max_parallel as usize,
+        openclaw: None,
     };
     let registered = Mutex::new(Some(registered));
     let mut config = host::HostConfig::new(spec);

@@ -65,7 +65,7 @@ impl Inner {
         };
         let stop = (signals.cancelled.clone(), shutdown.clone());
         if let Some(asked) = &plan.openclaw
-            && let Err(end) = self.admit(asked, &plan.args, ticket.as_ref(), stop.clone()).await
+            && let Some(end) = self.admit(asked, &plan.args, ticket.as_ref(), stop.clone()).await
         {
             return (end, None);
         }
@@ -74,7 +74,7 @@ impl Inner {
             Err(fault) => return (Err(fault), None),
         };
         let work = PathBuf::from(&dir.work);
-        if let Err(end) = self.place(&plan, &work, stop).await {
+        if let Some(end) = self.place(&plan, &work, stop).await {
             return (end, Some(dir));
         }
         let laid = match &plan.openclaw {
@@ -137,15 +137,15 @@ impl Inner {
         (result, Some(dir))
     }
 
-    /// Waits for the room of an agent. The error is the end of the run.
+    /// Waits for the room of an agent. What is answered is the end of the run, if it ends with that.
     async fn admit(
         &self,
         asked: &Asked,
         args: &[String],
         ticket: Option<&Ticket>,
         (mut cancelled, mut shutdown): Stop,
-    ) -> Result<(), Result<Outcome, HostFault>> {
-        let stopped = |reason: StopReason| Err(Ok(Outcome::failed(reason.as_str())));
+    ) -> Option<Result<Outcome, HostFault>> {
+        let stopped = |reason: StopReason| Some(Ok(Outcome::failed(reason.as_str())));
         let room = async {
             let found = self.openclaw.known().await;
             if let Some(ticket) = ticket.filter(|_| agent::takes_room(asked, args, &found)) {
@@ -153,32 +153,32 @@ impl Inner {
             }
         };
         tokio::select! {
-            () = room => Ok(()),
+            () = room => None,
             Ok(cancel) = cancelled.wait_for(Option::is_some) => {
                 stopped(cancel.map_or(StopReason::Cancelled, |(reason, _)| reason))
             }
             Ok(_) = shutdown.wait_for(Option::is_some) => stopped(StopReason::HostStopped),
             () = tokio::time::sleep(ROOM_PATIENCE) => {
                 let text = "there is no room for another agent on this host".to_owned();
-                Err(Err(HostFault(text)))
+                Some(Err(HostFault(text)))
             }
         }
     }
 
-    /// Lays the inputs there. The error is the end of the run.
+    /// Lays the inputs there. What is answered is the end of the run, if it ends with that.
     async fn place(
         &self,
         plan: &Plan,
         work: &Path,
         (mut cancelled, mut shutdown): Stop,
-    ) -> Result<(), Result<Outcome, HostFault>> {
-        let failed = |reason: String| Err(Ok(Outcome::failed(reason)));
+    ) -> Option<Result<Outcome, HostFault>> {
+        let failed = |reason: String| Some(Ok(Outcome::failed(reason)));
         let stopped = |reason: StopReason| failed(reason.as_str().to_owned());
         tokio::select! {
             placed = plan.files.place(self.blobs.as_ref(), work) => match placed {
-                Ok(()) => Ok(()),
+                Ok(()) => None,
                 Err(Missing::Job(reason)) => failed(reason),
-                Err(Missing::Host(reason)) => Err(Err(HostFault(reason))),
+                Err(Missing::Host(reason)) => Some(Err(HostFault(reason))),
             },
             Ok(cancel) = cancelled.wait_for(Option::is_some) => {
                 stopped(cancel.map_or(StopReason::Cancelled, |(reason, _)| reason))

@@ -146,6 +146,7 @@ async fn hosts_and_services_of_ours_stand_above_equal_ones_of_theirs() {
         capabilities: vec!["service-host".into()],
         max_parallel: Milli::whole(1),
         node: None,
+        openclaw: None,
     };
     world.ask(register("h_1")).await;
     let put = |id: &str| Command::PutService {

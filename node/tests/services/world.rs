@@ -74,6 +74,7 @@ impl Coordinator for Fake {
         _host: HostId,
         _most: usize,
         _wait: Duration,
+        _without: Vec<String>,
     ) -> BoxFuture<'_, Result<Claim, PortError>> {
         Box::pin(std::future::pending())
     }
@@ -209,6 +210,7 @@ impl Bench {
             name: "h".into(),
             capabilities: vec!["service-host".into()],
             max_parallel: 1,
+            openclaw: None,
         });
         host.heartbeat = Duration::from_millis(50);
         host.poll = Duration::from_millis(50);

@@ -57,8 +57,15 @@ pub(super) enum Then {
         /// The caller's key: by then this node may know its job.
         scope: Option<Hash>,
     },
-    /// A claim of a host here; `None` once its caller went away.
-    Claim(Option<work::Claim>, HostId),
+    /// A claim of a host here.
+    Claim {
+        /// `None` once its caller went away.
+        claim: Option<work::Claim>,
+        /// Whose.
+        host: HostId,
+        /// What it can do, as was asked.
+        able: Vec<String>,
+    },
 }
 
 impl Asks {
@@ -74,7 +81,7 @@ impl Asks {
     /// The caller of a claim went away. True if one of its claims was asked elsewhere.
     pub(super) fn hang_up(&mut self, token: Token) -> Option<work::Claim> {
         self.open.values_mut().find_map(|ask| match &mut ask.then {
-            Then::Claim(claim, _)
+            Then::Claim { claim, .. }
                 if claim.as_ref().is_some_and(|c| c.reply.to == Target::Caller(token)) =>
             {
                 claim.take()
@@ -88,7 +95,7 @@ impl Asks {
         self.open.values().filter_map(|ask| {
             let reply = match &ask.then {
                 Then::Answer { reply, .. } => Some(reply),
-                Then::Claim(claim, _) => claim.as_ref().map(|claim| &claim.reply),
+                Then::Claim { claim, .. } => claim.as_ref().map(|claim| &claim.reply),
             };
             match reply?.to {
                 Target::Caller(token) => Some(token),
@@ -234,7 +241,7 @@ impl Machine {
     fn unanswered(&mut self, now: Now, then: Then, refusal: Refusal) {
         match then {
             Then::Answer { reply, .. } => self.refuse(reply, refusal),
-            Then::Claim(claim, host) => self.not_granted(now, claim, &host),
+            Then::Claim { claim, host, .. } => self.not_granted(now, claim, &host),
         }
     }
 
@@ -247,9 +254,9 @@ impl Machine {
                 Refusal::HomeAway { what: what.clone(), job }
             }
             Then::Answer { silence, .. } => silence.clone(),
-            Then::Claim(..) => Refusal::Stopping,
+            Then::Claim { .. } => Refusal::Stopping,
         };
-        if let Then::Claim(..) = ask.then {
+        if let Then::Claim { .. } = ask.then {
             self.avail.remove(&ask.to);
             self.asks.late.insert(seq);
             if self.asks.late.len() > MAX_ASKS {
@@ -393,7 +400,7 @@ impl Machine {
         // this node tries to lead the job itself.
         let answer = match answer {
             Ok(KeyAnswer::Job(at)) if !self.has_value(shelf, &at) => {
-                if let Then::Claim(..) = then {
+                if let Then::Claim { .. } = then {
                     self.return_unasked(from, &Ok(KeyAnswer::Job(at.clone())));
                 }
                 Err(Refusal::HomeAway { what: format!("job {}", at.job), job: Some(at.job) })
@@ -405,7 +412,7 @@ impl Machine {
                 let answer = answer.or_else(|refusal| self.or_later(&reply, refusal));
                 self.out.hold(Held::Reply { reply, answer, grant: false });
             }
-            Then::Claim(claim, host) => match (claim, answer) {
+            Then::Claim { claim, host, able } => match (claim, answer) {
                 (Some(claim), Ok(answer @ KeyAnswer::Job(_))) => {
                     self.hosts.asked(&host);
                     let reply = claim.reply;
@@ -417,7 +424,7 @@ impl Machine {
                     self.return_unasked(from, &answer);
                 }
                 (claim, _) => {
-                    self.emptied(from, &host);
+                    self.emptied(from, &able);
                     self.not_granted(now, claim, &host);
                 }
             },

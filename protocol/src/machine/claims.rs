@@ -32,6 +32,8 @@ struct Claim {
     host: HostId,
     reply: ReplyTo,
     until: Mono,
+    /// Capabilities it has no room for.
+    without: Vec<String>,
 }
 
 impl Parked {
@@ -68,10 +70,17 @@ impl Parked {
 }
 
 impl Machine {
-    pub(super) fn claim(&mut self, now: Now, reply: ReplyTo, host: HostId, wait_ms: u32) {
+    pub(super) fn claim(
+        &mut self,
+        now: Now,
+        reply: ReplyTo,
+        host: HostId,
+        wait_ms: u32,
+        without: Vec<String>,
+    ) {
         let Some(known) = self.hosts.get(&host) else {
             let refusal = Refusal::UnknownHost(host.to_string());
-            let command = Command::Claim { host: host.clone(), wait_ms };
+            let command = Command::Claim { host: host.clone(), wait_ms, without };
             return self.seek_or_refuse(now, Sought::Host(host), reply, command, refusal);
         };
         if known.is_full() {
@@ -86,7 +95,7 @@ impl Machine {
         let attached = self.hosts.get(&host).is_some_and(|known| known.record.node.is_some());
         let most = if attached { self.config.p2p_lease_ms / 2 } else { u64::MAX };
         let until = now.mono.plus_ms(u64::from(wait_ms.min(MAX_CLAIM_WAIT_MS)).min(most));
-        self.claim_on(now, work::Claim { reply, until, tried: Vec::new() }, host);
+        self.claim_on(now, work::Claim { reply, until, without, tried: Vec::new() }, host);
     }
 
     /// A job of this coordinator, else one of another, else the claim is parked.
@@ -95,18 +104,18 @@ impl Machine {
             return self.refuse(claim.reply, Refusal::UnknownHost(host.to_string()));
         };
         let attached = known.record.node.is_some();
-        if let Some(job) = self.next_job(now, &host) {
+        if let Some(job) = self.next_job(now, &host, &claim.without) {
             return self.grant(now, claim.reply, host, job, attached);
         }
         let Some(claim) = self.claim_elsewhere(now, claim, &host) else { return };
-        let work::Claim { reply, until, .. } = claim;
+        let work::Claim { reply, until, without, .. } = claim;
         if until <= now.mono || self.parked.draining {
             return self.answer(now, reply, KeyAnswer::NoJob);
         }
         if self.parked.len() >= MAX_PARKED_CLAIMS {
             return self.refuse(reply, Refusal::Busy("too many claims are waiting".into()));
         }
-        let seq = self.parked.insert(Claim { host, reply, until });
+        let seq = self.parked.insert(Claim { host, reply, until, without });
         self.timers.insert((until, Timer::Parked(seq)));
     }
 
@@ -127,9 +136,9 @@ impl Machine {
     }
 
     /// The oldest job this host may take now, if it has a free slot.
-    fn next_job(&mut self, now: Now, host: &HostId) -> Option<JobId> {
+    fn next_job(&mut self, now: Now, host: &HostId, without: &[String]) -> Option<JobId> {
         let known = self.hosts.get(host).filter(|host| !host.is_full())?;
-        let capabilities = known.record.capabilities.clone();
+        let capabilities = able(&known.record.capabilities, without);
         self.next_job_for(now, host, &capabilities)
     }
 
@@ -223,9 +232,11 @@ impl Machine {
     /// host may run it, gets the oldest job of that host.
     fn offer_job(&mut self, now: Now, required: &[String], job: &JobId) {
         let may_run = |claim: &Claim| {
+            let missing = |word: &String| claim.without.contains(word);
             self.hosts
                 .get(&claim.host)
                 .is_some_and(|host| !host.is_full() && meets(&host.record.capabilities, required))
+                && !required.iter().any(missing)
                 && !self.avoids(now, job, &claim.host)
         };
         let found = self.parked.claims.iter().find(|(_, claim)| may_run(claim));
@@ -244,10 +255,9 @@ impl Machine {
     }
 
     fn offer(&mut self, now: Now, seq: u64) {
-        let Some(host) = self.parked.claims.get(&seq).map(|claim| claim.host.clone()) else {
-            return;
-        };
-        if let Some(job) = self.next_job(now, &host)
+        let Some(claim) = self.parked.claims.get(&seq) else { return };
+        let (host, without) = (claim.host.clone(), claim.without.clone());
+        if let Some(job) = self.next_job(now, &host, &without)
             && let Some(claim) = self.parked.remove(seq)
         {
             self.timers.remove(&(claim.until, Timer::Parked(seq)));
@@ -261,15 +271,16 @@ impl Machine {
         self.parked.claims.keys().copied().collect()
     }
 
-    pub(super) fn parked_host(&self, seq: u64) -> Option<&HostId> {
-        self.parked.claims.get(&seq).map(|claim| &claim.host)
+    /// Whose it is, and what that host has no room for.
+    pub(super) fn parked_claim(&self, seq: u64) -> Option<(&HostId, &[String])> {
+        self.parked.claims.get(&seq).map(|claim| (&claim.host, claim.without.as_slice()))
     }
 
     /// A parked claim goes on its way.
     pub(super) fn unpark(&mut self, seq: u64) -> Option<(work::Claim, HostId)> {
-        let Claim { host, reply, until } = self.parked.remove(seq)?;
+        let Claim { host, reply, until, without } = self.parked.remove(seq)?;
         self.timers.remove(&(until, Timer::Parked(seq)));
-        Some((work::Claim { reply, until, tried: Vec::new() }, host))
+        Some((work::Claim { reply, until, without, tried: Vec::new() }, host))
     }
 
     /// The node is about to stop: parked claims are answered now, and none is parked from here on.
@@ -315,6 +326,11 @@ impl Machine {
             self.release_reply(shelf, &claim.reply, Ok(KeyAnswer::NoJob), false);
         }
     }
+}
+
+/// What a host can do now.
+pub(super) fn able(capabilities: &[String], without: &[String]) -> Vec<String> {
+    capabilities.iter().filter(|word| !without.contains(word)).cloned().collect()
 }
 
 /// How many of a full host's leases a further claim shows to be stale.

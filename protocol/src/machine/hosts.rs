@@ -16,7 +16,7 @@ use crate::record::host::HostDesc;
 use crate::record::spec::Subject;
 use crate::record::{Raw, Signed};
 use crate::register::Phase;
-use crate::view::{HostView, Milli};
+use crate::view::{HostView, Milli, OpenclawInstall};
 use crate::wire::{Message, Sought};
 
 /// One host.
@@ -43,6 +43,7 @@ pub(super) struct About {
     pub(super) capabilities: Vec<String>,
     pub(super) max_parallel: Milli,
     pub(super) node: Option<NodeId>,
+    pub(super) openclaw: Option<OpenclawInstall>,
 }
 
 /// All hosts.
@@ -235,6 +236,7 @@ impl Host {
             registered: self.record.registered.wall(),
             updated_by: self.record.by.clone(),
             version: self.version,
+            openclaw: self.record.openclaw.clone(),
         }
     }
 }
@@ -247,7 +249,7 @@ impl Machine {
         id: Option<HostId>,
         about: About,
     ) {
-        let About { name, capabilities, max_parallel, node } = about;
+        let About { name, capabilities, max_parallel, node, openclaw } = about;
         let at = self.stamp(now);
         let chance = self.chance();
         let id = id.unwrap_or_else(|| HostId::mint(at, chance));
@@ -275,6 +277,7 @@ impl Machine {
             display_version,
             node,
             removed: false,
+            openclaw,
         };
         let signed = match self.seal(record.clone()) {
             Ok(signed) => signed,

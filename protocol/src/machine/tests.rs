@@ -24,4 +24,5 @@ mod retention;
 mod retry;
 mod services;
 mod takeover;
+mod without;
 mod world;

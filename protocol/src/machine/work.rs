@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::asking::Then;
+use super::claims::able;
 use super::effect::{Effect, ReplyTo};
 use super::{Machine, Timer};
 use crate::batch::KeyAnswer;
@@ -29,6 +30,8 @@ pub(super) struct Claim {
     pub(super) reply: ReplyTo,
     /// Until when it may be parked; the past if it may not.
     pub(super) until: Mono,
+    /// Capabilities its host has no room for.
+    pub(super) without: Vec<String>,
     /// Who had nothing.
     pub(super) tried: Vec<NodeId>,
 }
@@ -165,9 +168,11 @@ impl Machine {
     }
 
     fn suits_parked(&self, home: NodeId, seq: u64) -> bool {
-        let host = self.parked_host(seq).and_then(|host| self.hosts.get(host));
-        let (Some(host), Some(waits)) = (host, self.avail.get(&home)) else { return false };
-        !host.is_full() && waits.queued_for(&host.record.capabilities) > 0
+        let Some((host, without)) = self.parked_claim(seq) else { return false };
+        let (Some(host), Some(waits)) = (self.hosts.get(host), self.avail.get(&home)) else {
+            return false;
+        };
+        !host.is_full() && waits.queued_for(&able(&host.record.capabilities, without)) > 0
     }
 
     /// The coordinator with the longest queue of jobs that such a host may run.
@@ -200,7 +205,8 @@ impl Machine {
         if known.is_full() || hurries || claim.tried.len() >= MAX_CLAIM_HOMES {
             return Some(claim);
         }
-        let Some(home) = self.home_with_work(now, &known.record.capabilities, &claim.tried) else {
+        let able = able(&known.record.capabilities, &claim.without);
+        let Some(home) = self.home_with_work(now, &able, &claim.tried) else {
             return Some(claim);
         };
         self.claim_at(now, home, claim, host.clone());
@@ -211,20 +217,19 @@ impl Machine {
         let Some(known) = self.hosts.get(&host) else {
             return self.answer(now, claim.reply, KeyAnswer::NoJob);
         };
-        let (capabilities, node) = (known.record.capabilities.clone(), known.record.node);
+        let able = able(&known.record.capabilities, &claim.without);
+        let (capabilities, node) = (able.clone(), known.record.node);
         if let Some(waits) = self.avail.get_mut(&home) {
             waits.take_one(&capabilities);
         }
         self.hosts.asking(&host);
         claim.tried.push(home);
         let command = Command::Grant { host: host.clone(), capabilities, node };
-        self.ask(now, home, command, None, Then::Claim(Some(claim), host));
+        self.ask(now, home, command, None, Then::Claim { claim: Some(claim), host, able });
     }
 
-    /// A coordinator has nothing for such a host, whatever it announced.
-    pub(super) fn emptied(&mut self, home: NodeId, host: &HostId) {
-        let Some(known) = self.hosts.get(host) else { return };
-        let capabilities = &known.record.capabilities;
+    /// A coordinator has nothing for a host that can do this, whatever it announced.
+    pub(super) fn emptied(&mut self, home: NodeId, capabilities: &[String]) {
         if let Some(waits) = self.avail.get_mut(&home) {
             waits.classes.retain(|class| !meets(capabilities, &class.required));
         }

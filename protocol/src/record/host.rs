@@ -7,7 +7,7 @@ use crate::id::{HostId, NodeId};
 use crate::limits::{MAX_PARALLEL, MAX_TEXT_BYTES};
 use crate::record::spec::capabilities_hold;
 use crate::record::{Record, Reject};
-use crate::view::Milli;
+use crate::view::{Milli, OpenclawInstall};
 
 /// A host, last writer wins by (`at`, sponsor). One that talks HTTP has no key of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,10 @@ pub struct HostDesc {
     pub node: Option<NodeId>,
     /// True once it was removed: the removal must win over older registrations.
     pub removed: bool,
+    /// What it says of its OpenClaw. Left out where it says nothing, which is how earlier records
+    /// read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openclaw: Option<OpenclawInstall>,
 }
 
 impl HostDesc {
@@ -54,6 +58,9 @@ impl Record for HostDesc {
     fn check(&self, _signer: NodeId) -> Result<(), Reject> {
         if self.name.len() > MAX_TEXT_BYTES || self.by.len() > MAX_TEXT_BYTES {
             return Err(Reject::Invalid("name is too long"));
+        }
+        if self.openclaw.as_ref().is_some_and(|install| !install.holds()) {
+            return Err(Reject::Invalid("what it says of its OpenClaw is too long"));
         }
         if !capabilities_hold(&self.capabilities) {
             return Err(Reject::Invalid("capabilities are bounded, sorted and unique"));

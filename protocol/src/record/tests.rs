@@ -15,7 +15,7 @@ use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, Spec, Subject};
 use crate::register::{Ballot, Certificate};
-use crate::view::Milli;
+use crate::view::{Milli, OpenclawInstall};
 
 const NOW: Wall = Wall(samples::AT.ms);
 
@@ -139,6 +139,9 @@ fn results_hosts_and_certificates_hold_to_theirs() {
     invalid(JobResult { error: Some("x".repeat(MAX_TEXT_BYTES + 1)), ..result() });
     invalid(JobResult { agent: Some("x".repeat(MAX_AGENT_BYTES + 1)), ..result() });
     invalid(HostDesc { name: "x".repeat(MAX_TEXT_BYTES + 1), ..host() });
+    let trouble = Some("x".repeat(MAX_TEXT_BYTES + 1));
+    let openclaw = Some(OpenclawInstall { trouble, ..OpenclawInstall::default() });
+    invalid(HostDesc { openclaw, ..host() });
     invalid(HostDesc { max_parallel: Milli(MAX_PARALLEL * 1000 + 1), ..host() });
     let ballot = Ballot { round: 0, proposer: NodeId([9; 32]) };
     invalid(Certificate { ballot, ..certificate() });

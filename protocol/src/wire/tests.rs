@@ -29,7 +29,7 @@ use crate::record::tests::samples::{
 use crate::record::work::{Work, WorkClass};
 use crate::record::{Raw, Record, Signed};
 use crate::register::{Accepted, Certificate, Nack, State, Val, Voter};
-use crate::view::{HostView, Milli};
+use crate::view::{HostView, Milli, OpenclawInstall};
 
 /// As written by `frozen_bytes` when it fails.
 const VECTORS: &str = include_str!("../../vectors/wire-1.hex");
@@ -211,6 +211,15 @@ fn work() -> Work {
     Work { home: signer().id(), at: AT, classes: vec![class] }
 }
 
+fn openclaw() -> OpenclawInstall {
+    OpenclawInstall {
+        version: Some("2026.9.6".into()),
+        node: None,
+        gateway: true,
+        trouble: Some("its Node is too old".into()),
+    }
+}
+
 fn attachments() -> Vec<Sample> {
     let nonce = Nonce([7; 16]);
     let (host, job, attempt) = (host_id(), job(), 2);
@@ -219,6 +228,16 @@ fn attachments() -> Vec<Sample> {
         name: "sample".into(),
         capabilities: vec![],
         max_parallel: Milli(2000),
+        openclaw: None,
+    };
+    let without = vec!["openclaw.exec".into()];
+    let narrow = HostAsk::Claim { host: host.clone(), nonce, most: 4, wait_ms: 9, without };
+    let with_openclaw = HostAsk::Register {
+        id: None,
+        name: "sample".into(),
+        capabilities: vec!["openclaw".into()],
+        max_parallel: Milli(1000),
+        openclaw: Some(openclaw()),
     };
     let complete = HostAsk::Complete { completion: Box::new(completion()), attempt };
     let spec = Signed::seal(&signer(), network(), spec()).raw().clone();
@@ -229,7 +248,12 @@ fn attachments() -> Vec<Sample> {
             "host-beat",
             &HostAsk::Beat { host: host.clone(), running: vec![Run { job: job.clone(), attempt }] },
         ),
-        sample("host-claim", &HostAsk::Claim { host: host.clone(), nonce, most: 4, wait_ms: 9 }),
+        sample(
+            "host-claim",
+            &HostAsk::Claim { host: host.clone(), nonce, most: 4, wait_ms: 9, without: Vec::new() },
+        ),
+        sample("host-claim-without", &narrow),
+        sample("host-register-openclaw", &with_openclaw),
         sample("host-withdraw", &HostAsk::Withdraw { host: host.clone(), nonce }),
         sample("host-renew", &HostAsk::Renew { host: host.clone(), job: job.clone(), attempt }),
         sample("host-complete", &complete),
@@ -256,6 +280,7 @@ fn answers() -> Vec<(&'static str, KeyAnswer)> {
         registered: Wall(1),
         updated_by: "node_a".into(),
         version: 78,
+        openclaw: None,
     };
     let service = service_state_view(&service_id(), &service(), &val());
     vec![
@@ -294,6 +319,8 @@ fn samples() -> Vec<Sample> {
     all.push(record::<JobResult>("result-agent", &JobResult { agent: agent.clone(), ..result() }));
     all.push(sample("completion-agent", &Completion { agent, ..completion() }));
     all.push(record::<HostDesc>("host", &host()));
+    let with_openclaw = HostDesc { openclaw: Some(openclaw()), ..host() };
+    all.push(record::<HostDesc>("host-openclaw", &with_openclaw));
     all.push(record::<Certificate>("certificate", &certificate()));
     all.push(record::<Work>("work", &work()));
     all.extend(attachments());

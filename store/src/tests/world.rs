@@ -193,6 +193,7 @@ impl World {
             by: "node".into(),
             display_version: 1,
             removed: false,
+            openclaw: None,
         };
         Signed::seal(&self.key, self.network, body)
     }

@@ -69,7 +69,7 @@ impl State {
     fn apply(&mut self, command: Command) -> Result<Answer, Refusal> {
         let (version, at) = self.tick();
         match command {
-            Command::RegisterHost { id, name, capabilities, max_parallel, .. } => {
+            Command::RegisterHost { id, name, capabilities, max_parallel, openclaw, .. } => {
                 let id = id.unwrap_or_else(|| HostId::mint(at, version));
                 self.hosts.retain(|host| host.id != id);
                 self.hosts.push(HostView {
@@ -82,6 +82,7 @@ impl State {
                     registered: Wall(START),
                     updated_by: "node_a".to_owned(),
                     version,
+                    openclaw,
                 });
                 Ok(Answer::Host(Box::new(self.hosts.last().unwrap().clone())))
             }

@@ -80,6 +80,7 @@ fn host(id: &str, by: &str, seen: u64) -> HostView {
         registered: Wall(0),
         updated_by: by.into(),
         version: 1,
+        openclaw: None,
     }
 }
 

@@ -1,10 +1,13 @@
 //! What the checks judge: asked for once, as it is told.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cli::original;
 use crate::client::{Client, ClientError, Seen};
+use crate::openclaw::Found;
 
 /// Queued jobs that are looked at: the newest. More of them say the same.
 const QUEUED: usize = 50;
@@ -37,6 +40,8 @@ pub(super) struct Facts {
     pub(super) queued: Vec<Value>,
     /// Whether there are more of those.
     pub(super) more: bool,
+    /// What a host on this machine would find of OpenClaw, or why that cannot be said.
+    pub(super) here: Option<Result<Arc<Found>, String>>,
     /// When all that was asked.
     pub(super) now: Timestamp,
 }

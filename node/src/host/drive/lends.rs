@@ -42,9 +42,9 @@ impl Lends {
     /// Puts into `spec` what was found. True if that changed it.
     pub(super) fn describe(&self, spec: &mut HostSpec) -> bool {
         let Some(found) = self.found() else { return false };
-        let capabilities = found.capabilities(&self.owner);
-        let news = capabilities != spec.capabilities;
-        spec.capabilities = capabilities;
+        let (capabilities, told) = (found.capabilities(&self.owner), found.told());
+        let news = capabilities != spec.capabilities || told != spec.openclaw;
+        (spec.capabilities, spec.openclaw) = (capabilities, told);
         news
     }
 

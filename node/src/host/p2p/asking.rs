@@ -86,6 +86,7 @@ impl Inner {
             name: spec.name,
             capabilities: spec.capabilities,
             max_parallel: Milli::whole(spec.max_parallel as u64),
+            openclaw: spec.openclaw,
         };
         match self.transport.ask(to, ask, PATIENCE).await {
             Ok(HostTell::Registered(_)) => {

@@ -60,6 +60,8 @@ pub(super) struct Wish {
     pub(super) host: HostId,
     pub(super) most: usize,
     pub(super) wait: Duration,
+    /// Capabilities it has no room for.
+    pub(super) without: Vec<String>,
     /// Nobody waits for it any more.
     pub(super) given_up: CancellationToken,
 }
@@ -70,7 +72,8 @@ impl Inner {
     pub(super) async fn find(self: &Arc<Self>, wish: &Wish) -> Result<Claim, PortError> {
         let until = Instant::now() + wish.wait;
         let mut connected = self.transport.coordinators();
-        let capabilities = self.capabilities();
+        let mut capabilities = self.capabilities();
+        capabilities.retain(|word| !wish.without.contains(word));
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if wish.given_up.is_cancelled() || left.is_zero() {
@@ -127,7 +130,7 @@ impl Inner {
         interrupt: impl Future<Output = ()>,
     ) -> Result<Vec<ClaimedJob>, PortError> {
         self.introduce(to).await?;
-        let Wish { host, most, .. } = wish;
+        let Wish { host, most, without, .. } = wish;
         let mut nonce = self.nonce();
         let mut sent = self.mono();
         let mut wait_ms =
@@ -137,7 +140,8 @@ impl Inner {
         let mut heard = false;
         let mut interrupted = false;
         for turn in 1..=CLAIM_TRIES + 1 {
-            let ask = HostAsk::Claim { host: host.clone(), nonce, most, wait_ms };
+            let (host_id, without) = (host.clone(), without.clone());
+            let ask = HostAsk::Claim { host: host_id, nonce, most, wait_ms, without };
             let patience = Duration::from_millis(wait_ms.into()) + PATIENCE;
             let mut asked = self.transport.ask(to, ask, patience);
             let told = tokio::select! {

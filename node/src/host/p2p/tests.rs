@@ -16,7 +16,13 @@ use crate::host::{ClaimedJob, Route};
 use world::{World, node};
 
 fn spec() -> HostSpec {
-    HostSpec { id: None, name: "n".into(), capabilities: vec!["shell".into()], max_parallel: 4 }
+    HostSpec {
+        id: None,
+        name: "n".into(),
+        capabilities: vec!["shell".into()],
+        max_parallel: 4,
+        openclaw: None,
+    }
 }
 
 fn secs(n: u64) -> Duration {
@@ -79,7 +85,7 @@ async fn a_parked_claim_brings_a_job_that_comes_later_and_its_lease_counts_from_
         tokio::time::sleep(secs(7)).await;
         later.submit(node(0), 1);
     });
-    let claim = port.claim(host, 4, secs(20)).await.unwrap();
+    let claim = port.claim(host, 4, secs(20), Vec::new()).await.unwrap();
     assert_eq!(ids(&claim), ["job_1"]);
     assert!(asked.until(world.mono()) >= secs(7));
     let Some(Term { ends, length }) = claim.jobs[0].term else { panic!("no term") };
@@ -93,10 +99,13 @@ async fn grants_come_together_up_to_the_slots() {
     let world = World::new(1, 1);
     let (port, host) = registered(&world).await;
     (0..6).for_each(|n| world.submit(node(0), n));
-    assert_eq!(port.claim(host.clone(), 4, secs(20)).await.unwrap().jobs.len(), 4);
-    assert_eq!(port.claim(host.clone(), 4, secs(20)).await.unwrap().jobs.len(), 2);
+    assert_eq!(port.claim(host.clone(), 4, secs(20), Vec::new()).await.unwrap().jobs.len(), 4);
+    assert_eq!(port.claim(host.clone(), 4, secs(20), Vec::new()).await.unwrap().jobs.len(), 2);
     let before = world.mono();
-    assert_eq!(port.claim(host, 4, secs(20)).await.unwrap(), Claim { jobs: vec![], parked: true });
+    assert_eq!(
+        port.claim(host, 4, secs(20), Vec::new()).await.unwrap(),
+        Claim { jobs: vec![], parked: true }
+    );
     assert!(before.until(world.mono()) >= secs(19));
 }
 
@@ -116,7 +125,7 @@ async fn work_that_goes_on_waiting_elsewhere_withdraws_the_parked_claim_and_is_c
         later.announce(home);
     });
     let asked = world.mono();
-    let claim = port.claim(host, 4, secs(20)).await.unwrap();
+    let claim = port.claim(host, 4, secs(20), Vec::new()).await.unwrap();
     assert_eq!(ids(&claim), ["job_1"]);
     let waited = asked.until(world.mono());
     assert!(waited > secs(5) && waited < secs(7), "{waited:?}");
@@ -141,7 +150,7 @@ async fn work_at_a_coordinator_met_after_the_claim_was_parked_is_claimed_there()
         later.announce(home);
     });
     let asked = world.mono();
-    let claim = port.claim(host, 4, secs(20)).await.unwrap();
+    let claim = port.claim(host, 4, secs(20), Vec::new()).await.unwrap();
     assert_eq!(ids(&claim), ["job_1"]);
     assert!(asked.until(world.mono()) < secs(7));
 }
@@ -151,12 +160,12 @@ async fn a_home_that_had_none_is_asked_again_only_when_it_speaks_again() {
     let world = World::new(1, 4);
     let (port, host) = registered(&world).await;
     world.announce_falsely(node(3));
-    port.claim(host.clone(), 1, secs(2)).await.unwrap();
+    port.claim(host.clone(), 1, secs(2), Vec::new()).await.unwrap();
     let claims = |world: &World| world.with(|w| w.coordinators[&node(3)].claims);
     let once = claims(&world);
     assert!((1..=2).contains(&once), "{once}");
     world.announce_falsely(node(3));
-    port.claim(host, 1, secs(2)).await.unwrap();
+    port.claim(host, 1, secs(2), Vec::new()).await.unwrap();
     assert!(claims(&world) > once);
 }
 
@@ -167,7 +176,7 @@ async fn a_lost_answer_is_asked_for_again_under_the_same_nonce() {
     world.submit(node(0), 1);
     world.with(|w| w.lose_answers = 2);
     let asked = world.mono();
-    let claim = port.claim(host, 4, secs(20)).await.unwrap();
+    let claim = port.claim(host, 4, secs(20), Vec::new()).await.unwrap();
     assert_eq!(ids(&claim), ["job_1"]);
     assert_eq!(claim.jobs[0].attempt, 1);
     let ends = claim.jobs[0].term.unwrap().ends;
@@ -179,17 +188,17 @@ async fn a_lost_answer_is_asked_for_again_under_the_same_nonce() {
 async fn a_claim_that_is_given_up_hands_back_what_it_brings() {
     let world = World::new(1, 1);
     let (port, host) = registered(&world).await;
-    let claim = port.claim(host.clone(), 4, secs(20));
+    let claim = port.claim(host.clone(), 4, secs(20), Vec::new());
     assert!(tokio::time::timeout(secs(1), claim).await.is_err());
     tokio::time::sleep(secs(1)).await;
     assert_eq!(world.with(|w| w.withdrawals), 1);
     // The answer was under way when nobody waited for it any more.
     world.submit(node(0), 1);
     world.with(|w| w.slow_answers = secs(2));
-    let claim = port.claim(host.clone(), 4, secs(20));
+    let claim = port.claim(host.clone(), 4, secs(20), Vec::new());
     assert!(tokio::time::timeout(secs(1), claim).await.is_err());
     world.with(|w| w.slow_answers = Duration::ZERO);
-    let claim = port.claim(host, 4, secs(20)).await.unwrap();
+    let claim = port.claim(host, 4, secs(20), Vec::new()).await.unwrap();
     assert_eq!((ids(&claim), claim.jobs[0].attempt), (vec!["job_1"], 2));
     port.settle().await;
 }
@@ -220,7 +229,7 @@ async fn a_coordinator_that_forgot_the_host_is_told_again() {
     port.heartbeat(host.clone(), Vec::new()).await.unwrap();
     forget();
     world.submit(node(0), 1);
-    let claim = port.claim(host.clone(), 1, secs(5)).await.unwrap();
+    let claim = port.claim(host.clone(), 1, secs(5), Vec::new()).await.unwrap();
     forget();
     let ClaimedJob { id: job, attempt, route, .. } = claim.jobs[0].clone();
     port.renew(RunOf { host, job, attempt, route: route.unwrap() }).await.unwrap();

@@ -33,6 +33,7 @@ pub(super) fn host(seed: u8, number: usize, name: usize) -> Raw {
         display_version: 1,
         node: None,
         removed: false,
+        openclaw: None,
     };
     Signed::seal(&key, network(), body).raw().clone()
 }

@@ -296,6 +296,7 @@ impl Member {
             display_version: 1,
             node: None,
             removed: false,
+            openclaw: None,
         };
         let host = Signed::seal(&self.key, self.network, body);
         self.shelf.lock().unwrap().learn(vec![Learned::Host(Box::new(host))]);

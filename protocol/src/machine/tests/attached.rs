@@ -18,6 +18,7 @@ fn attach(world: &mut World, node: usize, name: &str) {
         capabilities: vec!["shell".into()],
         max_parallel: Milli::whole(1),
         node: Some(NodeId([9; 32])),
+        openclaw: None,
     };
     assert!(matches!(world.call(node, command), Ok(KeyAnswer::Host(_))));
 }
@@ -142,7 +143,8 @@ fn only_the_holder_of_the_attempt_renews_completes_or_hands_back() {
 fn a_parked_claim_of_an_attached_host_is_served_by_any_coordinator() {
     let mut world = World::of(2, 1);
     attach(&mut world, 1, "h");
-    let parked = world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 5000 });
+    let parked =
+        world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 5000, without: Vec::new() });
     world.settle();
     let job = world.submit(0);
     let at = job_at(world.reply(parked).expect("answered"));
@@ -159,7 +161,8 @@ fn a_parked_claim_of_an_attached_host_is_served_by_any_coordinator() {
 fn a_grant_whose_answer_comes_twice_stays_with_its_host() {
     let mut world = World::of(2, 1);
     attach(&mut world, 1, "h");
-    let parked = world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 5000 });
+    let parked =
+        world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 5000, without: Vec::new() });
     world.settle();
     let asked = world.ask(0, submit());
     let mut told = None;
@@ -185,7 +188,8 @@ fn a_grant_whose_answer_comes_twice_stays_with_its_host() {
 fn a_parked_claim_leaves_at_least_half_a_lease() {
     let mut world = World::alone();
     attach(&mut world, 0, "h");
-    let parked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 30_000 });
+    let parked =
+        world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 30_000, without: Vec::new() });
     world.pass(P2P_LEASE_MS / 2 - 1);
     assert_eq!(world.reply(parked), None);
     world.pass(1);
@@ -235,6 +239,7 @@ fn the_id_of_an_attached_host_that_lives_is_not_given_to_another() {
         capabilities: vec![],
         max_parallel: Milli::whole(1),
         node: None,
+        openclaw: None,
     };
     assert_eq!(World::refusal(world.call(0, register())), Refusal::HostTaken("h".into()));
     world.pass(HOST_TAKEN_MS);

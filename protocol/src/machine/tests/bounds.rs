@@ -93,6 +93,7 @@ fn register(name: &str) -> Command {
         capabilities: Vec::new(),
         max_parallel: crate::Milli::whole(1),
         node: None,
+        openclaw: None,
     }
 }
 
@@ -112,7 +113,7 @@ fn distinct_requirements_in_the_queue_are_bounded() {
 fn parked_claims_are_bounded() {
     let mut world = World::alone();
     world.host(0, "h", 1);
-    let claim = || Command::Claim { host: host_id("h"), wait_ms: 30_000 };
+    let claim = || Command::Claim { host: host_id("h"), wait_ms: 30_000, without: Vec::new() };
     for _ in 0..MAX_PARKED_CLAIMS {
         world.ask(0, claim());
     }
@@ -170,6 +171,7 @@ fn what_could_not_be_read_back_is_refused_and_the_job_goes_on() {
         capabilities: Vec::new(),
         max_parallel: Milli::whole(1),
         node: None,
+        openclaw: None,
     };
     assert!(matches!(World::refusal(world.call(0, register)), Refusal::TooLarge(_)));
 }

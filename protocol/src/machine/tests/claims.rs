@@ -8,7 +8,7 @@ use crate::machine::Token;
 use crate::register::Phase;
 
 fn park(world: &mut World, host: &str, wait_ms: u32) -> Token {
-    let token = world.ask(0, Command::Claim { host: host_id(host), wait_ms });
+    let token = world.ask(0, Command::Claim { host: host_id(host), wait_ms, without: Vec::new() });
     world.settle();
     token
 }
@@ -54,8 +54,11 @@ fn f09_claims_of_one_batch_count_against_the_gate() {
     let mut world = World::alone();
     world.host(0, "h", 2);
     let jobs: Vec<_> = (0..3).map(|_| world.submit(0)).collect();
-    let asked: Vec<_> =
-        (0..3).map(|_| world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 })).collect();
+    let asked: Vec<_> = (0..3)
+        .map(|_| {
+            world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() })
+        })
+        .collect();
     world.drain(0);
     let mut got: Vec<_> = asked.into_iter().map(|t| world.reply(t).unwrap()).collect();
     assert_eq!(got.pop(), Some(Ok(KeyAnswer::NoJob)));
@@ -67,7 +70,8 @@ fn f09_claims_of_one_batch_count_against_the_gate() {
 fn an_unknown_host_gets_no_job() {
     let mut world = World::alone();
     world.submit(0);
-    let reply = world.call(0, Command::Claim { host: host_id("ghost"), wait_ms: 0 });
+    let reply =
+        world.call(0, Command::Claim { host: host_id("ghost"), wait_ms: 0, without: Vec::new() });
     assert_eq!(reply, Err(Refusal::UnknownHost("ghost".into())));
 }
 
@@ -152,7 +156,8 @@ fn a_grant_that_could_not_be_delivered_goes_back_to_the_queue() {
     let mut world = World::alone();
     world.host(0, "h", 1);
     let job = world.submit(0);
-    let asked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    let asked =
+        world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() });
     world.settle();
     assert!(world.grants.contains(&asked));
     let answer = world.reply(asked).unwrap().unwrap();

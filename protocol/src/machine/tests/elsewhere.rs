@@ -87,7 +87,8 @@ fn a_host_works_at_any_coordinator_f01() {
 fn a_parked_claim_gets_a_job_that_comes_to_another_coordinator() {
     let mut world = World::of(2, 2);
     world.host(1, "h", 1);
-    let parked = world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 20_000 });
+    let parked =
+        world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 20_000, without: Vec::new() });
     world.settle();
     let job = world.submit(0);
     assert_eq!(job_at(world.reply(parked).expect("answered")).job, job);
@@ -98,7 +99,7 @@ fn of_many_parked_claims_only_as_many_are_asked_for_as_there_are_jobs() {
     let mut world = World::of(2, 1);
     for name in ["a", "b", "c"] {
         world.host(1, name, 1);
-        world.ask(1, Command::Claim { host: host_id(name), wait_ms: 20_000 });
+        world.ask(1, Command::Claim { host: host_id(name), wait_ms: 20_000, without: Vec::new() });
     }
     world.settle();
     world.ask(0, submit());
@@ -126,7 +127,8 @@ fn what_waited_before_a_restart_is_announced_after_it() {
     world.crash(0);
     world.cut.clear();
     world.host(1, "h", 1);
-    let claim = world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 20_000 });
+    let claim =
+        world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 20_000, without: Vec::new() });
     world.pass(2 * WORK_AGAIN_MS);
     assert_eq!(job_at(world.reply(claim).expect("answered")).job, job);
 }
@@ -195,7 +197,8 @@ fn a_grant_whose_asker_is_gone_goes_back_at_once() {
     let mut world = World::of(2, 1);
     world.host(1, "h", 1);
     let job = world.submit(0);
-    let claim = world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 5000 });
+    let claim =
+        world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 5000, without: Vec::new() });
     world.drain(1);
     world.hang_up(1, claim);
     world.settle();
@@ -221,7 +224,8 @@ fn a_host_and_a_job_that_are_not_known_here_are_looked_for_elsewhere() {
 #[test]
 fn what_nobody_knows_is_refused_soon() {
     let mut world = World::of(2, 1);
-    let asked = world.ask(0, Command::Claim { host: host_id("none"), wait_ms: 0 });
+    let asked =
+        world.ask(0, Command::Claim { host: host_id("none"), wait_ms: 0, without: Vec::new() });
     world.pass(SEEK_MS);
     let refusal = World::refusal(world.reply(asked).expect("answered"));
     assert_eq!(refusal, Refusal::UnknownHost("none".into()));

@@ -146,7 +146,8 @@ fn a_cancel_behind_a_grant_in_flight_ends_the_job_after_it() {
     let mut world = World::alone();
     world.host(0, "h", 1);
     let job = world.submit(0);
-    let claimed = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    let claimed =
+        world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() });
     let cancelled = world.ask(0, Command::Cancel { job: job.clone() });
     world.drain(0);
     assert_eq!(job_at(world.reply(claimed).unwrap()).job, job);
@@ -161,7 +162,8 @@ fn a_claim_behind_a_cancel_in_flight_does_not_get_the_job() {
     world.host(0, "h", 1);
     let (gone, next) = (world.submit(0), world.submit(0));
     world.ask(0, Command::Cancel { job: gone });
-    let claimed = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    let claimed =
+        world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() });
     world.drain(0);
     assert_eq!(job_at(world.reply(claimed).unwrap()).job, next);
 }

@@ -52,7 +52,7 @@ fn f29_a_key_is_unknown_from_its_expiry_on() {
 #[test]
 fn i8_a_refused_request_is_not_remembered() {
     let mut world = World::alone();
-    let claim = || Command::Claim { host: host_id("h"), wait_ms: 0 };
+    let claim = || Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() };
     let refused = World::refusal(world.call_keyed(0, claim(), key("k", "a")));
     assert_eq!(refused, Refusal::UnknownHost("h".into()));
     assert!(world.nodes[0].disk.keys.is_empty());
@@ -66,7 +66,7 @@ fn i8_a_refused_request_is_not_remembered() {
 fn i11_a_keyed_claim_is_answered_with_the_same_grant_or_the_same_nothing() {
     let mut world = World::alone();
     world.host(0, "h", 2);
-    let claim = || Command::Claim { host: host_id("h"), wait_ms: 0 };
+    let claim = || Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() };
     assert_eq!(world.call_keyed(0, claim(), key("none", "a")), Ok(KeyAnswer::NoJob));
     let job = world.submit(0);
     assert_eq!(world.call_keyed(0, claim(), key("none", "a")), Ok(KeyAnswer::NoJob));
@@ -116,7 +116,7 @@ fn every_kind_of_request_can_be_keyed() {
 fn twins_of_a_parked_claim_get_its_job() {
     let mut world = World::alone();
     world.host(0, "h", 1);
-    let claim = || Command::Claim { host: host_id("h"), wait_ms: 9000 };
+    let claim = || Command::Claim { host: host_id("h"), wait_ms: 9000, without: Vec::new() };
     let first = world.ask_keyed(0, claim(), Some(key("k", "a")));
     let twin = world.ask_keyed(0, claim(), Some(key("k", "a")));
     world.settle();

@@ -273,7 +273,8 @@ fn f08_a_grant_under_way_when_its_host_registers_again_is_not_kept_alive() {
         let mut world = World::alone();
         world.host(0, "h", 2);
         let job = world.submit(0);
-        let asked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+        let asked =
+            world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() });
         if removed {
             world.ask(0, Command::RemoveHost { host: host_id("h") });
         }

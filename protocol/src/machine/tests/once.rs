@@ -87,7 +87,8 @@ fn what_was_handed_back_or_never_delivered_did_not_begin() {
     let back = Command::HandBack { host: host_id("h"), job: job.clone(), attempt: 1 };
     world.call(0, back).unwrap();
     assert_eq!(world.phase(0, &job), Some(Phase::Queued));
-    let asked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    let asked =
+        world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() });
     world.settle();
     let answer = world.reply(asked).unwrap().unwrap();
     let now = world.now;

@@ -39,7 +39,8 @@ fn a_job_is_answered_and_runs_only_when_an_original_holds_it() {
     let asked = world.ask(0, submit());
     world.settle();
     assert_eq!((world.reply(asked), world.pushed.len()), (None, 1));
-    let claim = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 1000 });
+    let claim =
+        world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 1000, without: Vec::new() });
     world.settle();
     assert_eq!(world.reply(claim), None, "nothing to run yet");
     world.holds("o");
@@ -118,7 +119,8 @@ fn a_job_goes_on_when_the_originals_are_gone() {
     world.holds("o");
     let job = job_at(world.reply(asked).unwrap()).job;
     // A grant waits for one that seems to answer, and no longer than it does.
-    let claim = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 1000 });
+    let claim =
+        world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 1000, without: Vec::new() });
     world.settle();
     assert_eq!(world.reply(claim), None);
     world.outside(0, 1, 0);

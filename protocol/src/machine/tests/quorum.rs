@@ -141,7 +141,8 @@ fn a_grant_that_lost_its_quorum_runs_out_and_the_job_goes_on() {
     world.host(0, "h", 1);
     let job = world.submit(0);
     cut(&mut world, 0, 1);
-    let asked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    let asked =
+        world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() });
     let behind = world.ask(0, World::completion(&job, "h", true));
     world.pass(QUORUM_MS);
     assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { .. }))));
@@ -173,7 +174,10 @@ fn frames_that_come_twice_and_in_another_order_change_nothing() {
             world.deliver(&frame);
             if asked.len() < 6 {
                 frames.push(frame);
-                asked.push(world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 }));
+                asked.push(world.ask(
+                    0,
+                    Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() },
+                ));
             }
         }
         world.settle();
@@ -248,7 +252,8 @@ fn a_write_has_the_whole_timeout_however_soon_it_follows_another() {
     world.submit(0);
     world.pass(QUORUM_MS - 10);
     cut(&mut world, 0, 1);
-    let asked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    let asked =
+        world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() });
     world.pass(QUORUM_MS - 1);
     assert_eq!(world.reply(asked), None);
     world.pass(1);
@@ -260,7 +265,8 @@ fn a_grant_in_flight_gives_its_slot_back_when_the_lead_is_lost() {
     let mut world = World::of(2, 2);
     world.host(0, "h", 1);
     let job = world.submit(0);
-    let asked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    let asked =
+        world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() });
     let key = world.nodes[0].machine.registers[&subject(&job)].head.key.clone();
     let ballot = crate::register::Ballot { round: 1, proposer: super::world::node_key(1).id() };
     let op = crate::wire::PrepareOp { key, ballot, spec: None };

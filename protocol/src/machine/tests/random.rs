@@ -57,6 +57,7 @@ impl Run {
                 max_parallel: Milli(500 * self.below(5) + 500),
                 // Over libp2p or over HTTP, and it may change its mind.
                 node: (self.below(3) == 0).then_some(NodeId([9; 32])),
+                openclaw: None,
             },
             2..=4 => {
                 let max_attempts = (self.below(3) == 0).then_some(1 + self.below(2) as u32);
@@ -76,7 +77,7 @@ impl Run {
             }
             5..=7 => {
                 let wait_ms = u32::try_from(self.below(3)).unwrap() * 700;
-                Command::Claim { host: self.host(), wait_ms }
+                Command::Claim { host: self.host(), wait_ms, without: Vec::new() }
             }
             8 | 9 => {
                 let (job, host, ok) = (self.job(), self.host(), self.below(2) == 0);

@@ -49,7 +49,7 @@ fn a_crash_between_sending_and_writing_leaves_no_second_value() {
     let mut world = World::of(2, 2);
     world.host(0, "h", 1);
     let job = world.submit(0);
-    world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0 });
+    world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() });
     world.step(0);
     world.crash(0);
     // The voter took version 1 of the lost run; the new run must adopt it.

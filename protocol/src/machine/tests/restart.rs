@@ -29,8 +29,9 @@ fn story(cut: usize) -> World {
         capabilities: Vec::new(),
         max_parallel: crate::Milli::whole(2),
         node: None,
+        openclaw: None,
     };
-    let claim = || Command::Claim { host: host_id("h"), wait_ms: 0 };
+    let claim = || Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() };
     world.ask(0, register());
     turn(&mut world);
     for _ in 0..3 {

@@ -89,7 +89,8 @@ fn a_job_that_rests_stands_in_nobodys_way_and_goes_to_a_claim_that_waits() {
     lose(&mut world, "h");
     let next = world.submit(0);
     assert_eq!(world.claim(0, "h").job, next);
-    let parked = world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 5000 });
+    let parked =
+        world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 5000, without: Vec::new() });
     world.pass(500);
     assert_eq!(world.reply(parked), None);
     world.pass(500);
@@ -158,8 +159,10 @@ fn a_claim_that_waits_is_not_offered_what_its_host_just_lost() {
     let job = world.submit(0);
     world.claim(0, "bad");
     world.beat(0, "bad", 1).unwrap();
-    let first = world.ask(0, Command::Claim { host: host_id("bad"), wait_ms: 30_000 });
-    let second = world.ask(0, Command::Claim { host: host_id("good"), wait_ms: 30_000 });
+    let first =
+        world.ask(0, Command::Claim { host: host_id("bad"), wait_ms: 30_000, without: Vec::new() });
+    let second = world
+        .ask(0, Command::Claim { host: host_id("good"), wait_ms: 30_000, without: Vec::new() });
     world.pass(LEASE_MS);
     assert_eq!(world.reply(first), None);
     assert_eq!(job_at(world.reply(second).unwrap()).job, job);
@@ -183,7 +186,8 @@ fn the_host_that_lost_a_job_gets_it_if_no_other_one_can_or_after_a_while() {
     world.host(0, "lazy", 4);
     let job = world.submit(0);
     lose(&mut world, "bad");
-    let parked = world.ask(0, Command::Claim { host: host_id("bad"), wait_ms: 30_000 });
+    let parked =
+        world.ask(0, Command::Claim { host: host_id("bad"), wait_ms: 30_000, without: Vec::new() });
     for _ in 0..AVOID_MS / 5000 - 1 {
         world.pass(5000);
         world.beat(0, "lazy", 0).unwrap();

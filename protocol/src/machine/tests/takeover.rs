@@ -22,6 +22,7 @@ fn attach(world: &mut World, node: usize, name: &str) {
         capabilities: vec!["shell".into()],
         max_parallel: Milli::whole(1),
         node: Some(NodeId([9; 32])),
+        openclaw: None,
     };
     assert!(matches!(world.call(node, command), Ok(KeyAnswer::Host(_))));
 }

@@ -79,6 +79,7 @@ pub(crate) fn host() -> HostDesc {
         by: "node_a".into(),
         display_version: 77,
         removed: false,
+        openclaw: None,
     }
 }
 

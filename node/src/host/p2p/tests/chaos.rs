@@ -124,9 +124,14 @@ impl Sim {
                 Action::Register => life
                     .pending
                     .push(async move { Event::Registered(port.register(spec()).await) }.boxed()),
-                Action::Claim { host, most } => life.pending.push(
-                    async move { Event::Claimed(port.claim(host, most, secs(20)).await) }.boxed(),
-                ),
+                Action::Claim { host, most } => {
+                    life.pending.push(
+                        async move {
+                            Event::Claimed(port.claim(host, most, secs(20), Vec::new()).await)
+                        }
+                        .boxed(),
+                    )
+                }
                 Action::Heartbeat { host, running } => life.pending.push(
                     async move {
                         let _ = port.heartbeat(host, running).await;

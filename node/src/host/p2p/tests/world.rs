@@ -213,7 +213,7 @@ impl World {
     }
 
     async fn serve(&self, at: NodeId, from: NodeId, ask: HostAsk) -> HostTell {
-        if let HostAsk::Claim { host, nonce, most, wait_ms } = ask {
+        if let HostAsk::Claim { host, nonce, most, wait_ms, .. } = ask {
             return self.claim(at, from, host, nonce, usize::from(most), wait_ms).await;
         }
         let now = self.mono();

@@ -115,6 +115,7 @@ impl World {
             capabilities: words(can),
             max_parallel: Milli::whole(max),
             node: None,
+            openclaw: None,
         };
         match self.call(node, command) {
             Ok(KeyAnswer::Host(view)) => view,
@@ -134,7 +135,9 @@ impl World {
 
     #[track_caller]
     pub(crate) fn try_claim(&mut self, node: usize, host: &str) -> Option<JobAt> {
-        match self.call(node, Command::Claim { host: host_id(host), wait_ms: 0 }) {
+        match self
+            .call(node, Command::Claim { host: host_id(host), wait_ms: 0, without: Vec::new() })
+        {
             Ok(KeyAnswer::NoJob) => None,
             other => Some(job_at(other)),
         }

@@ -1,0 +1,72 @@
+//! `skyclaw doctor` and `skyclaw why` against real nodes: what they say of a network that is well, and
+//! of one that is not.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use skyclaw_tests::{Node, Setup, binary, eventually};
+
+use crate::text;
+
+fn skyclaw(node: &Node, token: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(binary("skyclaw"));
+    command.args(args).env_clear().env("SKYCLAW_COORDINATOR_URL", node.url());
+    command.env("SKYCLAW_TOKEN", token).output().expect("skyclaw starts")
+}
+
+#[track_caller]
+fn document(output: &Output) -> Value {
+    let parsed = serde_json::from_slice(&output.stdout);
+    assert!(parsed.is_ok(), "{}", String::from_utf8_lossy(&output.stderr));
+    parsed.unwrap_or_default()
+}
+
+/// The findings of that name, as their levels.
+fn levels<'a>(told: &'a Value, name: &str) -> Vec<&'a str> {
+    let all = told["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
+    all.iter().filter(|it| it["name"] == name).map(|it| text(it, "level")).collect()
+}
+
+#[test]
+fn doctor_finds_nothing_wrong_with_a_node_that_is_well() {
+    let node = Setup::both().env("SKYCLAW_TOKEN", "secret").start();
+    node.api.until_hosts(1);
+    let output = skyclaw(&node, "secret", &["doctor", "--json"]);
+    let told = document(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    for name in ["coordinator", "token", "clock", "hosts", "jobs"] {
+        assert_eq!(levels(&told, name), ["ok"], "{name}: {told}");
+    }
+}
+
+#[test]
+fn doctor_names_a_wrong_token_and_jobs_that_wait_for_nobody() {
+    let node = Setup::both().env("SKYCLAW_TOKEN", "secret").start();
+    let output = skyclaw(&node, "guess", &["doctor", "--json"]);
+    let told = document(&output);
+    assert_eq!((output.status.code(), levels(&told, "token")), (Some(1), vec!["fail"]), "{told}");
+    node.api.until_hosts(1);
+    let output = skyclaw(&node, "secret", &["submit", "--requires", "gpu", "--json", "true"]);
+    let id = text(&document(&output)["job"], "id").to_owned();
+    let told = document(&skyclaw(&node, "secret", &["doctor", "--json"]));
+    assert_eq!(levels(&told, "jobs"), ["fail"], "{told}");
+    assert!(told.to_string().contains(&id));
+    let why = document(&skyclaw(&node, "secret", &["why", &id, "--json"]));
+    assert_eq!(text(&why, "because"), "no host has gpu");
+    assert_eq!(why["hosts"][0]["missing"], serde_json::json!(["gpu"]));
+}
+
+#[test]
+fn why_says_where_a_job_runs_and_how_it_ended() {
+    let node = Setup::both().env("SKYCLAW_HOST_NAME", "box").start();
+    let id = node.api.submit_shell("exit 7");
+    eventually("it says how it ended", || {
+        let why = document(&skyclaw(&node, "", &["why", &id, "--json"]));
+        let because = text(&why, "because").to_owned();
+        if because.starts_with("it ended with exit code 7") && because.contains("on box") {
+            Ok(())
+        } else {
+            Err(because)
+        }
+    });
+}
