@@ -38,7 +38,7 @@ fn a_cancelled_agent_leaves_no_process_and_no_folder() {
     let id = network.submit(&command, &json!({ "toolPolicy": "full" }));
     within(TURN, "the tool runs", || match processes_with(&mark).len() {
         n if n >= 2 => Ok(()),
-        n => Err(format!("{n} processes; {}", network.first().job(&id))),
+        n => Err(format!("{n} processes; {}", network.shows(&id))),
     });
     let answer = network.coordinators[1].api.post(&format!("/v1/jobs/{id}/cancel"), &json!({}));
     assert!(matches!(answer.status, 200 | 202), "{}", answer.text());
@@ -66,7 +66,7 @@ fn an_agent_whose_host_is_killed_is_not_run_again() {
     let id = network.submit(&format!("HOLD {mark}"), &json!({}));
     within(TURN, "the model is asked", || match network.model.calls_about(&mark).len() {
         1 => Ok(()),
-        n => Err(format!("{n} calls; {}", network.first().job(&id))),
+        n => Err(format!("{n} calls; {}", network.shows(&id))),
     });
     let busy = network.hosts.iter().position(|host| !started_by(host).is_empty());
     let mut host = network.hosts.remove(busy.expect("one of them runs it"));

@@ -177,7 +177,7 @@ fn twenty_agents_on_three_hosts_all_end_and_never_crowd_a_host() {
             *most = agents_of(host).max(*most);
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
-        let jobs: Vec<_> = ids.iter().map(|id| network.first().job(id)).collect();
+        let jobs: Vec<_> = ids.iter().map(|id| network.coordinators[1].api.job(id)).collect();
         let open = jobs.iter().filter(|job| job["status"] != "completed").count();
         let failed = jobs.iter().find(|job| job["status"] == "failed");
         assert!(failed.is_none(), "{failed:#?}");

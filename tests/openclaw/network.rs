@@ -113,6 +113,11 @@ impl Network {
         submit(&self.coordinators[1].api, &agent(message, more))
     }
 
+    /// What the first coordinator says of a job, for messages: it may not have heard of it yet.
+    pub(crate) fn shows(&self, id: &str) -> String {
+        self.first().get(&format!("/v1/jobs/{id}")).text()
+    }
+
     /// Waits for a job's end, at the first coordinator.
     #[track_caller]
     pub(crate) fn until_ended(&self, id: &str, patience: Duration) -> Value {
