@@ -1,6 +1,6 @@
 //! `skyclaw mcp` as an agent's MCP client uses it, against real nodes.
 
-mod client;
+pub(crate) mod client;
 
 use std::fs;
 

@@ -10,25 +10,25 @@ use serde_json::{Value, json};
 use skyclaw_tests::{PATIENCE, binary};
 
 /// A server with its other end; killed when dropped.
-pub(super) struct Client {
+pub(crate) struct Client {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     next: u64,
-    pub(super) server: Value,
+    pub(crate) server: Value,
 }
 
 /// What a tool answered.
 #[derive(Debug)]
-pub(super) struct Told {
-    pub(super) failed: bool,
-    pub(super) text: String,
+pub(crate) struct Told {
+    pub(crate) failed: bool,
+    pub(crate) text: String,
 }
 
 impl Told {
     /// The first part, which is a document.
     #[track_caller]
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert!(!self.failed, "{}", self.text);
         let first = self.text.lines().next().unwrap_or_default();
         let parsed = serde_json::from_str(first);
@@ -39,7 +39,7 @@ impl Told {
 
 impl Client {
     /// Starts `skyclaw mcp` in `cwd` and shakes hands.
-    pub(super) fn start(url: &str, cwd: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(url: &str, cwd: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut child = Command::new(binary("skyclaw"))
             .arg("mcp")
             .args(args)
@@ -82,7 +82,7 @@ impl Client {
 
     /// Sends a request; the whole answer to it.
     #[track_caller]
-    pub(super) fn ask(&mut self, method: &str, params: Value) -> Value {
+    pub(crate) fn ask(&mut self, method: &str, params: Value) -> Value {
         let id = self.next;
         self.next += 1;
         self.write(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
@@ -99,7 +99,7 @@ impl Client {
 
     /// Calls a tool.
     #[track_caller]
-    pub(super) fn call(&mut self, name: &str, arguments: Value) -> Told {
+    pub(crate) fn call(&mut self, name: &str, arguments: Value) -> Told {
         let answer = self.ask("tools/call", json!({ "name": name, "arguments": arguments }));
         let result = &answer["result"];
         assert!(result.is_object(), "{answer}");
@@ -109,7 +109,7 @@ impl Client {
     }
 
     /// Closes its standard input; its exit code.
-    pub(super) fn close(mut self) -> Option<i32> {
+    pub(crate) fn close(mut self) -> Option<i32> {
         drop(self.stdin.take());
         let rest: Vec<String> =
             std::iter::from_fn(|| self.lines.recv_timeout(PATIENCE).ok()).collect();
