@@ -20,7 +20,10 @@ fn openclaw(openclaw: &Openclaw, folder: &Path, config: &Path, args: &[&str]) ->
         ("OPENCLAW_STATE_DIR", &state),
         ("OPENCLAW_WORKSPACE_DIR", &state),
     ];
-    openclaw.run(folder, args, &env, "")
+    // Outputs are appended to what is in the folder.
+    let folder = folder.join(args[..2].join("-"));
+    std::fs::create_dir_all(&folder).expect("it is writable");
+    openclaw.run(&folder, args, &env, "")
 }
 
 /// `skyclaw mcp` is understood by OpenClaw's own client.
