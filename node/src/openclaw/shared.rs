@@ -121,7 +121,7 @@ mod tests {
 
     const OWNERS: &str = "{ // json5
         models: { providers: { mock: { apiKey: 'sk-local' } } },
-        agents: { defaults: { model: { primary: 'mock/mock-1' }, workspace: '/home/me', tools: { allow: ['exec'] }, systemAgent: { agentId: 'x' } },
+        agents: { defaults: { model: { primary: 'mock/mock-1' }, workspace: '/srv/me', tools: { allow: ['exec'] }, systemAgent: { agentId: 'x' } },
             list: [{ id: 'main', tools: { allow: ['*'] } }] },
         tools: { exec: { mode: 'full' } }, mcp: { servers: {} },
         gateway: { auth: { token: 'secret' } }, channels: { telegram: { botToken: 'secret' } } }";

@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
 
+use skyclaw_protocol::limits::MAX_AGENT_MESSAGE_BYTES;
+
 use crate::cli::args::Agent;
 use crate::cli::error::CliError;
-
-/// Longest message, in bytes, as coordinators take it.
-const MOST: usize = 4 << 20;
 
 /// The message, which is text and not blank.
 pub(super) fn read(args: &Agent) -> Result<String, CliError> {
@@ -34,9 +33,9 @@ pub(in crate::cli) fn judged(text: String) -> Result<String, CliError> {
     if text.trim().is_empty() {
         return Err(CliError::Usage("the message is blank: say what the agent is to do".into()));
     }
-    if text.len() > MOST {
+    if text.len() > MAX_AGENT_MESSAGE_BYTES {
         return Err(CliError::Usage(format!(
-            "the message is longer than {MOST} bytes: give the rest as a file, with --input"
+            "the message is longer than {MAX_AGENT_MESSAGE_BYTES} bytes: give the rest as a file, with --input"
         )));
     }
     Ok(text)
@@ -45,10 +44,10 @@ pub(in crate::cli) fn judged(text: String) -> Result<String, CliError> {
 fn all(from: impl Read, name: &str) -> Result<String, CliError> {
     let mut bytes = Vec::new();
     // One byte more than fits tells that it does not.
-    let read = from.take(MOST as u64 + 1).read_to_end(&mut bytes);
+    let read = from.take(MAX_AGENT_MESSAGE_BYTES as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(name, &error))?;
     // A character that was cut in two at the bound must not hide that it is too long.
-    if bytes.len() > MOST {
+    if bytes.len() > MAX_AGENT_MESSAGE_BYTES {
         return judged(String::from_utf8_lossy(&bytes).into_owned());
     }
     String::from_utf8(bytes).map_err(|_| CliError::Source(format!("{name} is no UTF-8 text")))
@@ -65,8 +64,11 @@ mod tests {
     #[test]
     fn a_message_is_text_of_a_length_that_is_taken() {
         assert_eq!(judged(all(&b" --x\n"[..], "it").unwrap()).unwrap(), " --x\n");
-        let long = "é".repeat(MOST / 2);
-        assert_eq!(judged(all(long.as_bytes(), "it").unwrap()).unwrap().len(), MOST);
+        let long = "é".repeat(MAX_AGENT_MESSAGE_BYTES / 2);
+        assert_eq!(
+            judged(all(long.as_bytes(), "it").unwrap()).unwrap().len(),
+            MAX_AGENT_MESSAGE_BYTES
+        );
         let longer = format!("x{long}");
         let error = all(longer.as_bytes(), "it").unwrap_err().to_string();
         assert!(error.contains("--input"), "{error}");
