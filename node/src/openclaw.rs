@@ -112,6 +112,12 @@ impl Openclaw {
         self.0.found.subscribe()
     }
 
+    /// How many more agents could begin now.
+    #[must_use]
+    pub fn free_room(&self) -> usize {
+        self.0.room.free()
+    }
+
     pub(crate) fn command(&self) -> &str {
         &self.0.config.command
     }

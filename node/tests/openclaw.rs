@@ -25,6 +25,7 @@ case "$1" in
   models) echo '{"count":1,"models":[{"key":"mock/mock-1","available":true},{"key":"off/x","available":false}]}'; exit 0 ;;
   approvals) cat > "$seen/approvals"; mkdir -p "$OPENCLAW_STATE_DIR/state"; echo state > "$OPENCLAW_STATE_DIR/state/openclaw.sqlite"; exit 0 ;;
   agent) ;;
+  waits) sleep 600 ;;
   *) echo "OpenClaw does not know the command \"$1\"." >&2; exit 1 ;;
 esac
 echo "$@" >> "$seen/args"
@@ -326,6 +327,19 @@ async fn no_more_agents_run_at_once_than_there_is_room_for() {
     first.cancel(StopReason::Cancelled);
     second.cancel(StopReason::Cancelled);
     assert!(third.outcome().await.unwrap().success);
+}
+
+/// Others would wait behind it for ever.
+#[tokio::test]
+async fn what_is_no_agent_takes_no_room() {
+    let bench = Bench::with("v20.20.2", 0, |_| {});
+    bench.openclaw.known().await;
+    assert_eq!(bench.openclaw.free_room(), 1);
+    let mut waits = bench.start(json!({ "kind": "openclaw-run", "args": ["waits"] }));
+    assert!(waits.launched().await);
+    assert_eq!(bench.openclaw.free_room(), 1);
+    waits.cancel(StopReason::Cancelled);
+    waits.outcome().await.unwrap();
 }
 
 #[tokio::test]

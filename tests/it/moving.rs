@@ -304,6 +304,16 @@ fn ours_leave_again_and_the_originals_have_what_was_done_meanwhile() {
             .concat();
         if jobs.iter().any(|id| left.contains(id)) { Err(left) } else { Ok(()) }
     });
+    eventually("the originals have their results", || {
+        let held: String = [&old_a, &old_b]
+            .map(|original| {
+                let url = original.url();
+                let look = format!("skyclaw jobs --status leased --coordinator-url {url}");
+                machines.run("new-a", &look).stdout
+            })
+            .concat();
+        if held.contains("skyclaw-") { Err(held) } else { Ok(()) }
+    });
     let mut ran = last.ran();
     drop(last);
     let moved = daemon(&[old_a.api(), old_b.api()]);

@@ -36,7 +36,7 @@ impl Inner {
     pub(super) async fn run(
         &self,
         order: &Order,
-        ticket: Option<Ticket>,
+        mut ticket: Option<Ticket>,
         signals: Signals,
     ) -> Left {
         let failed = |reason: String| (Ok(Outcome::failed(reason)), None);
@@ -65,7 +65,7 @@ impl Inner {
         };
         let stop = (signals.cancelled.clone(), shutdown.clone());
         if let Some(asked) = &plan.openclaw
-            && let Some(end) = self.admit(asked, &plan.args, ticket.as_ref(), stop.clone()).await
+            && let Some(end) = self.admit(asked, &plan.args, &mut ticket, stop.clone()).await
         {
             return (end, None);
         }
@@ -142,13 +142,17 @@ impl Inner {
         &self,
         asked: &Asked,
         args: &[String],
-        ticket: Option<&Ticket>,
+        ticket: &mut Option<Ticket>,
         (mut cancelled, mut shutdown): Stop,
     ) -> Option<Result<Outcome, HostFault>> {
         let stopped = |reason: StopReason| Some(Ok(Outcome::failed(reason.as_str())));
         let room = async {
             let found = self.openclaw.known().await;
-            if let Some(ticket) = ticket.filter(|_| agent::takes_room(asked, args, &found)) {
+            if !agent::takes_room(asked, args, &found) {
+                // Nobody is to wait behind it.
+                *ticket = None;
+            }
+            if let Some(ticket) = ticket {
                 ticket.enter().await;
             }
         };

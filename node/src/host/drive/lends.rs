@@ -62,7 +62,7 @@ impl Lends {
     fn room(&self) -> Option<usize> {
         let openclaw = self.openclaw.as_ref()?;
         let runs = openclaw.last().is_some_and(|found| found.exec().is_ok());
-        runs.then(|| openclaw.room().free())
+        runs.then(|| openclaw.free_room())
     }
 
     /// How many jobs to ask for, and which capabilities to leave out.
