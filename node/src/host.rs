@@ -164,6 +164,12 @@ pub trait Coordinator: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
+    /// The same where the job came without a route, so that the port itself leads to who decides.
+    fn leave(&self, _host: HostId, job: JobId, _attempt: u32) -> BoxFuture<'_, ()> {
+        tracing::debug!(%job, "its lease runs out");
+        Box::pin(std::future::ready(()))
+    }
+
     /// Asks what of services the host is to run. A port that knows no services never answers.
     fn orders(&self, _question: Question) -> BoxFuture<'_, Result<Orders, PortError>> {
         Box::pin(std::future::pending())

@@ -392,6 +392,11 @@ impl Inner {
         }
     }
 
+    /// Where Node keeps what it compiled, for all runs: below the root, which goes with the daemon.
+    fn compile_cache(&self) -> String {
+        self.root.path().join("node-compile-cache").to_string_lossy().into_owned()
+    }
+
     fn directory(&self, whose: &str) -> Result<JobDir, HostFault> {
         self.root.job().map_err(|error| {
             let root = self.root.path().display();

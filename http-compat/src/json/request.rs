@@ -137,6 +137,10 @@ pub(crate) fn public_job(document: &Document, key: &PublicKey) -> Result<JobRequ
     match payload.text("kind")? {
         Some("shell") if !key.allows_shell() => return Err(ApiError::ShellNotAllowed),
         Some(agent::KIND) => agent::check_key(&payload, key)?,
+        // The same by another name, with all the tools its host allows.
+        Some("openclaw-run") if agent::is_turn(&payload)? && !key.allows_shell() => {
+            return Err(ApiError::ToolsNotAllowed);
+        }
         _ => {}
     }
     if job.required.is_empty() {

@@ -83,8 +83,8 @@ async fn an_agent_job_asks_for_hosts_that_can_and_says_how_long_it_may_take() {
         (json!({ "mode": "exec", "timeoutSeconds": 1 }), &["openclaw.exec"], 1),
         (json!({ "mode": "gateway", "sessionKey": "a:b" }), &["openclaw.gateway"], 600),
         (
-            json!({ "model": "mock/m 1", "fallbacks": ["x"], "timeoutSeconds": 86_400 }),
-            &["model:mock/m 1", "openclaw.exec"],
+            json!({ "model": "mock/m-1", "fallbacks": ["x"], "timeoutSeconds": 86_400 }),
+            &["model:mock/m-1", "openclaw.exec"],
             86_400,
         ),
     ] {
@@ -127,6 +127,13 @@ async fn what_an_agent_job_may_say_is_checked() {
         (
             json!({ "model": "a\nb" }),
             "payload.model must not hold control characters, nor blanks at its ends",
+        ),
+        (json!({ "message": "a\0b" }), "payload.message must not hold null characters"),
+        (json!({ "model": "mock one" }), "payload.model is no model: write provider/model"),
+        (json!({ "fallbacks": ["a/b"] }), "payload.fallbacks need a model to follow"),
+        (
+            json!({ "mode": "gateway", "localModelLean": true }),
+            "payload.localModelLean is not for mode gateway: the Gateway has its own",
         ),
         (json!({ "fallbacks": names }), "payload.fallbacks must not name more than 8 models"),
         (json!({ "fallbacks": ["a", "-b"] }), "payload.fallbacks[1] must not begin with -"),
@@ -212,12 +219,21 @@ async fn a_public_key_without_shell_may_submit_agents_without_tools_alone() {
     let path = "/v1/public/jobs";
     let none = payload(&json!({ "toolPolicy": "none" })).to_string();
     let any = payload(&json!({})).to_string();
+    // The same under the name it had.
+    let run =
+        |args: Value| json!({ "payload": { "kind": "openclaw-run", "args": args } }).to_string();
+    let (turn, version) = (run(json!(["agent", "exec", "x"])), run(json!(["--version"])));
+    let session = payload(&json!({ "mode": "gateway", "sessionKey": "owners" })).to_string();
     let tools =
         "agent jobs with tools are not allowed for this api key: send payload.toolPolicy \"none\"";
     for (key, body, refusal) in [
         ("plain", &none, None),
         ("plain", &any, Some(tools)),
         ("full", &any, None),
+        ("plain", &turn, Some(tools)),
+        ("plain", &version, None),
+        ("full", &turn, None),
+        ("full", &session, Some("requested capabilities are not allowed for this api key")),
         ("other", &none, Some("requested capabilities are not allowed for this api key")),
     ] {
         let reply = rig.call("POST", path, &[("x-api-key", key)], body.clone()).await;

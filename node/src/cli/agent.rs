@@ -47,7 +47,7 @@ pub(super) async fn agent(
     output.say(&format!("submitted {id}, waiting for it"));
     let answer = jobs::wait(client, &id, None, output).await?;
     let job = jobs::job_of(&answer)?;
-    // What was left is saved also if its reader is gone or the agent failed.
+    // What was kept, of runs that succeeded, is saved also if nobody reads the answer.
     let saved = match &folder {
         Some(folder) => folder.save(client, &job["result"]["outputs"], output).await,
         None => Ok(()),

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Action, HostAgent, Pace, Renewed};
-use super::{Claim, Coordinator, HostConfig, PortError, Pulse, Route, RunOf, StopReason};
+use super::{Claim, Coordinator, HostConfig, HostSpec, PortError, Pulse, Route, RunOf, StopReason};
 use crate::services;
 use crate::supervisor::{Canceller, HostFault, Outcome, Supervisor};
 use crate::time;
@@ -26,6 +26,9 @@ use results::Fresh;
 
 /// How long a coordinator is asked to hold a claim.
 const CLAIM_WAIT: Duration = Duration::from_secs(20);
+
+/// The same while there is no room for agents here. Given up it could take a grant with it.
+const SHORT_WAIT: Duration = Duration::from_secs(2);
 
 /// While leases are measured here the clocks are looked at so often: timers of the system do not
 /// count the time that the machine sleeps.
@@ -76,6 +79,8 @@ struct Driver<'a> {
     claim: Option<BoxFuture<'a, Event>>,
     /// What OpenClaw adds to what this host can do.
     lends: Lends,
+    /// What it last said of itself.
+    told: HostSpec,
     /// By which id the host is known; told to what runs its services.
     known: watch::Sender<HostId>,
     /// None of the services it ran is left.
@@ -106,6 +111,7 @@ pub async fn run(
         heartbeat: config.heartbeat,
         outbox: config.outbox.is_some(),
     };
+    let told = config.spec.clone();
     let mut driver = Driver {
         agent: HostAgent::new(pace, host.clone(), now()),
         config,
@@ -117,10 +123,12 @@ pub async fn run(
         pending: FuturesUnordered::new(),
         claim: None,
         lends,
+        told,
         known: watch::Sender::new(host.clone()),
         quiet: CancellationToken::new(),
     };
-    driver.config.spec.id = Some(host);
+    driver.config.spec.id = Some(host.clone());
+    driver.told.id = Some(host);
     driver.recall().await?;
     let (services, quiet) = (driver.config.services.clone(), driver.quiet.clone());
     let (known, also) = (driver.known.subscribe(), stop.clone());
@@ -208,7 +216,6 @@ impl Driver<'_> {
         let guarding = self.agent.is_guarding();
         let pause = self.agent.wakeup().map(|at| at.saturating_sub(now()));
         let pause = if guarding { Some(pause.unwrap_or(LOOK).min(LOOK)) } else { pause };
-        let pause = self.lends.look_within(pause);
         tokio::select! {
             event = self.pending.next(), if !self.pending.is_empty() => event,
             event = ready(&mut self.claim) => {
@@ -222,10 +229,6 @@ impl Driver<'_> {
 
     fn act(&mut self) {
         let coordinator = self.coordinator;
-        if self.claim.is_some() && self.lends.asked_too_little() {
-            self.claim = None;
-            self.agent.unclaimed(now());
-        }
         loop {
             let at = now();
             self.agent.look(at, time::wall());
@@ -233,14 +236,17 @@ impl Driver<'_> {
             match action {
                 Action::Register => {
                     let spec = self.config.spec.clone();
+                    self.told = spec.clone();
                     self.pending.push(Box::pin(async move {
                         Event::Registered(coordinator.register(spec).await)
                     }));
                 }
                 Action::Claim { host, most } => {
                     let (most, without) = self.lends.claim(most);
+                    // One that leaves something out comes back soon, since room may be any moment.
+                    let wait = if without.is_empty() { CLAIM_WAIT } else { SHORT_WAIT };
                     self.claim = Some(Box::pin(async move {
-                        Event::Claimed(coordinator.claim(host, most, CLAIM_WAIT, without).await)
+                        Event::Claimed(coordinator.claim(host, most, wait, without).await)
                     }));
                 }
                 Action::Heartbeat { host, running } => {
@@ -297,7 +303,12 @@ impl Driver<'_> {
                 tracing::info!(%host, "registered again");
                 self.config.spec.id = Some(host.clone());
                 self.known.send_replace(host.clone());
-                self.agent.registered(now, host);
+                self.agent.registered(now, host.clone());
+                self.told.id = Some(host);
+                // Something else may have been found while it was asked.
+                if self.told != self.config.spec {
+                    self.agent.described(now);
+                }
             }
             Some(Event::Registered(Err(error))) => {
                 tracing::warn!("worker loop error: {error}");

@@ -152,6 +152,16 @@ impl Coordinator for Embedded {
         .boxed()
     }
 
+    fn leave(&self, host: HostId, job: JobId, attempt: u32) -> BoxFuture<'_, ()> {
+        async move {
+            let back = Command::HandBack { host, job: job.clone(), attempt };
+            if let Err(error) = self.call(back).await {
+                tracing::debug!(%job, %error, "not handed back; its lease runs out");
+            }
+        }
+        .boxed()
+    }
+
     fn orders(&self, question: Question) -> BoxFuture<'_, Result<Orders, PortError>> {
         async move {
             let node = self.reached_at();

@@ -107,6 +107,8 @@ pub(crate) enum Run {
         args: Vec<String>,
         /// Its answer is a document.
         json: bool,
+        /// Models that it names.
+        models: Vec<String>,
     },
 }
 
@@ -120,8 +122,9 @@ pub(crate) fn of_run(args: &[String]) -> Result<Run, String> {
         [] | ["run", ..] => Err(NO_RUN.to_owned()),
         ["--version" | "-V"] => Ok(Run::Version),
         ["agent", "exec", rest @ ..] => {
-            let json = of_turn(rest)?;
-            Ok(Run::Turn { args: rest.iter().map(|&word| word.to_owned()).collect(), json })
+            let (json, models) = of_turn(rest)?;
+            let args = rest.iter().map(|&word| word.to_owned()).collect();
+            Ok(Run::Turn { args, json, models })
         }
         [first, ..] => {
             let first: String = first.chars().take(64).collect();
@@ -133,9 +136,9 @@ pub(crate) fn of_run(args: &[String]) -> Result<Run, String> {
     }
 }
 
-/// Checks the options of a turn; answers whether it is to write JSON.
-fn of_turn(words: &[&str]) -> Result<bool, String> {
-    let (mut json, mut message) = (false, false);
+/// Checks the options of a turn; answers whether it is to write JSON, and the models it names.
+fn of_turn(words: &[&str]) -> Result<(bool, Vec<String>), String> {
+    let (mut json, mut message, mut models) = (false, false, Vec::new());
     let mut rest = words.iter().copied();
     while let Some(word) = rest.next() {
         let (name, value) = word.split_once('=').map_or((word, None), |(n, v)| (n, Some(v)));
@@ -152,6 +155,9 @@ fn of_turn(words: &[&str]) -> Result<bool, String> {
         } else if WITH_VALUE.contains(&name) {
             let value =
                 value.or_else(|| rest.next()).ok_or_else(|| format!("{name} needs a value"))?;
+            if matches!(name, "--model" | "--fallback") {
+                models.push(value.to_owned());
+            }
             if name == "--message-file" {
                 if value != "-" && (value.starts_with('/') || value.split('/').any(|p| p == "..")) {
                     return Err("--message-file names a file of the job's own folder".to_owned());
@@ -164,7 +170,7 @@ fn of_turn(words: &[&str]) -> Result<bool, String> {
             return Err("openclaw agent exec takes one message".to_owned());
         }
     }
-    if message { Ok(json) } else { Err("openclaw agent exec needs a message".to_owned()) }
+    if message { Ok((json, models)) } else { Err("openclaw agent exec needs a message".to_owned()) }
 }
 
 #[cfg(test)]
@@ -227,10 +233,14 @@ mod tests {
             let why = run(words).unwrap_err();
             assert!(why.starts_with("this host runs only"), "{words}: {why}");
         }
-        let Ok(Run::Turn { args, json: true }) = run("agent exec hello --json --model a/b") else {
+        let Ok(Run::Turn { args, json: true, models }) = run("agent exec hello --json --model a/b")
+        else {
             panic!("it is a turn");
         };
-        assert_eq!(args.join(" "), "hello --json --model a/b");
+        assert_eq!(
+            (args.join(" ").as_str(), models.as_slice()),
+            ("hello --json --model a/b", &["a/b".to_owned()][..])
+        );
         assert!(matches!(run("agent exec -- --config"), Ok(Run::Turn { json: false, .. })));
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skyclaw_protocol::OpenclawInstall;
-use skyclaw_protocol::limits::{MAX_CAPABILITY_BYTES, MAX_TEXT_BYTES};
+use skyclaw_protocol::limits::{MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_TEXT_BYTES};
 use skyclaw_protocol::placement::capability_list;
 
 use super::shared::Shared;
@@ -16,8 +16,9 @@ const EXEC: &str = "openclaw.exec";
 /// The same at the Gateway.
 const GATEWAY: &str = "openclaw.gateway";
 
-/// Models that are advertised: a host's list of capabilities is bounded, and they are not all of it.
-pub(super) const MAX_MODELS: usize = 32;
+/// Models that are known: more than any list of an owner has. As many are advertised as a host's list
+/// of capabilities has room for.
+pub(super) const MAX_MODELS: usize = 1000;
 
 /// What stands under the name of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,12 +115,13 @@ impl Found {
         if matches!(self.install, Install::Unusable(_)) {
             list.retain(|word| word != OPENCLAW);
         }
-        if self.exec().is_ok() {
+        if self.exec().is_ok() && list.len() < MAX_CAPABILITIES {
             list.push(EXEC.to_owned());
+            let room = MAX_CAPABILITIES.saturating_sub(list.len() + 1);
             let models = self.models.iter().map(|key| format!("model:{key}"));
-            list.extend(models.filter(|word| word.len() <= MAX_CAPABILITY_BYTES).take(MAX_MODELS));
+            list.extend(models.filter(|word| word.len() <= MAX_CAPABILITY_BYTES).take(room));
         }
-        if self.asks_gateway() {
+        if self.asks_gateway() && list.len() < MAX_CAPABILITIES {
             list.push(GATEWAY.to_owned());
         }
         capability_list(list)

@@ -24,7 +24,7 @@ pub(crate) enum Mode {
     Exec,
     /// At the Gateway on this host, which keeps sessions.
     Gateway {
-        /// Which of the Gateway's agents; none for its own default.
+        /// Which of the Gateway's agents; none for `main`.
         agent: Option<String>,
         /// Under which key the session goes on; none for one of this job.
         session_key: Option<String>,
@@ -93,6 +93,12 @@ impl AgentJob {
                 ));
             }
         };
+        let lean = payload.get("localModelLean").and_then(Value::as_bool).unwrap_or(false);
+        if gateway && (lean || !fallbacks.is_empty()) {
+            return Err(
+                "payload.fallbacks and payload.localModelLean are not for mode gateway".into()
+            );
+        }
         if !fallbacks.is_empty() && model.is_none() {
             return Err("payload.fallbacks need payload.model".to_owned());
         }
@@ -131,7 +137,7 @@ impl AgentJob {
             fallbacks,
             thinking,
             timeout: Duration::from_secs(seconds),
-            lean: payload.get("localModelLean").and_then(Value::as_bool).unwrap_or(false),
+            lean,
             tools,
         })
     }
@@ -181,13 +187,14 @@ mod tests {
     fn all_that_can_be_said_is_read() {
         let job = read(json!({
             "message": "--config /etc/passwd", "mode": "gateway", "agentId": "ops",
-            "sessionKey": "nightly", "model": "a/b", "fallbacks": ["c/d"], "thinking": "xhigh",
-            "timeoutSeconds": 5, "localModelLean": true, "toolPolicy": "none",
+            "sessionKey": "nightly", "model": "a/b", "thinking": "xhigh", "timeoutSeconds": 5,
         }))
         .unwrap();
         assert_eq!(job.message, "--config /etc/passwd");
-        assert_eq!(job.fallbacks, ["c/d"]);
-        assert!(job.lean && job.tools == ToolPolicy::None);
+        let exec = json!({ "model": "a/b", "fallbacks": ["c/d"], "localModelLean": true, "toolPolicy": "none" });
+        let exec = read(exec).unwrap();
+        assert_eq!(exec.fallbacks, ["c/d"]);
+        assert!(exec.lean && exec.tools == ToolPolicy::None);
         assert!(matches!(job.mode, Mode::Gateway { agent: Some(agent), .. } if agent == "ops"));
     }
 
@@ -200,6 +207,10 @@ mod tests {
             (json!({"agentId": "main"}), "payload.agentId is for mode gateway"),
             (json!({"model": "--config"}), "--config is no name of a model: provider/model"),
             (json!({"model": "a b"}), "a b is no name of a model: provider/model"),
+            (
+                json!({"mode": "gateway", "model": "a/b", "fallbacks": ["a/b"]}),
+                "payload.fallbacks and payload.localModelLean are not for mode gateway",
+            ),
             (json!({"fallbacks": ["a/b"]}), "payload.fallbacks need payload.model"),
             (
                 json!({"thinking": "--isolated"}),

@@ -87,7 +87,9 @@ impl Probe<'_> {
 
     fn is_doubtful(&self) -> bool {
         self.openclaw.last().is_some_and(|found| {
-            matches!(found.install, Install::Unusable(_)) || found.trouble.is_some()
+            matches!(found.install, Install::Unusable(_) | Install::Other)
+                || found.trouble.is_some()
+                || matches!(found.shared, Some(Err(_)))
         })
     }
 
@@ -126,20 +128,23 @@ impl Probe<'_> {
         }
         let config = self.openclaw.0.config.config.clone();
         if let Some(path) = config.filter(|_| new_enough) {
-            let shared = Shared::read(&path);
-            if let Ok(shared) = &shared {
-                match self.models(shared, space).await {
+            let mut shared = Shared::read(&path);
+            if let Ok(read) = &shared {
+                match self.models(read, space).await {
                     Ok(models) => found.models = models,
                     Err(why) => found.trouble = Some(format!("its models are not known: {why}")),
                 }
-                if self.openclaw.most() == ToolPolicy::Allowlist {
+                // Where all is allowed a job may still ask for the list.
+                if self.openclaw.most() >= ToolPolicy::Allowlist {
                     match self.approvals(space).await {
                         Ok(state) => found.approvals = Some(Arc::new(state)),
                         Err(why) => {
-                            let text = format!("its list of commands cannot be set: {why}");
-                            found.trouble.get_or_insert(text);
+                            shared = Err(format!("its list of commands cannot be set: {why}"));
                         }
                     }
+                }
+                if let Some(why) = self.openclaw.room().too_small() {
+                    shared = Err(why);
                 }
             }
             found.shared = Some(shared);
@@ -167,6 +172,11 @@ impl Probe<'_> {
             Err(Unanswered::Missing) => return Install::Missing,
             Err(why) => return Install::Unusable(format!("`openclaw --version`: {why}")),
         };
+        // A program that said nothing is not taken for another one: jobs would reach it unchecked.
+        let silent = answer.stdout.trim().is_empty() && answer.stderr.trim().is_empty();
+        if answer.code.is_none() || silent {
+            return Install::Unusable("`openclaw --version` ended without a word".to_owned());
+        }
         if answer.code == Some(0) {
             return Version::find(&answer.stdout).map_or(Install::Other, Install::Usable);
         }

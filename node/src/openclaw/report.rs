@@ -14,6 +14,9 @@ pub(crate) const MAX_STDOUT_BYTES: usize = 8 << 20;
 /// Most bytes of one member that is kept as OpenClaw wrote it: counts and names of tools.
 const MAX_MEMBER_BYTES: usize = 8 << 10;
 
+/// How deep it may be nested: well within what a result may be.
+const MAX_DEPTH: usize = 8;
+
 /// Most bytes of an error's words.
 const MAX_ERROR_BYTES: usize = 2000;
 
@@ -95,7 +98,7 @@ impl Report {
         put("toolFailures", Some(json!(said.tool_failures)));
         put("unresolvedToolError", said.unresolved.and_then(small));
         put("usage", said.usage.and_then(small));
-        put("costUsd", said.cost.cloned());
+        put("costUsd", said.cost.filter(|cost| cost.is_number()).cloned());
         put("model", said.model.map(|text| json!(cut(text))));
         put("provider", said.provider.map(|text| json!(cut(text))));
         put("sessionId", said.session.map(|text| json!(cut(text))));
@@ -231,7 +234,16 @@ fn cut(text: &str) -> &str {
 
 /// A member as it is, unless it is so large that it cannot be what we take it for.
 fn small(value: &Value) -> Option<Value> {
-    (value.to_string().len() <= MAX_MEMBER_BYTES).then(|| value.clone())
+    (value.to_string().len() <= MAX_MEMBER_BYTES && is_flat(value, MAX_DEPTH))
+        .then(|| value.clone())
+}
+
+fn is_flat(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| is_flat(item, levels - 1)),
+        Value::Object(items) => levels > 0 && items.values().all(|item| is_flat(item, levels - 1)),
+        _ => true,
+    }
 }
 
 #[cfg(test)]

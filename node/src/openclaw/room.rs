@@ -59,6 +59,15 @@ impl Room {
         fitting.saturating_sub(state.waiting.len())
     }
 
+    /// Why no agent will ever begin here, if that is so.
+    pub(crate) fn too_small(&self) -> Option<String> {
+        let total = total()?;
+        let bytes = self.0.bytes;
+        (total < bytes).then(|| {
+            format!("an agent needs {bytes} bytes (SKYCLAW_OPENCLAW_MEMORY_BYTES), this machine has {total}")
+        })
+    }
+
     /// Takes a place in the queue; it is given up when dropped.
     #[must_use]
     pub(crate) fn ticket(&self) -> Ticket {
@@ -140,8 +149,17 @@ fn available() -> Option<u64> {
     Some(group.map_or(machine, |group| group.min(machine)))
 }
 
+/// All memory of the machine.
+fn total() -> Option<u64> {
+    of_line(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
 fn of_machine(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    of_line(meminfo, "MemAvailable:")
+}
+
+fn of_line(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib.saturating_mul(1024))
 }

@@ -54,6 +54,9 @@ impl Shared {
             return Err(format!("{at} is longer than {MAX_BYTES} bytes"));
         }
         match json5::from_str(&text) {
+            Ok(Value::Object(members)) if members.contains_key("$include") => Err(format!(
+                "{at} includes other files, which jobs do not get: write what they need into it"
+            )),
             Ok(Value::Object(members)) => Ok(Self(members)),
             Ok(_) => Err(format!("{at} is no object")),
             // The parser's words may quote the file.
@@ -159,6 +162,7 @@ mod tests {
     fn what_cannot_be_read_says_why_and_quotes_nothing() {
         let error = shared("{ apiKey: 'sk-secret' oops }").unwrap_err();
         assert!(error.ends_with("is no JSON5: see `openclaw config validate`"), "{error}");
+        assert!(shared("{ $include: './x.json' }").unwrap_err().contains("includes other files"));
         assert!(shared("[]").unwrap_err().ends_with("is no object"));
         assert!(shared(&" ".repeat(2 << 20)).unwrap_err().contains("is longer than"));
         assert!(Shared::read(Path::new("/nonexistent/x")).unwrap_err().contains("cannot be read"));

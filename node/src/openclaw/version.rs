@@ -29,7 +29,9 @@ impl Version {
     #[must_use]
     pub(crate) fn find(text: &str) -> Option<Self> {
         let names_it = text.to_ascii_lowercase().contains("openclaw");
-        text.split_ascii_whitespace().filter(|_| names_it).find_map(Self::parse)
+        // Older ones print the number alone.
+        let alone = text.split_ascii_whitespace().count() == 1 && !text.trim().starts_with('v');
+        text.split_ascii_whitespace().filter(|_| names_it || alone).find_map(Self::parse)
     }
 
     fn parse(word: &str) -> Option<Self> {
@@ -70,7 +72,10 @@ mod tests {
 
     #[test]
     fn other_programs_have_none() {
-        for printed in ["v20.20.2", "GNU bash, version 5.2.15(1)-release", "OpenClaw", ""] {
+        assert!(Version::find("2026.2.26\n").is_some());
+        for printed in
+            ["v2020.20.2", "v20.20.2", "GNU bash, version 5.2.15(1)-release", "OpenClaw", ""]
+        {
             assert_eq!(Version::find(printed), None, "{printed}");
         }
     }

@@ -162,9 +162,13 @@ pub(super) fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
 ///
 /// # Errors
 /// There is no place to run it in.
-pub async fn look_at_openclaw(settings: &HostConfig, agents: AgentRules) -> io::Result<Arc<Found>> {
+pub async fn look_at_openclaw(
+    settings: &HostConfig,
+    policy: Option<PolicyFile>,
+) -> io::Result<Arc<Found>> {
+    let agents = policy.as_ref().map(PolicyFile::agents).unwrap_or_default();
     let openclaw = Openclaw::new(openclaw_config(settings, agents));
-    let config = supervisor_config(settings);
+    let config = SupervisorConfig { policy, ..supervisor_config(settings) };
     let supervisor = Supervisor::new(SupervisorConfig { openclaw: openclaw.clone(), ..config })?;
     let stop = CancellationToken::new();
     let looks = openclaw::watch(openclaw.clone(), supervisor.clone(), stop.clone());

@@ -15,6 +15,7 @@ use skyclaw_protocol::limits::{AGENT_GRACE_MS, AGENT_SLACK_MS};
 
 use super::answer::Answer;
 use super::output::{self, Capture};
+use super::plan::Plan;
 use super::run::{Fate, Task};
 use super::workdir::JobDir;
 use super::{HostFault, Outcome};
@@ -29,6 +30,10 @@ pub(super) const START: Duration = Duration::from_millis(AGENT_SLACK_MS);
 /// Time between TERM and KILL: OpenClaw ends its tree by itself within 4 s of a TERM, which a KILL of
 /// its launcher would leave running.
 pub(super) const GRACE: Duration = Duration::from_millis(AGENT_GRACE_MS);
+
+/// Names the folder in which Node keeps what it compiled: with one for all runs of this daemon a turn
+/// starts 5 s earlier, and 34 MB are not written for each.
+pub(super) const COMPILE_CACHE: &str = "NODE_COMPILE_CACHE";
 
 /// A run that is laid out: what is started, and how its answer is read.
 #[derive(Debug)]
@@ -67,6 +72,8 @@ pub(super) enum NotLaid {
     Job(String),
     /// The disk.
     Host(io::Error),
+    /// Something else that this host lost since it said it could.
+    Fault(String),
 }
 
 impl From<io::Error> for NotLaid {
@@ -87,18 +94,30 @@ pub(super) fn takes_room(asked: &Asked, args: &[String], found: &Found) -> bool 
 /// asked for its version.
 pub(super) fn lay(
     asked: &Asked,
-    (id, args, daemon): (&str, &[String], &[(String, String)]),
+    (id, plan, daemon, cache): (&str, &Plan, &[(String, String)], &str),
     found: &Found,
     most: ToolPolicy,
     dir: &JobDir,
 ) -> Result<Option<Laid>, NotLaid> {
-    let quiet = || QUIET.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let quiet = || {
+        let quiet = QUIET.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let cache = (COMPILE_CACHE.to_owned(), cache.to_owned());
+        quiet.into_iter().chain([cache]).collect::<Vec<_>>()
+    };
     let version = found.version().map(ToString::to_string);
     match asked {
         Asked::Run if !found.is_openclaw() => Ok(None),
-        Asked::Run => match of_run(args).map_err(NotLaid::Job)? {
+        Asked::Run => match of_run(&plan.args).map_err(NotLaid::Job)? {
             Run::Version => Ok(None),
-            Run::Turn { args, json } => {
+            Run::Turn { args, json, models } => {
+                // Both would reach OpenClaw beside what the host says: it reads files where it is
+                // started, and is led elsewhere by variables.
+                let theirs = [("openclawDir", plan.cwd.is_some()), ("env", !plan.env.is_empty())];
+                if let Some((name, _)) = theirs.iter().find(|(_, given)| *given) {
+                    let text = format!("payload.{name} is the host's own for a turn: leave it out");
+                    return Err(NotLaid::Job(text));
+                }
+                known(&models, found)?;
                 let (config, state, tools) = folder(ToolPolicy::Full, found, most, dir)?;
                 let mut all = vec!["agent".to_owned(), "exec".to_owned()];
                 all.extend(["--config".to_owned(), config]);
@@ -115,6 +134,9 @@ pub(super) fn lay(
             }
         },
         Asked::Agent(job) => {
+            if job.mode == Mode::Exec {
+                known(job.model.iter().chain(&job.fallbacks), found)?;
+            }
             let message = write(dir, "message", job.message.as_bytes())?;
             let (mut env, mut config, mut state, mut tools) = (quiet(), String::new(), None, most);
             match job.mode {
@@ -122,7 +144,7 @@ pub(super) fn lay(
                 Mode::Gateway { .. } => {
                     if !found.asks_gateway() {
                         let text = "this host has no Gateway of OpenClaw that jobs may use";
-                        return Err(NotLaid::Job(text.to_owned()));
+                        return Err(lost(found, text.to_owned()));
                     }
                     if job.tools != ToolPolicy::Full {
                         let asked = job.tools.as_str();
@@ -147,6 +169,19 @@ pub(super) fn lay(
     }
 }
 
+/// Only models that the owner's configuration shares are used: others may cost what nobody agreed to.
+fn known<'a>(models: impl IntoIterator<Item = &'a String>, found: &Found) -> Result<(), NotLaid> {
+    match models.into_iter().find(|model| !found.models.contains(model)) {
+        Some(model) => Err(NotLaid::Job(format!("this host shares no model {model}"))),
+        None => Ok(()),
+    }
+}
+
+/// Where OpenClaw can be used at all, what is missing was lost meanwhile, and the job may run elsewhere.
+fn lost(found: &Found, why: String) -> NotLaid {
+    if found.version().is_some() { NotLaid::Fault(why) } else { NotLaid::Job(why) }
+}
+
 /// Writes configuration and state of a turn: where they lie, and what its tools may do.
 fn folder(
     asked: ToolPolicy,
@@ -155,7 +190,7 @@ fn folder(
     dir: &JobDir,
 ) -> Result<(String, Option<String>, ToolPolicy), NotLaid> {
     let tools = asked.min(most);
-    let cannot = |why: String| NotLaid::Job(format!("this host runs no agents: {why}"));
+    let cannot = |why: String| lost(found, format!("this host runs no agents: {why}"));
     let shared = found.exec().map_err(cannot)?;
     let config = write(dir, "openclaw.json", shared.of_job(tools).as_bytes())?;
     let state = match tools {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::agent::COMPILE_CACHE;
 use super::output::Capture;
 use super::policy::Verdict;
 use super::serve::Workspace;
@@ -80,6 +81,7 @@ impl Supervisor {
         let mut env = inner.policy.environment(&[], home, tmp);
         env.retain(|(name, _)| !question.set.iter().any(|(set, _)| set == name));
         env.extend(question.set.iter().map(|&(name, value)| (name.into(), value.into())));
+        env.push((COMPILE_CACHE.to_owned(), inner.compile_cache()));
         let mut task = run::Task {
             shim: &inner.shim,
             spare: &inner.spare,
@@ -103,6 +105,8 @@ impl Supervisor {
         let mut stdout = Capture::new(MAX_ANSWER_BYTES);
         let mut stderr = Capture::new(MAX_ANSWER_BYTES);
         let over = task.over(&mut stdout, &mut stderr).await;
+        // The shim that waited for the next job was taken.
+        inner.prepare();
         let over = over.map_err(|fault| Unanswered::Failed(fault.to_string()))?;
         match over.fate {
             run::Fate::TimedOut => Err(Unanswered::Late(question.timeout)),

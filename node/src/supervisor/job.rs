@@ -15,8 +15,8 @@ use super::{Cancel, HostFault, Inner, Order, Outcome, StopReason, errno, run};
 use crate::openclaw::Ticket;
 
 /// How long a job waits for the room of an agent. Hosts without room claim none, so this is for what
-/// came all the same; then it is left to other hosts.
-const ROOM_PATIENCE: Duration = Duration::from_secs(300);
+/// came all the same; then it is left to other hosts. Its lease lasts for its time and half a minute.
+const ROOM_PATIENCE: Duration = Duration::from_secs(25);
 
 /// What a run is told, and tells.
 pub(super) struct Signals {
@@ -64,23 +64,24 @@ impl Inner {
             }
         };
         let stop = (signals.cancelled.clone(), shutdown.clone());
-        if let Some(asked) = &plan.openclaw
-            && let Some(end) = self.admit(asked, &plan.args, &mut ticket, stop.clone()).await
-        {
-            return (end, None);
-        }
         let dir = match self.directory("a job's") {
             Ok(dir) => dir,
             Err(fault) => return (Err(fault), None),
         };
         let work = PathBuf::from(&dir.work);
-        if let Some(end) = self.place(&plan, &work, stop).await {
+        if let Some(end) = self.place(&plan, &work, stop.clone()).await {
+            return (end, Some(dir));
+        }
+        if let Some(asked) = &plan.openclaw
+            && let Some(end) = self.admit(asked, &plan.args, &mut ticket, stop).await
+        {
             return (end, Some(dir));
         }
         let laid = match &plan.openclaw {
             None => Ok(None),
             Some(asked) => {
-                let what = (order.job.as_str(), plan.args.as_slice(), self.environment.as_slice());
+                let cache = self.compile_cache();
+                let what = (order.job.as_str(), &plan, self.environment.as_slice(), cache.as_str());
                 let found = self.openclaw.known().await;
                 agent::lay(asked, what, &found, self.openclaw.most(), &dir)
             }
@@ -88,6 +89,7 @@ impl Inner {
         let laid = match laid {
             Ok(laid) => laid,
             Err(NotLaid::Job(reason)) => return (Ok(Outcome::failed(reason)), Some(dir)),
+            Err(NotLaid::Fault(reason)) => return (Err(HostFault(reason)), Some(dir)),
             Err(NotLaid::Host(error)) => {
                 let fault = HostFault(format!("cannot lay out an agent's run: {error}"));
                 return (Err(fault), Some(dir));
@@ -125,6 +127,8 @@ impl Inner {
             Some(laid) => task.ask(laid, self.max_output).await,
             None => task.run(self.max_output).await,
         };
+        // Others need not wait for its files.
+        drop(ticket);
         if let Ok(done) = &mut result
             && done.success
         {
@@ -133,7 +137,6 @@ impl Inner {
                 Err(error) => (done.success, done.error) = (false, Some(error)),
             }
         }
-        drop(ticket);
         (result, Some(dir))
     }
 

@@ -55,6 +55,9 @@ const CONFIGURATION: &str = "the owner of its host alone decides the configurati
 /// Members that name a session of a running Gateway; a run of its own has none to go on with.
 const OF_SESSIONS: [&str; 3] = ["agentId", "sessionKey", "sessionId"];
 
+/// The capability of hosts that lend their Gateway.
+const GATEWAY: &str = "openclaw.gateway";
+
 /// Stands before a model's name in the capability of hosts that share it.
 const MODEL: &str = "model:";
 
@@ -87,13 +90,21 @@ pub(super) fn turn(payload: &Fields<'_>) -> Result<Turn, ApiError> {
         }
     }
     let model = name(payload, "model")?;
-    fallbacks(payload)?;
+    model.map_or(Ok(()), |model| is_model(payload, "model", model))?;
+    let fallbacks = fallbacks(payload)?;
+    if fallbacks && model.is_none() {
+        return Err(payload.bad("fallbacks", "need a model to follow"));
+    }
     thinking(payload)?;
-    payload.flag("localModelLean")?;
+    let lean = payload.flag("localModelLean")?.unwrap_or(false);
+    if gateway && (fallbacks || lean) {
+        let name = if fallbacks { "fallbacks" } else { "localModelLean" };
+        return Err(payload.bad(name, "is not for mode gateway: the Gateway has its own"));
+    }
     tool_policy(payload)?;
     let seconds = within(payload, "timeoutSeconds", 1..=MAX_AGENT_TIMEOUT_S)?;
     let seconds = seconds.unwrap_or(DEFAULT_AGENT_TIMEOUT_S);
-    let place = if gateway { "openclaw.gateway" } else { "openclaw.exec" };
+    let place = if gateway { GATEWAY } else { "openclaw.exec" };
     let model = model.map(|model| format!("{MODEL}{model}"));
     Ok(Turn {
         timeout_ms: seconds * 1000 + AGENT_SLACK_MS + AGENT_GRACE_MS,
@@ -105,16 +116,22 @@ pub(super) fn turn(payload: &Fields<'_>) -> Result<Turn, ApiError> {
 /// Whether the run of a job of another kind must not be repeated blindly: one of `openclaw-run` whose
 /// command line is that of an agent.
 pub(super) fn run_once(payload: &Fields<'_>) -> Result<bool, ApiError> {
-    if payload.text("kind")? != Some("openclaw-run") {
-        return Ok(false);
-    }
+    let is_run = payload.text("kind")? == Some("openclaw-run");
+    Ok(is_run && !idempotent(payload)? && is_turn(payload)?)
+}
+
+/// Whether a payload of `openclaw-run` asks for the turn of an agent.
+pub(super) fn is_turn(payload: &Fields<'_>) -> Result<bool, ApiError> {
     let args = payload.strings("args")?.unwrap_or_default();
-    Ok(!idempotent(payload)? && args.first() == Some(&"agent"))
+    Ok(args.first() == Some(&"agent"))
 }
 
 /// Whether a key may submit this agent job: tools are as good as a shell.
 pub(super) fn check_key(payload: &Fields<'_>, key: &PublicKey) -> Result<(), ApiError> {
-    if !key.capabilities().iter().any(|allowed| allowed == "openclaw") {
+    // A Gateway holds the sessions of its owner.
+    let gateway = payload.text("mode")? == Some("gateway");
+    let needed = if gateway { GATEWAY } else { "openclaw" };
+    if !key.capabilities().iter().any(|allowed| allowed == needed) {
         return Err(ApiError::CapabilityNotAllowed);
     }
     if !key.allows_shell() && tool_policy(payload)? != Some("none") {
@@ -136,6 +153,9 @@ fn message(payload: &Fields<'_>) -> Result<(), ApiError> {
     const NAME: &str = "message";
     let message = payload.text(NAME)?.filter(|text| !trim(text).is_empty());
     let message = message.ok_or_else(|| payload.bad(NAME, "is required"))?;
+    if message.contains('\0') {
+        return Err(payload.bad(NAME, "must not hold null characters"));
+    }
     if message.len() > MAX_AGENT_MESSAGE_BYTES {
         let bound = format!("must not be longer than {MAX_AGENT_MESSAGE_BYTES} bytes");
         return Err(payload.bad(NAME, &bound));
@@ -176,15 +196,27 @@ fn named(payload: &Fields<'_>, name: &str, text: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn fallbacks(payload: &Fields<'_>) -> Result<(), ApiError> {
+/// A model as OpenClaw writes it: `provider/model`.
+fn is_model(payload: &Fields<'_>, name: &str, text: &str) -> Result<(), ApiError> {
+    let plain = text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_graphic());
+    plain.then_some(()).ok_or_else(|| payload.bad(name, "is no model: write provider/model"))
+}
+
+/// Checks them; true if there are any.
+fn fallbacks(payload: &Fields<'_>) -> Result<bool, ApiError> {
     const NAME: &str = "fallbacks";
     let models = payload.strings(NAME)?.unwrap_or_default();
     if models.len() > MAX_AGENT_FALLBACKS {
         let bound = format!("must not name more than {MAX_AGENT_FALLBACKS} models");
         return Err(payload.bad(NAME, &bound));
     }
-    let mut models = models.into_iter().enumerate();
-    models.try_for_each(|(at, model)| named(payload, &format!("{NAME}[{at}]"), model))
+    for (at, model) in models.iter().enumerate() {
+        let name = format!("{NAME}[{at}]");
+        named(payload, &name, model)?;
+        is_model(payload, &name, model)?;
+    }
+    Ok(!models.is_empty())
 }
 
 /// A level such as `low` or `x-high`; which ones there are is OpenClaw's affair.

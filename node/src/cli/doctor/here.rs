@@ -22,11 +22,11 @@ pub(super) async fn look(env: &EnvVars, mut flags: Layer) -> Option<Result<Arc<F
         Ok(resolved) => resolved.config.host?,
         Err(why) => return Some(Err(why)),
     };
-    let agents = match run::policy::load(&config) {
-        Ok(file) => file.map(|file| file.agents()).unwrap_or_default(),
+    let policy = match run::policy::load(&config) {
+        Ok(policy) => policy,
         Err(error) => return Some(Err(error.to_string())),
     };
-    Some(run::look_at_openclaw(&config, agents).await.map_err(|error| error.to_string()))
+    Some(run::look_at_openclaw(&config, policy).await.map_err(|error| error.to_string()))
 }
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {

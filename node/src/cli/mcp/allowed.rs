@@ -12,7 +12,7 @@ use crate::cli::error::CliError;
 pub(super) struct Allowed(Vec<PathBuf>);
 
 impl Allowed {
-    /// The working directory, unless that holds all of a user's files, and what was named; and if
+    /// The working directory, unless that holds all of a user's files (it is their home, or above it), and what was named; and if
     /// the working directory is left out, why.
     pub(super) fn new(
         named: &[PathBuf],
@@ -27,7 +27,10 @@ impl Allowed {
         let home = home.and_then(|home| fs::canonicalize(home).ok());
         let mut left_out = None;
         match fs::canonicalize(".") {
-            Ok(here) if here.parent().is_none() || Some(&here) == home.as_ref() => {
+            Ok(here)
+                if here.parent().is_none()
+                    || home.as_ref().is_some_and(|home| home.starts_with(&here)) =>
+            {
                 left_out = Some(format!(
                     "files are not sent from {} as such: name a folder with --allow-path",
                     here.display()

@@ -39,12 +39,6 @@ impl HostAgent {
         self.claim_at.max(self.rest_until)
     }
 
-    /// The claim under way was given up: this host can take more than it asked for.
-    pub fn unclaimed(&mut self, now: Duration) {
-        self.claim_started = None;
-        self.claim_at = now;
-    }
-
     /// A claim ended. Says of each job that came, in order, what becomes of it.
     pub fn claimed(&mut self, now: Duration, claimed: Claimed, chance: f64) -> Vec<Taken> {
         let started = self.claim_started.take().unwrap_or(now);

@@ -78,10 +78,13 @@ impl Driver<'_> {
     }
 
     fn hand_back(&mut self, id: &JobId, attempt: u32, route: Option<crate::host::Route>) {
-        let (Some(route), Some(host)) = (route, self.config.spec.id.clone()) else { return };
+        let Some(host) = self.config.spec.id.clone() else { return };
         let (coordinator, job) = (self.coordinator, id.clone());
         self.pending.push(Box::pin(async move {
-            coordinator.hand_back(RunOf { host, job, attempt, route }).await;
+            match route {
+                Some(route) => coordinator.hand_back(RunOf { host, job, attempt, route }).await,
+                None => coordinator.leave(host, job, attempt).await,
+            }
             Event::Done
         }));
     }

@@ -1,18 +1,14 @@
 //! What the OpenClaw of this host adds to what it says it can do, and when it has no room for agents.
 //!
-//! Always: a claim made without room for an agent says so, and is made anew once there is room; a host
+//! Always: a claim made without room for an agent says so, and is held for a short time only; a host
 //! with room for some asks for no more jobs at once than that, since each may be an agent's.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::host::HostSpec;
 use crate::openclaw::{Found, Openclaw, of_agents};
-
-/// How often the room is looked at while a claim was made without: other programs free memory, too.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
@@ -21,8 +17,6 @@ pub(super) struct Lends {
     changes: Option<watch::Receiver<Option<Arc<Found>>>>,
     /// The list of the owner.
     owner: Vec<String>,
-    /// The last claim was made without room.
-    withheld: bool,
 }
 
 impl Lends {
@@ -31,7 +25,6 @@ impl Lends {
             openclaw: openclaw.cloned(),
             changes: openclaw.map(Openclaw::changes),
             owner: spec.capabilities.clone(),
-            withheld: false,
         }
     }
 
@@ -66,23 +59,11 @@ impl Lends {
     }
 
     /// How many jobs to ask for, and which capabilities to leave out.
-    pub(super) fn claim(&mut self, most: usize) -> (usize, Vec<String>) {
-        let room = self.room();
-        self.withheld = room == Some(0);
-        match room {
+    pub(super) fn claim(&self, most: usize) -> (usize, Vec<String>) {
+        match self.room() {
             Some(0) => (most, of_agents()),
             Some(some) => (most.min(some), Vec::new()),
             None => (most, Vec::new()),
         }
-    }
-
-    /// True if there is room now that the last claim said there was not.
-    pub(super) fn asked_too_little(&self) -> bool {
-        self.withheld && self.room() != Some(0)
-    }
-
-    /// A pause after which the room is to be looked at.
-    pub(super) fn look_within(&self, pause: Option<Duration>) -> Option<Duration> {
-        if self.withheld { Some(pause.unwrap_or(LOOK).min(LOOK)) } else { pause }
     }
 }

@@ -28,7 +28,7 @@ impl Default for AgentRules {
     }
 }
 
-/// An entry of an allowlist, as it was written.
+/// An entry of an allowlist, as it was written but for the home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The name of a command, or a glob over its path.
@@ -76,7 +76,12 @@ impl Matcher {
             }
             CommandPattern::Name
         };
-        let entry = Entry { pattern: pattern.to_owned(), arg_pattern: None };
+        // Whoever else gets it has another home, or none.
+        let whole = match (pattern.strip_prefix("~/"), home) {
+            (Some(rest), Some(home)) => format!("{}/{rest}", home.trim_end_matches('/')),
+            _ => pattern.to_owned(),
+        };
+        let entry = Entry { pattern: whole, arg_pattern: None };
         Ok(Self { entry, command, args: None })
     }
 
@@ -90,7 +95,7 @@ impl Matcher {
         Ok(self)
     }
 
-    /// As it was written.
+    /// As it was written but for the home.
     pub(super) fn entry(&self) -> &Entry {
         &self.entry
     }

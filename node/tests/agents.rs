@@ -187,6 +187,26 @@ async fn another_program_under_its_name_runs_as_jobs_say_it() {
     assert!(run.stderr.contains("does not know the command \"run\""), "{run:?}");
 }
 
+/// Taken for another program it would run whatever jobs say.
+#[tokio::test]
+async fn one_that_says_nothing_is_not_taken_for_another_program() {
+    for code in [0, 1] {
+        let bench = Bench::with("", code, |_| {});
+        let run = bench.run(json!({ "kind": "openclaw-run", "args": ["config", "get"] })).await;
+        assert!(run.error.unwrap().starts_with("this host runs only"), "{code}");
+    }
+}
+
+/// The job may run elsewhere.
+#[tokio::test]
+async fn what_the_host_has_lost_is_its_own_fault() {
+    let bench = Bench::with("OpenClaw 2026.9.6", 0, |config| {
+        config.config = Some("/nonexistent/openclaw.json".into());
+    });
+    let fault = bench.start(agent("hello")).outcome().await.unwrap_err();
+    assert!(fault.to_string().contains("cannot be read"), "{fault}");
+}
+
 #[tokio::test]
 async fn a_changed_program_is_looked_at_again() {
     let bench = Bench::new(Security::Deny);
@@ -239,8 +259,31 @@ async fn the_tools_are_the_weaker_of_what_is_asked_for_and_what_the_host_allows(
     assert_eq!(note["toolPolicy"], "allowlist");
     assert!(bench.seen("approvals").contains("\"askFallback\":\"deny\""));
     assert_eq!(bench.seen("state"), "state\n");
-    let weak = json!({ "kind": "openclaw-agent", "message": "x", "toolPolicy": "none" });
-    assert!(bench.run(weak).await.agent.unwrap().contains("\"toolPolicy\":\"none\""));
+    for most in [Security::Allowlist, Security::Full] {
+        let bench = Bench::new(most);
+        for weak in ["none", "allowlist"] {
+            let job = json!({ "kind": "openclaw-agent", "message": "x", "toolPolicy": weak });
+            let outcome = bench.run(job).await;
+            let told = format!("\"toolPolicy\":\"{weak}\"");
+            assert!(outcome.success && outcome.agent.unwrap().contains(&told), "{weak}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_models_that_are_shared_are_used() {
+    let bench = Bench::new(Security::Deny);
+    let asks = |model: &str| json!({ "kind": "openclaw-agent", "message": "x", "model": model });
+    assert!(bench.run(asks("mock/mock-1")).await.success);
+    let outcome = bench.run(asks("dear/one")).await;
+    assert_eq!(outcome.error.as_deref(), Some("this host shares no model dear/one"));
+    let mut falls = asks("mock/mock-1");
+    falls["fallbacks"] = json!(["off/x"]);
+    let outcome = bench.run(falls).await;
+    assert_eq!(outcome.error.as_deref(), Some("this host shares no model off/x"));
+    let args = ["agent", "exec", "x", "--model=dear/one"];
+    let outcome = bench.run(json!({ "kind": "openclaw-run", "args": args })).await;
+    assert_eq!(outcome.error.as_deref(), Some("this host shares no model dear/one"));
 }
 
 #[tokio::test]
@@ -310,6 +353,12 @@ async fn openclaw_run_runs_turns_in_the_hosts_places_and_nothing_else() {
     assert!(version.success && version.stdout.starts_with("OpenClaw 2026.9.6"), "{version:?}");
     let turn = bench.run(run(&["agent", "exec", "tool", "--json"])).await;
     assert!(bench.seen("args").contains("--cwd /") && turn.stdout.starts_with('{'), "{turn:?}");
+    for (name, value) in [("openclawDir", json!("/etc")), ("env", json!({ "HTTPS_PROXY": "x" }))] {
+        let mut job = run(&["agent", "exec", "--message-file", "passwd"]);
+        job[name] = value;
+        let error = bench.run(job).await.error.unwrap();
+        assert_eq!(error, format!("payload.{name} is the host's own for a turn: leave it out"));
+    }
 }
 
 /// The room is counted from the moment a job comes, so that no claim brings one too many.
