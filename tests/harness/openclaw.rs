@@ -1,8 +1,8 @@
 //! The real OpenClaw with a Node that it accepts, as npm installs them from a committed lock file:
 //! once for each lock file and user, whichever checkout the tests run in.
 //!
-//! Always: an installation appears whole or not at all; whoever has an [`Openclaw`] is the only
-//! one, of all tests of this user, since a turn takes a gigabyte and all of a core.
+//! Always: an installation appears whole or not at all; at most two tests of this user have an
+//! [`Openclaw`] at once, since a turn takes a gigabyte and all of a core.
 //!
 //! Never here: the user's own OpenClaw, or its configuration.
 
@@ -34,7 +34,7 @@ const INSTALL: [&str; 6] =
 /// up is most of that.
 const TURN: Duration = Duration::from_secs(240);
 
-/// An installation, this test's alone while it is held.
+/// An installation, while it is this test's turn.
 #[derive(Debug)]
 pub struct Openclaw {
     folder: PathBuf,
@@ -54,10 +54,13 @@ impl Openclaw {
         }
         let cache = cache();
         fs::create_dir_all(&cache).expect("the cache folder can be made");
-        let turn = locked(&cache.join("turn"));
+        let turn = turn(&cache);
         let folder = cache.join(key());
-        if !folder.is_dir() {
-            install(&cache, &folder);
+        {
+            let _one = locked(&cache.join("install"));
+            if !folder.is_dir() {
+                install(&cache, &folder);
+            }
         }
         Some(Self { folder, _turn: turn })
     }
@@ -116,6 +119,21 @@ fn locked(path: &Path) -> File {
     let file = File::create(path).expect("the cache folder is writable");
     file.lock().expect("files can be locked");
     file
+}
+
+/// Waits for one of the turns there are: one for each core, and two at most.
+fn turn(cache: &Path) -> File {
+    let turns = std::thread::available_parallelism().map_or(1, usize::from).min(2);
+    let files: Vec<File> = (0..turns)
+        .map(|n| File::create(cache.join(format!("turn-{n}"))))
+        .collect::<Result<_, _>>()
+        .expect("the cache folder is writable");
+    loop {
+        if let Some(at) = files.iter().position(|file| file.try_lock().is_ok()) {
+            return files.into_iter().nth(at).expect("it was found there");
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 fn source(name: &str) -> PathBuf {

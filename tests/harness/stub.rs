@@ -150,6 +150,8 @@ case "$1 $2" in
   ;;
 "approvals set")
   cat >"$call/stdin"
+  mkdir -p "$OPENCLAW_STATE_DIR/state"
+  echo stub >"$OPENCLAW_STATE_DIR/state/openclaw.sqlite"
   exit
   ;;
 "agent exec") ;;

@@ -56,6 +56,7 @@ impl Network {
                 .env("SKYCLAW_TOKEN", TOKEN)
                 .env("SKYCLAW_MIN_REPLICATIONS", 2)
                 .env("SKYCLAW_LEASE_MS", 5000)
+                .env("SKYCLAW_P2P_LEASE_MS", 15_000)
         };
         let first = coordinator().env("SKYCLAW_MIN_REPLICATIONS", 1).start();
         let bootstrap = address(&first);
@@ -216,7 +217,14 @@ pub(crate) fn agents_of(node: &Node) -> usize {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.starts_with(b"openclaw-agent")
     };
-    started_by(node).iter().filter(|pid| is_agent(pid)).count()
+    let agents: BTreeSet<u32> = started_by(node).into_iter().filter(is_agent).collect();
+    // A child has its parent's name until it becomes another program.
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+    };
+    let is_child = |pid: u32| parent(pid).is_none_or(|parent| agents.contains(&parent));
+    agents.iter().filter(|pid| !is_child(**pid)).count()
 }
 
 /// Folders of jobs on a node: numbered, below the one folder of each daemon.

@@ -139,7 +139,12 @@ impl Probe<'_> {
                     match self.approvals(space).await {
                         Ok(state) => found.approvals = Some(Arc::new(state)),
                         Err(why) => {
-                            shared = Err(format!("its list of commands cannot be set: {why}"));
+                            let why = format!("its list of commands cannot be set: {why}");
+                            if self.openclaw.most() == ToolPolicy::Allowlist {
+                                shared = Err(why);
+                            } else {
+                                found.trouble = Some(why);
+                            }
                         }
                     }
                 }
