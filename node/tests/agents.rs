@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -73,6 +75,16 @@ impl Bench {
     }
 
     fn with(version: &str, code: i32, change: impl FnOnce(&mut OpenclawConfig)) -> Self {
+        Self::beside(version, code, None, change)
+    }
+
+    /// A Gateway may listen on that port.
+    fn beside(
+        version: &str,
+        code: i32,
+        gateway: Option<u16>,
+        change: impl FnOnce(&mut OpenclawConfig),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let seen = folder.path().join("seen");
         fs::create_dir(&seen).unwrap();
@@ -91,17 +103,21 @@ impl Bench {
         };
         change(&mut config);
         let openclaw = Openclaw::new(config);
+        let port = gateway.map(|port| ("OPENCLAW_GATEWAY_PORT".to_owned(), port.to_string()));
         let supervisor = Supervisor::new(SupervisorConfig {
             shim: Some(env!("CARGO_BIN_EXE_skyclaw-node").into()),
             allowed: vec![command, "sh".into()],
             openclaw: openclaw.clone(),
             grace: Duration::from_millis(300),
             work_root: Some(folder.path().join("work")),
-            environment: vec![
-                ("PATH".into(), std::env::var("PATH").unwrap()),
-                ("CANARY".into(), "secret".into()),
-                ("OPENCLAW_GATEWAY_TOKEN".into(), "secret".into()),
-            ],
+            environment: [
+                ("PATH".to_owned(), std::env::var("PATH").unwrap()),
+                ("CANARY".to_owned(), "secret".to_owned()),
+                ("OPENCLAW_GATEWAY_TOKEN".to_owned(), "way-in".to_owned()),
+            ]
+            .into_iter()
+            .chain(port)
+            .collect(),
             ..SupervisorConfig::default()
         });
         let (supervisor, stop) = (supervisor.unwrap(), CancellationToken::new());
@@ -187,6 +203,55 @@ async fn another_program_under_its_name_runs_as_jobs_say_it() {
     assert!(run.stderr.contains("does not know the command \"run\""), "{run:?}");
 }
 
+/// Answers as a Gateway that lives does; its port.
+fn gateway() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut caller in listener.incoming().flatten() {
+            let mut asked = [0; 4096];
+            let read = caller.read(&mut asked).unwrap_or(0);
+            let found = asked[..read].starts_with(b"GET /healthz ");
+            let status = if found { "200 OK" } else { "404 Not Found" };
+            let _ = write!(
+                caller,
+                "HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
+            );
+        }
+    });
+    port
+}
+
+/// Only its own client gets the way in, and only where its owner allows agents everything.
+#[tokio::test]
+async fn a_gateway_that_lives_is_asked_where_all_is_allowed() {
+    let port = gateway();
+    let bench = |most| {
+        Bench::beside("OpenClaw 2026.9.6", 0, Some(port), |config| {
+            (config.gateway, config.rules.security) = (true, most);
+        })
+    };
+    let ask =
+        json!({ "kind": "openclaw-agent", "message": "hi", "mode": "gateway", "agentId": "ops" });
+    let open = bench(Security::Full);
+    let found = open.openclaw.known().await;
+    let listed = found.capabilities(&owners("openclaw"));
+    assert!(found.gateway && listed.contains(&"openclaw.gateway".to_owned()));
+    let outcome = open.run(ask.clone()).await;
+    assert!(outcome.success, "{outcome:?}");
+    let (args, env) = (open.seen("args"), open.seen("env"));
+    assert!(args.contains("--agent ops --session-key skyclaw-job_test --timeout 600"), "{args}");
+    assert!(args.contains("--message-file /") && !args.contains("--config"), "{args}");
+    assert!(env.contains("OPENCLAW_GATEWAY_TOKEN=way-in") && !env.contains("secret"), "{env}");
+    let mut weaker = ask.clone();
+    weaker["toolPolicy"] = json!("none");
+    let error = open.run(weaker).await.error.unwrap();
+    assert!(error.starts_with("a Gateway acts by its own rules"), "{error}");
+    let closed = bench(Security::Allowlist);
+    assert!(!closed.openclaw.known().await.gateway);
+    assert!(closed.start(ask).outcome().await.is_err());
+}
+
 /// Taken for another program it would run whatever jobs say.
 #[tokio::test]
 async fn one_that_says_nothing_is_not_taken_for_another_program() {
@@ -243,6 +308,7 @@ async fn a_turn_gets_its_own_places_and_nothing_of_the_daemon() {
     );
     let env = bench.seen("env");
     assert!(env.contains("OPENCLAW_OFFLINE=1") && !env.contains("secret"), "{env}");
+    assert!(!env.contains("way-in"), "{env}");
     assert_eq!(bench.left().await, 0);
 }
 

@@ -175,11 +175,14 @@ impl<'a> Said<'a> {
             error.as_str().or_else(|| error.get("message").and_then(Value::as_str))
         });
         let (usage, tools) = (member("usage"), member("toolSummary"));
+        let ok = found.get("ok").and_then(Value::as_bool).unwrap_or_else(|| status == Some("ok"));
+        // Of a turn that went well it says so.
+        let summary = found.get("summary").and_then(Value::as_str).filter(|_| !ok);
         Self {
-            ok: found.get("ok").and_then(Value::as_bool).unwrap_or_else(|| status == Some("ok")),
+            ok,
             status,
             answer,
-            error: error.or_else(|| found.get("summary").and_then(Value::as_str)),
+            error: error.or(summary),
             usage,
             cost: member("costUsd").or_else(|| usage?.get("cost")?.get("total")),
             model: text("model"),
@@ -351,7 +354,7 @@ mod tests {
         let report = exit(0, &answer.to_string());
         assert!(report.success, "{report:?}");
         assert_eq!((report.answer.as_str(), &report.note["usage"]["total"]), ("pong", &json!(3)));
-        assert_eq!(report.note["sessionId"], "s");
+        assert_eq!((&report.note["sessionId"], report.note.get("error")), (&json!("s"), None));
         let refused = r#"{"ok":false,"error":{"type":"cli_error","message":"no gateway"}}"#;
         assert_eq!(exit(1, refused).error.unwrap(), "openclaw: no gateway");
     }
