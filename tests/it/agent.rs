@@ -51,6 +51,8 @@ fn every_option_of_an_agent_job_is_taken_by_a_coordinator() {
         "--json",
         "--message",
         "x",
+        "--model",
+        "c/d",
         "--fallback",
         "a/b",
         "--thinking",
@@ -67,11 +69,6 @@ fn every_option_of_an_agent_job_is_taken_by_a_coordinator() {
         "--requires",
         "gpu",
         "--idempotent",
-        "--gateway",
-        "--agent-id",
-        "main",
-        "--session-key",
-        "k",
         "--retry",
         "1",
         "--queue-timeout-ms",
@@ -80,7 +77,24 @@ fn every_option_of_an_agent_job_is_taken_by_a_coordinator() {
     let output = skyclaw(&node, &args);
     let job = document(&output)["job"].take();
     assert_eq!(text(&job, "status"), "queued", "{}", String::from_utf8_lossy(&output.stdout));
-    assert_eq!(job["requirement"]["requiredCapabilities"], json!(["gpu", "openclaw.gateway"]));
+    assert_eq!(
+        job["requirement"]["requiredCapabilities"],
+        json!(["gpu", "model:c/d", "openclaw.exec"])
+    );
+    let args = [
+        "agent",
+        "--json",
+        "--message",
+        "x",
+        "--gateway",
+        "--agent-id",
+        "ops",
+        "--session-key",
+        "k",
+    ];
+    let asked = document(&skyclaw(&node, &args))["job"].take();
+    assert_eq!(asked["requirement"]["requiredCapabilities"], json!(["openclaw.gateway"]));
+    assert_eq!(asked["payload"]["sessionKey"], "k");
 
     let mut mcp = Client::start(&node.url(), folder.path(), &[], &[]);
     let told = mcp.call(

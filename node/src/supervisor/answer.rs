@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Notify;
 
-use super::output::READ_BYTES;
-use super::run::Fill;
+use super::output::Fill;
 use crate::openclaw::{MAX_STDOUT_BYTES, is_whole};
 
 /// What was read.
@@ -27,6 +25,13 @@ impl Answer {
         Self { kept: Vec::new(), truncated: false, hash: Sha256::new(), whole, told: false }
     }
 
+    /// SHA-256 of all that was written, in hexadecimal.
+    pub(super) fn sha256(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.hash.clone().finalize())
+    }
+}
+
+impl Fill for Answer {
     fn push(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
         let room = MAX_STDOUT_BYTES - self.kept.len();
@@ -35,21 +40,6 @@ impl Answer {
         if !self.told && !self.truncated && is_whole(&self.kept) {
             self.told = true;
             self.whole.notify_one();
-        }
-    }
-
-    /// SHA-256 of all that was written, in hexadecimal.
-    pub(super) fn sha256(&self) -> String {
-        data_encoding::HEXLOWER.encode(&self.hash.clone().finalize())
-    }
-}
-
-impl Fill for Answer {
-    async fn fill(&mut self, from: Option<impl AsyncRead + Unpin>) {
-        let Some(mut from) = from else { return };
-        let mut buffer = vec![0; READ_BYTES];
-        while let Ok(n @ 1..) = from.read(&mut buffer).await {
-            self.push(&buffer[..n]);
         }
     }
 }

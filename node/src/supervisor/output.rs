@@ -6,13 +6,11 @@
 use skyclaw_protocol::limits::MAX_OUTPUT_BYTES;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::run::Fill;
-
 /// What stands where a text was cut.
 const MARK: &str = "\n[output truncated]\n";
 
 /// Bytes taken from a pipe at once: what a pipe holds.
-pub(super) const READ_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 64 << 10;
 
 /// The kept part of a stream.
 #[derive(Debug)]
@@ -25,12 +23,6 @@ pub(super) struct Capture {
 impl Capture {
     pub(super) fn new(most: usize) -> Self {
         Self { kept: Vec::new(), most: most.min(MAX_OUTPUT_BYTES), cut: false }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        let room = self.most - self.kept.len();
-        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        self.cut |= bytes.len() > room;
     }
 
     /// What was read until now, as text.
@@ -57,13 +49,26 @@ impl Capture {
     }
 }
 
-impl Fill for Capture {
+/// Takes one output of a process.
+pub(super) trait Fill {
+    /// Takes what came next.
+    fn push(&mut self, bytes: &[u8]);
+
+    /// Reads to the end. A failing read ends the stream like its end does.
     async fn fill(&mut self, from: Option<impl AsyncRead + Unpin>) {
         let Some(mut from) = from else { return };
         let mut buffer = vec![0; READ_BYTES];
         while let Ok(n @ 1..) = from.read(&mut buffer).await {
             self.push(&buffer[..n]);
         }
+    }
+}
+
+impl Fill for Capture {
+    fn push(&mut self, bytes: &[u8]) {
+        let room = self.most - self.kept.len();
+        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.cut |= bytes.len() > room;
     }
 }
 

@@ -15,13 +15,13 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Child;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::errno::{is_shortage, spawn_error};
-use super::output::Capture;
+use super::output::{Capture, Fill};
 use super::ring::{LogRing, Stream};
 use super::spare::{Shim, Spare};
 use super::wire::{self, Command, Event, Launch};
@@ -59,12 +59,6 @@ pub(super) struct Task<'a> {
     pub(super) shutdown: watch::Receiver<Option<Duration>>,
     /// Told when the output holds all that is wanted: the run is then over within [`LINGER`].
     pub(super) answered: Option<Arc<Notify>>,
-}
-
-/// Reads one output of a process to its end.
-pub(super) trait Fill {
-    /// A failing read ends it like its end does.
-    async fn fill(&mut self, from: Option<impl AsyncRead + Unpin>);
 }
 
 /// How a run is over. No process of it is left.
