@@ -110,7 +110,8 @@ pub(super) const COMMANDS: usize = 256;
 pub(super) const IDLE: Duration = Duration::from_secs(120);
 
 /// Between pings of a connection, and the wait for an answer. libp2p tells of the second failure in a row
-/// only, so a connection on which nothing comes any more is ended after 8 to 16 s.
+/// only, so a connection on which nothing comes any more is ended after 8 to 20 s: the second one may
+/// have to open its stream anew, which is given up after as long again.
 pub(super) const PING: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(4));
 
 /// A QUIC connection on which nothing came for so many milliseconds ends, and how often something is

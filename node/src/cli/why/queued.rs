@@ -36,7 +36,9 @@ fn reason(judged: &[Rejection], required: &[String]) -> (String, String) {
     let name = &nearest.name;
     if judged.iter().any(Rejection::fits) {
         let why = "a host may run it and has not taken it yet".to_owned();
-        return (why, "look again in some seconds; hosts rest after failed starts".to_owned());
+        let look = "look again in some seconds; hosts rest after failed starts, and take no agent \
+                    while they have no room for one";
+        return (why, look.to_owned());
     }
     let able: Vec<&Rejection> = judged.iter().filter(|host| host.missing.is_empty()).collect();
     if let Some(full) = able.iter().find(|host| host.silent.is_none()) {
