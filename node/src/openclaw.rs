@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::supervisor::policy::AgentRules;
 
-pub(crate) use command::{Places, QUIET, Run, of_agent, of_run};
+pub(crate) use command::{Places, QUIET, Run, laid_out, of_agent, of_run};
 pub(crate) use found::of_agents;
 pub use found::{Found, Install};
 pub(crate) use gateway::gateway_variables;

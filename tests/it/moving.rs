@@ -152,6 +152,14 @@ fn daemon(coordinators: &[Api]) -> LegacyHost {
     LegacyHost::start_at(coordinators, LegacyHostConfig { id, ..LegacyHostConfig::default() })
 }
 
+/// Two originals that know each other.
+fn pair(setup: impl Fn(&'static str) -> OriginalSetup) -> (Original, Original) {
+    let first = setup("old-a").start();
+    let second = setup("old-b").peer(&first.url()).start();
+    first.api().post("/v1/network/join", &json!({ "url": second.url() })).ok();
+    (first, second)
+}
+
 fn needs_shell(script: &str) -> Value {
     capabilities(shell(script), &["shell"])
 }
@@ -162,9 +170,7 @@ fn a_cluster_is_replaced_as_the_guide_says() {
     let step =
         |title: &str| steps.get(title).unwrap_or_else(|| panic!("no step {title}")).as_slice();
     let old = |name| OriginalSetup::new(name).token("secret").public().min_replications(2);
-    let old_a = old("old-a").start();
-    let old_b = old("old-b").peer(&old_a.url()).start();
-    old_a.api().post("/v1/network/join", &json!({ "url": old_b.url() })).ok();
+    let (old_a, old_b) = pair(old);
     let machines = Machines::new(vec![
         ("old-a", old_a.api().address()),
         ("old-b", old_b.api().address()),
@@ -278,9 +284,7 @@ fn ours_leave_again_and_the_originals_have_what_was_done_meanwhile() {
     let steps = steps("Replacing a cluster");
     let start = &steps["1. Start ours beside the originals"][0];
     let old = |name| OriginalSetup::new(name).token("secret").public();
-    let old_a = old("old-a").start();
-    let old_b = old("old-b").peer(&old_a.url()).start();
-    old_a.api().post("/v1/network/join", &json!({ "url": old_b.url() })).ok();
+    let (old_a, old_b) = pair(old);
     let machines = Machines::new(vec![
         ("old-a", old_a.api().address()),
         ("old-b", old_b.api().address()),

@@ -52,21 +52,14 @@ const ALONE: [&str; 2] = ["--json", "--local-model-lean"];
 #[must_use]
 pub(crate) fn of_agent(job: &AgentJob, id: &str, places: Places<'_>) -> Vec<String> {
     let mut args: Vec<String> = vec!["agent".to_owned()];
-    let mut option = |name: &str, value: &str| args.extend([name.to_owned(), value.to_owned()]);
     match &job.mode {
         Mode::Exec => {
-            // `exec` is the word after `agent`; options follow it.
-            option("exec", "--json");
-            option("--config", places.config);
-            if let Some(state) = places.state {
-                option("--state-dir", state);
-            }
-            option("--cwd", places.work);
-            option("--message-file", "-");
+            args.extend(["exec", "--json"].map(str::to_owned));
+            args.extend(laid_out(places));
+            args.extend(["--message-file", "-"].map(str::to_owned));
         }
         Mode::Gateway { agent, session_key, session_id } => {
-            option("--json", "--message-file");
-            args.push(places.message.to_owned());
+            args.extend(["--json", "--message-file", places.message].map(str::to_owned));
             let mut option =
                 |name: &str, value: &str| args.extend([name.to_owned(), value.to_owned()]);
             option("--agent", agent.as_deref().unwrap_or("main"));
@@ -94,6 +87,15 @@ pub(crate) fn of_agent(job: &AgentJob, id: &str, places: Places<'_>) -> Vec<Stri
         }
     }
     args
+}
+
+/// The options by which a turn by itself keeps to what the host has laid out for it.
+#[must_use]
+pub(crate) fn laid_out(places: Places<'_>) -> Vec<String> {
+    let mut args = vec!["--config", places.config];
+    args.extend(places.state.into_iter().flat_map(|state| ["--state-dir", state]));
+    args.extend(["--cwd", places.work]);
+    args.into_iter().map(str::to_owned).collect()
 }
 
 /// What a job of kind `openclaw-run` comes to on a host with the real OpenClaw.

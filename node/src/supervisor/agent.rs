@@ -21,7 +21,7 @@ use super::workdir::JobDir;
 use super::{HostFault, Outcome};
 use crate::openclaw::{
     About, AgentJob, End, Found, Left, Mode, Places, QUIET, Report, Run, ToolPolicy,
-    gateway_variables, of_agent, of_run,
+    gateway_variables, laid_out, of_agent, of_run,
 };
 
 /// How long a turn's start may take beside its own time: 13 to 38 s were seen on busy machines.
@@ -70,15 +70,13 @@ pub(super) enum Asked {
 pub(super) enum NotLaid {
     /// The job's fault, or this host cannot do it: it ends as failed.
     Job(String),
-    /// The disk.
-    Host(io::Error),
-    /// Something else that this host lost since it said it could.
-    Fault(String),
+    /// This host's: its disk, or something it lost since it said it could.
+    Host(String),
 }
 
 impl From<io::Error> for NotLaid {
     fn from(error: io::Error) -> Self {
-        Self::Host(error)
+        Self::Host(format!("cannot lay out an agent's run: {error}"))
     }
 }
 
@@ -119,13 +117,15 @@ pub(super) fn lay(
                 }
                 known(&models, found)?;
                 let (config, state, tools) = folder(ToolPolicy::Full, found, most, dir)?;
-                let mut all = vec!["agent".to_owned(), "exec".to_owned()];
-                all.extend(["--config".to_owned(), config]);
-                all.extend(state.into_iter().flat_map(|state| ["--state-dir".to_owned(), state]));
-                all.extend(["--cwd".to_owned(), dir.work.clone()]);
-                all.extend(args);
+                let places = Places {
+                    config: &config,
+                    state: state.as_deref(),
+                    work: &dir.work,
+                    message: "",
+                };
+                let command = ["agent", "exec"].map(str::to_owned);
                 Ok(Some(Laid {
-                    args: all,
+                    args: command.into_iter().chain(laid_out(places)).chain(args).collect(),
                     env: quiet(),
                     stdin: None,
                     about: About { version, tools },
@@ -179,7 +179,7 @@ fn known<'a>(models: impl IntoIterator<Item = &'a String>, found: &Found) -> Res
 
 /// Where OpenClaw can be used at all, what is missing was lost meanwhile, and the job may run elsewhere.
 fn lost(found: &Found, why: String) -> NotLaid {
-    if found.version().is_some() { NotLaid::Fault(why) } else { NotLaid::Job(why) }
+    if found.version().is_some() { NotLaid::Host(why) } else { NotLaid::Job(why) }
 }
 
 /// Writes configuration and state of a turn: where they lie, and what its tools may do.

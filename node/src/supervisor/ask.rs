@@ -58,7 +58,7 @@ pub(crate) enum Unanswered {
 impl Supervisor {
     /// The file that a name stands for, if jobs may run it.
     pub(crate) fn program(&self, command: &str) -> Option<String> {
-        match self.0.policy.own(command) {
+        match self.0.policy.hosts_own(command) {
             Verdict::Run(path) => Some(path),
             Verdict::Missing(_) | Verdict::Refused(_) => None,
         }

@@ -50,7 +50,7 @@ impl Inner {
         };
         let judged = match &plan.openclaw {
             // Its command line is the host's; what it may do is said in a section of its own.
-            Some(Asked::Agent(_)) => self.policy.own(&plan.command),
+            Some(Asked::Agent(_)) => self.policy.hosts_own(&plan.command),
             _ => self.policy.judge(Section::Jobs, &plan.command, &plan.args),
         };
         let program = match judged {
@@ -89,11 +89,7 @@ impl Inner {
         let laid = match laid {
             Ok(laid) => laid,
             Err(NotLaid::Job(reason)) => return (Ok(Outcome::failed(reason)), Some(dir)),
-            Err(NotLaid::Fault(reason)) => return (Err(HostFault(reason)), Some(dir)),
-            Err(NotLaid::Host(error)) => {
-                let fault = HostFault(format!("cannot lay out an agent's run: {error}"));
-                return (Err(fault), Some(dir));
-            }
+            Err(NotLaid::Host(reason)) => return (Err(HostFault(reason)), Some(dir)),
         };
         let mut env = self.policy.environment(&plan.env, &dir.home, &dir.tmp);
         let (args, stdin, grace) = match &laid {

@@ -118,7 +118,7 @@ impl Policy {
     /// A program that the host starts by its own settings, with arguments of its own making: a file's
     /// patterns are about what jobs write. A list of names that the owner wrote bars it all the same.
     #[must_use]
-    pub fn own(&self, command: &str) -> Verdict {
+    pub fn hosts_own(&self, command: &str) -> Verdict {
         if self.names.as_ref().is_some_and(|names| !names.contains(command)) {
             return Verdict::Refused(format!("command not allowed: {command}"));
         }

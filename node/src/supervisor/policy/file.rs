@@ -272,7 +272,7 @@ mod tests {
         let base = Path::new("/tmp");
         let root = base.join(format!("skyclaw-{}-7-x", geteuid().as_raw()));
         let above = |path: &Path| workdir::root_above(path, base);
-        assert_eq!(above(&root.join("0/work/policy.json")), Some(root.clone()));
+        assert_eq!(above(&root.join("0").join("work").join("policy.json")), Some(root.clone()));
         assert_eq!(above(&base.join("other/policy.json")), None);
         assert_eq!(above(Path::new("/etc/policy.json")), None);
     }
