@@ -29,6 +29,7 @@ pub mod record;
 pub mod register;
 pub mod repair;
 pub mod retention;
+mod sandbox;
 pub mod slots;
 mod steady;
 mod view;
@@ -41,6 +42,7 @@ pub use command::{
 pub use id::{Hash, HostId, IdError, JobId, NetworkId, NodeId, ServiceId};
 pub use imported::ImportedKey;
 pub use patch::{Change, ServicePatch, Variables};
+pub use sandbox::SandboxLevel;
 pub use view::{
     Assignment, Generation, HealthCheck, HostView, JobStatus, JobView, Milli, OnPartition,
     OpenclawInstall, OutputFile, ResultView, Reverted, ServiceDef, ServiceStatus, ServiceView,
