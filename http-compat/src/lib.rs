@@ -27,6 +27,7 @@ pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tls;
 
 pub use auth::{PublicKey, Secret};
 pub use backend::{
@@ -41,3 +42,4 @@ pub use metrics::HttpMetrics;
 pub use peer_url::normalize_url;
 pub use routes::router;
 pub use serve::{serve, serve_counting};
+pub use tls::{Speaks, Tls};

@@ -1,6 +1,7 @@
 //! Connections: accepting, keeping alive, bounding, ending them.
 
 mod stall;
+mod wire;
 
 use std::convert::Infallible;
 use std::io;
@@ -24,7 +25,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::metrics::HttpMetrics;
+use crate::tls::Tls;
 pub(crate) use stall::Stalling;
+pub(crate) use wire::Wire;
 
 /// How long a connection may wait for the next request, and a request head may take to arrive.
 /// The original's clients count on 5 s.
@@ -72,27 +75,30 @@ pub async fn serve(
     stop: CancellationToken,
     grace: Duration,
 ) -> io::Result<()> {
-    serve_counting(listener, router, &HttpMetrics::default(), stop, grace).await
+    serve_counting(listener, None, router, &HttpMetrics::default(), stop, grace).await
 }
 
-/// As [`serve`], and counts in `metrics` the connections and what is refused before it reaches
-/// the router: request heads that are no HTTP (`bad_head`) or too large (`large_head`).
+/// As [`serve`], with TLS where `tls` is given, and counts in `metrics` the connections and what is
+/// refused before it reaches the router: request heads that are no HTTP (`bad_head`) or too large
+/// (`large_head`), and connections on which TLS did not begin (`tls`).
 ///
 /// # Errors
 /// As [`serve`].
 pub async fn serve_counting(
     listener: TcpListener,
+    tls: Option<Tls>,
     router: Router,
     metrics: &HttpMetrics,
     stop: CancellationToken,
     grace: Duration,
 ) -> io::Result<()> {
     let patience = Patience { idle: IDLE, stall: STALL, grace };
-    serve_with(listener, router, metrics, stop, patience).await
+    serve_with(listener, tls, router, metrics, stop, patience).await
 }
 
 pub(crate) async fn serve_with(
     listener: TcpListener,
+    tls: Option<Tls>,
     router: Router,
     metrics: &HttpMetrics,
     stop: CancellationToken,
@@ -111,13 +117,11 @@ pub(crate) async fn serve_with(
         };
         match accepted {
             Ok((stream, _, place)) => {
-                let served = connection(stream, router.clone(), stop.clone(), patience);
+                let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
                 let counted = metrics.connected();
                 let metrics = metrics.clone();
                 connections.spawn(async move {
-                    if let Err(error) = served.await {
-                        count(&metrics, &error);
-                    }
+                    connection(stream, tls.as_ref(), router, &metrics, stop, patience).await;
                     drop((place, counted));
                 });
             }
@@ -186,16 +190,28 @@ fn is_scarcity(error: &io::Error) -> bool {
 
 async fn connection(
     stream: TcpStream,
+    tls: Option<&Tls>,
     router: Router,
+    metrics: &HttpMetrics,
     stop: CancellationToken,
     patience: Patience,
-) -> hyper::Result<()> {
+) {
     // Answers are small and waited for.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
     // One that is gone already asks for nothing.
-    let Ok(caller) = stream.peer_addr() else { return Ok(()) };
+    let Ok(caller) = stream.peer_addr() else { return };
+    let begun = Wire::begin(stream, tls, patience.stall, patience.idle);
+    let wire = match stop.run_until_cancelled(begun).await {
+        Some(Ok(Some(wire))) => wire,
+        Some(Ok(None)) | None => return,
+        Some(Err(error)) => {
+            metrics.refused("tls");
+            tracing::debug!(%error, "TLS did not begin");
+            return;
+        }
+    };
     let service = service_fn(|request| respond(router.clone(), caller, request));
     let mut served = pin!(
         http1::Builder::new()
@@ -203,14 +219,17 @@ async fn connection(
             .header_read_timeout(patience.idle)
             .max_buf_size(MAX_BUFFER)
             .max_header_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(Stalling::new(stream, patience.stall)), service)
+            .serve_connection(TokioIo::new(wire), service)
     );
-    tokio::select! {
+    let ended = tokio::select! {
         ended = served.as_mut() => ended,
         () = stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
         }
+    };
+    if let Err(error) = ended {
+        count(metrics, &error);
     }
 }
 

@@ -16,9 +16,10 @@ mod report;
 mod resolve;
 mod secret;
 mod setting;
+mod tls;
 mod value;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
@@ -33,6 +34,7 @@ pub(crate) use resolve::mask_urls;
 pub use resolve::{DEFAULT_COORDINATOR_URL, Resolved};
 pub use secret::Secret;
 pub use setting::{Fallback, Key, Part, SETTINGS, Secrecy, Setting};
+pub use tls::{AcmeSettings, TlsConfig, TlsSource};
 pub use value::{Kind, Value, integer, list};
 
 /// What a process does.
@@ -83,9 +85,24 @@ pub struct Config {
     pub host: Option<HostConfig>,
     /// There if the node is a gateway.
     pub gateway: Option<GatewayConfig>,
+    /// There if its listeners speak TLS.
+    pub tls: Option<TlsConfig>,
 }
 
 impl Config {
+    /// The folder of the node's database, in which its other files lie.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        let own = self.coordinator.as_ref().map(|it| it.db_path.as_path());
+        let path = own.or_else(|| self.member().map(|link| link.db_path.as_path()));
+        let folder = path.and_then(Path::parent).filter(|dir| !dir.as_os_str().is_empty());
+        match (folder, path) {
+            (Some(folder), _) => folder.to_owned(),
+            (None, Some(_)) => PathBuf::from("."),
+            (None, None) => PathBuf::from(".skyclaw"),
+        }
+    }
+
     /// How the node joins the network, where it does without being a coordinator.
     #[must_use]
     pub fn member(&self) -> Option<&P2pLink> {

@@ -30,3 +30,4 @@ pub mod tasks;
 pub mod telemetry;
 pub mod testnet;
 pub mod time;
+pub mod tls;

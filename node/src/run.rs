@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use skyclaw_http_compat::gateway::GatewayMetrics;
 use skyclaw_http_compat::{
-    ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, normalize_url, router,
+    ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, Tls, normalize_url, router,
     serve_counting,
 };
 use skyclaw_protocol::NetworkId;
@@ -45,6 +45,7 @@ use crate::services::Services;
 use crate::supervisor::policy::PolicyFile;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
+use crate::tls::Certificates;
 
 pub use error::StartError;
 use gateway::RunningGateway;
@@ -65,6 +66,8 @@ pub struct Node {
     services: Option<Services>,
     /// Where its host keeps what is fetched for it.
     blobs: Option<Blobs>,
+    /// There if its listeners speak TLS.
+    certificates: Option<Certificates>,
 }
 
 /// The coordinator role while it runs.
@@ -87,13 +90,19 @@ impl Node {
     /// [`StartError`], in words for the person at the terminal. Nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let rules = config.host.as_ref().map(policy::load).transpose()?.flatten();
+        let certificates = config.tls.as_ref();
+        let certificates =
+            certificates.map(|tls| Certificates::start(tls, config.state_dir())).transpose()?;
         // Ports first: a second node on this machine should not touch the files.
         let door = match &config.gateway {
             Some(settings) => Some(gateway::listen(settings).await?),
             None => None,
         };
         let coordinator = match &config.coordinator {
-            Some(coordinator) => Some(Coordinator::start(config, coordinator).await?),
+            Some(coordinator) => {
+                let tls = certificates.as_ref().map(Certificates::api).transpose()?.flatten();
+                Some(Coordinator::start(config, coordinator, tls).await?)
+            }
             None => None,
         };
         let mut node = Self {
@@ -103,6 +112,7 @@ impl Node {
             gateway: None,
             services: None,
             blobs: None,
+            certificates,
         };
         if let Err(error) = node.start_rest(config, door, rules).await {
             node.stop().await;
@@ -172,11 +182,18 @@ impl Node {
         if let Some(coordinator) = self.coordinator {
             coordinator.stop().await;
         }
+        if let Some(certificates) = self.certificates {
+            certificates.stop().await;
+        }
     }
 }
 
 impl Coordinator {
-    async fn start(config: &Config, settings: &CoordinatorConfig) -> Result<Self, StartError> {
+    async fn start(
+        config: &Config,
+        settings: &CoordinatorConfig,
+        tls: Option<Tls>,
+    ) -> Result<Self, StartError> {
         // The port first: a second node on this machine should not touch the file.
         let listen = (settings.listen_host.as_str(), settings.listen_port);
         let listener = TcpListener::bind(listen).await.map_err(|source| StartError::Listen {
@@ -203,7 +220,8 @@ impl Coordinator {
                 peers.push(url);
             }
         }
-        let lines = start_lines(settings, address, public_url.as_deref(), &peers);
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let lines = start_lines(settings, (scheme, address), public_url.as_deref(), &peers);
         let identity = Identity { node_id: settings.node_id.clone(), public_url };
         let others = Others {
             bootstraps: settings.p2p.as_ref().map_or(0, |p2p| p2p.bootstrap.len()),
@@ -264,7 +282,7 @@ impl Coordinator {
         let stop = http.token();
         http.spawn(async move {
             if let Err(error) =
-                serve_counting(listener, app, &http_metrics, stop, HTTP_STOP_GRACE).await
+                serve_counting(listener, tls, app, &http_metrics, stop, HTTP_STOP_GRACE).await
             {
                 tracing::error!(%error, "the API stopped listening");
             }
@@ -342,14 +360,14 @@ fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig 
 /// What the original printed at its start, word for word; scripts wait for it.
 fn start_lines(
     settings: &CoordinatorConfig,
-    address: SocketAddr,
+    (scheme, address): (&str, SocketAddr),
     public_url: Option<&str>,
     peers: &[String],
 ) -> Vec<String> {
     let copies = settings.min_replications;
     let mut lines = vec![
         format!(
-            "coordinator {} listening on http://{}:{}",
+            "coordinator {} listening on {scheme}://{}:{}",
             settings.node_id,
             settings.listen_host,
             address.port()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::workers::MAX_THREADS;
 use crate::auth::{PublicKey, Secret};
+use crate::tls::Tls;
 
 /// Shortest and longest period of the gateway's timers. Beyond a day nobody means it, and clocks of
 /// timers do not overflow.
@@ -47,6 +48,8 @@ pub struct GatewayConfig {
     pub front_stall: Duration,
     /// Proxies in front of the gateway whose `x-forwarded-*` are believed, beside loopback.
     pub trusted_proxies: Vec<IpAddr>,
+    /// TLS towards callers, if it is spoken.
+    pub tls: Option<Tls>,
     /// Threads that serve callers, each for itself; with 0, the runtime that serves the listener
     /// does it. 0 costs a third of the throughput where the machine has other things to do.
     pub threads: usize,
@@ -82,6 +85,7 @@ impl Default for GatewayConfig {
             front_idle: Duration::from_secs(30),
             front_stall: Duration::from_secs(30),
             trusted_proxies: Vec::new(),
+            tls: None,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             // Two descriptors each: within the 10,000 or so that a daemon usually may open.
             max_connections: 4_096,

@@ -27,7 +27,7 @@ use super::probe;
 use super::sniff::sniff;
 use super::table::Table;
 use super::workers::{Task, Workers};
-use crate::serve::{Stalling, accept};
+use crate::serve::{Wire, accept};
 
 /// Buffer of a caller's connection, each way.
 const BUFFER: usize = 64 << 10;
@@ -142,10 +142,19 @@ async fn connection(
             return;
         }
     };
-    let stream = Stalling::new(stream, gateway.config.front_stall);
-    let first = timeout(gateway.config.front_idle, sniff(stream));
+    let (idle, stall) = (gateway.config.front_idle, gateway.config.front_stall);
+    let begun = Wire::begin(stream, gateway.config.tls.as_ref(), stall, idle);
+    let wire = match stop.run_until_cancelled(begun).await {
+        Some(Ok(Some(wire))) => wire,
+        Some(Ok(None)) | None => return,
+        Some(Err(error)) => {
+            gateway.metrics.refused("tls");
+            tracing::debug!(%error, "TLS did not begin");
+            return;
+        }
+    };
+    let first = timeout(idle, sniff(wire));
     let Some(Ok(Ok((is_2, stream)))) = stop.run_until_cancelled(first).await else { return };
-    let idle = gateway.config.front_idle;
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, visitor) = (Arc::clone(&gateway), Arc::clone(&visitor));
         async move { Ok::<_, Infallible>(handle(&gateway, &visitor, request).await) }

@@ -27,6 +27,8 @@ const PSEUDONYM: &str = "skyclaw";
 pub(super) struct Caller {
     shown: HeaderValue,
     trusted: bool,
+    /// `http` or `https`: how it came here.
+    scheme: &'static str,
 }
 
 impl Caller {
@@ -34,7 +36,8 @@ impl Caller {
         let ip = ip.to_canonical();
         let shown = HeaderValue::from_str(&ip.to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { shown, trusted: config.trusts(ip) }
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        Self { shown, trusted: config.trusts(ip), scheme }
     }
 }
 
@@ -150,7 +153,7 @@ fn forwarded(ours: &mut HeaderMap, caller: &Caller, asked: Option<&HeaderValue>)
     };
     ours.insert(FORWARDED_FOR, chain);
     if let Entry::Vacant(entry) = ours.entry(FORWARDED_PROTO) {
-        entry.insert(HeaderValue::from_static("http"));
+        entry.insert(HeaderValue::from_static(caller.scheme));
     }
     if let (Entry::Vacant(entry), Some(asked)) = (ours.entry(FORWARDED_HOST), asked) {
         entry.insert(asked.clone());

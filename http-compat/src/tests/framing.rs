@@ -34,7 +34,7 @@ async fn start_with(rig: &Rig, patience: Patience) -> Server {
     let at = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let (router, metrics, ended) = (rig.router.clone(), rig.metrics.clone(), stop.clone());
-    let served = async move { serve_with(listener, router, &metrics, ended, patience).await };
+    let served = async move { serve_with(listener, None, router, &metrics, ended, patience).await };
     Server { at, stop, task: tokio::spawn(served) }
 }
 

@@ -62,6 +62,12 @@ pub enum ConfigError {
          SKYCLAW_COORDINATOR_URLS, or leave libp2p on"
     )]
     NoTransport,
+    /// A certificate without its key, or the other way round.
+    #[error("TLS needs a certificate and its key: set {0} too")]
+    TlsHalf(&'static str),
+    /// A certificate in files and an order for one.
+    #[error("SKYCLAW_TLS_CERT and SKYCLAW_ACME_DOMAINS exclude each other: leave one out")]
+    TlsTwice,
 }
 
 /// `; did you mean ...?`, or nothing.

@@ -186,6 +186,7 @@ impl Settled {
             coordinator: coordinates.then(|| self.coordinator()).transpose()?,
             host,
             gateway,
+            tls: self.tls()?,
         })
     }
 
@@ -351,7 +352,7 @@ impl Settled {
         self.values.get(key as usize)?.as_ref().map(|(_, origin)| origin.clone())
     }
 
-    fn optional(&self, key: Key) -> Option<String> {
+    pub(super) fn optional(&self, key: Key) -> Option<String> {
         match self.value(key) {
             Some(Value::Text(text)) => Some(text.clone()),
             _ => None,
@@ -367,14 +368,14 @@ impl Settled {
 
     // The following have a default in the table, read by the same rule (a test holds that).
 
-    fn text(&self, key: Key) -> String {
+    pub(super) fn text(&self, key: Key) -> String {
         self.optional(key).unwrap_or_else(|| match key.setting().fallback {
             Fallback::Text(text) => text.to_owned(),
             Fallback::Nothing | Fallback::Made(_) => String::new(),
         })
     }
 
-    fn list(&self, key: Key) -> Vec<String> {
+    pub(super) fn list(&self, key: Key) -> Vec<String> {
         match self.value(key) {
             Some(Value::List(items)) => items.clone(),
             _ => Vec::new(),

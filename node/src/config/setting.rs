@@ -132,6 +132,21 @@ settings! {
         "What is logged: a level, or a filter such as skyclaw_node=debug,info";
     LogFormat "SKYCLAW_LOG_FORMAT" Some("log-format"), Common, Kind::OneOf(&["text", "json"]), Text("text"), Open,
         "How it is logged: text or json";
+    TlsCert "SKYCLAW_TLS_CERT" Some("tls-cert"), Common, Kind::Path, Nothing, Open,
+        "PEM file with the certificate that listeners show, and its chain; read again when it changes and on SIGHUP";
+    TlsKey "SKYCLAW_TLS_KEY" Some("tls-key"), Common, Kind::Path, Nothing, Open,
+        "PEM file with its private key";
+    TlsListeners "SKYCLAW_TLS_LISTENERS" Some("tls-listeners"), Common, Kind::OneOf(&["all", "api", "gateway"]), Text("all"), Open,
+        "What speaks TLS where there is a certificate: all, api or gateway";
+    AcmeDomains "SKYCLAW_ACME_DOMAINS" Some("acme-domain"), Common, Kind::List, Nothing, Open,
+        "Names for which certificates are ordered by ACME; port 443 of each must lead here";
+    AcmeContact "SKYCLAW_ACME_CONTACT" Some("acme-contact"), Common, Kind::List, Nothing, Open,
+        "Mail addresses that the ACME server may write to";
+    AcmeDirectory "SKYCLAW_ACME_DIRECTORY" Some("acme-directory"), Common, Kind::Text,
+        Text("https://acme-v02.api.letsencrypt.org/directory"), Open,
+        "Url of the ACME server's directory";
+    AcmeCaFile "SKYCLAW_ACME_CA_FILE" Some("acme-ca-file"), Common, Kind::Path, Nothing, Open,
+        "PEM file with the authority of an ACME server that the web does not know";
 
     CoordinatorHost "SKYCLAW_COORDINATOR_HOST" Some("http-host"), Coordinator, Kind::Text, Text("0.0.0.0"), Open,
         "Address the HTTP API listens on";

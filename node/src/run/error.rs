@@ -3,6 +3,7 @@
 use crate::engine::EngineError;
 use crate::net::NetError;
 use crate::supervisor::policy::PolicyError;
+use crate::tls::TlsError;
 
 /// The node did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// TLS was not begun.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// An embedded host without the coordinator role.
     #[error(
         "the host role alone needs a coordinator: set SKYCLAW_COORDINATOR_URLS, or add the \

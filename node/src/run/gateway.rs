@@ -8,7 +8,7 @@ use std::time::Duration;
 use skyclaw_http_compat::gateway::{
     Connector, GatewayConfig as Settings, GatewayMetrics, Table, TcpOnly, serve_gateway,
 };
-use skyclaw_http_compat::{PublicKey, Secret as ApiSecret};
+use skyclaw_http_compat::{PublicKey, Secret as ApiSecret, Tls};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -18,6 +18,7 @@ use crate::config::{Config, GatewayConfig, Link, Secret};
 use crate::gateway::{self, Reached};
 use crate::limits::HTTP_STOP_GRACE;
 use crate::tasks::Tasks;
+use crate::tls::Certificates;
 
 /// Longest wait of the first callers for the first table: until then all services would be unknown.
 const FIRST_TABLE: Duration = Duration::from_secs(2);
@@ -101,7 +102,10 @@ impl Node {
                 return Err(StartError::NoCoordinator);
             }
         }
-        let served = served(config, settings);
+        let certificates = self.certificates.as_ref();
+        let tls = certificates.map(Certificates::gateway).transpose()?.flatten();
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let served = served(config, settings, tls);
         let stop = tasks.token();
         let Door { listener, address } = door;
         let mut first = changes.clone();
@@ -125,7 +129,7 @@ impl Node {
         });
         let _ = writeln!(
             std::io::stdout().lock(),
-            "[skyclaw] gateway listening on http://{}:{}",
+            "[skyclaw] gateway listening on {scheme}://{}:{}",
             settings.listen_host,
             address.port()
         );
@@ -139,7 +143,7 @@ impl Node {
     }
 }
 
-fn served(config: &Config, settings: &GatewayConfig) -> Settings {
+fn served(config: &Config, settings: &GatewayConfig, tls: Option<Tls>) -> Settings {
     let keys = config.coordinator.as_ref().and_then(|it| it.public_api_keys.as_ref());
     Settings {
         token: config.token.as_ref().map(Secret::expose).and_then(ApiSecret::new),
@@ -150,6 +154,7 @@ fn served(config: &Config, settings: &GatewayConfig) -> Settings {
         probe_timeout: settings.probe_timeout,
         retry_attempts: settings.retry_attempts,
         cooldown: settings.cooldown,
+        tls,
         ..Settings::default()
     }
 }
