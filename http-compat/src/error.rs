@@ -174,6 +174,7 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::HostTaken(_)
         | Refusal::KeyReuse { .. } => StatusCode::CONFLICT,
         Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::BadReceipt { .. } => StatusCode::BAD_REQUEST,
         // Also what a later protocol adds: nothing was done, another node may do it.
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -198,6 +199,7 @@ const fn refusal_reason(refusal: &Refusal) -> &'static str {
         Refusal::Busy(_) => "busy",
         Refusal::Full { .. } => "full",
         Refusal::TooLarge(_) => "too_large",
+        Refusal::BadReceipt { .. } => "bad_receipt",
         Refusal::HomeAway { .. } => "home_away",
         Refusal::Stopping => "stopping",
         _ => "other",

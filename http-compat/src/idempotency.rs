@@ -55,7 +55,17 @@ pub(crate) fn bind(
 
 /// Hash of a JSON value in which neither the order of keys nor the spelling of numbers counts.
 pub(crate) fn fingerprint(value: &Value) -> Hash {
-    let mut hasher = Hasher::new_derive_key("skyclaw/1 http fingerprint");
+    canonical_hash("skyclaw/1 http fingerprint", value)
+}
+
+/// The hash by which receipts name a job's payload, made like that of a request.
+#[must_use]
+pub fn payload_hash(payload: &Value) -> Hash {
+    canonical_hash("skyclaw/1 payload", payload)
+}
+
+fn canonical_hash(purpose: &'static str, value: &Value) -> Hash {
+    let mut hasher = Hasher::new_derive_key(purpose);
     feed(&mut hasher, value);
     Hash(*hasher.finalize().as_bytes())
 }

@@ -51,7 +51,7 @@ pub(crate) fn iso(at: Wall) -> Value {
 }
 
 /// A number with up to three decimals, none if it is whole.
-fn number(n: Milli) -> Value {
+pub(crate) fn number(n: Milli) -> Value {
     if n.0.is_multiple_of(1000) { (n.0 / 1000).into() } else { n.to_f64().into() }
 }
 
@@ -66,7 +66,7 @@ fn depth(value: &Value) -> usize {
 }
 
 /// Adds a member if there is one.
-fn put<T: Into<Value>>(map: &mut Map<String, Value>, name: &str, value: Option<T>) {
+pub(crate) fn put<T: Into<Value>>(map: &mut Map<String, Value>, name: &str, value: Option<T>) {
     if let Some(value) = value {
         map.insert(name.to_owned(), value.into());
     }

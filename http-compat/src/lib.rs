@@ -21,6 +21,7 @@ pub mod import;
 mod json;
 mod metrics;
 mod peer_url;
+pub mod receipt;
 mod routes;
 mod serve;
 pub mod snapshot;

@@ -75,6 +75,7 @@ static ROUTES: &[Route] = routes! {
     POST "/v1/jobs" => jobs::submit,
     GET "/v1/jobs" => jobs::list,
     GET "/v1/jobs/:id" => jobs::get,
+    GET "/v1/jobs/:id/receipt" => jobs::receipt,
     POST "/v1/jobs/:id/complete" => jobs::complete,
     POST "/v1/jobs/:id/cancel" => jobs::cancel,
     GET "/v1/hosts" => hosts::list,

@@ -17,6 +17,7 @@ mod network;
 mod noise;
 mod orders;
 mod public;
+mod receipts;
 mod refusals;
 mod replicate;
 mod rig;

@@ -19,6 +19,7 @@ mod original;
 mod output;
 mod peers;
 mod progress;
+mod receipt;
 mod services;
 mod show;
 mod upload;
@@ -141,6 +142,8 @@ fn modern(
             Command::Scale(args) => services::scale(&client, &args, *json, output).await,
             Command::Logs(args) => logs::logs(&client, &args, *json, output).await,
             Command::Remove { name } => services::remove(&client, &name, *json, output).await,
+            Command::Receipt(args) => receipt::fetch(&client, &args, output).await,
+            Command::Verify(args) => receipt::verify(&client, &args, *json, output).await,
             Command::Hosts => hosts(&client, *json, output).await,
             Command::Why(args) => why::why(&client, &args, *json, output).await,
             Command::Doctor => {

@@ -261,6 +261,8 @@ pub struct HostConfig {
     pub id: Option<String>,
     /// Display name.
     pub name: String,
+    /// Where a host that talks HTTP keeps the key with which it signs receipts.
+    pub key_path: PathBuf,
     /// What it can do, in the order given.
     pub capabilities: Vec<String>,
     /// Commands it may run.

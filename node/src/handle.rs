@@ -10,6 +10,7 @@ mod lists;
 mod logs;
 mod originals;
 mod peers;
+mod receipts;
 mod services;
 
 pub(crate) use lists::all_services;
@@ -157,7 +158,7 @@ impl NodeHandle {
     /// [`Refusal`], saying what is wrong.
     pub async fn command(&self, request: Request) -> Result<Answer, Refusal> {
         if !request.command.begins() || self.0.others.needed == 0 {
-            return self.once(request).await;
+            return self.checked(request).await;
         }
         let until = tokio::time::Instant::now() + Duration::from_millis(QUORUM_TIMEOUT_MS);
         loop {

@@ -10,6 +10,7 @@ mod embedded;
 pub mod http;
 pub mod outbox;
 pub mod p2p;
+pub mod receipts;
 
 use std::fmt;
 use std::io::Write;
@@ -20,7 +21,8 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::orders::{Orders, Question};
-use skyclaw_protocol::{HostId, JobId, NodeId, OpenclawInstall, ServiceReport};
+use skyclaw_protocol::record::Raw;
+use skyclaw_protocol::{Hash, HostId, JobId, NodeId, OpenclawInstall, ServiceReport};
 
 use crate::openclaw::Openclaw;
 use crate::services::Services;
@@ -28,6 +30,7 @@ pub use crate::supervisor::{Outcome, StopReason};
 pub use drive::run;
 pub(crate) use drive::{due, ready};
 pub use embedded::Embedded;
+pub use receipts::Receipts;
 
 /// What a host says of itself when it registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +62,8 @@ pub struct ClaimedJob {
     pub route: Option<Route>,
     /// What to run.
     pub payload: Value,
+    /// Hash of the job's spec, where the spec came with it.
+    pub spec: Option<Hash>,
 }
 
 /// The way to who decides about a job.
@@ -101,6 +106,8 @@ pub struct Report {
     pub key: Arc<str>,
     /// How it ended.
     pub outcome: Arc<Outcome>,
+    /// The host's signed word of it, if it has a key.
+    pub receipt: Option<Box<Raw>>,
 }
 
 /// Why a coordinator, or all of them together, did not do what was asked.
@@ -266,6 +273,8 @@ pub struct HostConfig {
     pub outbox: Option<outbox::Outbox>,
     /// The services it runs; none if it runs none.
     pub services: Option<Services>,
+    /// What signs the receipts of its runs; none for a host that gives none.
+    pub receipts: Option<Receipts>,
     /// Its OpenClaw, which adds to what it can do; none for one that is not looked at.
     pub openclaw: Option<Openclaw>,
 }
@@ -284,6 +293,7 @@ impl HostConfig {
             announce: Announcer::off(),
             outbox: None,
             services: None,
+            receipts: None,
             openclaw: None,
         }
     }

@@ -15,6 +15,7 @@ mod duties;
 mod error;
 mod gateway;
 mod host;
+mod host_key;
 mod member;
 mod p2p;
 pub mod policy;

@@ -33,7 +33,7 @@ use std::time::Duration;
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use serde_json::Value;
 use skyclaw_protocol::limits::MAX_TEXT_BYTES;
-use skyclaw_protocol::{JobId, OutputFile};
+use skyclaw_protocol::{Hash, JobId, OutputFile, SandboxLevel};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -129,6 +129,17 @@ pub struct Outcome {
     pub outputs: Vec<OutputFile>,
     /// Of an agent's run, how it went: JSON text of one object, bounded.
     pub agent: Option<String>,
+    /// More was written than was kept.
+    pub truncated: bool,
+}
+
+/// Under which terms this host runs jobs: what its receipts say beside how a run went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How far jobs are kept apart from the host.
+    pub sandbox: SandboxLevel,
+    /// Hash of the rules of its owner.
+    pub policy: Hash,
 }
 
 impl Outcome {
@@ -145,11 +156,12 @@ impl Outcome {
             error: Some(error),
             outputs: Vec::new(),
             agent: None,
+            truncated: false,
         }
     }
 
     /// An error text as records take it.
-    fn short(mut error: String) -> String {
+    pub(crate) fn short(mut error: String) -> String {
         error.truncate(error.floor_char_boundary(MAX_TEXT_BYTES));
         error
     }
@@ -377,6 +389,12 @@ impl Supervisor {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.spare.end().await;
+    }
+
+    /// Under which terms it runs jobs.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        Terms { sandbox: SandboxLevel::None, policy: self.0.policy.digest() }
     }
 
     /// Makes ready for the first job. To be called within the runtime.

@@ -138,6 +138,8 @@ impl Collector for EngineNumbers {
         counter("commands", "Commands taken by the engine", self.0.commands())?;
         counter("frame_faults", "Parts of frames that broke the rules", self.0.faults())?;
         counter("inbox_full", "Inputs refused because the engine's inbox was full", self.0.busy())?;
+        let bad = self.0.bad_receipts();
+        counter("receipts_refused", "Reports refused for a receipt that is not theirs", bad)?;
         if let Some(reader) = self.0.reader() {
             let stats = reader.stats();
             counter("store_commits", "Commits, one fsync each", stats.commits())?;

@@ -117,6 +117,7 @@ fn complete(job: &JobId, attempt: u32) -> HostAsk {
         error: None,
         outputs: Vec::new(),
         agent: None,
+        receipt: None,
     };
     HostAsk::Complete { completion: Box::new(completion), attempt }
 }

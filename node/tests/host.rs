@@ -53,6 +53,7 @@ impl Fake {
                 term: None,
                 route: None,
                 payload,
+                spec: None,
             })
         });
     }
@@ -318,8 +319,15 @@ async fn a_coordinator_can_end_a_job() {
 async fn poison_jobs_are_reported_and_wedge_nothing() {
     let bench = Bench::start(1, |fake| {
         for payload in [json!({"kind": "shell", "command": "sh", "args": {}}), Value::Null] {
-            let job =
-                ClaimedJob { id: id(9), attempt: 1, lease: None, term: None, route: None, payload };
+            let job = ClaimedJob {
+                id: id(9),
+                attempt: 1,
+                lease: None,
+                term: None,
+                route: None,
+                payload,
+                spec: None,
+            };
             fake.with(|state| state.queue.push_back(job));
         }
         fake.enqueue(1, "exit 0");

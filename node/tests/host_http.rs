@@ -120,7 +120,9 @@ fn report() -> Report {
             error: None,
             outputs: Vec::new(),
             agent: None,
+            truncated: false,
         }),
+        receipt: None,
     }
 }
 

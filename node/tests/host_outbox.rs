@@ -67,6 +67,7 @@ impl Coordinator for Fake {
                 term: Some(Term { ends, length: self.lease }),
                 route: Some(Route { owner: NodeId([5; 32]), expires_at: Wall(u64::MAX) }),
                 payload: json!({"kind": "shell", "command": "sh", "args": ["-c", script]}),
+                spec: None,
             };
             Ok(Claim { jobs: vec![job], parked: true })
         })

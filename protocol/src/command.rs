@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 use crate::patch::ServicePatch;
+use crate::record::Raw;
 use crate::view::{
     HostView, JobStatus, JobView, Milli, OpenclawInstall, OutputFile, ServiceDef, ServiceStatus,
     ServiceView,
@@ -256,6 +257,10 @@ pub struct Completion {
     /// [`MAX_AGENT_BYTES`](crate::limits::MAX_AGENT_BYTES). Left out where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// The host's own signed word of the run, a [`Receipt`](crate::record::receipt::Receipt). Left out
+    /// where it gives none, which is how earlier reports read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Box<Raw>>,
 }
 
 /// A host's report on one service.
@@ -415,6 +420,14 @@ pub enum Refusal {
         what: Cow<'static, str>,
         /// How many.
         limit: usize,
+    },
+    /// A report came with a receipt that is not this host's word of this run.
+    #[error("the receipt of job {job} is refused: {why}")]
+    BadReceipt {
+        /// Which job.
+        job: JobId,
+        /// What is wrong with it.
+        why: Cow<'static, str>,
     },
     /// A part of the request is larger than a record may be.
     #[error("{0}")]

@@ -101,6 +101,7 @@ pub fn job_view(
             stderr: r.stderr.clone(),
             outputs: r.outputs.clone(),
             agent: r.agent.clone(),
+            receipt: r.receipt.clone(),
         }),
         error: match state.phase {
             Phase::Expired => Some(expired_text(spec, job, val.at.wall(), state)),

@@ -37,6 +37,7 @@ mod owners;
 mod placing;
 mod presence;
 mod pulses;
+mod receipts;
 mod registers;
 mod renewing;
 mod retention;

@@ -5,6 +5,7 @@
 //! node had checked it and put it on its own disk ([`Raw::reopen`]).
 
 pub mod host;
+pub mod receipt;
 pub mod result;
 pub mod spec;
 pub mod work;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
+use crate::record::Raw;
 
 /// A non-negative number with three decimals. Records hold no floats; old clients may send
 /// `maxParallel: 2.5`.
@@ -127,6 +128,8 @@ pub struct ResultView {
     pub outputs: Vec<OutputFile>,
     /// Of an agent's run, how it went: JSON text of one object. Nobody checked it but for its length.
     pub agent: Option<String>,
+    /// The host's own signed word of the run, if it gave one.
+    pub receipt: Option<Box<Raw>>,
 }
 
 /// A file that a job left and asked to be kept, as a blob.

@@ -39,6 +39,7 @@ mod peers;
 mod policy;
 mod public_api;
 mod quorum;
+mod receipts;
 mod repair;
 mod replicate;
 mod restart;

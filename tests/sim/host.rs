@@ -425,6 +425,7 @@ pub(crate) fn completion(
         error: None,
         outputs: Vec::new(),
         agent: None,
+        receipt: None,
     }
 }
 

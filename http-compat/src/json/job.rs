@@ -38,6 +38,20 @@ pub(crate) fn show(job: &JobView) -> Value {
     Value::Object(map)
 }
 
+/// The same with the receipt of its result, which a listing would be long of.
+pub(crate) fn show_whole(job: &JobView) -> Value {
+    let mut value = show(job);
+    if let Some(receipt) = job.result.as_ref().and_then(receipt) {
+        value["result"]["receipt"] = receipt;
+    }
+    value
+}
+
+/// The receipt of a result, if its host gave one.
+pub(crate) fn receipt(result: &ResultView) -> Option<Value> {
+    result.receipt.as_deref().and_then(crate::receipt::show)
+}
+
 fn result(result: &ResultView) -> Value {
     let mut map = Map::new();
     put(&mut map, "finishedAt", Some(iso(result.finished_at)));

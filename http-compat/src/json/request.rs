@@ -10,6 +10,8 @@ use skyclaw_protocol::limits::{
     MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_CAPABILITIES, MAX_OUTPUT_BYTES, MAX_PARALLEL, MAX_RETRY,
     MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
 };
+use skyclaw_protocol::record::receipt::Receipt;
+use skyclaw_protocol::record::{Raw, Record};
 use skyclaw_protocol::{
     Command, Completion, Hash, HostId, JobId, JobRequest, Milli, Refusal, ServiceId, ServiceReport,
     ServiceStatus,
@@ -295,7 +297,20 @@ pub(crate) fn completion(job: JobId, document: &Document) -> Result<Command, Api
         error,
         outputs: files::outputs(&fields)?,
         agent: agent::account(&fields)?,
+        receipt: receipt(&fields)?,
     }))
+}
+
+/// The receipt of a run, as far as its form goes: whether it holds, the node looks at.
+fn receipt(fields: &Fields<'_>) -> Result<Option<Box<Raw>>, ApiError> {
+    const NAME: &str = "receipt";
+    let Some(document) = fields.get(NAME) else { return Ok(None) };
+    let read = crate::receipt::read(document);
+    let read = read.map_err(|error| fields.bad(NAME, &format!("is not usable: {error}")))?;
+    if read.body.len() > Receipt::MAX_BYTES {
+        return Err(fields.bad(NAME, "is too long"));
+    }
+    Ok(Some(Box::new(read)))
 }
 
 fn output(fields: &Fields<'_>, name: &str) -> Result<Option<String>, ApiError> {

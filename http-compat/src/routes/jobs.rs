@@ -40,7 +40,15 @@ pub(super) async fn cancel(call: Call) -> Result<Response, ApiError> {
 /// `GET /v1/jobs/:id`.
 pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
     let job = call.backend().job(call.job_id()?).await?.ok_or(ApiError::NoRecord("job"))?;
-    show(job, json::job::show).await
+    show(job, json::job::show_whole).await
+}
+
+/// `GET /v1/jobs/:id/receipt`: its host's signed word of the run whose result counts.
+pub(super) async fn receipt(call: Call) -> Result<Response, ApiError> {
+    let job = call.backend().job(call.job_id()?).await?.ok_or(ApiError::NoRecord("job"))?;
+    let receipt = job.result.as_ref().and_then(json::job::receipt);
+    let receipt = receipt.ok_or(ApiError::NoRecord("receipt"))?;
+    Ok(json::answer(&wrap("receipt", receipt)))
 }
 
 /// `GET /v1/jobs`: a page, oldest first unless asked otherwise.

@@ -110,5 +110,6 @@ fn result(record: &Members<'_>, updated: Wall) -> Part<Option<ResultView>> {
         stderr: result.unchecked_text("stderr", MAX_OUTPUT_BYTES),
         outputs: Vec::new(),
         agent: None,
+        receipt: None,
     }))
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod care;
+mod receipt;
 mod services;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Key, Layer, Origin, Value};
 pub(super) use agent::Agent;
 pub(super) use care::{Mcp, Why};
+pub(super) use receipt::{Receipt, Verify};
 pub(super) use services::{Deploy, Logs, Scale};
 
 /// `skyclaw`, without the original's commands: those take their arguments verbatim.
@@ -98,6 +100,10 @@ pub(super) enum Command {
     },
     /// Say why a job waits, runs or ended, and what would change that
     Why(Why),
+    /// Print its host's signed word of the run of a job, to be kept
+    Receipt(Receipt),
+    /// Check a receipt without asking anybody; exit with 0 if it holds, else 1
+    Verify(Verify),
     /// List hosts
     Hosts,
     /// Say what is wrong with the network as seen from here, and what to do

@@ -14,6 +14,8 @@ Commands:
   jobs [--status S] [--limit N]           list jobs
   why ID                                  say why a job waits, runs or ended
   cancel ID                               end a job
+  receipt ID                              print a host's signed word of a job's run, to be kept
+  verify FILE [--job FILE|ID] [--host P]  check such a receipt, without asking anybody
   deploy DIR [options] -- COMMAND [ARG...]  bring code to hosts and run it there, as a service
   services                                list services
   service NAME                            show a service with its instances

@@ -272,14 +272,19 @@ impl Settled {
     /// How a host or gateway joins that was given no coordinators.
     fn link(&self) -> Result<P2pLink, ConfigErrors> {
         Ok(P2pLink {
-            db_path: match self.origin(Key::DbPath) {
-                None | Some(Origin::Default) => HOST_DB_PATH.into(),
-                Some(_) => self.text(Key::DbPath).into(),
-            },
+            db_path: self.host_db_path(),
             db_min_free_bytes: self.number(Key::DbMinFreeBytes),
             p2p: self.p2p()?.ok_or(ConfigError::NoTransport)?,
             peer_urls: self.list(Key::PeerUrls),
         })
+    }
+
+    /// The file of a node without the coordinator role.
+    fn host_db_path(&self) -> PathBuf {
+        match self.origin(Key::DbPath) {
+            None | Some(Origin::Default) => HOST_DB_PATH.into(),
+            Some(_) => self.text(Key::DbPath).into(),
+        }
     }
 
     fn p2p(&self) -> Result<Option<P2pConfig>, ConfigErrors> {
@@ -316,6 +321,11 @@ impl Settled {
             name: self
                 .optional(Key::HostName)
                 .unwrap_or_else(|| format!("openclaw-node-{}", std::process::id())),
+            key_path: {
+                let mut path = self.host_db_path().into_os_string();
+                path.push(".key");
+                path.into()
+            },
             capabilities: self.list(Key::Capabilities),
             allowed_commands: self.list(Key::AllowedCommands),
             allowed_commands_are_set: self

@@ -52,6 +52,7 @@ pub struct Shared {
     outside: Mutex<(usize, usize)>,
     witnesses: OnceLock<mpsc::Sender<Witness>>,
     busy: AtomicU64,
+    bad_receipts: AtomicU64,
     /// Counts the batches that wrote of services.
     services: watch::Sender<u64>,
     /// Why this machine's clock is wrong.
@@ -178,6 +179,17 @@ impl Shared {
     #[must_use]
     pub fn commands(&self) -> u64 {
         self.commands.load(Relaxed)
+    }
+
+    /// Counts a report refused for its receipt.
+    pub fn count_bad_receipt(&self) {
+        self.bad_receipts.fetch_add(1, Relaxed);
+    }
+
+    /// Reports refused for their receipts.
+    #[must_use]
+    pub fn bad_receipts(&self) -> u64 {
+        self.bad_receipts.load(Relaxed)
     }
 
     /// Counts an input refused because the inbox was full.

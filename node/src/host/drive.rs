@@ -11,12 +11,14 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use skyclaw_protocol::record::Raw;
 use skyclaw_protocol::{HostId, JobId};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Action, HostAgent, Pace, Renewed};
+use super::receipts::Run;
 use super::{Claim, Coordinator, HostConfig, HostSpec, PortError, Pulse, Route, RunOf, StopReason};
 use crate::services;
 use crate::supervisor::{Canceller, HostFault, Outcome, Supervisor};
@@ -61,7 +63,16 @@ struct Job {
     attempt: u32,
     route: Option<Route>,
     canceller: Canceller,
-    result: Option<(Arc<Outcome>, Arc<str>)>,
+    /// What its receipt will say of it beside how it went.
+    run: Run,
+    result: Option<Ended>,
+}
+
+/// A run that has ended and is not in an outbox.
+struct Ended {
+    outcome: Arc<Outcome>,
+    key: Arc<str>,
+    receipt: Option<Box<Raw>>,
 }
 
 struct Driver<'a> {
@@ -346,7 +357,12 @@ impl Driver<'_> {
                     self.agent.described(now);
                 }
             }
-            Some(Event::Launched(job, true)) => self.agent.launched(&job),
+            Some(Event::Launched(job, true)) => {
+                if let Some(known) = self.jobs.get_mut(&job) {
+                    known.run.started = time::wall();
+                }
+                self.agent.launched(&job);
+            }
             Some(Event::Ended(job, Err(fault))) => self.unable(now, &job, &fault, chance),
             Some(Event::Ended(job, Ok(outcome))) => self.ended(now, job, outcome),
             Some(Event::Kept(job, attempt, answer)) => self.kept(now, &job, attempt, answer),

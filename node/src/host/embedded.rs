@@ -67,6 +67,7 @@ fn port_error(refusal: Refusal) -> PortError {
         | Refusal::NotLeased(_)
         | Refusal::NotAssigned { .. }
         | Refusal::AlreadyEnded { .. } => PortError::Refused { status: 0, text, unanimous: true },
+        Refusal::BadReceipt { .. } => PortError::Refused { status: 400, text, unanimous: true },
         // As over HTTP: the report is offered once more without its output.
         Refusal::TooLarge(_) => PortError::Refused { status: 413, text, unanimous: true },
         _ => PortError::Unavailable(text),
@@ -143,6 +144,7 @@ impl Coordinator for Embedded {
                         .filter(|lease| !lease.is_zero()),
                     term: None,
                     route: None,
+                    spec: None,
                     id: job.id,
                 }],
                 _ => Vec::new(),
@@ -180,7 +182,8 @@ impl Coordinator for Embedded {
 
     fn complete(&self, report: Report) -> BoxFuture<'_, Result<(), PortError>> {
         async move {
-            let completion = completion(report.host, report.job, report.attempt, &report.outcome);
+            let Report { host, job, attempt, outcome, receipt, .. } = report;
+            let completion = completion(host, job, attempt, &outcome, receipt);
             self.call(Command::Complete(completion)).await.map(drop)
         }
         .boxed()

@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
+use skyclaw_http_compat::receipt;
 use skyclaw_protocol::limits::{MAX_BODY_BYTES, MAX_TEXT_BYTES};
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::{HostId, JobId, OutputFile, ServiceReport};
@@ -187,7 +188,7 @@ fn claimed_job(body: &mut Value) -> Result<Option<ClaimedJob>, PortError> {
     let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
     let lease = lease(job);
     let payload = job.get_mut("payload").map(Value::take).unwrap_or_default();
-    Ok(Some(ClaimedJob { id, attempt, lease, term: None, route: None, payload }))
+    Ok(Some(ClaimedJob { id, attempt, lease, term: None, route: None, payload, spec: None }))
 }
 
 /// The length of a job's lease. Both moments are the coordinator's, so its clock does not matter.
@@ -287,6 +288,9 @@ impl Coordinator for HttpCoordinator {
                     Ok(agent) => body["agent"] = agent,
                     Err(error) => tracing::error!(%error, "the account of a run cannot be read"),
                 }
+            }
+            if let Some(receipt) = report.receipt.as_deref().and_then(receipt::show) {
+                body["receipt"] = receipt;
             }
             // An answer may be lost: the same offer again must not be taken for another.
             let extra = [("x-idempotency-key", report.key.to_string())];

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use skyclaw_protocol::key::NodeKey;
+use skyclaw_protocol::record::Raw;
 use skyclaw_protocol::{Completion, HostId, JobId, Milli};
 use skyclaw_store::{
     CommitError, OpenError, OpenedOutbox, Options, Outbox as Store, OutboxChange, OutboxEntry,
@@ -197,7 +198,13 @@ impl Keeper {
 }
 
 /// A result as coordinators take it.
-pub(super) fn completion(host: HostId, job: JobId, attempt: u32, outcome: &Outcome) -> Completion {
+pub(super) fn completion(
+    host: HostId,
+    job: JobId,
+    attempt: u32,
+    outcome: &Outcome,
+    receipt: Option<Box<Raw>>,
+) -> Completion {
     let millis = u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX);
     Completion {
         job,
@@ -211,6 +218,7 @@ pub(super) fn completion(host: HostId, job: JobId, attempt: u32, outcome: &Outco
         error: outcome.error.clone(),
         outputs: outcome.outputs.clone(),
         agent: outcome.agent.clone(),
+        receipt,
     }
 }
 
@@ -226,6 +234,8 @@ pub(super) fn report(entry: &OutboxEntry) -> Report {
         error: done.error.clone(),
         outputs: done.outputs.clone(),
         agent: done.agent.clone(),
+        // Only its receipt says so, and that is made.
+        truncated: false,
     };
     Report {
         host: done.host.clone(),
@@ -234,5 +244,6 @@ pub(super) fn report(entry: &OutboxEntry) -> Report {
         route: Some(Route { owner: entry.owner, expires_at: entry.expires_at }),
         key: format!("{}-{}", done.job, entry.attempt).into(),
         outcome: Arc::new(outcome),
+        receipt: done.receipt.clone(),
     }
 }

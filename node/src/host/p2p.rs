@@ -218,10 +218,10 @@ impl Coordinator for P2pCoordinators {
 
     fn complete(&self, report: Report) -> BoxFuture<'_, Result<(), PortError>> {
         async move {
-            let Some(route) = report.route else { return Err(unexpected()) };
-            let done = completion(report.host, report.job, report.attempt, &report.outcome);
-            let completion = Box::new(done);
-            let ask = HostAsk::Complete { completion, attempt: report.attempt };
+            let Report { host, job, attempt, route, outcome, receipt, .. } = report;
+            let Some(route) = route else { return Err(unexpected()) };
+            let completion = Box::new(completion(host, job, attempt, &outcome, receipt));
+            let ask = HostAsk::Complete { completion, attempt };
             match self.0.about(route, ask, PATIENCE).await? {
                 HostTell::Accepted => Ok(()),
                 _ => Err(unexpected()),

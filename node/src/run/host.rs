@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::member::Member;
-use super::{Node, StartError, blobs, duties, policy};
+use super::{Node, StartError, blobs, duties, host_key, p2p, policy};
 use crate::blobs::Blobs;
 use crate::config::{Config, HostConfig, Link, Secret};
-use crate::host;
+use crate::host::{self, Receipts};
 use crate::limits::{EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, JOB_KILL_GRACE};
 use crate::openclaw::{self, Found, Openclaw, OpenclawConfig};
 use crate::services::{Services, ServicesConfig};
@@ -123,6 +123,7 @@ impl Node {
         let mut host = host_config(settings, registered)?;
         host.outbox = outbox;
         host.services = self.services.clone();
+        host.receipts = self.receipts(config, settings).await;
         host.openclaw = Some(openclaw);
         let (failed, failure) = oneshot::channel();
         tasks.spawn(async move {
@@ -142,6 +143,39 @@ impl Node {
             // not found one yet.
             () = tokio::time::sleep(EMBEDDED_HOST_PATIENCE), if patient => Ok(()),
             else => Err(StartError::Interrupted),
+        }
+    }
+}
+
+impl Node {
+    /// What signs for the host: the node's own key, or that of a host alone.
+    async fn receipts(&self, config: &Config, settings: &HostConfig) -> Option<Receipts> {
+        let (network, name) = (p2p::membership(config).id(), config.network.as_str());
+        match (&settings.link, &self.coordinator, &self.member) {
+            (Link::Embedded, Some(coordinator), _) => {
+                let shared = coordinator.engine.shared();
+                Some(Receipts::new(move || shared.key(), network, name))
+            }
+            (Link::P2p(_), _, Some(member)) => {
+                let key = member.key();
+                Some(Receipts::new(move || Some(key.clone()), network, name))
+            }
+            (Link::Http(_), ..) => {
+                let (path, mut seed) = (settings.key_path.clone(), [0; 32]);
+                rand::fill(&mut seed);
+                let found = tokio::task::spawn_blocking(move || host_key::load(&path, seed)).await;
+                match found {
+                    Ok(Ok(key)) => Some(Receipts::new(move || Some(key.clone()), network, name)),
+                    Ok(Err(error)) => {
+                        tracing::warn!(
+                            "runs of this host get no receipts, as it has no key: {error}"
+                        );
+                        None
+                    }
+                    Err(_) => None,
+                }
+            }
+            _ => None,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::normalize_url;
+use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{NetworkId, NodeId};
@@ -30,7 +31,7 @@ const COPIES: usize = 3;
 pub(super) struct Member {
     net: Net,
     handle: NetHandle,
-    own: NodeId,
+    key: NodeKey,
     network: NetworkId,
     board: Arc<WorkBoard>,
     lonely: String,
@@ -89,14 +90,14 @@ impl Member {
             link.peer_urls.iter().filter_map(|url| normalize_url(url)).collect();
         let sink = Arc::new(Ears(Arc::clone(&board)));
         let net = Net::start(net_config, &handle, &key, move || urls.clone(), sink).await?;
-        let (own, outbox) = (key.id(), Some(outbox));
-        Ok(Self { net, handle, own, network, board, lonely, outbox, thread, blobs, tasks })
+        let outbox = Some(outbox);
+        Ok(Self { net, handle, key, network, board, lonely, outbox, thread, blobs, tasks })
     }
 
     /// The port through which a host gets its work.
     pub(super) fn port(&self) -> P2pCoordinators {
         P2pCoordinators::new(PortParts {
-            own: self.own,
+            own: self.key.id(),
             network: self.network,
             transport: Arc::new(self.handle.clone()),
             board: Arc::clone(&self.board),
@@ -122,8 +123,13 @@ impl Member {
     }
 
     /// Which node it is.
-    pub(super) const fn id(&self) -> NodeId {
-        self.own
+    pub(super) fn id(&self) -> NodeId {
+        self.key.id()
+    }
+
+    /// Its key.
+    pub(super) fn key(&self) -> NodeKey {
+        self.key.clone()
     }
 
     /// To be called once the host has ended, and with it the last door to the outbox.

@@ -261,6 +261,8 @@ impl Task<'_> {
             Reading::Text => (code == 0, error.filter(|_| !ran), raw()),
         };
         let told = matches!(laid.reading, Reading::Words | Reading::Document);
+        // As it was kept: an agent's words are cut by `output::cut`, its document by `Answer`.
+        let truncated = stdout.truncated || stderr.is_cut() || words.len() > max_output;
         Ok(Outcome {
             success,
             exit_code: code,
@@ -270,6 +272,7 @@ impl Task<'_> {
             error: error.map(Outcome::short),
             outputs: Vec::new(),
             agent: told.then(|| report.note.to_string()),
+            truncated,
         })
     }
 }

@@ -25,6 +25,11 @@ impl Capture {
         Self { kept: Vec::new(), most: most.min(MAX_OUTPUT_BYTES), cut: false }
     }
 
+    /// More came than is kept.
+    pub(super) const fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     /// What was read until now, as text.
     pub(super) fn so_far(&self) -> String {
         String::from_utf8_lossy(&self.kept).into_owned()

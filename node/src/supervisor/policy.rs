@@ -17,6 +17,7 @@ mod words;
 use std::collections::BTreeSet;
 
 use rustix::io::Errno;
+use skyclaw_protocol::Hash;
 
 use environment::Environment;
 pub use error::PolicyError;
@@ -45,6 +46,7 @@ pub struct Policy {
     file: Option<PolicyFile>,
     programs: Programs,
     environment: Environment,
+    digest: Hash,
 }
 
 /// The answer to a command.
@@ -73,6 +75,7 @@ impl Policy {
         Self {
             programs: Programs::new(wanted, daemon),
             environment: Environment::new(daemon),
+            digest: digest(names.as_ref(), file.as_ref()),
             names,
             file: file.clone(),
         }
@@ -134,6 +137,12 @@ impl Policy {
         arguments::written(args)
     }
 
+    /// Names these rules: the list of commands and the text of the file, as far as they have a say.
+    #[must_use]
+    pub const fn digest(&self) -> Hash {
+        self.digest
+    }
+
     /// What an agent's own tools may do here. Without a policy file: nothing.
     #[must_use]
     pub fn agents(&self) -> AgentRules {
@@ -160,4 +169,20 @@ impl Policy {
     ) -> Vec<(String, String)> {
         self.environment.of_job(asked, home, tmp)
     }
+}
+
+/// A hash of the rules that counts neither the order of names nor where the file lies.
+fn digest(names: Option<&BTreeSet<String>>, file: Option<&PolicyFile>) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("skyclaw/1 host policy");
+    let mut put = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    };
+    let of_file = file.map(PolicyFile::digest);
+    put(of_file.as_ref().map_or(&[][..], |digest| &digest.0));
+    put(if names.is_some() { b"names" } else { b"" });
+    for name in names.into_iter().flatten() {
+        put(name.as_bytes());
+    }
+    Hash(*hasher.finalize().as_bytes())
 }

@@ -125,6 +125,7 @@ impl Task<'_> {
             Fate::Exited(code) => (code == Some(0), code.unwrap_or(1), None),
             Fate::Lingered => (false, 1, None),
         };
+        let truncated = stdout.is_cut() || stderr.is_cut();
         Ok(Outcome {
             success,
             exit_code,
@@ -134,6 +135,7 @@ impl Task<'_> {
             error,
             outputs: Vec::new(),
             agent: None,
+            truncated,
         })
     }
 

@@ -130,6 +130,7 @@ fn result() -> JobResult {
         error: Some("exit 3".into()),
         outputs: Vec::new(),
         agent: None,
+        receipt: None,
     }
 }
 

@@ -107,5 +107,6 @@ fn result_of(now: Now, id: &JobId, attempt: u32, end: &AdoptedEnd) -> JobResult 
         error: end.error.clone(),
         outputs: Vec::new(),
         agent: end.agent.clone(),
+        receipt: None,
     }
 }

@@ -160,6 +160,10 @@ impl Machine {
         if state.phase.is_terminal() || (state.phase == Phase::Queued && state.has_reported()) {
             return self.refuse(reply, Refusal::NotLeased(completion.job));
         }
+        if let Some(why) = self.receipt_fault(&subject, state, &completion) {
+            let refusal = Refusal::BadReceipt { job: completion.job, why: why.into() };
+            return self.refuse(reply, refusal);
+        }
         let at = self.stamp(now);
         let result = JobResult {
             job: completion.job.clone(),
@@ -174,6 +178,7 @@ impl Machine {
             error: completion.error,
             outputs: completion.outputs,
             agent: completion.agent,
+            receipt: completion.receipt,
         };
         let result = match self.seal(result) {
             Ok(result) => result,

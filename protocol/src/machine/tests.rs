@@ -18,6 +18,7 @@ mod patching;
 mod placing;
 mod quorum;
 mod random;
+mod receipts;
 mod recovery;
 mod restart;
 mod retention;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Hlc;
 use crate::id::{HostId, JobId, NodeId};
 use crate::limits::{MAX_AGENT_BYTES, MAX_JOB_FILES, MAX_OUTPUT_BYTES, MAX_TEXT_BYTES};
-use crate::record::{Record, Reject};
+use crate::record::receipt::Receipt;
+use crate::record::{Raw, Record, Reject};
 use crate::view::{Milli, OutputFile};
 
 /// A report, signed by the coordinator that sponsors the host, or by the host itself.
@@ -40,11 +41,16 @@ pub struct JobResult {
     /// [`MAX_AGENT_BYTES`]. Left out where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// The host's own signed word of the run, a [`Receipt`]. Whoever took the report had checked it;
+    /// left out where the host gave none, which is how earlier results read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Box<Raw>>,
 }
 
 impl Record for JobResult {
     const KIND: &'static str = "result";
-    const MAX_BYTES: usize = 2 * MAX_OUTPUT_BYTES + MAX_AGENT_BYTES + (64 << 10);
+    const MAX_BYTES: usize =
+        2 * MAX_OUTPUT_BYTES + MAX_AGENT_BYTES + Receipt::MAX_BYTES + (64 << 10);
 
     fn stamp(&self) -> Hlc {
         self.at
@@ -60,6 +66,9 @@ impl Record for JobResult {
         }
         if long(&self.agent, MAX_AGENT_BYTES) {
             return Err(Reject::Invalid("the account of the agent's run is too long"));
+        }
+        if self.receipt.as_ref().is_some_and(|raw| raw.body.len() > Receipt::MAX_BYTES) {
+            return Err(Reject::Invalid("the receipt is too long"));
         }
         if self.outputs.len() > MAX_JOB_FILES
             || self.outputs.iter().any(|file| file.path.len() > MAX_TEXT_BYTES)

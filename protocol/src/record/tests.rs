@@ -12,6 +12,7 @@ use crate::limits::{
     MAX_PARALLEL, MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
 };
 use crate::record::host::HostDesc;
+use crate::record::receipt::Receipt;
 use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, Spec, Subject};
 use crate::register::{Ballot, Certificate};
@@ -138,6 +139,9 @@ fn results_hosts_and_certificates_hold_to_theirs() {
     invalid(JobResult { stderr: long(), ..result() });
     invalid(JobResult { error: Some("x".repeat(MAX_TEXT_BYTES + 1)), ..result() });
     invalid(JobResult { agent: Some("x".repeat(MAX_AGENT_BYTES + 1)), ..result() });
+    let mut long = sealed(samples::receipt());
+    long.body = vec![0; Receipt::MAX_BYTES + 1];
+    invalid(JobResult { receipt: Some(Box::new(long)), ..result() });
     invalid(HostDesc { name: "x".repeat(MAX_TEXT_BYTES + 1), ..host() });
     let trouble = Some("x".repeat(MAX_TEXT_BYTES + 1));
     let openclaw = Some(OpenclawInstall { trouble, ..OpenclawInstall::default() });

@@ -20,11 +20,12 @@ use crate::command::{Command, Completion, Idempotency, JobRequest, Refusal};
 use crate::fold::service_state_view;
 use crate::id::Hash;
 use crate::record::host::HostDesc;
+use crate::record::receipt::Receipt;
 use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, Mark, Spec};
 use crate::record::tests::samples::{
-    AT, ballot, certificate, host, host_id, job, key, network, result, service, service_id, signer,
-    spec, val,
+    AT, ballot, certificate, host, host_id, job, key, network, receipt, result, service,
+    service_id, signer, spec, val,
 };
 use crate::record::work::{Work, WorkClass};
 use crate::record::{Raw, Record, Signed};
@@ -203,6 +204,7 @@ fn completion() -> Completion {
         error: None,
         outputs: Vec::new(),
         agent: None,
+        receipt: None,
     }
 }
 
@@ -318,6 +320,10 @@ fn samples() -> Vec<Sample> {
     let agent = Some(r#"{"status":"ok","ok":true}"#.to_owned());
     all.push(record::<JobResult>("result-agent", &JobResult { agent: agent.clone(), ..result() }));
     all.push(sample("completion-agent", &Completion { agent, ..completion() }));
+    all.push(record::<Receipt>("receipt", &receipt()));
+    let raw = || Some(Box::new(Signed::seal(&signer(), network(), receipt()).raw().clone()));
+    all.push(record::<JobResult>("result-receipt", &JobResult { receipt: raw(), ..result() }));
+    all.push(sample("completion-receipt", &Completion { receipt: raw(), ..completion() }));
     all.push(record::<HostDesc>("host", &host()));
     let with_openclaw = HostDesc { openclaw: Some(openclaw()), ..host() };
     all.push(record::<HostDesc>("host-openclaw", &with_openclaw));

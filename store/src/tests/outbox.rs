@@ -24,6 +24,7 @@ pub(super) fn entry(n: u64, attempt: u32, output: usize) -> OutboxEntry {
         error: None,
         outputs: Vec::new(),
         agent: None,
+        receipt: None,
     };
     OutboxEntry { completion, attempt, owner: NodeId([9; 32]), expires_at: Wall(1_000_000) }
 }

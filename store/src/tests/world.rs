@@ -177,6 +177,7 @@ impl World {
             error: None,
             outputs: Vec::new(),
             agent: None,
+            receipt: None,
         };
         Signed::seal(&self.key, self.network, body)
     }

@@ -131,6 +131,7 @@ impl State {
                     stderr: done.stderr,
                     outputs: done.outputs,
                     agent: done.agent,
+                    receipt: done.receipt,
                 });
                 Ok(Answer::Job(Box::new(job.clone())))
             }

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use skyclaw_http_compat::receipt::payload_hash;
 use skyclaw_protocol::JobId;
 
 use super::{Driver, Event, Job};
 use crate::host::agent::{Claimed, Held, Taken};
+use crate::host::receipts::Run;
 use crate::host::{Claim, ClaimedJob, PortError, RunOf};
 use crate::supervisor::{HostFault, Order, kind_of};
+use crate::time;
 
 impl Driver<'_> {
     pub(super) fn claimed(&mut self, now: Duration, answer: Result<Claim, PortError>, chance: f64) {
@@ -50,11 +53,12 @@ impl Driver<'_> {
         }
     }
 
-    fn start(&mut self, ClaimedJob { id, attempt, route, payload, .. }: ClaimedJob) {
+    fn start(&mut self, ClaimedJob { id, attempt, route, payload, spec, .. }: ClaimedJob) {
         let kind = kind_of(&payload);
+        let run = Run { payload: payload_hash(&payload), spec, started: time::wall() };
         self.config.announce.say(&format!("[skyclaw] running {id} ({kind})"));
         let mut handle = self.supervisor.start(Order { job: id.clone(), attempt, payload });
-        let job = Job { attempt, route, canceller: handle.canceller(), result: None };
+        let job = Job { attempt, route, canceller: handle.canceller(), run, result: None };
         self.jobs.insert(id.clone(), job);
         self.bound(&id);
         let (launched, job) = (handle.launched(), id.clone());

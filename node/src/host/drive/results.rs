@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skyclaw_protocol::record::Raw;
 use skyclaw_protocol::{HostId, JobId};
 use skyclaw_store::OutboxEntry;
 
-use super::{Driver, Event, now};
+use super::{Driver, Ended, Event, now};
 use crate::host::agent::{Ran, Reply};
 use crate::host::outbox::{Outbox, completion, report};
-use crate::host::{Coordinator, Outcome, PortError, Report, StopReason};
+use crate::host::{Coordinator, Outcome, PortError, Receipts, Report, StopReason};
 
 /// Results that are not in the outbox yet, by job and attempt. Each holds a slot, so they are few.
 pub(super) type Fresh = HashMap<(JobId, u32), Unkept>;
@@ -42,7 +43,9 @@ impl Driver<'_> {
         Ok(())
     }
 
-    pub(super) fn ended(&mut self, now: Duration, job: JobId, outcome: Outcome) {
+    pub(super) fn ended(&mut self, now: Duration, job: JobId, mut outcome: Outcome) {
+        // As coordinators take it, so that what is signed is what they get.
+        outcome.error = outcome.error.map(Outcome::short);
         let always = [&outcome.stdout, &outcome.stderr].map(Some);
         let texts = always.into_iter().chain([outcome.error.as_ref(), outcome.agent.as_ref()]);
         let bytes = texts.flatten().map(String::len).sum::<usize>() + ROW_BYTES;
@@ -54,12 +57,17 @@ impl Driver<'_> {
         }
         let word = if outcome.success { "ok" } else { "failed" };
         self.config.announce.say(&format!("[skyclaw] completed {job}: {word}"));
+        let terms = self.supervisor.terms();
         let Some(known) = self.jobs.get_mut(&job) else { return };
+        let receipt = self.config.spec.id.as_ref().and_then(|host| {
+            let whose = (host, &job, known.attempt);
+            self.config.receipts.as_ref()?.sign(whose, &known.run, terms, &outcome)
+        });
         if let (Some(route), Some(host), true) =
             (known.route, self.config.spec.id.clone(), self.config.outbox.is_some())
         {
             let entry = OutboxEntry {
-                completion: completion(host, job.clone(), known.attempt, &outcome),
+                completion: completion(host, job.clone(), known.attempt, &outcome, receipt),
                 attempt: known.attempt,
                 owner: route.owner,
                 expires_at: route.expires_at,
@@ -67,7 +75,7 @@ impl Driver<'_> {
             let unkept = Unkept { entry: Arc::new(entry), under_way: false };
             self.fresh.insert((job, known.attempt), unkept);
         } else {
-            known.result = Some((Arc::new(outcome), new_key()));
+            known.result = Some(Ended { outcome: Arc::new(outcome), key: new_key(), receipt });
         }
     }
 
@@ -110,18 +118,26 @@ impl Driver<'_> {
     pub(super) fn offer(&mut self, host: HostId, job: JobId, attempt: u32) {
         let coordinator = self.coordinator;
         if let Some(outbox) = self.config.outbox.clone() {
+            let receipts = self.config.receipts.clone();
             let fresh = self.fresh.get(&(job.clone(), attempt));
             let fresh = fresh.map(|unkept| Arc::clone(&unkept.entry));
             self.pending.push(Box::pin(async move {
-                let answer = hand_in(coordinator, outbox, &job, attempt, fresh).await;
+                let answer = hand_in(coordinator, (outbox, receipts), &job, attempt, fresh).await;
                 Event::Completed(job, attempt, answer)
             }));
             return;
         }
         let Some(known) = self.jobs.get(&job) else { return };
-        let Some((outcome, key)) = known.result.clone() else { return };
-        let route = known.route;
-        let report = Report { host, job: job.clone(), attempt, route, key, outcome };
+        let Some(Ended { outcome, key, receipt }) = &known.result else { return };
+        let report = Report {
+            host,
+            job: job.clone(),
+            attempt,
+            route: known.route,
+            key: Arc::clone(key),
+            outcome: Arc::clone(outcome),
+            receipt: receipt.clone(),
+        };
         self.pending.push(Box::pin(async move {
             Event::Completed(job, attempt, coordinator.complete(report).await)
         }));
@@ -172,7 +188,9 @@ impl Driver<'_> {
     /// A result that cannot be taken as it is is replaced once by one that says so; otherwise
     /// the job would run again and again. True if there is a new one to offer.
     fn shrink(&mut self, id: &JobId, status: u16, text: &str) -> bool {
-        let Some((outcome, key)) = self.jobs.get_mut(id).and_then(|job| job.result.as_mut()) else {
+        let Some(Ended { outcome, key, receipt }) =
+            self.jobs.get_mut(id).and_then(|job| job.result.as_mut())
+        else {
             return false;
         };
         let has_output = !(outcome.stdout.is_empty() && outcome.stderr.is_empty());
@@ -180,6 +198,7 @@ impl Driver<'_> {
         if shrinks {
             *outcome = Arc::new(without_output(outcome, status, text));
             *key = new_key();
+            *receipt = again(self.config.receipts.as_ref(), receipt.take(), outcome);
         }
         shrinks
     }
@@ -197,7 +216,7 @@ fn without_output(outcome: &Outcome, status: u16, text: &str) -> Outcome {
 /// there by one that says so, for the next offer.
 async fn hand_in(
     coordinator: &dyn Coordinator,
-    outbox: Outbox,
+    (outbox, receipts): (Outbox, Option<Receipts>),
     job: &JobId,
     attempt: u32,
     fresh: Option<Arc<OutboxEntry>>,
@@ -222,13 +241,23 @@ async fn hand_in(
         {
             let short = without_output(&outcome, TOO_LARGE, &text);
             let host = entry.completion.host.clone();
-            let done = completion(host, job.clone(), entry.attempt, &short);
+            let receipt = again(receipts.as_ref(), entry.completion.receipt.clone(), &short);
+            let done = completion(host, job.clone(), entry.attempt, &short, receipt);
             let short = Arc::new(OutboxEntry { completion: done, ..OutboxEntry::clone(&entry) });
             outbox.put(short).await.map_err(PortError::Unavailable)?;
             Err(PortError::Unavailable(text))
         }
         answer => answer,
     }
+}
+
+/// The receipt of a run whose result is told otherwise.
+fn again(
+    receipts: Option<&Receipts>,
+    receipt: Option<Box<Raw>>,
+    outcome: &Outcome,
+) -> Option<Box<Raw>> {
+    receipts?.again(receipt.as_deref()?, outcome)
 }
 
 fn new_key() -> Arc<str> {

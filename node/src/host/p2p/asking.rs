@@ -27,6 +27,7 @@ pub(super) fn port_error(refusal: Refusal) -> PortError {
         | Refusal::NotLeased(_)
         | Refusal::NotAssigned { .. }
         | Refusal::AlreadyEnded { .. } => PortError::Refused { status: 0, text, unanimous: true },
+        Refusal::BadReceipt { .. } => PortError::Refused { status: 400, text, unanimous: true },
         // As over HTTP: the result is offered once more without its output.
         Refusal::TooLarge(_) => PortError::Refused { status: 413, text, unanimous: true },
         _ => PortError::Unavailable(text),

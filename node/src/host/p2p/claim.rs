@@ -234,7 +234,9 @@ impl Inner {
         let Grant { spec, attempt, lease_ms, owner } = grant;
         // This host's wall clock decides nothing about a job, so it need not be right.
         let spec = spec.verify::<Spec>(self.network, Wall(u64::MAX));
-        let spec = spec.map_err(|error| error.to_string())?.into_body();
+        let spec = spec.map_err(|error| error.to_string())?;
+        let hash = spec.hash();
+        let spec = spec.into_body();
         let (Subject::Job(id), Some(job)) = (spec.subject, spec.job) else {
             return Err("it is no job's".into());
         };
@@ -248,6 +250,7 @@ impl Inner {
             route: Some(Route { owner, expires_at: spec.expires_at }),
             // What is no JSON fails as a payload of no known kind.
             payload: serde_json::from_slice(&job.payload).unwrap_or_default(),
+            spec: Some(hash),
         })
     }
 }

@@ -220,6 +220,7 @@ impl Member {
             error: None,
             outputs: Vec::new(),
             agent: None,
+            receipt: None,
         };
         let result = Signed::seal(&self.key, self.network, body);
         let state = JobState { phase, attempt: 1, result: Some(result.hash()), ..JobState::new() };

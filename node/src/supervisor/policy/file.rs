@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::geteuid;
+use skyclaw_protocol::Hash;
 
 use super::super::workdir;
 use super::document::{Parsed, parse};
@@ -41,6 +42,7 @@ pub struct PolicyFile {
     jobs: Rules,
     services: Rules,
     agents: Rules,
+    digest: Hash,
 }
 
 impl PolicyFile {
@@ -81,7 +83,7 @@ impl PolicyFile {
     pub fn parse(text: &[u8], path: &Path, home: Option<&str>) -> Result<Self, PolicyError> {
         let home = home.filter(|home| home.starts_with('/'));
         let Parsed { jobs, services, agents } = parse(text, path, home)?;
-        Ok(Self { jobs, services, agents })
+        Ok(Self { jobs, services, agents, digest: Hash::of(text) })
     }
 
     pub(super) const fn section(&self, section: Section) -> &Rules {
@@ -89,6 +91,11 @@ impl PolicyFile {
             Section::Jobs => &self.jobs,
             Section::Services => &self.services,
         }
+    }
+
+    /// Hash of its text.
+    pub(super) const fn digest(&self) -> Hash {
+        self.digest
     }
 
     /// What an agent's own tools may do.

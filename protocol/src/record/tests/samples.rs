@@ -1,13 +1,16 @@
 //! One value of each record, fixed for ever: frozen bytes are made of them.
 
 use crate::clock::{Hlc, Wall};
+use crate::command::Completion;
 use crate::id::{Hash, HostId, JobId, NetworkId, NodeId, ServiceId};
 use crate::key::NodeKey;
 use crate::record::host::HostDesc;
+use crate::record::receipt::Receipt;
 use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, RegisterKey, Spec, Subject};
 use crate::register::{Ballot, Certificate, JobState, Phase, ServiceState, State, Val};
-use crate::view::{Assignment, Milli, ServiceDef, ServiceStatus};
+use crate::sandbox::SandboxLevel;
+use crate::view::{Assignment, Milli, OutputFile, ServiceDef, ServiceStatus};
 
 pub(crate) const AT: Hlc = Hlc { ms: 1_800_000_000_000, count: 5 };
 
@@ -64,6 +67,55 @@ pub(crate) fn result() -> JobResult {
         error: Some("exit -1".into()),
         outputs: Vec::new(),
         agent: None,
+        receipt: None,
+    }
+}
+
+/// A report with something in each part.
+pub(crate) fn report() -> Completion {
+    let file = OutputFile { path: "out/a.txt".into(), hash: Hash([6; 32]), bytes: 3 };
+    Completion {
+        job: job(),
+        host: host_id(),
+        attempt: Some(2),
+        success: false,
+        duration: Some(Milli(1_500_000)),
+        exit_code: Some(7),
+        stdout: Some("grüß\n".into()),
+        stderr: None,
+        error: Some("why".into()),
+        outputs: vec![file],
+        agent: Some(r#"{"status":"error"}"#.into()),
+        receipt: None,
+    }
+}
+
+/// What its host says of it.
+pub(crate) fn receipt() -> Receipt {
+    let report = report();
+    Receipt {
+        version: Receipt::VERSION,
+        network: network(),
+        network_name: "samples".into(),
+        job: job(),
+        spec: Some(Hash([4; 32])),
+        payload: Hash([1; 32]),
+        attempt: 2,
+        host: host_id(),
+        node: signer().id(),
+        started: Wall(AT.ms),
+        ended: Wall(AT.ms + 1500),
+        duration: Milli(1_500_000),
+        success: false,
+        exit_code: 7,
+        error: Some(Hash::of(b"why")),
+        stdout: Hash::of("grüß\n".as_bytes()),
+        stderr: Hash::of(b""),
+        outputs: report.outputs,
+        truncated: true,
+        sandbox: SandboxLevel::Basic,
+        policy: Hash([2; 32]),
+        agent: Some(Hash::of(br#"{"status":"error"}"#)),
     }
 }
 

@@ -162,7 +162,15 @@ impl Sim {
                     let key = (job.clone(), attempt);
                     let route = life.fresh.get(&key).or_else(|| self.outbox.get(&key)).copied();
                     let outcome = Arc::new(Outcome { success: true, ..Outcome::failed("") });
-                    let report = Report { host, job, attempt, route, key: "".into(), outcome };
+                    let report = Report {
+                        host,
+                        job,
+                        attempt,
+                        route,
+                        key: "".into(),
+                        outcome,
+                        receipt: None,
+                    };
                     life.pending.push(
                         async move { Event::Completed(key, port.complete(report).await) }.boxed(),
                     );

@@ -161,6 +161,7 @@ impl World {
             error: None,
             outputs: Vec::new(),
             agent: None,
+            receipt: None,
         })
     }
 
