@@ -13,6 +13,7 @@ pub mod blob;
 pub mod clock;
 pub mod codec;
 mod command;
+pub mod controls;
 pub mod fold;
 mod id;
 mod imported;
@@ -24,6 +25,7 @@ pub mod machine;
 pub mod orders;
 mod patch;
 pub mod placement;
+pub mod principal;
 pub mod queue;
 pub mod record;
 pub mod register;
@@ -39,7 +41,7 @@ pub use command::{
     Adopted, AdoptedEnd, Answer, Command, Completion, Idempotency, JobCursor, JobQuery, JobRequest,
     Refusal, ServiceReport,
 };
-pub use id::{Hash, HostId, IdError, JobId, NetworkId, NodeId, ServiceId};
+pub use id::{Hash, HostId, IdError, JobId, NetworkId, NodeId, PrincipalId, ServiceId};
 pub use imported::ImportedKey;
 pub use patch::{Change, ServicePatch, Variables};
 pub use sandbox::SandboxLevel;

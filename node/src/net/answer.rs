@@ -58,7 +58,7 @@ impl Desk {
             };
             let may = match (self.shared.members.rank(&peer), service) {
                 (Some(Rank::Coordinator), _) | (Some(Rank::Other), Service::Host) => true,
-                (Some(Rank::Other), Service::Repair) | (None, _) => false,
+                (Some(Rank::Other), Service::Repair | Service::Control) | (None, _) => false,
             };
             let place = may.then(|| self.places.take(peer)).flatten();
             let (Some(from), Some(place), Ok(permit)) =

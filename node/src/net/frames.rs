@@ -61,6 +61,9 @@ pub enum Service {
     Host,
     /// Coordinators compare what they hold: `protocol::repair`.
     Repair,
+    /// The same of control records alone. It has a name of its own since nodes of the version before
+    /// know none: they do not offer it, and nothing is lost.
+    Control,
 }
 
 /// The queue of each coordinator that is connected and admitted.

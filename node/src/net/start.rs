@@ -204,7 +204,7 @@ impl Ways {
         if rank == Rank::Coordinator {
             let framed = Incoming::new(&this.private, frames::FRAMES).ok_or_else(twice)?;
             this.framed = Some(framed);
-            for service in [Service::Host, Service::Repair] {
+            for service in [Service::Host, Service::Repair, Service::Control] {
                 let asked = Incoming::new(&this.private, service.protocol());
                 this.asked.push((service, asked.ok_or_else(twice)?));
             }
