@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
+use skyclaw_protocol::SandboxLevel;
 
 pub use args::{NodeArgs, NodeCommand, command as node_command};
 pub use env::EnvVars;
@@ -101,6 +102,12 @@ impl Config {
             (None, Some(_)) => PathBuf::from("."),
             (None, None) => PathBuf::from(".skyclaw"),
         }
+    }
+
+    /// Where ACME's account and certificates are kept.
+    #[must_use]
+    pub fn acme_dir(&self) -> PathBuf {
+        self.state_dir().join("acme")
     }
 
     /// How the node joins the network, where it does without being a coordinator.
@@ -271,6 +278,10 @@ pub struct HostConfig {
     pub allowed_commands_are_set: bool,
     /// The file with rules for what may run, not yet read; none leaves it to that list.
     pub policy: Option<PathBuf>,
+    /// The file with settings, if one was named.
+    pub settings_file: Option<PathBuf>,
+    /// How far what it runs is kept apart; none for the strongest that the machine allows.
+    pub sandbox: Option<SandboxLevel>,
     /// The openclaw program.
     pub openclaw_command: String,
     /// The OpenClaw configuration that agent jobs may use.

@@ -93,7 +93,7 @@ impl Node {
         let rules = config.host.as_ref().map(policy::load).transpose()?.flatten();
         let certificates = config.tls.as_ref();
         let certificates =
-            certificates.map(|tls| Certificates::start(tls, config.state_dir())).transpose()?;
+            certificates.map(|tls| Certificates::start(tls, config.acme_dir())).transpose()?;
         // Ports first: a second node on this machine should not touch the files.
         let door = match &config.gateway {
             Some(settings) => Some(gateway::listen(settings).await?),

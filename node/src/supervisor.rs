@@ -11,7 +11,10 @@ mod answer;
 mod ask;
 mod errno;
 mod files;
+mod inner;
 mod job;
+mod keep;
+mod kept;
 mod orphans;
 mod output;
 mod plan;
@@ -22,6 +25,7 @@ mod serve;
 pub mod shim;
 mod spare;
 mod tree;
+pub(crate) mod trial;
 mod wire;
 mod workdir;
 
@@ -40,6 +44,7 @@ use tracing::Instrument;
 
 use crate::blobs::Blobs;
 use crate::openclaw::{Openclaw, OpenclawConfig};
+use crate::sandbox::{Ground, Sandbox};
 pub(crate) use ask::{Answered, Question, Unanswered};
 use plan::Defaults;
 pub(crate) use plan::is_openclaw;
@@ -69,6 +74,8 @@ pub struct SupervisorConfig {
     pub max_output: usize,
     /// Time between TERM and KILL when a job times out or is cancelled.
     pub grace: Duration,
+    /// What its runs are kept in.
+    pub sandbox: Sandbox,
     /// Where job directories are made; none for the system's temporary directory.
     pub work_root: Option<PathBuf>,
     /// The daemon's environment. A job gets the few variables that `policy` names.
@@ -88,6 +95,7 @@ impl Default for SupervisorConfig {
             openclaw: Openclaw::unseen(OpenclawConfig::default()),
             allowed_is_set: false,
             policy: None,
+            sandbox: Sandbox::none(),
             default_timeout: Duration::from_secs(300),
             max_output: 128_000,
             grace: Duration::from_secs(2),
@@ -293,6 +301,9 @@ struct Inner {
     environment: Vec<(String, String)>,
     max_output: usize,
     blobs: Option<Blobs>,
+    sandbox: Sandbox,
+    /// What every run of it stands on.
+    ground: Ground,
     grace: Duration,
     root: WorkRoot,
     shutdown: watch::Sender<Option<Duration>>,
@@ -306,7 +317,7 @@ impl Supervisor {
     /// # Errors
     /// If the kernel knows no subreapers or the directories cannot be made.
     pub fn new(config: SupervisorConfig) -> io::Result<Self> {
-        if geteuid().is_root() {
+        if geteuid().is_root() && config.sandbox.level() == SandboxLevel::None {
             tracing::warn!(
                 "this host runs as root, and so do its jobs: they can read and change everything on \
                  this machine, this node's settings and token included. Run it as a user of its own"
@@ -317,18 +328,20 @@ impl Supervisor {
             set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         }
         let base = config.work_root.unwrap_or_else(std::env::temp_dir);
+        let sources = Sources {
+            names: config.allowed,
+            names_are_set: config.allowed_is_set,
+            file: config.policy,
+        };
+        let policy = Policy::new(&sources, &config.environment);
+        let (programs, path) = policy.programs();
+        let ground = keep::ground(&config.sandbox, &programs, path);
+        let root = WorkRoot::create(&base, config.sandbox.level())?;
         Ok(Self(Arc::new(Inner {
             // The link works even after the file was replaced by an upgrade.
             shim: config.shim.unwrap_or_else(|| "/proc/self/exe".into()),
             spare: Spare::default(),
-            policy: Policy::new(
-                &Sources {
-                    names: config.allowed,
-                    names_are_set: config.allowed_is_set,
-                    file: config.policy,
-                },
-                &config.environment,
-            ),
+            policy,
             defaults: Defaults {
                 openclaw_command: config.openclaw.command().to_owned(),
                 timeout: config.default_timeout,
@@ -337,8 +350,10 @@ impl Supervisor {
             environment: config.environment,
             max_output: config.max_output,
             blobs: config.blobs,
+            sandbox: config.sandbox,
+            ground,
             grace: config.grace,
-            root: WorkRoot::create(&base)?,
+            root,
             shutdown: watch::Sender::new(None),
             tasks: TaskTracker::new(),
         })))
@@ -374,7 +389,7 @@ impl Supervisor {
                     next.prepare();
                 });
                 if let Some(dir) = dir {
-                    clean(dir).await;
+                    clean(&dir).await;
                 }
             }
             .instrument(span),
@@ -406,7 +421,7 @@ impl Supervisor {
 impl Inner {
     fn prepare(&self) {
         if self.shutdown.borrow().is_none() {
-            self.spare.prepare(&self.shim);
+            self.spare.prepare(&self.shim, &self.ground);
         }
     }
 
@@ -424,9 +439,9 @@ impl Inner {
 }
 
 /// Removes a job's directories; also large ones, so not on a thread that others wait for.
-async fn clean(dir: JobDir) {
-    let path = dir.path.clone();
-    let removed = tokio::task::spawn_blocking(move || workdir::remove(&dir.path)).await;
+async fn clean(dir: &JobDir) {
+    let (path, gone) = (&dir.path, dir.path.clone());
+    let removed = tokio::task::spawn_blocking(move || workdir::remove(&gone)).await;
     if let Ok(Err(error)) = removed {
         tracing::warn!(path = %path.display(), %error, "cannot remove a job's directory");
     }

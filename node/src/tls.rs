@@ -52,11 +52,11 @@ pub enum TlsError {
 }
 
 impl Certificates {
-    /// Reads or orders what `config` names. `state` is the folder of the node's database.
+    /// Reads or orders what `config` names. `acme` is the folder for what ACME brings.
     ///
     /// # Errors
     /// [`TlsError`], in words for the person at the terminal.
-    pub fn start(config: &TlsConfig, state: PathBuf) -> Result<Self, TlsError> {
+    pub fn start(config: &TlsConfig, acme: PathBuf) -> Result<Self, TlsError> {
         let tasks = Tasks::default();
         let resolver: Arc<dyn ResolvesServerCert> = match &config.source {
             TlsSource::Files { certificate, key } => {
@@ -68,7 +68,7 @@ impl Certificates {
                 pair
             }
             TlsSource::Acme(settings) => {
-                let (resolver, state) = acme::begin(settings, state.join("acme"))?;
+                let (resolver, state) = acme::begin(settings, acme)?;
                 tasks.spawn(acme::keep(state, settings.domains.join(", "), tasks.token()));
                 resolver
             }

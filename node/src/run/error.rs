@@ -2,6 +2,7 @@
 
 use crate::engine::EngineError;
 use crate::net::NetError;
+use crate::sandbox::NotReached;
 use crate::supervisor::policy::PolicyError;
 use crate::tls::TlsError;
 
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The file with the rules for jobs and services.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The sandbox that was asked for.
+    #[error(transparent)]
+    Sandbox(#[from] NotReached),
     /// Nowhere to run jobs.
     #[error("jobs cannot be run here: check SKYCLAW_WORK_DIR and the temporary directory")]
     Supervisor {

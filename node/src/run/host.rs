@@ -1,22 +1,25 @@
 //! The host role: its port to coordinators, its supervisor, its services.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use skyclaw_protocol::HostId;
 use skyclaw_protocol::placement::capability_list;
+use skyclaw_protocol::{HostId, SandboxLevel};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::member::Member;
 use super::{Node, StartError, blobs, duties, host_key, p2p, policy};
 use crate::blobs::Blobs;
-use crate::config::{Config, HostConfig, Link, Secret};
+use crate::config::{Config, DEFAULT_FILE, HostConfig, Link, Secret, TlsSource};
 use crate::host::{self, Receipts};
 use crate::limits::{EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, JOB_KILL_GRACE};
 use crate::openclaw::{self, Found, Openclaw, OpenclawConfig};
+use crate::sandbox::{Sandbox, Wanted};
 use crate::services::{Services, ServicesConfig};
 use crate::supervisor::policy::{AgentRules, PolicyFile};
 use crate::supervisor::{Supervisor, SupervisorConfig};
@@ -109,7 +112,9 @@ impl Node {
         self.host = Some(RunningHost { tasks: tasks.clone(), grace, failed: dead });
         let agents = rules.as_ref().map(PolicyFile::agents).unwrap_or_default();
         let openclaw = Openclaw::new(openclaw_config(settings, agents));
+        let sandbox = sandbox(settings, &hidden(config, settings)).await?;
         let supervisor = Supervisor::new(SupervisorConfig {
+            sandbox,
             blobs: self.blobs.clone(),
             openclaw: openclaw.clone(),
             policy: rules,
@@ -178,6 +183,54 @@ impl Node {
             _ => None,
         }
     }
+}
+
+/// The node's own files, which no run may see wherever they lie: databases with all that lies beside
+/// them under their names, settings and rules.
+fn hidden(config: &Config, settings: &HostConfig) -> Vec<PathBuf> {
+    let coordinator = config.coordinator.as_ref().map(|coordinator| &coordinator.db_path);
+    let databases = coordinator.into_iter().chain(config.member().map(|link| &link.db_path));
+    let beside = databases.flat_map(|path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let entries = std::fs::read_dir(folder.unwrap_or_else(|| Path::new(".")));
+        let name = path.file_name().map(OsStr::to_os_string).unwrap_or_default();
+        entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(move |entry| {
+            let is = |found: &OsStr| found.as_encoded_bytes().starts_with(name.as_encoded_bytes());
+            entry.file_name().is_some_and(is)
+        })
+    });
+    let files = [&settings.policy, &settings.openclaw_config, &settings.settings_file];
+    let files = files.into_iter().flatten().cloned().chain([settings.key_path.clone()]);
+    let tls = config.tls.as_ref().map(|tls| match &tls.source {
+        TlsSource::Files { key, .. } => key.clone(),
+        TlsSource::Acme(_) => config.acme_dir(),
+    });
+    beside.chain(files).chain(tls).chain([PathBuf::from(DEFAULT_FILE)]).collect()
+}
+
+/// What runs are kept in here; says so where it is less than it could be.
+async fn sandbox(settings: &HostConfig, hidden: &[PathBuf]) -> Result<Sandbox, StartError> {
+    let wanted = Wanted {
+        level: settings.sandbox,
+        work_dir: settings.work_dir.clone(),
+        hidden: hidden.to_vec(),
+        ..Wanted::default()
+    };
+    // It starts processes and waits for them.
+    let sandbox = tokio::task::spawn_blocking(|| Sandbox::probe(wanted)).await;
+    let sandbox = sandbox.map_err(|_| StartError::Interrupted)?;
+    sandbox.check()?;
+    let level = sandbox.level();
+    let less = sandbox.findings().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    match (settings.sandbox, level) {
+        (Some(SandboxLevel::None), _) => {}
+        (None, reached) if reached < SandboxLevel::Isolated => {
+            tracing::warn!("what runs here is kept apart as {reached} only: {less}");
+        }
+        _ if less.is_empty() => tracing::info!(%level, "what runs here is kept apart"),
+        _ => tracing::info!(%level, "what runs here is kept apart, without: {less}"),
+    }
+    Ok(sandbox)
 }
 
 pub(super) fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {

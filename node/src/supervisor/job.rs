@@ -7,6 +7,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::agent::{self, Asked, NotLaid};
 use super::files::Missing;
+use super::keep::{Kept, What};
 use super::plan::Plan;
 use super::policy::{Section, Verdict};
 use super::wire::Launch;
@@ -69,6 +70,11 @@ impl Inner {
             Err(fault) => return (Err(fault), None),
         };
         let work = PathBuf::from(&dir.work);
+        if let Some(cwd) = &plan.cwd
+            && let Err(reason) = self.may_work_in(cwd, &dir)
+        {
+            return (Ok(Outcome::failed(reason)), Some(dir));
+        }
         if let Some(end) = self.place(&plan, &work, stop.clone()).await {
             return (end, Some(dir));
         }
@@ -100,9 +106,18 @@ impl Inner {
             }
             None => (plan.args.clone(), None, self.grace),
         };
+        let what = match (&plan.openclaw, &laid) {
+            (Some(_), Some(_)) => What::Agent,
+            _ => What::Job,
+        };
+        let Kept { profile, places } = match self.keep(what, &program, &dir).await {
+            Ok(kept) => kept,
+            Err(fault) => return (Err(fault), Some(dir)),
+        };
         let task = run::Task {
             shim: &self.shim,
             spare: &self.spare,
+            ground: &self.ground,
             launch: Launch {
                 program,
                 env,
@@ -110,6 +125,8 @@ impl Inner {
                 arg0: plan.command.clone(),
                 args,
                 stdin,
+                profile,
+                places,
             },
             timeout: Some(plan.timeout),
             grace,
