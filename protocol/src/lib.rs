@@ -13,6 +13,7 @@ pub mod blob;
 pub mod clock;
 pub mod codec;
 mod command;
+pub mod egress;
 pub mod fold;
 mod id;
 mod imported;
