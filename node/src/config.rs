@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
+use skyclaw_protocol::SandboxLevel;
 
 pub use args::{NodeArgs, NodeCommand, command as node_command};
 pub use env::EnvVars;
@@ -252,6 +253,8 @@ pub struct HostConfig {
     pub allowed_commands_are_set: bool,
     /// The file with rules for what may run, not yet read; none leaves it to that list.
     pub policy: Option<PathBuf>,
+    /// How far what it runs is kept apart; none for the strongest that the machine allows.
+    pub sandbox: Option<SandboxLevel>,
     /// The openclaw program.
     pub openclaw_command: String,
     /// The OpenClaw configuration that agent jobs may use.

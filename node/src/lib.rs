@@ -24,6 +24,7 @@ pub mod openclaw;
 pub mod originals;
 pub mod repair;
 pub mod run;
+pub mod sandbox;
 pub mod services;
 pub mod supervisor;
 pub mod tasks;

@@ -40,6 +40,7 @@ use tracing::Instrument;
 
 use crate::blobs::Blobs;
 use crate::openclaw::{Openclaw, OpenclawConfig};
+use crate::sandbox::Sandbox;
 pub(crate) use ask::{Answered, Question, Unanswered};
 use plan::Defaults;
 pub(crate) use plan::is_openclaw;
@@ -69,6 +70,8 @@ pub struct SupervisorConfig {
     pub max_output: usize,
     /// Time between TERM and KILL when a job times out or is cancelled.
     pub grace: Duration,
+    /// What its runs are kept in.
+    pub sandbox: Sandbox,
     /// Where job directories are made; none for the system's temporary directory.
     pub work_root: Option<PathBuf>,
     /// The daemon's environment. A job gets the few variables that `policy` names.
@@ -88,6 +91,7 @@ impl Default for SupervisorConfig {
             openclaw: Openclaw::unseen(OpenclawConfig::default()),
             allowed_is_set: false,
             policy: None,
+            sandbox: Sandbox::none(),
             default_timeout: Duration::from_secs(300),
             max_output: 128_000,
             grace: Duration::from_secs(2),
@@ -281,6 +285,7 @@ struct Inner {
     environment: Vec<(String, String)>,
     max_output: usize,
     blobs: Option<Blobs>,
+    sandbox: Sandbox,
     grace: Duration,
     root: WorkRoot,
     shutdown: watch::Sender<Option<Duration>>,
@@ -325,6 +330,7 @@ impl Supervisor {
             environment: config.environment,
             max_output: config.max_output,
             blobs: config.blobs,
+            sandbox: config.sandbox,
             grace: config.grace,
             root: WorkRoot::create(&base)?,
             shutdown: watch::Sender::new(None),

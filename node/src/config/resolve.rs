@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
+use skyclaw_protocol::SandboxLevel;
 
 use super::env::EnvVars;
 use super::error::{ConfigError, ConfigErrors};
@@ -321,6 +322,8 @@ impl Settled {
                 .origin(Key::AllowedCommands)
                 .is_some_and(|origin| origin != Origin::Default),
             policy: self.optional(Key::Policy).map(PathBuf::from),
+            // `auto` is no level.
+            sandbox: SandboxLevel::of(&self.text(Key::Sandbox)),
             openclaw_command: self.text(Key::OpenclawCommand),
             openclaw_config: self.optional(Key::OpenclawConfig).map(PathBuf::from),
             openclaw_gateway: self.switch(Key::OpenclawGateway),

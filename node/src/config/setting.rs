@@ -199,6 +199,9 @@ settings! {
         "Commands that jobs and services may run";
     Policy "SKYCLAW_POLICY" Some("policy"), Host, Kind::Path, Nothing, Open,
         "File with rules for what jobs, services and agents may run; SKYCLAW_ALLOWED_COMMANDS, where set, must allow it too";
+    Sandbox "SKYCLAW_SANDBOX" Some("sandbox"), Host,
+        Kind::OneOf(&["auto", "none", "basic", "landlock", "isolated"]), Text("auto"), Open,
+        "How far what runs here is kept apart; auto is the strongest this machine allows, a named level that it lacks ends the start";
     OpenclawCommand "SKYCLAW_OPENCLAW_COMMAND" Some("openclaw-command"), Host, Kind::Verbatim, Text("openclaw"), Open,
         "The openclaw program";
     OpenclawConfig "SKYCLAW_OPENCLAW_CONFIG" Some("openclaw-config"), Host, Kind::Path, Nothing, Open,

@@ -11,6 +11,7 @@ use super::policy::Verdict;
 use super::serve::Workspace;
 use super::wire::Launch;
 use super::{Cancel, Supervisor, run};
+use crate::sandbox::Sandbox;
 
 /// Most bytes of an answer: lists of models are the longest.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -92,6 +93,8 @@ impl Supervisor {
                 cwd: work.to_owned(),
                 env,
                 stdin: question.stdin,
+                // The owner's own program, asked by the node itself.
+                profile: Sandbox::none().profile(),
             },
             timeout: Some(question.timeout),
             grace: inner.grace,

@@ -110,6 +110,7 @@ impl Inner {
                 arg0: plan.command.clone(),
                 args,
                 stdin,
+                profile: self.sandbox.profile(),
             },
             timeout: Some(plan.timeout),
             grace,

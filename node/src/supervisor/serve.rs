@@ -184,6 +184,9 @@ impl Inner {
         env.extend(order.set);
         let cwd = order.cwd.into_os_string().into_string();
         let cwd = cwd.map_err(|_| Ended::Refused("the working directory is no text".into()))?;
-        Ok((Launch { program, arg0: command, args: order.args, cwd, env, stdin: None }, order.log))
+        let profile = self.sandbox.profile();
+        let launch =
+            Launch { program, arg0: command, args: order.args, cwd, env, stdin: None, profile };
+        Ok((launch, order.log))
     }
 }

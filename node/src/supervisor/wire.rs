@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::Profile;
+
 /// Largest frame in bytes: a payload of 8 MiB whose every character is escaped, and room.
 pub(super) const MAX_FRAME_BYTES: usize = 64 << 20;
 
@@ -27,6 +29,8 @@ pub(super) struct Launch {
     pub(super) env: Vec<(String, String)>,
     /// The file on its standard input; none for one that is empty.
     pub(super) stdin: Option<String>,
+    /// What it is kept in.
+    pub(super) profile: Profile,
 }
 
 /// What a shim has to tell.
