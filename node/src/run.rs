@@ -18,6 +18,7 @@ mod host;
 mod member;
 mod p2p;
 pub mod policy;
+pub mod sandbox;
 mod signal;
 
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ use crate::limits::{HTTP_STOP_GRACE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
 use crate::originals::Originals;
 use crate::repair::Repair;
+use crate::sandbox::Sandbox;
 use crate::services::Services;
 use crate::supervisor::policy::PolicyFile;
 use crate::tasks::Tasks;
@@ -77,6 +79,7 @@ pub struct Coordinator {
     address: SocketAddr,
     lines: Vec<String>,
     gateway_metrics: GatewayMetrics,
+    metrics: Arc<Metrics>,
 }
 
 impl Node {
@@ -86,7 +89,8 @@ impl Node {
     /// # Errors
     /// [`StartError`], in words for the person at the terminal. Nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let rules = config.host.as_ref().map(policy::load).transpose()?.flatten();
+        let rules = policy::load(config)?;
+        let sandbox = sandbox::start(config, rules.as_ref()).await?;
         // Ports first: a second node on this machine should not touch the files.
         let door = match &config.gateway {
             Some(settings) => Some(gateway::listen(settings).await?),
@@ -104,7 +108,7 @@ impl Node {
             services: None,
             blobs: None,
         };
-        if let Err(error) = node.start_rest(config, door, rules).await {
+        if let Err(error) = node.start_rest(config, door, (rules, sandbox)).await {
             node.stop().await;
             return Err(error);
         }
@@ -115,7 +119,7 @@ impl Node {
         &mut self,
         config: &Config,
         door: Option<gateway::Door>,
-        rules: Option<PolicyFile>,
+        kept: (Option<PolicyFile>, Sandbox),
     ) -> Result<(), StartError> {
         if let Some(link) = config.member() {
             let name = config.host.as_ref().map_or("gateway", |host| host.name.as_str());
@@ -129,7 +133,7 @@ impl Node {
         if let (Some(settings), Some(door)) = (&config.gateway, door) {
             self.gateway = Some(self.start_gateway(config, settings, door)?);
         }
-        self.start_host(config, rules).await
+        self.start_host(config, kept).await
     }
 
     /// The coordinator role, if it runs.
@@ -269,7 +273,8 @@ impl Coordinator {
                 tracing::error!(%error, "the API stopped listening");
             }
         });
-        Ok(Self { engine, net, handle, http, address, lines, gateway_metrics })
+        let metrics = registry;
+        Ok(Self { engine, net, handle, http, address, lines, gateway_metrics, metrics })
     }
 
     /// Where the API listens.

@@ -16,6 +16,7 @@ mod orphans;
 mod output;
 mod plan;
 pub mod policy;
+mod reach;
 mod ring;
 mod run;
 mod serve;
@@ -30,6 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::collector::Collector;
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use serde_json::Value;
 use skyclaw_protocol::limits::MAX_TEXT_BYTES;
@@ -39,6 +41,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::blobs::Blobs;
+use crate::egress::Egress;
 use crate::openclaw::{Openclaw, OpenclawConfig};
 use crate::sandbox::Sandbox;
 pub(crate) use ask::{Answered, Question, Unanswered};
@@ -286,6 +289,7 @@ struct Inner {
     max_output: usize,
     blobs: Option<Blobs>,
     sandbox: Sandbox,
+    egress: Egress,
     grace: Duration,
     root: WorkRoot,
     shutdown: watch::Sender<Option<Duration>>,
@@ -331,6 +335,7 @@ impl Supervisor {
             max_output: config.max_output,
             blobs: config.blobs,
             sandbox: config.sandbox,
+            egress: Egress::default(),
             grace: config.grace,
             root: WorkRoot::create(&base)?,
             shutdown: watch::Sender::new(None),
@@ -383,6 +388,12 @@ impl Supervisor {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.spare.end().await;
+    }
+
+    /// What the proxy of its runs has done, read when the metrics are.
+    #[must_use]
+    pub fn metrics(&self) -> Box<dyn Collector> {
+        self.0.egress.metrics()
     }
 
     /// Makes ready for the first job. To be called within the runtime.

@@ -324,6 +324,8 @@ impl Settled {
             policy: self.optional(Key::Policy).map(PathBuf::from),
             // `auto` is no level.
             sandbox: SandboxLevel::of(&self.text(Key::Sandbox)),
+            sandbox_min: SandboxLevel::of(&self.text(Key::SandboxMin))
+                .unwrap_or(SandboxLevel::None),
             openclaw_command: self.text(Key::OpenclawCommand),
             openclaw_config: self.optional(Key::OpenclawConfig).map(PathBuf::from),
             openclaw_gateway: self.switch(Key::OpenclawGateway),

@@ -2,6 +2,7 @@
 
 use crate::engine::EngineError;
 use crate::net::NetError;
+use crate::sandbox::NotReached;
 use crate::supervisor::policy::PolicyError;
 
 /// The node did not start. Nothing is left running.
@@ -38,6 +39,12 @@ pub enum StartError {
     /// The host role did not start.
     #[error("{0}")]
     Host(String),
+    /// The sandbox that was asked for.
+    #[error(transparent)]
+    Sandbox(#[from] NotReached),
+    /// The sandbox is weaker than this host may be, as this says.
+    #[error("{0}")]
+    SandboxMin(String),
     /// The file with the rules for jobs and services.
     #[error(transparent)]
     Policy(#[from] PolicyError),

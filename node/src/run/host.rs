@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use skyclaw_protocol::HostId;
 use skyclaw_protocol::placement::capability_list;
+use skyclaw_protocol::{HostId, SandboxLevel};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use crate::config::{Config, HostConfig, Link, Secret};
 use crate::host;
 use crate::limits::{EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, JOB_KILL_GRACE};
 use crate::openclaw::{self, Found, Openclaw, OpenclawConfig};
+use crate::sandbox::Sandbox;
 use crate::services::{Services, ServicesConfig};
 use crate::supervisor::policy::{AgentRules, PolicyFile};
 use crate::supervisor::{Supervisor, SupervisorConfig};
@@ -78,7 +79,7 @@ impl Node {
     pub(super) async fn start_host(
         &mut self,
         config: &Config,
-        rules: Option<PolicyFile>,
+        (rules, sandbox): (Option<PolicyFile>, Sandbox),
     ) -> Result<(), StartError> {
         let Some(settings) = &config.host else { return Ok(()) };
         let mut outbox = None;
@@ -113,14 +114,18 @@ impl Node {
             blobs: self.blobs.clone(),
             openclaw: openclaw.clone(),
             policy: rules,
+            sandbox: sandbox.clone(),
             ..supervisor_config(settings)
         })
         .map_err(|source| StartError::Supervisor { source })?;
+        if let Some(coordinator) = &self.coordinator {
+            coordinator.metrics.add(supervisor.metrics());
+        }
         supervisor.prepare();
         let looks = openclaw::watch(openclaw.clone(), supervisor.clone(), stop.clone());
         tasks.spawn(looks);
         let (registered, first) = oneshot::channel();
-        let mut host = host_config(settings, registered)?;
+        let mut host = host_config(settings, sandbox.level(), registered)?;
         host.outbox = outbox;
         host.services = self.services.clone();
         host.openclaw = Some(openclaw);
@@ -203,9 +208,17 @@ pub(super) fn services_config(settings: &HostConfig) -> ServicesConfig {
     }
 }
 
+/// What the owner says, and the levels that runs are kept at here: those are seen, and nobody's word.
+fn capabilities(owner: &[String], level: SandboxLevel) -> Vec<String> {
+    let said =
+        owner.iter().filter(|word| !word.trim().starts_with(SandboxLevel::CAPABILITY)).cloned();
+    capability_list(said.chain(level.capabilities()))
+}
+
 /// The host's settings; `registered` is told of the first line, which says that it has registered.
 fn host_config(
     settings: &HostConfig,
+    level: SandboxLevel,
     registered: oneshot::Sender<()>,
 ) -> Result<host::HostConfig, StartError> {
     let id = match settings.id.as_deref().map(str::trim).filter(|id| !id.is_empty()) {
@@ -217,7 +230,7 @@ fn host_config(
     let spec = host::HostSpec {
         id,
         name: settings.name.clone(),
-        capabilities: capability_list(settings.capabilities.clone()),
+        capabilities: capabilities(&settings.capabilities, level),
         max_parallel: settings.max_parallel as usize,
         openclaw: None,
     };

@@ -1,6 +1,8 @@
 //! The rules of a host's owner: read for its start, and shown by `skyclaw-node policy`.
 
-use crate::config::{Config, HostConfig};
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
 use crate::supervisor::policy::{
     Place, Policy, PolicyError, PolicyFile, Section, Sources, Verdict,
 };
@@ -13,12 +15,39 @@ const NOT_FOUND: u8 = 127;
 ///
 /// # Errors
 /// It cannot be read, others could have written it, or it is no policy.
-pub fn load(settings: &HostConfig) -> Result<Option<PolicyFile>, PolicyError> {
-    let Some(path) = &settings.policy else { return Ok(None) };
+pub fn load(config: &Config) -> Result<Option<PolicyFile>, PolicyError> {
+    let settings = config.host.as_ref();
+    let Some((settings, path)) = settings.and_then(|it| Some((it, it.policy.as_ref()?))) else {
+        return Ok(None);
+    };
     let daemon = environment();
     let home = daemon.iter().find(|(name, _)| name == "HOME").map(|(_, value)| value.as_str());
-    let place = Place { work_root: settings.work_dir.as_deref(), home };
+    let own = own(config);
+    let place = Place { work_root: settings.work_dir.as_deref(), home, own: &own };
     PolicyFile::load(path, place).map(Some)
+}
+
+/// Files of this node that nothing it runs may see: its database, with its key, and what its owner shares
+/// with agents alone.
+pub(super) fn own(config: &Config) -> Vec<PathBuf> {
+    let database = config.coordinator.as_ref().map(|settings| &settings.db_path);
+    let database = database.or_else(|| config.member().map(|link| &link.db_path));
+    let host = config.host.as_ref();
+    let shared = host.and_then(|settings| settings.openclaw_config.as_ref());
+    let policy = host.and_then(|settings| settings.policy.as_ref());
+    [database, shared, policy].into_iter().flatten().map(|path| real(path)).collect()
+}
+
+/// Where a file is, or will be.
+fn real(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if let Ok(real) = std::fs::canonicalize(&whole) {
+        return real;
+    }
+    match (whole.parent(), whole.file_name()) {
+        (Some(folder), Some(name)) => real(folder).join(name),
+        _ => whole,
+    }
 }
 
 /// The daemon's environment, as far as it is text: what is not cannot be handed on. A job sees the
@@ -40,7 +69,7 @@ pub fn ask(config: &Config, section: Section, command: &[String]) -> Result<(Str
     let sources = Sources {
         names: settings.allowed_commands.clone(),
         names_are_set: settings.allowed_commands_are_set,
-        file: load(settings).map_err(|error| error.to_string())?,
+        file: load(config).map_err(|error| error.to_string())?,
     };
     let policy = Policy::new(&sources, &environment());
     let Some((command, args)) = command.split_first() else { return Ok((policy.summary(), 0)) };

@@ -151,6 +151,7 @@ impl Process {
             cwd,
             env: self.environment(),
             set: vec![("PORT".to_owned(), port.to_string())],
+            network: def.network.clone(),
             log: self.log.clone(),
         };
         let probe = Probe::new(&self.client, port, def.health.as_ref());

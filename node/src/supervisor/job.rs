@@ -8,11 +8,12 @@ use tokio::sync::{oneshot, watch};
 use super::agent::{self, Asked, NotLaid};
 use super::files::Missing;
 use super::plan::Plan;
-use super::policy::{Section, Verdict};
+use super::policy::{Section, Verdict, Whose};
 use super::wire::Launch;
 use super::workdir::JobDir;
 use super::{Cancel, HostFault, Inner, Order, Outcome, StopReason, errno, run};
 use crate::openclaw::Ticket;
+use crate::sandbox::Profile;
 
 /// How long a job waits for the room of an agent. Hosts without room claim none, so this is for what
 /// came all the same; then it is left to other hosts. Its lease lasts for its time and half a minute.
@@ -63,6 +64,13 @@ impl Inner {
                 return (Ok(Outcome { exit_code: 126, ..Outcome::failed(reason) }), None);
             }
         };
+        let whose = if plan.openclaw.is_some() { Whose::Agents } else { Whose::Jobs };
+        let reach = match self.reach(whose, plan.network.as_ref()) {
+            Ok(reach) => reach,
+            Err(reason) => {
+                return (Ok(Outcome { exit_code: 126, ..Outcome::failed(reason) }), None);
+            }
+        };
         let stop = (signals.cancelled.clone(), shutdown.clone());
         let dir = match self.directory("a job's") {
             Ok(dir) => dir,
@@ -100,6 +108,10 @@ impl Inner {
             }
             None => (plan.args.clone(), None, self.grace),
         };
+        let (network, door) = match self.way_out(reach, &dir.path) {
+            Ok(way) => way,
+            Err(fault) => return (Err(fault), Some(dir)),
+        };
         let task = run::Task {
             shim: &self.shim,
             spare: &self.spare,
@@ -110,7 +122,7 @@ impl Inner {
                 arg0: plan.command.clone(),
                 args,
                 stdin,
-                profile: self.sandbox.profile(),
+                profile: Profile { network, ..self.sandbox.profile() },
             },
             timeout: Some(plan.timeout),
             grace,
@@ -124,6 +136,7 @@ impl Inner {
             Some(laid) => task.ask(laid, self.max_output).await,
             None => task.run(self.max_output).await,
         };
+        drop(door);
         // Others need not wait for its files.
         drop(ticket);
         if let Ok(done) = &mut result

@@ -9,14 +9,17 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use skyclaw_protocol::egress::NetworkAsk;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::policy::{Section, Verdict};
+use super::policy::{Section, Verdict, Whose};
 use super::ring::LogRing;
 use super::wire::Launch;
 use super::workdir::JobDir;
 use super::{Canceller, HostFault, Inner, StopReason, Supervisor, clean, errno, run};
+use crate::egress::Door;
+use crate::sandbox::Profile;
 
 /// A process to run.
 #[derive(Clone, Debug)]
@@ -33,6 +36,8 @@ pub struct ServeOrder {
     pub env: Vec<(String, String)>,
     /// What it finds there whatever it asks for.
     pub set: Vec<(String, String)>,
+    /// What it asks to reach.
+    pub network: Option<NetworkAsk>,
     /// Where its output goes.
     pub log: LogRing,
 }
@@ -133,15 +138,16 @@ impl Supervisor {
         let inner = Arc::clone(&self.0);
         let span = tracing::info_span!("service", service = %order.name);
         let (home, tmp) = (space.0.home.clone(), space.0.tmp.clone());
+        let folder = space.0.path.clone();
         self.0.tasks.spawn(
             async move {
                 let shutdown = inner.shutdown.subscribe();
                 let result = if shutdown.borrow().is_some() {
                     Ok(Ended::Stopped(StopReason::HostStopped))
                 } else {
-                    match inner.launch(order, &home, &tmp) {
-                        Err(refused) => Ok(refused),
-                        Ok((launch, log)) => {
+                    match inner.launch(order, (&home, &tmp), &folder) {
+                        Err(refused) => refused,
+                        Ok((launch, log, _door)) => {
                             let task = run::Task {
                                 shim: &inner.shim,
                                 spare: &inner.spare,
@@ -168,25 +174,40 @@ impl Supervisor {
     }
 }
 
+/// What is launched, where its output goes, and its way out while it runs.
+type Ready = (Launch, LogRing, Option<Door>);
+
 impl Inner {
-    fn launch(&self, order: ServeOrder, home: &str, tmp: &str) -> Result<(Launch, LogRing), Ended> {
+    fn launch(
+        &self,
+        order: ServeOrder,
+        (home, tmp): (&str, &str),
+        folder: &Path,
+    ) -> Result<Ready, Result<Ended, HostFault>> {
+        let refused = |reason: String| Err(Ok(Ended::Refused(reason)));
         let command = order.command;
         let program = match self.policy.judge(Section::Services, &command, &order.args) {
             Verdict::Run(path) => path,
             Verdict::Missing(errno) => {
                 let raw = Some(errno.raw_os_error());
-                return Err(Ended::Refused(errno::spawn_error(&command, raw, "")));
+                return refused(errno::spawn_error(&command, raw, ""));
             }
-            Verdict::Refused(reason) => return Err(Ended::Refused(reason)),
+            Verdict::Refused(reason) => return refused(reason),
+        };
+        let reach = match self.reach(Whose::Services, order.network.as_ref()) {
+            Ok(reach) => reach,
+            Err(reason) => return refused(reason),
         };
         let mut env = self.policy.environment(&order.env, home, tmp);
         env.retain(|(name, _)| !order.set.iter().any(|(set, _)| set == name));
         env.extend(order.set);
-        let cwd = order.cwd.into_os_string().into_string();
-        let cwd = cwd.map_err(|_| Ended::Refused("the working directory is no text".into()))?;
-        let profile = self.sandbox.profile();
+        let Ok(cwd) = order.cwd.into_os_string().into_string() else {
+            return refused("the working directory is no text".to_owned());
+        };
+        let (network, door) = self.way_out(reach, folder).map_err(Err)?;
+        let profile = Profile { network, ..self.sandbox.profile() };
         let launch =
             Launch { program, arg0: command, args: order.args, cwd, env, stdin: None, profile };
-        Ok((launch, order.log))
+        Ok((launch, order.log, door))
     }
 }
