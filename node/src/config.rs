@@ -253,6 +253,8 @@ pub struct HostConfig {
     pub allowed_commands_are_set: bool,
     /// The file with rules for what may run, not yet read; none leaves it to that list.
     pub policy: Option<PathBuf>,
+    /// The file with settings, if one was named.
+    pub settings_file: Option<PathBuf>,
     /// How far what it runs is kept apart; none for the strongest that the machine allows.
     pub sandbox: Option<SandboxLevel>,
     /// The weakest level at which it starts.

@@ -4,9 +4,22 @@
 //! guessing from versions. Always: a run is made at the level that [`Sandbox::level`] names or it
 //! is not made; a level that was asked for and cannot be had is a [`Finding`], never a weaker run.
 
+pub(crate) mod cgroup;
+mod disk;
+pub(crate) mod fault;
+pub(crate) mod filter;
 mod finding;
+pub(crate) mod forward;
+mod ground;
 pub mod limits;
+pub(crate) mod mounts;
+pub(crate) mod namespaces;
+mod probe;
 mod profile;
+pub(crate) mod restrict;
+pub(crate) mod rules;
+pub(crate) mod user;
+pub(crate) mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +27,7 @@ use std::sync::Arc;
 use skyclaw_protocol::SandboxLevel;
 
 pub use finding::{Finding, NotReached};
+pub(crate) use ground::{Ground, Places, around, beside};
 pub use profile::{Limits, Network, Profile};
 
 /// What the settings say about the sandbox.
@@ -50,7 +64,8 @@ impl Sandbox {
     /// Tries the levels from the strongest down to the first that works, or the one that is wanted.
     #[must_use]
     pub fn probe(wanted: Wanted) -> Self {
-        Self(Arc::new(Inner { wanted, level: SandboxLevel::None, findings: Vec::new() }))
+        let (level, findings) = probe::probe(&wanted);
+        Self(Arc::new(Inner { wanted, level, findings }))
     }
 
     /// No sandbox at all: the node's own user, files and network.
@@ -58,6 +73,14 @@ impl Sandbox {
     pub fn none() -> Self {
         let wanted = Wanted { level: Some(SandboxLevel::None), ..Wanted::default() };
         Self(Arc::new(Inner { wanted, level: SandboxLevel::None, findings: Vec::new() }))
+    }
+
+    /// The same with other files of the node that no run may see: some are made only as it starts.
+    #[must_use]
+    pub fn hiding(&self, hidden: Vec<PathBuf>) -> Self {
+        let Inner { wanted, level, findings } = &*self.0;
+        let wanted = Wanted { hidden, ..wanted.clone() };
+        Self(Arc::new(Inner { wanted, level: *level, findings: findings.clone() }))
     }
 
     /// The level that runs are made at.
@@ -87,14 +110,31 @@ impl Sandbox {
     /// What a run gets that asks for nothing: no network, the limits of the settings.
     #[must_use]
     pub fn profile(&self) -> Profile {
+        self.0.wanted.profile(self.0.level)
+    }
+
+    /// What every run stands on; `programs` are the folders of those that may be run.
+    pub(crate) fn ground(&self, programs: impl IntoIterator<Item = PathBuf>) -> Ground {
+        if self.0.level == SandboxLevel::None {
+            return Ground::none();
+        }
         let wanted = &self.0.wanted;
+        let programs = programs.into_iter().filter(|path| ground::is_folder_to_open(path));
+        let folders = wanted.readable.iter().cloned().chain(programs);
+        Ground::new(self.0.level, folders, &wanted.hidden)
+    }
+}
+
+impl Wanted {
+    /// A run that asks for nothing, at this level.
+    fn profile(&self, level: SandboxLevel) -> Profile {
         Profile {
-            level: self.0.level,
-            readable: wanted.readable.clone(),
-            writable: wanted.writable.clone(),
+            level,
+            readable: self.readable.clone(),
+            writable: self.writable.clone(),
             network: Network::None,
             port: None,
-            limits: wanted.limits.clone(),
+            limits: self.limits.clone(),
         }
     }
 }

@@ -11,7 +11,10 @@ mod answer;
 mod ask;
 mod errno;
 mod files;
+mod inner;
 mod job;
+mod keep;
+mod kept;
 mod orphans;
 mod output;
 mod plan;
@@ -23,6 +26,7 @@ mod serve;
 pub mod shim;
 mod spare;
 mod tree;
+pub(crate) mod trial;
 mod wire;
 mod workdir;
 
@@ -35,7 +39,7 @@ use prometheus_client::collector::Collector;
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use serde_json::Value;
 use skyclaw_protocol::limits::MAX_TEXT_BYTES;
-use skyclaw_protocol::{JobId, OutputFile};
+use skyclaw_protocol::{JobId, OutputFile, SandboxLevel};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -43,7 +47,7 @@ use tracing::Instrument;
 use crate::blobs::Blobs;
 use crate::egress::Egress;
 use crate::openclaw::{Openclaw, OpenclawConfig};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Ground, Sandbox};
 pub(crate) use ask::{Answered, Question, Unanswered};
 use plan::Defaults;
 pub(crate) use plan::is_openclaw;
@@ -290,6 +294,8 @@ struct Inner {
     blobs: Option<Blobs>,
     sandbox: Sandbox,
     egress: Egress,
+    /// What every run of it stands on.
+    ground: Ground,
     grace: Duration,
     root: WorkRoot,
     shutdown: watch::Sender<Option<Duration>>,
@@ -303,7 +309,7 @@ impl Supervisor {
     /// # Errors
     /// If the kernel knows no subreapers or the directories cannot be made.
     pub fn new(config: SupervisorConfig) -> io::Result<Self> {
-        if geteuid().is_root() {
+        if geteuid().is_root() && config.sandbox.level() == SandboxLevel::None {
             tracing::warn!(
                 "this host runs as root, and so do its jobs: they can read and change everything on \
                  this machine, this node's settings and token included. Run it as a user of its own"
@@ -314,18 +320,20 @@ impl Supervisor {
             set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         }
         let base = config.work_root.unwrap_or_else(std::env::temp_dir);
+        let sources = Sources {
+            names: config.allowed,
+            names_are_set: config.allowed_is_set,
+            file: config.policy,
+        };
+        let policy = Policy::new(&sources, &config.environment);
+        let (programs, path) = policy.programs();
+        let ground = keep::ground(&config.sandbox, &programs, path);
+        let root = WorkRoot::create(&base, config.sandbox.level())?;
         Ok(Self(Arc::new(Inner {
             // The link works even after the file was replaced by an upgrade.
             shim: config.shim.unwrap_or_else(|| "/proc/self/exe".into()),
             spare: Spare::default(),
-            policy: Policy::new(
-                &Sources {
-                    names: config.allowed,
-                    names_are_set: config.allowed_is_set,
-                    file: config.policy,
-                },
-                &config.environment,
-            ),
+            policy,
             defaults: Defaults {
                 openclaw_command: config.openclaw.command().to_owned(),
                 timeout: config.default_timeout,
@@ -336,8 +344,9 @@ impl Supervisor {
             blobs: config.blobs,
             sandbox: config.sandbox,
             egress: Egress::default(),
+            ground,
             grace: config.grace,
-            root: WorkRoot::create(&base)?,
+            root,
             shutdown: watch::Sender::new(None),
             tasks: TaskTracker::new(),
         })))
@@ -373,7 +382,7 @@ impl Supervisor {
                     next.prepare();
                 });
                 if let Some(dir) = dir {
-                    clean(dir).await;
+                    clean(&dir).await;
                 }
             }
             .instrument(span),
@@ -405,7 +414,7 @@ impl Supervisor {
 impl Inner {
     fn prepare(&self) {
         if self.shutdown.borrow().is_none() {
-            self.spare.prepare(&self.shim);
+            self.spare.prepare(&self.shim, &self.ground);
         }
     }
 
@@ -423,9 +432,9 @@ impl Inner {
 }
 
 /// Removes a job's directories; also large ones, so not on a thread that others wait for.
-async fn clean(dir: JobDir) {
-    let path = dir.path.clone();
-    let removed = tokio::task::spawn_blocking(move || workdir::remove(&dir.path)).await;
+async fn clean(dir: &JobDir) {
+    let (path, gone) = (&dir.path, dir.path.clone());
+    let removed = tokio::task::spawn_blocking(move || workdir::remove(&gone)).await;
     if let Ok(Err(error)) = removed {
         tracing::warn!(path = %path.display(), %error, "cannot remove a job's directory");
     }

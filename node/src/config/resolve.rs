@@ -322,6 +322,7 @@ impl Settled {
                 .origin(Key::AllowedCommands)
                 .is_some_and(|origin| origin != Origin::Default),
             policy: self.optional(Key::Policy).map(PathBuf::from),
+            settings_file: self.optional(Key::Config).map(PathBuf::from),
             // `auto` is no level.
             sandbox: SandboxLevel::of(&self.text(Key::Sandbox)),
             sandbox_min: SandboxLevel::of(&self.text(Key::SandboxMin))

@@ -114,7 +114,7 @@ impl Node {
             blobs: self.blobs.clone(),
             openclaw: openclaw.clone(),
             policy: rules,
-            sandbox: sandbox.clone(),
+            sandbox: sandbox.hiding(super::sandbox::own(config)),
             ..supervisor_config(settings)
         })
         .map_err(|source| StartError::Supervisor { source })?;

@@ -1,7 +1,6 @@
 //! The rules of a host's owner: read for its start, and shown by `skyclaw-node policy`.
 
-use std::path::{Path, PathBuf};
-
+use super::sandbox;
 use crate::config::Config;
 use crate::supervisor::policy::{
     Place, Policy, PolicyError, PolicyFile, Section, Sources, Verdict,
@@ -22,32 +21,9 @@ pub fn load(config: &Config) -> Result<Option<PolicyFile>, PolicyError> {
     };
     let daemon = environment();
     let home = daemon.iter().find(|(name, _)| name == "HOME").map(|(_, value)| value.as_str());
-    let own = own(config);
+    let own = sandbox::own(config);
     let place = Place { work_root: settings.work_dir.as_deref(), home, own: &own };
     PolicyFile::load(path, place).map(Some)
-}
-
-/// Files of this node that nothing it runs may see: its database, with its key, and what its owner shares
-/// with agents alone.
-pub(super) fn own(config: &Config) -> Vec<PathBuf> {
-    let database = config.coordinator.as_ref().map(|settings| &settings.db_path);
-    let database = database.or_else(|| config.member().map(|link| &link.db_path));
-    let host = config.host.as_ref();
-    let shared = host.and_then(|settings| settings.openclaw_config.as_ref());
-    let policy = host.and_then(|settings| settings.policy.as_ref());
-    [database, shared, policy].into_iter().flatten().map(|path| real(path)).collect()
-}
-
-/// Where a file is, or will be.
-fn real(path: &Path) -> PathBuf {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    if let Ok(real) = std::fs::canonicalize(&whole) {
-        return real;
-    }
-    match (whole.parent(), whole.file_name()) {
-        (Some(folder), Some(name)) => real(folder).join(name),
-        _ => whole,
-    }
 }
 
 /// The daemon's environment, as far as it is text: what is not cannot be handed on. A job sees the

@@ -1,10 +1,12 @@
 //! What is kept apart on this machine: looked at for the start, and for `skyclaw doctor`.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
 use skyclaw_protocol::SandboxLevel;
 
 use super::StartError;
-use super::policy;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_FILE};
 use crate::sandbox::{Finding, Limits, Sandbox, Wanted};
 use crate::supervisor::policy::{Bounds, Policy, PolicyFile, Sources, Whose};
 
@@ -18,7 +20,7 @@ pub async fn look(config: &Config, rules: Option<&PolicyFile>) -> Sandbox {
         limits: limits(rules.map(PolicyFile::bounds).unwrap_or_default()),
         readable: folders.read,
         writable: folders.write,
-        hidden: policy::own(config),
+        hidden: own(config),
         work_dir: settings.work_dir.clone(),
         shim: None,
     };
@@ -60,13 +62,50 @@ pub(super) async fn start(
         }
         return Err(StartError::SandboxMin(text));
     }
-    if level < SandboxLevel::Isolated && settings.sandbox.is_none() {
-        let why = deciding(&sandbox).next().map(|finding| format!(": {finding}"));
-        let why = why.unwrap_or_default();
-        tracing::warn!("what runs here is kept at level {level}, which is not the strongest{why}");
+    let less = sandbox.findings().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    match settings.sandbox {
+        Some(SandboxLevel::None) => {}
+        None if level < SandboxLevel::Isolated => {
+            tracing::warn!("what runs here is kept apart as {level} only: {less}");
+        }
+        _ if less.is_empty() => tracing::info!(%level, "what runs here is kept apart"),
+        _ => tracing::info!(%level, "what runs here is kept apart, without: {less}"),
     }
     told(&sandbox, rules);
     Ok(sandbox)
+}
+
+/// The node's own files, which no run may see wherever they lie: databases with all that lies beside
+/// them under their names, settings, rules, and what is shared with agents alone.
+pub(super) fn own(config: &Config) -> Vec<PathBuf> {
+    let coordinator = config.coordinator.as_ref().map(|coordinator| &coordinator.db_path);
+    let databases = coordinator.into_iter().chain(config.member().map(|link| &link.db_path));
+    let databases: Vec<PathBuf> = databases.map(|path| real(path)).collect();
+    let beside = databases.iter().flat_map(|path| {
+        let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+        let name = path.file_name().unwrap_or_default();
+        entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(move |entry| {
+            let is = |found: &OsStr| found.as_encoded_bytes().starts_with(name.as_encoded_bytes());
+            entry.file_name().is_some_and(is)
+        })
+    });
+    let beside: Vec<PathBuf> = beside.collect();
+    let settings = config.host.iter();
+    let files = settings.flat_map(|it| [&it.policy, &it.openclaw_config, &it.settings_file]);
+    let files = files.flatten().map(PathBuf::as_path).chain([Path::new(DEFAULT_FILE)]);
+    databases.into_iter().chain(beside).chain(files.map(real)).collect()
+}
+
+/// Where a file is, or will be.
+fn real(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if let Ok(real) = std::fs::canonicalize(&whole) {
+        return real;
+    }
+    match (whole.parent(), whole.file_name()) {
+        (Some(folder), Some(name)) => real(folder).join(name),
+        _ => whole,
+    }
 }
 
 /// What keeps this machine from a stronger level.

@@ -10,7 +10,7 @@ pub struct Finding {
     /// The level it belongs to.
     pub level: SandboxLevel,
     /// Which part, such as `user namespaces` or `memory cgroup`.
-    pub part: &'static str,
+    pub part: String,
     /// Why it cannot be had, with the system's own words.
     pub reason: String,
     /// What would give it.

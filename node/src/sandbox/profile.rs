@@ -24,6 +24,19 @@ pub struct Profile {
     pub limits: Limits,
 }
 
+impl Profile {
+    /// Whether an isolated run is given a network namespace. A service that reaches nothing shares the
+    /// machine's, where its callers are, held to its port by rules of Landlock and to answering by the
+    /// filter.
+    pub(crate) fn has_own_network(&self) -> bool {
+        match self.network {
+            Network::Host => false,
+            Network::None => self.port.is_none(),
+            Network::Proxy(_) => true,
+        }
+    }
+}
+
 /// What a run may reach.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {

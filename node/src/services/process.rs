@@ -149,6 +149,7 @@ impl Process {
             command: def.command.clone(),
             args: def.args.clone(),
             cwd,
+            port: Some(port),
             env: self.environment(),
             set: vec![("PORT".to_owned(), port.to_string())],
             network: def.network.clone(),
@@ -193,6 +194,7 @@ impl Process {
             (_, Some(Fault::Never(text))) => End::Hopeless(self.with_last_words(text)),
             (_, Some(Fault::Sick(text))) => End::Broke(self.with_last_words(text)),
             (Ok(Ended::Stopped(_)), None) => End::Stopped,
+            (Ok(Ended::Over(text)), None) => End::Broke(self.with_last_words(text)),
             (Ok(Ended::Lost(text)), None) => End::Broke(text),
             (Ok(Ended::Exited(code)), None) => {
                 let text = match code {

@@ -235,7 +235,7 @@ impl Task<'_> {
             Fate::Exited(code) => End::Exited(*code),
             Fate::Lingered => End::Lingered,
             Fate::TimedOut => End::TimedOut,
-            Fate::Stopped(_) | Fate::Lost | Fate::NotStarted(_) => End::Cancelled,
+            Fate::Stopped(_) | Fate::Over(_) | Fate::Lost | Fate::NotStarted(_) => End::Cancelled,
         };
         let sha256 = stdout.sha256();
         let left = Left { end, stdout: &stdout.kept, truncated: stdout.truncated, sha256: &sha256 };
@@ -246,7 +246,7 @@ impl Task<'_> {
             Fate::TimedOut => Some(format!("timed out after {ms}ms")),
             Fate::Stopped(reason) => Some(reason.as_str().to_owned()),
             Fate::Lost => Some(super::run::LOST.to_owned()),
-            Fate::NotStarted(text) => Some(text),
+            Fate::Over(text) | Fate::NotStarted(text) => Some(text),
             Fate::Exited(_) | Fate::Lingered => report.error,
         };
         let code = match end {

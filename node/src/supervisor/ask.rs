@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::agent::COMPILE_CACHE;
+use super::keep::Kept;
 use super::output::Capture;
 use super::policy::Verdict;
 use super::serve::Workspace;
 use super::wire::Launch;
 use super::{Cancel, Supervisor, run};
-use crate::sandbox::Sandbox;
 
 /// Most bytes of an answer: lists of models are the longest.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -83,9 +83,11 @@ impl Supervisor {
         env.retain(|(name, _)| !question.set.iter().any(|(set, _)| set == name));
         env.extend(question.set.iter().map(|&(name, value)| (name.into(), value.into())));
         env.push((COMPILE_CACHE.to_owned(), inner.compile_cache()));
+        let Kept { profile, places } = Kept::not();
         let mut task = run::Task {
             shim: &inner.shim,
             spare: &inner.spare,
+            ground: &inner.ground,
             launch: Launch {
                 program,
                 arg0: question.command.to_owned(),
@@ -94,7 +96,8 @@ impl Supervisor {
                 env,
                 stdin: question.stdin,
                 // The owner's own program, asked by the node itself.
-                profile: Sandbox::none().profile(),
+                profile,
+                places,
             },
             timeout: Some(question.timeout),
             grace: inner.grace,
@@ -112,6 +115,7 @@ impl Supervisor {
         inner.prepare();
         let over = over.map_err(|fault| Unanswered::Failed(fault.to_string()))?;
         match over.fate {
+            run::Fate::Over(text) => Err(Unanswered::Failed(text)),
             run::Fate::TimedOut => Err(Unanswered::Late(question.timeout)),
             run::Fate::Exited(code) => {
                 Ok(Answered { code, stdout: stdout.into_text(), stderr: stderr.into_text() })

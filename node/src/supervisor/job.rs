@@ -7,13 +7,13 @@ use tokio::sync::{oneshot, watch};
 
 use super::agent::{self, Asked, NotLaid};
 use super::files::Missing;
+use super::keep::{Kept, What};
 use super::plan::Plan;
 use super::policy::{Section, Verdict, Whose};
 use super::wire::Launch;
 use super::workdir::JobDir;
 use super::{Cancel, HostFault, Inner, Order, Outcome, StopReason, errno, run};
 use crate::openclaw::Ticket;
-use crate::sandbox::Profile;
 
 /// How long a job waits for the room of an agent. Hosts without room claim none, so this is for what
 /// came all the same; then it is left to other hosts. Its lease lasts for its time and half a minute.
@@ -77,6 +77,11 @@ impl Inner {
             Err(fault) => return (Err(fault), None),
         };
         let work = PathBuf::from(&dir.work);
+        if let Some(cwd) = &plan.cwd
+            && let Err(reason) = self.may_work_in(cwd, &dir)
+        {
+            return (Ok(Outcome::failed(reason)), Some(dir));
+        }
         if let Some(end) = self.place(&plan, &work, stop.clone()).await {
             return (end, Some(dir));
         }
@@ -112,9 +117,19 @@ impl Inner {
             Ok(way) => way,
             Err(fault) => return (Err(fault), Some(dir)),
         };
+        let what = match (&plan.openclaw, &laid) {
+            (Some(_), Some(_)) => What::Agent,
+            _ => What::Job,
+        };
+        let kept = self.keep(what, network, &program, &dir).await;
+        let Kept { profile, places } = match kept {
+            Ok(kept) => kept,
+            Err(fault) => return (Err(fault), Some(dir)),
+        };
         let task = run::Task {
             shim: &self.shim,
             spare: &self.spare,
+            ground: &self.ground,
             launch: Launch {
                 program,
                 env,
@@ -122,7 +137,8 @@ impl Inner {
                 arg0: plan.command.clone(),
                 args,
                 stdin,
-                profile: Profile { network, ..self.sandbox.profile() },
+                profile,
+                places,
             },
             timeout: Some(plan.timeout),
             grace,

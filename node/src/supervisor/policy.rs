@@ -134,6 +134,11 @@ impl Policy {
         }
     }
 
+    /// The programs that were found for the names of the rules, and the `PATH` they were found in.
+    pub(super) fn programs(&self) -> (Vec<String>, &str) {
+        self.programs.all()
+    }
+
     /// Arguments as an `argPattern` sees them; none if no pattern can match them.
     #[must_use]
     pub fn written(args: &[String]) -> Option<String> {

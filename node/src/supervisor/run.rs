@@ -26,6 +26,7 @@ use super::ring::{LogRing, Stream};
 use super::spare::{Shim, Spare};
 use super::wire::{self, Command, Event, Launch};
 use super::{Cancel, Ended, HostFault, Outcome, StopReason, orphans};
+use crate::sandbox::Ground;
 
 /// How long a shim may take beyond the grace period before it is given up as stopped or stuck.
 const SHIM_PATIENCE: Duration = Duration::from_secs(5);
@@ -47,6 +48,8 @@ const SWEEPS: u32 = 400;
 pub(super) struct Task<'a> {
     pub(super) shim: &'a Path,
     pub(super) spare: &'a Spare,
+    /// What the shims that wait were laid out for.
+    pub(super) ground: &'a Ground,
     pub(super) launch: Launch,
     /// None for a service: it runs until it ends or is ended.
     pub(super) timeout: Option<Duration>,
@@ -80,6 +83,8 @@ pub(super) enum Fate {
     Lingered,
     /// Its time was over.
     TimedOut,
+    /// It took more than it may, as this sentence says.
+    Over(String),
     /// It was ended from outside.
     Stopped(StopReason),
     /// Its shim was killed.
@@ -89,6 +94,7 @@ pub(super) enum Fate {
 /// Why a run is being ended before it ended itself.
 enum Cause {
     TimedOut,
+    Over(String),
     Stopped(StopReason),
 }
 
@@ -101,6 +107,8 @@ struct Progress {
     exited: Option<Option<i32>>,
     /// Why it was not started: the system's number, and words.
     not_started: Option<(Option<i32>, String)>,
+    /// Why what it was to be kept in could not be made.
+    unkept: Option<String>,
     cause: Option<Cause>,
     gone: bool,
     /// The shim ended without saying that all is gone.
@@ -120,6 +128,7 @@ impl Task<'_> {
         let (success, exit_code, error) = match over.fate {
             Fate::NotStarted(text) => (false, 1, Some(text)),
             Fate::TimedOut => (false, 1, Some(format!("timed out after {ms}ms"))),
+            Fate::Over(text) => (false, 1, Some(text)),
             Fate::Stopped(reason) => (false, 1, Some(reason.as_str().to_owned())),
             Fate::Lost => (false, 1, Some(LOST.to_owned())),
             Fate::Exited(code) => (code == Some(0), code.unwrap_or(1), None),
@@ -158,6 +167,7 @@ impl Task<'_> {
         // The shim has said its last word; this only collects its exit status.
         tokio::spawn(async move { shim.child.wait().await });
         let fate = match progress {
+            Progress { unkept: Some(text), .. } => return Err(unkept(&text)),
             Progress { not_started: Some((errno, text)), .. } => {
                 let text = spawn_error(&self.launch.arg0, errno, &text);
                 if is_shortage(errno) {
@@ -166,6 +176,7 @@ impl Task<'_> {
                 Fate::NotStarted(text)
             }
             Progress { cause: Some(Cause::TimedOut), .. } => Fate::TimedOut,
+            Progress { cause: Some(Cause::Over(text)), .. } => Fate::Over(text),
             Progress { cause: Some(Cause::Stopped(reason)), .. } => Fate::Stopped(reason),
             Progress { lost: true, begun: false, .. } => {
                 return Err(unready(fate, &stderr.so_far()));
@@ -193,6 +204,8 @@ impl Task<'_> {
         let fate = shim.child.try_wait();
         tokio::spawn(async move { shim.child.wait().await });
         match progress {
+            Progress { unkept: Some(text), .. } => Err(unkept(&text)),
+            Progress { cause: Some(Cause::Over(text)), .. } => Ok(Ended::Over(text)),
             Progress { not_started: Some((errno, text)), .. } => {
                 let text = spawn_error(&self.launch.arg0, errno, &text);
                 if is_shortage(errno) { Err(HostFault(text)) } else { Ok(Ended::Refused(text)) }
@@ -206,9 +219,13 @@ impl Task<'_> {
 
     /// Gives its order to a shim, to the one that waits for it if there is one.
     async fn open(&self, order: &[u8]) -> Result<Shim, HostFault> {
-        let mut shim = match self.spare.take() {
+        // What is not kept in anything must not be started within what waits for others.
+        let none = Ground::none();
+        let fits = self.launch.profile.level == self.ground.level;
+        let ground = if fits { self.ground } else { &none };
+        let mut shim = match fits.then(|| self.spare.take()).flatten() {
             Some(shim) => shim,
-            None => Shim::spawn(self.shim).map_err(|error| {
+            None => Shim::spawn(self.shim, ground).map_err(|error| {
                 let shim = self.shim.display();
                 HostFault(format!("cannot start a job's supervisor ({shim}): {error}"))
             })?,
@@ -248,6 +265,11 @@ impl Task<'_> {
                         }
                         Some(Event::NotStarted { errno, text }) => {
                             progress.not_started = Some((errno, text));
+                        }
+                        Some(Event::Unkept { text }) => progress.unkept = Some(text),
+                        Some(Event::Over { text }) => {
+                            progress.cause.get_or_insert(Cause::Over(text));
+                            patience = Some(Instant::now() + SHIM_PATIENCE);
                         }
                         Some(Event::Exited { code }) => progress.exited = Some(code),
                         Some(Event::Expired) => {
@@ -318,6 +340,11 @@ impl Task<'_> {
         }
         progress
     }
+}
+
+/// This machine could not make what the run was to be kept in.
+fn unkept(text: &str) -> HostFault {
+    HostFault(format!("cannot make the sandbox of a run: {text}"))
 }
 
 /// What a shim that ended before it started anything leaves to be said.

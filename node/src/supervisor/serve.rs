@@ -13,13 +13,13 @@ use skyclaw_protocol::egress::NetworkAsk;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
+use super::keep::{Kept, What};
 use super::policy::{Section, Verdict, Whose};
 use super::ring::LogRing;
 use super::wire::Launch;
 use super::workdir::JobDir;
 use super::{Canceller, HostFault, Inner, StopReason, Supervisor, clean, errno, run};
 use crate::egress::Door;
-use crate::sandbox::Profile;
 
 /// A process to run.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct ServeOrder {
     pub args: Vec<String>,
     /// Its working directory.
     pub cwd: PathBuf,
+    /// The port on which it is to answer.
+    pub port: Option<u16>,
     /// What it asks to find in its environment; the policy of jobs decides.
     pub env: Vec<(String, String)>,
     /// What it finds there whatever it asks for.
@@ -52,6 +54,8 @@ pub enum Ended {
     /// It never began, and will not however often it is tried: it is not allowed, or is nothing
     /// that can be run.
     Refused(String),
+    /// It took more than it may, as this sentence says.
+    Over(String),
     /// Its shim was killed.
     Lost(String),
 }
@@ -82,7 +86,7 @@ impl ServeHandle {
 
 /// The directories of one instance. Dropping it leaves them to the end of the daemon.
 #[derive(Debug)]
-pub struct Workspace(JobDir);
+pub struct Workspace(Arc<JobDir>);
 
 impl Workspace {
     /// Where it works: empty at first.
@@ -116,7 +120,7 @@ impl Workspace {
 
     /// Removes all of it.
     pub async fn remove(self) {
-        clean(self.0).await;
+        clean(&self.0).await;
     }
 }
 
@@ -126,7 +130,7 @@ impl Supervisor {
     /// # Errors
     /// [`HostFault`] if they cannot be made, as on a full disk.
     pub fn workspace(&self) -> Result<Workspace, HostFault> {
-        self.0.directory("an instance's").map(Workspace)
+        self.0.directory("an instance's").map(|dir| Workspace(Arc::new(dir)))
     }
 
     /// Runs a service's process in its directories.
@@ -137,20 +141,20 @@ impl Supervisor {
         let (cancelled, until) = (canceller.cancel.subscribe(), canceller.until.subscribe());
         let inner = Arc::clone(&self.0);
         let span = tracing::info_span!("service", service = %order.name);
-        let (home, tmp) = (space.0.home.clone(), space.0.tmp.clone());
-        let folder = space.0.path.clone();
+        let dir = Arc::clone(&space.0);
         self.0.tasks.spawn(
             async move {
                 let shutdown = inner.shutdown.subscribe();
                 let result = if shutdown.borrow().is_some() {
                     Ok(Ended::Stopped(StopReason::HostStopped))
                 } else {
-                    match inner.launch(order, (&home, &tmp), &folder) {
-                        Err(refused) => refused,
+                    match inner.launch(order, &dir).await {
+                        Err(end) => end,
                         Ok((launch, log, _door)) => {
                             let task = run::Task {
                                 shim: &inner.shim,
                                 spare: &inner.spare,
+                                ground: &inner.ground,
                                 launch,
                                 timeout: None,
                                 grace: inner.grace,
@@ -178,11 +182,11 @@ impl Supervisor {
 type Ready = (Launch, LogRing, Option<Door>);
 
 impl Inner {
-    fn launch(
+    /// What is to be started; else how the run ends with that.
+    async fn launch(
         &self,
         order: ServeOrder,
-        (home, tmp): (&str, &str),
-        folder: &Path,
+        dir: &JobDir,
     ) -> Result<Ready, Result<Ended, HostFault>> {
         let refused = |reason: String| Err(Ok(Ended::Refused(reason)));
         let command = order.command;
@@ -198,16 +202,16 @@ impl Inner {
             Ok(reach) => reach,
             Err(reason) => return refused(reason),
         };
-        let mut env = self.policy.environment(&order.env, home, tmp);
+        let mut env = self.policy.environment(&order.env, &dir.home, &dir.tmp);
         env.retain(|(name, _)| !order.set.iter().any(|(set, _)| set == name));
         env.extend(order.set);
-        let Ok(cwd) = order.cwd.into_os_string().into_string() else {
-            return refused("the working directory is no text".to_owned());
-        };
-        let (network, door) = self.way_out(reach, folder).map_err(Err)?;
-        let profile = Profile { network, ..self.sandbox.profile() };
-        let launch =
-            Launch { program, arg0: command, args: order.args, cwd, env, stdin: None, profile };
+        let cwd = order.cwd.into_os_string().into_string();
+        let Ok(cwd) = cwd else { return refused("the working directory is no text".into()) };
+        let (network, door) = self.way_out(reach, &dir.path).map_err(Err)?;
+        let kept = self.keep(What::Service(order.port), network, &program, dir).await;
+        let Kept { profile, places } = kept.map_err(Err)?;
+        let (arg0, args) = (command, order.args);
+        let launch = Launch { program, arg0, args, cwd, env, stdin: None, profile, places };
         Ok((launch, order.log, door))
     }
 }

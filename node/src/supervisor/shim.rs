@@ -7,6 +7,8 @@
 //! even if the daemon is killed outright, or when the moment is over until which the job may run: a
 //! daemon that stands still renews no lease and ends no job.
 //!
+//! What runs in a sandbox has a second process of ours between, which becomes the sandbox (see `kept`).
+//!
 //! Never here: policy, secrets, output. The shim gets a ready order and an empty environment.
 
 use std::fs::File;
@@ -21,12 +23,15 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitOptions, getpid, set_child_subreaper, set_dumpable_behavior,
-    setsid, wait,
+    DumpableBehavior, Pid, Signal, WaitOptions, geteuid, getpid, set_child_subreaper,
+    set_dumpable_behavior, setsid, wait,
 };
 
-use super::tree;
+use skyclaw_protocol::SandboxLevel;
+
 use super::wire::{self, Command as Order, Event, Launch};
+use super::{inner, kept, tree};
+use crate::sandbox::{Ground, namespaces};
 use crate::time;
 
 /// First argument that turns the binary into a shim.
@@ -43,7 +48,11 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// To be called first thing in `main`, before arguments are parsed and threads start.
 pub fn run_if_asked() {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == SHIM_ARGUMENT) {
+    let argument = std::env::args_os().nth(1);
+    if argument.as_ref().is_some_and(|argument| argument == inner::INNER_ARGUMENT) {
+        std::process::exit(inner::run());
+    }
+    if argument.is_some_and(|argument| argument == SHIM_ARGUMENT) {
         let code = match supervise() {
             Ok(never) => match never {},
             // Nobody reads its standard error; the daemon sees the socket close.
@@ -53,7 +62,7 @@ pub fn run_if_asked() {
     }
 }
 
-enum Never {}
+pub(super) enum Never {}
 
 fn supervise() -> io::Result<Never> {
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -68,9 +77,16 @@ fn supervise() -> io::Result<Never> {
 
     let _ = setsid();
     set_child_subreaper(Some(getpid()))?;
+    let ground: Ground = wire::receive(&mut socket)?;
+    // While there is one thread, and before this process is hidden from itself.
+    let alone = ground.level == SandboxLevel::Isolated && !geteuid().is_root();
+    let entered = if alone { namespaces::own_users() } else { Ok(()) };
     // The job runs under the same user: it may not look into the shim nor trace it.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let _signals = outlive_signals()?;
+    if ground.level != SandboxLevel::None {
+        return kept::supervise(socket, (stdout, stderr), &ground, entered);
+    }
 
     let launch: Launch = wire::receive(&mut socket)?;
     // Whatever may fail for want of something fails before the job starts.
@@ -156,7 +172,7 @@ fn reap(main: Pid, reports: &UnixStream) {
 
 /// Takes commands until the last grace period, or the time of the job, is over, then kills until
 /// nothing is left.
-fn obey(mut socket: UnixStream, tells: &UnixStream) -> io::Result<Never> {
+pub(super) fn obey(mut socket: UnixStream, tells: &UnixStream) -> io::Result<Never> {
     let mut ends: Option<Instant> = None;
     let mut until: Option<Duration> = None;
     let mut command = [0; Order::LENGTH];
@@ -213,7 +229,7 @@ fn obey(mut socket: UnixStream, tells: &UnixStream) -> io::Result<Never> {
 }
 
 /// Kills descendants until the reaper finds none and ends this process.
-fn kill_all() -> ! {
+pub(super) fn kill_all() -> ! {
     let me = [getpid()];
     let mut round = 0_u32;
     loop {

@@ -8,15 +8,21 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::wire::{self, Event};
 use super::{orphans, shim};
+use crate::sandbox::Ground;
+
+/// How long a shim without an order may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The daemon's ends of a shim.
 #[derive(Debug)]
@@ -31,9 +37,11 @@ pub(super) struct Shim {
 
 impl Shim {
     /// Starts one. It waits for its order, and ends by itself once its socket closes.
-    pub(super) fn spawn(program: &Path) -> io::Result<Self> {
+    pub(super) fn spawn(program: &Path, ground: &Ground) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        // It fits into the socket's buffer, so nobody need read it first.
         ours.set_nonblocking(true)?;
+        wire::send(&ours, ground)?;
         let (mut child, registered) = orphans::spawn(
             Command::new(program)
                 .arg0("skyclaw-job")
@@ -62,10 +70,10 @@ impl Spare {
     }
 
     /// Starts one for the next job, unless one waits. Where that fails, the job's own start tells.
-    pub(super) fn prepare(&self, program: &Path) {
+    pub(super) fn prepare(&self, program: &Path, ground: &Ground) {
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.is_none() {
-            *spare = Shim::spawn(program).ok();
+            *spare = Shim::spawn(program, ground).ok();
         }
     }
 
@@ -74,7 +82,8 @@ impl Spare {
         let shim = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Shim { mut child, commands, .. }) = shim {
             drop(commands);
-            // It has nothing to end; waiting only collects it.
+            // It has nothing to end but its own preparations.
+            let _ = timeout(PATIENCE, child.wait()).await;
             let _ = child.start_kill();
             let _ = child.wait().await;
         }

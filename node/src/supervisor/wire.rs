@@ -1,6 +1,6 @@
 //! What the daemon and a job's shim say to each other over their socket.
 //!
-//! Daemon to shim: one [`Launch`], then any number of [`Command`]s. Shim to daemon: [`Event`]s. Both structures travel as four bytes
+//! Daemon to shim: the [`Ground`](crate::sandbox::Ground) at once, one [`Launch`] when there is something to run, then any number of [`Command`]s. Shim to daemon: [`Event`]s. Both structures travel as four bytes
 //! of length and JSON. The socket's end is a message too: whoever sees it knows the other died.
 
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::sandbox::Profile;
+use crate::sandbox::{Places, Profile};
 
 /// Largest frame in bytes: a payload of 8 MiB whose every character is escaped, and room.
 pub(super) const MAX_FRAME_BYTES: usize = 64 << 20;
@@ -31,6 +31,8 @@ pub(super) struct Launch {
     pub(super) stdin: Option<String>,
     /// What it is kept in.
     pub(super) profile: Profile,
+    /// Its folders; none where it is not kept in anything.
+    pub(super) places: Option<Places>,
 }
 
 /// What a shim has to tell.
@@ -49,6 +51,17 @@ pub(super) enum Event {
         /// The system's number, if it is a system's failure.
         errno: Option<i32>,
         /// The failure in words.
+        text: String,
+    },
+    /// What it is to be kept in could not be made, for this reason; nothing was run, and `Gone` may
+    /// follow.
+    Unkept {
+        /// Which step failed, and how.
+        text: String,
+    },
+    /// It took more than it may: it is being ended.
+    Over {
+        /// What it took, in one sentence.
         text: String,
     },
     /// The main process ended; others may still run.
@@ -122,10 +135,15 @@ pub(super) fn send<T: Serialize>(mut to: impl Write, message: &T) -> io::Result<
 }
 
 /// Reads one frame.
-pub(super) fn receive<T: DeserializeOwned>(mut from: impl Read) -> io::Result<T> {
+pub(super) fn receive<T: DeserializeOwned>(from: impl Read) -> io::Result<T> {
+    Ok(serde_json::from_slice(&receive_bytes(from)?)?)
+}
+
+/// Reads one frame as it is.
+pub(super) fn receive_bytes(mut from: impl Read) -> io::Result<Vec<u8>> {
     let mut head = [0; 4];
     from.read_exact(&mut head)?;
     let mut body = vec![0; length(head)?];
     from.read_exact(&mut body)?;
-    Ok(serde_json::from_slice(&body)?)
+    Ok(body)
 }

@@ -7,10 +7,10 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
@@ -19,6 +19,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
+use skyclaw_protocol::SandboxLevel;
+
+use crate::sandbox::user::RunUser;
 
 /// Held locked by the daemon that owns a root.
 const LOCK: &str = ".lock";
@@ -31,21 +34,27 @@ const UNLOCKED_GRACE: Duration = Duration::from_secs(600);
 pub(super) struct WorkRoot {
     path: PathBuf,
     count: AtomicU64,
+    /// At which level runs are kept here.
+    level: SandboxLevel,
     lock: Mutex<File>,
 }
 
 /// The directories of one job.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct JobDir {
     pub(super) path: PathBuf,
     pub(super) home: String,
     pub(super) tmp: String,
     pub(super) work: String,
+    /// Whose they are while it runs, where that is another user than the daemon's.
+    pub(super) user: Option<Arc<RunUser>>,
+    /// Whether they were given to that user.
+    pub(super) handed: Arc<AtomicBool>,
 }
 
 impl WorkRoot {
     /// A fresh root below `base`. Roots of daemons that are no more are removed meanwhile.
-    pub(super) fn create(base: &Path) -> io::Result<Self> {
+    pub(super) fn create(base: &Path, level: SandboxLevel) -> io::Result<Self> {
         private_dirs().recursive(true).create(base)?;
         let base = fs::canonicalize(base)?;
         let prefix = root_prefix();
@@ -55,10 +64,13 @@ impl WorkRoot {
             let name = format!("{prefix}{}-{:016x}", std::process::id(), rand::random::<u64>());
             let path = base.join(name);
             private_dirs().create(&path)?;
+            if has_users(level) {
+                set_mode(&path, PASSED)?;
+            }
             let lock = File::create_new(path.join(LOCK))?;
             // Another daemon's sweep may have been quicker than the lock.
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && path.exists() {
-                return Ok(Self { path, count: AtomicU64::new(0), lock: Mutex::new(lock) });
+                return Ok(Self { path, count: AtomicU64::new(0), level, lock: Mutex::new(lock) });
             }
         }
     }
@@ -77,6 +89,9 @@ impl WorkRoot {
         }
         tracing::warn!(path = %self.path.display(), "the jobs' folder was removed; it is made again");
         private_dirs().recursive(true).create(&self.path)?;
+        if has_users(self.level) {
+            set_mode(&self.path, PASSED)?;
+        }
         let lock = File::create_new(self.path.join(LOCK))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         *held = lock;
@@ -94,6 +109,12 @@ impl WorkRoot {
             self.renew()?;
             private_dirs().create(&path)?;
         }
+        let user = if has_users(self.level) {
+            set_mode(&path, PASSED)?;
+            Some(Arc::new(RunUser::take()?))
+        } else {
+            None
+        };
         let make = |name: &str| {
             let dir = path.join(name);
             private_dirs().create(&dir)?;
@@ -103,7 +124,9 @@ impl WorkRoot {
         };
         let made = make("home").and_then(|home| Ok((home, make("tmp")?, make("work")?)));
         match made {
-            Ok((home, tmp, work)) => Ok(JobDir { path, home, tmp, work }),
+            Ok((home, tmp, work)) => {
+                Ok(JobDir { path, home, tmp, work, user, handed: Arc::default() })
+            }
             Err(error) => {
                 let _ = remove(&path);
                 Err(error)
@@ -127,6 +150,18 @@ fn root_prefix() -> String {
 pub(super) fn root_above(path: &Path, base: &Path) -> Option<PathBuf> {
     let name = path.strip_prefix(base).ok()?.components().next()?.as_os_str();
     name.to_str()?.starts_with(&root_prefix()).then(|| base.join(name))
+}
+
+/// Whether runs have users of their own here: only root can give them some.
+fn has_users(level: SandboxLevel) -> bool {
+    level != SandboxLevel::None && geteuid().is_root()
+}
+
+/// Others may pass, to what they may enter below, and not look.
+const PASSED: u32 = 0o711;
+
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 fn private_dirs() -> DirBuilder {
@@ -249,7 +284,7 @@ fn list(dir: &OwnedFd) -> io::Result<Vec<(std::ffi::CString, bool)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_tree_with_closed_deep_and_linked_parts_is_removed_and_nothing_else() {
@@ -279,11 +314,11 @@ mod tests {
     #[test]
     fn roots_of_dead_daemons_are_swept_and_those_of_living_ones_are_not() {
         let base = tempfile::tempdir().unwrap();
-        let living = WorkRoot::create(base.path()).unwrap();
+        let living = WorkRoot::create(base.path(), SandboxLevel::None).unwrap();
         let dead = base.path().join(format!("skyclaw-{}-1-dead", geteuid().as_raw()));
         fs::create_dir_all(dead.join("0/home")).unwrap();
         fs::write(dead.join(LOCK), "").unwrap();
-        let another = WorkRoot::create(base.path()).unwrap();
+        let another = WorkRoot::create(base.path(), SandboxLevel::None).unwrap();
         for _ in 0..1000 {
             std::thread::sleep(Duration::from_millis(if dead.exists() { 10 } else { 0 }));
         }
@@ -300,7 +335,7 @@ mod tests {
     #[test]
     fn a_root_that_somebody_removed_is_made_again_and_is_not_swept() {
         let base = tempfile::tempdir().unwrap();
-        let root = WorkRoot::create(base.path()).unwrap();
+        let root = WorkRoot::create(base.path(), SandboxLevel::None).unwrap();
         root.job().unwrap();
         fs::remove_dir_all(&root.path).unwrap();
         let job = root.job().unwrap();

@@ -39,6 +39,11 @@ impl Programs {
         Self { path: path.to_owned(), known }
     }
 
+    /// All that were found at the start, and where.
+    pub(super) fn all(&self) -> (Vec<String>, &str) {
+        (self.known.values().cloned().collect(), &self.path)
+    }
+
     /// What `command` stands for. What was not there at the start is looked for again: it may have
     /// been installed since.
     pub(super) fn find(&self, command: &str) -> Found {

@@ -1,0 +1,216 @@
+//! Control groups of a run, of both versions, as far as this user may make them: memory, processes,
+//! and a share of the processors that does not grow with their number.
+//!
+//! Always: made below the group that the node is in, so that what binds the node binds its runs; taken
+//! away when no process is left in them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::profile::Limits;
+
+/// What their names begin with; the number of the process that keeps them follows.
+const PREFIX: &str = "skyclaw-run-";
+
+/// Controllers of version 1 that are asked for.
+const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// The groups of one run.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    groups: Vec<Group>,
+}
+
+#[derive(Debug)]
+struct Group {
+    path: PathBuf,
+    /// Of version 1, which controller; none for version 2, which has all of them in one.
+    controller: Option<&'static str>,
+}
+
+impl Cgroup {
+    /// Makes what can be made for the run that process `keeper` keeps.
+    pub(crate) fn create(keeper: u32) -> Self {
+        let groups = parents()
+            .into_iter()
+            .filter_map(|Group { path, controller }| {
+                let path = path.join(format!("{PREFIX}{keeper}"));
+                fs::create_dir(&path).ok()?;
+                Some(Group { path, controller })
+            })
+            .collect();
+        Self { groups }
+    }
+
+    /// Puts a process and what it starts from now on into them. Those that do not take it are given up.
+    pub(crate) fn take(&mut self, process: u32) {
+        let process = process.to_string();
+        self.groups.retain(|group| {
+            let taken = fs::write(group.path.join("cgroup.procs"), &process).is_ok();
+            if !taken {
+                let _ = fs::remove_dir(&group.path);
+            }
+            taken
+        });
+    }
+
+    /// Sets the bounds. True if memory is bound by the kernel now.
+    pub(crate) fn limit(&self, limits: &Limits) -> bool {
+        let mut memory = false;
+        for Group { path, controller } in &self.groups {
+            let write = |file: &str, value: u64| fs::write(path.join(file), value.to_string());
+            match controller {
+                Some("memory") => {
+                    memory |= write("memory.limit_in_bytes", limits.memory_bytes).is_ok();
+                    // Memory and swap together, where swap is counted.
+                    let _ = write("memory.memsw.limit_in_bytes", limits.memory_bytes);
+                }
+                Some("pids") => {
+                    let _ = write("pids.max", limits.processes);
+                }
+                Some(_) => {}
+                None => {
+                    memory |= write("memory.max", limits.memory_bytes).is_ok();
+                    let _ = write("memory.swap.max", 0);
+                    let _ = fs::write(path.join("memory.oom.group"), "1");
+                    let _ = write("pids.max", limits.processes);
+                }
+            }
+        }
+        memory
+    }
+
+    /// The file in which the kernel counts processes that it ended for want of memory.
+    pub(crate) fn kills(&self) -> Option<PathBuf> {
+        self.groups.iter().find_map(|Group { path, controller }| {
+            let file = match controller {
+                Some("memory") => "memory.oom_control",
+                None => "memory.events",
+                Some(_) => return None,
+            };
+            Some(path.join(file)).filter(|path| path.exists())
+        })
+    }
+
+    /// Takes them away, once no process is in them.
+    pub(crate) fn remove(&self) {
+        for group in &self.groups {
+            // The last process is out when it has been waited for, not a moment later.
+            let _ = fs::remove_dir(&group.path);
+        }
+    }
+}
+
+/// Whether the kernel ended a process of the group, from what stands in [`Cgroup::kills`].
+pub(crate) fn was_killed(events: &str) -> bool {
+    let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.is_some_and(|count| count.trim() != "0")
+}
+
+/// Which parts can be had here, and why others cannot, found out by making a group.
+pub(crate) fn probe() -> Result<(), String> {
+    let mut group = Cgroup::create(std::process::id());
+    let limits = Limits::default();
+    let memory = !group.groups.is_empty() && group.limit(&limits);
+    let reason = match group.groups.first() {
+        None => parents().first().map_or_else(
+            || "no control groups are mounted".to_owned(),
+            |Group { path, .. }| format!("no group can be made in {}", path.display()),
+        ),
+        Some(_) => "the memory controller is not handed on to this user's groups".to_owned(),
+    };
+    group.remove();
+    group.groups.clear();
+    if memory { Ok(()) } else { Err(reason) }
+}
+
+/// Removes groups whose keeper is no more.
+pub(crate) fn sweep() {
+    for Group { path, .. } in parents() {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let keeper =
+                name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
+            if keeper.is_some_and(|keeper| !Path::new(&format!("/proc/{keeper}")).exists()) {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+}
+
+/// The groups that this process is in, where they are mounted.
+fn parents() -> Vec<Group> {
+    let read = |path: &str| -> io::Result<String> { fs::read_to_string(path) };
+    let (Ok(mounts), Ok(own)) = (read("/proc/self/mountinfo"), read("/proc/self/cgroup")) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for line in mounts.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let (left, right): (Vec<_>, Vec<_>) =
+            (left.split(' ').collect(), right.split(' ').collect());
+        let (Some(root), Some(at), Some(kind)) = (left.get(3), left.get(4), right.first()) else {
+            continue;
+        };
+        let options = right.get(2).copied().unwrap_or_default();
+        let controllers: Vec<Option<&'static str>> = match *kind {
+            "cgroup2" => vec![None],
+            "cgroup" => CONTROLLERS
+                .into_iter()
+                .filter(|name| options.split(',').any(|option| option == *name))
+                .map(Some)
+                .collect(),
+            _ => continue,
+        };
+        for controller in controllers {
+            let Some(path) = own_path(&own, controller) else { continue };
+            // In a container the mount may begin at the container's own group.
+            let path = path.strip_prefix(root).unwrap_or(path).trim_start_matches('/');
+            let path = Path::new(at).join(path);
+            let path = if path.is_dir() { path } else { PathBuf::from(at) };
+            // Version 2 beside version 1 may have no controller worth a group.
+            let useful = controller.is_some() || {
+                let on = fs::read_to_string(path.join("cgroup.subtree_control"));
+                on.is_ok_and(|on| on.split_whitespace().any(|name| name == "memory"))
+            };
+            if useful {
+                found.push(Group { path, controller });
+            }
+        }
+    }
+    found
+}
+
+/// This process's group, from `number:controllers:path`.
+fn own_path<'a>(own: &'a str, controller: Option<&str>) -> Option<&'a str> {
+    own.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':');
+        let (_, names, path) = (parts.next()?, parts.next()?, parts.next()?);
+        let is = match controller {
+            None => names.is_empty(),
+            Some(controller) => names.split(',').any(|name| name == controller),
+        };
+        is.then_some(path)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_finds_its_group_of_either_version() {
+        let own = "8:pids:/a\n4:cpu,cpuacct:/b\n1:name=systemd:/c\n0::/d/e\n";
+        assert_eq!(own_path(own, Some("pids")), Some("/a"));
+        assert_eq!(own_path(own, Some("cpu")), Some("/b"));
+        assert_eq!(own_path(own, Some("memory")), None);
+        assert_eq!(own_path(own, None), Some("/d/e"));
+    }
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_seen_in_the_files_of_both_versions() {
+        assert!(was_killed("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"));
+        assert!(!was_killed("low 0\nhigh 0\nmax 4\noom 1\noom_kill 0\n"));
+    }
+}

@@ -1,0 +1,119 @@
+//! Which level this machine reaches, found out by reaching for it.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::geteuid;
+use skyclaw_protocol::SandboxLevel;
+
+use super::finding::Finding;
+use super::{Ground, Wanted, cgroup, rules};
+use crate::supervisor::trial;
+
+/// Tries the levels from the strongest that is wanted down to the first that works.
+pub(super) fn probe(wanted: &Wanted) -> (SandboxLevel, Vec<Finding>) {
+    let most = wanted.level.unwrap_or(SandboxLevel::Isolated);
+    let shim = wanted.shim.as_deref().unwrap_or_else(|| Path::new("/proc/self/exe"));
+    let work_dir = wanted.work_dir.clone().unwrap_or_else(std::env::temp_dir);
+    cgroup::sweep();
+    let mut findings = Vec::new();
+    let levels = SandboxLevel::ALL.into_iter().rev().filter(|level| *level <= most);
+    for level in levels {
+        if level == SandboxLevel::None {
+            break;
+        }
+        let ground = Ground::new(level, wanted.readable.clone(), &wanted.hidden);
+        match trial::run(shim, &work_dir, &ground, wanted.profile(level)) {
+            Ok(()) => {
+                findings.extend(missing(level));
+                return (level, findings);
+            }
+            Err(reason) => findings.push(decisive(level, &reason)),
+        }
+        if wanted.level.is_some() {
+            // A level that was named is reached, or the start ends: no other is looked for.
+            break;
+        }
+    }
+    (SandboxLevel::None, findings)
+}
+
+/// Why a level is not reached.
+fn decisive(level: SandboxLevel, reason: &str) -> Finding {
+    let (part, said) = reason.split_once(": ").unwrap_or(("a trial", reason));
+    let namespace = part.contains("namespace");
+    let remedy = if part.contains("user namespace") || (namespace && !geteuid().is_root()) {
+        let mut text = "let this user make user namespaces".to_owned();
+        for name in [
+            "user/max_user_namespaces",
+            "kernel/unprivileged_userns_clone",
+            "kernel/apparmor_restrict_unprivileged_userns",
+        ] {
+            if let Ok(value) = fs::read_to_string(Path::new("/proc/sys").join(name)) {
+                text.push_str(&format!(" (sysctl {} is {})", name.replace('/', "."), value.trim()));
+            }
+        }
+        text
+    } else if namespace
+        || part.contains("root")
+        || part.contains("mounting")
+        || part.contains("binding")
+    {
+        "the right to make namespaces and mounts is missing; in a container run it with \
+         --security-opt seccomp=unconfined and CAP_SYS_ADMIN, or as an ordinary user"
+            .to_owned()
+    } else if part.contains("Landlock") {
+        "a kernel from 5.13 on, with landlock among its security modules (lsm=)".to_owned()
+    } else if part.contains("filter") {
+        "a kernel with CONFIG_SECCOMP_FILTER".to_owned()
+    } else if part.contains("starting a program") && geteuid().is_root() {
+        "runs have users of their own, who must be able to enter the folder of runs: open the \
+         folders above it (chmod o+x) or name another in SKYCLAW_WORK_DIR"
+            .to_owned()
+    } else {
+        String::new()
+    };
+    Finding { level, part: part.to_owned(), reason: said.to_owned(), remedy, decides: true }
+}
+
+/// What a level that is reached lacks, and what stands in for it.
+fn missing(level: SandboxLevel) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut add = |part: &str, reason: String, remedy: &str| {
+        let (part, remedy) = (part.to_owned(), remedy.to_owned());
+        found.push(Finding { level, part, reason, remedy, decides: false });
+    };
+    if let Err(reason) = cgroup::probe() {
+        let instead = "memory is looked at ten times a second instead; a control group that is handed to \
+                       this user (systemd: Delegate=yes) would bound it at once";
+        add("memory control group", reason, instead);
+    }
+    if level >= SandboxLevel::Landlock {
+        let files = "a kernel from 5.13 on with landlock among its security modules";
+        match rules::version() {
+            Err(reason) if level == SandboxLevel::Isolated => {
+                add("Landlock", reason, files);
+            }
+            Ok(version) if version < 4 => {
+                let reason =
+                    format!("this kernel has version {version} of Landlock, TCP came with 4");
+                add(
+                    "Landlock for TCP",
+                    reason,
+                    "services begin no connections at all; a kernel from 6.7 on",
+                );
+            }
+            Ok(version) if version < 6 => {
+                let reason =
+                    format!("this kernel has version {version} of Landlock, scopes came with 6");
+                add("Landlock for signals and abstract sockets", reason, "a kernel from 6.12 on");
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    if !geteuid().is_root() && level < SandboxLevel::Isolated {
+        let reason = "runs have the node's own user, and no count of their own".to_owned();
+        add("bound of processes", reason, "processes are counted ten times a second instead");
+    }
+    found
+}

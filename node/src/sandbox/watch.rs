@@ -1,0 +1,202 @@
+//! What the kernel does not bound, or bounds without a word: memory, processes and the disk, looked at
+//! while a run goes on.
+//!
+//! Always: a look costs a bounded share of one processor, since the next one waits in proportion; what
+//! is over its bound is said in one sentence, after which the run is ended.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::statvfs;
+
+use super::cgroup;
+use super::disk;
+use super::profile::Limits;
+
+/// How often memory is looked at: what takes a gigabyte a second is a tenth of one over its bound.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How often the disk is: a walk through a large tree takes a while.
+const LOOK_DISK: Duration = Duration::from_millis(500);
+
+/// A look may take one part in so many of the time.
+const SHARE: u32 = 10;
+const SHARE_DISK: u32 = 20;
+
+/// Below this much free disk a run that has taken part in it is ended, so that the node can go on.
+const RESERVE_BYTES: u64 = 256 << 20;
+const PART_BYTES: u64 = 64 << 20;
+
+/// What to look at.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// The run's first process.
+    pub(crate) root: i32,
+    /// Its folders.
+    pub(crate) base: PathBuf,
+    /// Its bounds.
+    pub(crate) limits: Limits,
+    /// Where the kernel counts what it ended, if it bounds the memory.
+    pub(crate) kills: Option<PathBuf>,
+    /// Whether processes have no bound of the run's own.
+    pub(crate) count: bool,
+}
+
+impl Watch {
+    /// Looks until something is over its bound, and says what.
+    pub(crate) fn until_over(&self) -> String {
+        let mut next_disk = Instant::now() + LOOK;
+        let mut last = Seen::default();
+        loop {
+            let began = Instant::now();
+            if let Some(over) = self.memory() {
+                return over;
+            }
+            let took = began.elapsed();
+            if Instant::now() >= next_disk {
+                let began = Instant::now();
+                if let Some(over) = self.disk(&mut last) {
+                    return over;
+                }
+                next_disk = Instant::now() + LOOK_DISK.max(began.elapsed() * SHARE_DISK);
+            }
+            thread::sleep(LOOK.max(took * SHARE));
+        }
+    }
+
+    /// The sentence about memory, which is also that of a run whose end came before the next look.
+    pub(crate) fn memory(&self) -> Option<String> {
+        let most = self.limits.memory_bytes;
+        let over = || Some(format!("used more than {most} bytes of memory"));
+        if let Some(kills) = &self.kills {
+            let killed = fs::read_to_string(kills).is_ok_and(|text| cgroup::was_killed(&text));
+            return if killed { over() } else { None };
+        }
+        let (processes, bytes) = family(self.root);
+        if bytes > most {
+            return over();
+        }
+        let most = self.limits.processes;
+        (self.count && processes > most).then(|| format!("had more than {most} processes"))
+    }
+
+    fn disk(&self, last: &mut Seen) -> Option<String> {
+        let free = statvfs(&self.base).map_or(u64::MAX, |now| now.f_bavail * now.f_frsize);
+        // Nobody takes more than the disk lost; but others may have given something back, so this saves
+        // some of the walks and not all.
+        let lost = last.free.saturating_sub(free);
+        let quiet = last.used.saturating_add(lost) < self.limits.disk_bytes / 2;
+        if quiet && free > RESERVE_BYTES && last.skipped < 8 {
+            last.skipped += 1;
+            return None;
+        }
+        let most = self.limits.disk_bytes;
+        let used = match disk::used(&self.base, most) {
+            Ok(used) => used.saturating_add(disk::deleted(&family_of(self.root))),
+            Err(over) => return Some(over),
+        };
+        *last = Seen { free, used, skipped: 0 };
+        if used > most {
+            return Some(format!("used more than {most} bytes of disk"));
+        }
+        let short = free < RESERVE_BYTES && used > PART_BYTES;
+        short.then(|| format!("the disk of this host is full; of it {used} bytes are this run's"))
+    }
+}
+
+/// What the last walk found.
+#[derive(Debug)]
+struct Seen {
+    free: u64,
+    used: u64,
+    skipped: u32,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        // The first look is a walk: what lies there already counts.
+        Self { free: u64::MAX, used: u64::MAX, skipped: 0 }
+    }
+}
+
+/// Processes below `root`, itself included, and the memory they hold. What they share is counted for
+/// each: too much rather than too little.
+fn family(root: i32) -> (u64, u64) {
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    let all = family_of(root);
+    let pages = all.iter().filter_map(|pid| {
+        let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        text.split(' ').nth(1)?.parse::<u64>().ok()
+    });
+    let bytes = pages.sum::<u64>().saturating_mul(page);
+    (u64::try_from(all.len()).unwrap_or(u64::MAX), bytes)
+}
+
+/// The processes themselves, as the kernel lists children.
+fn family_of(root: i32) -> Vec<i32> {
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(pid) = found.get(next).copied() {
+        next += 1;
+        let Ok(threads) = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"))
+        else {
+            continue;
+        };
+        for thread in threads.flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            found.extend(
+                children.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()),
+            );
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn watch(base: &Path, limits: Limits) -> Watch {
+        let root = i32::try_from(std::process::id()).unwrap();
+        Watch { root, base: base.to_owned(), limits, kills: None, count: true }
+    }
+
+    #[test]
+    fn a_family_is_counted_through_all_generations() {
+        let mut shell = Command::new("sh")
+            .args(["-c", "sh -c 'cat & cat; wait' & wait"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(shell.id()).unwrap();
+        let mut seen = 0;
+        for _ in 0..500 {
+            seen = family(pid).0;
+            if seen >= 3 {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(seen >= 3, "{seen}");
+        assert!(family(pid).1 > 0);
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+    }
+
+    #[test]
+    fn each_bound_is_named_when_it_is_passed() {
+        let base = tempfile::tempdir().unwrap();
+        let said = |limits| watch(base.path(), limits).until_over();
+        let limits = Limits { memory_bytes: 1, ..Limits::default() };
+        assert_eq!(said(limits), "used more than 1 bytes of memory");
+        let limits = Limits { processes: 0, ..Limits::default() };
+        assert_eq!(said(limits), "had more than 0 processes");
+        fs::write(base.path().join("data"), vec![7; 100_000]).unwrap();
+        let limits = Limits { disk_bytes: 50_000, ..Limits::default() };
+        assert_eq!(said(limits), "used more than 50000 bytes of disk");
+    }
+}
