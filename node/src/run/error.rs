@@ -48,9 +48,6 @@ pub enum StartError {
     /// The file with the rules for jobs and services.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// The sandbox that was asked for.
-    #[error(transparent)]
-    Sandbox(#[from] NotReached),
     /// Nowhere to run jobs.
     #[error("jobs cannot be run here: check SKYCLAW_WORK_DIR and the temporary directory")]
     Supervisor {

@@ -75,7 +75,7 @@ mod tests {
     fn each_part_that_lacks_is_told_with_its_reason_and_what_would_help() {
         let lack = |decides, remedy: &str| Lack {
             level: SandboxLevel::Isolated,
-            part: "user namespaces",
+            part: "user namespaces".to_owned(),
             reason: "EPERM".to_owned(),
             remedy: remedy.to_owned(),
             decides,
