@@ -5,6 +5,7 @@
 pub(crate) mod deploy;
 pub(crate) mod fields;
 pub(crate) mod host;
+mod isolation;
 pub(crate) mod job;
 pub(crate) mod network;
 pub(crate) mod orders;

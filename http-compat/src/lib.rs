@@ -1,5 +1,6 @@
 //! The `/v1` HTTP API of Skyclaw: the routes, texts and JSON of the original program, plus the
-//! routes it lacked, in front of a [`Backend`]; and the [`gateway`] that leads to services.
+//! routes it lacked, in front of a [`Backend`]; the [`gateway`] that leads to services; and the proxy by
+//! which what runs reaches the outside ([`egress`]).
 //!
 //! Always: this crate converts and checks shape; whether something may happen is decided behind
 //! the port. Every request is answered with JSON, every refusal with `{error}` and one count in
@@ -13,6 +14,7 @@ mod body;
 mod call;
 mod config;
 mod cors;
+pub mod egress;
 mod endpoint;
 mod error;
 pub mod gateway;

@@ -10,6 +10,7 @@ mod framing;
 mod hosts;
 mod idempotency;
 mod import;
+mod isolation;
 mod jobs;
 mod listing;
 mod logs;

@@ -282,6 +282,8 @@ pub struct HostConfig {
     pub settings_file: Option<PathBuf>,
     /// How far what it runs is kept apart; none for the strongest that the machine allows.
     pub sandbox: Option<SandboxLevel>,
+    /// The weakest level at which it starts.
+    pub sandbox_min: SandboxLevel,
     /// The openclaw program.
     pub openclaw_command: String,
     /// The OpenClaw configuration that agent jobs may use.

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod copies;
+pub mod egress;
 pub mod engine;
 pub mod gateway;
 pub mod handle;

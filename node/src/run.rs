@@ -19,6 +19,7 @@ mod host_key;
 mod member;
 mod p2p;
 pub mod policy;
+pub mod sandbox;
 mod signal;
 
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ use crate::limits::{HTTP_STOP_GRACE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
 use crate::originals::Originals;
 use crate::repair::Repair;
+use crate::sandbox::Sandbox;
 use crate::services::Services;
 use crate::supervisor::policy::PolicyFile;
 use crate::tasks::Tasks;
@@ -81,6 +83,7 @@ pub struct Coordinator {
     address: SocketAddr,
     lines: Vec<String>,
     gateway_metrics: GatewayMetrics,
+    metrics: Arc<Metrics>,
 }
 
 impl Node {
@@ -90,7 +93,8 @@ impl Node {
     /// # Errors
     /// [`StartError`], in words for the person at the terminal. Nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let rules = config.host.as_ref().map(policy::load).transpose()?.flatten();
+        let rules = policy::load(config)?;
+        let sandbox = sandbox::start(config, rules.as_ref()).await?;
         let certificates = config.tls.as_ref();
         let certificates =
             certificates.map(|tls| Certificates::start(tls, config.acme_dir())).transpose()?;
@@ -115,7 +119,7 @@ impl Node {
             blobs: None,
             certificates,
         };
-        if let Err(error) = node.start_rest(config, door, rules).await {
+        if let Err(error) = node.start_rest(config, door, (rules, sandbox)).await {
             node.stop().await;
             return Err(error);
         }
@@ -126,7 +130,7 @@ impl Node {
         &mut self,
         config: &Config,
         door: Option<gateway::Door>,
-        rules: Option<PolicyFile>,
+        kept: (Option<PolicyFile>, Sandbox),
     ) -> Result<(), StartError> {
         if let Some(link) = config.member() {
             let name = config.host.as_ref().map_or("gateway", |host| host.name.as_str());
@@ -140,7 +144,7 @@ impl Node {
         if let (Some(settings), Some(door)) = (&config.gateway, door) {
             self.gateway = Some(self.start_gateway(config, settings, door)?);
         }
-        self.start_host(config, rules).await
+        self.start_host(config, kept).await
     }
 
     /// The coordinator role, if it runs.
@@ -288,7 +292,8 @@ impl Coordinator {
                 tracing::error!(%error, "the API stopped listening");
             }
         });
-        Ok(Self { engine, net, handle, http, address, lines, gateway_metrics })
+        let metrics = registry;
+        Ok(Self { engine, net, handle, http, address, lines, gateway_metrics, metrics })
     }
 
     /// Where the API listens.

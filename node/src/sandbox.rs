@@ -75,6 +75,14 @@ impl Sandbox {
         Self(Arc::new(Inner { wanted, level: SandboxLevel::None, findings: Vec::new() }))
     }
 
+    /// The same with other files of the node that no run may see: some are made only as it starts.
+    #[must_use]
+    pub fn hiding(&self, hidden: Vec<PathBuf>) -> Self {
+        let Inner { wanted, level, findings } = &*self.0;
+        let wanted = Wanted { hidden, ..wanted.clone() };
+        Self(Arc::new(Inner { wanted, level: *level, findings: findings.clone() }))
+    }
+
     /// The level that runs are made at.
     #[must_use]
     pub fn level(&self) -> SandboxLevel {

@@ -19,6 +19,7 @@ mod orphans;
 mod output;
 mod plan;
 pub mod policy;
+mod reach;
 mod ring;
 mod run;
 mod serve;
@@ -34,6 +35,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::collector::Collector;
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use serde_json::Value;
 use skyclaw_protocol::limits::MAX_TEXT_BYTES;
@@ -43,6 +45,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::blobs::Blobs;
+use crate::egress::Egress;
 use crate::openclaw::{Openclaw, OpenclawConfig};
 use crate::sandbox::{Ground, Sandbox};
 pub(crate) use ask::{Answered, Question, Unanswered};
@@ -302,6 +305,7 @@ struct Inner {
     max_output: usize,
     blobs: Option<Blobs>,
     sandbox: Sandbox,
+    egress: Egress,
     /// What every run of it stands on.
     ground: Ground,
     grace: Duration,
@@ -351,6 +355,7 @@ impl Supervisor {
             max_output: config.max_output,
             blobs: config.blobs,
             sandbox: config.sandbox,
+            egress: Egress::default(),
             ground,
             grace: config.grace,
             root,
@@ -409,7 +414,13 @@ impl Supervisor {
     /// Under which terms it runs jobs.
     #[must_use]
     pub fn terms(&self) -> Terms {
-        Terms { sandbox: SandboxLevel::None, policy: self.0.policy.digest() }
+        Terms { sandbox: self.0.sandbox.level(), policy: self.0.policy.digest() }
+    }
+
+    /// What the proxy of its runs has done, read when the metrics are.
+    #[must_use]
+    pub fn metrics(&self) -> Box<dyn Collector> {
+        self.0.egress.metrics()
     }
 
     /// Makes ready for the first job. To be called within the runtime.

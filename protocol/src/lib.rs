@@ -14,6 +14,7 @@ pub mod clock;
 pub mod codec;
 mod command;
 pub mod controls;
+pub mod egress;
 pub mod fold;
 mod id;
 mod imported;

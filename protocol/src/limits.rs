@@ -19,6 +19,13 @@ pub const MAX_CAPABILITY_BYTES: usize = 256;
 /// with each change of the service's register.
 pub const MAX_SERVICE_BYTES: usize = 64 << 10;
 
+/// Most hosts that a job or service may ask to reach, or an owner's policy may open to one kind of run;
+/// each is compared for each connection.
+pub const MAX_NETWORK_HOSTS: usize = 64;
+
+/// Bytes of all these together: they stand in the definition of a service.
+pub const MAX_NETWORK_BYTES: usize = 8 << 10;
+
 /// Most replicas of one service.
 pub const MAX_REPLICAS: u32 = 1000;
 

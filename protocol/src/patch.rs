@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress::NetworkAsk;
 use crate::id::Hash;
 use crate::limits::{MAX_REPLICAS, MAX_SERVICE_BYTES, MAX_TEXT_BYTES};
 use crate::view::{HealthCheck, OnPartition, ServiceDef};
@@ -69,6 +70,9 @@ pub struct ServicePatch {
     /// What an instance does whose host reaches no coordinator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_partition: Option<OnPartition>,
+    /// What it asks to reach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Change<NetworkAsk>>,
 }
 
 impl ServicePatch {
@@ -101,6 +105,7 @@ impl ServicePatch {
         Change::apply(self.bundle.as_ref(), &mut new.bundle);
         Change::apply(self.health.as_ref(), &mut new.health);
         Change::apply(self.backoff_ms.as_ref(), &mut new.backoff_ms);
+        Change::apply(self.network.as_ref(), &mut new.network);
         match &self.env {
             None => {}
             Some(Change::Clear) => new.env = None,
@@ -163,6 +168,7 @@ mod tests {
             health: Some(HealthCheck { path: "/health".into(), interval_ms: 500 }),
             backoff_ms: Some(100),
             on_partition: OnPartition::Stop,
+            network: Some(NetworkAsk::Any),
         }
     }
 
@@ -189,6 +195,7 @@ mod tests {
             ServicePatch { health: Some(Change::Clear), ..ServicePatch::default() },
             ServicePatch { backoff_ms: Some(Change::Set(7)), ..ServicePatch::default() },
             ServicePatch { on_partition: Some(OnPartition::Keep), ..ServicePatch::default() },
+            ServicePatch { network: Some(Change::Clear), ..ServicePatch::default() },
         ] {
             let new = patch.apply(&def());
             assert!(!new.runs_the_same(&def()), "{patch:?}");

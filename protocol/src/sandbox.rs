@@ -23,6 +23,9 @@ pub enum SandboxLevel {
 }
 
 impl SandboxLevel {
+    /// What its capabilities begin with.
+    pub const CAPABILITY: &'static str = "sandbox:";
+
     /// All, weakest first.
     pub const ALL: [Self; 4] = [Self::None, Self::Basic, Self::Landlock, Self::Isolated];
 
@@ -46,7 +49,14 @@ impl SandboxLevel {
     /// The capability of hosts that reach it. There is none for the weakest: every host does.
     #[must_use]
     pub fn capability(self) -> Option<String> {
-        (self != Self::None).then(|| format!("sandbox:{}", self.as_str()))
+        (self != Self::None).then(|| format!("{}{}", Self::CAPABILITY, self.as_str()))
+    }
+
+    /// The strongest level among the capabilities of a host.
+    #[must_use]
+    pub fn among(capabilities: &[String]) -> Self {
+        let names = capabilities.iter().filter_map(|word| word.strip_prefix(Self::CAPABILITY));
+        names.filter_map(Self::of).max().unwrap_or(Self::None)
     }
 
     /// The capabilities of a host that reaches this level.
@@ -71,6 +81,11 @@ mod tests {
         assert_eq!(of(SandboxLevel::None), Vec::<String>::new());
         assert_eq!(of(SandboxLevel::Landlock), ["sandbox:basic", "sandbox:landlock"]);
         assert_eq!(of(SandboxLevel::Isolated).len(), 3);
+        for level in SandboxLevel::ALL {
+            assert_eq!(SandboxLevel::among(&of(level)), level);
+        }
+        let other = ["sandbox:steel".to_owned(), "shell".to_owned()];
+        assert_eq!(SandboxLevel::among(&other), SandboxLevel::None);
     }
 
     #[test]

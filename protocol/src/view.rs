@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Hlc, Wall};
+use crate::egress::NetworkAsk;
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 use crate::record::Raw;
 
@@ -260,6 +261,9 @@ pub struct ServiceDef {
     /// What an instance does whose host reaches no coordinator.
     #[serde(default, skip_serializing_if = "OnPartition::is_keep")]
     pub on_partition: OnPartition,
+    /// What it asks to reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkAsk>,
 }
 
 /// How an instance is asked whether it can serve: `GET path`, answered below 500.

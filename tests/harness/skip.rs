@@ -1,6 +1,11 @@
 //! Tests that need what a machine may not have.
 
 use std::path::Path;
+use std::sync::OnceLock;
+
+use skyclaw_node::sandbox::{Sandbox, Wanted};
+
+use crate::binary::binary;
 
 /// Something a test needs.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +16,8 @@ pub enum Need {
     Tool(&'static str),
     /// The machine is of this architecture.
     Machine(&'static str),
+    /// Nodes keep what they run at this level at least.
+    Sandbox(&'static str),
     /// This variable, which leaves such tests out, is not set to 1.
     NotLeftOutBy(&'static str),
 }
@@ -21,10 +28,25 @@ impl Need {
             Self::Root => rustix::process::geteuid().is_root(),
             Self::Tool(name) => std::env::var_os("PATH")
                 .is_some_and(|path| std::env::split_paths(&path).any(|dir| is_in(&dir, name))),
+            Self::Sandbox(name) => level() >= rank(name),
             Self::Machine(name) => std::env::consts::ARCH == name,
             Self::NotLeftOutBy(name) => std::env::var_os(name).is_none_or(|value| value != "1"),
         }
     }
+}
+
+/// The level that this machine reaches, by trial.
+fn level() -> usize {
+    static LEVEL: OnceLock<usize> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        let wanted = Wanted { shim: Some(binary("skyclaw-node")), ..Wanted::default() };
+        rank(Sandbox::probe(wanted).level().as_str())
+    })
+}
+
+fn rank(name: &str) -> usize {
+    let names = ["none", "basic", "landlock", "isolated"];
+    names.iter().position(|known| *known == name).unwrap_or(names.len())
 }
 
 fn is_in(dir: &Path, name: &str) -> bool {

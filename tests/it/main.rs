@@ -17,6 +17,7 @@ mod cluster;
 mod cost;
 mod deploy;
 mod disk;
+mod egress;
 mod elsewhere;
 mod fakes;
 mod framing;

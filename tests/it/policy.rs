@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Node, Setup, eventually, processes_with};
+use skyclaw_tests::{
+    Need, Node, PATIENCE, Process, Setup, binary, can, eventually, processes_with,
+};
 
 use crate::text;
 
@@ -190,4 +192,141 @@ fn the_command_line_says_which_rule_decides() {
     fs::write(&path, "{}").expect("ours");
     let (code, said) = ask(&[]);
     assert!(code == Some(1) && said.contains("missing field `version`"), "{said}");
+}
+
+#[test]
+fn what_runs_may_reach_see_and_take_is_shown_in_words() {
+    let data = tempfile::tempdir().expect("a folder");
+    let data = fs::canonicalize(data.path()).expect("it is there");
+    fs::create_dir(data.join("in")).expect("it is ours");
+    let opened = data.join("in");
+    let rules = json!({ "version": 1,
+        "jobs": { "network": "allowlist", "egress": ["A.example.org", "*.b.test:8443"], "private": true },
+        "services": { "network": "any", "networkDefault": true },
+        "read": [opened], "memoryBytes": 1_000_000_000_u64, "processes": 64 });
+    let (_folder, path) = written(&rules.to_string());
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = under(&path).args(&["policy"]).run(folder.path());
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    for line in [
+        "network of jobs: a.example.org, *.b.test:8443, also at private addresses, for those that ask for it",
+        "network of services: all that this machine reaches",
+        "network of agents: all that this machine reaches",
+        &format!("what runs may read: {}", opened.display()),
+        "bytes of memory of one run: at most 1000000000",
+        "processes and threads of one run: at most 64",
+    ] {
+        assert!(said.stdout.lines().any(|said| said == line), "{line}: {}", said.stdout);
+    }
+    let bare = Setup::both().args(&["policy"]).run(folder.path());
+    assert!(bare.stdout.contains("network of jobs: none\n"), "{}", bare.stdout);
+    fs::remove_dir_all(data).expect("it is ours");
+}
+
+#[test]
+fn a_mistake_in_what_runs_may_reach_or_see_ends_the_start() {
+    let place = tempfile::tempdir().expect("a folder");
+    let link = place.path().join("link");
+    std::os::unix::fs::symlink("/usr", &link).expect("a link");
+    for (members, told) in [
+        (
+            json!({ "jobs": { "network": "web" } }),
+            "unknown word `web`, allowed is one of none, allowlist, any",
+        ),
+        (
+            json!({ "jobs": { "network": "allowlist" } }),
+            "jobs: \"network\": \"allowlist\" needs egress",
+        ),
+        (json!({ "jobs": { "egress": ["a.org"] } }), "jobs: egress has a meaning only beside"),
+        (
+            json!({ "jobs": { "network": "allowlist", "egress": ["https://a.org"] } }),
+            "egress names \"https://a.org\"",
+        ),
+        (json!({ "jobs": { "netwrk": "any" } }), "unknown field `netwrk`"),
+        (json!({ "read": ["/"] }), "read: / would open the whole machine"),
+        (json!({ "write": ["/home"] }), "a home"),
+        (json!({ "read": [link] }), "name /usr"),
+        (json!({ "read": ["/no/such/folder"] }), "No such file"),
+        (json!({ "read": "/usr" }), "invalid type"),
+        (json!({ "processes": 1 }), "nothing can run with less than 8"),
+    ] {
+        let mut rules = members.clone();
+        rules["version"] = json!(1);
+        let (_folder, path) = written(&rules.to_string());
+        let folder = tempfile::tempdir().expect("a folder");
+        let ended = under(&path).run(folder.path());
+        assert_eq!(ended.code, Some(1), "{members}: {}", ended.stderr);
+        assert!(ended.stderr.contains(told), "{members}: {}", ended.stderr);
+    }
+    // Its own database lies in what it would open.
+    let folder = tempfile::tempdir().expect("a folder");
+    let real = fs::canonicalize(folder.path()).expect("it is there");
+    let (_kept, path) = written(&json!({ "version": 1, "write": [real] }).to_string());
+    let ended = under(&path).run(&real);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("which is the node's own"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_host_that_is_weaker_than_it_may_be_does_not_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let setup = Setup::both().env("SKYCLAW_SANDBOX", "none").env("SKYCLAW_SANDBOX_MIN", "basic");
+    let ended = setup.run(folder.path());
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let told = "SKYCLAW_SANDBOX_MIN=basic is not reached here, only none: SKYCLAW_SANDBOX=none asks for no more";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    assert!(!folder.path().join("cwd/.skyclaw").exists(), "nothing was touched");
+}
+
+#[test]
+fn a_level_is_seen_and_not_what_an_owner_says() {
+    let claims = "shell,sandbox:isolated";
+    let setup = Setup::both().env("SKYCLAW_SANDBOX", "none").env("SKYCLAW_CAPABILITIES", claims);
+    let node = setup.start();
+    let host = node.api.until_hosts(1)[0].clone();
+    assert_eq!(host["capabilities"], json!(["shell"]));
+    assert!(host.get("sandbox").is_none(), "{host}");
+    // What asks for it waits, and is told for what.
+    let mut job = skyclaw_tests::shell("true");
+    job["requirement"] = json!({ "sandbox": "isolated" });
+    let id = text(&node.api.submit(&job), "id").to_owned();
+    let env = [("SKYCLAW_COORDINATOR_URL".into(), std::ffi::OsString::from(node.url()))];
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut why =
+        Process::start(&binary("skyclaw"), &["why", &id], &env, folder.path(), folder.path());
+    let said = why.wait(PATIENCE).stdout;
+    assert!(
+        said.contains("no host has sandbox:isolated") && said.contains("skyclaw doctor"),
+        "{said}"
+    );
+    assert_eq!(text(&node.api.job(&id), "status"), "queued");
+}
+
+#[test]
+fn hosts_say_the_level_they_reach() {
+    if !can(&[Need::Sandbox("basic")]) {
+        return;
+    }
+    let node = Setup::both().env("SKYCLAW_SANDBOX", "auto").start();
+    let host = node.api.until_hosts(1)[0].clone();
+    let level = text(&host, "sandbox");
+    let capability = json!(format!("sandbox:{level}"));
+    let all = host["capabilities"].as_array().expect("a list");
+    assert!(all.contains(&capability) && all.contains(&json!("sandbox:basic")), "{host}");
+    let mut job = skyclaw_tests::shell("true");
+    job["requirement"] = json!({ "sandbox": level });
+    let job = node.api.until_job_ended(text(&node.api.submit(&job), "id"));
+    assert_eq!(text(&job, "status"), "completed", "{job}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let env = [("SKYCLAW_COORDINATOR_URL".into(), std::ffi::OsString::from(node.url()))];
+    let run = |args: &[&str], name: &str| {
+        let logs = folder.path().join(name);
+        fs::create_dir(&logs).expect("it is writable");
+        Process::start(&binary("skyclaw"), args, &env, folder.path(), &logs).wait(PATIENCE).stdout
+    };
+    let table = run(&["hosts"], "hosts");
+    assert!(table.contains("SANDBOX") && table.contains(level), "{table}");
+    assert!(!table.contains("sandbox:"), "{table}");
+    let told = run(&["doctor"], "doctor");
+    assert!(told.contains("sandbox-here") && told.contains(&format!("level {level}")), "{told}");
 }

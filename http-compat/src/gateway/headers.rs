@@ -42,7 +42,7 @@ impl Caller {
 }
 
 /// Whether a name is of one connection only.
-fn is_of_the_connection(name: &HeaderName) -> bool {
+pub(crate) fn is_of_the_connection(name: &HeaderName) -> bool {
     matches!(
         *name,
         header::CONNECTION
@@ -55,7 +55,7 @@ fn is_of_the_connection(name: &HeaderName) -> bool {
 }
 
 /// The names a Connection header lists, in lower case, beside those that are dropped anyway.
-fn listed(headers: &HeaderMap) -> Vec<String> {
+pub(crate) fn listed(headers: &HeaderMap) -> Vec<String> {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|it| it.to_str().ok());
     let words = values.flat_map(|value| value.split(',')).map(|word| word.trim());
     let usual = ["close", "keep-alive", "upgrade", "te", ""];

@@ -112,7 +112,7 @@ impl Way {
 }
 
 /// Passes bytes both ways until both directions have ended, or for `idle` nothing moved.
-pub(super) async fn relay(
+pub(crate) async fn relay(
     mut a: impl AsyncRead + AsyncWrite + Unpin,
     mut b: impl AsyncRead + AsyncWrite + Unpin,
     idle: Duration,

@@ -4,13 +4,16 @@
 //! nobody set them. In a change null clears a member, and a member that is not known is refused.
 
 use serde_json::{Map, Value};
+use skyclaw_protocol::egress::NetworkAsk;
 use skyclaw_protocol::limits::{MAX_REPLICAS, MAX_SERVICE_BYTES};
 use skyclaw_protocol::{
-    Change, Command, Hash, HealthCheck, OnPartition, ServiceDef, ServiceId, ServicePatch, Variables,
+    Change, Command, Hash, HealthCheck, OnPartition, SandboxLevel, ServiceDef, ServiceId,
+    ServicePatch, Variables,
 };
 
 use super::fields::{Document, Fields, kind};
-use super::request::{CAPABILITIES, bad_id, too_large, within};
+use super::isolation;
+use super::request::{CAPABILITIES, bad_id, imply, too_large, within};
 use crate::error::ApiError;
 use crate::text::{cut, trim};
 
@@ -46,6 +49,7 @@ const CHANGEABLE: &[&str] = &[
     "restart",
     "onPartition",
     "update",
+    isolation::NETWORK,
 ];
 
 /// `POST /v1/services`.
@@ -60,6 +64,7 @@ pub(crate) fn service(document: &Document) -> Result<Command, ApiError> {
     fields.startable("cwd", cwd)?;
     fields.startable("env", env.iter().flatten().flat_map(|(name, value)| [*name, *value]))?;
     update(&fields)?;
+    let network = isolation::network(&fields)?;
     let def = ServiceDef {
         name,
         command,
@@ -67,16 +72,26 @@ pub(crate) fn service(document: &Document) -> Result<Command, ApiError> {
         cwd: cwd.map(str::to_owned),
         env: env.map(|env| env.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()),
         replicas: replicas(&fields)?,
-        required: fields.capabilities(CAPABILITIES)?.unwrap_or_else(|| vec![SERVICE_HOST.into()]),
+        required: required(&fields, network.as_ref())?,
         bundle: bundle(&fields)?,
         health: health(&fields)?,
         backoff_ms: backoff(&fields)?,
         on_partition: on_partition(&fields)?.unwrap_or_default(),
+        network,
     };
     if def.bytes() + 4 * pieces(&def) > MAX_SERVICE_BYTES {
         return Err(too_large(WHOLE, MAX_SERVICE_BYTES));
     }
     Ok(Command::PutService { id, def })
+}
+
+/// What hosts must be able to do: what is asked for, and what follows from the level and the network
+/// asked for.
+fn required(fields: &Fields<'_>, network: Option<&NetworkAsk>) -> Result<Vec<String>, ApiError> {
+    let mut all = fields.capabilities(CAPABILITIES)?.unwrap_or_else(|| vec![SERVICE_HOST.into()]);
+    let level = isolation::level(fields)?.and_then(SandboxLevel::capability);
+    imply("a service", &mut all, level.into_iter().chain(isolation::keeper(network)))?;
+    Ok(all)
 }
 
 /// Texts that are written with a length each.
@@ -103,6 +118,7 @@ pub(crate) fn patch(id: ServiceId, document: &Document) -> Result<Command, ApiEr
         bundle: change(&fields, "bundle", bundle(&fields)?),
         health: change(&fields, "health", health(&fields)?),
         backoff_ms: change(&fields, "restart", backoff(&fields)?),
+        network: change(&fields, isolation::NETWORK, isolation::network(&fields)?),
         on_partition: match fields.is_null("onPartition") {
             true => Some(OnPartition::default()),
             false => on_partition,

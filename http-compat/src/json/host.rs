@@ -2,12 +2,13 @@
 
 use serde_json::{Map, Value, json};
 use skyclaw_protocol::limits::MAX_TEXT_BYTES;
-use skyclaw_protocol::{HostView, OpenclawInstall};
+use skyclaw_protocol::{HostView, OpenclawInstall, SandboxLevel};
 
 use super::{iso, number, put};
 use crate::text::{cut, trim};
 
-/// The nine members, always all of them, and what the host says of its OpenClaw.
+/// The nine members, always all of them, and what the host says of its OpenClaw and of the level at
+/// which it keeps what it runs.
 pub(crate) fn show(host: &HostView) -> Value {
     let mut shown = json!({
         "id": host.id.as_str(),
@@ -22,6 +23,10 @@ pub(crate) fn show(host: &HostView) -> Value {
     });
     if let Some(install) = &host.openclaw {
         shown["openclaw"] = openclaw(install);
+    }
+    let level = SandboxLevel::among(&host.capabilities);
+    if level > SandboxLevel::None {
+        shown["sandbox"] = level.as_str().into();
     }
     shown
 }

@@ -6,6 +6,7 @@ mod files;
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value, json};
+use skyclaw_protocol::egress::NetworkAsk;
 use skyclaw_protocol::limits::{
     MAX_ATTEMPTS, MAX_BODY_BYTES, MAX_CAPABILITIES, MAX_OUTPUT_BYTES, MAX_PARALLEL, MAX_RETRY,
     MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
@@ -13,12 +14,13 @@ use skyclaw_protocol::limits::{
 use skyclaw_protocol::record::receipt::Receipt;
 use skyclaw_protocol::record::{Raw, Record};
 use skyclaw_protocol::{
-    Command, Completion, Hash, HostId, JobId, JobRequest, Milli, Refusal, ServiceId, ServiceReport,
-    ServiceStatus,
+    Command, Completion, Hash, HostId, JobId, JobRequest, Milli, Refusal, SandboxLevel, ServiceId,
+    ServiceReport, ServiceStatus,
 };
 
 use super::fields::{Document, Fields};
 use super::host::read_openclaw;
+use super::isolation;
 use crate::auth::PublicKey;
 use crate::error::ApiError;
 use crate::idempotency::fingerprint;
@@ -67,14 +69,14 @@ pub(crate) fn claim(host: HostId, wait_ms: u32, document: &Document) -> Result<C
 pub(crate) fn job(document: &Document) -> Result<JobRequest, ApiError> {
     let fields = document.fields();
     let (mut job, implied) = unsigned_job(&fields)?;
-    imply(&mut job.required, implied)?;
+    imply("a job", &mut job.required, implied)?;
     let submitted_by = fields.trimmed("submittedBy")?.map(str::to_owned);
     Ok(JobRequest { submitted_by, ..job })
 }
 
 /// A job of nobody yet, and what its hosts must be able to do besides what was asked for.
 fn unsigned_job(fields: &Fields<'_>) -> Result<(JobRequest, Vec<String>), ApiError> {
-    let CheckedPayload { text: payload, timeout_ms, once, implied } = payload(fields)?;
+    let CheckedPayload { text: payload, timeout_ms, once, mut implied } = payload(fields)?;
     let max_attempts = within(fields, "maxAttempts", 1..=u64::from(MAX_ATTEMPTS))?;
     let retry = within(fields, "retry", 0..=u64::from(MAX_RETRY))?;
     let queue_timeout_ms = within(fields, "queueTimeoutMs", 1..=MAX_TIMEOUT_MS)?;
@@ -82,6 +84,7 @@ fn unsigned_job(fields: &Fields<'_>) -> Result<(JobRequest, Vec<String>), ApiErr
         let text = "maxAttempts above 1 needs payload.idempotent: true for agent jobs";
         return Err(ApiError::BadField(text.to_owned()));
     }
+    implied.extend(isolation::level(&requirement(fields)?)?.and_then(SandboxLevel::capability));
     let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let job = JobRequest {
         payload,
@@ -97,11 +100,15 @@ fn unsigned_job(fields: &Fields<'_>) -> Result<(JobRequest, Vec<String>), ApiErr
 }
 
 /// Adds what a job's kind asks of its hosts to what its submitter asked.
-fn imply(required: &mut Vec<String>, implied: Vec<String>) -> Result<(), ApiError> {
+pub(super) fn imply(
+    what: &str,
+    required: &mut Vec<String>,
+    implied: impl IntoIterator<Item = String>,
+) -> Result<(), ApiError> {
     required.extend(implied);
     *required = capability_list(required.iter().map(String::as_str));
     if required.len() > MAX_CAPABILITIES {
-        let text = format!("a job must not require more than {MAX_CAPABILITIES} capabilities");
+        let text = format!("{what} must not require more than {MAX_CAPABILITIES} capabilities");
         return Err(ApiError::BadField(text));
     }
     Ok(())
@@ -148,7 +155,7 @@ pub(crate) fn public_job(document: &Document, key: &PublicKey) -> Result<JobRequ
     if job.required.is_empty() {
         key.capabilities().clone_into(&mut job.required);
     }
-    imply(&mut job.required, implied)?;
+    imply("a job", &mut job.required, implied)?;
     job.submitted_by = Some(key.submitter());
     Ok(job)
 }
@@ -220,7 +227,8 @@ fn payload(fields: &Fields<'_>) -> Result<CheckedPayload, ApiError> {
         Some(turn) => (Some(turn.timeout_ms), turn.once, turn.implied),
         None => {
             startable(&inner)?;
-            (timeout(&inner)?, agent::run_once(&inner)?, Vec::new())
+            let keeper = isolation::keeper(network(&inner)?.as_ref());
+            (timeout(&inner)?, agent::run_once(&inner)?, keeper.into_iter().collect())
         }
     };
     let text = serde_json::to_vec(payload).unwrap_or_default();
@@ -229,6 +237,16 @@ fn payload(fields: &Fields<'_>) -> Result<CheckedPayload, ApiError> {
         return Err(too_large("payload", MAX_BODY_BYTES));
     }
     Ok(CheckedPayload { text, timeout_ms, once, implied })
+}
+
+/// What a shell job asks to reach.
+fn network(payload: &Fields<'_>) -> Result<Option<NetworkAsk>, ApiError> {
+    let asked = isolation::network(payload)?;
+    if asked.is_some() && payload.text("kind")? != Some("shell") {
+        let why = "is for shell jobs: what OpenClaw reaches, the owner of its host alone decides";
+        return Err(payload.bad(isolation::NETWORK, why));
+    }
+    Ok(asked)
 }
 
 /// What a process is started with.

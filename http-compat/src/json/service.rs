@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 use skyclaw_protocol::{Assignment, Hash, OnPartition, ServiceDef, ServiceView};
 
+use super::isolation::NETWORK;
 use super::{iso, put};
 
 /// How much of a service is shown.
@@ -71,6 +72,9 @@ pub(super) fn def(map: &mut Map<String, Value>, def: &ServiceDef) {
     }
     if def.on_partition != OnPartition::default() {
         put(map, "onPartition", Some(def.on_partition.as_str()));
+    }
+    if let Some(network) = &def.network {
+        map.insert(NETWORK.to_owned(), json!(network));
     }
 }
 

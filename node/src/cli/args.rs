@@ -2,6 +2,7 @@
 
 mod agent;
 mod care;
+mod isolation;
 mod receipt;
 mod services;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Key, Layer, Origin, Value};
 pub(super) use agent::Agent;
 pub(super) use care::{Mcp, Why};
+pub(super) use isolation::Isolation;
 pub(super) use receipt::{Receipt, Verify};
 pub(super) use services::{Deploy, Logs, Scale};
 
@@ -174,6 +176,8 @@ pub(super) struct Submit {
     /// Capability the host must have besides `shell`; may be repeated
     #[arg(long, value_name = "CAP", value_delimiter = ',')]
     pub(super) requires: Vec<String>,
+    #[command(flatten)]
+    pub(super) isolation: Isolation,
     /// The command and its arguments; all that follows the command is the job's
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub(super) command: Vec<String>,

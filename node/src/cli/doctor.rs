@@ -11,6 +11,7 @@ mod hosts;
 mod jobs;
 mod openclaw;
 mod peers;
+mod sandbox;
 mod token;
 
 use std::fmt::Write as _;
@@ -28,12 +29,13 @@ use facts::Facts;
 type Check = fn(&Facts) -> Vec<Finding>;
 
 /// All checks, in the order in which they are told: what stands first may be the cause of the rest.
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 9] = [
     coordinators::check,
     token::check,
     clock::check,
     peers::check,
     hosts::check,
+    sandbox::check,
     here::check,
     openclaw::check,
     jobs::check,

@@ -60,9 +60,15 @@ pub(super) fn request(args: &Submit) -> Value {
     if let Some(ms) = args.timeout_ms {
         payload["timeoutMs"] = json!(ms);
     }
+    if let Some(network) = args.isolation.network() {
+        payload["network"] = network;
+    }
     let mut required = vec!["shell"];
     required.extend(args.requires.iter().map(String::as_str).filter(|cap| *cap != "shell"));
     let mut body = legacy::job(&payload, &required);
+    if let Some(level) = args.isolation.sandbox() {
+        body["requirement"]["sandbox"] = level;
+    }
     if args.max_attempts > 0 {
         body["maxAttempts"] = json!(args.max_attempts);
     }

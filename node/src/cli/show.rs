@@ -11,6 +11,7 @@ use std::io;
 use comfy_table::{ContentArrangement, Table};
 use jiff::Timestamp;
 use serde_json::Value;
+use skyclaw_protocol::SandboxLevel;
 
 use super::output::{Output, one_line};
 use super::why;
@@ -39,15 +40,19 @@ pub(super) fn jobs_table<'a>(jobs: impl Iterator<Item = &'a Value>, now: Timesta
 
 /// Hosts, one per line.
 pub(super) fn hosts_table(hosts: &[Value], now: Timestamp) -> String {
-    let mut table = table(&["ID", "NAME", "SEEN", "JOBS", "OPENCLAW", "CAPABILITIES"]);
+    let header = ["ID", "NAME", "SEEN", "JOBS", "SANDBOX", "OPENCLAW", "CAPABILITIES"];
+    let mut table = table(&header);
     for host in hosts {
         let capabilities = host["capabilities"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let capabilities: Vec<&str> = capabilities.iter().filter_map(Value::as_str).collect();
+        let shown = |word: &&str| !word.starts_with(SandboxLevel::CAPABILITY);
+        let capabilities: Vec<&str> =
+            capabilities.iter().filter_map(Value::as_str).filter(shown).collect();
         table.add_row([
             text(host, "id"),
             text(host, "name"),
             age(&host["lastSeenAt"], now),
             format!("{}/{}", text(host, "activeLeases"), text(host, "maxParallel")),
+            text(host, "sandbox"),
             text(&host["openclaw"], "version"),
             one_line(&capabilities.join(",")),
         ]);

@@ -336,6 +336,8 @@ impl Settled {
             settings_file: self.optional(Key::Config).map(PathBuf::from),
             // `auto` is no level.
             sandbox: SandboxLevel::of(&self.text(Key::Sandbox)),
+            sandbox_min: SandboxLevel::of(&self.text(Key::SandboxMin))
+                .unwrap_or(SandboxLevel::None),
             openclaw_command: self.text(Key::OpenclawCommand),
             openclaw_config: self.optional(Key::OpenclawConfig).map(PathBuf::from),
             openclaw_gateway: self.switch(Key::OpenclawGateway),

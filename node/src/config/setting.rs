@@ -217,6 +217,9 @@ settings! {
     Sandbox "SKYCLAW_SANDBOX" Some("sandbox"), Host,
         Kind::OneOf(&["auto", "none", "basic", "landlock", "isolated"]), Text("auto"), Open,
         "How far what runs here is kept apart; auto is the strongest this machine allows, a named level that it lacks ends the start";
+    SandboxMin "SKYCLAW_SANDBOX_MIN" Some("sandbox-min"), Host,
+        Kind::OneOf(&["none", "basic", "landlock", "isolated"]), Text("none"), Open,
+        "Weakest level at which this host starts at all";
     OpenclawCommand "SKYCLAW_OPENCLAW_COMMAND" Some("openclaw-command"), Host, Kind::Verbatim, Text("openclaw"), Open,
         "The openclaw program";
     OpenclawConfig "SKYCLAW_OPENCLAW_CONFIG" Some("openclaw-config"), Host, Kind::Path, Nothing, Open,

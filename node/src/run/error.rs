@@ -40,12 +40,15 @@ pub enum StartError {
     /// The host role did not start.
     #[error("{0}")]
     Host(String),
-    /// The file with the rules for jobs and services.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
     /// The sandbox that was asked for.
     #[error(transparent)]
     Sandbox(#[from] NotReached),
+    /// The sandbox is weaker than this host may be, as this says.
+    #[error("{0}")]
+    SandboxMin(String),
+    /// The file with the rules for jobs and services.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Nowhere to run jobs.
     #[error("jobs cannot be run here: check SKYCLAW_WORK_DIR and the temporary directory")]
     Supervisor {

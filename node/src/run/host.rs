@@ -1,8 +1,6 @@
 //! The host role: its port to coordinators, its supervisor, its services.
 
-use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::member::Member;
 use super::{Node, StartError, blobs, duties, host_key, p2p, policy};
 use crate::blobs::Blobs;
-use crate::config::{Config, DEFAULT_FILE, HostConfig, Link, Secret, TlsSource};
+use crate::config::{Config, HostConfig, Link, Secret};
 use crate::host::{self, Receipts};
 use crate::limits::{EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, JOB_KILL_GRACE};
 use crate::openclaw::{self, Found, Openclaw, OpenclawConfig};
-use crate::sandbox::{Sandbox, Wanted};
+use crate::sandbox::Sandbox;
 use crate::services::{Services, ServicesConfig};
 use crate::supervisor::policy::{AgentRules, PolicyFile};
 use crate::supervisor::{Supervisor, SupervisorConfig};
@@ -81,7 +79,7 @@ impl Node {
     pub(super) async fn start_host(
         &mut self,
         config: &Config,
-        rules: Option<PolicyFile>,
+        (rules, sandbox): (Option<PolicyFile>, Sandbox),
     ) -> Result<(), StartError> {
         let Some(settings) = &config.host else { return Ok(()) };
         let mut outbox = None;
@@ -112,20 +110,22 @@ impl Node {
         self.host = Some(RunningHost { tasks: tasks.clone(), grace, failed: dead });
         let agents = rules.as_ref().map(PolicyFile::agents).unwrap_or_default();
         let openclaw = Openclaw::new(openclaw_config(settings, agents));
-        let sandbox = sandbox(settings, &hidden(config, settings)).await?;
         let supervisor = Supervisor::new(SupervisorConfig {
-            sandbox,
             blobs: self.blobs.clone(),
             openclaw: openclaw.clone(),
             policy: rules,
+            sandbox: sandbox.hiding(super::sandbox::own(config)),
             ..supervisor_config(settings)
         })
         .map_err(|source| StartError::Supervisor { source })?;
+        if let Some(coordinator) = &self.coordinator {
+            coordinator.metrics.add(supervisor.metrics());
+        }
         supervisor.prepare();
         let looks = openclaw::watch(openclaw.clone(), supervisor.clone(), stop.clone());
         tasks.spawn(looks);
         let (registered, first) = oneshot::channel();
-        let mut host = host_config(settings, registered)?;
+        let mut host = host_config(settings, sandbox.level(), registered)?;
         host.outbox = outbox;
         host.services = self.services.clone();
         host.receipts = self.receipts(config, settings).await;
@@ -185,54 +185,6 @@ impl Node {
     }
 }
 
-/// The node's own files, which no run may see wherever they lie: databases with all that lies beside
-/// them under their names, settings and rules.
-fn hidden(config: &Config, settings: &HostConfig) -> Vec<PathBuf> {
-    let coordinator = config.coordinator.as_ref().map(|coordinator| &coordinator.db_path);
-    let databases = coordinator.into_iter().chain(config.member().map(|link| &link.db_path));
-    let beside = databases.flat_map(|path| {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let entries = std::fs::read_dir(folder.unwrap_or_else(|| Path::new(".")));
-        let name = path.file_name().map(OsStr::to_os_string).unwrap_or_default();
-        entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(move |entry| {
-            let is = |found: &OsStr| found.as_encoded_bytes().starts_with(name.as_encoded_bytes());
-            entry.file_name().is_some_and(is)
-        })
-    });
-    let files = [&settings.policy, &settings.openclaw_config, &settings.settings_file];
-    let files = files.into_iter().flatten().cloned().chain([settings.key_path.clone()]);
-    let tls = config.tls.as_ref().map(|tls| match &tls.source {
-        TlsSource::Files { key, .. } => key.clone(),
-        TlsSource::Acme(_) => config.acme_dir(),
-    });
-    beside.chain(files).chain(tls).chain([PathBuf::from(DEFAULT_FILE)]).collect()
-}
-
-/// What runs are kept in here; says so where it is less than it could be.
-async fn sandbox(settings: &HostConfig, hidden: &[PathBuf]) -> Result<Sandbox, StartError> {
-    let wanted = Wanted {
-        level: settings.sandbox,
-        work_dir: settings.work_dir.clone(),
-        hidden: hidden.to_vec(),
-        ..Wanted::default()
-    };
-    // It starts processes and waits for them.
-    let sandbox = tokio::task::spawn_blocking(|| Sandbox::probe(wanted)).await;
-    let sandbox = sandbox.map_err(|_| StartError::Interrupted)?;
-    sandbox.check()?;
-    let level = sandbox.level();
-    let less = sandbox.findings().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    match (settings.sandbox, level) {
-        (Some(SandboxLevel::None), _) => {}
-        (None, reached) if reached < SandboxLevel::Isolated => {
-            tracing::warn!("what runs here is kept apart as {reached} only: {less}");
-        }
-        _ if less.is_empty() => tracing::info!(%level, "what runs here is kept apart"),
-        _ => tracing::info!(%level, "what runs here is kept apart, without: {less}"),
-    }
-    Ok(sandbox)
-}
-
 pub(super) fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
     SupervisorConfig {
         allowed: settings.allowed_commands.clone(),
@@ -290,9 +242,17 @@ pub(super) fn services_config(settings: &HostConfig) -> ServicesConfig {
     }
 }
 
+/// What the owner says, and the levels that runs are kept at here: those are seen, and nobody's word.
+fn capabilities(owner: &[String], level: SandboxLevel) -> Vec<String> {
+    let said =
+        owner.iter().filter(|word| !word.trim().starts_with(SandboxLevel::CAPABILITY)).cloned();
+    capability_list(said.chain(level.capabilities()))
+}
+
 /// The host's settings; `registered` is told of the first line, which says that it has registered.
 fn host_config(
     settings: &HostConfig,
+    level: SandboxLevel,
     registered: oneshot::Sender<()>,
 ) -> Result<host::HostConfig, StartError> {
     let id = match settings.id.as_deref().map(str::trim).filter(|id| !id.is_empty()) {
@@ -304,7 +264,7 @@ fn host_config(
     let spec = host::HostSpec {
         id,
         name: settings.name.clone(),
-        capabilities: capability_list(settings.capabilities.clone()),
+        capabilities: capabilities(&settings.capabilities, level),
         max_parallel: settings.max_parallel as usize,
         openclaw: None,
     };

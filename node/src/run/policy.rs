@@ -1,6 +1,7 @@
 //! The rules of a host's owner: read for its start, and shown by `skyclaw-node policy`.
 
-use crate::config::{Config, HostConfig};
+use super::sandbox;
+use crate::config::Config;
 use crate::supervisor::policy::{
     Place, Policy, PolicyError, PolicyFile, Section, Sources, Verdict,
 };
@@ -13,11 +14,15 @@ const NOT_FOUND: u8 = 127;
 ///
 /// # Errors
 /// It cannot be read, others could have written it, or it is no policy.
-pub fn load(settings: &HostConfig) -> Result<Option<PolicyFile>, PolicyError> {
-    let Some(path) = &settings.policy else { return Ok(None) };
+pub fn load(config: &Config) -> Result<Option<PolicyFile>, PolicyError> {
+    let settings = config.host.as_ref();
+    let Some((settings, path)) = settings.and_then(|it| Some((it, it.policy.as_ref()?))) else {
+        return Ok(None);
+    };
     let daemon = environment();
     let home = daemon.iter().find(|(name, _)| name == "HOME").map(|(_, value)| value.as_str());
-    let place = Place { work_root: settings.work_dir.as_deref(), home };
+    let own = sandbox::own(config);
+    let place = Place { work_root: settings.work_dir.as_deref(), home, own: &own };
     PolicyFile::load(path, place).map(Some)
 }
 
@@ -40,7 +45,7 @@ pub fn ask(config: &Config, section: Section, command: &[String]) -> Result<(Str
     let sources = Sources {
         names: settings.allowed_commands.clone(),
         names_are_set: settings.allowed_commands_are_set,
-        file: load(settings).map_err(|error| error.to_string())?,
+        file: load(config).map_err(|error| error.to_string())?,
     };
     let policy = Policy::new(&sources, &environment());
     let Some((command, args)) = command.split_first() else { return Ok((policy.summary(), 0)) };

@@ -152,6 +152,7 @@ impl Process {
             port: Some(port),
             env: self.environment(),
             set: vec![("PORT".to_owned(), port.to_string())],
+            network: def.network.clone(),
             log: self.log.clone(),
         };
         let probe = Probe::new(&self.client, port, def.health.as_ref());

@@ -9,7 +9,7 @@ use super::agent::{self, Asked, NotLaid};
 use super::files::Missing;
 use super::keep::{Kept, What};
 use super::plan::Plan;
-use super::policy::{Section, Verdict};
+use super::policy::{Section, Verdict, Whose};
 use super::wire::Launch;
 use super::workdir::JobDir;
 use super::{Cancel, HostFault, Inner, Order, Outcome, StopReason, errno, run};
@@ -64,6 +64,13 @@ impl Inner {
                 return (Ok(Outcome { exit_code: 126, ..Outcome::failed(reason) }), None);
             }
         };
+        let whose = if plan.openclaw.is_some() { Whose::Agents } else { Whose::Jobs };
+        let reach = match self.reach(whose, plan.network.as_ref()) {
+            Ok(reach) => reach,
+            Err(reason) => {
+                return (Ok(Outcome { exit_code: 126, ..Outcome::failed(reason) }), None);
+            }
+        };
         let stop = (signals.cancelled.clone(), shutdown.clone());
         let dir = match self.directory("a job's") {
             Ok(dir) => dir,
@@ -106,11 +113,16 @@ impl Inner {
             }
             None => (plan.args.clone(), None, self.grace),
         };
+        let (network, door) = match self.way_out(reach, &dir.path) {
+            Ok(way) => way,
+            Err(fault) => return (Err(fault), Some(dir)),
+        };
         let what = match (&plan.openclaw, &laid) {
             (Some(_), Some(_)) => What::Agent,
             _ => What::Job,
         };
-        let Kept { profile, places } = match self.keep(what, &program, &dir).await {
+        let kept = self.keep(what, network, &program, &dir).await;
+        let Kept { profile, places } = match kept {
             Ok(kept) => kept,
             Err(fault) => return (Err(fault), Some(dir)),
         };
@@ -140,6 +152,7 @@ impl Inner {
             Some(laid) => task.ask(laid, self.max_output).await,
             None => task.run(self.max_output).await,
         };
+        drop(door);
         // Others need not wait for its files.
         drop(ticket);
         if let Ok(done) = &mut result

@@ -42,6 +42,7 @@ impl Inner {
     pub(super) async fn keep(
         &self,
         what: What,
+        network: Network,
         program: &str,
         dir: &JobDir,
     ) -> Result<Kept, HostFault> {
@@ -49,7 +50,7 @@ impl Inner {
         if profile.level == SandboxLevel::None {
             return Ok(Kept { profile, places: None });
         }
-        profile.network = self.network(what);
+        profile.network = network;
         if let What::Service(port) = what {
             profile.port = port;
         }
@@ -64,14 +65,6 @@ impl Inner {
             HostFault(format!("cannot give {} to a user of its own: {error}", dir.path.display()))
         })?;
         Ok(Kept { profile, places: Some(places) })
-    }
-
-    /// What a run of this kind may reach where nobody says more.
-    fn network(&self, what: What) -> Network {
-        match what {
-            What::Agent => Network::Host,
-            What::Job | What::Service(_) => Network::None,
-        }
     }
 
     /// Whether a job may work in a folder that it names: one of its own, or one that the owner opened.

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
+use skyclaw_protocol::egress::NetworkAsk;
 use skyclaw_protocol::limits::MAX_TIMEOUT_MS;
 
 use super::agent::{self, Asked};
@@ -25,6 +27,8 @@ pub(super) struct Plan {
     pub(super) env: Vec<(String, String)>,
     pub(super) timeout: Duration,
     pub(super) files: Files,
+    /// What it asks to reach; OpenClaw reaches what its owner says.
+    pub(super) network: Option<NetworkAsk>,
     /// What is asked of OpenClaw, where that is what runs.
     pub(super) openclaw: Option<Asked>,
 }
@@ -88,8 +92,10 @@ impl Plan {
                 (variables(payload)?, timeout)
             }
         };
+        let network = if openclaw.is_none() { network(payload)? } else { None };
         Ok(Self {
             command,
+            network,
             args,
             files,
             openclaw,
@@ -151,6 +157,11 @@ fn variables(payload: &Map<String, Value>) -> Result<Vec<(String, String)>, Stri
             .collect(),
         Some(_) => Err("payload.env must be an object of strings".into()),
     }
+}
+
+fn network(payload: &Map<String, Value>) -> Result<Option<NetworkAsk>, String> {
+    let asked = member(payload, "network").map(NetworkAsk::deserialize).transpose();
+    asked.map_err(|error| format!("payload.network cannot be used: {error}"))
 }
 
 /// Any magnitude is taken: the original's timers broke at 2^31 (F18). Nothing and 0 both mean the
@@ -248,5 +259,8 @@ mod tests {
         refused(shell("env", json!({"A": null})), "payload.env must hold strings");
         refused(shell("cwd", json!(1)), "payload.cwd must be a string");
         refused(shell("timeoutMs", json!("abc")), "payload.timeoutMs must be a number");
+        let said = read(shell("network", json!(["a b"]))).unwrap_err();
+        assert!(said.starts_with("payload.network cannot be used: names \"a b\""), "{said}");
+        assert!(read(shell("network", json!("some"))).is_err());
     }
 }

@@ -8,6 +8,8 @@ mod document;
 mod environment;
 mod error;
 mod file;
+mod folders;
+mod network;
 mod resolve;
 mod rules;
 #[cfg(test)]
@@ -18,10 +20,14 @@ use std::collections::BTreeSet;
 
 use rustix::io::Errno;
 use skyclaw_protocol::Hash;
+use skyclaw_protocol::egress::NetworkAsk;
 
+pub use document::Bounds;
 use environment::Environment;
 pub use error::PolicyError;
-pub use file::{Place, PolicyFile};
+pub use file::{Folders, Place, PolicyFile};
+use network::NetworkRules;
+pub use network::{Reach, Whose};
 use resolve::Programs;
 pub use rules::{AgentRules, Entry};
 use rules::{Reason, Ruling};
@@ -154,10 +160,31 @@ impl Policy {
         self.file.as_ref().map_or_else(AgentRules::default, PolicyFile::agents)
     }
 
+    /// What a run may reach that asks for this, or for nothing.
+    ///
+    /// # Errors
+    /// It asks for more than it may have: a sentence for its submitter.
+    pub fn reach(&self, whose: Whose, asked: Option<&NetworkAsk>) -> Result<Reach, String> {
+        self.network(whose).judge(whose, asked)
+    }
+
+    /// Whether all of what these runs reach goes over the proxy.
+    #[must_use]
+    pub fn has_list(&self, whose: Whose) -> bool {
+        self.network(whose).is_list()
+    }
+
+    fn network(&self, whose: Whose) -> NetworkRules {
+        let usual = || NetworkRules::usual(whose);
+        self.file.as_ref().map_or_else(usual, |file| file.network(whose).clone())
+    }
+
     /// The rules in a few lines, for people.
     #[must_use]
     pub fn summary(&self) -> String {
         let mut lines = self.file.as_ref().map_or_else(Vec::new, PolicyFile::summary);
+        lines.extend(Whose::ALL.map(|whose| self.network(whose).summary(whose)));
+        lines.extend(self.file.iter().flat_map(PolicyFile::opens));
         if let Some(names) = &self.names {
             let names = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             lines.push(format!("SKYCLAW_ALLOWED_COMMANDS: {names}"));

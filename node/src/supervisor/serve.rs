@@ -9,15 +9,17 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use skyclaw_protocol::egress::NetworkAsk;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use super::keep::{Kept, What};
-use super::policy::{Section, Verdict};
+use super::policy::{Section, Verdict, Whose};
 use super::ring::LogRing;
 use super::wire::Launch;
 use super::workdir::JobDir;
 use super::{Canceller, HostFault, Inner, StopReason, Supervisor, clean, errno, run};
+use crate::egress::Door;
 
 /// A process to run.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub struct ServeOrder {
     pub env: Vec<(String, String)>,
     /// What it finds there whatever it asks for.
     pub set: Vec<(String, String)>,
+    /// What it asks to reach.
+    pub network: Option<NetworkAsk>,
     /// Where its output goes.
     pub log: LogRing,
 }
@@ -146,7 +150,7 @@ impl Supervisor {
                 } else {
                     match inner.launch(order, &dir).await {
                         Err(end) => end,
-                        Ok((launch, log)) => {
+                        Ok((launch, log, _door)) => {
                             let task = run::Task {
                                 shim: &inner.shim,
                                 spare: &inner.spare,
@@ -174,13 +178,16 @@ impl Supervisor {
     }
 }
 
+/// What is launched, where its output goes, and its way out while it runs.
+type Ready = (Launch, LogRing, Option<Door>);
+
 impl Inner {
     /// What is to be started; else how the run ends with that.
     async fn launch(
         &self,
         order: ServeOrder,
         dir: &JobDir,
-    ) -> Result<(Launch, LogRing), Result<Ended, HostFault>> {
+    ) -> Result<Ready, Result<Ended, HostFault>> {
         let refused = |reason: String| Err(Ok(Ended::Refused(reason)));
         let command = order.command;
         let program = match self.policy.judge(Section::Services, &command, &order.args) {
@@ -191,15 +198,20 @@ impl Inner {
             }
             Verdict::Refused(reason) => return refused(reason),
         };
+        let reach = match self.reach(Whose::Services, order.network.as_ref()) {
+            Ok(reach) => reach,
+            Err(reason) => return refused(reason),
+        };
         let mut env = self.policy.environment(&order.env, &dir.home, &dir.tmp);
         env.retain(|(name, _)| !order.set.iter().any(|(set, _)| set == name));
         env.extend(order.set);
         let cwd = order.cwd.into_os_string().into_string();
         let Ok(cwd) = cwd else { return refused("the working directory is no text".into()) };
-        let kept = self.keep(What::Service(order.port), &program, dir).await;
+        let (network, door) = self.way_out(reach, &dir.path).map_err(Err)?;
+        let kept = self.keep(What::Service(order.port), network, &program, dir).await;
         let Kept { profile, places } = kept.map_err(Err)?;
         let (arg0, args) = (command, order.args);
         let launch = Launch { program, arg0, args, cwd, env, stdin: None, profile, places };
-        Ok((launch, order.log))
+        Ok((launch, order.log, door))
     }
 }

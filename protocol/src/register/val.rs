@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Hlc, Wall};
+use crate::egress::NetworkAsk;
 use crate::id::{Hash, HostId};
 use crate::limits::{MAX_PAST_GENERATIONS, MAX_REPLICAS, MAX_TEXT_BYTES, MAX_VERSION};
 use crate::record::Reject;
@@ -284,5 +285,6 @@ impl ServiceDef {
             + self.cwd.as_ref().map_or(0, String::len)
             + self.args.iter().chain(&self.required).map(String::len).sum::<usize>()
             + env.sum::<usize>()
+            + self.network.as_ref().map_or(0, NetworkAsk::bytes)
     }
 }

@@ -48,6 +48,7 @@ const HOSTS_OWN: &[(&str, &str)] = &[
     ("stateDir", CONFIGURATION),
     ("codeMode", CONFIGURATION),
     ("timeoutMs", "use timeoutSeconds"),
+    ("network", "the owner of its host alone decides what agents reach"),
 ];
 const COMMAND_LINE: &str = "its host alone writes the command line, use message";
 const CONFIGURATION: &str = "the owner of its host alone decides the configuration";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{pair, seconds};
+use super::{Isolation, pair, seconds};
 
 /// `skyclaw deploy`.
 #[derive(Args, Debug)]
@@ -42,6 +42,8 @@ pub(in crate::cli) struct Deploy {
     /// Capability the hosts must have besides `service-host`; may be repeated
     #[arg(long, visible_alias = "capability", value_name = "CAP", value_delimiter = ',')]
     pub(in crate::cli) requires: Vec<String>,
+    #[command(flatten)]
+    pub(in crate::cli) isolation: Isolation,
     /// Folder within DIR in which the command is started
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) cwd: Option<String>,

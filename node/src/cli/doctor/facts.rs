@@ -1,13 +1,11 @@
 //! What the checks judge: asked for once, as it is told.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::here::Here;
 use crate::cli::original;
 use crate::client::{Client, ClientError, Seen};
-use crate::openclaw::Found;
 
 /// Queued jobs that are looked at: the newest. More of them say the same.
 const QUEUED: usize = 50;
@@ -40,8 +38,8 @@ pub(super) struct Facts {
     pub(super) queued: Vec<Value>,
     /// Whether there are more of those.
     pub(super) more: bool,
-    /// What a host on this machine would find of OpenClaw, or why that cannot be said.
-    pub(super) here: Option<Result<Arc<Found>, String>>,
+    /// What a host on this machine would find, or why that cannot be said.
+    pub(super) here: Option<Result<Here, String>>,
     /// When all that was asked.
     pub(super) now: Timestamp,
 }

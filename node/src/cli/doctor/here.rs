@@ -1,4 +1,5 @@
-//! OpenClaw on this very machine: what a host with the settings of this shell would find.
+//! This very machine: what a host with the settings of this shell would find of OpenClaw, and how far it
+//! would keep apart what it runs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,25 +9,36 @@ use super::facts::Facts;
 use crate::config::{Config, DEFAULT_FILE, EnvVars, Key, Layer, Layers, Origin, Value};
 use crate::openclaw::{Found, Install};
 use crate::run;
+use crate::sandbox::Sandbox;
 
 const NAME: &str = "openclaw-here";
 
+/// What a host here would find.
+#[derive(Debug)]
+pub(in crate::cli::doctor) struct Here {
+    pub(super) openclaw: Result<Arc<Found>, String>,
+    pub(super) sandbox: Sandbox,
+}
+
 /// Looks as a host would. None where the settings are no host's.
-pub(super) async fn look(env: &EnvVars, mut flags: Layer) -> Option<Result<Arc<Found>, String>> {
+pub(super) async fn look(env: &EnvVars, mut flags: Layer) -> Option<Result<Here, String>> {
     let host = Value::List(vec!["host".to_owned()]);
     flags.set(Key::Role, host, Origin::Flag);
     let layers = Layers::load(flags, env, Path::new(DEFAULT_FILE)).map_err(|why| why.to_string());
     let resolved =
         layers.and_then(|layers| Config::resolve(&layers).map_err(|why| why.to_string()));
     let config = match resolved {
-        Ok(resolved) => resolved.config.host?,
+        Ok(resolved) => resolved.config,
         Err(why) => return Some(Err(why)),
     };
+    let host = config.host.as_ref()?;
     let policy = match run::policy::load(&config) {
         Ok(policy) => policy,
         Err(error) => return Some(Err(error.to_string())),
     };
-    Some(run::look_at_openclaw(&config, policy).await.map_err(|error| error.to_string()))
+    let sandbox = run::sandbox::look(&config, policy.as_ref()).await;
+    let openclaw = run::look_at_openclaw(host, policy).await.map_err(|error| error.to_string());
+    Some(Ok(Here { openclaw, sandbox }))
 }
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
@@ -36,7 +48,11 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             let fix = "`skyclaw-node config` shows every setting and where it comes from";
             return vec![Finding::warn(NAME, format!("a host here would not start: {why}"), fix)];
         }
-        Some(Ok(found)) => found,
+        Some(Ok(Here { openclaw: Ok(found), .. })) => found,
+        Some(Ok(Here { openclaw: Err(why), .. })) => {
+            let fix = "check SKYCLAW_WORK_DIR and the temporary directory";
+            return vec![Finding::warn(NAME, format!("a host here runs nothing: {why}"), fix)];
+        }
     };
     let version = found.version().map(ToString::to_string).unwrap_or_default();
     match (&found.install, found.told().and_then(|told| told.trouble)) {
@@ -64,7 +80,8 @@ mod tests {
     use crate::cli::doctor::Level;
 
     fn judged(found: Result<Found, String>) -> Vec<(Level, String)> {
-        let facts = Facts { here: Some(found.map(Arc::new)), ..Facts::default() };
+        let here = |found| Here { openclaw: Ok(Arc::new(found)), sandbox: Sandbox::none() };
+        let facts = Facts { here: Some(found.map(here)), ..Facts::default() };
         check(&facts).into_iter().map(|finding| (finding.level, finding.what)).collect()
     }
 

@@ -24,6 +24,14 @@ pub(super) struct SubmitJob {
     /// Capabilities the host must have besides `shell`, as `list_hosts` shows them.
     #[serde(default)]
     pub(super) requires: Vec<String>,
+    /// Weakest level at which its host may keep it apart: none, basic, landlock or isolated; by default
+    /// what the host has.
+    pub(super) sandbox: Option<String>,
+    /// What it is to reach: ["any"], or hosts as ["api.example.org", "*.example.org:8443"]. By default
+    /// mostly nothing; the owner of the host decides whether it may.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub(super) network: Vec<String>,
     /// Seconds to wait for its end, up to 600. 0, the default, answers at once with the id.
     #[serde(default)]
     #[schemars(range(max = 600))]
@@ -238,6 +246,14 @@ pub(super) struct Deploy {
     /// Capabilities the hosts must have besides `service-host`.
     #[serde(default)]
     pub(super) requires: Vec<String>,
+    /// Weakest level at which its hosts may keep it apart: none, basic, landlock or isolated; by default
+    /// what the hosts have.
+    pub(super) sandbox: Option<String>,
+    /// What it is to reach: ["any"], or hosts as ["api.example.org", "*.example.org:8443"]. By default
+    /// mostly nothing; callers reach it all the same.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub(super) network: Vec<String>,
     /// Seconds to wait until all instances run, up to 600; 120 by default, 0 for not at all.
     #[schemars(range(max = 600))]
     pub(super) wait_seconds: Option<u32>,

@@ -55,6 +55,7 @@ pub(in crate::cli) fn service(
     line("bundle", text(service, "bundle"));
     line("health", text(&service["health"], "path"));
     line("on partition", text(service, "onPartition"));
+    line("network", network(&service["network"]));
     line("generation", text(service, "generation"));
     line("replacing", text(service, "previousGeneration"));
     line("deployed", time(&service["createdAt"], now));
@@ -82,6 +83,15 @@ pub(in crate::cli) fn service(
     }
     lines.push('\n');
     lines + &render(&table)
+}
+
+/// What a service asks to reach.
+fn network(asked: &Value) -> String {
+    let hosts = asked.as_array().map(|hosts| hosts.iter().filter_map(Value::as_str));
+    match hosts {
+        Some(hosts) => one_line(&hosts.collect::<Vec<_>>().join(", ")),
+        None => asked.as_str().map_or_else(|| "-".to_owned(), one_line),
+    }
 }
 
 /// By instance, the one that came later below.

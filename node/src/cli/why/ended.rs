@@ -82,6 +82,11 @@ fn help(job: &Value, error: &str, agent: &Value) -> Option<String> {
              a capability that only hosts with that command have"
                 .to_owned()
         }
+        () if error.contains("network not allowed") => {
+            "the owner of that host says in its policy what runs may reach, and gives no network by \
+             itself; ask for less with --network, or require a capability of hosts that grant it"
+                .to_owned()
+        }
         () if agent["status"] == "timeout" => {
             "give it longer with --timeout, or less to do".to_owned()
         }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
+use skyclaw_protocol::SandboxLevel;
 
 use super::hosts::{judge, required};
 use super::{Rejection, Why};
@@ -85,6 +86,13 @@ fn help(nearest: &Rejection) -> String {
     if let Some(model) = nearest.missing.iter().find_map(|cap| cap.strip_prefix("model:")) {
         return format!(
             "{name} is nearest: its owner would have to share {model}; or leave --model out"
+        );
+    }
+    let level = nearest.missing.iter().find_map(|cap| cap.strip_prefix(SandboxLevel::CAPABILITY));
+    if let Some(level) = level {
+        return format!(
+            "{name} is nearest, and does not keep runs apart at level {level}: `skyclaw doctor` there \
+             says what it lacks; or ask for less with --sandbox, or without a list of hosts"
         );
     }
     format!(

@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
+use skyclaw_protocol::egress::NetworkAsk;
 use skyclaw_protocol::orders::{Order, Orders, Over, Question};
 use skyclaw_protocol::{Hash, HealthCheck, OnPartition, ServiceDef, ServiceId, ServiceReport};
 
@@ -229,7 +231,9 @@ fn read_def(of: &Value) -> Result<ServiceDef, PortError> {
         HealthCheck { path, interval_ms }
     });
     let replicas = member("replicas").and_then(Value::as_u64).unwrap_or(1);
+    let network = member("network").map(NetworkAsk::deserialize).transpose();
     Ok(ServiceDef {
+        network: network.map_err(|_| unexpected("network"))?,
         name: text("name")?.unwrap_or_default(),
         command: text("command")?.ok_or_else(|| unexpected("no command"))?,
         args: texts("args")?,

@@ -12,6 +12,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::error::PolicyError;
+use super::network::{Egress, NetworkRules, Whose, Word};
 use super::rules::{Matcher, Rules};
 use super::words::{Ask, Security};
 
@@ -25,12 +26,39 @@ const MAX_PATTERN_BYTES: usize = 4096;
 /// The one version there is.
 const VERSION: u64 = 1;
 
+/// Least that the owner may allow a run of each: with less not even a shell starts.
+const LEAST_MEMORY_BYTES: u64 = 16 << 20;
+const LEAST_DISK_BYTES: u64 = 1 << 20;
+const LEAST_PROCESSES: u64 = 8;
+
 /// What a file says.
 #[derive(Debug)]
 pub(super) struct Parsed {
     pub(super) jobs: Rules,
     pub(super) services: Rules,
     pub(super) agents: Rules,
+    /// In the order of [`Whose::ALL`].
+    pub(super) networks: [NetworkRules; 3],
+    pub(super) opened: Opened,
+    pub(super) bounds: Bounds,
+}
+
+/// Folders that what runs here may use, as they are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Opened {
+    pub(super) read: Vec<String>,
+    pub(super) write: Vec<String>,
+}
+
+/// Most that one run may take; none for what holds without a word of the owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Memory of all its processes.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
+    /// What its folders take on the disk.
+    pub disk_bytes: Option<u64>,
 }
 
 /// Reads the text of the file at `path`; `home` is what `~` stands for.
@@ -45,7 +73,24 @@ pub(super) fn parse(text: &[u8], path: &Path, home: Option<&str>) -> Result<Pars
         }
     })?;
     let unusable = |reason: String| PolicyError::Unusable { path: path.to_owned(), reason };
-    let Document { version: Version, defaults, jobs, services, agents } = document;
+    let Document { version: Version, defaults, mut jobs, mut services, mut agents, .. } = document;
+    let bounds = Bounds {
+        memory_bytes: least("memoryBytes", document.memory_bytes, LEAST_MEMORY_BYTES)
+            .map_err(unusable)?,
+        processes: least("processes", document.processes, LEAST_PROCESSES).map_err(unusable)?,
+        disk_bytes: least("diskBytes", document.disk_bytes, LEAST_DISK_BYTES).map_err(unusable)?,
+    };
+    let opened = Opened { read: document.read, write: document.write };
+    let network = |whose, Object(part): &mut Object<Part>| {
+        let list = part.egress.take();
+        let rules = NetworkRules::of(whose, part.network, list, part.private, part.network_default);
+        rules.map_err(unusable)
+    };
+    let networks = [
+        network(Whose::Jobs, &mut jobs)?,
+        network(Whose::Services, &mut services)?,
+        network(Whose::Agents, &mut agents)?,
+    ];
     let entries: usize =
         [&jobs, &services, &agents].map(|part| part.0.allowlist.len()).iter().sum();
     if entries > MAX_ENTRIES {
@@ -66,11 +111,21 @@ pub(super) fn parse(text: &[u8], path: &Path, home: Option<&str>) -> Result<Pars
         jobs: rules(jobs, Security::Allowlist)?,
         services: rules(services, Security::Allowlist)?,
         agents: rules(agents, Security::Deny)?,
+        networks,
+        opened,
+        bounds,
     })
 }
 
+fn least(name: &str, value: Option<u64>, least: u64) -> Result<Option<u64>, String> {
+    match value.filter(|value| *value < least) {
+        Some(value) => Err(format!("{name} is {value}: nothing can run with less than {least}")),
+        None => Ok(value),
+    }
+}
+
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Document {
     version: Version,
     #[serde(default)]
@@ -81,6 +136,16 @@ struct Document {
     services: Object<Part>,
     #[serde(default)]
     agents: Object<Part>,
+    #[serde(default)]
+    read: Vec<String>,
+    #[serde(default)]
+    write: Vec<String>,
+    #[serde(default, deserialize_with = "given")]
+    memory_bytes: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    processes: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    disk_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -105,6 +170,14 @@ struct Part {
     ask_fallback: Option<Security>,
     #[serde(default)]
     allowlist: Vec<Object<EntryText>>,
+    #[serde(default, deserialize_with = "given")]
+    network: Option<Word>,
+    #[serde(default, deserialize_with = "given")]
+    egress: Option<Egress>,
+    #[serde(default, deserialize_with = "given")]
+    private: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    network_default: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,8 +13,10 @@ use rustix::process::geteuid;
 use skyclaw_protocol::Hash;
 
 use super::super::workdir;
-use super::document::{Parsed, parse};
+use super::document::{Bounds, Opened, Parsed, parse};
 use super::error::PolicyError;
+use super::folders;
+use super::network::{NetworkRules, Whose};
 use super::rules::{AgentRules, Matcher, Rules};
 use super::words::{Section, Security};
 
@@ -34,6 +36,8 @@ pub struct Place<'a> {
     pub work_root: Option<&'a Path>,
     /// The daemon's home, which `~` stands for.
     pub home: Option<&'a str>,
+    /// Files and folders that are the node's own, which no run may see.
+    pub own: &'a [PathBuf],
 }
 
 /// The rules that a file gives.
@@ -43,6 +47,19 @@ pub struct PolicyFile {
     services: Rules,
     agents: Rules,
     digest: Hash,
+    networks: [NetworkRules; 3],
+    opened: Opened,
+    bounds: Bounds,
+    folders: Folders,
+}
+
+/// Folders that are open to what runs here: real ones, that were there at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Folders {
+    /// For reading, and to run what is there.
+    pub read: Vec<PathBuf>,
+    /// Also for writing.
+    pub write: Vec<PathBuf>,
 }
 
 impl PolicyFile {
@@ -73,17 +90,29 @@ impl PolicyFile {
         if text.len() as u64 > MAX_FILE_BYTES {
             return Err(unreadable(format!("it is larger than {MAX_FILE_BYTES} bytes")));
         }
-        Self::parse(&text, path, place.home)
+        let mut rules = Self::parse(&text, path, place.home)?;
+        let own: Vec<_> = place.own.iter().chain([&real]).cloned().collect();
+        let place = Place { own: &own, ..place };
+        let open = |list, texts: &[String]| {
+            let unusable = |reason| PolicyError::Unusable { path: path.to_owned(), reason };
+            folders::open(list, texts, place).map_err(unusable)
+        };
+        rules.folders = Folders {
+            read: open("read", &rules.opened.read)?,
+            write: open("write", &rules.opened.write)?,
+        };
+        Ok(rules)
     }
 
-    /// Reads the text of a file; `home` is what `~` stands for.
+    /// Reads the text of a file; `home` is what `~` stands for. It opens no folders.
     ///
     /// # Errors
     /// It is no policy.
     pub fn parse(text: &[u8], path: &Path, home: Option<&str>) -> Result<Self, PolicyError> {
         let home = home.filter(|home| home.starts_with('/'));
-        let Parsed { jobs, services, agents } = parse(text, path, home)?;
-        Ok(Self { jobs, services, agents, digest: Hash::of(text) })
+        let Parsed { jobs, services, agents, networks, opened, bounds } = parse(text, path, home)?;
+        let (folders, digest) = (Folders::default(), Hash::of(text));
+        Ok(Self { jobs, services, agents, digest, networks, opened, bounds, folders })
     }
 
     pub(super) const fn section(&self, section: Section) -> &Rules {
@@ -107,11 +136,52 @@ impl PolicyFile {
         }
     }
 
+    /// The folders it opens.
+    #[must_use]
+    pub const fn folders(&self) -> &Folders {
+        &self.folders
+    }
+
+    /// Most that one run may take.
+    #[must_use]
+    pub const fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    pub(super) const fn network(&self, whose: Whose) -> &NetworkRules {
+        let [jobs, services, agents] = &self.networks;
+        match whose {
+            Whose::Jobs => jobs,
+            Whose::Services => services,
+            Whose::Agents => agents,
+        }
+    }
+
     /// The names that its lists allow.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let parts = [&self.jobs, &self.services].into_iter();
         let lists = parts.filter(|part| part.security() == Security::Allowlist);
         lists.flat_map(|part| part.entries().iter().filter_map(Matcher::name))
+    }
+
+    /// A line for each list of folders and each bound.
+    pub(super) fn opens(&self) -> Vec<String> {
+        let folders = |what: &str, list: &[PathBuf]| {
+            let list: Vec<_> = list.iter().map(|path| path.display().to_string()).collect();
+            (!list.is_empty()).then(|| format!("{what}: {}", list.join(", ")))
+        };
+        let bound = |what: &str, bound: Option<u64>| {
+            bound.map(|bound| format!("{what} of one run: at most {bound}"))
+        };
+        let Bounds { memory_bytes, processes, disk_bytes } = self.bounds;
+        let lines = [
+            folders("what runs may read", &self.folders.read),
+            folders("what runs may write", &self.folders.write),
+            bound("bytes of memory", memory_bytes),
+            bound("processes and threads", processes),
+            bound("bytes on disk", disk_bytes),
+        ];
+        lines.into_iter().flatten().collect()
     }
 
     /// A line for each section.
@@ -273,7 +343,7 @@ mod tests {
         let at = |root: &Path| jobs_folder(&path, Some(root)).is_some();
         assert!(at(dir.path()) && at(&below));
         assert!(!at(&dir.path().join("other")));
-        let place = Place { work_root: Some(dir.path()), home: None };
+        let place = Place { work_root: Some(dir.path()), ..Place::default() };
         refused(&path, place, "jobs run in");
         // In the temporary directory only the folders of daemons are those of jobs.
         let base = Path::new("/tmp");

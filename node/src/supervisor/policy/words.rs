@@ -90,6 +90,6 @@ impl TryFrom<String> for Ask {
     }
 }
 
-fn unknown(word: &str, allowed: &[&str]) -> String {
+pub(super) fn unknown(word: &str, allowed: &[&str]) -> String {
     format!("unknown word `{word}`, allowed is one of {}", allowed.join(", "))
 }

@@ -41,6 +41,7 @@ pub(in crate::cli::mcp) async fn submit(
         env: asked.env.into_iter().collect(),
         cwd: None,
         requires: asked.requires,
+        isolation: args::Isolation { sandbox: asked.sandbox, network: asked.network },
         command: asked.argv,
     });
     post(shared, &body, asked.wait_seconds, &mut output).await
