@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,19 +23,28 @@ pub struct Setup {
     args: Vec<String>,
     cwd: Option<PathBuf>,
     under: Vec<String>,
+    user: Option<u32>,
+    passable: bool,
 }
 
 impl Setup {
     /// A node with these roles on a free port of 127.0.0.1.
     #[must_use]
     pub fn new(roles: &str) -> Self {
-        Self { env: Vec::new(), args: Vec::new(), cwd: None, under: Vec::new() }
-            .env("SKYCLAW_ROLE", roles)
-            .env("SKYCLAW_COORDINATOR_HOST", "127.0.0.1")
-            .env("SKYCLAW_COORDINATOR_PORT", 0)
-            .env("SKYCLAW_GATEWAY_HOST", "127.0.0.1")
-            .env("SKYCLAW_GATEWAY_PORT", 0)
-            .env("SKYCLAW_P2P_LISTEN", "/ip4/127.0.0.1/udp/0/quic-v1,/ip4/127.0.0.1/tcp/0")
+        Self {
+            env: Vec::new(),
+            args: Vec::new(),
+            cwd: None,
+            under: Vec::new(),
+            user: None,
+            passable: false,
+        }
+        .env("SKYCLAW_ROLE", roles)
+        .env("SKYCLAW_COORDINATOR_HOST", "127.0.0.1")
+        .env("SKYCLAW_COORDINATOR_PORT", 0)
+        .env("SKYCLAW_GATEWAY_HOST", "127.0.0.1")
+        .env("SKYCLAW_GATEWAY_PORT", 0)
+        .env("SKYCLAW_P2P_LISTEN", "/ip4/127.0.0.1/udp/0/quic-v1,/ip4/127.0.0.1/tcp/0")
     }
 
     /// A coordinator.
@@ -59,6 +69,24 @@ impl Setup {
         self.env("SKYCLAW_ALLOWED_COMMANDS", "sh,true,false,env,head,printf,no-such-program")
             .env("SKYCLAW_SERVICE_HOST_ENABLED", 0)
             .env("SKYCLAW_STOP_GRACE_MS", 500)
+            // Jobs of tests leave their evidence where no sandbox would let them; the sandbox has
+            // tests of its own.
+            .env("SKYCLAW_SANDBOX", "none")
+    }
+
+    /// Run by this user, who owns its folder. Needs root.
+    #[must_use]
+    pub fn user(mut self, id: u32) -> Self {
+        self.user = Some(id);
+        let id = id.to_string();
+        self.under(&["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
+    }
+
+    /// Its folder may be passed through by others: the users that runs get of a node that is root.
+    #[must_use]
+    pub const fn passable(mut self) -> Self {
+        self.passable = true;
+        self
     }
 
     /// Sets a variable. Its name must be one the node knows.
@@ -117,6 +145,16 @@ impl Setup {
     pub fn spawn(&self, folder: &Path) -> Process {
         let cwd = self.cwd.clone().unwrap_or_else(|| folder.join("cwd"));
         fs::create_dir_all(&cwd).expect("the test's folder is writable");
+        if self.passable {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o711)).expect("it is ours");
+        }
+        if let Some(id) = self.user {
+            let tmp = folder.join("tmp");
+            fs::create_dir_all(&tmp).expect("the test's folder is writable");
+            for path in [folder, &cwd, &tmp] {
+                chown(path, Some(id), Some(id)).expect("the user is root");
+            }
+        }
         let node = binary("skyclaw-node");
         let Some((program, first)) = self.under.split_first() else {
             return Process::start(&node, &self.args, &self.env, &cwd, folder);

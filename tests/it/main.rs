@@ -44,6 +44,7 @@ mod repair;
 mod replicate;
 mod restart;
 mod retry;
+mod sandbox;
 mod service_logs;
 mod services;
 mod shutdown;

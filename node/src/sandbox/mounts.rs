@@ -69,7 +69,7 @@ pub(crate) fn begin(ground: &Ground) -> Result<Begun, Fault> {
 
 /// Devices that are no way to anything, and terminals of the run's own.
 fn devices() -> Result<(), Fault> {
-    for device in DEVICES {
+    for device in DEVICES.into_iter().filter(|device| old(Path::new(device)).exists()) {
         fs::write(device, "").step(|| format!("making {device}"))?;
         bind(&old(Path::new(device)), Path::new(device))?;
     }

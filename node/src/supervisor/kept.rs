@@ -60,10 +60,10 @@ pub(super) fn supervise(
     let inner = match entered {
         Ok(()) => start(theirs, stdout, stderr)?,
         Err(fault) => {
+            lock(&group).remove();
             // Told to who asks for a run: a spare one has nobody to tell.
             wire::receive_bytes(&mut socket)?;
             wire::send(&socket, &Event::Unkept { text: fault.to_string() })?;
-            lock(&group).remove();
             std::process::exit(0);
         }
     };
