@@ -261,7 +261,9 @@ fn a_mistake_in_what_runs_may_reach_or_see_ends_the_start() {
     // Its own database lies in what it would open.
     let folder = tempfile::tempdir().expect("a folder");
     let real = fs::canonicalize(folder.path()).expect("it is there");
-    let (_kept, path) = written(&json!({ "version": 1, "write": [real] }).to_string());
+    fs::create_dir(real.join("cwd")).expect("it is ours");
+    let cwd = real.join("cwd");
+    let (_kept, path) = written(&json!({ "version": 1, "write": [cwd] }).to_string());
     let ended = under(&path).run(&real);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("which is the node's own"), "{}", ended.stderr);

@@ -7,6 +7,8 @@
 // Figures are for whoever runs it.
 #![allow(clippy::print_stdout)]
 
+mod sandbox;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -303,6 +305,7 @@ fn jobs_are_quick_and_stay_so_with_many_held() {
         |release: u64, debug: u64| Duration::from_millis(if DEBUG { debug } else { release });
     embedded(100).check(bound(10, 40));
     over_http(50).check(bound(60, 60));
+    sandbox::costs(60);
     let kept = rate_kept(10_000, 11, if DEBUG { 150 } else { 500 });
     assert!(kept >= 0.7, "{kept:.2}");
 }
@@ -312,6 +315,7 @@ fn jobs_are_quick_and_stay_so_with_many_held() {
 fn full_size_figures() {
     embedded(1000);
     over_http(1000);
+    sandbox::costs(500);
     throughput(2000);
     rate_kept(10_000, 31, 1000);
     rate_kept(100_000, 15, 1000);

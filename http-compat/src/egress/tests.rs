@@ -201,7 +201,9 @@ async fn odd_targets_are_refused_before_anything_is_asked_for() {
         "GET http://b\u{fc}cher.test/",
         "GET allowed.test:80",
     ] {
-        let said = world.say(&format!("{target} HTTP/1.1\r\nhost: allowed.test\r\n\r\n")).await;
+        let said = world
+            .say(&format!("{target} HTTP/1.1\r\nhost: allowed.test\r\nconnection: close\r\n\r\n"))
+            .await;
         assert!(said.starts_with("HTTP/1.1 400 "), "{target}: {said}");
     }
     assert_eq!(world.asked(), []);

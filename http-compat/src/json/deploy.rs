@@ -64,7 +64,7 @@ pub(crate) fn service(document: &Document) -> Result<Command, ApiError> {
     fields.startable("cwd", cwd)?;
     fields.startable("env", env.iter().flatten().flat_map(|(name, value)| [*name, *value]))?;
     update(&fields)?;
-    let network = isolation::network(&fields)?;
+    let network = isolation::network_of_service(&fields)?;
     let def = ServiceDef {
         name,
         command,
@@ -118,7 +118,7 @@ pub(crate) fn patch(id: ServiceId, document: &Document) -> Result<Command, ApiEr
         bundle: change(&fields, "bundle", bundle(&fields)?),
         health: change(&fields, "health", health(&fields)?),
         backoff_ms: change(&fields, "restart", backoff(&fields)?),
-        network: change(&fields, isolation::NETWORK, isolation::network(&fields)?),
+        network: change(&fields, isolation::NETWORK, isolation::network_of_service(&fields)?),
         on_partition: match fields.is_null("onPartition") {
             true => Some(OnPartition::default()),
             false => on_partition,

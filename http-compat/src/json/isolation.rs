@@ -35,6 +35,17 @@ pub(super) fn network(fields: &Fields<'_>) -> Result<Option<NetworkAsk>, ApiErro
     asked.map(Some).map_err(|why| fields.bad(NETWORK, &why.to_string()))
 }
 
+/// The same of a service, which shares the network of its host or has none: in one of its own, as a list
+/// needs, nobody would reach it.
+pub(super) fn network_of_service(fields: &Fields<'_>) -> Result<Option<NetworkAsk>, ApiError> {
+    let asked = network(fields)?;
+    if let Some(NetworkAsk::Hosts(_)) = asked {
+        let text = "must be \"none\" or \"any\": a list of hosts is for jobs";
+        return Err(fields.bad(NETWORK, text));
+    }
+    Ok(asked)
+}
+
 /// The capability of hosts that can hold a run to what it asks to reach.
 pub(super) fn keeper(network: Option<&NetworkAsk>) -> Option<String> {
     match network? {

@@ -103,12 +103,12 @@ async fn keys_of_the_public_api_may_ask_for_more_protection() {
 async fn services_ask_in_the_same_words() {
     let rig = rig();
     let body = json!({ "serviceId": "s1", "name": "s1", "command": "node",
-        "network": ["a.org"], "sandbox": "landlock" });
+        "network": "none", "sandbox": "landlock" });
     let service = rig.post("/v1/services", &body).await.ok()["service"].clone();
-    assert_eq!(service["network"], json!(["a.org"]));
+    assert_eq!(service["network"], "none");
     let def: ServiceDef = rig.fake.state().services.last().expect("one is there").def.clone();
-    assert_eq!(def.network, Some(NetworkAsk::hosts(["a.org"]).unwrap()));
-    assert_eq!(def.required, ["sandbox:isolated", "sandbox:landlock", "service-host"]);
+    assert_eq!(def.network, Some(NetworkAsk::None));
+    assert_eq!(def.required, ["sandbox:basic", "sandbox:landlock", "service-host"]);
     let change = |body: Value| rig.call("PATCH", "/v1/services/s1", &[], body.to_string());
     let service = change(json!({ "network": "any" })).await.ok()["service"].clone();
     assert_eq!(service["network"], "any");
@@ -116,6 +116,8 @@ async fn services_ask_in_the_same_words() {
     assert!(service.get("network").is_none(), "{service}");
     let text = "network must be \"none\", \"any\" or a list of host names";
     change(json!({ "network": "web" })).await.refused(400, text);
+    let text = "network must be \"none\" or \"any\": a list of hosts is for jobs";
+    change(json!({ "network": ["a.org"] })).await.refused(400, text);
     let mut body = body;
     body["sandbox"] = json!("lead");
     let text = "sandbox must be one of none, basic, landlock, isolated";

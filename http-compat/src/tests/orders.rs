@@ -30,7 +30,7 @@ fn orders() -> Orders {
         health: Some(HealthCheck { path: "/health".into(), interval_ms: 500 }),
         backoff_ms: Some(250),
         on_partition: OnPartition::Stop,
-        network: Some(NetworkAsk::hosts(["a.org"]).unwrap()),
+        network: Some(NetworkAsk::Any),
     };
     Orders {
         orders: vec![Order { id: id("s1"), ver: 7, slot: 1, epoch: 4, generation: 3, def }],
@@ -49,7 +49,7 @@ async fn a_host_is_told_its_instances_what_is_over_and_the_mark_of_the_answer() 
         "name": "api", "command": "node", "args": ["server.js"], "cwd": "app",
         "env": { "Z": "1", "A": "2" }, "replicas": 2, "requiredCapabilities": ["service-host"],
         "bundle": "ab".repeat(32), "health": { "path": "/health", "intervalMs": 500 },
-        "restart": { "backoffMs": 250 }, "onPartition": "stop", "network": ["a.org"],
+        "restart": { "backoffMs": 250 }, "onPartition": "stop", "network": "any",
     });
     assert_eq!(told["orders"], json!([want]));
     assert_eq!(told["orders"][0]["env"].to_string(), r#"{"Z":"1","A":"2"}"#);

@@ -103,11 +103,11 @@ fn request(
     if let Some(choice) = &args.on_partition {
         body["onPartition"] = json!(choice);
     }
-    if let Some(level) = args.isolation.sandbox() {
-        body["sandbox"] = level;
+    if let Some(level) = &args.sandbox {
+        body["sandbox"] = json!(level);
     }
-    if let Some(network) = args.isolation.network() {
-        body["network"] = network;
+    if let Some(network) = &args.network {
+        body["network"] = json!(network);
     }
     body
 }

@@ -124,7 +124,7 @@ fn told(sandbox: &Sandbox, rules: Option<&PolicyFile>) {
     let Some(file) = rules.cloned() else { return };
     let level = sandbox.level();
     let policy = Policy::new(&Sources { file: Some(file), ..Sources::default() }, &[]);
-    for whose in [Whose::Jobs, Whose::Services, Whose::Agents] {
+    for whose in [Whose::Jobs, Whose::Agents] {
         if level < SandboxLevel::Isolated && policy.has_list(whose) {
             let whose = whose.as_str();
             tracing::warn!(

@@ -102,6 +102,13 @@ impl Cgroup {
     }
 }
 
+impl Group {
+    /// Whether it is of version 2, or of the controller for memory.
+    fn holds_memory(&self) -> bool {
+        self.controller.is_none_or(|controller| controller == "memory")
+    }
+}
+
 /// Whether the kernel ended a process of the group, from what stands in [`Cgroup::kills`].
 pub(crate) fn was_killed(events: &str) -> bool {
     let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
@@ -114,8 +121,8 @@ pub(crate) fn probe() -> Result<(), String> {
     let limits = Limits::default();
     let memory = !group.groups.is_empty() && group.limit(&limits);
     let reason = match group.groups.first() {
-        None => parents().first().map_or_else(
-            || "no control groups are mounted".to_owned(),
+        None => parents().iter().find(|group| group.holds_memory()).map_or_else(
+            || "no control group with a memory controller is mounted".to_owned(),
             |Group { path, .. }| format!("no group can be made in {}", path.display()),
         ),
         Some(_) => "the memory controller is not handed on to this user's groups".to_owned(),

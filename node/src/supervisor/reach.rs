@@ -26,6 +26,9 @@ impl Inner {
                 Some(asked) => Err(beyond(&asked.to_string(), level)),
             };
         }
+        if let (Whose::Services, Some(NetworkAsk::Hosts(_))) = (whose, asked) {
+            return Err("network not allowed: a list of hosts is for jobs, not for services".into());
+        }
         match self.policy.reach(whose, asked)? {
             Reach::Hosts(_) if level < SandboxLevel::Isolated => match (asked, whose) {
                 // It may do well without, and was promised nothing.

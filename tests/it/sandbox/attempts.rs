@@ -34,7 +34,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "ln {db} db && echo escaped; ln -s {db} y; head -c 1 y > x && echo escaped",
     ),
     shown("write beside the node's database", "echo x > {db}.x && rm {db}.x && echo escaped"),
-    shown("list the node's folder", "ls {folder} && echo escaped"),
+    shown("list the node's folder", "ls {folder}/cwd && echo escaped"),
     shown("read the password file", "head -c 1 /etc/shadow > x && echo escaped"),
     shown("list the homes of others", "find /root -maxdepth 1 -type f | grep -q . && echo escaped"),
     tried(
@@ -123,11 +123,11 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     tried(
         "change the kernel's settings",
-        "for f in kernel/hostname vm/swappiness kernel/core_pattern fs/file-max; do : > /proc/sys/$f && echo escaped; done; : > /proc/sysrq-trigger && echo escaped",
+        "for f in kernel/hostname vm/swappiness kernel/core_pattern fs/file-max; do true > /proc/sys/$f && echo escaped; done; true > /proc/sysrq-trigger && echo escaped",
     ),
     tried(
         "change the kernel's devices",
-        ": > /sys/power/state && echo escaped; : > /sys/kernel/uevent_helper && echo escaped",
+        "true > /sys/power/state && echo escaped; true > /sys/kernel/uevent_helper && echo escaped",
     ),
     tried(
         "leave its control group",
@@ -186,7 +186,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     tried(
         "make a process that outlives it",
-        "setsid sleep {orphan} & setsid setsid sleep {orphan} & perl -e 'fork and exit; syscall(112); exec \"sleep\", {orphan}' & sleep 0.2",
+        "for i in 1 2; do setsid sleep {orphan} > /dev/null 2>&1 & done; (setsid setsid sleep {orphan} & setsid perl -e 'fork and exit; syscall(112); fork and exit; exec qw(sleep {orphan})') > /dev/null 2>&1 & sleep 0.2",
     ),
     tried(
         "use programs that the host runs for others",

@@ -1,5 +1,8 @@
 //! Which level a host reaches, what it says of it, and what still works there.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use serde_json::json;
 use skyclaw_tests::{Need, Setup, can, eventually};
 
@@ -117,5 +120,52 @@ fn an_isolated_tree_ends_with_its_time_whatever_it_does() {
         });
         node.kill();
         gone();
+    }
+}
+
+/// A service answers its callers and health checks, and begins no connection itself.
+#[test]
+fn a_service_answers_on_its_port_and_reaches_nothing() {
+    const SERVER: &str = "const net = require('net');\
+        require('http').createServer((q, a) => {\
+          const c = net.connect(Number(q.url.slice(1)) || 1, '127.0.0.1');\
+          c.on('connect', () => a.end('reached')); c.on('error', (e) => a.end(e.code)); })\
+        .listen(process.env.PORT, process.env.HOST);\
+        net.createServer().on('error', () => {}).listen(24899, '127.0.0.1');";
+    for (level, who) in
+        [("isolated", Who::Root), ("isolated", Who::Ordinary), ("landlock", Who::Ordinary)]
+    {
+        if !who.can_be() || !can(&[Need::Tool("node")]) {
+            continue;
+        }
+        let node = kept(level, who)
+            .env("SKYCLAW_SERVICE_HOST_ENABLED", 1)
+            .env("SKYCLAW_SERVICE_BASE_PORT", 24_880)
+            .env("SKYCLAW_SERVICE_HOST_PUBLIC_BASE_URL", "http://127.0.0.1/")
+            .env("SKYCLAW_POLL_MS", 100)
+            .start();
+        node.api.until_hosts(1);
+        let body =
+            json!({ "serviceId": "s", "name": "s", "command": "node", "args": ["-e", SERVER] });
+        node.api.post("/v1/services", &body).ok();
+        let endpoint = eventually("the service runs", || {
+            let service = node.api.get("/v1/services/s").ok()["service"].clone();
+            let part = service["assignments"][0].clone();
+            let up = part["status"] == "running";
+            up.then(|| text(&part, "endpoint").to_owned()).ok_or_else(|| service.to_string())
+        });
+        let address = endpoint.strip_prefix("http://").expect("an http url");
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        let port = node.api.address().port();
+        let request = format!("GET /{port} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.trim().to_owned());
+        assert!(body.as_deref().is_some_and(|body| body.contains("EACCES")), "{level}: {answer}");
+        assert!(
+            TcpStream::connect(("127.0.0.1", 24_899)).is_err(),
+            "{level}: another port is open"
+        );
     }
 }

@@ -3,11 +3,14 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-/// Options of whatever runs on a host.
+/// Levels, weakest first.
+pub(in crate::cli) const LEVELS: [&str; 4] = ["none", "basic", "landlock", "isolated"];
+
+/// Options of a job.
 #[derive(Args, Clone, Debug, Default)]
 pub(in crate::cli) struct Isolation {
     /// Weakest level at which its host may keep it apart from the machine [what the host has]
-    #[arg(long, value_name = "LEVEL", value_parser = ["none", "basic", "landlock", "isolated"])]
+    #[arg(long, value_name = "LEVEL", value_parser = LEVELS)]
     pub(in crate::cli) sandbox: Option<String>,
     /// What it is to reach: none, any, or a host as api.example.org, *.example.org, example.org:8443;
     /// hosts may be repeated. Their owners decide whether it may [what they give unasked, mostly none]

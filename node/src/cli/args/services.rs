@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Isolation, pair, seconds};
+use super::isolation::LEVELS;
+use super::{pair, seconds};
 
 /// `skyclaw deploy`.
 #[derive(Args, Debug)]
@@ -42,8 +43,13 @@ pub(in crate::cli) struct Deploy {
     /// Capability the hosts must have besides `service-host`; may be repeated
     #[arg(long, visible_alias = "capability", value_name = "CAP", value_delimiter = ',')]
     pub(in crate::cli) requires: Vec<String>,
-    #[command(flatten)]
-    pub(in crate::cli) isolation: Isolation,
+    /// Weakest level at which its hosts may keep it apart from the machine [what the hosts have]
+    #[arg(long, value_name = "LEVEL", value_parser = LEVELS)]
+    pub(in crate::cli) sandbox: Option<String>,
+    /// What it is to reach: any or none; callers reach it in any case. The owners of hosts decide
+    /// whether it may [what they give unasked, mostly none]
+    #[arg(long, value_name = "any|none", value_parser = ["any", "none"])]
+    pub(in crate::cli) network: Option<String>,
     /// Folder within DIR in which the command is started
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) cwd: Option<String>,

@@ -249,11 +249,8 @@ pub(super) struct Deploy {
     /// Weakest level at which its hosts may keep it apart: none, basic, landlock or isolated; by default
     /// what the hosts have.
     pub(super) sandbox: Option<String>,
-    /// What it is to reach: ["any"], or hosts as ["api.example.org", "*.example.org:8443"]. By default
-    /// mostly nothing; callers reach it all the same.
-    #[serde(default)]
-    #[schemars(length(max = 64))]
-    pub(super) network: Vec<String>,
+    /// What it is to reach: any or none. By default mostly nothing; callers reach it all the same.
+    pub(super) network: Option<String>,
     /// Seconds to wait until all instances run, up to 600; 120 by default, 0 for not at all.
     #[schemars(range(max = 600))]
     pub(super) wait_seconds: Option<u32>,

@@ -140,6 +140,9 @@ impl NetworkRules {
                 "networkDefault has a meaning only for jobs and services that may have a network",
             );
         }
+        if whose == Whose::Services && word == Some(Word::Allowlist) {
+            return wrong("network is none or any: a list of hosts is for jobs and agents");
+        }
         let usual = Self::usual(whose);
         let grant = match (word, egress) {
             (None, _) => return Ok(usual),
@@ -313,6 +316,8 @@ mod tests {
         assert!(of(None, list(), None, None).contains("\"network\": \"allowlist\""));
         assert!(of(Some(Word::Any), None, Some(true), None).contains("private"));
         assert!(of(Some(Word::None), None, None, Some(true)).contains("networkDefault"));
+        let services = NetworkRules::of(Whose::Services, Some(Word::Allowlist), list(), None, None);
+        assert!(services.unwrap_err().contains("for jobs and agents"));
         let agents = NetworkRules::of(Whose::Agents, Some(Word::Any), None, None, Some(false));
         assert!(agents.is_err());
     }

@@ -37,7 +37,8 @@ pub(in crate::cli::mcp) async fn deploy(shared: &Shared, asked: Deploy, heard: H
         backoff_ms: None,
         on_partition: None,
         requires: asked.requires,
-        isolation: args::Isolation { sandbox: asked.sandbox, network: asked.network },
+        sandbox: asked.sandbox,
+        network: asked.network,
         cwd: None,
         // A command on this machine is nothing for an agent to choose here.
         build: None,
