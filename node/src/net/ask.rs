@@ -29,6 +29,7 @@ impl Service {
         match self {
             Self::Host => StreamProtocol::new("/skyclaw/host/1"),
             Self::Repair => StreamProtocol::new("/skyclaw/repair/1"),
+            Self::Member => StreamProtocol::new("/skyclaw/member/1"),
         }
     }
 }

@@ -1,0 +1,1 @@
+//! Membership by ticket with a clock of the test.
