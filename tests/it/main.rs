@@ -48,6 +48,7 @@ mod services;
 mod shutdown;
 mod start;
 mod testnet;
+mod tickets;
 mod ts_api;
 
 use serde_json::Value;

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::network::{
-    Capability, Doubt, Invite, MemberRole, Notice, Notices, Roles, Seed, Serial, Ticket, Vouched,
+    Capability, Doubt, Invite, MemberRole, Notice, Notices, Roles, Seed, Serial, Vouched,
     newcomer_proof, proof_holds,
 };
 use skyclaw_protocol::{NetworkId, NodeId};
@@ -176,18 +176,19 @@ impl Tickets {
         stands.then(|| (capability, vouched.clone()))
     }
 
-    /// What this node shows to another.
+    /// What this node shows to another: what counts, else whatever there is, since the other tells best
+    /// what is wrong with it.
     pub(super) fn credential(&self, seen: Seen) -> Result<Credential, Why> {
         if let Some((_, vouched)) = self.capability() {
             return Ok(Credential::Member(vouched));
         }
         let state = self.state();
-        let ticket: Option<&Ticket> = state.joined.ticket.as_ref();
-        let Some(ticket) = ticket.filter(|it| it.check((self.clock)()).is_ok()) else {
-            return Err(Why::NoTicket);
-        };
-        let proof = newcomer_proof(&ticket.secret, self.network, &seen.0);
-        Ok(Credential::Newcomer { invite: ticket.invite.clone(), proof })
+        if let Some(ticket) = &state.joined.ticket {
+            let proof = newcomer_proof(&ticket.secret, self.network, &seen.0);
+            return Ok(Credential::Newcomer { invite: ticket.invite.clone(), proof });
+        }
+        let over = state.joined.capability.clone();
+        over.map(Credential::Member).ok_or(Why::NoTicket)
     }
 
     /// What another node's showing comes to.

@@ -149,6 +149,10 @@ impl Counts {
 
 #[cfg(test)]
 impl Counts {
+    pub(super) fn oversteps(&self, what: Overstep) -> &AtomicU64 {
+        &self.overstepped[what as usize]
+    }
+
     pub(super) fn refused(&self, why: Why) -> u64 {
         let at = Why::ALL.iter().position(|known| *known == why).unwrap_or_default();
         self.refused[at].load(Relaxed)

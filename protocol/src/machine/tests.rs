@@ -22,6 +22,7 @@ mod recovery;
 mod restart;
 mod retention;
 mod retry;
+mod revoking;
 mod services;
 mod takeover;
 mod without;

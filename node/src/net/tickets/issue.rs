@@ -15,7 +15,7 @@ use std::sync::PoisonError;
 
 use super::super::hello::Why;
 use super::super::pass::Grant;
-use super::Tickets;
+use super::{Session, Tickets};
 use crate::joined::Joined;
 
 /// What a ticket is to say.
@@ -156,11 +156,11 @@ impl Tickets {
 
     /// The next capability of a member that is connected.
     pub(in super::super) fn renew(&self, peer: NodeId) -> Result<Grant, TicketRefusal> {
-        let roles = self.roles(peer);
-        let revoked = self.state().notices.revoked().peer(peer).is_some();
-        if roles.is_empty() || revoked {
+        let session = self.sessions().get(&peer).cloned();
+        let out = self.fallen().iter().any(|(fallen, _)| *fallen == peer);
+        let Some(Session { roles, .. }) = session.filter(|_| !out) else {
             return Err(TicketRefusal::Bad("it is no member".into()));
-        }
+        };
         let signer = self.signer(roles.has(MemberRole::Issuer))?;
         let capability = self.capability_for(&signer, peer, roles);
         let at = self.now();
@@ -181,7 +181,11 @@ impl Tickets {
     /// Whether it is time for this node's own next capability.
     pub(in super::super) fn wants_renewal(&self) -> bool {
         match self.capability() {
-            None => true,
+            // Whoever is revoked gets none, by any hand.
+            None => {
+                let own = self.own.get().map(NodeKey::id);
+                own.is_some_and(|own| self.state().notices.revoked().peer(own).is_none())
+            }
             Some((capability, vouched)) => {
                 let revoked = self.state().notices.revoked().peer(vouched.signer()).is_some();
                 revoked || capability.is_half_over(self.now())

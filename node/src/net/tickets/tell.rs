@@ -72,7 +72,7 @@ impl Tickets {
     }
 
     /// The next notices for somebody who has heard all before `place`, and the place then.
-    fn to_tell(&self, place: u64, all: bool) -> (Vec<Notice>, u64) {
+    pub(super) fn to_tell(&self, place: u64, all: bool) -> (Vec<Notice>, u64) {
         let state = self.state();
         let mut next = place;
         let mut batch = Vec::new();
