@@ -5,6 +5,7 @@
 mod blob;
 mod import;
 mod logs;
+mod membership;
 mod originals;
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use skyclaw_protocol::{
 pub use blob::{BlobContent, BlobRefusal, BlobTaken, Pieces};
 pub use import::{ImportRefusal, Imported, Tally};
 pub use logs::{LogLine, LogPiece, LogPieces, LogQuery};
+pub use membership::{InviteWish, Invited, MemberView, MembershipRefusal, Memberships, NoTickets};
 pub use originals::{Records, SnapshotRefusal, SnapshotTaken, State};
 
 /// One request to the node.
@@ -167,6 +169,10 @@ pub trait Backend: Send + Sync + 'static {
     fn forget(&self, _url: String) -> BoxFuture<'_, Result<Forgotten, Refusal>> {
         let refusal = Refusal::Store("this node knows no other coordinators".into());
         Box::pin(std::future::ready(Err(refusal)))
+    }
+    /// Who is a member, where that is by tickets.
+    fn memberships(&self) -> &dyn Memberships {
+        &NoTickets
     }
     /// Whether the node can do its work now.
     fn readiness(&self) -> Readiness;

@@ -9,6 +9,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use skyclaw_protocol::Refusal;
 
+use crate::backend::MembershipRefusal;
 use crate::json;
 
 /// Names the job a refused submission had minted.
@@ -67,6 +68,9 @@ pub(crate) enum ApiError {
     /// No such job, host or service.
     #[error("{0} not found")]
     NoRecord(&'static str),
+    /// Membership is not changed, and why.
+    #[error(transparent)]
+    Membership(#[from] MembershipRefusal),
     /// The node cannot do its work now, and why.
     #[error("not ready: {}", .0.join("; "))]
     NotReady(Vec<String>),
@@ -98,6 +102,7 @@ impl ApiError {
             Self::ToolsNotAllowed => "tools_not_allowed",
             Self::NoRoute => "no_route",
             Self::NoRecord(_) => "no_record",
+            Self::Membership(_) => "membership",
             Self::NotReady(_) => "not_ready",
             Self::Refused(refusal) => refusal_reason(refusal),
             Self::Internal(_) => "internal",
@@ -121,6 +126,11 @@ impl ApiError {
             Self::BodyRoom | Self::PublicDisabled | Self::NotReady(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::Membership(refusal) => match refusal {
+                MembershipRefusal::Bad(_) => StatusCode::BAD_REQUEST,
+                MembershipRefusal::May(_) => StatusCode::CONFLICT,
+                MembershipRefusal::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            },
             Self::Refused(refusal) => refusal_status(refusal),
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -177,6 +187,7 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::KeyReuse { .. } => StatusCode::CONFLICT,
         Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::BadReceipt { .. } => StatusCode::BAD_REQUEST,
+        Refusal::RoleMissing { .. } => StatusCode::FORBIDDEN,
         // Also what a later protocol adds: nothing was done, another node may do it.
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -186,6 +197,7 @@ const fn refusal_reason(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::UnknownHost(_) => "unknown_host",
         Refusal::HostTaken(_) => "host_taken",
+        Refusal::RoleMissing { .. } => "role_missing",
         Refusal::UnknownJob(_) => "unknown_job",
         Refusal::UnknownService(_) => "unknown_service",
         Refusal::UnknownPrincipal(_) => "unknown_principal",

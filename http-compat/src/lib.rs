@@ -35,8 +35,9 @@ mod tls;
 pub use auth::{PublicKey, Secret};
 pub use backend::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
-    JobPage, LogLine, LogPiece, LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness,
-    Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State, Tally,
+    InviteWish, Invited, JobPage, LogLine, LogPiece, LogPieces, LogQuery, MemberView,
+    MembershipRefusal, Memberships, NetworkView, NoTickets, PeerView, Pieces, Readiness, Records,
+    RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State, Tally,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;

@@ -11,6 +11,7 @@ mod hosts;
 mod import;
 mod jobs;
 pub(crate) mod logs;
+mod membership;
 mod network;
 mod orders;
 mod public;
@@ -100,6 +101,9 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/network/peers" => network::peers,
     POST "/v1/network/join" => network::join,
     POST "/v1/network/forget" => network::forget,
+    GET "/v1/network/members" => membership::list,
+    POST "/v1/network/invites" => membership::invite,
+    POST "/v1/network/revocations" => membership::revoke,
     POST "/v1/backup" => network::backup,
     POST "/v1/import" => import::import,
     POST "/v1/public/jobs" => public::submit,

@@ -19,6 +19,7 @@ use skyclaw_protocol::attach::{HostAsk, HostTell, Run};
 use skyclaw_protocol::limits::{
     MAX_CAPABILITIES, MAX_CAPABILITY_BYTES, MAX_PARALLEL, MAX_RUNS, MAX_TEXT_BYTES,
 };
+use skyclaw_protocol::network::{MemberRole, Roles};
 use skyclaw_protocol::placement::capability_list;
 use skyclaw_protocol::record::Record;
 use skyclaw_protocol::record::result::JobResult;
@@ -73,6 +74,14 @@ impl Attach {
     }
 
     async fn tell(&self, from: NodeId, ask: HostAsk) -> Result<HostTell, Refusal> {
+        // A coordinator runs jobs only where it is a host too; services any member may look up.
+        let (roles, word) = match &ask {
+            HostAsk::Table { .. } => (Roles::ALL, "gateway"),
+            _ => (Roles::of(&[MemberRole::Host]), "host"),
+        };
+        if !self.handle.may(from, roles) {
+            return Err(Refusal::RoleMissing { role: word.into() });
+        }
         match ask {
             HostAsk::Register { id, name, capabilities, max_parallel, openclaw } => {
                 self.register(from, id, name, capabilities, max_parallel, openclaw).await

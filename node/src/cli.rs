@@ -15,6 +15,7 @@ mod jobs;
 mod legacy;
 mod logs;
 mod mcp;
+mod network;
 mod original;
 mod output;
 mod peers;
@@ -151,6 +152,14 @@ fn modern(
                 doctor::doctor(&client, settings, *json, output).await
             }
             Command::Peers(args) => peers::run(&client, &args, *json, output).await,
+            Command::Network(args) => {
+                let settings = (&invocation.env, cli.global.layer());
+                network::run(&client, settings, &args, *json, output).await
+            }
+            Command::Invite(args) => network::invite(&client, &args, *json, output).await,
+            Command::Join(args) => {
+                network::join((&invocation.env, cli.global.layer()), &args, *json, output)
+            }
             Command::Mcp(args) => {
                 mcp::serve(client, &args, invocation.home.as_deref(), output).await
             }

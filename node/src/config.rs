@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
-use skyclaw_protocol::SandboxLevel;
+use skyclaw_protocol::{NetworkId, SandboxLevel};
+
+use crate::joined::Joined;
 
 pub use args::{NodeArgs, NodeCommand, command as node_command};
 pub use env::EnvVars;
@@ -31,8 +33,8 @@ pub use error::{ConfigError, ConfigErrors};
 pub use file::{DEFAULT_FILE, parse as parse_file};
 pub use layer::{Coordinators, Given, Layer, Layers, Origin};
 pub use report::{Report, Row};
-pub(crate) use resolve::mask_urls;
 pub use resolve::{DEFAULT_COORDINATOR_URL, Resolved};
+pub(crate) use resolve::{HOST_DB_PATH, mask_urls};
 pub use secret::Secret;
 pub use setting::{Fallback, Key, Part, SETTINGS, Secrecy, Setting};
 pub use tls::{AcmeSettings, TlsConfig, TlsSource};
@@ -78,6 +80,8 @@ pub struct Config {
     pub old_token: Option<Secret>,
     /// Name of the network.
     pub network: String,
+    /// The ticket network it belongs to; none in a token network.
+    pub joined: Option<Joined>,
     /// Logging.
     pub log: LogConfig,
     /// There if the node is a coordinator.
@@ -108,6 +112,15 @@ impl Config {
     #[must_use]
     pub fn acme_dir(&self) -> PathBuf {
         self.state_dir().join("acme")
+    }
+
+    /// The network that signatures are bound to.
+    #[must_use]
+    pub fn network_id(&self) -> NetworkId {
+        match &self.joined {
+            Some(joined) => joined.network(),
+            None => NetworkId::of_name(&self.network),
+        }
     }
 
     /// How the node joins the network, where it does without being a coordinator.

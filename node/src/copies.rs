@@ -53,7 +53,7 @@ pub async fn backup(config: &Config, file: &Path) -> Done {
     }
     match Store::open(path, &options(settings)) {
         Ok(opened) => {
-            let network = NetworkId::of_name(&config.network);
+            let network = config.network_id();
             opened.reader.backup(file, network).map_err(|error| chain(&error))?;
         }
         Err(OpenError::InUse { .. }) => {

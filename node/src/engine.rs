@@ -13,12 +13,14 @@
 mod serve;
 mod shared;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use skyclaw_protocol::batch::KeyAnswer;
+use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::machine::{Config as MachineConfig, Fence, Token};
 use skyclaw_protocol::record::spec::Subject;
@@ -74,6 +76,8 @@ pub enum Input {
     Coordinators(Vec<NodeId>),
     /// Nothing listens any more where this coordinator did.
     Gone(NodeId),
+    /// All nodes that are members no more, and since when.
+    Revoked(BTreeMap<NodeId, Wall>),
     /// So many coordinators of the original are known, and answer now.
     Outside {
         /// Known.
@@ -310,6 +314,7 @@ impl Life {
                     | Input::Mark(_),
                 ) => {}
                 Ok(Input::Coordinators(nodes)) => self.shared.set_coordinators(nodes),
+                Ok(Input::Revoked(nodes)) => self.shared.set_revoked(nodes),
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
                 Err(RecvTimeoutError::Timeout) => return false,
             }

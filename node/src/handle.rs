@@ -8,6 +8,7 @@ mod health;
 mod import;
 mod lists;
 mod logs;
+mod membership;
 mod originals;
 mod peers;
 mod receipts;
@@ -15,6 +16,7 @@ mod services;
 
 pub(crate) use lists::all_services;
 pub use originals::{Changes, adopted};
+pub use peers::Others;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -27,8 +29,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
-    JobPage, LogPieces, LogQuery, NetworkView, Pieces, Readiness, Request, SnapshotRefusal,
-    SnapshotTaken, State,
+    JobPage, LogPieces, LogQuery, Memberships, NetworkView, Pieces, Readiness, Request,
+    SnapshotRefusal, SnapshotTaken, State,
 };
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
@@ -56,15 +58,6 @@ use crate::net::NetHandle;
 use crate::originals::Originals;
 use crate::telemetry::Metrics;
 use crate::time;
-
-/// What the settings say about other coordinators.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Others {
-    /// Bootstrap addresses that are named.
-    pub bootstraps: usize,
-    /// Coordinators besides this one that must hold each write.
-    pub needed: usize,
-}
 
 /// Cheap to clone. Works until the engine stops, then refuses.
 #[derive(Clone, Debug)]
@@ -407,6 +400,10 @@ impl Backend for NodeHandle {
 
     fn network(&self) -> NetworkView {
         self.network_view()
+    }
+
+    fn memberships(&self) -> &dyn Memberships {
+        membership::of(self)
     }
 
     fn forget(&self, url: String) -> BoxFuture<'_, Result<Forgotten, Refusal>> {

@@ -19,6 +19,7 @@ pub mod host;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod imports;
+pub mod joined;
 pub mod limits;
 pub mod net;
 pub mod openclaw;

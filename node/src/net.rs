@@ -39,6 +39,7 @@ mod membership;
 mod nat;
 mod outbox;
 mod pack;
+mod pass;
 mod places;
 mod probe;
 mod reach;
@@ -51,6 +52,7 @@ mod streams;
 mod swarm;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod tunnel;
 mod view;
 
@@ -62,6 +64,7 @@ use libp2p::Multiaddr;
 use prometheus_client::collector::Collector;
 use skyclaw_http_compat::NetworkView;
 use skyclaw_protocol::NodeId;
+use skyclaw_protocol::network::Roles;
 use skyclaw_protocol::wire::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +77,7 @@ pub use limits::{DEAF_SESSIONS, MAX_LABEL, MAX_TUNNEL_HEADER};
 pub use listen::{DEFAULT_PORT, Listen};
 pub use membership::Membership;
 pub use start::Net;
+pub use tickets::{ADMIN_KEY_PREFIX, InviteWish, MemberSeen, TicketRefusal, Tickets};
 pub use tunnel::{Duty, OpenError, PathKind, Serving, Tunnel, Tunnels};
 use view::{NetNumbers, Shared};
 
@@ -212,6 +216,42 @@ impl NetHandle {
         }
     }
 
+    /// How this node is a member of a ticket network; none in a token network.
+    #[must_use]
+    pub fn tickets(&self) -> Option<Arc<Tickets>> {
+        self.0.membership.tickets().cloned()
+    }
+
+    /// What members know.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        &self.0.membership
+    }
+
+    /// Where this node is, as binary multiaddrs with its peer id: first what others can reach.
+    pub(crate) fn ways_here(&self) -> Vec<Vec<u8>> {
+        let view = self.0.view();
+        let parsed = view.addresses.iter().filter_map(|text| text.parse::<Multiaddr>().ok());
+        let (near, far): (Vec<_>, Vec<_>) = parsed.partition(address::is_loopback);
+        let all = if far.is_empty() { near } else { far };
+        all.into_iter().map(|address| address.to_vec()).collect()
+    }
+
+    /// Whether a connected member may do what is for members of one of these roles.
+    #[must_use]
+    pub fn may(&self, node: NodeId, roles: Roles) -> bool {
+        if self.0.membership.tickets().is_none() {
+            return true;
+        }
+        members::peer_of(node).is_some_and(|peer| {
+            let may = self.0.members.may(&peer, roles);
+            if !may {
+                self.0.counts.overstepped(view::Overstep::Questions);
+            }
+            may
+        })
+    }
+
     /// The coordinators that are connected and admitted, now and at each change.
     #[must_use]
     pub fn coordinators(&self) -> watch::Receiver<Vec<NodeId>> {
@@ -231,4 +271,16 @@ pub fn book_path(database: &Path) -> PathBuf {
     let mut name = database.file_name().unwrap_or_default().to_owned();
     name.push(".peers");
     database.with_file_name(name)
+}
+
+/// A node as people name it: by its peer id.
+#[must_use]
+pub fn peer_text(node: NodeId) -> String {
+    members::peer_of(node).map_or_else(|| node.to_string(), |peer| peer.to_string())
+}
+
+/// The node that a peer id names; `None` for what is none, or no node's of ours.
+#[must_use]
+pub fn node_of_text(text: &str) -> Option<NodeId> {
+    members::node_of(&text.trim().parse().ok()?)
 }

@@ -30,7 +30,6 @@ use skyclaw_http_compat::{
     ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, Tls, normalize_url, router,
     serve_counting,
 };
-use skyclaw_protocol::NetworkId;
 use skyclaw_protocol::machine::Config as MachineConfig;
 use tokio::net::TcpListener;
 
@@ -234,7 +233,7 @@ impl Coordinator {
         };
         let net = NetHandle::new(p2p::membership(config));
         metrics.add(net.numbers());
-        let network = p2p::membership(config).id();
+        let network = config.network_id();
         let repair = Repair::new(engine.shared(), engine.inbox(), network);
         metrics.add(repair.numbers());
         let registry = Arc::clone(&metrics);
@@ -348,7 +347,7 @@ fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig 
         db_path: settings.db_path.clone(),
         store,
         machine: MachineConfig {
-            network: NetworkId::of_name(&config.network),
+            network: config.network_id(),
             label: settings.node_id.clone(),
             lease_ms: millis(settings.lease),
             replicas: settings.min_replications as usize,

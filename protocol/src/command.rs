@@ -353,6 +353,12 @@ pub enum Refusal {
     /// A host of that id is attached by another node, which alone speaks for it.
     #[error("host {0} belongs to another node: choose another SKYCLAW_HOST_ID")]
     HostTaken(String),
+    /// The capability of the node that asks lacks a role.
+    #[error("this node's capability has not the role {role}: ask for a ticket with it")]
+    RoleMissing {
+        /// Which.
+        role: Cow<'static, str>,
+    },
     /// No job of that id is known.
     #[error("unknown job: {0}")]
     UnknownJob(String),

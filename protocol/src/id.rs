@@ -181,6 +181,17 @@ impl NetworkId {
         id.copy_from_slice(&hash.finalize().as_bytes()[..16]);
         Self(id)
     }
+
+    /// The id of the network of that name that was made with an admin's key.
+    #[must_use]
+    pub fn of_admin(admin: NodeId, name: &str) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("skyclaw/1 ticket network");
+        hash.update(&admin.0);
+        hash.update(name.as_bytes());
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.finalize().as_bytes()[..16]);
+        Self(id)
+    }
 }
 
 impl fmt::Debug for NetworkId {

@@ -119,6 +119,13 @@ impl Lease {
         }
     }
 
+    /// Its host is no member any more: it is over now, by no fault of the job.
+    pub fn end_now(&mut self, now: Now) {
+        self.ends = now.mono.min(self.ends);
+        self.renewable = false;
+        self.counts = false;
+    }
+
     /// True once the owner may take it back.
     #[must_use]
     pub fn is_over(&self, now: Mono) -> bool {

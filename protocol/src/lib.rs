@@ -23,6 +23,7 @@ pub mod learned;
 pub mod lease;
 pub mod limits;
 pub mod machine;
+pub mod network;
 pub mod orders;
 mod patch;
 pub mod placement;

@@ -44,6 +44,7 @@ mod registers;
 mod renewing;
 mod retention;
 mod retry;
+mod revoking;
 mod seeking;
 mod services;
 mod takeover;
@@ -190,6 +191,7 @@ pub struct Machine {
     trials: takeover::Trials,
     presence: presence::Presence,
     placing: placing::Placing,
+    revoking: revoking::Revoking,
     outside: witness::Outside,
     /// Drawn for this machine.
     run: u64,
@@ -242,6 +244,7 @@ impl Machine {
             trials: takeover::Trials::default(),
             presence: presence::Presence::new(now.mono),
             placing: placing::Placing::default(),
+            revoking: revoking::Revoking::default(),
             outside: witness::Outside::default(),
             run: 0,
             fence: None,

@@ -51,6 +51,7 @@ mod services;
 mod shutdown;
 mod start;
 mod testnet;
+mod tickets;
 mod tls;
 mod ts_api;
 

@@ -49,7 +49,9 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
     }
     let env = EnvVars::from_os(std::env::vars_os());
     let default_file = Path::new(skyclaw_node::config::DEFAULT_FILE);
-    let layers = Layers::load(args.flags, &env, default_file).map_err(|error| said(&error))?;
+    let layers = Layers::load(args.flags, &env, default_file)
+        .and_then(Layers::join)
+        .map_err(|error| said(&error))?;
     let Resolved { config, warnings, report } =
         Config::resolve(&layers).map_err(|error| said(&error))?;
     if let NodeCommand::Config { json } = args.command {

@@ -3,6 +3,7 @@
 mod agent;
 mod care;
 mod isolation;
+mod network;
 mod receipt;
 mod services;
 
@@ -15,6 +16,9 @@ use crate::config::{Key, Layer, Origin, Value};
 pub(super) use agent::Agent;
 pub(super) use care::{Mcp, Why};
 pub(super) use isolation::Isolation;
+#[cfg(test)]
+pub(super) use network::lifetime;
+pub(super) use network::{Invite, Join, Network, NetworkWhat};
 pub(super) use receipt::{Receipt, Verify};
 pub(super) use services::{Deploy, Logs, Scale};
 
@@ -112,6 +116,12 @@ pub(super) enum Command {
     Doctor,
     /// List the nodes that the coordinator has found, and those it refused
     Peers(Peers),
+    /// Make a network whose members come by tickets; look at its members, revoke one
+    Network(Network),
+    /// Print a ticket: one line that lets another machine join
+    Invite(Invite),
+    /// Join a network with a ticket
+    Join(Join),
     /// Serve these commands to an agent, as tools over MCP on standard input and output
     Mcp(Mcp),
     /// Take over what an original coordinator kept in its database

@@ -27,6 +27,12 @@ impl Output {
         Self { out: Box::new(out), err: Box::new(err), terminal: false }
     }
 
+    /// Whether a person reads standard output.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     /// Text on standard output, as it is.
     ///
     /// # Errors

@@ -98,6 +98,30 @@ pub(super) fn peers_table(peers: &[Value], now: Timestamp) -> String {
     render(&table)
 }
 
+/// Members of a ticket network, one per line.
+pub(super) fn members_table(members: &[Value], now: Timestamp) -> String {
+    let mut table = table(&["PEER", "NAME", "STATE", "SEEN", "ROLES", "EXPIRES", "SERIAL"]);
+    for member in members {
+        let roles = member["roles"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let roles: Vec<&str> = roles.iter().filter_map(Value::as_str).collect();
+        let state = match (member["revokedAt"].is_string(), &member["connected"]) {
+            (true, _) => "revoked",
+            (false, Value::Bool(true)) => "connected",
+            _ => "away",
+        };
+        table.add_row([
+            text(member, "peerId"),
+            text(member, "label"),
+            state.to_owned(),
+            age(&member["lastSeenAt"], now),
+            one_line(&roles.join(",")),
+            text(member, "expiresAt"),
+            text(member, "serial"),
+        ]);
+    }
+    render(&table)
+}
+
 /// A line for each coordinator of the original that cannot be used.
 pub(super) fn troubles(peers: &[Value]) -> Vec<String> {
     let originals = peers.iter().filter(|peer| peer["original"] == Value::Bool(true));

@@ -26,6 +26,11 @@ Commands:
   doctor                                  say what is wrong, and what to do
   peers                                   list the nodes found, and those refused
   peers forget URL                        an original coordinator is gone for good
+  network create NAME                     make a network whose members come by tickets
+  network members                         list its members
+  network revoke PEER|SERIAL              take membership, or a ticket, away
+  invite [--role R] [--expires T]         print a ticket for another machine
+  join TICKET                             join a network with it
   mcp [--allow-path DIR]                  serve these commands to an agent, over MCP
   import PATH [--dry-run] [--no-wait]     take over the database of an original coordinator
 

@@ -56,6 +56,9 @@ pub enum ConfigError {
     /// A host was given an empty list of coordinators.
     #[error("at least one coordinator URL is required for host")]
     NoCoordinatorUrl,
+    /// What is known of the ticket network this node belongs to does not fit.
+    #[error("{0}")]
+    Membership(String),
     /// A host was given no coordinators, and no way to find any.
     #[error(
         "a host without coordinator URLs joins over libp2p, which SKYCLAW_P2P turns off: set \

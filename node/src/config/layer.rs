@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::setting::{Fallback, Key, SETTINGS};
 use super::value::{Kind, Read, Value};
+use crate::joined::Joined;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,14 +110,30 @@ impl Layer {
 /// The sources of one start, the strongest first.
 #[derive(Clone, Debug)]
 pub struct Layers {
-    all: [Layer; 4],
+    all: [Layer; 5],
+    /// The ticket network this node belongs to, if it does.
+    pub(crate) joined: Option<Joined>,
 }
 
 impl Layers {
     /// Flags over environment over file over defaults.
     #[must_use]
     pub fn new(flags: Layer, env: Layer, file: Layer) -> Self {
-        Self { all: [flags, env, file, Layer::defaults()] }
+        Self { all: [flags, env, file, Layer::default(), Layer::defaults()], joined: None }
+    }
+
+    /// With the ticket network this node belongs to, which names its roles and its network where
+    /// nothing else does.
+    #[must_use]
+    pub(crate) fn with_joined(mut self, joined: Option<Joined>) -> Self {
+        if let Some(joined) = &joined {
+            let origin = Origin::File { path: joined.path.clone(), line: 1 };
+            let layer = &mut self.all[3];
+            layer.set(Key::Role, Value::List(joined.usual_roles()), origin.clone());
+            layer.set(Key::Network, Value::Text(joined.name.clone()), origin);
+        }
+        self.joined = joined;
+        self
     }
 
     /// The value that wins.

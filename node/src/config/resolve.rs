@@ -18,10 +18,11 @@ use super::{
     ClientConfig, Config, CoordinatorConfig, GatewayConfig, HostConfig, Link, LogConfig, LogFormat,
     P2pConfig, P2pLink, Role,
 };
+use crate::joined::{self, Joined};
 
 /// The database of a host without the coordinator role: not a coordinator's, which another node
 /// in the same folder may be using.
-const HOST_DB_PATH: &str = ".skyclaw/node.db";
+pub(crate) const HOST_DB_PATH: &str = ".skyclaw/node.db";
 
 /// Where the command line looks when nothing names a coordinator.
 pub const DEFAULT_COORDINATOR_URL: &str = "http://127.0.0.1:8787";
@@ -41,6 +42,7 @@ pub struct Resolved {
 #[derive(Debug)]
 pub(crate) struct Settled {
     values: Vec<Option<(Value, Origin)>>,
+    joined: Option<Joined>,
 }
 
 impl Layers {
@@ -64,6 +66,29 @@ impl Layers {
             None => Layer::default(),
         };
         Ok(Self::new(flags, env, file))
+    }
+
+    /// With what this node knows of the ticket network it belongs to, or is to join.
+    ///
+    /// # Errors
+    /// The file that says so cannot be used, the ticket makes no sense, or they contradict each other
+    /// or other settings.
+    pub fn join(self) -> Result<Self, ConfigErrors> {
+        let joined = joined::find(&self).map_err(ConfigError::Membership)?;
+        if let (Some(joined), Some(given)) = (&joined, self.get(Key::Network))
+            && given.origin != Origin::Default
+            && given.value != Value::Text(joined.name.clone())
+        {
+            return Err(ConfigError::Membership(format!(
+                "{} says that this node belongs to the network {}, SKYCLAW_NETWORK ({}) says \
+                 another: unset it, or move that file away",
+                joined.path.display(),
+                joined.name,
+                given.origin,
+            ))
+            .into());
+        }
+        Ok(self.with_joined(joined))
     }
 }
 
@@ -150,7 +175,7 @@ impl Settled {
             }
         }
         ConfigErrors::check(errors)?;
-        Ok((Self { values }, warnings))
+        Ok((Self { values, joined: layers.joined.clone() }, warnings))
     }
 
     fn config(&self, layers: &Layers) -> Result<Config, ConfigErrors> {
@@ -177,6 +202,7 @@ impl Settled {
             token: self.secret(Key::Token),
             old_token: self.secret(Key::TokenOld),
             network: self.text(Key::Network),
+            joined: self.joined.clone(),
             log: LogConfig {
                 filter: self.text(Key::Log),
                 format: match self.text(Key::LogFormat).as_str() {
@@ -214,6 +240,18 @@ impl Settled {
             .into());
         }
         roles.sort_unstable();
+        if let Some(joined) = &self.joined
+            && let Some(role) = roles.iter().find(|role| !joined.allowed.has_word(role.as_str()))
+        {
+            return Err(ConfigError::Membership(format!(
+                "this node may be {} in the network {}, not {}: set SKYCLAW_ROLE so, or ask for a \
+                 ticket with that role",
+                joined.allowed,
+                joined.name,
+                role.as_str(),
+            ))
+            .into());
+        }
         Ok(roles)
     }
 
@@ -289,7 +327,7 @@ impl Settled {
     }
 
     fn p2p(&self) -> Result<Option<P2pConfig>, ConfigErrors> {
-        let (listen, external, bootstrap) = (
+        let (listen, external, mut bootstrap) = (
             self.addresses(Key::P2pListen)?,
             self.addresses(Key::P2pExternalAddr)?,
             self.addresses(Key::Bootstrap)?,
@@ -299,6 +337,13 @@ impl Settled {
             _ => None,
         };
         let on = self.switch(Key::P2p);
+        if let Some(joined) = &self.joined {
+            if !on {
+                let text = "a ticket network works over libp2p, which SKYCLAW_P2P turns off";
+                return Err(ConfigError::Membership(text.to_owned()).into());
+            }
+            bootstrap.extend(joined.bootstrap.iter().cloned());
+        }
         let gossip = self.switch(Key::Gossip);
         Ok(on.then_some(P2pConfig { listen, external, bootstrap, mdns, gossip }))
     }

@@ -122,6 +122,8 @@ settings! {
         "Shared token of hosts, peers and operators; unset means no check";
     TokenOld "SKYCLAW_TOKEN_OLD" None, Common, Kind::Verbatim, Nothing, Hidden,
         "The token before, which other nodes may still have while it is changed; libp2p only";
+    Ticket "SKYCLAW_TICKET" None, Common, Kind::Verbatim, Nothing, Hidden,
+        "Ticket of the network to join, as `skyclaw invite` prints it; `skyclaw join` keeps one instead";
     CoordinatorUrls "SKYCLAW_COORDINATOR_URLS" Some("coordinator-url"), Common, Kind::UrlList, Nothing, Urls,
         "Coordinators to talk to, tried in order";
     CoordinatorUrl "SKYCLAW_COORDINATOR_URL" None, Common, Kind::Url, Nothing, Urls,

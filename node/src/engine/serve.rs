@@ -60,6 +60,7 @@ impl Life {
             Err(error) => return End::StoreFailed(chain(&error)),
         }
         machine.set_peers(now, self.shared.coordinators());
+        machine.revoke(now, self.shared.revoked());
         let (known, alive) = self.shared.outside();
         machine.set_outside(now, &reader, (known, alive), 0);
         let space = SpaceWatch::look(&reader, None);
@@ -165,6 +166,10 @@ impl Incarnation<'_> {
             Input::Coordinators(nodes) => {
                 self.machine.set_peers(time::now(), nodes.clone());
                 self.life.shared.set_coordinators(nodes);
+            }
+            Input::Revoked(nodes) => {
+                self.machine.revoke(time::now(), nodes.clone());
+                self.life.shared.set_revoked(nodes);
             }
             Input::Gone(node) => self.machine.refused_by(time::now(), node),
             Input::Outside { known, alive, seen } => {

@@ -1,9 +1,11 @@
 //! What others may read of the engine without entering it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use skyclaw_protocol::NodeId;
+use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::machine::Gauges;
@@ -49,6 +51,8 @@ pub struct Shared {
     net: OnceLock<NetHandle>,
     /// Connected coordinators: the next incarnation starts with them.
     coordinators: Mutex<Vec<NodeId>>,
+    /// Nodes that are members no more: the next incarnation starts with them.
+    revoked: Mutex<BTreeMap<NodeId, Wall>>,
     /// Coordinators of the original: known and answering. The next incarnation starts with them.
     outside: Mutex<(usize, usize)>,
     witnesses: OnceLock<mpsc::Sender<Witness>>,
@@ -124,6 +128,14 @@ impl Shared {
 
     pub(super) fn coordinators(&self) -> Vec<NodeId> {
         self.coordinators.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_revoked(&self, nodes: BTreeMap<NodeId, Wall>) {
+        *self.revoked.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
+    }
+
+    pub(super) fn revoked(&self) -> BTreeMap<NodeId, Wall> {
+        self.revoked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn set_outside(&self, known: usize, alive: usize) {

@@ -7,11 +7,21 @@ use futures::future::BoxFuture;
 use skyclaw_http_compat::{Forgotten, NetworkView};
 use skyclaw_protocol::batch::Shelf;
 use skyclaw_protocol::limits::MAX_PEER_URLS;
+use skyclaw_protocol::network::Roles;
 use skyclaw_protocol::record::spec::Subject;
-use skyclaw_protocol::{Refusal, ServiceId};
+use skyclaw_protocol::{NodeId, Refusal, ServiceId};
 
 use super::{NodeHandle, store_refusal};
 use crate::bridge::Board;
+
+/// What the settings say about other coordinators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Bootstrap addresses that are named.
+    pub bootstraps: usize,
+    /// Coordinators besides this one that must hold each write.
+    pub needed: usize,
+}
 
 impl NodeHandle {
     /// Where originals are shown. Only the first call counts.
@@ -25,6 +35,11 @@ impl NodeHandle {
     pub(super) fn others_here(&self) -> usize {
         let originals = self.0.board.get().map_or(0, Board::alive);
         self.0.net.coordinators().borrow().len() + originals
+    }
+
+    /// Whether a connected node may do what is for members of one of these roles.
+    pub(crate) fn may(&self, node: NodeId, roles: Roles) -> bool {
+        self.0.net.may(node, roles)
     }
 
     pub(super) fn network_view(&self) -> NetworkView {

@@ -1,5 +1,6 @@
 //! Who comes, who is let in, who is left alone: the swarm's task among strangers and members.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,12 @@ use super::book::{Backoff, Known};
 use super::handshake::Failure;
 use super::hello::{Description, Why};
 use super::limits::{
-    AUTH_TIMEOUT, DENY, DENY_BLOCK, DENY_SHORT, MAX_ADDRESSES, MAX_DENIED, MAX_REFUSALS,
-    SMALLER_WAITS,
+    AUTH_TIMEOUT, DENY, DENY_BLOCK, DENY_NEWCOMER, DENY_SHORT, MAX_ADDRESSES, MAX_DENIED,
+    MAX_REFUSALS, SMALLER_WAITS,
 };
-use super::members::Rank;
+use super::members::{Rank, node_of, peer_of};
 use super::swarm::{Connection, Denial, Link, Member, Task};
+use super::tickets::tell;
 use super::tunnel::PathKind;
 use crate::config::Role;
 use crate::time;
@@ -94,6 +96,9 @@ impl Task {
         let now = Instant::now();
         self.shared.members.leave(&peer);
         self.shared.links.leave(&peer);
+        if let (Some(tickets), Some(node)) = (self.shared.membership.tickets(), node_of(&peer)) {
+            tickets.left(node);
+        }
         match self.links.remove(&peer).and_then(|link| link.member) {
             Some(_) => {
                 tracing::info!(%peer, "peer lost");
@@ -181,7 +186,10 @@ impl Task {
             // Before it is shown: whoever is drawn as voter can be sent to.
             self.shared.links.join(peer, control, &self.shared, &self.greeter.tasks);
         }
-        self.shared.members.join(peer, rank);
+        self.shared.members.join(peer, rank, self.shared.membership.roles_of(&peer));
+        if first {
+            self.tell_of_membership(peer);
+        }
         self.found(peer, Ok(()));
         if first && rank == Rank::Coordinator {
             self.tell_what_is_had(Instant::now());
@@ -208,9 +216,46 @@ impl Task {
         }
         self.shared.refuse(peer, address, why, by_them);
         self.deny(peer, time);
-        if matches!(why, Why::OtherNetwork | Why::WrongToken) {
+        // Those who say that we are revoked are members still.
+        let forget = match why {
+            Why::OtherNetwork | Why::WrongToken => true,
+            Why::Revoked => !by_them,
+            _ => false,
+        };
+        if forget {
             self.book.forget(&peer);
             self.show();
+        }
+    }
+
+    /// From now on a member hears what is new of membership.
+    fn tell_of_membership(&self, peer: PeerId) {
+        let (Some(tickets), Some(node)) = (self.shared.membership.tickets(), node_of(&peer)) else {
+            return;
+        };
+        if let Some(stop) = tickets.stop_of(node) {
+            let (shared, tickets) = (Arc::clone(&self.shared), Arc::clone(tickets));
+            let (own, all) = (stop, self.greeter.tasks.token());
+            self.greeter.tasks.spawn(async move {
+                tokio::select! {
+                    () = all.cancelled() => {}
+                    () = tell::tell(shared, tickets, node, own) => {}
+                }
+            });
+        }
+    }
+
+    /// Members that are none any more go at once.
+    fn look_for_fallen(&mut self) {
+        let Some(tickets) = self.shared.membership.tickets() else { return };
+        for (node, why) in tickets.fallen() {
+            let peer = peer_of(node).filter(|peer| self.links.contains_key(peer));
+            match peer {
+                Some(peer) if !self.is_blocked(&peer, Instant::now()) => {
+                    self.refuse(peer, why, false, deny_for(why));
+                }
+                _ => {}
+            }
         }
     }
 
@@ -268,6 +313,7 @@ impl Task {
             let time = if malformed { DENY_SHORT } else { 2 * AUTH_TIMEOUT };
             self.refuse(peer, Why::Silent, false, time);
         }
+        self.look_for_fallen();
         self.close_duplicates(now);
         self.look_for_deaf(now);
         self.call_those_due(now);
@@ -320,6 +366,10 @@ pub(super) fn rank(roles: &[String]) -> Rank {
 const fn deny_for(why: Why) -> Duration {
     match why {
         Why::Version | Why::Malformed | Why::Silent => DENY_SHORT,
-        Why::OtherNetwork | Why::WrongToken | Why::PublicAddress => DENY,
+        // It may have another one soon.
+        Why::NoTicket | Why::BadTicket | Why::Expired | Why::UsedUp | Why::OtherPeer => DENY_SHORT,
+        Why::Clock => DENY_SHORT,
+        Why::CannotAdmit => DENY_NEWCOMER,
+        Why::OtherNetwork | Why::WrongToken | Why::PublicAddress | Why::Revoked => DENY,
     }
 }

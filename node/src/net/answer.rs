@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::swarm::Stream;
 use skyclaw_protocol::NodeId;
+use skyclaw_protocol::network::Roles;
 use tokio::sync::Semaphore;
 
 use super::frames::{Service, Sink};
@@ -19,7 +20,7 @@ use super::limits::{
 use super::members::{Rank, node_of};
 use super::places::Places;
 use super::streams::{self, Incoming};
-use super::view::Shared;
+use super::view::{Overstep, Shared};
 use crate::tasks::Tasks;
 
 /// Takes questions. Cheap to clone; clones share the bounds.
@@ -57,9 +58,14 @@ impl Desk {
                 },
             };
             let may = match (self.shared.members.rank(&peer), service) {
-                (Some(Rank::Coordinator), _) | (Some(Rank::Other), Service::Host) => true,
+                (Some(_), Service::Member) | (Some(Rank::Coordinator), _) => true,
+                // What of it each role may ask is looked at where the question is read.
+                (Some(Rank::Other), Service::Host) => self.shared.members.may(&peer, Roles::ALL),
                 (Some(Rank::Other), Service::Repair | Service::Control) | (None, _) => false,
             };
+            if !may && self.shared.members.rank(&peer).is_some() {
+                self.shared.counts.overstepped(Overstep::Questions);
+            }
             let place = may.then(|| self.places.take(peer)).flatten();
             let (Some(from), Some(place), Ok(permit)) =
                 (node_of(&peer), place, Arc::clone(&self.room).try_acquire_owned())
@@ -98,7 +104,7 @@ impl Desk {
         let answer = {
             let mut stray = [0];
             tokio::select! {
-                answer = self.sink.answer(service, from, question) => answer,
+                answer = self.answer(service, from, question) => answer,
                 // An asker says nothing more: it is gone, or no asker.
                 _ = stream.read(&mut stray) => return Ok(false),
             }
@@ -110,6 +116,13 @@ impl Desk {
         };
         let write = tokio::time::timeout(ANSWER_WRITE, reply(&mut stream, &answer));
         Ok(matches!(write.await, Ok(Ok(()))))
+    }
+
+    async fn answer(&self, service: Service, from: NodeId, question: Vec<u8>) -> Option<Vec<u8>> {
+        match service {
+            Service::Member => self.shared.membership.tickets()?.answer(from, question).await,
+            Service::Host | Service::Repair => self.sink.answer(service, from, question).await,
+        }
     }
 
     async fn question(&self, stream: &mut Stream) -> Result<Vec<u8>, Refused> {

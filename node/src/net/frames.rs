@@ -29,7 +29,7 @@ use super::members::{Rank, node_of, peer_of};
 use super::pack::pack;
 use super::places::Places;
 use super::streams::{self, Control, Incoming};
-use super::view::Shared;
+use super::view::{Overstep, Shared};
 use crate::tasks::Tasks;
 
 /// Where what others send goes.
@@ -64,6 +64,9 @@ pub enum Service {
     /// The same of control records alone. It has a name of its own since nodes of the version before
     /// know none: they do not offer it, and nothing is lost.
     Control,
+    /// Members of a ticket network tell each other of membership: `tickets::tell`. Answered within the
+    /// network part, never by a sink.
+    Member,
 }
 
 /// The queue of each coordinator that is connected and admitted.
@@ -165,7 +168,11 @@ pub(super) async fn accept(
                 None => return,
             },
         };
-        let votes = shared.members.rank(&peer) == Some(Rank::Coordinator);
+        let rank = shared.members.rank(&peer);
+        let votes = rank == Some(Rank::Coordinator);
+        if rank.is_some() && !votes {
+            shared.counts.overstepped(Overstep::Frames);
+        }
         let place = votes.then(|| places.take(peer)).flatten();
         let (Some(from), Some(place), Ok(permit)) =
             (node_of(&peer), place, Arc::clone(&readers).try_acquire_owned())

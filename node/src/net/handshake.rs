@@ -1,4 +1,5 @@
-//! The handshake over one stream. Never waits longer than its caller lets it.
+//! The handshake over one stream. Never waits longer than its caller lets it. After the hellos it goes
+//! on with the proof of a token, here, or in a ticket network with passes ([`super::pass`]).
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::PeerId;
@@ -6,6 +7,7 @@ use libp2p::PeerId;
 use super::hello::{Description, Hello, Message, Why};
 use super::limits::{LINGER, MAX_MESSAGE};
 use super::membership::{Membership, Session};
+use super::pass;
 
 /// How a handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,9 @@ impl Party<'_> {
             hello_of_opener: ours,
             hello_of_acceptor: theirs,
         };
+        if let Some(tickets) = self.membership.tickets() {
+            return pass::open(stream, tickets, &session, description).await;
+        }
         write(stream, &Message::Proof(self.membership.open(&session)).encode()).await?;
         match read(stream).await? {
             (_, Message::Proof(proof)) if self.membership.closes(&proof, &session) => {}
@@ -83,6 +88,9 @@ impl Party<'_> {
             hello_of_opener: theirs,
             hello_of_acceptor: ours,
         };
+        if let Some(tickets) = self.membership.tickets() {
+            return pass::accept(stream, tickets, &session, description).await;
+        }
         let proof = match read(stream).await? {
             (_, Message::Proof(proofs)) => match self.membership.accept(&proofs, &session) {
                 Some(proof) => proof,
@@ -102,7 +110,7 @@ impl Party<'_> {
     }
 }
 
-async fn unexpected<S>(stream: &mut S, got: Message) -> Result<Description, Failure>
+pub(super) async fn unexpected<S>(stream: &mut S, got: Message) -> Result<Description, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -113,7 +121,7 @@ where
 }
 
 /// Says why, and gives the other a moment to read it.
-async fn refuse<S>(stream: &mut S, why: Why) -> Result<Description, Failure>
+pub(super) async fn refuse<S>(stream: &mut S, why: Why) -> Result<Description, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -127,7 +135,10 @@ where
     Err(Failure::ByUs(why))
 }
 
-async fn write<S: AsyncWrite + Unpin>(stream: &mut S, message: &[u8]) -> Result<(), Failure> {
+pub(super) async fn write<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    message: &[u8],
+) -> Result<(), Failure> {
     let length = u32::try_from(message.len()).map_err(|_| Failure::Broken)?;
     let mut frame = length.to_be_bytes().to_vec();
     frame.extend_from_slice(message);
@@ -135,7 +146,9 @@ async fn write<S: AsyncWrite + Unpin>(stream: &mut S, message: &[u8]) -> Result<
     stream.flush().await.map_err(|_| Failure::Broken)
 }
 
-async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Vec<u8>, Message), Failure> {
+pub(super) async fn read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+) -> Result<(Vec<u8>, Message), Failure> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).await.map_err(|_| Failure::Broken)?;
     let length = u32::from_be_bytes(length) as usize;

@@ -17,6 +17,7 @@ use serde_bytes::ByteBuf;
 use skyclaw_protocol::codec;
 
 use super::limits::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_LABEL, MAX_MESSAGE, MAX_ROLES, MAX_URL};
+use super::pass::{Grant, Pass};
 
 /// Version of everything said between nodes.
 pub(super) const VERSION: u16 = 1;
@@ -29,6 +30,10 @@ pub(super) enum Message {
     Proof(Vec<Mac>),
     Welcome,
     Refused(Why),
+    /// In a ticket network: see [`super::pass`].
+    Pass(Box<Pass>),
+    /// The opener's last word there.
+    Enter(Option<Box<Grant>>),
 }
 
 impl Message {
@@ -75,17 +80,41 @@ pub enum Why {
     Silent,
     /// An open network takes peers from loopback and private ranges only.
     PublicAddress,
+    /// It has no capability that counts, and no ticket.
+    NoTicket,
+    /// What it shows is forged, damaged, or signed by somebody who may not.
+    BadTicket,
+    /// The time of its ticket or capability is over.
+    Expired,
+    /// Its ticket was used as often as it may be.
+    UsedUp,
+    /// Its ticket or capability is another node's.
+    OtherPeer,
+    /// It, its ticket, or whoever let it in was revoked.
+    Revoked,
+    /// It is a newcomer, and the node it met cannot let it in.
+    CannotAdmit,
+    /// Its clock, or that of who refuses, is wrong.
+    Clock,
 }
 
 impl Why {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 14] = [
         Self::OtherNetwork,
         Self::WrongToken,
         Self::Version,
         Self::Malformed,
         Self::Silent,
         Self::PublicAddress,
+        Self::NoTicket,
+        Self::BadTicket,
+        Self::Expired,
+        Self::UsedUp,
+        Self::OtherPeer,
+        Self::Revoked,
+        Self::CannotAdmit,
+        Self::Clock,
     ];
 
     /// The reason in words.
@@ -98,6 +127,14 @@ impl Why {
             Self::Malformed => "malformed handshake",
             Self::Silent => "no handshake in time",
             Self::PublicAddress => "public address in an open network",
+            Self::NoTicket => "no ticket and no capability that counts",
+            Self::BadTicket => "forged or damaged ticket or capability",
+            Self::Expired => "expired ticket or capability",
+            Self::UsedUp => "ticket used up",
+            Self::OtherPeer => "ticket or capability of another node",
+            Self::Revoked => "revoked",
+            Self::CannotAdmit => "a newcomer where nobody can let it in",
+            Self::Clock => "ticket or capability of a later time than the clock shows",
         }
     }
 
@@ -111,6 +148,14 @@ impl Why {
             Self::Malformed => "malformed",
             Self::Silent => "silent",
             Self::PublicAddress => "public_address",
+            Self::NoTicket => "no_ticket",
+            Self::BadTicket => "bad_ticket",
+            Self::Expired => "expired",
+            Self::UsedUp => "used_up",
+            Self::OtherPeer => "other_peer",
+            Self::Revoked => "revoked",
+            Self::CannotAdmit => "cannot_admit",
+            Self::Clock => "clock",
         }
     }
 }

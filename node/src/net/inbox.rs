@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use super::frames::Sink;
 use super::gossip::Topic;
 use super::limits::GOSSIP_FRAME;
-use super::members::node_of;
+use super::members::{Rank, node_of, peer_of};
 use super::swarm::Word;
-use super::view::Shared;
+use super::view::{Overstep, Shared};
 use crate::time;
 
 /// A message as it came.
@@ -56,6 +56,10 @@ fn judge(
         return MessageAcceptance::Reject;
     };
     let Some(node) = node_of(&from) else { return MessageAcceptance::Ignore };
+    if !may_pass_on(from, &message, shared) {
+        shared.counts.overstepped(Overstep::Gossip);
+        return MessageAcceptance::Ignore;
+    }
     match learned::check(message, shared.membership.id(), time::wall()) {
         // Nobody honest says nothing.
         Ok(learned) if learned.is_empty() => MessageAcceptance::Reject,
@@ -74,5 +78,19 @@ fn judge(
             tracing::debug!(peer = %from, %error, "gossip that no honest node sends");
             MessageAcceptance::Reject
         }
+    }
+}
+
+/// In a ticket network news are a coordinator's, and come from one; where work waits hosts tell each
+/// other too, of coordinators that are connected here. Not refused as what no honest node sends: that
+/// one is no coordinator any more may not be known where it came from.
+fn may_pass_on(from: PeerId, message: &Message, shared: &Shared) -> bool {
+    let coordinator = |peer: &PeerId| shared.members.rank(peer) == Some(Rank::Coordinator);
+    if shared.membership.tickets().is_none() || coordinator(&from) {
+        return true;
+    }
+    match message {
+        Message::Work(work) => peer_of(work.signer).is_some_and(|signer| coordinator(&signer)),
+        _ => false,
     }
 }

@@ -347,3 +347,24 @@ pub(super) const MAX_PROVIDERS: usize = 32;
 /// Who has something is told anew so often, and believed for so long without.
 pub(super) const PROVIDE: (Duration, Duration) =
     (Duration::from_secs(20 * 60), Duration::from_secs(3600));
+
+/// Notices of membership told at once, and the most taken at once: below 256 KiB.
+pub(super) const MAX_NOTICES: usize = 256;
+
+/// Longest question of membership: so many notices of at most 1 KiB with their names.
+pub(super) const MAX_MEMBER_QUESTION: usize = 320 << 10;
+
+/// Longest file with notices: all that a network keeps, at most 1 KiB each.
+pub(super) const MAX_NOTICES_FILE: usize = 64 << 20;
+
+/// A question of membership is answered within so long: the answer waits for a disk.
+pub(super) const MEMBER_ASK: Duration = Duration::from_secs(5);
+
+/// Pause before notices that were not heard are told again.
+pub(super) const NOTICE_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often a node looks whether its capability is to be renewed; half of its life is days.
+pub(super) const RENEW_LOOK: Duration = Duration::from_secs(5);
+
+/// A newcomer tries again so soon at a node that could not let it in: others are called meanwhile.
+pub(super) const DENY_NEWCOMER: Duration = Duration::from_secs(5);

@@ -5,6 +5,7 @@ use std::sync::{PoisonError, RwLock};
 
 use libp2p::PeerId;
 use skyclaw_protocol::NodeId;
+use skyclaw_protocol::network::Roles;
 use tokio::sync::watch;
 
 /// What an admitted peer is.
@@ -19,7 +20,7 @@ pub(super) enum Rank {
 /// All admitted peers that are connected. Written by the swarm's task, read by anyone.
 #[derive(Debug)]
 pub(super) struct Members {
-    all: RwLock<HashMap<PeerId, Rank>>,
+    all: RwLock<HashMap<PeerId, (Rank, Roles)>>,
     /// The coordinators among them by their keys, for whoever draws voters or looks for work.
     coordinators: watch::Sender<Vec<NodeId>>,
 }
@@ -32,8 +33,8 @@ impl Default for Members {
 
 impl Members {
     /// `peer` was admitted.
-    pub(super) fn join(&self, peer: PeerId, rank: Rank) {
-        self.all.write().unwrap_or_else(PoisonError::into_inner).insert(peer, rank);
+    pub(super) fn join(&self, peer: PeerId, rank: Rank, roles: Roles) {
+        self.all.write().unwrap_or_else(PoisonError::into_inner).insert(peer, (rank, roles));
         self.changed();
     }
 
@@ -52,6 +53,15 @@ impl Members {
 
     /// What `peer` is; `None` if it is not admitted or not connected.
     pub(super) fn rank(&self, peer: &PeerId) -> Option<Rank> {
+        self.of(peer).map(|(rank, _)| rank)
+    }
+
+    /// Whether `peer` is admitted and connected, and may do what is for members of one of these roles.
+    pub(super) fn may(&self, peer: &PeerId, roles: Roles) -> bool {
+        self.of(peer).is_some_and(|(_, its)| !its.and(roles).is_empty())
+    }
+
+    fn of(&self, peer: &PeerId) -> Option<(Rank, Roles)> {
         self.all.read().unwrap_or_else(PoisonError::into_inner).get(peer).copied()
     }
 
@@ -62,7 +72,7 @@ impl Members {
 
     fn changed(&self) {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
-        let coordinators = all.iter().filter(|(_, rank)| **rank == Rank::Coordinator);
+        let coordinators = all.iter().filter(|(_, (rank, _))| *rank == Rank::Coordinator);
         let mut nodes: Vec<NodeId> = coordinators.filter_map(|(peer, _)| node_of(peer)).collect();
         drop(all);
         nodes.sort_unstable();
@@ -108,9 +118,9 @@ mod tests {
         let node = |seed| NodeKey::from_seed(&[seed; 32]).id();
         let peer = |seed| peer_of(node(seed)).unwrap();
         let mut seen = members.coordinators();
-        members.join(peer(1), Rank::Other);
+        members.join(peer(1), Rank::Other, Roles::ALL);
         assert!(!seen.has_changed().unwrap());
-        members.join(peer(2), Rank::Coordinator);
+        members.join(peer(2), Rank::Coordinator, Roles::ALL);
         assert_eq!(*seen.borrow_and_update(), [node(2)]);
         assert_eq!(members.rank(&peer(1)), Some(Rank::Other));
         members.leave(&peer(2));

@@ -1,4 +1,5 @@
-//! The proof that two nodes know the same token.
+//! Whom a network lets in: those who prove that they know its token, or, where [`Tickets`] say so, those who
+//! show a capability ([`super::pass`]). Here is the proof that two nodes know the same token.
 //!
 //! While tokens are changed a node knows two and opens with a proof by each.
 //!
@@ -8,14 +9,18 @@
 //! tokens by the node it was made for: a token should be random.
 
 use std::fmt;
+use std::sync::Arc;
 
 use libp2p::PeerId;
 use skyclaw_protocol::NetworkId;
+use skyclaw_protocol::network::Roles;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::hello::{Description, Hello, Mac, VERSION, Why};
 use super::limits::MAX_TOKENS;
+use super::members::node_of;
+use super::tickets::{Seen, Tickets};
 
 /// Made from a token.
 type Key = Zeroizing<[u8; 32]>;
@@ -38,6 +43,8 @@ pub struct Membership {
     name: String,
     name_hash: [u8; 16],
     open: bool,
+    /// Where no token counts.
+    tickets: Option<Arc<Tickets>>,
 }
 
 impl fmt::Debug for Membership {
@@ -60,7 +67,33 @@ impl Membership {
             name: name.to_owned(),
             name_hash,
             open: token.is_none(),
+            tickets: None,
         }
+    }
+
+    /// Of a ticket network.
+    #[must_use]
+    pub fn by_tickets(tickets: Arc<Tickets>) -> Self {
+        let mut name_hash = [0; 16];
+        let network = tickets.network();
+        let full = blake3::derive_key("skyclaw/1 ticket network in a hello", &network.0);
+        name_hash.copy_from_slice(&full[..16]);
+        Self {
+            // No proof is ever made with it, nor held against it.
+            key: Zeroizing::new(rand::random()),
+            old: None,
+            id: network,
+            name: tickets.name().to_owned(),
+            name_hash,
+            open: false,
+            tickets: Some(tickets),
+        }
+    }
+
+    /// How this node is a member, where no token counts.
+    #[must_use]
+    pub const fn tickets(&self) -> Option<&Arc<Tickets>> {
+        self.tickets.as_ref()
     }
 
     /// The same, and those who know no token but `old` may come too, while tokens are changed.
@@ -86,6 +119,15 @@ impl Membership {
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// What a connected member may be: in a token network all that it likes.
+    pub(super) fn roles_of(&self, peer: &PeerId) -> Roles {
+        match (&self.tickets, node_of(peer)) {
+            (None, _) => Roles::ALL,
+            (Some(tickets), Some(node)) => tickets.roles(node),
+            (Some(_), None) => Roles::NONE,
+        }
     }
 
     pub(super) fn hello(&self, nonce: [u8; 32], description: Vec<u8>) -> Hello {
@@ -168,6 +210,20 @@ pub(super) struct Session {
     pub(super) acceptor: PeerId,
     pub(super) hello_of_opener: Vec<u8>,
     pub(super) hello_of_acceptor: Vec<u8>,
+}
+
+impl Session {
+    /// What a newcomer's proof is over.
+    pub(super) fn seen(&self, side: Side) -> Seen {
+        let mut hash = blake3::Hasher::new_derive_key("skyclaw/1 meeting of a newcomer");
+        let (opener, acceptor) = (self.opener.to_bytes(), self.acceptor.to_bytes());
+        hash.update(&[u8::from(side == Side::Opener)]);
+        for part in [&opener, &acceptor, &self.hello_of_opener, &self.hello_of_acceptor] {
+            hash.update(&(part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Seen(*hash.finalize().as_bytes())
+    }
 }
 
 #[cfg(test)]

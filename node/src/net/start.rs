@@ -24,6 +24,7 @@ use super::members::Rank;
 use super::relays::Berths;
 use super::seek::{self, Urls};
 use super::streams::{self, Control, Incoming};
+use super::tickets::tell;
 use super::tunnel::Duty;
 use super::tunnel::serve::Mouth;
 use super::view::Shared;
@@ -57,13 +58,19 @@ impl Net {
         let own = PeerId::from(keypair.public());
         let shared = Arc::clone(&handle.0);
         let network = shared.membership.id();
+        let tickets = shared.membership.tickets().cloned();
+        if let Some(tickets) = tickets.clone() {
+            let key = key.clone();
+            let begun = tokio::task::spawn_blocking(move || tickets.begin(&key)).await;
+            begun.map_err(|error| setup(&error))?;
+        }
         let rank = admit::rank(&config.about.roles);
         let may_relay =
             rank == Rank::Coordinator || config.about.roles.iter().any(|role| role == GATEWAY);
         let with = With { network, rank, mdns: config.mdns, gossip: config.gossip };
         let mut swarm = behaviour::swarm(&keypair, with).map_err(NetError::Setup)?;
         let listening = listen::listen(&mut swarm, &config.listen).await?;
-        let ways = Ways::open(&mut swarm, rank)?;
+        let ways = Ways::open(&mut swarm, rank, tickets.is_some())?;
         let probes = shared.prober.open().ok_or_else(|| NetError::Setup(TWICE.into()))?;
         let outbox = match config.gossip {
             true => Some(shared.outbox.open().ok_or_else(|| NetError::Setup(TWICE.into()))?),
@@ -142,6 +149,10 @@ impl Net {
         for (duty, dug) in ways.dug {
             tasks.spawn(mouth.clone().run(duty, dug));
         }
+        if let Some(tickets) = tickets {
+            let (shared, stop) = (Arc::clone(&shared), tasks.token());
+            tasks.spawn(tell::renew(shared, tickets, stop));
+        }
         if let Some(outbox) = outbox {
             tasks.spawn(outbox::run(outbox, words.clone(), Arc::clone(&shared), tasks.token()));
         }
@@ -191,7 +202,7 @@ struct Ways {
 }
 
 impl Ways {
-    fn open(swarm: &mut Swarm<Behaviour>, rank: Rank) -> Result<Self, NetError> {
+    fn open(swarm: &mut Swarm<Behaviour>, rank: Rank, tickets: bool) -> Result<Self, NetError> {
         let twice = || NetError::Setup(TWICE.into());
         let hall = swarm.behaviour().hall.new_control();
         let private = swarm.behaviour_mut().stream.inner().new_control();
@@ -201,13 +212,16 @@ impl Ways {
             dug.push((duty, Incoming::new(&private, duty.protocol()).ok_or_else(twice)?));
         }
         let mut this = Self { hall, private, strangers, framed: None, asked: Vec::new(), dug };
+        let mut services = Vec::new();
         if rank == Rank::Coordinator {
             let framed = Incoming::new(&this.private, frames::FRAMES).ok_or_else(twice)?;
             this.framed = Some(framed);
-            for service in [Service::Host, Service::Repair, Service::Control] {
-                let asked = Incoming::new(&this.private, service.protocol());
-                this.asked.push((service, asked.ok_or_else(twice)?));
-            }
+            services.extend([Service::Host, Service::Repair, Service::Control]);
+        }
+        services.extend(tickets.then_some(Service::Member));
+        for service in services {
+            let asked = Incoming::new(&this.private, service.protocol());
+            this.asked.push((service, asked.ok_or_else(twice)?));
         }
         Ok(this)
     }

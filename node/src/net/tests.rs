@@ -7,6 +7,7 @@ mod gossip;
 mod intruder;
 mod relayed;
 mod siege;
+mod tickets;
 mod tunnels;
 
 use std::sync::Mutex;

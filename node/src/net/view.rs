@@ -96,6 +96,33 @@ pub(super) struct Counts {
     pub(super) punched: AtomicU64,
     pub(super) not_punched: AtomicU64,
     refused: [AtomicU64; Why::ALL.len()],
+    overstepped: [AtomicU64; Overstep::ALL.len()],
+}
+
+/// What a member did that its roles do not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overstep {
+    /// It sent frames, as coordinators do.
+    Frames,
+    /// It asked what is not for it.
+    Questions,
+    /// It gossiped what coordinators do.
+    Gossip,
+    /// It opened a tunnel.
+    Tunnels,
+}
+
+impl Overstep {
+    const ALL: [Self; 4] = [Self::Frames, Self::Questions, Self::Gossip, Self::Tunnels];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Frames => "frames",
+            Self::Questions => "questions",
+            Self::Gossip => "gossip",
+            Self::Tunnels => "tunnels",
+        }
+    }
 }
 
 /// Of tunnels that take one kind of path, in both directions.
@@ -107,6 +134,11 @@ pub(super) struct TunnelCounts {
 }
 
 impl Counts {
+    /// A member did what its roles do not allow, and it was not taken.
+    pub(super) fn overstepped(&self, what: Overstep) {
+        self.overstepped[what as usize].fetch_add(1, Relaxed);
+    }
+
     pub(super) const fn tunnels(&self, path: PathKind) -> &TunnelCounts {
         match path {
             PathKind::Direct => &self.direct,
@@ -117,6 +149,10 @@ impl Counts {
 
 #[cfg(test)]
 impl Counts {
+    pub(super) fn oversteps(&self, what: Overstep) -> &AtomicU64 {
+        &self.overstepped[what as usize]
+    }
+
     pub(super) fn refused(&self, why: Why) -> u64 {
         let at = Why::ALL.iter().position(|known| *known == why).unwrap_or_default();
         self.refused[at].load(Relaxed)
@@ -309,6 +345,13 @@ impl Collector for NetNumbers {
         )?;
         for (why, value) in Why::ALL.iter().zip(&counts.refused) {
             let labels = [("reason", why.label())];
+            ConstCounter::new(value.load(Relaxed)).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "What members did that their roles do not allow, by kind; none of it was taken";
+        let mut family =
+            encoder.encode_descriptor("p2p_oversteps", help, None, MetricType::Counter)?;
+        for (what, value) in Overstep::ALL.iter().zip(&counts.overstepped) {
+            let labels = [("kind", what.label())];
             ConstCounter::new(value.load(Relaxed)).encode(family.encode_family(&labels)?)?;
         }
         let paths = [PathKind::Direct, PathKind::Relayed];

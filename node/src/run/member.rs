@@ -61,8 +61,9 @@ impl Member {
         let listen = listen(link);
         let mdns = link.p2p.mdns.unwrap_or_else(|| !listen.is_loopback());
         let lonely = lonely(link, mdns);
+        let membership = membership(config);
         let net_config = NetConfig {
-            membership: membership(config),
+            membership: membership.clone(),
             mdns,
             listen,
             external: link.p2p.external.clone(),
@@ -77,7 +78,6 @@ impl Member {
             token: config.token.clone(),
         };
         let board = Arc::new(WorkBoard::default());
-        let membership = membership(config);
         let network = membership.id();
         let handle = NetHandle::new(membership);
         let tasks = Tasks::default();

@@ -1,5 +1,6 @@
 //! How a coordinator joins others.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -18,7 +19,8 @@ use crate::config::{Config, CoordinatorConfig, P2pConfig, Secret};
 use crate::engine::{Engine, Input};
 use crate::handle::NodeHandle;
 use crate::net::{
-    Description, Listen, Membership, Net, NetConfig, NetError, NetHandle, Service, Sink, book_path,
+    Description, Listen, Membership, Net, NetConfig, NetError, NetHandle, Service, Sink, Tickets,
+    book_path,
 };
 use crate::repair::Repair;
 use crate::tasks::Tasks;
@@ -30,7 +32,11 @@ const FULL: Duration = Duration::from_millis(10);
 /// How often a store that could not be opened yet is looked at for the node's key.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// To be called once for a node: a ticket network's is one for all that ask.
 pub(super) fn membership(config: &Config) -> Membership {
+    if let Some(joined) = &config.joined {
+        return Membership::by_tickets(Tickets::new(joined.clone()));
+    }
     Membership::new(config.token.as_ref().map(Secret::expose), &config.network)
         .with_old(config.old_token.as_ref().map(Secret::expose))
 }
@@ -53,7 +59,10 @@ pub(super) async fn start(
         return Ok(tasks);
     };
     let repair = repair.with_gossip(p2p.gossip);
-    let net = net_config(config, settings, p2p);
+    let net = net_config(config, settings, p2p, shown.membership().clone());
+    if let Some(tickets) = shown.tickets() {
+        tasks.spawn(expel(tickets, engine.inbox(), tasks.token()));
+    }
     let (stop, shared) = (tasks.token(), engine.shared());
     let urls = {
         let handle = handle.clone();
@@ -133,6 +142,8 @@ impl Sink for Inbox {
                 let repair = self.repair.clone();
                 async move { repair.answer(from, service, ask).await }.boxed()
             }
+            // Answered before it comes here.
+            Service::Member => futures::future::ready(None).boxed(),
             Service::Host => {
                 let attach = self.attach.clone();
                 async move { attach.answer(from, ask).await }.boxed()
@@ -160,14 +171,39 @@ async fn tell(
     }
 }
 
-fn net_config(config: &Config, settings: &CoordinatorConfig, p2p: &P2pConfig) -> NetConfig {
+/// Tells the engine which nodes were revoked, as that becomes known and after each start of it.
+async fn expel(tickets: Arc<Tickets>, inbox: SyncSender<Input>, stop: CancellationToken) {
+    let mut news = tickets.news();
+    let mut told = BTreeMap::new();
+    loop {
+        news.borrow_and_update();
+        let revoked = tickets.revoked();
+        if revoked != told {
+            while let Err(TrySendError::Full(_)) = inbox.try_send(Input::Revoked(revoked.clone())) {
+                tokio::time::sleep(FULL).await;
+            }
+            told = revoked;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = news.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn net_config(
+    config: &Config,
+    settings: &CoordinatorConfig,
+    p2p: &P2pConfig,
+    membership: Membership,
+) -> NetConfig {
     let listen = if p2p.listen.is_empty() {
         Listen::Default(interface(&settings.listen_host))
     } else {
         Listen::Asked(p2p.listen.clone())
     };
     NetConfig {
-        membership: membership(config),
+        membership,
         mdns: p2p.mdns.unwrap_or_else(|| !listen.is_loopback()),
         listen,
         external: p2p.external.clone(),

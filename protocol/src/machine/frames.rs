@@ -41,6 +41,9 @@ impl Machine {
         message: Message,
     ) -> Vec<FrameFault> {
         let mut faults = Vec::new();
+        if self.is_expelled(from) {
+            return faults;
+        }
         self.hear(now, from);
         match message {
             Message::Accept(ops) if ops.len() <= MAX_BATCH_OPS => {

@@ -103,13 +103,19 @@ impl Hosts {
     }
 
     /// Forgets a host; its leases run on.
-    fn take(&mut self, id: &HostId) -> Option<Host> {
+    pub(super) fn take(&mut self, id: &HostId) -> Option<Host> {
         let host = self.hosts.remove(id)?;
         self.attached -= usize::from(host.record.node.is_some());
         if !host.leases.is_empty() {
             self.unknown.insert(id.clone(), host.leases.clone());
         }
         Some(host)
+    }
+
+    /// Hosts that a node is, and those that talk HTTP to it.
+    pub(super) fn of_node(&self, node: NodeId) -> Vec<HostId> {
+        let speaks = |host: &&Host| host.record.node.unwrap_or(host.raw.signer) == node;
+        self.hosts.values().filter(speaks).map(|host| host.record.id.clone()).collect()
     }
 
     /// By which order the record of a host that is known, or was, is replaced.
@@ -291,6 +297,7 @@ impl Machine {
         if record.node.is_none() {
             self.stop_leases_of(&id, record.at);
         }
+        self.revoking.returned(&id);
         self.hosts.put(record, raw, now.wall);
         let view = self.hosts.get(&id).map(Host::view);
         if let Some(view) = view {
@@ -341,6 +348,7 @@ impl Machine {
         // Others may hear of it what this node does not: it counts as silent from now on only.
         self.hosts.replace(signed.into_body(), raw, signer, now.wall);
         if self.hosts.get(&id).is_some() {
+            self.revoking.returned(&id);
             self.found(now, shelf, &Sought::Host(id.clone()));
             self.offer_host(now, &id);
         }

@@ -323,6 +323,9 @@ impl Machine {
                     });
                     lease.counts &= here;
                     lease.renewable &= !stale;
+                    if after.host.as_ref().is_some_and(|host| self.revoking.has_host(host)) {
+                        lease.end_now(now);
+                    }
                     self.timers.insert((lease.ends, Timer::Lease(job.clone())));
                 }
             }

@@ -39,6 +39,9 @@ impl Machine {
     ) -> Vec<FrameFault> {
         let mut faults = Vec::new();
         for one in learned {
+            if self.is_learned_from_revoked(&one) {
+                continue;
+            }
             match one {
                 Learned::Register(standing) => {
                     self.learn_register(now, shelf, from, *standing, &mut faults);
@@ -99,6 +102,9 @@ impl Machine {
         faults: &mut Vec<FrameFault>,
     ) {
         let body = signed.body();
+        if self.is_revoked(signed.signer(), body.val.at) {
+            return;
+        }
         let subject = body.key.subject.clone();
         let Some(entry) = self.registers.get(&subject) else { return };
         let head = &entry.head;

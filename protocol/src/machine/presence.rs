@@ -188,7 +188,8 @@ impl Machine {
     /// How a host does, for a service of this policy.
     pub(super) fn life_of(&self, now: Now, host: &HostId, policy: OnPartition) -> Life {
         let Some((sign, teller)) = self.presence.latest(host) else {
-            let late = now.mono >= self.presence.since.plus_ms(HOST_GRACE_MS);
+            let late = now.mono >= self.presence.since.plus_ms(HOST_GRACE_MS)
+                || self.revoking.has_host(host);
             return if late { Life::Gone } else { Life::Doubtful };
         };
         let mut limit = limit(&sign, self.config.host_ttl_ms);
@@ -203,6 +204,7 @@ impl Machine {
         }
         let mut gone = now.mono >= sign.heard.plus_ms(limit);
         gone |= sign.away.is_some_and(|away| now.mono >= away.plus_ms(HOST_AWAY_MS));
+        gone |= self.revoking.has_host(host);
         if policy == OnPartition::Stop {
             // It stops by itself before: see `HOST_STOPS_MS`.
             gone &= now.mono >= sign.heard.plus_ms(HOST_STOPS_MS);

@@ -24,6 +24,7 @@ mod recovery;
 mod restart;
 mod retention;
 mod retry;
+mod revoking;
 mod services;
 mod takeover;
 mod without;

@@ -13,10 +13,15 @@ use super::*;
 
 /// What waits at the node with this seed, said `ms` after 1970.
 pub(super) fn work(seed: u8, ms: u64) -> Message {
+    work_in(network(), seed, ms)
+}
+
+/// The same in another network.
+pub(super) fn work_in(network: NetworkId, seed: u8, ms: u64) -> Message {
     let key = NodeKey::from_seed(&[seed; 32]);
     let classes = vec![WorkClass { required: vec!["shell".into()], queued: 3 }];
     let body = Work { home: key.id(), at: Hlc { ms, count: 0 }, classes };
-    Message::Work(Signed::seal(&key, network(), body).raw().clone())
+    Message::Work(Signed::seal(&key, network, body).raw().clone())
 }
 
 pub(super) fn host(seed: u8, number: usize, name: usize) -> Raw {

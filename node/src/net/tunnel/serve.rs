@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::swarm::Stream;
 use skyclaw_protocol::NodeId;
+use skyclaw_protocol::network::{MemberRole, Roles};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::NetHandle;
@@ -19,7 +20,7 @@ use super::super::limits::{
 use super::super::members::node_of;
 use super::super::places::{Place, Places};
 use super::super::streams::{self, Incoming, Way};
-use super::super::view::Shared;
+use super::super::view::{Overstep, Shared};
 use super::{Duty, Hold, Serving, Tunnel, Tunnels};
 use crate::tasks::Tasks;
 
@@ -70,8 +71,13 @@ impl Mouth {
                     None => return,
                 },
             };
-            let member = self.shared.members.rank(&way.peer).is_some();
-            let Some(from) = node_of(&way.peer).filter(|_| member) else {
+            // Whoever keeps, runs or leads to something; to invite others is no reason for one.
+            let roles = [MemberRole::Coordinator, MemberRole::Host, MemberRole::Gateway];
+            let may = self.shared.members.may(&way.peer, Roles::of(&roles));
+            if !may && self.shared.members.rank(&way.peer).is_some() {
+                self.shared.counts.overstepped(Overstep::Tunnels);
+            }
+            let Some(from) = node_of(&way.peer).filter(|_| may) else {
                 self.shared.counts.tunnels_refused.fetch_add(1, Relaxed);
                 continue;
             };
