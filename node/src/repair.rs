@@ -158,7 +158,7 @@ impl Repair {
         let reader = self.source.reader()?;
         Some(match service {
             Service::Control => Held::Controls(Arc::clone(&self.source)),
-            Service::Repair | Service::Host => Held::Records(reader),
+            Service::Repair | Service::Host | Service::Member => Held::Records(reader),
         })
     }
 

@@ -121,7 +121,9 @@ impl Desk {
     async fn answer(&self, service: Service, from: NodeId, question: Vec<u8>) -> Option<Vec<u8>> {
         match service {
             Service::Member => self.shared.membership.tickets()?.answer(from, question).await,
-            Service::Host | Service::Repair => self.sink.answer(service, from, question).await,
+            Service::Host | Service::Repair | Service::Control => {
+                self.sink.answer(service, from, question).await
+            }
         }
     }
 

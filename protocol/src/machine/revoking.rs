@@ -78,6 +78,7 @@ impl Machine {
                 host.body().node.is_some_and(|node| self.is_expelled(node))
                     || self.is_revoked(host.signer(), host.body().at)
             }
+            Learned::Control(control) => self.is_revoked(control.signer(), control.body().at),
             Learned::Work(work) => self.is_expelled(work.signer()),
         }
     }
