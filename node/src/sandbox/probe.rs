@@ -22,8 +22,9 @@ pub(super) fn probe(wanted: &Wanted) -> (SandboxLevel, Vec<Finding>) {
         if level == SandboxLevel::None {
             break;
         }
-        let ground = Ground::new(level, wanted.readable.clone(), &wanted.hidden);
-        match trial::run(shim, &work_dir, &ground, wanted.profile(level)) {
+        let profile = wanted.profile(level);
+        let ground = Ground::new(&profile, wanted.readable.clone(), &wanted.hidden);
+        match trial::run(shim, &work_dir, &ground, profile) {
             Ok(()) => {
                 findings.extend(missing(level));
                 return (level, findings);

@@ -38,12 +38,13 @@ impl Kept {
 }
 
 impl Inner {
-    /// How a run of `program` is kept in its folders.
+    /// How a run of `program` is kept in its folders, which are quickly handed over if they are empty.
     pub(super) async fn keep(
         &self,
         what: What,
         program: &str,
         dir: &JobDir,
+        empty: bool,
     ) -> Result<Kept, HostFault> {
         let mut profile = self.sandbox.profile();
         if profile.level == SandboxLevel::None {
@@ -57,9 +58,13 @@ impl Inner {
         if what == What::Agent {
             profile.readable.push(self.compile_cache().into());
         }
-        let shown = dir.clone();
-        let places = tokio::task::spawn_blocking(move || hand_over(&shown)).await;
-        let places = places.unwrap_or_else(|_| Err(io::Error::other("the host stops")));
+        let places = if empty {
+            hand_over(dir)
+        } else {
+            let shown = dir.clone();
+            let places = tokio::task::spawn_blocking(move || hand_over(&shown)).await;
+            places.unwrap_or_else(|_| Err(io::Error::other("the host stops")))
+        };
         let places = places.map_err(|error| {
             HostFault(format!("cannot give {} to a user of its own: {error}", dir.path.display()))
         })?;

@@ -64,7 +64,20 @@ pub fn run_if_asked() {
 
 pub(super) enum Never {}
 
+/// Closes what this process was given beside the three: what the daemon itself got from whoever started
+/// it, and does not know of, must not reach a job. Called before anything here is opened.
+fn close_inherited() {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers: Vec<i32> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    // That of the listing itself is closed already.
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        let _ = nix::unistd::close(number);
+    }
+}
+
 fn supervise() -> io::Result<Never> {
+    close_inherited();
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let stdout = io::stdout().as_fd().try_clone_to_owned()?;
     let stderr = io::stderr().as_fd().try_clone_to_owned()?;

@@ -66,11 +66,11 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     tried(
         "mount something",
-        "perl -e '$r = syscall(165, \"x\", \"/tmp\", \"tmpfs\", 0, 0); print \"escaped\\n\" if $r == 0'",
+        "perl -e '($s, $at, $k) = qw(x /tmp tmpfs); $r = syscall(165, $s, $at, $k, 0, 0); print \"escaped\\n\" if $r == 0'",
     ),
     tried(
         "unmount something",
-        "perl -e 'for (\"/proc\", \"/dev\", \"/etc\") { print \"escaped\\n\" if syscall(166, $_, 2) == 0 }'",
+        "perl -e '@all = qw(/proc /dev/shm /etc /tmp); for (@all) { print \"escaped\\n\" if syscall(166, $_, 2) == 0 }'",
     ),
     shown(
         "make a user namespace",
@@ -88,10 +88,13 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "enter a namespace of another process",
         "perl -e 'open F, \"/proc/{node}/ns/mnt\" or open F, \"/proc/1/ns/mnt\" or exit; print \"escaped\\n\" if syscall(308, fileno F, 0) == 0'",
     ),
-    shown("change its root", "perl -e 'print \"escaped\\n\" if syscall(161, \"/tmp\") == 0'"),
+    shown(
+        "change its root",
+        "perl -e '$at = \"/tmp\"; print \"escaped\\n\" if syscall(161, $at) == 0'",
+    ),
     shown(
         "make a device",
-        "perl -e 'print \"escaped\\n\" if syscall(133, \"device\", 020666, 259) == 0'",
+        "perl -e '$at = \"device\"; print \"escaped\\n\" if syscall(133, $at, 020666, 259) == 0'",
     ),
     shown(
         "read a disk",
@@ -163,7 +166,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     shown(
         "use a keyring",
-        "perl -e 'print \"escaped\\n\" if syscall(250, 0, -3, 1) >= 0; print \"escaped\\n\" if syscall(248, \"user\", \"x\", \"y\", 1, -3) >= 0'",
+        "perl -e 'print \"escaped\\n\" if syscall(250, 0, -3, 1) >= 0; ($k, $n, $v) = qw(user x y); print \"escaped\\n\" if syscall(248, $k, $n, $v, 1, -3) >= 0'",
     ),
     tried(
         "leave a core dump",

@@ -1,7 +1,9 @@
 //! Which level a host reaches, what it says of it, and what still works there.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 use skyclaw_tests::{Need, Setup, can, eventually};
@@ -66,6 +68,7 @@ fn a_level_that_cannot_be_had_ends_the_start_with_the_reason() {
     }
     // Runs get users of their own, who cannot enter a folder that is closed.
     let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("it is ours");
     let setup = Setup::both().env("SKYCLAW_SANDBOX", "landlock");
     let ended = setup.env("SKYCLAW_WORK_DIR", folder.path().display()).run(folder.path());
     assert_eq!(ended.code, Some(1), "{ended:?}");
