@@ -110,11 +110,10 @@ impl Inner {
             (Some(_), Some(_)) => What::Agent,
             _ => What::Job,
         };
-        let Kept { profile, places } =
-            match self.keep(what, &program, &dir, plan.files.is_empty()).await {
-                Ok(kept) => kept,
-                Err(fault) => return (Err(fault), Some(dir)),
-            };
+        let Kept { profile, places } = match self.keep(what, &program, &dir).await {
+            Ok(kept) => kept,
+            Err(fault) => return (Err(fault), Some(dir)),
+        };
         let task = run::Task {
             shim: &self.shim,
             spare: &self.spare,

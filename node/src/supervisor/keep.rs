@@ -38,13 +38,12 @@ impl Kept {
 }
 
 impl Inner {
-    /// How a run of `program` is kept in its folders, which are quickly handed over if they are empty.
+    /// How a run of `program` is kept in its folders.
     pub(super) async fn keep(
         &self,
         what: What,
         program: &str,
         dir: &JobDir,
-        empty: bool,
     ) -> Result<Kept, HostFault> {
         let mut profile = self.sandbox.profile();
         if profile.level == SandboxLevel::None {
@@ -58,7 +57,8 @@ impl Inner {
         if what == What::Agent {
             profile.readable.push(self.compile_cache().into());
         }
-        let places = if empty {
+        // Most jobs bring nothing along: that is not worth another thread.
+        let places = if fs::read_dir(&dir.work).is_ok_and(|mut found| found.next().is_none()) {
             hand_over(dir)
         } else {
             let shown = dir.clone();

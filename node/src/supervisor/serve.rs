@@ -196,7 +196,7 @@ impl Inner {
         env.extend(order.set);
         let cwd = order.cwd.into_os_string().into_string();
         let Ok(cwd) = cwd else { return refused("the working directory is no text".into()) };
-        let kept = self.keep(What::Service(order.port), &program, dir, false).await;
+        let kept = self.keep(What::Service(order.port), &program, dir).await;
         let Kept { profile, places } = kept.map_err(Err)?;
         let (arg0, args) = (command, order.args);
         let launch = Launch { program, arg0, args, cwd, env, stdin: None, profile, places };

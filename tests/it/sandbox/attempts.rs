@@ -96,7 +96,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "make a device",
         "perl -e '$at = \"device\"; print \"escaped\\n\" if syscall(133, $at, 020666, 259) == 0'",
     ),
-    shown(
+    tried(
         "read a disk",
         "for d in $(ls /dev/*da /dev/nvme* /dev/mem 2>/dev/null); do head -c 1 $d > x && echo escaped; done",
     ),
@@ -148,7 +148,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "open a packet socket",
         "perl -MSocket -e 'print \"escaped\\n\" if socket S, 17, SOCK_RAW, 0'",
     ),
-    shown(
+    tried(
         "open a socket of the kernel's cryptography",
         "perl -e 'print \"escaped\\n\" if syscall(41, 38, 5, 0) >= 0'",
     ),
@@ -178,7 +178,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     shown(
         "type into a terminal",
-        "perl -e 'ioctl STDIN, 0x5412, \"x\"; print \"escaped $!\\n\" unless $! == 1'",
+        "perl -e '$x = \"x\"; ioctl STDIN, 0x5412, $x; print \"escaped $!\\n\" unless $! == 1'",
     ),
     tried("end the node", "kill -9 {node} && echo escaped; kill -TERM {node} && echo escaped"),
     tried("end whoever started it", "kill -9 $PPID; kill -STOP $PPID; kill -TERM $PPID; sleep 0.2"),
