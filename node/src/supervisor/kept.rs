@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, geteuid, wait};
+use rustix::process::{Pid, WaitOptions, wait};
 use skyclaw_protocol::SandboxLevel;
 
 use super::inner::INNER_ARGUMENT;
@@ -25,7 +25,7 @@ use super::wire::{self, Event, Launch};
 use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::fault::Fault;
 use crate::sandbox::watch::Watch;
-use crate::sandbox::{Ground, namespaces};
+use crate::sandbox::{Ground, namespaces, user};
 
 /// What a thread of the shim waits for.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ pub(super) fn supervise(
         let bound = lock(&group).limit(&limits);
         let kills = if bound { lock(&group).kills() } else { None };
         let root = inner.as_raw_nonzero().get();
-        let count = !isolated && !geteuid().is_root();
+        let count = !isolated && !user::can_be_given();
         let base = places.base.clone();
         let _ = threads.watch.set(Watch { root, base, limits, kills, count });
         let _ = threads.look.send(());

@@ -23,15 +23,15 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitOptions, geteuid, getpid, set_child_subreaper,
-    set_dumpable_behavior, setsid, wait,
+    DumpableBehavior, Pid, Signal, WaitOptions, getpid, set_child_subreaper, set_dumpable_behavior,
+    setsid, wait,
 };
 
 use skyclaw_protocol::SandboxLevel;
 
 use super::wire::{self, Command as Order, Event, Launch};
 use super::{inner, kept, tree};
-use crate::sandbox::{Ground, namespaces};
+use crate::sandbox::{Ground, namespaces, user};
 use crate::time;
 
 /// First argument that turns the binary into a shim.
@@ -92,7 +92,7 @@ fn supervise() -> io::Result<Never> {
     set_child_subreaper(Some(getpid()))?;
     let ground: Ground = wire::receive(&mut socket)?;
     // While there is one thread, and before this process is hidden from itself.
-    let alone = ground.level == SandboxLevel::Isolated && !geteuid().is_root();
+    let alone = ground.level == SandboxLevel::Isolated && !user::can_be_given();
     let entered = if alone { namespaces::own_users() } else { Ok(()) };
     // The job runs under the same user: it may not look into the shim nor trace it.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
