@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -136,9 +137,19 @@ async fn respond(
     };
     let outside = match way.connect(asked.place(), asked.port()).await {
         Ok(outside) => outside,
-        Err(Denied::Refused(why)) => return answer::told(StatusCode::FORBIDDEN, &why),
-        Err(Denied::Failed(why)) => return answer::told(StatusCode::BAD_GATEWAY, &why),
-        Err(Denied::TimedOut(why)) => return answer::told(StatusCode::GATEWAY_TIMEOUT, &why),
+        Err(denied) => {
+            let mut response = match denied {
+                Denied::Refused(why) => answer::told(StatusCode::FORBIDDEN, &why),
+                Denied::Failed(why) => answer::told(StatusCode::BAD_GATEWAY, &why),
+                Denied::TimedOut(why) => answer::told(StatusCode::GATEWAY_TIMEOUT, &why),
+            };
+            if let Asked::Tunnel { .. } = asked {
+                // Clients have no further use for it, and some would wait for its end.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            return response;
+        }
     };
     match asked {
         Asked::Tunnel { .. } => {

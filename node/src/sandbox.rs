@@ -121,7 +121,7 @@ impl Sandbox {
         let wanted = &self.0.wanted;
         let programs = programs.into_iter().filter(|path| ground::is_folder_to_open(path));
         let folders = wanted.readable.iter().cloned().chain(programs);
-        Ground::new(self.0.level, folders, &wanted.hidden)
+        Ground::new(&self.profile(), folders, &wanted.hidden)
     }
 }
 

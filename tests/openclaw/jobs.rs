@@ -64,6 +64,23 @@ fn a_host_says_what_its_openclaw_can_do_and_its_agent_answers() {
     network.until_clean();
 }
 
+/// The strongest sandbox leaves an agent its model, its install, its configuration and its folders.
+#[test]
+fn an_isolated_agent_asks_its_model_and_uses_its_tools() {
+    let Some(openclaw) = Openclaw::here() else { return };
+    let program = (&openclaw).into();
+    let mut network = Network::start(&program, 1, &json!({ "security": "full" }), |host| {
+        host.env("SKYCLAW_SANDBOX", "isolated")
+    });
+    let more = json!({ "toolPolicy": "full", "outputs": ["*.out"] });
+    let job = network.run("TOOL:ls /proc | grep -c '^[0-9]' > n.out; cat /etc/shadow n.out", &more);
+    let (said, agent) = completed(&job);
+    assert!(!said.contains("root:"), "{said}");
+    assert_eq!(agent["model"], "mock-1", "{agent:#}");
+    assert_eq!(job["result"]["outputs"][0]["path"], "n.out", "{job:#}");
+    network.until_clean();
+}
+
 /// (c) (h) Tools run where the owner lets them, in the job's own folder, and see nothing of the host.
 #[test]
 fn an_agent_with_tools_makes_files_from_files_and_sees_no_secret() {

@@ -55,7 +55,8 @@ async fn what_cannot_be_meant_is_told() {
         (
             json!(["http://a.org/"]),
             Value::Null,
-            "payload.network names \"http://a.org/\", which cannot be used: a port is a number from 1 to 65535"
+            "payload.network names \"http://a.org/\", which cannot be used: a name has letters, digits, - and _ of \
+             ASCII between its dots; other scripts are written as xn--..., a scheme or a path does not belong to it"
                 .into(),
         ),
         (

@@ -4,15 +4,15 @@
 //! of calls, and a list that is too short breaks them in ways nobody can tell from a fault of theirs.
 //! What matters is held by other means too; this one makes less of the kernel reachable.
 //!
-//! Always: another architecture's calls end the process, and those of the x32 numbering are refused
-//! under both numbers.
+//! Always: another architecture's calls end the process, and none of the x32 numbering is answered, which
+//! would be a second name for each.
 
 use std::collections::BTreeMap;
 
 use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter,
+    SeccompRule, TargetArch, apply_filter, sock_filter,
 };
 
 use super::fault::Fault;
@@ -122,10 +122,11 @@ const NAMESPACES: [libc::c_int; 7] = [
 ];
 const NEW_TIME: u64 = 0x80;
 
-/// The bit that x32 adds to numbers, and the numbers it has for itself: `execve` and others that are
-/// of use stay, the rest is what is refused above.
-const X32: c_long = 0x4000_0000;
-const X32_REFUSED: [c_long; 4] = [521, 528, 539, 540];
+/// The bit that x32 adds to numbers.
+const X32: u32 = 0x4000_0000;
+
+/// A written filter begins with a look at the architecture, and has the number of the call after these.
+const HEAD: usize = 4;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -146,17 +147,27 @@ fn programs(sockets: Sockets, alone: bool) -> Result<[BpfProgram; 2], seccompile
     };
     let mut unknown = Rules::new();
     UNKNOWN.iter().for_each(|call| refuse(&mut unknown, *call, Vec::new()));
-    Ok([program(refused(sockets, alone)?, libc::EPERM)?, program(unknown, libc::ENOSYS)?])
+    let mut refused = program(refused(sockets, alone)?, libc::EPERM)?;
+    if cfg!(target_arch = "x86_64") {
+        refuse_x32(&mut refused);
+    }
+    Ok([refused, program(unknown, libc::ENOSYS)?])
+}
+
+/// Refuses a whole range of numbers, for which the crate has no words: "if the number has the bit, no"
+/// goes where the number has just been read. Jumps are relative, and none leads over that place.
+fn refuse_x32(program: &mut BpfProgram) {
+    let at_least = u16::try_from(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K).unwrap_or(0);
+    let answer = u16::try_from(libc::BPF_RET | libc::BPF_K).unwrap_or(0);
+    let no = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    let jump = sock_filter { code: at_least, jt: 0, jf: 1, k: X32 };
+    let answer = sock_filter { code: answer, jt: 0, jf: 0, k: no };
+    program.splice(HEAD..HEAD, [jump, answer]);
 }
 
 fn refused(sockets: Sockets, alone: bool) -> Result<Rules, seccompiler::BackendError> {
     let mut rules = Rules::new();
     REFUSED.iter().chain(REFUSED_HERE).for_each(|call| refuse(&mut rules, *call, Vec::new()));
-    if cfg!(target_arch = "x86_64") {
-        for call in X32_REFUSED {
-            rules.insert(call | X32, Vec::new());
-        }
-    }
     let flags = NAMESPACES.map(|flag| u64::from(flag.unsigned_abs()));
     let making = |more: &[u64]| {
         let all = flags.iter().chain(more);
@@ -222,11 +233,7 @@ fn of_sockets(
     })
 }
 
-/// Under both numbers it may have.
 fn refuse(rules: &mut Rules, call: c_long, on: Vec<SeccompRule>) {
-    if cfg!(target_arch = "x86_64") {
-        rules.insert(call | X32, on.clone());
-    }
     rules.insert(call, on);
 }
 
@@ -274,11 +281,22 @@ mod tests {
         }
     }
 
+    /// What is put into a filter by hand stands right behind the reading of the number.
     #[test]
-    fn a_call_is_refused_under_the_numbers_of_both_numberings() {
-        let rules = refused(Sockets::Unix, true).unwrap();
-        assert!(rules.contains_key(&libc::SYS_mount));
-        assert_eq!(rules.contains_key(&(libc::SYS_mount | X32)), cfg!(target_arch = "x86_64"));
-        assert!(!rules.contains_key(&libc::SYS_kill));
+    fn numbers_of_the_other_numbering_are_refused_where_the_number_was_read() {
+        let [refused, _] = programs(Sockets::Unix, true).unwrap();
+        let load = u16::try_from(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS).unwrap();
+        // The architecture lies at 4, the number at 0.
+        assert_eq!((refused[0].code, refused[0].k), (load, 4));
+        assert_eq!((refused[HEAD - 1].code, refused[HEAD - 1].k), (load, 0));
+        if cfg!(target_arch = "x86_64") {
+            assert_eq!((refused[HEAD].k, refused[HEAD].jt, refused[HEAD].jf), (X32, 0, 1));
+        }
+    }
+
+    #[test]
+    fn only_runs_that_see_others_are_kept_from_ending_all() {
+        let holds = |alone| refused(Sockets::Unix, alone).unwrap().contains_key(&libc::SYS_kill);
+        assert_eq!([true, false].map(holds), [false, true]);
     }
 }

@@ -10,6 +10,8 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use skyclaw_protocol::SandboxLevel;
 
+use super::profile::Profile;
+
 /// Where systems keep programs, libraries and their settings. `/nix` and `/gnu` hold those of systems
 /// that have nothing in the others.
 const SYSTEM: [&str; 11] = [
@@ -27,6 +29,10 @@ const MOST_ENTRIES: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ground {
     pub(crate) level: SandboxLevel,
+    /// Whether an isolated run has a network namespace.
+    pub(crate) own_network: bool,
+    /// Most that it has in memory as files.
+    pub(crate) tmp_bytes: u64,
     /// Files and folders to be read, in an order in which none lies in a later one.
     pub(crate) folders: Vec<PathBuf>,
     /// What stays out of sight although it lies in one of them.
@@ -49,12 +55,18 @@ pub(crate) struct Places {
 impl Ground {
     /// Of no sandbox.
     pub(crate) const fn none() -> Self {
-        Self { level: SandboxLevel::None, folders: Vec::new(), hidden: Vec::new() }
+        Self {
+            level: SandboxLevel::None,
+            own_network: false,
+            tmp_bytes: 0,
+            folders: Vec::new(),
+            hidden: Vec::new(),
+        }
     }
 
-    /// The ground of a node: `more` are its programs' folders and what its owner opens.
+    /// The ground of a run of this profile: `more` are its programs' folders and what its owner opens.
     pub(crate) fn new(
-        level: SandboxLevel,
+        profile: &Profile,
         more: impl IntoIterator<Item = PathBuf>,
         hidden: &[PathBuf],
     ) -> Self {
@@ -67,7 +79,24 @@ impl Ground {
         let folders = distinct(system.chain(more).flat_map(both).collect());
         let hidden =
             distinct(hidden.iter().filter_map(|path| fs::canonicalize(path).ok()).collect());
-        Self { level, folders, hidden }
+        Self {
+            level: profile.level,
+            own_network: profile.has_own_network(),
+            tmp_bytes: profile.limits.tmp_bytes,
+            folders,
+            hidden,
+        }
+    }
+
+    /// The ground for a run that asks for something else than most; none if this one fits.
+    pub(crate) fn other_for(&self, profile: &Profile) -> Option<Self> {
+        if profile.level != self.level {
+            return Some(Self::none());
+        }
+        let (own_network, tmp_bytes) = (profile.has_own_network(), profile.limits.tmp_bytes);
+        let same = own_network == self.own_network && tmp_bytes == self.tmp_bytes;
+        let fits = same || self.level != SandboxLevel::Isolated;
+        (!fits).then(|| Self { own_network, tmp_bytes, ..self.clone() })
     }
 }
 

@@ -24,9 +24,12 @@ use super::ground::{Ground, Places, distinct};
 use super::profile::{Network, Profile};
 use super::rules::DEVICES;
 
-/// Where the old root is while the new one is laid out, and what is in memory for the run.
+/// Where the old root is while the new one is laid out.
 const OLD: &str = "/.old";
-const MEMORY: &str = "/.memory";
+
+/// What is in memory for the run; it may see that it is one place. To take it away again would cost each
+/// run some milliseconds.
+const MEMORY: &str = "/run/memory";
 
 /// Where the new root is put together: a folder that every system has.
 const STAGE: &str = "/tmp";
@@ -64,6 +67,11 @@ pub(crate) fn begin(ground: &Ground) -> Result<Begun, Fault> {
     }
     mount("proc", "/proc", "proc", safe | MountFlags::NOEXEC, None).step(|| "mounting /proc")?;
     devices()?;
+    memory(ground.tmp_bytes)?;
+    let places = [("tmp", "/tmp"), ("shm", "/dev/shm"), ("tmp", "/var/tmp")];
+    for (name, at) in places {
+        bind(&Path::new(MEMORY).join(name), Path::new(at))?;
+    }
     Ok(begun)
 }
 
@@ -93,6 +101,22 @@ fn devices() -> Result<(), Fault> {
     Ok(())
 }
 
+/// What the run has in memory: one bound for all of it.
+fn memory(bytes: u64) -> Result<(), Fault> {
+    make(Path::new(MEMORY))?;
+    let data = format!("mode=755,size={bytes},nr_inodes={INODES}");
+    let data = std::ffi::CString::new(data).map_err(|error| Fault::new("memory", error))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("skyclaw", MEMORY, "tmpfs", flags, &*data).step(|| "a folder in memory")?;
+    for name in ["tmp", "shm", "own"] {
+        let path = Path::new(MEMORY).join(name);
+        make(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o1777))
+            .step(|| "a folder in memory")?;
+    }
+    Ok(())
+}
+
 impl Begun {
     /// Lays out what belongs to this run, and closes the root.
     pub(crate) fn finish(
@@ -101,10 +125,6 @@ impl Begun {
         profile: &Profile,
         places: &Places,
     ) -> Result<(), Fault> {
-        self.memory(profile.limits.tmp_bytes)?;
-        bind(&Path::new(MEMORY).join("tmp"), Path::new("/tmp"))?;
-        bind(&Path::new(MEMORY).join("shm"), Path::new("/dev/shm"))?;
-        bind(&Path::new(MEMORY).join("tmp"), Path::new("/var/tmp"))?;
         for folder in distinct(profile.readable.clone()) {
             let known = |above: &PathBuf| folder.starts_with(above);
             if !ground.folders.iter().any(known) {
@@ -126,28 +146,10 @@ impl Begun {
             fs::write(PROXY, "").step(|| "the place of the proxy's socket")?;
             bind(&old(socket), Path::new(PROXY))?;
         }
-        for gone in [MEMORY, OLD] {
-            unmount(gone, UnmountFlags::DETACH).step(|| "letting go of the old root")?;
-            fs::remove_dir(gone).step(|| "letting go of the old root")?;
-        }
+        unmount(OLD, UnmountFlags::DETACH).step(|| "letting go of the old root")?;
+        fs::remove_dir(OLD).step(|| "letting go of the old root")?;
         let closed = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
         mount_remount("/", closed, "").step(|| "closing the root")
-    }
-
-    /// What the run has in memory: one bound for all of it.
-    fn memory(&self, bytes: u64) -> Result<(), Fault> {
-        make(Path::new(MEMORY))?;
-        let data = format!("mode=755,size={bytes},nr_inodes={INODES}");
-        let data = std::ffi::CString::new(data).map_err(|error| Fault::new("memory", error))?;
-        let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        mount("skyclaw", MEMORY, "tmpfs", flags, &*data).step(|| "a folder in memory")?;
-        for name in ["tmp", "shm", "own"] {
-            let path = Path::new(MEMORY).join(name);
-            make(&path)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o1777))
-                .step(|| "a folder in memory")?;
-        }
-        Ok(())
     }
 
     /// Binds what lies at `from` in the old root, to be read. Links of the system stay links; what is

@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::process::geteuid;
 use skyclaw_protocol::SandboxLevel;
 
 use super::finding::Finding;
-use super::{Ground, Wanted, cgroup, rules};
+use super::{Ground, Wanted, cgroup, rules, user};
 use crate::supervisor::trial;
 
 /// Tries the levels from the strongest that is wanted down to the first that works.
@@ -22,8 +21,9 @@ pub(super) fn probe(wanted: &Wanted) -> (SandboxLevel, Vec<Finding>) {
         if level == SandboxLevel::None {
             break;
         }
-        let ground = Ground::new(level, wanted.readable.clone(), &wanted.hidden);
-        match trial::run(shim, &work_dir, &ground, wanted.profile(level)) {
+        let profile = wanted.profile(level);
+        let ground = Ground::new(&profile, wanted.readable.clone(), &wanted.hidden);
+        match trial::run(shim, &work_dir, &ground, profile) {
             Ok(()) => {
                 findings.extend(missing(level));
                 return (level, findings);
@@ -42,7 +42,7 @@ pub(super) fn probe(wanted: &Wanted) -> (SandboxLevel, Vec<Finding>) {
 fn decisive(level: SandboxLevel, reason: &str) -> Finding {
     let (part, said) = reason.split_once(": ").unwrap_or(("a trial", reason));
     let namespace = part.contains("namespace");
-    let remedy = if part.contains("user namespace") || (namespace && !geteuid().is_root()) {
+    let remedy = if part.contains("user namespace") || (namespace && !user::can_be_given()) {
         let mut text = "let this user make user namespaces".to_owned();
         for name in [
             "user/max_user_namespaces",
@@ -66,7 +66,7 @@ fn decisive(level: SandboxLevel, reason: &str) -> Finding {
         "a kernel from 5.13 on, with landlock among its security modules (lsm=)".to_owned()
     } else if part.contains("filter") {
         "a kernel with CONFIG_SECCOMP_FILTER".to_owned()
-    } else if part.contains("starting a program") && geteuid().is_root() {
+    } else if part.contains("starting a program") && user::can_be_given() {
         "runs have users of their own, who must be able to enter the folder of runs: open the \
          folders above it (chmod o+x) or name another in SKYCLAW_WORK_DIR"
             .to_owned()
@@ -111,7 +111,7 @@ fn missing(level: SandboxLevel) -> Vec<Finding> {
             Ok(_) | Err(_) => {}
         }
     }
-    if !geteuid().is_root() && level < SandboxLevel::Isolated {
+    if !user::can_be_given() && level < SandboxLevel::Isolated {
         let reason = "runs have the node's own user, and no count of their own".to_owned();
         add("bound of processes", reason, "processes are counted ten times a second instead");
     }

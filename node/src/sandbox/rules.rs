@@ -89,7 +89,7 @@ fn rules(
         set = set
             .add_rules(path_beneath_rules(["/"], read))?
             .add_rules(path_beneath_rules(["/dev/pts", "/dev/ptmx"], device))?
-            .add_rules(path_beneath_rules(["/tmp", "/dev/shm"], write))?;
+            .add_rules(path_beneath_rules(["/tmp", "/dev/shm", "/run/memory"], write))?;
     } else {
         let folders = ground.folders.iter().chain(&profile.readable);
         let open: Vec<PathBuf> =

@@ -12,12 +12,35 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::geteuid;
+
 /// Numbers that no system gives to anybody: those that systemd keeps for such users are the same.
 const FIRST: u32 = 61_184;
 const LAST: u32 = 65_519;
 
 /// The next number, so that one is not used again soon: what its last run left anywhere stays closed.
 static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+
+/// Whether this process can give runs users of their own: it is root, and not only within a user
+/// namespace that knows none of those numbers. Such a root is an ordinary user.
+pub(crate) fn can_be_given() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        geteuid().is_root() && covers(&map)
+    })
+}
+
+/// Whether all of the numbers are in a `uid_map`: lines of a first number, what it is outside, and how many.
+fn covers(map: &str) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        let (Some(Ok(first)), Some(Ok(count))) = (numbers.next(), numbers.nth(1)) else {
+            return false;
+        };
+        first <= u64::from(FIRST) && first.saturating_add(count) > u64::from(LAST)
+    })
+}
 
 /// A user until it is dropped.
 #[derive(Debug)]
@@ -67,6 +90,13 @@ pub(crate) fn hand_over(folder: &Path, user: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_root_that_knows_no_other_user_can_give_none() {
+        assert!(covers("         0          0 4294967295\n"));
+        assert!(covers("0 1000 1\n1 100000 65536\n"));
+        assert!(!covers("0 65534 1\n") && !covers("0 0 62000\n") && !covers(""));
+    }
 
     #[test]
     fn no_two_runs_have_one_user() {

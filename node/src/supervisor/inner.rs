@@ -106,6 +106,9 @@ fn begin(ground: &Ground) -> Result<Option<Begun>, Fault> {
         return Ok(None);
     }
     namespaces::own_view()?;
+    if ground.own_network {
+        namespaces::own_network()?;
+    }
     mounts::begin(ground).map(Some)
 }
 
@@ -116,9 +119,6 @@ fn finish(begun: Option<Begun>, ground: &Ground, launch: &Launch) -> Result<Stdi
         return Err(Fault::new("the run's folders", "none were named"));
     };
     if let Some(begun) = begun {
-        if profile.has_own_network() {
-            namespaces::own_network()?;
-        }
         begun.finish(ground, profile, places)?;
     } else if matches!(profile.network, Network::Proxy(_)) {
         return Err(Fault::new(
@@ -168,7 +168,11 @@ fn reap(main: Pid, socket: &UnixStream) {
                 let _ = wire::send(socket, &Event::Exited { code: status.exit_status() });
             }
             Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => return,
+            Err(_) => {
+                // Told here: the kernel takes some milliseconds to clear the namespaces away.
+                let _ = wire::send(socket, &Event::Gone);
+                return;
+            }
         }
     }
 }

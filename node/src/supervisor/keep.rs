@@ -58,9 +58,14 @@ impl Inner {
         if what == What::Agent {
             profile.readable.push(self.compile_cache().into());
         }
-        let shown = dir.clone();
-        let places = tokio::task::spawn_blocking(move || hand_over(&shown)).await;
-        let places = places.unwrap_or_else(|_| Err(io::Error::other("the host stops")));
+        // Most jobs bring nothing along: that is not worth another thread.
+        let places = if fs::read_dir(&dir.work).is_ok_and(|mut found| found.next().is_none()) {
+            hand_over(dir)
+        } else {
+            let shown = dir.clone();
+            let places = tokio::task::spawn_blocking(move || hand_over(&shown)).await;
+            places.unwrap_or_else(|_| Err(io::Error::other("the host stops")))
+        };
         let places = places.map_err(|error| {
             HostFault(format!("cannot give {} to a user of its own: {error}", dir.path.display()))
         })?;

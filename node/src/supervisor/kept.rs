@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, geteuid, wait};
+use rustix::process::{Pid, WaitOptions, wait};
 use skyclaw_protocol::SandboxLevel;
 
 use super::inner::INNER_ARGUMENT;
@@ -25,7 +25,7 @@ use super::wire::{self, Event, Launch};
 use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::fault::Fault;
 use crate::sandbox::watch::Watch;
-use crate::sandbox::{Ground, namespaces};
+use crate::sandbox::{Ground, namespaces, user};
 
 /// What a thread of the shim waits for.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ struct Threads {
 struct Heard {
     begun: bool,
     failed: bool,
+    gone: bool,
 }
 
 /// Keeps one run. `entered` tells whether the user namespace it may need is there.
@@ -86,7 +87,7 @@ pub(super) fn supervise(
         let bound = lock(&group).limit(&limits);
         let kills = if bound { lock(&group).kills() } else { None };
         let root = inner.as_raw_nonzero().get();
-        let count = !isolated && !geteuid().is_root();
+        let count = !isolated && !user::can_be_given();
         let base = places.base.clone();
         let _ = threads.watch.set(Watch { root, base, limits, kills, count });
         let _ = threads.look.send(());
@@ -129,8 +130,9 @@ fn threads(
     let named = |name: &str| thread::Builder::new().name(name.into());
 
     let (from, reports) = (inner.try_clone()?, socket.try_clone()?);
+    let seen = Arc::clone(&watch);
     named("listener").spawn(move || {
-        let _ = heard.send(listen(&from, &reports, isolated));
+        let _ = heard.send(listen(&from, &reports, isolated, &seen));
     })?;
 
     let (reports, group, seen) = (socket.try_clone()?, Arc::clone(group), Arc::clone(&watch));
@@ -156,12 +158,21 @@ fn threads(
 
 /// Hands on what the inner process says, until its end of the socket closes: with its own end, or when
 /// it becomes the job.
-fn listen(mut from: &UnixStream, reports: &UnixStream, isolated: bool) -> Heard {
+fn listen(
+    mut from: &UnixStream,
+    reports: &UnixStream,
+    isolated: bool,
+    watch: &OnceLock<Watch>,
+) -> Heard {
     let mut heard = Heard::default();
     while let Ok(event) = wire::receive::<Event>(&mut from) {
         match event {
             Event::Starting => heard.begun = true,
             Event::NotStarted { .. } | Event::Unkept { .. } => heard.failed = true,
+            Event::Gone => {
+                heard.gone = true;
+                last_look(watch, reports);
+            }
             _ => {}
         }
         let _ = wire::send(reports, &event);
@@ -198,9 +209,15 @@ fn reap(
         // The daemon takes the silence for what it is: the job had no part in it.
         return;
     }
-    // The kernel may have been quicker than the next look.
+    if !heard.gone {
+        last_look(watch, reports);
+        let _ = wire::send(reports, &Event::Gone);
+    }
+}
+
+/// The kernel may have ended the run for want of memory before the next look.
+fn last_look(watch: &OnceLock<Watch>, reports: &UnixStream) {
     if let Some(text) = watch.get().filter(|watch| watch.kills.is_some()).and_then(Watch::memory) {
         let _ = wire::send(reports, &Event::Over { text });
     }
-    let _ = wire::send(reports, &Event::Gone);
 }

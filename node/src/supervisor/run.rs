@@ -221,16 +221,17 @@ impl Task<'_> {
 
     /// Gives its order to a shim, to the one that waits for it if there is one.
     async fn open(&self, order: &[u8]) -> Result<Shim, HostFault> {
-        // What is not kept in anything must not be started within what waits for others.
-        let none = Ground::none();
-        let fits = self.launch.profile.level == self.ground.level;
-        let ground = if fits { self.ground } else { &none };
-        let mut shim = match fits.then(|| self.spare.take()).flatten() {
+        // What is kept otherwise than most must not be started within what waits for those.
+        let other = self.ground.other_for(&self.launch.profile);
+        let spare = if other.is_none() { self.spare.take() } else { None };
+        let mut shim = match spare {
             Some(shim) => shim,
-            None => Shim::spawn(self.shim, ground).map_err(|error| {
-                let shim = self.shim.display();
-                HostFault(format!("cannot start a job's supervisor ({shim}): {error}"))
-            })?,
+            None => {
+                Shim::spawn(self.shim, other.as_ref().unwrap_or(self.ground)).map_err(|error| {
+                    let shim = self.shim.display();
+                    HostFault(format!("cannot start a job's supervisor ({shim}): {error}"))
+                })?
+            }
         };
         // A shim that dies at once is noticed by the end of its events.
         let _ = shim.commands.write_all(order).await;

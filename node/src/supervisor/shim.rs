@@ -23,15 +23,15 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitOptions, geteuid, getpid, set_child_subreaper,
-    set_dumpable_behavior, setsid, wait,
+    DumpableBehavior, Pid, Signal, WaitOptions, getpid, set_child_subreaper, set_dumpable_behavior,
+    setsid, wait,
 };
 
 use skyclaw_protocol::SandboxLevel;
 
 use super::wire::{self, Command as Order, Event, Launch};
 use super::{inner, kept, tree};
-use crate::sandbox::{Ground, namespaces};
+use crate::sandbox::{Ground, namespaces, user};
 use crate::time;
 
 /// First argument that turns the binary into a shim.
@@ -64,7 +64,20 @@ pub fn run_if_asked() {
 
 pub(super) enum Never {}
 
+/// Closes what this process was given beside the three: what the daemon itself got from whoever started
+/// it, and does not know of, must not reach a job. Called before anything here is opened.
+fn close_inherited() {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers: Vec<i32> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    // That of the listing itself is closed already.
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        let _ = nix::unistd::close(number);
+    }
+}
+
 fn supervise() -> io::Result<Never> {
+    close_inherited();
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let stdout = io::stdout().as_fd().try_clone_to_owned()?;
     let stderr = io::stderr().as_fd().try_clone_to_owned()?;
@@ -79,7 +92,7 @@ fn supervise() -> io::Result<Never> {
     set_child_subreaper(Some(getpid()))?;
     let ground: Ground = wire::receive(&mut socket)?;
     // While there is one thread, and before this process is hidden from itself.
-    let alone = ground.level == SandboxLevel::Isolated && !geteuid().is_root();
+    let alone = ground.level == SandboxLevel::Isolated && !user::can_be_given();
     let entered = if alone { namespaces::own_users() } else { Ok(()) };
     // The job runs under the same user: it may not look into the shim nor trace it.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;

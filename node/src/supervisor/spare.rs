@@ -92,7 +92,7 @@ impl Spare {
 
 /// Reads a shim's events until its end of the socket closes.
 fn listen(mut from: OwnedReadHalf) -> mpsc::UnboundedReceiver<Event> {
-    // At most four events come from an honest shim; a frame's size is bounded by its length.
+    // At most six events come from an honest shim; a frame's size is bounded by its length.
     let (events, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok(event) = read(&mut from).await {

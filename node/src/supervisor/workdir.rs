@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use skyclaw_protocol::SandboxLevel;
 
-use crate::sandbox::user::RunUser;
+use crate::sandbox::user::{self, RunUser};
 
 /// Held locked by the daemon that owns a root.
 const LOCK: &str = ".lock";
@@ -152,9 +152,9 @@ pub(super) fn root_above(path: &Path, base: &Path) -> Option<PathBuf> {
     name.to_str()?.starts_with(&root_prefix()).then(|| base.join(name))
 }
 
-/// Whether runs have users of their own here: only root can give them some.
+/// Whether runs have users of their own here.
 fn has_users(level: SandboxLevel) -> bool {
-    level != SandboxLevel::None && geteuid().is_root()
+    level != SandboxLevel::None && user::can_be_given()
 }
 
 /// Others may pass, to what they may enter below, and not look.

@@ -135,6 +135,10 @@ impl HostRule {
         if text.len() > MAX_ENTRY_BYTES {
             return Err(HostFault::TooLong);
         }
+        if text.contains('/') {
+            // Else the second half of a url would be called a bad port.
+            return Err(HostFault::Character);
+        }
         let (host, port) = match text.rsplit_once(':') {
             // An address of IPv6, with or without its port.
             _ if text.parse::<Ipv6Addr>().is_ok() || text.ends_with(']') => (text, None),
@@ -280,7 +284,7 @@ mod tests {
             ("a..b", Character),
             (".a", Character),
             ("bücher.example", Character),
-            ("http://example.org", Port),
+            ("http://example.org", Character),
             ("example.org/path", Character),
             ("user@example.org", Character),
             ("a b", Character),

@@ -66,11 +66,11 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     tried(
         "mount something",
-        "perl -e '$r = syscall(165, \"x\", \"/tmp\", \"tmpfs\", 0, 0); print \"escaped\\n\" if $r == 0'",
+        "perl -e '($s, $at, $k) = qw(x /tmp tmpfs); $r = syscall(165, $s, $at, $k, 0, 0); print \"escaped\\n\" if $r == 0'",
     ),
     tried(
         "unmount something",
-        "perl -e 'for (\"/proc\", \"/dev\", \"/etc\") { print \"escaped\\n\" if syscall(166, $_, 2) == 0 }'",
+        "perl -e '@all = qw(/proc /dev/shm /etc /tmp); for (@all) { print \"escaped\\n\" if syscall(166, $_, 2) == 0 }'",
     ),
     shown(
         "make a user namespace",
@@ -88,12 +88,15 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "enter a namespace of another process",
         "perl -e 'open F, \"/proc/{node}/ns/mnt\" or open F, \"/proc/1/ns/mnt\" or exit; print \"escaped\\n\" if syscall(308, fileno F, 0) == 0'",
     ),
-    shown("change its root", "perl -e 'print \"escaped\\n\" if syscall(161, \"/tmp\") == 0'"),
     shown(
-        "make a device",
-        "perl -e 'print \"escaped\\n\" if syscall(133, \"device\", 020666, 259) == 0'",
+        "change its root",
+        "perl -e '$at = \"/tmp\"; print \"escaped\\n\" if syscall(161, $at) == 0'",
     ),
     shown(
+        "make a device",
+        "perl -e '$at = \"device\"; print \"escaped\\n\" if syscall(133, $at, 020666, 259) == 0'",
+    ),
+    tried(
         "read a disk",
         "for d in $(ls /dev/*da /dev/nvme* /dev/mem 2>/dev/null); do head -c 1 $d > x && echo escaped; done",
     ),
@@ -145,7 +148,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "open a packet socket",
         "perl -MSocket -e 'print \"escaped\\n\" if socket S, 17, SOCK_RAW, 0'",
     ),
-    shown(
+    tried(
         "open a socket of the kernel's cryptography",
         "perl -e 'print \"escaped\\n\" if syscall(41, 38, 5, 0) >= 0'",
     ),
@@ -163,7 +166,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     shown(
         "use a keyring",
-        "perl -e 'print \"escaped\\n\" if syscall(250, 0, -3, 1) >= 0; print \"escaped\\n\" if syscall(248, \"user\", \"x\", \"y\", 1, -3) >= 0'",
+        "perl -e 'print \"escaped\\n\" if syscall(250, 0, -3, 1) >= 0; ($k, $n, $v) = qw(user x y); print \"escaped\\n\" if syscall(248, $k, $n, $v, 1, -3) >= 0'",
     ),
     tried(
         "leave a core dump",
@@ -175,7 +178,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     shown(
         "type into a terminal",
-        "perl -e 'ioctl STDIN, 0x5412, \"x\"; print \"escaped $!\\n\" unless $! == 1'",
+        "perl -e '$x = \"x\"; ioctl STDIN, 0x5412, $x; print \"escaped $!\\n\" unless $! == 1'",
     ),
     tried("end the node", "kill -9 {node} && echo escaped; kill -TERM {node} && echo escaped"),
     tried("end whoever started it", "kill -9 $PPID; kill -STOP $PPID; kill -TERM $PPID; sleep 0.2"),

@@ -1,12 +1,14 @@
 //! Which level a host reaches, what it says of it, and what still works there.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 use skyclaw_tests::{Need, Setup, can, eventually};
 
-use super::{Who, kept, run, shell_with, stdout};
+use super::{NOBODY, Who, kept, run, shell_with, stdout};
 use crate::text;
 
 /// What jobs do every day, at every level and as either user.
@@ -66,12 +68,42 @@ fn a_level_that_cannot_be_had_ends_the_start_with_the_reason() {
     }
     // Runs get users of their own, who cannot enter a folder that is closed.
     let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("it is ours");
     let setup = Setup::both().env("SKYCLAW_SANDBOX", "landlock");
     let ended = setup.env("SKYCLAW_WORK_DIR", folder.path().display()).run(folder.path());
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let said = format!("{}{}", ended.stdout, ended.stderr);
     assert!(said.contains("SKYCLAW_SANDBOX=landlock cannot be had here"), "{said}");
     assert!(said.contains("SKYCLAW_WORK_DIR"), "{said}");
+}
+
+/// A user for whom the kernel makes no user namespaces, as on machines that restrict them.
+#[test]
+fn without_user_namespaces_a_host_takes_the_next_level_and_says_why() {
+    if !Who::Root.can_be() || !can(&[Need::Tool("unshare")]) {
+        return;
+    }
+    let restricted = |level: &str| {
+        let id = NOBODY.to_string();
+        let none = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$@\"";
+        let within = ["unshare", "--user", "--map-root-user", "sh", "-c", none, "sh"];
+        let user = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"];
+        kept(level, Who::Ordinary).under(&[&user[..], &within[..]].concat())
+    };
+    let node = restricted("auto").start();
+    node.api.until_hosts(1);
+    let log = node.process.log();
+    assert!(log.contains("kept apart as landlock only"), "{log}");
+    assert!(log.contains("user namespace") && log.contains("max_user_namespaces is 0"), "{log}");
+    let job = run(&node, "head -c 1 /proc/1/environ; ls /root; echo works");
+    assert_eq!(stdout(&job), "works\n", "{job}");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let ended = restricted("isolated").run(folder.path());
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(1), "{said}");
+    assert!(said.contains("SKYCLAW_SANDBOX=isolated cannot be had here"), "{said}");
+    assert!(said.contains("user namespace"), "{said}");
 }
 
 #[test]
