@@ -40,7 +40,9 @@ pub(crate) fn costs(count: usize) {
     let kept = Setup::both().env("SKYCLAW_SANDBOX", "auto").start();
     for node in [&plain, &kept] {
         node.api.until_hosts(1);
-        (0..3).for_each(|_| drop(run(node)));
+        for _ in 0..3 {
+            run(node);
+        }
     }
     let mut probes = Vec::new();
     let (mut without, mut with) = (Vec::new(), Vec::new());

@@ -136,7 +136,8 @@ pub(crate) fn beside(folder: &Path) -> Vec<PathBuf> {
     if folder.file_name().is_some_and(|name| name == "bin")
         && let Some(prefix) = folder.parent()
     {
-        let there = ["lib", "lib64", "libexec", "share"].map(|name| prefix.join(name));
+        // Not `share`: below a home it holds keyrings and what programs keep of their users.
+        let there = ["lib", "lib64", "libexec"].map(|name| prefix.join(name));
         found.extend(there.into_iter().filter(|path| path.is_dir()));
     }
     found
