@@ -174,14 +174,16 @@ impl ApiError {
 
 const fn refusal_status(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::UnknownHost(_) | Refusal::UnknownJob(_) | Refusal::UnknownService(_) => {
-            StatusCode::NOT_FOUND
-        }
+        Refusal::UnknownHost(_)
+        | Refusal::UnknownJob(_)
+        | Refusal::UnknownService(_)
+        | Refusal::UnknownPrincipal(_) => StatusCode::NOT_FOUND,
         Refusal::AssignedElsewhere { .. }
         | Refusal::NotLeased(_)
         | Refusal::AlreadyEnded { .. }
         | Refusal::NotAssigned { .. }
         | Refusal::HostTaken(_)
+        | Refusal::PrincipalExists(_)
         | Refusal::KeyReuse { .. } => StatusCode::CONFLICT,
         Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::RoleMissing { .. } => StatusCode::FORBIDDEN,
@@ -197,6 +199,8 @@ const fn refusal_reason(refusal: &Refusal) -> &'static str {
         Refusal::RoleMissing { .. } => "role_missing",
         Refusal::UnknownJob(_) => "unknown_job",
         Refusal::UnknownService(_) => "unknown_service",
+        Refusal::UnknownPrincipal(_) => "unknown_principal",
+        Refusal::PrincipalExists(_) => "principal_exists",
         Refusal::AssignedElsewhere { .. } => "assigned_elsewhere",
         Refusal::NotLeased(_) => "not_leased",
         Refusal::AlreadyEnded { .. } => "already_ended",

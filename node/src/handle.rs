@@ -264,6 +264,7 @@ impl NodeHandle {
             }
             KeyAnswer::Service(service) => Answer::Service(service),
             KeyAnswer::NoService => Answer::NoService,
+            KeyAnswer::Principal(principal) => Answer::Principal(principal),
             KeyAnswer::Joined => Answer::Joined,
             KeyAnswer::Removed => Answer::Removed,
             KeyAnswer::Renewed => Answer::Renewed,

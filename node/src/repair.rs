@@ -18,6 +18,7 @@ mod answer;
 mod copies;
 mod drive;
 mod gather;
+mod held;
 mod learn;
 mod numbers;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::{NetworkId, NodeId};
 use skyclaw_store::Reader;
@@ -37,6 +39,7 @@ use tokio::sync::Semaphore;
 use crate::engine::{Input, Shared};
 use crate::net::{AskError, NetHandle, Service};
 use copies::Copies;
+use held::Held;
 use numbers::Numbers;
 
 /// Pause between two sessions with random coordinators; each is a quarter longer or shorter, so
@@ -62,6 +65,10 @@ const STEP: usize = 128;
 /// other answers go to those who compare.
 const COPIES: usize = 2;
 
+/// How long a coordinator that answers in repair, but not about control records, is not asked for them again:
+/// it is of the version before, and may be replaced.
+const WITHOUT_CONTROLS: Duration = Duration::from_secs(60);
+
 /// Bytes a second that one peer may copy: a hundred thousand small jobs in ten seconds, and a fraction
 /// of what a disk or a fast network gives.
 const COPY_RATE: f64 = (16 << 20) as f64;
@@ -78,6 +85,8 @@ pub trait Source: Send + Sync + 'static {
     fn reader(&self) -> Option<Reader>;
     /// The node's key.
     fn key(&self) -> Option<NodeKey>;
+    /// The control records on its disk.
+    fn controls(&self) -> Arc<Controls>;
 }
 
 impl Source for Shared {
@@ -88,6 +97,10 @@ impl Source for Shared {
     fn key(&self) -> Option<NodeKey> {
         self.key()
     }
+
+    fn controls(&self) -> Arc<Controls> {
+        self.controls_now()
+    }
 }
 
 /// How another coordinator is asked.
@@ -96,6 +109,7 @@ pub trait Transport: Send + Sync + 'static {
     fn ask(
         &self,
         to: NodeId,
+        service: Service,
         ask: Vec<u8>,
         patience: Duration,
     ) -> BoxFuture<'_, Result<Vec<u8>, AskError>>;
@@ -108,10 +122,11 @@ impl Transport for NetHandle {
     fn ask(
         &self,
         to: NodeId,
+        service: Service,
         ask: Vec<u8>,
         patience: Duration,
     ) -> BoxFuture<'_, Result<Vec<u8>, AskError>> {
-        self.ask(to, Service::Repair, ask, patience).boxed()
+        self.ask(to, service, ask, patience).boxed()
     }
 
     fn suspect(&self, peer: NodeId) {
@@ -138,6 +153,15 @@ impl std::fmt::Debug for Repair {
 }
 
 impl Repair {
+    /// What is compared under the name of this service; `None` while the store cannot be used.
+    fn held(&self, service: Service) -> Option<Held> {
+        let reader = self.source.reader()?;
+        Some(match service {
+            Service::Control => Held::Controls(Arc::clone(&self.source)),
+            Service::Repair | Service::Host | Service::Member => Held::Records(reader),
+        })
+    }
+
     /// What is fetched goes to `inbox`, the engine's.
     #[must_use]
     pub fn new(source: Arc<dyn Source>, inbox: SyncSender<Input>, network: NetworkId) -> Self {

@@ -6,8 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Hlc, Wall};
+use crate::controls::ControlKey;
 use crate::id::{Hash, HostId, JobId};
+use crate::principal::Principal;
 use crate::record::Signed;
+use crate::record::control::Control;
 use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::{Spec, Subject};
@@ -37,6 +40,10 @@ pub enum Write {
     Host(Box<Signed<HostDesc>>),
     /// A host that was removed long ago.
     ForgetHost(HostId),
+    /// A control record, replaced.
+    Control(Box<Signed<Control>>),
+    /// A control record that means nothing any more.
+    ForgetControl(ControlKey),
     /// The answer to a keyed request.
     Key {
         /// Scope hash of the key.
@@ -152,6 +159,8 @@ pub enum KeyAnswer {
     Service(Box<ServiceView>),
     /// There was no service.
     NoService,
+    /// The principal as it stands; never remembered.
+    Principal(Box<Principal>),
     /// The url was taken.
     Joined,
     /// It was removed.
@@ -272,6 +281,8 @@ pub struct Snapshot {
     pub version: u64,
     /// All hosts, removed ones included.
     pub hosts: Vec<Signed<HostDesc>>,
+    /// All control records.
+    pub controls: Vec<Signed<Control>>,
     /// How far deleting went.
     pub gc_floor: Wall,
     /// Batches written before.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 use crate::patch::ServicePatch;
+use crate::principal::Principal;
 use crate::view::{
     HostView, JobStatus, JobView, Milli, OpenclawInstall, OutputFile, ServiceDef, ServiceStatus,
     ServiceView,
@@ -140,6 +141,13 @@ pub enum Command {
     Leave {
         /// Which host.
         host: HostId,
+    },
+    /// Make a principal; when and by whom is filled in. Any coordinator carries it out.
+    MakePrincipal(Box<Principal>),
+    /// Refuse the key of a principal from now on. Any coordinator carries it out.
+    RevokePrincipal {
+        /// Its id or its name.
+        which: String,
     },
     /// Another coordinator's url becomes known.
     Join {
@@ -313,6 +321,8 @@ pub enum Answer {
     Service(Box<ServiceView>),
     /// There is no service for this host now.
     NoService,
+    /// The principal as it stands after the command.
+    Principal(Box<Principal>),
     /// The url is known now.
     Joined,
     /// It is gone.
@@ -350,6 +360,12 @@ pub enum Refusal {
     /// No service of that id is known.
     #[error("unknown service: {0}")]
     UnknownService(String),
+    /// No principal has that id, and none that counts that name.
+    #[error("unknown principal: {0}")]
+    UnknownPrincipal(String),
+    /// A principal of that name counts: revoke it first, or choose another name.
+    #[error("a principal named {0} exists: revoke it first, or choose another name")]
+    PrincipalExists(String),
     /// The job's lease is another host's, or nobody's.
     #[error("job {job} is assigned to {holder}")]
     AssignedElsewhere {

@@ -114,6 +114,12 @@ text_id!(
     "svc_"
 );
 text_id!(
+    /// A principal. Its id is drawn together with its key
+    /// ([`ApiKey::id_of`](crate::principal::ApiKey::id_of)).
+    PrincipalId,
+    ""
+);
+text_id!(
     /// A host as the HTTP API knows it. Minted ones read `host_` + UUID v7.
     HostId,
     "host_"

@@ -7,6 +7,7 @@
 use crate::clock::Wall;
 use crate::id::NetworkId;
 use crate::limits::MAX_BATCH_OPS;
+use crate::record::control::Control;
 use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::Spec;
@@ -25,6 +26,8 @@ pub enum Learned {
     Stub(Box<Stub>),
     /// A host.
     Host(Box<Signed<HostDesc>>),
+    /// What every coordinator must know.
+    Control(Box<Signed<Control>>),
     /// Where work waits.
     Work(Box<Signed<Work>>),
 }
@@ -84,7 +87,11 @@ pub fn check(message: Message, network: NetworkId, now: Wall) -> Result<Vec<Lear
             .into_iter()
             .map(|raw| Ok(Learned::Stub(Box::new(raw.verify(network, now)?))))
             .collect(),
-        Message::Known(_) | Message::Stubs(_) | Message::Hosts(_) => {
+        Message::Controls(all) if all.len() <= MAX_BATCH_OPS => all
+            .into_iter()
+            .map(|raw| Ok(Learned::Control(Box::new(raw.verify(network, now)?))))
+            .collect(),
+        Message::Known(_) | Message::Stubs(_) | Message::Hosts(_) | Message::Controls(_) => {
             Err(Reject::Invalid("too many records"))
         }
         Message::Work(raw) => Ok(vec![Learned::Work(Box::new(raw.verify(network, now)?))]),

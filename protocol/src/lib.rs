@@ -13,6 +13,7 @@ pub mod blob;
 pub mod clock;
 pub mod codec;
 mod command;
+pub mod controls;
 pub mod fold;
 mod id;
 mod imported;
@@ -25,6 +26,7 @@ pub mod network;
 pub mod orders;
 mod patch;
 pub mod placement;
+pub mod principal;
 pub mod queue;
 pub mod record;
 pub mod register;
@@ -40,7 +42,7 @@ pub use command::{
     Adopted, AdoptedEnd, Answer, Command, Completion, Idempotency, JobCursor, JobQuery, JobRequest,
     Refusal, ServiceReport,
 };
-pub use id::{Hash, HostId, IdError, JobId, NetworkId, NodeId, ServiceId};
+pub use id::{Hash, HostId, IdError, JobId, NetworkId, NodeId, PrincipalId, ServiceId};
 pub use imported::ImportedKey;
 pub use patch::{Change, ServicePatch, Variables};
 pub use sandbox::SandboxLevel;

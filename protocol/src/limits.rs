@@ -26,6 +26,23 @@ pub const MAX_REPLICAS: u32 = 1000;
 /// out when the next came, and one to spare.
 pub const MAX_PAST_GENERATIONS: usize = 3;
 
+/// Most control records of one kind, those of kinds that are not known counting as one: each is held in
+/// memory by every coordinator, so that they stay below some ten megabytes.
+pub const MAX_CONTROLS: usize = 10_000;
+
+/// Longest control record, in bytes: names, a hash or a signature, and numbers.
+pub const MAX_CONTROL_BYTES: usize = 2 << 10;
+
+/// Longest name of a kind of control records, in bytes.
+pub const MAX_CONTROL_KIND: usize = 32;
+
+/// How long a control record that means nothing any more is kept, in milliseconds: clocks differ, and
+/// one that came back would have to be told from one that was forgotten.
+pub const CONTROL_KEEP_MS: u64 = 86_400_000;
+
+/// Longest name of a principal, in bytes: it stands in logs and lists.
+pub const MAX_PRINCIPAL_NAME: usize = 64;
+
 /// Most jobs one host may run at once, in whole jobs.
 pub const MAX_PARALLEL: u64 = 1_000_000;
 

@@ -22,10 +22,12 @@ mod beats;
 mod cancelling;
 mod claims;
 mod contest;
+mod controls;
 mod effect;
 mod entry;
 mod expiry;
 mod frames;
+mod gauges;
 mod hosts;
 mod jobs;
 mod keyed;
@@ -50,6 +52,7 @@ mod witness;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -58,11 +61,13 @@ pub use beats::Fence;
 pub use effect::{Effect, Step, Token};
 use entry::Entry;
 pub use frames::FrameFault;
+pub use gauges::Gauges;
 use output::Output;
 
 use crate::batch::{Durable, KeyAnswer, Shelf, Snapshot};
 use crate::clock::{Hlc, HlcClock, Mono, Now, Trust, Wall};
 use crate::command::{Command, Idempotency, Refusal};
+use crate::controls::Controls;
 use crate::id::{HostId, JobId, NetworkId, NodeId};
 use crate::key::NodeKey;
 use crate::limits::{MAX_VERSION, SWEEP_MS, SWEEP_ON_MS, VERSION_SLACK};
@@ -137,23 +142,6 @@ enum Timer {
     Present,
 }
 
-/// Numbers for metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gauges {
-    /// Jobs waiting.
-    pub queued: usize,
-    /// Jobs leased.
-    pub leased: usize,
-    /// Hosts known.
-    pub hosts: usize,
-    /// Services known.
-    pub services: usize,
-    /// Claims parked.
-    pub parked: usize,
-    /// Keyed requests being executed.
-    pub keys_in_flight: usize,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Machine {
@@ -183,6 +171,7 @@ pub struct Machine {
     /// How many jobs rest since their last attempt: queued, but not in the queue.
     resting: usize,
     hosts: hosts::Hosts,
+    controls: Arc<Controls>,
     parked: claims::Parked,
     keys: keys::Keys,
     awaited: awaiting::Awaited,
@@ -237,6 +226,7 @@ impl Machine {
             resting: 0,
             expiring: expiry::Expiring::new(now),
             hosts: hosts::Hosts::default(),
+            controls: Arc::default(),
             parked: claims::Parked::default(),
             keys: keys::Keys::default(),
             awaited: awaiting::Awaited::default(),
@@ -267,6 +257,7 @@ impl Machine {
         for host in snapshot.hosts {
             machine.hosts.load(host);
         }
+        machine.load_controls(snapshot.controls);
         machine
     }
 
@@ -353,6 +344,8 @@ impl Machine {
             Command::ReportService(report) => self.report_service(now, reply, report),
             Command::Serve { host, node } => self.serves(now, reply, host, node),
             Command::Leave { host } => self.host_leaves(now, reply, &host),
+            Command::MakePrincipal(new) => self.make_principal(now, reply, *new),
+            Command::RevokePrincipal { which } => self.revoke_principal(now, reply, &which),
             Command::Join { .. } => self.answer(now, reply, KeyAnswer::Joined),
         }
     }
@@ -383,6 +376,7 @@ impl Machine {
                     let all = self.sweep_keys(now, shelf) & self.sweep_registers(now, shelf);
                     let pause = if all { SWEEP_MS } else { SWEEP_ON_MS };
                     self.sweep_hosts(now);
+                    self.sweep_controls(now);
                     self.forget_absent(now);
                     self.acquaintance.sweep(now.mono, &self.peers, self.config.key_ttl_ms);
                     self.sweep_expired(now);
@@ -423,19 +417,6 @@ impl Machine {
     /// What may leave now.
     pub fn take_effects(&mut self) -> Vec<Effect> {
         self.out.take_effects()
-    }
-
-    /// Numbers for metrics.
-    #[must_use]
-    pub fn gauges(&self) -> Gauges {
-        Gauges {
-            queued: self.queue.len() + self.held_back.len() + self.resting,
-            leased: self.hosts.leases(),
-            hosts: self.hosts.len(),
-            services: self.registers.len() - self.jobs_live,
-            parked: self.parked.len(),
-            keys_in_flight: self.keys.len(),
-        }
     }
 
     /// Bytes gathered for the next batch, so that the loop can stop taking commands.

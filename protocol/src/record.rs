@@ -4,6 +4,7 @@
 //! [`Signed`] exists only after its signature, stamp and shape were checked, or after this very
 //! node had checked it and put it on its own disk ([`Raw::reopen`]).
 
+pub mod control;
 pub mod host;
 pub mod result;
 pub mod spec;

@@ -32,9 +32,10 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::id::NodeId;
 use crate::limits::MAX_BATCH_OPS;
-use crate::record::Raw;
+use crate::record::control::Control;
 use crate::record::host::HostDesc;
 use crate::record::spec::Subject;
+use crate::record::{Raw, Signed};
 use crate::register::{Ballot, Val};
 use crate::retention::StubRaw;
 use crate::wire::Known;
@@ -123,6 +124,13 @@ impl Item {
     pub fn of_host(host: &HostDesc, signer: NodeId) -> Self {
         let what = ("host", &host.id, host.at, signer);
         Self { at: host.at.rank(), id: short_hash(&codec::encode(&what)) }
+    }
+
+    /// The item of a control record.
+    #[must_use]
+    pub fn of_control(signed: &Signed<Control>) -> Self {
+        let what = ("control", signed.hash(), signed.signer());
+        Self { at: signed.body().at.rank(), id: short_hash(&codec::encode(&what)) }
     }
 
     /// The least item above this one.
@@ -215,13 +223,16 @@ pub struct Records {
     pub stubs: Vec<StubRaw>,
     /// Signed descriptions of hosts.
     pub hosts: Vec<Raw>,
+    /// Signed control records; only where those are compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controls: Vec<Raw>,
 }
 
 impl Records {
     /// How many.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.registers.len() + self.stubs.len() + self.hosts.len()
+        self.registers.len() + self.stubs.len() + self.hosts.len() + self.controls.len()
     }
 
     /// True if there are none.

@@ -62,6 +62,9 @@ pub enum Message {
     Seek(Vec<Sought>),
     /// Signed descriptions of hosts; by gossip and repair.
     Hosts(Vec<Raw>),
+    /// Signed [`Control`](crate::record::control::Control)s; by gossip only, on a topic of its own,
+    /// since nodes of the version before do not know them.
+    Controls(Vec<Raw>),
     /// A signed [`Work`](crate::record::work::Work); by gossip.
     Work(Raw),
     /// Coordinator to coordinator, every other second: these hosts of mine run services.

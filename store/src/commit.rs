@@ -226,8 +226,10 @@ fn check_lengths(writes: &[Write]) -> Result<(), CommitError> {
         Write::Result(record) => check(record),
         Write::Certificate(record) => check(record),
         Write::Host(record) => check(record),
+        Write::Control(record) => check(record),
         Write::Row { .. }
         | Write::ForgetHost(_)
+        | Write::ForgetControl(_)
         | Write::Key { .. }
         | Write::ForgetKey { .. }
         | Write::LeaseNote { .. }

@@ -29,8 +29,8 @@ use crate::seal::{Found, Refusals};
 use crate::space::Place;
 use crate::stats::{JobCounts, StoreStats};
 use crate::tables::{
-    DUE, HOSTS, Head, Index, KEYS, KEYS_BY_EXPIRY, LIVE, META, META_HEAD, STUBS, subject_key,
-    subject_of,
+    CONTROLS, DUE, HOSTS, Head, Index, KEYS, KEYS_BY_EXPIRY, LIVE, META, META_HEAD, STUBS,
+    subject_key, subject_of,
 };
 
 /// One open file, shared by its writer and its readers.
@@ -97,6 +97,13 @@ impl Shared {
             let (key, stored) = entry?;
             if let Found::This(host) = self.refusals.signed(&HOSTS, key.value(), stored.value()) {
                 snapshot.hosts.push(host);
+            }
+        }
+        for entry in txn.open_table(CONTROLS)?.iter()? {
+            let (key, stored) = entry?;
+            let found = self.refusals.signed(&CONTROLS, key.value(), stored.value());
+            if let Found::This(control) = found {
+                snapshot.controls.push(control);
             }
         }
         Ok(snapshot)

@@ -8,6 +8,7 @@
 use redb::{TableDefinition, TableHandle};
 use serde::{Deserialize, Serialize};
 use skyclaw_protocol::clock::{Hlc, Wall};
+use skyclaw_protocol::controls::ControlKey;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::{Phase, Voter};
 use skyclaw_protocol::repair::{Item, Sum};
@@ -40,9 +41,12 @@ pub(crate) const OUTBOX: Sealed = TableDefinition::new("outbox-1");
 /// Key: subject of a job. Value: `StubRaw`: all that is left of it.
 pub(crate) const STUBS: Sealed = TableDefinition::new("stubs-1");
 
+/// Key: kind and id of a control record, see [`control_key`]. Value: its `Raw`.
+pub(crate) const CONTROLS: Sealed = TableDefinition::new("controls-1");
+
 /// The ground truth, in the order of the counters of refused records.
-pub(crate) const SEALED: [Sealed; 10] =
-    [META, SPECS, ROWS, RESULTS, CERTIFICATES, HOSTS, KEYS, LEASE_NOTES, OUTBOX, STUBS];
+pub(crate) const SEALED: [Sealed; 11] =
+    [META, SPECS, ROWS, RESULTS, CERTIFICATES, HOSTS, KEYS, LEASE_NOTES, OUTBOX, STUBS, CONTROLS];
 
 /// Derived: the list of jobs that are held whole.
 /// Key: creation stamp ([`rank`]) and id of a job. Value: see [`Filed`].
@@ -262,6 +266,11 @@ pub(crate) fn result_key(job: &JobId, attempt: u32) -> Vec<u8> {
     [job.as_str().as_bytes(), &[0], &attempt.to_be_bytes()].concat()
 }
 
+/// The key of a control record. A kind is text without a zero byte, which ends it.
+pub(crate) fn control_key(key: &ControlKey) -> Vec<u8> {
+    [key.kind.as_bytes(), &[0], key.id.as_bytes()].concat()
+}
+
 /// A stamp as a number of the same order: 48 bits of milliseconds, 16 of the counter.
 pub(crate) const fn rank(stamp: Hlc) -> u64 {
     stamp.rank()
@@ -335,7 +344,7 @@ pub(crate) fn create_all(txn: &redb::WriteTransaction) -> Result<(), redb::Table
 }
 
 /// Names of [`SEALED`].
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 11] = [
     "meta-1",
     "specs-1",
     "rows-1",
@@ -346,6 +355,7 @@ pub(crate) const NAMES: [&str; 10] = [
     "lease-notes-1",
     "outbox-1",
     "stubs-1",
+    "controls-1",
 ];
 
 /// Position in [`SEALED`].

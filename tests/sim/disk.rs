@@ -8,9 +8,11 @@ use skyclaw_protocol::batch::{
     Batch, Durable, KeyRow, Shelf, ShelfError, Snapshot, StoredRegister, Write,
 };
 use skyclaw_protocol::clock::{Hlc, Now, Wall};
+use skyclaw_protocol::controls::ControlKey;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::machine::Machine;
 use skyclaw_protocol::record::Signed;
+use skyclaw_protocol::record::control::Control;
 use skyclaw_protocol::record::host::HostDesc;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::{Spec, Subject};
@@ -32,6 +34,7 @@ pub(crate) struct Memory {
     certificates: BTreeMap<Subject, Signed<Certificate>>,
     results: BTreeMap<(JobId, u32), Signed<JobResult>>,
     hosts: BTreeMap<HostId, Signed<HostDesc>>,
+    controls: BTreeMap<ControlKey, Signed<Control>>,
     keys: BTreeMap<Hash, KeyRow>,
     notes: BTreeMap<JobId, Wall>,
     stubs: BTreeMap<Subject, Stub>,
@@ -89,6 +92,12 @@ impl Memory {
             }
             Write::ForgetHost(id) => {
                 self.hosts.remove(id);
+            }
+            Write::Control(control) => {
+                self.controls.insert(ControlKey::of(control.body()), (**control).clone());
+            }
+            Write::ForgetControl(key) => {
+                self.controls.remove(key);
             }
             Write::Key { scope, row } => {
                 self.keys.insert(*scope, (**row).clone());
@@ -298,6 +307,7 @@ impl Disk {
                 clock: memory.clock,
                 version: memory.version,
                 hosts: memory.hosts.values().cloned().collect(),
+                controls: memory.controls.values().cloned().collect(),
                 gc_floor: memory.gc_floor,
                 batches: memory.batches,
             }),

@@ -74,6 +74,7 @@ impl Life {
             space,
         };
         self.shared.set_gauges(incarnation.machine.gauges());
+        self.shared.set_controls(incarnation.machine.controls());
         self.shared.set_key(own);
         self.shared.set_reader(Some(reader));
         self.shared.set_status(Status::Ready);
@@ -248,6 +249,8 @@ impl Incarnation<'_> {
                             if services {
                                 self.life.shared.services_changed();
                             }
+                            // All that the machine holds of them was in this batch, or before.
+                            self.life.shared.set_controls(self.machine.controls());
                             self.machine.durable(time::now(), &self.reader, &durable);
                         }
                         Err(error) => {

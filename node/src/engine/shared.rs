@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use skyclaw_protocol::NodeId;
 use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::machine::Gauges;
 use skyclaw_protocol::record::spec::Subject;
@@ -58,6 +59,8 @@ pub struct Shared {
     busy: AtomicU64,
     /// Counts the batches that wrote of services.
     services: watch::Sender<u64>,
+    /// Control records on disk.
+    controls: watch::Sender<Arc<Controls>>,
     /// Why this machine's clock is wrong.
     clock_off: Mutex<Option<String>>,
 }
@@ -170,6 +173,28 @@ impl Shared {
 
     pub(super) fn services_changed(&self) {
         self.services.send_modify(|count| *count += 1);
+    }
+
+    /// The control records that are on disk, now and at each change.
+    #[must_use]
+    pub fn controls(&self) -> watch::Receiver<Arc<Controls>> {
+        self.controls.subscribe()
+    }
+
+    /// The control records that are on disk.
+    #[must_use]
+    pub fn controls_now(&self) -> Arc<Controls> {
+        Arc::clone(&self.controls.borrow())
+    }
+
+    pub(super) fn set_controls(&self, controls: &Arc<Controls>) {
+        self.controls.send_if_modified(|shown| {
+            let other = !Arc::ptr_eq(shown, controls);
+            if other {
+                *shown = Arc::clone(controls);
+            }
+            other
+        });
     }
 
     pub(super) fn count_faults(&self, faults: usize) {

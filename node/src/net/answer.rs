@@ -61,7 +61,7 @@ impl Desk {
                 (Some(_), Service::Member) | (Some(Rank::Coordinator), _) => true,
                 // What of it each role may ask is looked at where the question is read.
                 (Some(Rank::Other), Service::Host) => self.shared.members.may(&peer, Roles::ALL),
-                (Some(Rank::Other), Service::Repair) | (None, _) => false,
+                (Some(Rank::Other), Service::Repair | Service::Control) | (None, _) => false,
             };
             if !may && self.shared.members.rank(&peer).is_some() {
                 self.shared.counts.overstepped(Overstep::Questions);
@@ -121,7 +121,9 @@ impl Desk {
     async fn answer(&self, service: Service, from: NodeId, question: Vec<u8>) -> Option<Vec<u8>> {
         match service {
             Service::Member => self.shared.membership.tickets()?.answer(from, question).await,
-            Service::Host | Service::Repair => self.sink.answer(service, from, question).await,
+            Service::Host | Service::Repair | Service::Control => {
+                self.sink.answer(service, from, question).await
+            }
         }
     }
 

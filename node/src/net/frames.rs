@@ -64,6 +64,9 @@ pub enum Service {
     /// Members of a ticket network tell each other of membership: `tickets::tell`. Answered within the
     /// network part, never by a sink.
     Member,
+    /// The same of control records alone. It has a name of its own since nodes of the version before
+    /// know none: they do not offer it, and nothing is lost.
+    Control,
 }
 
 /// The queue of each coordinator that is connected and admitted.

@@ -1,6 +1,8 @@
 //! Gossip: what concerns everybody, and what hosts look for work by.
 //!
-//! Two topics: `state` (registers and hosts; coordinators), `work` (where jobs wait; everybody).
+//! Three topics: `state` (registers and hosts; coordinators), `work` (where jobs wait; everybody),
+//! `control` (control records; coordinators). The last one is left out by nodes of the version before, which
+//! take no notice of those who subscribe to it.
 //! Nothing rests on it: what gossip loses, repair finds.
 //!
 //! Always: nobody hears of a topic before it is admitted; a message is passed on only after it was
@@ -30,14 +32,18 @@ pub(super) type Behaviour = gossipsub::Behaviour<
 pub(super) enum Topic {
     State,
     Work,
+    Control,
 }
 
 impl Topic {
+    pub(super) const ALL: [Self; 3] = [Self::State, Self::Work, Self::Control];
+
     /// Where a message belongs; `None` if it is not gossip.
     pub(super) const fn of(message: &Message) -> Option<Self> {
         match message {
             Message::Known(_) | Message::Hosts(_) => Some(Self::State),
             Message::Work(_) => Some(Self::Work),
+            Message::Controls(_) => Some(Self::Control),
             _ => None,
         }
     }
@@ -46,6 +52,7 @@ impl Topic {
         let name = match self {
             Self::State => "state",
             Self::Work => "work",
+            Self::Control => "control",
         };
         IdentTopic::new(format!("/skyclaw/{}/{name}/1", hex(network)))
     }
@@ -56,11 +63,13 @@ impl Topic {
 pub(super) struct Topics {
     state: IdentTopic,
     work: IdentTopic,
+    control: IdentTopic,
 }
 
 impl Topics {
     pub(super) fn new(network: NetworkId) -> Self {
-        Self { state: Topic::State.name(network), work: Topic::Work.name(network) }
+        let [state, work, control] = Topic::ALL.map(|topic| topic.name(network));
+        Self { state, work, control }
     }
 
     pub(super) fn hash(&self, topic: Topic) -> TopicHash {
@@ -71,11 +80,12 @@ impl Topics {
         match topic {
             Topic::State => &self.state,
             Topic::Work => &self.work,
+            Topic::Control => &self.control,
         }
     }
 
     pub(super) fn find(&self, hash: &TopicHash) -> Option<Topic> {
-        [Topic::State, Topic::Work].into_iter().find(|topic| self.hash(*topic) == *hash)
+        Topic::ALL.into_iter().find(|topic| self.hash(*topic) == *hash)
     }
 }
 
@@ -109,23 +119,22 @@ pub(super) fn behaviour(network: NetworkId, rank: Option<Rank>) -> Result<Behavi
         .prune_backoff(Duration::from_secs(10))
         .build()
         .map_err(|error| error.to_string())?;
-    let both = [topics.state.hash(), topics.work.hash()];
     let filter = MaxCountSubscriptionFilter {
-        filter: WhitelistSubscriptionFilter(both.into_iter().collect()),
-        max_subscribed_topics: 2,
+        filter: WhitelistSubscriptionFilter(Topic::ALL.map(|topic| topics.hash(topic)).into()),
+        max_subscribed_topics: 3,
         // Each may come and go in one message.
-        max_subscriptions_per_request: 4,
+        max_subscriptions_per_request: 6,
     };
     let mut gossip =
         Behaviour::new_with_subscription_filter(MessageAuthenticity::Anonymous, config, filter)?;
     gossip.with_peer_score(scores(&topics), thresholds())?;
     let subscribed = match rank {
-        Some(Rank::Coordinator) => [Some(&topics.state), Some(&topics.work)],
-        Some(Rank::Other) => [None, Some(&topics.work)],
-        None => [None, None],
+        Some(Rank::Coordinator) => &Topic::ALL[..],
+        Some(Rank::Other) => &[Topic::Work],
+        None => &[],
     };
-    for topic in subscribed.into_iter().flatten() {
-        gossip.subscribe(topic).map_err(|error| error.to_string())?;
+    for topic in subscribed {
+        gossip.subscribe(topics.ident(*topic)).map_err(|error| error.to_string())?;
     }
     Ok(gossip)
 }
@@ -143,9 +152,8 @@ fn scores(topics: &Topics) -> PeerScoreParams {
         invalid_message_deliveries_decay: 0.9,
         ..TopicScoreParams::default()
     };
-    let both = [topics.state.hash(), topics.work.hash()];
     PeerScoreParams {
-        topics: both.into_iter().map(|hash| (hash, topic.clone())).collect(),
+        topics: Topic::ALL.map(|this| (topics.hash(this), topic.clone())).into(),
         // Containers and test networks share addresses; connections per address are bounded.
         ip_colocation_factor_weight: 0.0,
         // Being slow is no offence: its queue overflows, and repair helps it.
@@ -190,11 +198,11 @@ mod tests {
     #[test]
     fn its_settings_hold_together_and_topics_name_their_network() {
         let network = NetworkId([7; 16]);
-        for (rank, count) in [(Some(Rank::Coordinator), 2), (Some(Rank::Other), 1), (None, 0)] {
+        for (rank, count) in [(Some(Rank::Coordinator), 3), (Some(Rank::Other), 1), (None, 0)] {
             assert_eq!(behaviour(network, rank).unwrap().topics().count(), count);
         }
         let topics = Topics::new(network);
-        for topic in [Topic::State, Topic::Work] {
+        for topic in Topic::ALL {
             assert!(topics.hash(topic).as_str().contains(&hex(network)));
             assert_eq!(topics.find(&topics.hash(topic)), Some(topic));
         }

@@ -67,6 +67,7 @@ pub(super) async fn run(
 fn frames(messages: Vec<Message>, shared: &Shared) -> Vec<(Topic, Vec<u8>)> {
     let single = messages.into_iter().flat_map(|message| match message {
         Message::Known(all) => all.into_iter().map(|one| Message::Known(vec![one])).collect(),
+        Message::Controls(all) => all.into_iter().map(|one| Message::Controls(vec![one])).collect(),
         Message::Hosts(all) => all.into_iter().map(|one| Message::Hosts(vec![one])).collect(),
         other => vec![other],
     });

@@ -48,6 +48,9 @@ fn append(message: &mut Message, more: Message) -> Option<Message> {
         (Message::Known(have), Message::Known(more)) => join(have, more).map(Message::Known),
         (Message::Want(have), Message::Want(more)) => join(have, more).map(Message::Want),
         (Message::Hosts(have), Message::Hosts(more)) => join(have, more).map(Message::Hosts),
+        (Message::Controls(have), Message::Controls(more)) => {
+            join(have, more).map(Message::Controls)
+        }
         (_, more) => Some(more),
     }
 }

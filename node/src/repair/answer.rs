@@ -11,16 +11,16 @@ use skyclaw_store::ReadError;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::gather::gather;
 use super::learn::Patience;
 use super::numbers::Numbers;
 use super::{ANSWER_PATIENCE, Repair, copies};
 use crate::engine::chain;
+use crate::net::Service;
 use crate::time;
 
 impl Repair {
     /// Answers a coordinator; `None` to what no honest one asks. To be dropped with the stream.
-    pub async fn answer(&self, from: NodeId, ask: Vec<u8>) -> Option<Vec<u8>> {
+    pub async fn answer(&self, from: NodeId, service: Service, ask: Vec<u8>) -> Option<Vec<u8>> {
         let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else {
             return Some(codec::encode(&RepairTell::Busy));
         };
@@ -39,7 +39,7 @@ impl Repair {
                 },
                 _ => None,
             };
-            let tell = repair.tell(from, ask, &runtime).unwrap_or_else(|error| {
+            let tell = repair.tell(from, service, ask, &runtime).unwrap_or_else(|error| {
                 tracing::debug!(error = chain(&error), "the store did not answer in repair");
                 RepairTell::Busy
             });
@@ -56,26 +56,27 @@ impl Repair {
     fn tell(
         &self,
         from: NodeId,
+        service: Service,
         ask: RepairAsk,
         runtime: &Handle,
     ) -> Result<RepairTell, ReadError> {
-        let (Some(reader), Some(key)) = (self.source.reader(), self.source.key()) else {
+        let (Some(held), Some(key)) = (self.held(service), self.source.key()) else {
             return Ok(RepairTell::Busy);
         };
         Ok(match ask {
-            RepairAsk::Compare(claims) => RepairTell::Compared(compare(&reader, &claims)?),
+            RepairAsk::Compare(claims) => RepairTell::Compared(compare(&held, &claims)?),
             RepairAsk::Fetch(items) => {
-                let gathered = gather(&reader, &key, self.network, &items, time::wall())?;
+                let gathered = held.gather(&key, self.network, &items, time::wall())?;
                 Numbers::add(&self.numbers.sent, gathered.records.len());
                 Numbers::add(&self.numbers.left_out, gathered.left_out);
                 let done = u32::try_from(gathered.done).unwrap_or(u32::MAX);
                 RepairTell::Records(Fetched { done, records: gathered.records })
             }
             RepairAsk::Copy(range) => {
-                let mut items = reader.items(range, MAX_PAGE + 1)?;
+                let mut items = held.items(range, MAX_PAGE + 1)?;
                 let beyond = items.get(MAX_PAGE).copied();
                 items.truncate(MAX_PAGE);
-                let gathered = gather(&reader, &key, self.network, &items, time::wall())?;
+                let gathered = held.gather(&key, self.network, &items, time::wall())?;
                 Numbers::add(&self.numbers.sent, gathered.records.len());
                 Numbers::add(&self.numbers.left_out, gathered.left_out);
                 Numbers::add(&self.numbers.pages, 1);

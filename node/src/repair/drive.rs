@@ -14,11 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::gather::gather;
 use super::learn::Patience;
 use super::numbers::Numbers;
-use super::{ASK_PATIENCE, LATE_MS, PERIOD, Repair, SESSION, Transport};
-use crate::net::{AskError, DEAF_SESSIONS};
+use super::{ASK_PATIENCE, LATE_MS, PERIOD, Repair, SESSION, Transport, WITHOUT_CONTROLS};
+use crate::net::{AskError, DEAF_SESSIONS, Service};
 use crate::time;
 
 /// Why a session did not come to its end. What it moved stays.
@@ -59,11 +58,12 @@ impl Repair {
         mut coordinators: watch::Receiver<Vec<NodeId>>,
         stop: CancellationToken,
     ) {
-        let mut memory = Memory::default();
+        let mut memory = Memories::default();
         let mut round = Round::default();
         let mut next = tokio::time::Instant::now() + pause();
         while !stop.is_cancelled() {
             round.connected(&coordinators.borrow_and_update());
+            memory.without.retain(|node, _| round.connected.contains(node));
             if let Some(peer) = round.due.pop_front() {
                 let came;
                 (memory, came) =
@@ -89,15 +89,19 @@ impl Repair {
         &self,
         transport: Arc<dyn Transport>,
         peer: NodeId,
-        mut memory: Memory,
+        mut memory: Memories,
         stop: CancellationToken,
-    ) -> (Memory, Came) {
+    ) -> (Memories, Came) {
         let (repair, runtime) = (self.clone(), Handle::current());
         let held = tokio::task::spawn_blocking(move || {
             let until = Instant::now() + SESSION;
             let patience = Patience { runtime: &runtime, until, stop: &stop };
             Numbers::add(&repair.numbers.sessions, 1);
-            let came = match repair.session(transport.as_ref(), peer, &mut memory, &patience) {
+            // Few and small, and a key that was revoked must not work for as long as a copy takes.
+            repair.controls_with(transport.as_ref(), peer, &mut memory, &patience);
+            let (service, memory_of) = (Service::Repair, &mut memory.records);
+            let came = match repair.session(transport.as_ref(), peer, service, memory_of, &patience)
+            {
                 Ok(oldest) if oldest.is_some_and(|oldest| repair.is_late(oldest)) => {
                     Numbers::add(&repair.numbers.late, 1);
                     Came::Late
@@ -111,7 +115,29 @@ impl Repair {
             };
             (memory, came)
         });
-        held.await.unwrap_or_else(|_| (Memory::default(), Came::Failed))
+        held.await.unwrap_or_else(|_| (Memories::default(), Came::Failed))
+    }
+
+    /// A session about control records. Whoever does not know them is asked again after a while.
+    fn controls_with(
+        &self,
+        transport: &dyn Transport,
+        peer: NodeId,
+        memory: &mut Memories,
+        patience: &Patience<'_>,
+    ) {
+        if memory.without.get(&peer).is_some_and(|until| Instant::now() < *until) {
+            return;
+        }
+        memory.without.remove(&peer);
+        let about = &mut memory.controls;
+        match self.session(transport, peer, Service::Control, about, patience) {
+            Ok(_) => {}
+            Err(Ended::Ask(AskError::NotConnected)) => {
+                memory.without.insert(peer, Instant::now() + WITHOUT_CONTROLS);
+            }
+            Err(why) => tracing::debug!(?peer, %why, "control records are compared another time"),
+        }
     }
 
     /// Whether gossip should have brought an item before.
@@ -128,20 +154,21 @@ impl Repair {
         &self,
         transport: &dyn Transport,
         peer: NodeId,
+        service: Service,
         memory: &mut Memory,
         patience: &Patience<'_>,
     ) -> Result<Option<Item>, Ended> {
-        let (Some(reader), Some(key)) = (self.source.reader(), self.source.key()) else {
+        let (Some(held), Some(key)) = (self.held(service), self.source.key()) else {
             return Err(Ended::NoStore);
         };
         let now = time::now().mono;
-        let mut session = Session::begin(key.id(), peer, &reader, memory, now)?;
+        let mut session = Session::begin(key.id(), peer, &held, memory, now)?;
         while !patience.is_over() {
             let ask = match session.step() {
-                Step::Done => return Ok(session.end(&reader, memory, time::now().mono)?),
+                Step::Done => return Ok(session.end(&held, memory, time::now().mono)?),
                 Step::Ask(ask) => ask,
                 Step::Hand(items) => {
-                    let gathered = gather(&reader, &key, self.network, &items, time::wall())?;
+                    let gathered = held.gather(&key, self.network, &items, time::wall())?;
                     Numbers::add(&self.numbers.sent, gathered.records.len());
                     Numbers::add(&self.numbers.left_out, gathered.left_out);
                     let (done, records) = (gathered.done, gathered.records);
@@ -151,8 +178,8 @@ impl Repair {
                     }
                 }
             };
-            let tell = self.ask(transport, peer, &ask, patience)?;
-            let records = session.hear(&reader, memory, time::now().mono, tell)?;
+            let tell = self.ask(transport, peer, service, &ask, patience)?;
+            let records = session.hear(&held, memory, time::now().mono, tell)?;
             if !records.is_empty() && !self.learn(peer, records, patience) {
                 return Err(Ended::Engine);
             }
@@ -164,6 +191,7 @@ impl Repair {
         &self,
         transport: &dyn Transport,
         peer: NodeId,
+        service: Service,
         ask: &RepairAsk,
         patience: &Patience<'_>,
     ) -> Result<RepairTell, Ended> {
@@ -171,7 +199,7 @@ impl Repair {
         let answer = patience.runtime.block_on(async {
             tokio::select! {
                 () = patience.stop.cancelled() => Err(Ended::Late),
-                answer = transport.ask(peer, codec::encode(ask), left) => Ok(answer?),
+                answer = transport.ask(peer, service, codec::encode(ask), left) => Ok(answer?),
             }
         })?;
         codec::decode(&answer, MAX_MESSAGE).map_err(|_| {
@@ -179,6 +207,15 @@ impl Repair {
             Ended::Malformed
         })
     }
+}
+
+/// What sessions remember of those before them.
+#[derive(Debug, Default)]
+struct Memories {
+    records: Memory,
+    controls: Memory,
+    /// Coordinators that do not know control records, and until when they are not asked.
+    without: BTreeMap<NodeId, Instant>,
 }
 
 /// How a session ended, for those after it.

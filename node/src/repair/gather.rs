@@ -15,7 +15,7 @@ use skyclaw_store::{Held, ReadError, Reader};
 
 /// What CBOR, signatures and ids add to the bodies of one record: three times 64 and 32 bytes, and
 /// the names of the fields.
-const SLACK: usize = 512;
+pub(super) const SLACK: usize = 512;
 
 /// What was gathered.
 #[derive(Debug, Default)]

@@ -39,7 +39,8 @@ impl Repair {
         let stubs = records.stubs.into_iter().map(|raw| Message::Stubs(vec![raw]));
         let hosts = records.hosts.into_iter().map(|raw| Message::Hosts(vec![raw]));
         let mut learned: Vec<Learned> = Vec::new();
-        for message in registers.chain(stubs).chain(hosts) {
+        let controls = records.controls.into_iter().map(|raw| Message::Controls(vec![raw]));
+        for message in registers.chain(stubs).chain(hosts).chain(controls) {
             match check(message, self.network, now) {
                 Ok(one) => learned.extend(one),
                 Err(reject) => {

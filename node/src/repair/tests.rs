@@ -22,11 +22,22 @@ use super::Transport;
 use super::drive::Ended;
 use super::gather::gather;
 use super::learn::Patience;
+use crate::net::Service;
 use wire::Wire;
 use world::{Member, jobs};
 
 /// One session, as the driver holds it.
 async fn session(
+    from: &Member,
+    to: &Member,
+    wire: &Arc<Wire>,
+    memory: Memory,
+) -> (Memory, Result<(), Ended>) {
+    session_of(Service::Repair, from, to, wire, memory).await
+}
+
+async fn session_of(
+    service: Service,
     from: &Member,
     to: &Member,
     wire: &Arc<Wire>,
@@ -38,7 +49,7 @@ async fn session(
         let (mut memory, stop) = (memory, CancellationToken::new());
         let until = Instant::now() + Duration::from_secs(120);
         let patience = Patience { runtime: &runtime, until, stop: &stop };
-        let ended = repair.session(wire.as_ref(), peer, &mut memory, &patience);
+        let ended = repair.session(wire.as_ref(), peer, service, &mut memory, &patience);
         (memory, ended.map(drop))
     });
     held.await.unwrap()
@@ -122,7 +133,10 @@ async fn pages_of_a_copy_are_bounded_and_bring_everything() {
     let mut range = Range::ALL;
     let mut held = 0;
     loop {
-        let bytes = there.repair.answer(here.id(), codec::encode(&RepairAsk::Copy(range))).await;
+        let bytes = there
+            .repair
+            .answer(here.id(), Service::Repair, codec::encode(&RepairAsk::Copy(range)))
+            .await;
         let bytes = bytes.unwrap();
         assert!(bytes.len() < (1 << 20) + (1 << 16), "{}", bytes.len());
         let RepairTell::Copied(copied) = codec::decode(&bytes, 2 << 20).unwrap() else {
@@ -199,7 +213,7 @@ async fn a_node_without_a_store_is_busy_and_nonsense_is_not_answered() {
     there.job(1, Phase::Queued);
     let fingerprint = Sum::EMPTY.fingerprint();
     let compare = RepairAsk::Compare(vec![Claim { range: Range::ALL, fingerprint }]);
-    let ask = |ask: &RepairAsk| there.repair.answer(here.id(), codec::encode(ask));
+    let ask = |ask: &RepairAsk| there.repair.answer(here.id(), Service::Repair, codec::encode(ask));
     let tell = |bytes: Vec<u8>| codec::decode::<RepairTell>(&bytes, 1 << 20).unwrap();
     let told = tell(ask(&compare).await.unwrap());
     assert!(matches!(&told, RepairTell::Compared(v) if matches!(v[..], [Verdict::Items(_)])));
@@ -210,7 +224,7 @@ async fn a_node_without_a_store_is_busy_and_nonsense_is_not_answered() {
         vec![],
         vec![0xff; 100],
     ] {
-        assert!(there.repair.answer(here.id(), nonsense).await.is_none());
+        assert!(there.repair.answer(here.id(), Service::Repair, nonsense).await.is_none());
     }
     // What is not held is looked at, and nothing comes of it.
     let none = tell(ask(&RepairAsk::Fetch(vec![Item::FIRST])).await.unwrap());
@@ -266,4 +280,70 @@ async fn a_coordinator_that_connects_is_repaired_with() {
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(5), driver).await.unwrap().unwrap();
     assert!(here.repair.numbers.sessions.load(Relaxed) >= 1);
+}
+
+/// Control records have sessions of their own; those of other records know nothing of them, as nodes of
+/// the version before do not.
+#[tokio::test(flavor = "multi_thread")]
+async fn control_records_are_compared_apart() {
+    let (here, there) = (Member::new(1), Member::new(2));
+    for n in 0..400 {
+        here.principal(&format!("here-{n}"), 1000 + n);
+    }
+    there.principal("there", 5);
+    there.host("h", 1);
+    let wire = Wire::between(&[&here, &there]);
+    session(&here, &there, &wire, Memory::default()).await.1.unwrap();
+    assert_eq!((here.principals().len(), there.principals().len()), (400, 1));
+    let control = Service::Control;
+    let (memory, ended) = session_of(control, &here, &there, &wire, Memory::default()).await;
+    ended.unwrap();
+    assert_eq!(here.principals().len(), 401);
+    assert_eq!(here.principals(), there.principals());
+    wire.clear();
+    session_of(control, &here, &there, &wire, memory).await.1.unwrap();
+    assert!(wire.bytes() < 400 && wire.asks() == 1, "{} bytes in sync", wire.bytes());
+    // One that holds nothing copies.
+    let new = Member::new(3);
+    let wire = Wire::between(&[&new, &there]);
+    session_of(control, &new, &there, &wire, Memory::default()).await.1.unwrap();
+    assert_eq!(new.principals(), there.principals());
+}
+
+/// As a coordinator of the version before, which offers no such service.
+struct Older(Arc<Wire>);
+
+impl Transport for Older {
+    fn ask(
+        &self,
+        to: skyclaw_protocol::NodeId,
+        service: Service,
+        ask: Vec<u8>,
+        patience: Duration,
+    ) -> futures::future::BoxFuture<'_, Result<Vec<u8>, crate::net::AskError>> {
+        match service {
+            Service::Control => Box::pin(async { Err(crate::net::AskError::NotConnected) }),
+            _ => self.0.ask(to, service, ask, patience),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_without_control_records_is_repaired_with_as_before() {
+    let (here, there) = (Member::new(1), Member::new(2));
+    here.principal("ci", 5);
+    (0..50).for_each(|n| there.job(n, Phase::Queued));
+    let wire: Arc<dyn Transport> = Arc::new(Older(Wire::between(&[&here, &there])));
+    let (connected, watch) = watch::channel(vec![there.id()]);
+    let stop = CancellationToken::new();
+    let driver = tokio::spawn(here.repair.clone().run(wire, watch, stop.clone()));
+    let until = Instant::now() + Duration::from_secs(20);
+    while jobs(&here).len() < 50 {
+        assert!(Instant::now() < until, "{} jobs", jobs(&here).len());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(there.principals().is_empty());
+    stop.cancel();
+    driver.await.unwrap();
+    drop(connected);
 }

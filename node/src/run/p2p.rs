@@ -138,9 +138,9 @@ impl Sink for Inbox {
         ask: Vec<u8>,
     ) -> BoxFuture<'static, Option<Vec<u8>>> {
         match service {
-            Service::Repair => {
+            Service::Repair | Service::Control => {
                 let repair = self.repair.clone();
-                async move { repair.answer(from, ask).await }.boxed()
+                async move { repair.answer(from, service, ask).await }.boxed()
             }
             // Answered before it comes here.
             Service::Member => futures::future::ready(None).boxed(),

@@ -50,6 +50,7 @@ impl Machine {
                     self.take_stub(now, shelf, *stub);
                 }
                 Learned::Host(host) => self.learn_host(now, shelf, *host),
+                Learned::Control(control) => self.learn_control(now, *control),
                 Learned::Work(work) => self.heard_work(now, work.into_body()),
             }
         }

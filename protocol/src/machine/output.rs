@@ -169,9 +169,11 @@ fn weight(write: &Write) -> usize {
         Write::Result(result) => result.raw().body.len(),
         Write::Certificate(certificate) => certificate.raw().body.len(),
         Write::Host(host) => host.raw().body.len(),
+        Write::Control(control) => control.raw().body.len(),
         Write::Row { .. } | Write::Key { .. } => 256,
         Write::Shrink(stub) => stub.certificate.raw().body.len(),
         Write::ForgetHost(_)
+        | Write::ForgetControl(_)
         | Write::ForgetKey { .. }
         | Write::LeaseNote { .. }
         | Write::Drop(_)

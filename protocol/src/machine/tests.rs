@@ -5,6 +5,7 @@ mod attached;
 mod bounds;
 mod cancelling;
 mod claims;
+mod controls;
 mod elsewhere;
 mod equal_keys;
 mod expiry;

@@ -18,7 +18,9 @@ use crate::clock::Wall;
 use crate::codec::{decode, encode};
 use crate::command::{Command, Completion, Idempotency, JobRequest, Refusal};
 use crate::fold::service_state_view;
-use crate::id::Hash;
+use crate::id::{Hash, PrincipalId};
+use crate::principal::{Principal, Quotas, Scope};
+use crate::record::control::{Content, Control};
 use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, Mark, Spec};
@@ -104,6 +106,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("want", Message::Want(vec![key.clone()])),
         ("seek", Message::Seek(vec![Sought::Host(host_id()), Sought::Job(job())])),
         ("hosts", Message::Hosts(vec![raw.clone()])),
+        ("controls", Message::Controls(vec![raw.clone()])),
         ("work-message", Message::Work(raw)),
         ("present", Message::Present(vec![present])),
     ]
@@ -297,6 +300,20 @@ fn answers() -> Vec<(&'static str, KeyAnswer)> {
     ]
 }
 
+fn principal() -> Principal {
+    Principal {
+        id: PrincipalId::new("abc").unwrap(),
+        name: "ci".into(),
+        scopes: vec![Scope::Submit, Scope::Host],
+        secret_hash: Hash([7; 32]),
+        quotas: Quotas { queued: Some(5), bytes_per_day: Some(1 << 30), ..Quotas::default() },
+        created: Wall(AT.ms),
+        created_by: "node_a".into(),
+        expires: Some(Wall(AT.ms + 1)),
+        revoked: None,
+    }
+}
+
 fn samples() -> Vec<Sample> {
     let mut all: Vec<_> = messages().iter().map(|(name, m)| sample(name, m)).collect();
     let row = |answer| KeyRow { fingerprint: Hash([2; 32]), expires_at: Wall(AT.ms), answer };
@@ -323,6 +340,7 @@ fn samples() -> Vec<Sample> {
     all.push(record::<HostDesc>("host-openclaw", &with_openclaw));
     all.push(record::<Certificate>("certificate", &certificate()));
     all.push(record::<Work>("work", &work()));
+    all.push(record::<Control>("control", &Content::Principal(Box::new(principal())).at(AT)));
     all.extend(attachments());
     all
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use skyclaw_protocol::Hash;
 use skyclaw_protocol::batch::{KeyRow, Write};
 use skyclaw_protocol::clock::{Hlc, Wall};
+use skyclaw_protocol::controls::ControlKey;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::{Spec, Subject};
 use skyclaw_protocol::register::{Certificate, Voter};
@@ -19,8 +20,8 @@ use crate::error::Fault;
 use crate::index::{Derived, Keeping, Lazy, Standing, Terms, accepted_alone};
 use crate::seal::{Found, Refusals, seal};
 use crate::tables::{
-    CERTIFICATES, HOSTS, Head, Index, KEYS, LEASE_NOTES, RESULTS, ROWS, SPECS, STUBS, Sealed,
-    StoredRow, host_key, result_key, results_of, subject_key,
+    CERTIFICATES, CONTROLS, HOSTS, Head, Index, KEYS, LEASE_NOTES, RESULTS, ROWS, SPECS, STUBS,
+    Sealed, StoredRow, control_key, host_key, result_key, results_of, subject_key,
 };
 
 type SealedTable<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
@@ -41,6 +42,7 @@ pub(super) struct Writer<'txn, 'b> {
     results: LazyTable<'txn>,
     certificates: LazyTable<'txn>,
     hosts: LazyTable<'txn>,
+    controls: LazyTable<'txn>,
     keys: LazyTable<'txn>,
     lease_notes: LazyTable<'txn>,
     stubs: LazyTable<'txn>,
@@ -65,6 +67,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             results: Lazy::new(txn, RESULTS),
             certificates: Lazy::new(txn, CERTIFICATES),
             hosts: Lazy::new(txn, HOSTS),
+            controls: Lazy::new(txn, CONTROLS),
             keys: Lazy::new(txn, KEYS),
             lease_notes: Lazy::new(txn, LEASE_NOTES),
             stubs: Lazy::new(txn, STUBS),
@@ -108,6 +111,13 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             Write::ForgetHost(id) => {
                 self.hosts.open()?.remove(id.as_str().as_bytes())?;
                 self.derived.put_item(&host_key(id), None)?;
+            }
+            Write::Control(control) => {
+                let key = control_key(&ControlKey::of(control.body()));
+                put(self.controls.open()?, &CONTROLS, &key, control.raw(), &mut self.bytes)?;
+            }
+            Write::ForgetControl(key) => {
+                self.controls.open()?.remove(&control_key(key)[..])?;
             }
             Write::Key { scope, row } => self.key(scope, row)?,
             Write::ForgetKey { scope, expires_at } => self.forget_key(scope, *expires_at)?,

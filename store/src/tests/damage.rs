@@ -4,14 +4,15 @@ use super::live;
 use redb::{Durability, ReadableTable};
 use skyclaw_protocol::batch::{KeyAnswer, KeyRow, Shelf, Write};
 use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::controls::ControlKey;
 use skyclaw_protocol::register::Phase;
 use skyclaw_protocol::{Hash, JobId, codec};
 
 use super::world::{World, options};
 use crate::seal::seal;
 use crate::tables::{
-    CERTIFICATES, HOSTS, KEYS, LEASE_NOTES, META, META_HEAD, OUTBOX, RESULTS, ROWS, SEALED, SPECS,
-    STUBS, Sealed, result_key, subject_of,
+    CERTIFICATES, CONTROLS, HOSTS, KEYS, LEASE_NOTES, META, META_HEAD, OUTBOX, RESULTS, ROWS,
+    SEALED, SPECS, STUBS, Sealed, control_key, result_key, subject_of,
 };
 use crate::testing::{Chance, Disk};
 use crate::{OpenError, Opened, OutboxEntry, Store};
@@ -33,6 +34,8 @@ fn full() -> (Opened, Vec<Row>) {
         writes.push(Write::LeaseNote { job: id, until: Some(Wall(n)) });
         writes.push(Write::Shrink(Box::new(world.stub(&world.id(50 + n)))));
         writes.push(Write::Host(Box::new(world.host(&format!("host{n}")))));
+        let control = super::controls::control(&format!("control{n}"), n, 20);
+        writes.push(Write::Control(Box::new(control)));
         let row = KeyRow {
             fingerprint: Hash::of(b"f"),
             expires_at: Wall(n),
@@ -104,11 +107,16 @@ fn read(opened: &Opened, table: &Sealed, key: &[u8]) -> Option<String> {
         let entry = shared.refusals.get::<OutboxEntry>(&outbox, &OUTBOX, key).unwrap();
         return entry.ok().map(|entry| format!("{entry:?}"));
     }
-    assert!(is(&HOSTS));
     let meta = shared.begin_read().unwrap().open_table(META).unwrap();
     let head = shared.refusals.get(&meta, &META, META_HEAD).unwrap().ok().unwrap();
-    let hosts = shared.snapshot(&head).unwrap().hosts;
-    let host = hosts.into_iter().find(|h| h.body().id.as_str().as_bytes() == key)?;
+    let snapshot = shared.snapshot(&head).unwrap();
+    if is(&CONTROLS) {
+        let mut controls = snapshot.controls.into_iter();
+        let control = controls.find(|c| control_key(&ControlKey::of(c.body())) == key)?;
+        return Some(format!("{control:?}"));
+    }
+    assert!(is(&HOSTS));
+    let host = snapshot.hosts.into_iter().find(|h| h.body().id.as_str().as_bytes() == key)?;
     Some(format!("{host:?}"))
 }
 
@@ -145,7 +153,7 @@ fn ten_thousand_altered_values_are_each_refused_and_counted() {
         write(&opened, table, key, original);
     }
     let counts: Vec<_> = opened.reader.refused_by_table().collect();
-    assert_eq!(counts.len(), 10);
+    assert_eq!(counts.len(), SEALED.len());
     assert!(counts[1..].iter().all(|(_, count)| *count > 100), "{counts:?}");
 }
 

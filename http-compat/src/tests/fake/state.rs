@@ -199,6 +199,8 @@ impl State {
             Command::Grant { .. } | Command::Renew { .. } | Command::HandBack { .. } => {
                 panic!("no route leads here")
             }
+            Command::MakePrincipal(new) => Ok(Answer::Principal(new)),
+            Command::RevokePrincipal { which } => Err(Refusal::UnknownPrincipal(which)),
             Command::Join { url } => {
                 self.peers.push(url);
                 Ok(Answer::Joined)

@@ -101,6 +101,7 @@ pub(super) fn private() -> Vec<StreamProtocol> {
         frames::FRAMES,
         Service::Host.protocol(),
         Service::Repair.protocol(),
+        Service::Control.protocol(),
         libp2p::relay::HOP_PROTOCOL_NAME,
         libp2p::relay::STOP_PROTOCOL_NAME,
         StreamProtocol::new("/libp2p/autonat/2/dial-request"),
@@ -114,7 +115,7 @@ async fn drive(mut swarm: Swarm<Behaviour>, target: PeerId, mut orders: mpsc::Re
     loop {
         let heard = |swarm: &mut Swarm<Behaviour>| {
             let gossip = swarm.behaviour_mut().gossip.inner();
-            gossip.all_peers().any(|(peer, topics)| *peer == target && topics.len() == 2)
+            gossip.all_peers().any(|(peer, topics)| *peer == target && topics.len() == 3)
         };
         let admitted = heard(&mut swarm);
         tokio::select! {

@@ -11,7 +11,7 @@ use skyclaw_protocol::NodeId;
 
 use super::super::{Repair, Transport};
 use super::world::Member;
-use crate::net::AskError;
+use crate::net::{AskError, Service};
 
 /// Carries questions to the answerers, counts bytes, and may lose a message.
 pub(super) struct Wire {
@@ -64,6 +64,7 @@ impl Transport for Wire {
     fn ask(
         &self,
         to: NodeId,
+        service: Service,
         ask: Vec<u8>,
         patience: Duration,
     ) -> BoxFuture<'_, Result<Vec<u8>, AskError>> {
@@ -72,7 +73,7 @@ impl Transport for Wire {
             self.passes(ask.len())?;
             let member = self.members.get(&to).ok_or(AskError::NotConnected)?;
             let answered =
-                tokio::time::timeout(patience, member.answer(NodeId([0; 32]), ask)).await;
+                tokio::time::timeout(patience, member.answer(NodeId([0; 32]), service, ask)).await;
             let answer = answered.ok().flatten().ok_or(AskError::NoAnswer)?;
             self.passes(answer.len())?;
             Ok(answer)

@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use skyclaw_protocol::batch::{Batch, Shelf, Write};
 use skyclaw_protocol::clock::{Hlc, Wall};
+use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::fold;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::learned::Learned;
+use skyclaw_protocol::principal::{ApiKey, Principal, Quotas, Scope};
 use skyclaw_protocol::record::Signed;
+use skyclaw_protocol::record::control::Content;
 use skyclaw_protocol::record::host::HostDesc;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::{JobSpec, Spec, Subject};
@@ -43,6 +46,7 @@ struct Shelved {
     reader: Reader,
     seq: u64,
     hosts: HashMap<HostId, (Hlc, NodeId)>,
+    controls: Arc<Mutex<Arc<Controls>>>,
 }
 
 impl Shelved {
@@ -82,6 +86,10 @@ impl Shelved {
                     writes.extend(result.map(|result| Write::Result(Box::new(result))));
                     writes.push(Write::Certificate(Box::new(certificate)));
                 }
+                Learned::Control(control) => {
+                    Arc::make_mut(&mut self.controls.lock().unwrap()).take(*control.clone());
+                    writes.push(Write::Control(control));
+                }
                 Learned::Work(_) => {}
             }
         }
@@ -101,6 +109,7 @@ pub(super) struct Member {
 struct Door {
     reader: Mutex<Option<Reader>>,
     key: NodeKey,
+    controls: Arc<Mutex<Arc<Controls>>>,
 }
 
 impl Source for Door {
@@ -110,6 +119,10 @@ impl Source for Door {
 
     fn key(&self) -> Option<NodeKey> {
         Some(self.key.clone())
+    }
+
+    fn controls(&self) -> Arc<Controls> {
+        Arc::clone(&self.controls.lock().unwrap())
     }
 }
 
@@ -138,13 +151,20 @@ impl Member {
         let opened = Store::open(folder.path().join("node.db"), &options).unwrap();
         let (key, reader) = (opened.key.clone(), opened.reader.clone());
         let network = NetworkId::of_name(name);
-        let shelved =
-            Shelved { store: opened.store, reader: opened.reader, seq: 0, hosts: HashMap::new() };
+        let controls = Arc::default();
+        let shelved = Shelved {
+            store: opened.store,
+            reader: opened.reader,
+            seq: 0,
+            hosts: HashMap::new(),
+            controls: Arc::clone(&controls),
+        };
         let shelf = Arc::new(Mutex::new(shelved));
         let (inbox, inputs) = sync_channel(4);
         let kept = Arc::clone(&shelf);
         std::thread::spawn(move || engine(&inputs, &kept));
-        let open = Arc::new(Door { reader: Mutex::new(Some(reader)), key: key.clone() });
+        let open = Door { reader: Mutex::new(Some(reader)), key: key.clone(), controls };
+        let open = Arc::new(open);
         let repair = Repair::new(Arc::clone(&open) as Arc<dyn Source>, inbox, network);
         Self { repair, key, network, shelf, open, _folder: folder }
     }
@@ -282,6 +302,36 @@ impl Member {
         let state = ServiceState::first(def, at);
         let row = self.accepted(subject.clone(), at, State::Service(Box::new(state)));
         self.commit(vec![self.spec(subject, None), row]);
+    }
+
+    /// A principal of this name.
+    pub(super) fn principal(&self, name: &str, at: u64) {
+        let key = ApiKey::new(
+            ApiKey::id_of(*Hash::of(name.as_bytes()).0.first_chunk().unwrap()).unwrap(),
+            [1; 32],
+        );
+        let principal = Principal {
+            id: key.id.clone(),
+            name: name.into(),
+            scopes: vec![Scope::Read],
+            secret_hash: key.hash(),
+            quotas: Quotas::default(),
+            created: Wall(at),
+            created_by: "node".into(),
+            expires: None,
+            revoked: None,
+        };
+        let control = Content::Principal(Box::new(principal)).at(Hlc { ms: at, count: 0 });
+        let control = Signed::seal(&self.key, self.network, control);
+        self.shelf.lock().unwrap().learn(vec![Learned::Control(Box::new(control))]);
+    }
+
+    /// Names of the principals it holds.
+    pub(super) fn principals(&self) -> Vec<String> {
+        let controls = self.open.controls();
+        let mut names: Vec<String> = controls.principals().map(|one| one.name.clone()).collect();
+        names.sort();
+        names
     }
 
     pub(super) fn host(&self, name: &str, at: u64) {

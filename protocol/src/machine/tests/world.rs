@@ -282,7 +282,7 @@ impl World {
         let (sender, now) = (node_key(from).id(), self.now);
         let at = &mut self.nodes[to];
         // As the node does with gossip; in a frame it would be no announcement.
-        let faults = if let Message::Work(_) = message {
+        let faults = if let Message::Work(_) | Message::Controls(_) = message {
             let learned = learned::check(message, network(), now.wall).expect("honest gossip");
             at.machine.learn(now, &at.disk, sender, learned)
         } else {

@@ -32,7 +32,7 @@ fn records() -> Records {
     let certificate = Signed::seal(&signer(), network(), certificate()).raw().clone();
     let host = Signed::seal(&signer(), network(), host()).raw().clone();
     let registers = vec![Known { certificate, spec: None, result: None }];
-    Records { registers, stubs: Vec::new(), hosts: vec![host] }
+    Records { registers, stubs: Vec::new(), hosts: vec![host], ..Records::default() }
 }
 
 fn asks() -> Vec<(&'static str, RepairAsk)> {

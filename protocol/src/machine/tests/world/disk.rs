@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::batch::{Batch, KeyRow, Shelf, ShelfError, Snapshot, StoredRegister, Write};
 use crate::clock::{Hlc, Wall};
 use crate::codec;
+use crate::controls::ControlKey;
 use crate::id::{Hash, HostId, JobId};
 use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
@@ -24,6 +25,7 @@ pub(crate) struct Disk {
     certificates: BTreeMap<Subject, Vec<u8>>,
     results: BTreeMap<(JobId, u32), Vec<u8>>,
     hosts: BTreeMap<HostId, Vec<u8>>,
+    pub(crate) controls: BTreeMap<ControlKey, Vec<u8>>,
     pub(crate) keys: BTreeMap<Hash, Vec<u8>>,
     pub(crate) notes: BTreeMap<JobId, Wall>,
     stubs: BTreeMap<Subject, Vec<u8>>,
@@ -82,6 +84,13 @@ impl Disk {
             }
             Write::ForgetHost(id) => {
                 self.hosts.remove(id);
+            }
+            Write::Control(control) => {
+                let key = ControlKey::of(control.body());
+                self.controls.insert(key, codec::encode(control.raw()));
+            }
+            Write::ForgetControl(key) => {
+                self.controls.remove(key);
             }
             Write::Key { scope, row } => {
                 self.keys.insert(*scope, codec::encode(&**row));
@@ -190,6 +199,7 @@ impl Disk {
             clock: self.clock,
             version: self.version,
             hosts: self.hosts.values().map(|bytes| signed(bytes)).collect(),
+            controls: self.controls.values().map(|bytes| signed(bytes)).collect(),
             gc_floor: self.gc_floor,
             batches: self.commits as u64,
         }

@@ -1,0 +1,35 @@
+//! Sizes of what a machine holds.
+
+use super::Machine;
+
+/// Numbers for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Jobs waiting.
+    pub queued: usize,
+    /// Jobs leased.
+    pub leased: usize,
+    /// Hosts known.
+    pub hosts: usize,
+    /// Services known.
+    pub services: usize,
+    /// Claims parked.
+    pub parked: usize,
+    /// Keyed requests being executed.
+    pub keys_in_flight: usize,
+}
+
+impl Machine {
+    /// Numbers for metrics.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            queued: self.queue.len() + self.held_back.len() + self.resting,
+            leased: self.hosts.leases(),
+            hosts: self.hosts.len(),
+            services: self.registers.len() - self.jobs_live,
+            parked: self.parked.len(),
+            keys_in_flight: self.keys.len(),
+        }
+    }
+}
