@@ -9,11 +9,11 @@ mod file;
 
 use std::path::{Path, PathBuf};
 
-use libp2p::Multiaddr;
 use skyclaw_protocol::network::{Invite, MemberRole, Roles, Seed, Ticket, TicketError, Vouched};
 use skyclaw_protocol::{NetworkId, NodeId};
 
 use crate::config::{HOST_DB_PATH, Key, Layers, Origin, Role, Value};
+use crate::net::Multiaddr;
 use crate::time;
 
 pub use file::write_private;

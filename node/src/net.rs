@@ -60,7 +60,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use libp2p::Multiaddr;
+pub use libp2p::Multiaddr;
 use prometheus_client::collector::Collector;
 use skyclaw_http_compat::NetworkView;
 use skyclaw_protocol::NodeId;

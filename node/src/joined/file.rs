@@ -5,13 +5,13 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 use skyclaw_protocol::network::{Roles, Seed, Ticket, Vouched};
 use skyclaw_protocol::{NodeId, codec};
 use zeroize::Zeroizing;
 
 use super::Joined;
+use crate::net::Multiaddr;
 
 /// Largest file read, in bytes: a ticket, a capability and some addresses.
 const MAX_FILE: u64 = 64 << 10;

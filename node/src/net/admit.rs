@@ -250,11 +250,8 @@ impl Task {
         let Some(tickets) = self.shared.membership.tickets() else { return };
         for (node, why) in tickets.fallen() {
             let peer = peer_of(node).filter(|peer| self.links.contains_key(peer));
-            match peer {
-                Some(peer) if !self.is_blocked(&peer, Instant::now()) => {
-                    self.refuse(peer, why, false, deny_for(why));
-                }
-                _ => {}
+            if let Some(peer) = peer.filter(|peer| !self.is_blocked(peer, Instant::now())) {
+                self.refuse(peer, why, false, deny_for(why));
             }
         }
     }

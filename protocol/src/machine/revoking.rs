@@ -12,6 +12,7 @@ use crate::clock::{Hlc, Now, Wall};
 use crate::id::{HostId, JobId, NodeId};
 use crate::learned::Learned;
 use crate::limits::{MAX_HOSTS, MAX_REVOCATIONS};
+use crate::record::Record as _;
 use crate::record::spec::Subject;
 
 /// What is known of nodes that were revoked.
@@ -80,6 +81,7 @@ impl Machine {
             }
             Learned::Control(control) => self.is_revoked(control.signer(), control.body().at),
             Learned::Work(work) => self.is_expelled(work.signer()),
+            Learned::Control(control) => self.is_revoked(control.signer(), control.body().stamp()),
         }
     }
 

@@ -376,7 +376,7 @@ async fn a_revoked_issuers_members_are_given_new_capabilities_while_they_are_con
     first.tickets.revoke(Target::Peer(b.id())).unwrap();
     host.tickets.take_notices(first.tickets.to_tell(0, false).0);
     // Its connection stands, and it asks at once.
-    assert_eq!(first.tickets.fallen(), []);
+    assert_eq!(first.tickets.fallen(), [(b.id(), Why::Revoked)]);
     assert!(host.tickets.wants_renewal());
     host.tickets.take_grant(first.tickets.renew(host.id()).unwrap()).unwrap();
     assert!(meet(&host, &first).await.0.is_ok());
