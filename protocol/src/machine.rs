@@ -203,6 +203,8 @@ pub struct Machine {
     outside: witness::Outside,
     /// Drawn for this machine.
     run: u64,
+    /// Batches on disk when it began.
+    began_with: u64,
     fence: Option<Fence>,
     /// Why nothing new is taken.
     closed: Option<Refusal>,
@@ -253,6 +255,7 @@ impl Machine {
             placing: placing::Placing::default(),
             outside: witness::Outside::default(),
             run: 0,
+            began_with: snapshot.batches,
             fence: None,
             closed: None,
             timers: BTreeSet::new(),

@@ -46,7 +46,7 @@ impl Machine {
                 Learned::Stub(stub) => {
                     self.take_stub(now, shelf, *stub);
                 }
-                Learned::Host(host) => self.learn_host(now, shelf, *host),
+                Learned::Host(host) => self.learn_host(now, shelf, *host, &mut faults),
                 Learned::Work(work) => self.heard_work(now, work.into_body()),
             }
         }
