@@ -9,6 +9,7 @@
 //! what was granted is never taken back here, since the host may have received it.
 
 mod claims;
+mod numbers;
 mod table;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,7 @@ use skyclaw_protocol::{
 };
 
 pub use claims::Granted;
+pub use numbers::Refused;
 
 use crate::handle::NodeHandle;
 use table::Table;
@@ -46,13 +48,15 @@ pub struct Attach {
     table: Arc<Mutex<Table>>,
     /// Names and addresses that any host may give for its services.
     endpoint_hosts: Arc<[String]>,
+    refused: Refused,
 }
 
 impl Attach {
-    /// Commands go to `handle`; hosts may give urls at `endpoint_hosts` for their services.
+    /// Commands go to `handle`; hosts may give urls at `endpoint_hosts` for their services; what is
+    /// refused is counted in `refused`.
     #[must_use]
-    pub fn new(handle: NodeHandle, endpoint_hosts: Vec<String>) -> Self {
-        Self { handle, table: Arc::default(), endpoint_hosts: endpoint_hosts.into() }
+    pub fn new(handle: NodeHandle, endpoint_hosts: Vec<String>, refused: Refused) -> Self {
+        Self { handle, table: Arc::default(), endpoint_hosts: endpoint_hosts.into(), refused }
     }
 
     /// The answer to a question of `from`, as bytes; none to what is no question. Dropping the
@@ -62,10 +66,14 @@ impl Attach {
             Ok(ask) => ask,
             Err(error) => {
                 tracing::debug!(peer = ?from, %error, "a question that cannot be read");
+                self.refused.count_unreadable();
                 return None;
             }
         };
-        let tell = self.tell(from, ask).await.unwrap_or_else(HostTell::Refused);
+        let tell = self.tell(from, ask).await.unwrap_or_else(|refusal| {
+            self.refused.count(&refusal);
+            HostTell::Refused(refusal)
+        });
         Some(codec::encode(&tell))
     }
 

@@ -33,6 +33,7 @@ use skyclaw_http_compat::{
 use skyclaw_protocol::machine::Config as MachineConfig;
 use tokio::net::TcpListener;
 
+use crate::attach::Refused;
 use crate::blobs::{Blobs, Peers};
 use crate::config::{Config, CoordinatorConfig, Secret};
 use crate::engine::{Engine, EngineConfig};
@@ -236,6 +237,8 @@ impl Coordinator {
         let network = config.network_id();
         let repair = Repair::new(engine.shared(), engine.inbox(), network);
         metrics.add(repair.numbers());
+        let refused = Refused::default();
+        metrics.add(refused.numbers());
         let registry = Arc::clone(&metrics);
         let (path, space) = (&settings.db_path, settings.db_min_free_bytes);
         let originals = Originals::open(path, settings.retention, space, engine.shared()).await;
@@ -270,7 +273,7 @@ impl Coordinator {
             metrics: http_metrics.clone(),
             ..ApiConfig::default()
         };
-        let net = match p2p::start(config, settings, net, &engine, &handle, repair).await {
+        let net = match p2p::start(config, settings, net, &engine, &handle, repair, refused).await {
             Ok(tasks) => tasks,
             Err(error) => {
                 // Nothing waits for its end but the file's lock.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -136,11 +137,21 @@ impl Collector for EngineNumbers {
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
         };
         counter("commands", "Commands taken by the engine", self.0.commands())?;
-        counter("frame_faults", "Parts of frames that broke the rules", self.0.faults())?;
         counter("inbox_full", "Inputs refused because the engine's inbox was full", self.0.busy())?;
         let bad = self.0.bad_receipts();
         counter("receipts_refused", "Reports refused for a receipt that is not theirs", bad)?;
+        let help = "Parts of frames and of gossip that broke the rules, by the rule";
+        let mut family =
+            encoder.encode_descriptor("frame_faults", help, None, MetricType::Counter)?;
+        for (fault, count) in self.0.faults() {
+            let labels = [("reason", fault.label())];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
         if let Some(reader) = self.0.reader() {
+            let mut counter = |name: &str, help: &str, value: u64| {
+                let metric = ConstCounter::new(value);
+                metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+            };
             let stats = reader.stats();
             counter("store_commits", "Commits, one fsync each", stats.commits())?;
             counter("store_commit_failures", "Commits that failed", stats.failures())?;

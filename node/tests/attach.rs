@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use skyclaw_http_compat::{Backend, Request};
-use skyclaw_node::attach::Attach;
+use skyclaw_node::attach::{Attach, Refused};
 use skyclaw_node::config::{Config, EnvVars, Layer, Layers};
 use skyclaw_node::handle::NodeHandle;
 use skyclaw_node::run::Node;
@@ -41,7 +41,11 @@ impl Bench {
         ]);
         let layers = Layers::new(Layer::default(), settings.layer(), Layer::default());
         let node = Node::start(&Config::resolve(&layers).unwrap().config).await.unwrap();
-        let attach = Attach::new(node.coordinator().unwrap().handle().clone(), Vec::new());
+        let attach = Attach::new(
+            node.coordinator().unwrap().handle().clone(),
+            Vec::new(),
+            Refused::default(),
+        );
         Self { node, attach, _folder: folder }
     }
 
@@ -136,7 +140,7 @@ async fn a_host_is_spoken_for_by_the_node_that_registered_it() {
     assert_eq!(bench.register(OTHER).await, taken);
     assert_eq!(bench.ask(OTHER, claim(1, 1, 0)).await, taken);
     // Also by the record alone, as after a restart.
-    let fresh = Attach::new(bench.handle().clone(), Vec::new());
+    let fresh = Attach::new(bench.handle().clone(), Vec::new(), Refused::default());
     let told = fresh.answer(OTHER, codec::encode(&beat())).await.unwrap();
     assert_eq!(codec::decode::<HostTell>(&told, usize::MAX).unwrap(), taken);
     let told = fresh.answer(ME, codec::encode(&beat())).await.unwrap();

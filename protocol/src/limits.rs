@@ -293,6 +293,10 @@ pub const DEFAULT_P2P_LEASE_MS: u64 = 30_000;
 /// five seconds.
 pub const HOST_TAKEN_MS: u64 = 60_000;
 
+/// How often at most the owner of a host's id is said again because somebody gave it to another
+/// node, in milliseconds: whoever goes on with that causes one small record a second.
+pub const HOST_SAID_AGAIN_MS: u64 = 1000;
+
 /// Things looked for in one frame; an honest node asks for one.
 pub const MAX_SEEK: usize = 16;
 

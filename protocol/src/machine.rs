@@ -195,6 +195,8 @@ pub struct Machine {
     outside: witness::Outside,
     /// Drawn for this machine.
     run: u64,
+    /// Batches on disk when it began.
+    began_with: u64,
     fence: Option<Fence>,
     /// Why nothing new is taken.
     closed: Option<Refusal>,
@@ -247,6 +249,7 @@ impl Machine {
             revoking: revoking::Revoking::default(),
             outside: witness::Outside::default(),
             run: 0,
+            began_with: snapshot.batches,
             fence: None,
             closed: None,
             timers: BTreeSet::new(),

@@ -135,7 +135,8 @@ pub struct ConfirmedOp {
 pub struct Beat {
     /// Drawn anew at each start of the sender.
     pub run: u64,
-    /// Rises by one with each beat of a run.
+    /// Rises with each beat of a run. Its lower half is a mark by which the sender alone knows that it
+    /// said this ([`BeatMark`]).
     pub seq: u64,
     /// Who answered a beat of the sender within the last [`ALIVE_MS`](crate::limits::ALIVE_MS).
     pub alive: Vec<NodeId>,
@@ -178,6 +179,28 @@ pub struct Past {
     /// True if beats of an earlier run come between those of a later one: two processes share the
     /// identity.
     pub twice: bool,
+    /// The beat that shows it, where the other is told something that it must not take from just
+    /// anybody. Left out where nothing is wrong, which is how earlier answers read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<BeatMark>,
+}
+
+/// What of a [`Beat`] is given back to its sender: nobody else can make one up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeatMark {
+    /// As in the beat.
+    pub run: u64,
+    /// As in the beat.
+    pub seq: u64,
+    /// As in the beat.
+    pub written: u64,
+}
+
+impl From<&Beat> for BeatMark {
+    fn from(beat: &Beat) -> Self {
+        Self { run: beat.run, seq: beat.seq, written: beat.written }
+    }
 }
 
 /// One register that somebody wants to lead.

@@ -114,6 +114,22 @@ pub(crate) fn schedule(chance: &mut Chance, length: Duration) -> Vec<Round> {
     rounds
 }
 
+/// The same with hosts that are hit alone, some at a time.
+pub(crate) fn schedule_of_hosts(chance: &mut Chance, length: Duration) -> Vec<Round> {
+    let mut rounds: Vec<Round> = Vec::new();
+    let mut filled = Duration::ZERO;
+    while filled < length {
+        let spared = chance.within(&(COORDINATORS + 1..MACHINES + 1));
+        let hit = (COORDINATORS + 1..=MACHINES).filter(|host| *host != spared);
+        let faults: Vec<Fault> = hit.map(|host| of_one(chance, host)).collect();
+        let lasts = if faults.iter().any(|fault| fault.freezes()) { FREEZE } else { LEASE / 2 };
+        let rest = Duration::from_millis(chance.within(&(1000..3000)) as u64);
+        filled += lasts + rest;
+        rounds.push(Round { calm: true, faults, lasts, rest });
+    }
+    rounds
+}
+
 fn of_one(chance: &mut Chance, at: usize) -> Fault {
     match chance.within(&(0..8)) {
         0 | 1 => Fault::Kill(at),
@@ -164,7 +180,7 @@ fn storm(chance: &mut Chance) -> Vec<Fault> {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) machines: Vec<Machine>,
-    lan: Lan,
+    pub(crate) lan: Lan,
     /// How many faults mute this direction.
     mutes: BTreeMap<(usize, usize), usize>,
     frozen: Vec<usize>,

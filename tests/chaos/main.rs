@@ -13,6 +13,7 @@ mod faults;
 mod frozen;
 mod history;
 mod log;
+mod malicious;
 mod processes;
 mod takeover;
 
@@ -137,15 +138,34 @@ fn keep_logs(world: &World, folder: &Path) {
     }
 }
 
+/// Who is there beside.
+trait Guests {
+    /// At the end: whether they met with what they should.
+    fn judge(&self, doors: &[Door]);
+}
+
 #[test]
 fn no_job_is_lost_or_settled_twice_whatever_is_cut_stopped_or_killed() {
     let seed = seed(0x5c1a);
     let Some(lan) = Lan::make(MACHINES) else { return };
     let mut chance = Chance::new(seed);
     let rounds = schedule(&mut chance, length());
+    trial(seed, lan, &rounds, length(), |_, _| None);
+}
+
+/// Clients at work, hosts and coordinators under these faults, guests or none; then the checker.
+fn trial(
+    seed: u64,
+    lan: Lan,
+    rounds: &[Round],
+    length: Duration,
+    guests: impl FnOnce(&Lan, &[Door]) -> Option<Box<dyn Guests>>,
+) {
+    let mut chance = Chance::new(seed ^ 1);
     let folder = tempfile::tempdir().expect("a folder can be made");
     let mut world = start(lan, LEASE);
     let doors: Vec<Door> = world.machines[..COORDINATORS].iter().map(Machine::door).collect();
+    let guests = guests(&world.lan, &doors);
     let clients = Clients::new(doors, folder.path());
     let begun = Instant::now();
     let calm = scope(|scope| {
@@ -161,18 +181,22 @@ fn no_job_is_lost_or_settled_twice_whatever_is_cut_stopped_or_killed() {
             let (clients, chance) = (&clients, Chance::new(chance.next()));
             scope.spawn(move || clients.roaming(client, chance));
         }
-        let calm = torment(&mut world, &rounds, begun);
+        let calm = torment(&mut world, rounds, begun);
         drop(stop);
         calm
     });
     let mut history = std::mem::take(&mut *clients.history());
     let (last, settled) = settle(&clients.doors, &history);
+    if let Some(guests) = &guests {
+        guests.judge(&clients.doors);
+    }
+    drop(guests);
     history.calm = calm;
     history.last = last;
     history.runs = log::read(folder.path(), COORDINATORS + 1..=MACHINES);
     keep_logs(&world, folder.path());
     let figures = Figures::of(&history);
-    println!("seed {seed}, {:?}: all ended {settled:?} after the last heal; {figures}", length());
+    println!("seed {seed}, {length:?}: all ended {settled:?} after the last heal; {figures}");
     let objections = objections(&history);
     assert!(
         objections.is_empty(),

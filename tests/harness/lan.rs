@@ -88,6 +88,12 @@ impl Lan {
         ["ip", "netns", "exec", &self.machine(at)].map(str::to_owned)
     }
 
+    /// A machine, for who runs something there that is no program.
+    #[must_use]
+    pub fn place(&self, at: usize) -> Place {
+        Place(self.machine(at))
+    }
+
     /// Pulls the cable of a machine out of the switch.
     pub fn cut(&self, at: usize) {
         ip(&["-n", &self.switch(), "link", "set", &port(at), "down"]);
@@ -235,6 +241,10 @@ impl Door {
         &self.api
     }
 }
+
+/// A machine of a LAN.
+#[derive(Clone, Debug)]
+pub struct Place(pub(crate) String);
 
 /// Moves the calling thread to a namespace for good.
 #[track_caller]

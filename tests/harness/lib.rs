@@ -18,6 +18,7 @@ mod http;
 pub mod lan;
 mod legacy;
 mod legacy_host;
+pub mod mallory;
 mod model;
 pub mod nat;
 mod node;

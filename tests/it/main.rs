@@ -3,6 +3,7 @@
 //! Names are behaviours. W1, J2, L3, F08 and the like are the points of the original's contract
 //! and of its defects that a test is about.
 
+mod adversary;
 mod agent;
 mod architecture;
 mod backup;

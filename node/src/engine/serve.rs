@@ -155,12 +155,12 @@ impl Incarnation<'_> {
                 let faults = self.machine.receive(time::now(), &self.reader, from, message);
                 if !faults.is_empty() {
                     tracing::debug!(peer = ?from, ?faults, "a frame broke the rules");
-                    self.life.shared.count_faults(faults.len());
+                    self.life.shared.count_faults(&faults);
                 }
             }
             Input::Learn { from, learned } => {
                 let faults = self.machine.learn(time::now(), &self.reader, from, learned);
-                self.life.shared.count_faults(faults.len());
+                self.life.shared.count_faults(&faults);
             }
             Input::Mark(mark) => self.marks.push(mark),
             Input::Coordinators(nodes) => {

@@ -8,7 +8,7 @@ use skyclaw_protocol::NodeId;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::key::NodeKey;
-use skyclaw_protocol::machine::Gauges;
+use skyclaw_protocol::machine::{FrameFault, Gauges};
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::{Ballot, Val};
 use skyclaw_store::Reader;
@@ -47,7 +47,7 @@ pub struct Shared {
     status: Mutex<Status>,
     gauges: Mutex<Gauges>,
     commands: AtomicU64,
-    faults: AtomicU64,
+    faults: [AtomicU64; FrameFault::ALL.len()],
     net: OnceLock<NetHandle>,
     /// Connected coordinators: the next incarnation starts with them.
     coordinators: Mutex<Vec<NodeId>>,
@@ -198,14 +198,16 @@ impl Shared {
         });
     }
 
-    pub(super) fn count_faults(&self, faults: usize) {
-        self.faults.fetch_add(faults as u64, Relaxed);
+    pub(super) fn count_faults(&self, faults: &[FrameFault]) {
+        for (fault, count) in FrameFault::ALL.iter().zip(&self.faults) {
+            let met = faults.iter().filter(|met| *met == fault).count();
+            count.fetch_add(met as u64, Relaxed);
+        }
     }
 
-    /// Parts of frames that broke a rule of the protocol, since the start.
-    #[must_use]
-    pub fn faults(&self) -> u64 {
-        self.faults.load(Relaxed)
+    /// Parts of frames that broke a rule of the protocol since the start, by the rule.
+    pub fn faults(&self) -> impl Iterator<Item = (FrameFault, u64)> {
+        FrameFault::ALL.into_iter().zip(self.faults.iter().map(|count| count.load(Relaxed)))
     }
 
     pub(super) fn count_command(&self) {

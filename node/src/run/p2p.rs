@@ -14,7 +14,7 @@ use skyclaw_protocol::{NetworkId, NodeId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::attach::Attach;
+use crate::attach::{Attach, Refused};
 use crate::config::{Config, CoordinatorConfig, P2pConfig, Secret};
 use crate::engine::{Engine, Input};
 use crate::handle::NodeHandle;
@@ -50,6 +50,7 @@ pub(super) async fn start(
     engine: &Engine,
     handle: &NodeHandle,
     repair: Repair,
+    refused: Refused,
 ) -> Result<Tasks, NetError> {
     let tasks = Tasks::default();
     let Some(p2p) = &settings.p2p else {
@@ -71,7 +72,7 @@ pub(super) async fn start(
     shared.set_net(shown.clone());
     let inbox = engine.inbox();
     tasks.spawn(repair.clone().run(Arc::new(shown.clone()), shown.coordinators(), tasks.token()));
-    let attach = Attach::new(handle.clone(), settings.endpoint_hosts.clone());
+    let attach = Attach::new(handle.clone(), settings.endpoint_hosts.clone(), refused);
     let sink: Arc<dyn Sink> =
         Arc::new(Inbox { engine: engine.inbox(), repair, attach, network: net.membership.id() });
     if let Some(key) = shared.key() {

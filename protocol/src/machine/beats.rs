@@ -1,7 +1,9 @@
 //! Signs of life between coordinators, about once a second, and what comes of them: who is alive,
 //! whether two nodes agree on who leads what, whose clock or disk was set back.
 //!
-//! Always: a beat promises nothing. What a takeover or a renewal rests on is asked of the voters.
+//! Always: a beat promises nothing. What a takeover or a renewal rests on is asked of the voters. That a
+//! node's disk was set back or copied it takes from nobody but itself: from a beat of its own that
+//! bears its mark.
 
 use super::Machine;
 use super::effect::Effect;
@@ -11,11 +13,12 @@ use crate::batch::Shelf;
 use crate::clock::{Mono, Now};
 use crate::id::NodeId;
 use crate::limits::{
-    ALIVE_MS, BEAT_MS, MAX_BATCH_OPS, MAX_BEAT_PEERS, SUSPECT_JITTER_MS, WATCH_BUSY_MS, WATCH_MS,
+    ALIVE_MS, BEAT_MS, MAX_BATCH_OPS, MAX_BEAT_PEERS, MAX_ROUND, SUSPECT_JITTER_MS, WATCH_BUSY_MS,
+    WATCH_MS,
 };
 use crate::record::spec::Subject;
 use crate::register::Ballot;
-use crate::wire::{Beat, Beaten, ListedOp, Message};
+use crate::wire::{Beat, BeatMark, Beaten, ListedOp, Message, Past};
 
 /// Why this node must not go on under its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,18 +110,43 @@ impl Machine {
         to.truncate(MAX_BEAT_PEERS);
         self.watch.seq += 1;
         let alive = self.pulses.alive(now.mono).take(MAX_BEAT_PEERS).collect();
-        let beat = Beat {
-            run: self.run,
-            seq: self.watch.seq,
-            alive,
-            wall: now.wall,
-            written: self.out.batches(),
-        };
+        let written = self.out.batches();
+        let seq = self.marked(self.run, self.watch.seq, written);
+        let beat = Beat { run: self.run, seq, alive, wall: now.wall, written };
         for peer in to {
             let jitter = self.chance() % SUSPECT_JITTER_MS;
             let Some(pulse) = self.pulses.watch(peer, now.mono, jitter) else { continue };
             pulse.send(now.mono, beat.seq);
             self.out.effect(Effect::Send { to: peer, message: Message::Beat(beat.clone()) });
+        }
+    }
+
+    /// The number of a beat: the lower half is from a signature over the rest, so that this node knows
+    /// what it said, and nobody else can say it for it. To try the marks of one beat takes 2^32 frames.
+    pub(super) fn marked(&self, run: u64, count: u64, written: u64) -> u64 {
+        let body = crate::codec::encode(&(run, count, written));
+        let signature = self.key.sign(self.config.network, "beat", &body);
+        let [a, b, c, d, ..] = signature.0;
+        (count << 32) | u64::from(u32::from_be_bytes([a, b, c, d]))
+    }
+
+    /// What others know of this node's past ends its identity only if it said so itself: a beat of
+    /// it, by this or another process, that tells of more than its disk holds, or held at its start.
+    fn judge(&mut self, past: &Past, faults: &mut Vec<FrameFault>) {
+        if past.written <= self.out.batches() && !past.twice {
+            return;
+        }
+        let own = |mark: &BeatMark| mark.seq == self.marked(mark.run, mark.seq >> 32, mark.written);
+        match past.proof.filter(own) {
+            Some(mark) if past.twice && mark.run != self.run && mark.written > self.began_with => {
+                self.fence.get_or_insert(Fence::Twice);
+            }
+            Some(mark) if mark.written > self.out.batches() => {
+                self.fence.get_or_insert(Fence::SetBack);
+            }
+            // An earlier process of it that was slow to end.
+            Some(_) => {}
+            None => faults.push(FrameFault::Unproven),
         }
     }
 
@@ -149,16 +177,17 @@ impl Machine {
         self.out.effect(Effect::Send { to: from, message: Message::Beaten(answer) });
     }
 
-    pub(super) fn answered(&mut self, now: Now, from: NodeId, answer: Beaten) {
+    pub(super) fn answered(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        answer: Beaten,
+        faults: &mut Vec<FrameFault>,
+    ) {
         if answer.run != self.run {
             return;
         }
-        if answer.past.written > self.out.batches() {
-            self.fence.get_or_insert(Fence::SetBack);
-        }
-        if answer.past.twice {
-            self.fence.get_or_insert(Fence::Twice);
-        }
+        self.judge(&answer.past, faults);
         let led = self.owners.led(&from);
         let Some(pulse) = self.pulses.get_mut(&from) else { return };
         pulse.ack(answer.seq);
@@ -180,10 +209,16 @@ impl Machine {
     }
 
     /// A voter thinks that this node leads these: what is its own it leads, and of the rest the
-    /// voter is told.
-    pub(super) fn listed(&mut self, now: Now, shelf: &dyn Shelf, from: NodeId, ops: Vec<ListedOp>) {
-        let more =
-            (ops.len() == MAX_BATCH_OPS).then(|| ops.last().map(|op| op.key.subject.clone()));
+    /// voter is told. `full`: there may be more.
+    pub(super) fn listed(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        ops: Vec<ListedOp>,
+        full: bool,
+    ) {
+        let more = full.then(|| ops.last().map(|op| op.key.subject.clone()));
         let mut others = Vec::new();
         for op in ops {
             let here = self.registers.get(&op.key.subject).filter(|e| e.head.key == op.key);
@@ -236,8 +271,11 @@ impl Machine {
         self.look(now);
     }
 
-    /// Somebody knows of this ballot.
+    /// Somebody knows of this ballot. One so high that no voter would promise the next is a lie.
     pub(super) fn hear_ballot(&mut self, subject: &Subject, ballot: Option<Ballot>) {
+        if ballot.is_some_and(|ballot| ballot.round > MAX_ROUND) {
+            return;
+        }
         let Some(entry) = self.registers.get_mut(subject) else { return };
         let own = ballot.is_some_and(|b| !entry.head.voters.contains(&b.proposer));
         if !own && ballot > entry.heard {

@@ -11,7 +11,7 @@ use super::voting::{Content, holds};
 use crate::batch::Shelf;
 use crate::clock::Now;
 use crate::id::NodeId;
-use crate::limits::{MAX_BATCH_OPS, MAX_SEEK};
+use crate::limits::{MAX_BATCH_OPS, MAX_ROUND, MAX_SEEK};
 use crate::record::Raw;
 use crate::record::spec::{RegisterKey, Subject};
 use crate::register::{Ballot, Certificate, ProposerStep};
@@ -27,8 +27,45 @@ pub enum FrameFault {
     /// A ballot or certificate of somebody who may not write here, or a value that cannot stand
     /// here.
     NotTheOwner,
+    /// The word on a register of somebody who does not vote on it.
+    NotAVoter,
+    /// What nobody takes but from the node that it is about, without its mark.
+    Unproven,
+    /// A register whose time is over.
+    Expired,
+    /// A host that is heard here, as another node's.
+    HostTaken,
     /// This node holds its most of such registers.
     Full,
+}
+
+impl FrameFault {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::TooManyOps,
+        Self::BadRecord,
+        Self::NotTheOwner,
+        Self::NotAVoter,
+        Self::Unproven,
+        Self::Expired,
+        Self::HostTaken,
+        Self::Full,
+    ];
+
+    /// It as a label of metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::TooManyOps => "too_many_ops",
+            Self::BadRecord => "bad_record",
+            Self::NotTheOwner => "not_the_owner",
+            Self::NotAVoter => "not_a_voter",
+            Self::Unproven => "unproven",
+            Self::Expired => "expired",
+            Self::HostTaken => "host_taken",
+            Self::Full => "full",
+        }
+    }
 }
 
 impl Machine {
@@ -70,7 +107,7 @@ impl Machine {
             }
             Message::Vote(ops) if ops.len() <= MAX_BATCH_OPS => {
                 for op in ops {
-                    self.voted(now, shelf, from, op);
+                    self.voted(now, shelf, from, op, &mut faults);
                 }
             }
             Message::Promise(ops) if ops.len() <= MAX_BATCH_OPS => {
@@ -84,8 +121,12 @@ impl Machine {
                 }
             }
             Message::PreVote(ops) if ops.len() <= MAX_BATCH_OPS => {
-                let answers: Vec<_> =
-                    ops.into_iter().filter_map(|op| self.pre_vote(now, shelf, from, op)).collect();
+                let mut answers = Vec::new();
+                for op in ops {
+                    if self.votes(&op.key, from, &mut faults) {
+                        answers.extend(self.pre_vote(now, shelf, from, op));
+                    }
+                }
                 if !answers.is_empty() {
                     let message = Message::PreVoted(answers);
                     self.out.effect(Effect::Send { to: from, message });
@@ -93,29 +134,39 @@ impl Machine {
             }
             Message::PreVoted(ops) if ops.len() <= MAX_BATCH_OPS => {
                 for op in ops {
-                    self.pre_voted(now, from, op);
+                    if self.votes(&op.key, from, &mut faults) {
+                        self.pre_voted(now, from, op);
+                    }
                 }
             }
             Message::Beat(beat) => self.beaten(now, from, beat, &mut faults),
-            Message::Beaten(answer) => self.answered(now, from, answer),
+            Message::Beaten(answer) => self.answered(now, from, answer, &mut faults),
             Message::List(after) => self.list(from, after.as_ref()),
-            Message::Listed(ops) if ops.len() <= MAX_BATCH_OPS => {
-                self.listed(now, shelf, from, ops);
+            Message::Listed(mut ops) if ops.len() <= MAX_BATCH_OPS => {
+                let full = ops.len() == MAX_BATCH_OPS;
+                ops.retain(|op| self.votes(&op.key, from, &mut faults));
+                self.listed(now, shelf, from, ops, full);
             }
             Message::NotMine(ops) if ops.len() <= MAX_BATCH_OPS => {
                 self.not_theirs(now, from, ops);
             }
             Message::Confirm(ops) if ops.len() <= MAX_BATCH_OPS => {
-                let answers: Vec<_> =
-                    ops.into_iter().filter_map(|op| self.confirm(from, op)).collect();
+                let mut answers = Vec::new();
+                for op in ops {
+                    if self.votes(&op.key, from, &mut faults) {
+                        answers.extend(self.confirm(from, op));
+                    }
+                }
                 if !answers.is_empty() {
                     let message = Message::Confirmed(answers);
                     self.out.effect(Effect::Send { to: from, message });
                 }
             }
             Message::Confirmed(ops) if ops.len() <= MAX_BATCH_OPS => {
-                for op in ops {
-                    self.confirmed(now, from, op);
+                for answer in ops {
+                    if self.votes(&answer.op.key, from, &mut faults) {
+                        self.confirmed(now, from, answer);
+                    }
                 }
             }
             Message::Ask(ops) if ops.len() <= MAX_BATCH_OPS => {
@@ -145,9 +196,16 @@ impl Machine {
         faults
     }
 
-    fn voted(&mut self, now: Now, shelf: &dyn Shelf, from: NodeId, op: VoteOp) {
+    fn voted(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        op: VoteOp,
+        faults: &mut Vec<FrameFault>,
+    ) {
         let VoteOp { key, ballot, ver, verdict } = op;
-        if !self.hears(&key, from) {
+        if !self.votes(&key, from, faults) || !self.knows(&key) {
             return;
         }
         match verdict {
@@ -171,7 +229,7 @@ impl Machine {
         faults: &mut Vec<FrameFault>,
     ) {
         let PromiseOp { key, ballot, verdict, result } = op;
-        if !self.hears(&key, from) {
+        if !self.votes(&key, from, faults) || !self.knows(&key) {
             return;
         }
         match verdict {
@@ -199,13 +257,27 @@ impl Machine {
         }
     }
 
-    /// True if this voter's answer on this register means anything here.
-    fn hears(&self, key: &RegisterKey, from: NodeId) -> bool {
-        let known = self.registers.get(&key.subject);
-        known.is_some_and(|e| e.head.key == *key && e.head.voters.contains(&from))
+    /// False for the word on a register of somebody who does not vote on it, which no honest node
+    /// says. Of what is not here nothing can be said.
+    fn votes(&self, key: &RegisterKey, from: NodeId, faults: &mut Vec<FrameFault>) -> bool {
+        let known = self.registers.get(&key.subject).filter(|entry| entry.head.key == *key);
+        let votes = known.is_none_or(|entry| entry.head.voters.contains(&from));
+        if !votes {
+            faults.push(FrameFault::NotAVoter);
+        }
+        votes
+    }
+
+    /// True if this very register is here.
+    fn knows(&self, key: &RegisterKey) -> bool {
+        self.registers.get(&key.subject).is_some_and(|entry| entry.head.key == *key)
     }
 
     pub(super) fn refused(&mut self, subject: &Subject, promised: Option<Ballot>) {
+        let Some(entry) = self.registers.get(subject) else { return };
+        // Nobody could have been promised such a ballot, so nobody steps down for it.
+        let can_be = |b: &Ballot| b.round <= MAX_ROUND && entry.head.voters.contains(&b.proposer);
+        let promised = promised.filter(can_be);
         self.hear_ballot(subject, promised);
         let lead = self.registers.get_mut(subject).and_then(|entry| entry.lead.as_mut());
         if lead.map(|lead| lead.refused(promised)) == Some(ProposerStep::Deposed) {

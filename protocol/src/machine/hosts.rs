@@ -2,13 +2,15 @@
 //!
 //! Always: the gate of a host is its entries in the lease table, never a number it sent.
 
+mod hearsay;
+
 use std::collections::BTreeMap;
 
 use super::Machine;
 use super::effect::{Effect, ReplyTo};
 use super::output::Held;
 use crate::batch::{Alive, KeyAnswer, Shelf, Write};
-use crate::clock::{Hlc, Now, Wall};
+use crate::clock::{Hlc, Mono, Now, Wall};
 use crate::command::{Command, Refusal};
 use crate::id::{HostId, JobId, NodeId};
 use crate::limits::{HOST_FORGET_MS, HOST_TAKEN_MS, MAX_HEARTBEAT_JOBS, MAX_HOSTS};
@@ -26,6 +28,10 @@ pub(super) struct Host {
     /// Display counter of its last change, heartbeats included.
     version: u64,
     pub(super) last_seen: Wall,
+    /// When it spoke to this very node last.
+    heard: Option<Wall>,
+    /// When its owner was said again last.
+    said_again: Option<Mono>,
     /// As last reported or granted; for display.
     active: Milli,
     /// Jobs it holds leases on, numbered in the order they were granted.
@@ -65,6 +71,8 @@ pub(super) struct Hosts {
 struct Gone {
     rank: (Hlc, NodeId),
     raw: Raw,
+    /// The node that it was, where that spoke to this one a moment before.
+    owner: Option<NodeId>,
 }
 
 impl Hosts {
@@ -77,7 +85,8 @@ impl Hosts {
 
     fn replace(&mut self, record: HostDesc, raw: Raw, signer: NodeId, seen: Wall) {
         if record.removed {
-            self.removed.insert(record.id.clone(), Gone { rank: record.rank(signer), raw });
+            let gone = Gone { rank: record.rank(signer), raw, owner: None };
+            self.removed.insert(record.id.clone(), gone);
         } else {
             self.put(record, raw, seen);
         }
@@ -90,6 +99,8 @@ impl Hosts {
         let known = self.hosts.remove(&record.id);
         let before = known.as_ref().is_some_and(|host| host.record.node.is_some());
         self.attached -= usize::from(before);
+        let same = known.as_ref().filter(|host| host.record.node == record.node);
+        let (heard, said_again) = same.map_or((None, None), |host| (host.heard, host.said_again));
         let (active, leases, asking, last_seen) = match known {
             Some(host) => (host.active, host.leases, host.asking, host.last_seen.max(seen)),
             None => {
@@ -98,8 +109,10 @@ impl Hosts {
             }
         };
         let version = record.display_version;
-        let host = Host { record, version, last_seen, active, leases, asking, raw };
-        self.hosts.insert(host.record.id.clone(), host);
+        let id = record.id.clone();
+        let host =
+            Host { record, version, last_seen, heard, said_again, active, leases, asking, raw };
+        self.hosts.insert(id, host);
     }
 
     /// Forgets a host; its leases run on.
@@ -214,6 +227,7 @@ impl Hosts {
     pub(super) fn seen(&mut self, id: &HostId, now: Now) {
         if let Some(host) = self.hosts.get_mut(id) {
             host.last_seen = now.wall;
+            host.heard = Some(now.wall);
         }
     }
 }
@@ -299,6 +313,7 @@ impl Machine {
         }
         self.revoking.returned(&id);
         self.hosts.put(record, raw, now.wall);
+        self.hosts.seen(&id, now);
         let view = self.hosts.get(&id).map(Host::view);
         if let Some(view) = view {
             self.answer(now, reply, KeyAnswer::Host(view));
@@ -316,42 +331,6 @@ impl Machine {
     pub(super) fn host_record(&self, id: &HostId) -> Option<Raw> {
         let known = self.hosts.get(id).map(|host| host.raw.clone());
         known.or_else(|| self.hosts.removed.get(id).map(|gone| gone.raw.clone()))
-    }
-
-    /// Another coordinator says how it describes a host.
-    pub(super) fn learn_host(&mut self, now: Now, shelf: &dyn Shelf, signed: Signed<HostDesc>) {
-        let rank = signed.body().rank(signed.signer());
-        let id = signed.body().id.clone();
-        let known = self.hosts.rank(&id);
-        if known.is_some_and(|known| known >= rank) {
-            return;
-        }
-        // One that would be forgotten at once is not learned, or it would come and go for ever.
-        let life = if signed.body().removed { self.config.job_ttl_ms } else { HOST_FORGET_MS };
-        let stale = signed.body().at.wall().plus_ms(life) <= now.wall;
-        let full = self.hosts.len() >= MAX_HOSTS || self.hosts.removed.len() >= MAX_HOSTS;
-        if known.is_none() && (stale || full) {
-            return;
-        }
-        self.clock.observe(signed.body().at);
-        self.see_version(signed.body().display_version);
-        self.out.write(Write::Host(Box::new(signed.clone())));
-        let attached = signed.body().node.is_some();
-        if known.is_some() && !attached {
-            self.stop_leases_of(&id, signed.body().at);
-        }
-        if signed.body().removed {
-            self.hosts.take(&id);
-            self.unpark_removed(&id);
-        }
-        let (raw, signer) = (signed.raw().clone(), signed.signer());
-        // Others may hear of it what this node does not: it counts as silent from now on only.
-        self.hosts.replace(signed.into_body(), raw, signer, now.wall);
-        if self.hosts.get(&id).is_some() {
-            self.revoking.returned(&id);
-            self.found(now, shelf, &Sought::Host(id.clone()));
-            self.offer_host(now, &id);
-        }
     }
 
     /// The host began a new life then: what it was granted before is not running any more.
@@ -392,9 +371,9 @@ impl Machine {
             return self.seek_or_refuse(now, what, reply, command, refusal);
         }
         let version = self.next_version();
+        self.hosts.seen(id, now);
         let Some(host) = self.hosts.hosts.get_mut(id) else { return };
         let attached = host.record.node.is_some();
-        host.last_seen = now.wall;
         host.version = version;
         if let Some(active) = active {
             host.active = active;

@@ -49,7 +49,7 @@ impl Machine {
                 Learned::Stub(stub) => {
                     self.take_stub(now, shelf, *stub);
                 }
-                Learned::Host(host) => self.learn_host(now, shelf, *host),
+                Learned::Host(host) => self.learn_host(now, shelf, *host, &mut faults),
                 Learned::Control(control) => self.learn_control(now, *control),
                 Learned::Work(work) => self.heard_work(now, work.into_body()),
             }

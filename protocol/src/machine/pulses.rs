@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::clock::{Mono, Wall};
 use crate::id::NodeId;
 use crate::limits::{ALIVE_MS, MAX_CLOCK_DRIFT_MS, MAX_LIST_PAUSE_MS, MAX_PULSES, ODD_BEATS};
-use crate::wire::{Beat, Past};
+use crate::wire::{Beat, BeatMark, Past};
 
 /// Beats under way whose moment of sending is kept.
 const SENT: usize = 8;
@@ -19,6 +19,9 @@ const RUNS: usize = 4;
 /// Beats of an earlier run after those of a later one that show two processes: a few may have been
 /// under way when the earlier one ended.
 const TWICE: u8 = 3;
+
+/// Before the first beat.
+const NONE: BeatMark = BeatMark { run: 0, seq: 0, written: 0 };
 
 /// One other coordinator.
 #[derive(Debug)]
@@ -40,10 +43,12 @@ pub(super) struct Pulse {
     /// When the last beat that it answered was sent.
     acked: Option<Mono>,
     sent: VecDeque<(u64, Mono)>,
-    run: u64,
-    earlier: VecDeque<u64>,
+    /// The last beat of its last run, and of earlier ones.
+    last: BeatMark,
+    earlier: VecDeque<BeatMark>,
     strays: u8,
-    written: u64,
+    /// The beat that said most.
+    most: BeatMark,
     /// Beats in a row with which its count differed.
     odd: u8,
     list_pause_ms: u64,
@@ -62,10 +67,10 @@ impl Pulse {
             far: None,
             acked: None,
             sent: VecDeque::new(),
-            run: 0,
+            last: NONE,
             earlier: VecDeque::new(),
             strays: 0,
-            written: 0,
+            most: NONE,
             odd: 0,
             list_pause_ms: 1000,
             list_after: now,
@@ -88,21 +93,25 @@ impl Pulse {
 
     /// Its beat came. Returns what is known of its past.
     pub(super) fn take(&mut self, now: Mono, wall: Wall, beat: Beat) -> Past {
-        if self.run != beat.run {
-            if self.earlier.contains(&beat.run) {
+        let mark = BeatMark::from(&beat);
+        if self.last.run != mark.run {
+            if let Some(known) = self.earlier.iter_mut().find(|known| known.run == mark.run) {
+                *known = mark;
                 self.strays = self.strays.saturating_add(1);
-                return self.past();
+                return self.past(mark);
             }
             if self.beat.is_some() {
                 if self.earlier.len() == RUNS {
                     self.earlier.pop_front();
                 }
-                self.earlier.push_back(self.run);
+                self.earlier.push_back(self.last);
             }
-            self.run = beat.run;
         }
-        let past = self.past();
-        self.written = self.written.max(beat.written);
+        self.last = mark;
+        let past = self.past(mark);
+        if mark.written >= self.most.written {
+            self.most = mark;
+        }
         self.beat = Some((now, beat.alive));
         let ahead = i128::from(beat.wall.0) - i128::from(wall.0);
         self.ahead_ms = i64::try_from(ahead).ok();
@@ -111,8 +120,14 @@ impl Pulse {
         past
     }
 
-    fn past(&self) -> Past {
-        Past { written: self.written, twice: self.strays >= TWICE }
+    /// What is known that speaks against this beat.
+    fn past(&self, beat: BeatMark) -> Past {
+        let twice = self.strays >= TWICE;
+        let runs = self.earlier.iter().chain([&self.last]);
+        let others = runs.filter(|mark| twice && mark.run != beat.run);
+        let later = [&self.most].into_iter().filter(|mark| mark.written > beat.written);
+        let proof = others.chain(later).max_by_key(|mark| mark.written).copied();
+        Past { written: self.most.written, twice, proof }
     }
 
     /// It answered this beat.

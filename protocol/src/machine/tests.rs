@@ -13,6 +13,7 @@ mod frames;
 mod jobs;
 mod keys;
 mod leases;
+mod lies;
 mod once;
 mod outside;
 mod patching;

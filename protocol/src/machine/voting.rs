@@ -116,6 +116,7 @@ impl Machine {
             return Err(Missing::Gone);
         }
         if now.wall >= body.expires_at || self.is_gone(body.expires_at) {
+            faults.push(FrameFault::Expired);
             return Err(Missing::Gone);
         }
         let full = match key.subject {

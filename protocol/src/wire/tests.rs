@@ -173,7 +173,7 @@ fn signs() -> Vec<(&'static str, Message)> {
     let beat =
         Beat { run: 7, seq: 8, alive: vec![signer().id()], wall: Wall(9), written: u64::MAX };
     let tally = Tally { count: 3, sum: u64::MAX };
-    let past = Past { written: 5, twice: true };
+    let past = Past { written: 5, twice: true, proof: None };
     let pre = |verdict| PreVotedOp { key: key(), verdict };
     let listed = |ballot| ListedOp { key: key(), ballot };
     vec![

@@ -6,11 +6,11 @@ use crate::clock::Wall;
 use crate::command::Command;
 use crate::id::{JobId, NodeId};
 use crate::limits::{ALIVE_MS, BEAT_MS, MIN_GUARD_MS, RANK_MS};
-use crate::machine::Fence;
+use crate::machine::{Fence, FrameFault};
 use crate::record::spec::Subject;
 use crate::register::{Ballot, Phase};
 use crate::view::Milli;
-use crate::wire::{Beat, Beaten, Message, Past, PrepareOp, Tally};
+use crate::wire::{Beat, BeatMark, Beaten, Message, Past, PrepareOp, Tally};
 
 /// By then the first voter in the order has taken over from a silent owner.
 const SILENT_MS: u64 = ALIVE_MS + 1000 + 500;
@@ -301,27 +301,42 @@ fn an_adopted_lease_of_an_http_host_lasts_while_it_beats() {
     assert_eq!(done.val.job().unwrap().attempt, 1);
 }
 
-/// Rule 9: a disk that was set back, and a copy.
+/// Rule 9: a disk that was set back, and a copy. What others say of that counts by a beat of its own.
 #[test]
-fn a_node_that_others_know_further_or_twice_is_fenced() {
+fn a_node_that_others_know_further_or_twice_is_fenced_by_its_own_beats_alone() {
+    let fenced = |other_run: bool, written: u64, (twice, forged): (bool, bool)| {
+        let mut world = World::of(2, 2);
+        world.submit(0);
+        world.pass(3000);
+        let machine = &world.nodes[0].machine;
+        assert_eq!((machine.fenced(), world.faults.len()), (None, 0));
+        let run = machine.run;
+        let of = if other_run { run ^ 1 } else { run };
+        let seq = machine.marked(of, 9, written) ^ u64::from(forged);
+        let past = Past { written, twice, proof: Some(BeatMark { run: of, seq, written }) };
+        let answer = Beaten { run, seq: 1, owed: Tally::default(), past };
+        let early = Beaten { run: run ^ 1, ..answer.clone() };
+        world.inject(1, 0, Message::Beaten(early));
+        assert_eq!(world.nodes[0].machine.fenced(), None, "an answer to an earlier run");
+        world.inject(1, 0, Message::Beaten(answer));
+        (world.nodes[0].machine.fenced(), std::mem::take(&mut world.faults))
+    };
+    let more = u64::MAX;
+    assert_eq!(fenced(false, more, (false, false)), (Some(Fence::SetBack), vec![]));
+    assert_eq!(fenced(true, more, (false, false)), (Some(Fence::SetBack), vec![]));
+    assert_eq!(fenced(true, more, (true, false)), (Some(Fence::Twice), vec![]));
+    // The process before this one said so, and was slow to end.
+    assert_eq!(fenced(true, 0, (true, false)), (None, vec![]));
+    for twice in [false, true] {
+        let lie = fenced(true, more, (twice, true));
+        assert_eq!(lie, (None, vec![FrameFault::Unproven]));
+    }
     let mut world = World::of(2, 2);
-    world.submit(0);
-    world.pass(3000);
+    let past = Past { written: more, twice: true, proof: None };
+    let run = world.nodes[0].machine.run;
+    world.inject(1, 0, Message::Beaten(Beaten { run, seq: 1, owed: Tally::default(), past }));
     assert_eq!(world.nodes[0].machine.fenced(), None);
-    let run = world.nodes[0].machine.run;
-    let answer = |past| Message::Beaten(Beaten { run, seq: 1, owed: Tally::default(), past });
-    let stale = answer(Past { written: u64::MAX, twice: false });
-    let Message::Beaten(other) = stale.clone() else { panic!() };
-    world.inject(1, 0, Message::Beaten(Beaten { run: run ^ 1, ..other }));
-    assert_eq!(world.nodes[0].machine.fenced(), None, "an answer to an earlier run");
-    world.inject(1, 0, stale);
-    assert_eq!(world.nodes[0].machine.fenced(), Some(Fence::SetBack));
-    let mut world = World::of(2, 2);
-    let run = world.nodes[0].machine.run;
-    let past = Past { written: 0, twice: true };
-    let answer = Beaten { run, seq: 1, owed: Tally::default(), past };
-    world.inject(1, 0, Message::Beaten(answer));
-    assert_eq!(world.nodes[0].machine.fenced(), Some(Fence::Twice));
+    assert_eq!(world.faults, [FrameFault::Unproven]);
 }
 
 /// The real thing: its disk of some seconds ago is put in place of today's.

@@ -1,0 +1,192 @@
+//! What a coordinator says that is not so: of registers on which it does not vote, of ballots that cannot
+//! be, of hosts that are others'.
+
+use super::world::{World, host_id, network, node_key};
+use crate::batch::KeyAnswer;
+use crate::clock::Hlc;
+use crate::command::Command;
+use crate::id::{HostId, NodeId};
+use crate::limits::HOST_TAKEN_MS;
+use crate::machine::FrameFault;
+use crate::record::Signed;
+use crate::record::host::HostDesc;
+use crate::record::spec::{RegisterKey, Subject};
+use crate::register::{Ballot, Nack};
+use crate::view::Milli;
+use crate::wire::{
+    ConfirmOp, ConfirmedOp, ListedOp, Message, PreVerdict, PreVoteOp, PreVotedOp, Verdict, VoteOp,
+};
+
+/// A job of node 0 and a node that does not vote on it.
+fn outside() -> (World, RegisterKey, usize) {
+    let mut world = World::of(4, 2);
+    let job = world.submit(0);
+    let head = world.nodes[0].machine.registers[&Subject::Job(job)].head.clone();
+    let outside = (1..4).find(|node| !head.voters.contains(&node_key(*node).id())).unwrap();
+    (world, head.key, outside)
+}
+
+#[test]
+fn who_does_not_vote_on_a_register_has_no_word_on_it() {
+    let (mut world, key, outside) = outside();
+    let home = node_key(0).id();
+    let voter = (1..4).find(|node| *node != outside).unwrap();
+    let high = Ballot { round: 7, proposer: node_key(voter).id() };
+    let nack = Box::new(Nack { promised: Some(high), accepted: None });
+    let confirm =
+        ConfirmOp { key: key.clone(), ballot: Ballot { round: 0, proposer: home }, round: 1 };
+    let alive = PreVerdict::Alive(Some(high));
+    let ballot = confirm.ballot;
+    let lies = [
+        Message::Vote(vec![VoteOp {
+            key: key.clone(),
+            ballot,
+            ver: 0,
+            verdict: Verdict::Lower(nack),
+        }]),
+        Message::PreVote(vec![PreVoteOp { key: key.clone(), disowned: true }]),
+        Message::PreVoted(vec![PreVotedOp { key: key.clone(), verdict: alive }]),
+        Message::Listed(vec![ListedOp { key: key.clone(), ballot: Some(high) }]),
+        Message::Confirm(vec![confirm.clone()]),
+        Message::Confirmed(vec![ConfirmedOp { op: confirm, promised: Some(high) }]),
+    ];
+    for lie in lies {
+        for to in [0, voter] {
+            let before = world.nodes[to].machine.registers[&key.subject].highest();
+            world.inject(outside, to, lie.clone());
+            assert_eq!(std::mem::take(&mut world.faults), [FrameFault::NotAVoter], "{lie:?}");
+            let entry = &world.nodes[to].machine.registers[&key.subject];
+            assert_eq!(entry.highest(), before, "{lie:?}");
+        }
+    }
+    world.settle();
+    assert!(world.nodes[0].machine.registers[&key.subject].leads());
+}
+
+/// A voter may refuse; it cannot depose its home by a ballot that nobody could be promised.
+#[test]
+fn a_ballot_that_cannot_be_deposes_nobody() {
+    let (mut world, key, outside) = outside();
+    let voter = (1..4).find(|node| *node != outside).unwrap();
+    let home = Ballot { round: 0, proposer: node_key(0).id() };
+    let cannot_be = [
+        Ballot { round: u32::MAX, proposer: node_key(voter).id() },
+        Ballot { round: 3, proposer: node_key(outside).id() },
+        Ballot { round: 3, proposer: NodeId([0xee; 32]) },
+    ];
+    for promised in cannot_be {
+        let nack = Box::new(Nack { promised: Some(promised), accepted: None });
+        let (key, verdict) = (key.clone(), Verdict::Lower(nack));
+        let op = VoteOp { key: key.clone(), ballot: home, ver: 0, verdict };
+        world.inject(voter, 0, Message::Vote(vec![op]));
+        let entry = &world.nodes[0].machine.registers[&key.subject];
+        assert!(entry.leads(), "{promised:?}");
+        assert_eq!(entry.highest(), Some(home));
+    }
+}
+
+fn desc(world: &World, node: Option<NodeId>, removed: bool) -> HostDesc {
+    HostDesc {
+        id: host_id("h"),
+        name: "h".into(),
+        capabilities: vec!["shell".into()],
+        max_parallel: Milli::whole(1),
+        registered: Hlc::default(),
+        at: Hlc { ms: world.now.wall.0 + 30_000, count: 0 },
+        by: "liar".into(),
+        display_version: 1,
+        node,
+        removed,
+        openclaw: None,
+    }
+}
+
+fn say(world: &mut World, from: usize, to: usize, desc: HostDesc) {
+    let raw = Signed::seal(&node_key(from), network(), desc).raw().clone();
+    world.inject(from, to, Message::Hosts(vec![raw]));
+}
+
+fn node_of(world: &World, at: usize, id: &HostId) -> Option<NodeId> {
+    world.nodes[at].machine.hosts.get(id).and_then(|host| host.record.node)
+}
+
+/// A host attached to node 0, of which all know.
+fn attached(owner: NodeId) -> World {
+    let mut world = World::of(3, 2);
+    let about = Command::RegisterHost {
+        id: Some(host_id("h")),
+        name: "h".into(),
+        capabilities: vec!["shell".into()],
+        max_parallel: Milli::whole(1),
+        node: Some(owner),
+        openclaw: None,
+    };
+    assert!(matches!(world.call(0, about), Ok(KeyAnswer::Host(_))));
+    world.pass(1000);
+    assert_eq!(node_of(&world, 1, &host_id("h")), Some(owner));
+    world
+}
+
+#[test]
+fn the_id_of_a_host_that_is_heard_goes_to_no_other_node() {
+    let (owner, thief, id) = (NodeId([9; 32]), NodeId([8; 32]), host_id("h"));
+    for stolen in [Some(thief), None] {
+        let mut world = attached(owner);
+        let lie = desc(&world, stolen, false);
+        // Who does not hear the host believes the later word, until whoever hears it speaks again.
+        say(&mut world, 2, 1, lie.clone());
+        assert_eq!(node_of(&world, 1, &id), stolen);
+        say(&mut world, 2, 0, lie);
+        assert_eq!(std::mem::take(&mut world.faults), [FrameFault::HostTaken]);
+        assert_eq!(node_of(&world, 0, &id), Some(owner));
+        world.settle();
+        let there = node_of(&world, 1, &id);
+        assert_eq!(there, stolen.map(|_| owner), "one that talks HTTP registers when it speaks");
+        // A silent host's id may be had by another node.
+        world.pass(HOST_TAKEN_MS);
+        let late = desc(&world, stolen, false);
+        say(&mut world, 2, 0, late);
+        assert_eq!(world.faults, []);
+        assert_eq!(node_of(&world, 0, &id), stolen);
+    }
+}
+
+#[test]
+fn a_host_that_was_removed_registers_anew_and_nobody_gets_its_id_meanwhile() {
+    let (owner, id) = (NodeId([9; 32]), host_id("h"));
+    let mut world = attached(owner);
+    let removal = desc(&world, None, true);
+    say(&mut world, 2, 0, removal);
+    assert!(world.nodes[0].machine.hosts.get(&id).is_none());
+    let mut lie = desc(&world, Some(NodeId([8; 32])), false);
+    lie.at.count = 1;
+    say(&mut world, 2, 0, lie);
+    assert_eq!(std::mem::take(&mut world.faults), [FrameFault::HostTaken]);
+    assert!(world.nodes[0].machine.hosts.get(&id).is_none());
+    let about = Command::RegisterHost {
+        id: Some(id.clone()),
+        name: "h".into(),
+        capabilities: vec!["shell".into()],
+        max_parallel: Milli::whole(1),
+        node: Some(owner),
+        openclaw: None,
+    };
+    assert!(matches!(world.call(0, about), Ok(KeyAnswer::Host(_))));
+    assert_eq!(node_of(&world, 0, &id), Some(owner));
+}
+
+#[test]
+fn what_has_expired_does_not_come_back() {
+    let mut world = World::of(3, 2);
+    let job = world.submit(0);
+    let subject = Subject::Job(job);
+    let known = {
+        let node = &world.nodes[0];
+        node.machine.known(&node.disk, &subject, usize::MAX).unwrap()
+    };
+    let mut late = World::of(3, 2);
+    late.leap(30 * 86_400_000);
+    late.inject(1, 2, Message::Known(vec![known]));
+    assert_eq!(late.faults, [FrameFault::Expired]);
+    assert!(late.nodes[2].machine.registers.is_empty());
+}
