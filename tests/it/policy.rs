@@ -332,3 +332,33 @@ fn hosts_say_the_level_they_reach() {
     let told = run(&["doctor"], "doctor");
     assert!(told.contains("sandbox-here") && told.contains(&format!("level {level}")), "{told}");
 }
+
+#[test]
+fn folders_that_the_owner_opens_are_seen_as_far_as_they_are_opened() {
+    if !can(&[Need::Sandbox("landlock")]) {
+        return;
+    }
+    // Not in the folder for temporary files, of which each run has its own.
+    let base = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    let base_path = fs::canonicalize(base.path()).expect("it is there");
+    set(&base_path, 0o755);
+    for (name, mode) in [("in", 0o755), ("out", 0o777), ("other", 0o755)] {
+        let folder = base_path.join(name);
+        fs::create_dir(&folder).expect("it is ours");
+        fs::write(folder.join("file"), name).expect("it is ours");
+        set(&folder, mode);
+    }
+    let rules = json!({ "version": 1, "jobs": { "allowlist": [{ "pattern": "sh" }] },
+        "read": [base_path.join("in")], "write": [base_path.join("out")] });
+    let (_folder, path) = written(&rules.to_string());
+    let node = under(&path).start();
+    node.api.until_hosts(1);
+    let at = base_path.display();
+    let script = format!(
+        "cat {at}/in/file {at}/out/file; echo new > {at}/out/new; echo bad > {at}/in/new; cat {at}/other/file"
+    );
+    let job = run(&node, "sh", &["-c", &script]);
+    assert_eq!(text(&job["result"], "stdout"), "inout", "{job}");
+    assert_eq!(fs::read_to_string(base_path.join("out/new")).ok().as_deref(), Some("new\n"));
+    assert!(!base_path.join("in/new").exists());
+}
