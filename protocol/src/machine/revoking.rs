@@ -81,7 +81,6 @@ impl Machine {
             }
             Learned::Control(control) => self.is_revoked(control.signer(), control.body().at),
             Learned::Work(work) => self.is_expelled(work.signer()),
-            Learned::Control(control) => self.is_revoked(control.signer(), control.body().stamp()),
         }
     }
 
