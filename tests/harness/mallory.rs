@@ -101,7 +101,7 @@ impl Sink for Ears {
                     }])
                 }
                 Learned::Host(host) => Message::Hosts(vec![host.raw().clone()]),
-                Learned::Stub(_) | Learned::Work(_) => continue,
+                Learned::Stub(_) | Learned::Work(_) | Learned::Control(_) => continue,
             };
             self.keep(from, message);
         }

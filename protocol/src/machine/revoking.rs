@@ -12,7 +12,6 @@ use crate::clock::{Hlc, Now, Wall};
 use crate::id::{HostId, JobId, NodeId};
 use crate::learned::Learned;
 use crate::limits::{MAX_HOSTS, MAX_REVOCATIONS};
-use crate::record::Record as _;
 use crate::record::spec::Subject;
 
 /// What is known of nodes that were revoked.
