@@ -283,6 +283,7 @@ fn host(stage: &Stage) {
                 error: None,
                 outputs: Vec::new(),
                 agent: None,
+                receipt: None,
             };
             let nonce = Nonce([3; 16]);
             let asks = [

@@ -65,6 +65,7 @@ fn result_of(job: &Job, id: &JobId) -> JobResult {
         error: None,
         outputs: Vec::new(),
         agent: None,
+        receipt: None,
     }
 }
 

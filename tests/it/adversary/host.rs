@@ -43,6 +43,7 @@ fn complete(job: JobId, host: HostId, attempt: u32, stdout: &str) -> HostAsk {
         error: None,
         outputs: Vec::new(),
         agent: None,
+        receipt: None,
     };
     HostAsk::Complete { completion: Box::new(completion), attempt }
 }
