@@ -8,6 +8,7 @@ pub(crate) mod host;
 pub(crate) mod job;
 pub(crate) mod network;
 pub(crate) mod orders;
+pub(crate) mod principal;
 pub(crate) mod request;
 pub(crate) mod service;
 

@@ -21,6 +21,7 @@ pub mod import;
 mod json;
 mod metrics;
 mod peer_url;
+mod quota;
 mod routes;
 mod serve;
 pub mod snapshot;
@@ -31,8 +32,8 @@ mod text;
 pub use auth::{PublicKey, Secret};
 pub use backend::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
-    JobPage, LogLine, LogPiece, LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness,
-    Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State, Tally,
+    JobPage, LogLine, LogPiece, LogPieces, LogQuery, NetworkView, NewPrincipal, PeerView, Pieces,
+    Readiness, Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State, Tally,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;

@@ -16,6 +16,7 @@ mod logs;
 mod network;
 mod noise;
 mod orders;
+mod principals;
 mod public;
 mod refusals;
 mod replicate;

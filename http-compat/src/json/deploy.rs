@@ -76,7 +76,7 @@ pub(crate) fn service(document: &Document) -> Result<Command, ApiError> {
     if def.bytes() + 4 * pieces(&def) > MAX_SERVICE_BYTES {
         return Err(too_large(WHOLE, MAX_SERVICE_BYTES));
     }
-    Ok(Command::PutService { id, def })
+    Ok(Command::PutService { id, def, owner: None })
 }
 
 /// Texts that are written with a length each.

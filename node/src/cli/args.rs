@@ -2,6 +2,7 @@
 
 mod agent;
 mod care;
+mod keys;
 mod services;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Key, Layer, Origin, Value};
 pub(super) use agent::Agent;
 pub(super) use care::{Mcp, Why};
+pub(super) use keys::{Create as KeysCreate, Keys, KeysWhat};
 pub(super) use services::{Deploy, Logs, Scale};
 
 /// `skyclaw`, without the original's commands: those take their arguments verbatim.
@@ -104,6 +106,8 @@ pub(super) enum Command {
     Doctor,
     /// List the nodes that the coordinator has found, and those it refused
     Peers(Peers),
+    /// List the keys of the API, make one, or revoke one
+    Keys(Keys),
     /// Serve these commands to an agent, as tools over MCP on standard input and output
     Mcp(Mcp),
     /// Take over what an original coordinator kept in its database

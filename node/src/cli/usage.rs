@@ -24,6 +24,9 @@ Commands:
   doctor                                  say what is wrong, and what to do
   peers                                   list the nodes found, and those refused
   peers forget URL                        an original coordinator is gone for good
+  keys                                    list the keys of the API
+  keys create NAME --scope S [options]    make a key, and show it once
+  keys revoke NAME                        refuse a key from now on
   mcp [--allow-path DIR]                  serve these commands to an agent, over MCP
   import PATH [--dry-run] [--no-wait]     take over the database of an original coordinator
 

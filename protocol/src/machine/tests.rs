@@ -18,6 +18,7 @@ mod outside;
 mod patching;
 mod placing;
 mod quorum;
+mod quotas;
 mod random;
 mod recovery;
 mod restart;

@@ -42,6 +42,8 @@ pub(super) struct Facts {
     pub(super) more: bool,
     /// What a host on this machine would find of OpenClaw, or why that cannot be said.
     pub(super) here: Option<Result<Arc<Found>, String>>,
+    /// This client shows no token.
+    pub(super) no_token: bool,
     /// When all that was asked.
     pub(super) now: Timestamp,
 }

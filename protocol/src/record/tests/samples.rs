@@ -47,6 +47,7 @@ pub(crate) fn spec() -> Spec {
             once: false,
         }),
         mark: None,
+        owner: None,
     }
 }
 
