@@ -1,6 +1,8 @@
-//! Who may ask: the shared token of the private routes, the keys of the public ones.
+//! Who may ask: the shared token and the keys of principals on private routes, the keys of the public ones.
 //!
 //! Always: secrets are held as hashes only and compared in constant time; none is ever printed.
+
+mod who;
 
 use std::fmt;
 
@@ -10,6 +12,7 @@ use subtle::ConstantTimeEq;
 
 use crate::error::ApiError;
 use crate::text::{capability_list, trim};
+pub(crate) use who::{Enough, Who};
 
 const TOKEN: HeaderName = HeaderName::from_static("x-skyclaw-token");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -118,17 +121,17 @@ impl PublicKey {
     }
 
     /// What tells this caller from others in idempotency scopes.
-    pub(crate) const fn principal(&self) -> Principal {
-        Principal::Key(self.secret.0)
+    pub(crate) const fn asker(&self) -> Asker {
+        Asker::Key(self.secret.0)
     }
 }
 
 /// Whose idempotency keys these are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Principal {
+pub(crate) enum Asker {
     /// All who know the shared token.
     Token,
-    /// Who knows the public key of this hash.
+    /// Who knows the public key of this hash, or is the principal whose id has this hash.
     Key(Hash),
 }
 
@@ -141,15 +144,6 @@ pub(crate) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> 
         all.extend_from_slice(value.as_bytes());
     }
     Some(all)
-}
-
-/// Checks the shared token.
-pub(crate) fn check_token(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(token) = token else { return Ok(()) };
-    match joined(headers, &TOKEN) {
-        Some(shown) if token.is(&shown) => Ok(()),
-        _ => Err(ApiError::Unauthorized),
-    }
 }
 
 /// The public key the caller shows: a bearer token, else `x-api-key`. A wrong bearer token is not

@@ -7,11 +7,15 @@ mod import;
 mod logs;
 mod membership;
 mod originals;
+mod principal;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::orders::{Orders, Question};
+use skyclaw_protocol::principal::{ApiKey, Principal};
 use skyclaw_protocol::{
     Answer, Command, Hash, HostId, HostView, Idempotency, ImportedKey, JobCursor, JobId, JobQuery,
     JobView, Refusal, ServiceId, ServiceView,
@@ -22,6 +26,7 @@ pub use import::{ImportRefusal, Imported, Tally};
 pub use logs::{LogLine, LogPiece, LogPieces, LogQuery};
 pub use membership::{InviteWish, Invited, MemberView, MembershipRefusal, Memberships, NoTickets};
 pub use originals::{Records, SnapshotRefusal, SnapshotTaken, State};
+pub use principal::NewPrincipal;
 
 /// One request to the node.
 #[derive(Clone, Debug)]
@@ -207,6 +212,22 @@ pub trait Backend: Send + Sync + 'static {
     /// A blob from that group on, looked for at other nodes too.
     fn blob(&self, _hash: Hash, _from: u64) -> BoxFuture<'_, Result<Option<BlobContent>, Refusal>> {
         Box::pin(std::future::ready(Err(no_blobs())))
+    }
+    /// Whose key this is, if it counts now. Asked for each request that shows one.
+    fn admit(&self, _key: &ApiKey) -> Option<Arc<Principal>> {
+        None
+    }
+    /// All principals, those that were revoked among them, by creation.
+    fn principals(&self) -> Vec<Arc<Principal>> {
+        Vec::new()
+    }
+    /// Makes a principal. Its key is in no other answer.
+    fn make_principal(
+        &self,
+        _new: NewPrincipal,
+    ) -> BoxFuture<'_, Result<(Principal, ApiKey), Refusal>> {
+        let refusal = Refusal::Store("this node keeps no principals".into());
+        Box::pin(std::future::ready(Err(refusal)))
     }
     /// Everything that is known: this network's own records, and those of originals.
     fn state(&self) -> BoxFuture<'_, Result<State, Refusal>>;

@@ -100,6 +100,11 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
+    /// How long it is, if its sender says so.
+    pub(crate) const fn declared(&self) -> Option<u64> {
+        self.declared
+    }
+
     pub(crate) fn new(headers: &HeaderMap, body: Body) -> Self {
         Self {
             declared: body.size_hint().exact(),

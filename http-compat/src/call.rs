@@ -9,12 +9,13 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use skyclaw_protocol::{Answer, Command, Hash, HostId, IdError, Idempotency, JobId, ServiceId};
 
-use crate::auth::Principal;
+use crate::auth::{Asker, Who};
 use crate::backend::{Backend, Request};
 use crate::body::{Inbound, Purpose, Taken};
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::json::fields::Document;
+use crate::quota::Spend;
 use crate::routes::{Api, Area, elsewhere};
 
 /// What a handler is given.
@@ -29,6 +30,8 @@ pub(crate) struct Call {
     /// Where the request comes from; none for callers inside the process.
     pub(crate) caller: Option<SocketAddr>,
     pub(crate) inbound: Inbound,
+    /// Who asks, on a private route; anybody on the others.
+    pub(crate) who: Who,
 }
 
 impl fmt::Debug for Call {
@@ -94,16 +97,24 @@ impl Call {
         self.inbound.read(&self.api.bodies, Purpose::Snapshot).await
     }
 
+    /// Takes what this request costs its principal, if a principal asks.
+    pub(crate) fn spend(&self, spend: Spend) -> Result<(), ApiError> {
+        match self.who.principal() {
+            Some(principal) => self.api.quotas.spend(principal, spend),
+            None => Ok(()),
+        }
+    }
+
     /// The caller's idempotency key, bound to this request; `asked` is hashed only if there is one.
     pub(crate) fn once(
         &self,
-        principal: Principal,
+        asker: Asker,
         asked: impl FnOnce() -> Hash,
     ) -> Result<Option<Idempotency>, ApiError> {
         let Some(key) = idempotency::key(&self.headers)? else { return Ok(None) };
         let id = self.raw_id.is_some().then(|| self.id()).transpose()?;
         let target = (self.method, self.template, id.as_deref());
-        Ok(Some(idempotency::bind(&key, target, principal, asked())))
+        Ok(Some(idempotency::bind(&key, target, asker, asked())))
     }
 
     /// A change whose body matters: reads it, makes the command of it, has it carried out.
@@ -112,7 +123,7 @@ impl Call {
         command: impl FnOnce(&Document) -> Result<Command, ApiError> + Send + 'static,
     ) -> Result<Answer, ApiError> {
         let document = self.document().await?;
-        let once = self.once(Principal::Token, || idempotency::fingerprint(document.value()))?;
+        let once = self.once(self.who.asker(), || idempotency::fingerprint(document.value()))?;
         let command = elsewhere(document.is_large(), move || command(&document)).await??;
         self.run(command, once).await
     }
@@ -123,7 +134,7 @@ impl Call {
         command: impl FnOnce(&Document) -> Result<Command, ApiError>,
     ) -> Result<Answer, ApiError> {
         let taken = self.taken().await?;
-        let once = self.once(Principal::Token, || idempotency::fingerprint_bytes(&taken.bytes))?;
+        let once = self.once(self.who.asker(), || idempotency::fingerprint_bytes(&taken.bytes))?;
         let empty = || Document::new(Value::Null, false, None);
         let command = command(&taken.parse().await.unwrap_or_else(|_| empty()))?;
         self.run(command, once).await
@@ -132,7 +143,7 @@ impl Call {
     /// A change whose body is not looked at, except that a repeated key must repeat it.
     pub(crate) async fn change_bodiless(mut self, command: Command) -> Result<Answer, ApiError> {
         let taken = self.taken().await?;
-        let once = self.once(Principal::Token, || idempotency::fingerprint_bytes(&taken.bytes))?;
+        let once = self.once(self.who.asker(), || idempotency::fingerprint_bytes(&taken.bytes))?;
         drop(taken);
         self.run(command, once).await
     }

@@ -8,7 +8,9 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 use skyclaw_protocol::Refusal;
+use skyclaw_protocol::principal::Scope;
 
+use crate::auth::Enough;
 use crate::backend::MembershipRefusal;
 use crate::json;
 
@@ -45,6 +47,20 @@ pub(crate) enum ApiError {
     /// The shared token is missing or wrong.
     #[error("unauthorized")]
     Unauthorized,
+    /// The key of a principal does not cover the route.
+    #[error("this key may not do that: it needs {}", Enough(.0))]
+    Forbidden(&'static [Scope]),
+    /// The record is shown to the key, but is another's.
+    #[error("this {0} belongs to somebody else: only its owner and administrators change it")]
+    NotOwn(&'static str),
+    /// The principal has used up a bound.
+    #[error("{what}; try again in {retry_s} s")]
+    OverQuota {
+        /// Which.
+        what: String,
+        /// When to come again, in seconds.
+        retry_s: u64,
+    },
     /// The key of the public API is missing or wrong.
     #[error("invalid api key")]
     InvalidApiKey,
@@ -95,6 +111,9 @@ impl ApiError {
             Self::TooLarge(_) => "too_large",
             Self::BodyRoom => "body_room",
             Self::Unauthorized => "unauthorized",
+            Self::Forbidden(_) => "scope",
+            Self::NotOwn(_) => "not_own",
+            Self::OverQuota { .. } => "over_quota",
             Self::InvalidApiKey => "invalid_api_key",
             Self::PublicDisabled => "public_disabled",
             Self::CapabilityNotAllowed => "capability_not_allowed",
@@ -117,9 +136,12 @@ impl ApiError {
             | Self::NoHost
             | Self::BrokenBody(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::InvalidApiKey => StatusCode::UNAUTHORIZED,
-            Self::CapabilityNotAllowed | Self::ShellNotAllowed | Self::ToolsNotAllowed => {
-                StatusCode::FORBIDDEN
-            }
+            Self::CapabilityNotAllowed
+            | Self::ShellNotAllowed
+            | Self::ToolsNotAllowed
+            | Self::Forbidden(_)
+            | Self::NotOwn(_) => StatusCode::FORBIDDEN,
+            Self::OverQuota { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoRoute | Self::NoRecord(_) => StatusCode::NOT_FOUND,
             Self::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -144,6 +166,12 @@ impl ApiError {
         match &self {
             Self::BodyRoom | Self::Refused(Refusal::Busy(_) | Refusal::Stopping) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Self::OverQuota { retry_s, .. } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_s));
+            }
+            Self::Refused(Refusal::OverQuota { retry_s, .. }) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_s));
             }
             // What is left of the body cannot be told from the next request.
             Self::SlowBody(_) | Self::BrokenBody(_) | Self::NoHost => {
@@ -184,10 +212,13 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::NotAssigned { .. }
         | Refusal::HostTaken(_)
         | Refusal::PrincipalExists(_)
+        | Refusal::NotOwner(_)
         | Refusal::KeyReuse { .. } => StatusCode::CONFLICT,
         Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::BadReceipt { .. } => StatusCode::BAD_REQUEST,
         Refusal::RoleMissing { .. } => StatusCode::FORBIDDEN,
+        Refusal::OverQuota { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::NothingToKeep(_) => StatusCode::BAD_REQUEST,
         // Also what a later protocol adds: nothing was done, another node may do it.
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -202,6 +233,9 @@ const fn refusal_reason(refusal: &Refusal) -> &'static str {
         Refusal::UnknownService(_) => "unknown_service",
         Refusal::UnknownPrincipal(_) => "unknown_principal",
         Refusal::PrincipalExists(_) => "principal_exists",
+        Refusal::NotOwner(_) => "not_own",
+        Refusal::OverQuota { .. } => "over_quota",
+        Refusal::NothingToKeep(_) => "bad_field",
         Refusal::AssignedElsewhere { .. } => "assigned_elsewhere",
         Refusal::NotLeased(_) => "not_leased",
         Refusal::AlreadyEnded { .. } => "already_ended",

@@ -10,7 +10,7 @@ use blake3::Hasher;
 use serde_json::{Number, Value};
 use skyclaw_protocol::{Hash, Idempotency};
 
-use crate::auth::{Principal, joined};
+use crate::auth::{Asker, joined};
 use crate::error::ApiError;
 
 const KEY: HeaderName = HeaderName::from_static("x-idempotency-key");
@@ -34,16 +34,16 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<Vec<u8>>, ApiError> {
 pub(crate) fn bind(
     key: &[u8],
     (method, template, id): (&str, &str, Option<&str>),
-    principal: Principal,
+    asker: Asker,
     fingerprint: Hash,
 ) -> Idempotency {
     let mut hasher = Hasher::new_derive_key("skyclaw/1 http idempotency scope");
     put(&mut hasher, method.as_bytes());
     put(&mut hasher, template.as_bytes());
     put(&mut hasher, id.unwrap_or_default().as_bytes());
-    match principal {
-        Principal::Token => put(&mut hasher, b"token"),
-        Principal::Key(hash) => put(&mut hasher, &hash.0),
+    match asker {
+        Asker::Token => put(&mut hasher, b"token"),
+        Asker::Key(hash) => put(&mut hasher, &hash.0),
     }
     put(&mut hasher, key);
     Idempotency {

@@ -9,6 +9,7 @@ mod isolation;
 pub(crate) mod job;
 pub(crate) mod network;
 pub(crate) mod orders;
+pub(crate) mod principal;
 pub(crate) mod request;
 pub(crate) mod service;
 

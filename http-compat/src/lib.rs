@@ -23,6 +23,7 @@ pub mod import;
 mod json;
 mod metrics;
 mod peer_url;
+mod quota;
 pub mod receipt;
 mod routes;
 mod serve;
@@ -36,8 +37,8 @@ pub use auth::{PublicKey, Secret};
 pub use backend::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
     InviteWish, Invited, JobPage, LogLine, LogPiece, LogPieces, LogQuery, MemberView,
-    MembershipRefusal, Memberships, NetworkView, NoTickets, PeerView, Pieces, Readiness, Records,
-    RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State, Tally,
+    MembershipRefusal, Memberships, NetworkView, NewPrincipal, NoTickets, PeerView, Pieces,
+    Readiness, Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State, Tally,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;

@@ -1,7 +1,7 @@
 //! Path to handler, and what happens to every request on the way.
 //!
-//! Always, in this order: public preflight and switch, or the shared token; then the route; then
-//! (public) the key; then the body. Paths are matched as sent, byte for byte: no dot segments, no
+//! Always, in this order: public preflight and switch, or the shared token or a principal's key; then the
+//! route, and whether the key covers it; then (public) the customer's key; then the body. Paths are matched as sent, byte for byte: no dot segments, no
 //! backslashes, no empty segments are resolved, so what a proxy in front let through is what is
 //! matched here.
 
@@ -14,6 +14,7 @@ pub(crate) mod logs;
 mod membership;
 mod network;
 mod orders;
+mod principals;
 mod public;
 mod replicate;
 mod services;
@@ -31,9 +32,10 @@ use axum::response::Response;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
+use skyclaw_protocol::principal::Scope;
 use tokio::sync::Semaphore;
 
-use crate::auth::{self, PublicKey, Secret};
+use crate::auth::{PublicKey, Secret, Who};
 use crate::backend::Backend;
 use crate::body::{BodyLimits, Inbound};
 use crate::call::Call;
@@ -42,6 +44,7 @@ use crate::cors::Cors;
 use crate::error::ApiError;
 use crate::json;
 use crate::metrics::HttpMetrics;
+use crate::quota::Quotas;
 use crate::serve::Served;
 
 /// Whole listings rendered at once; each may hold every job of the node in memory.
@@ -52,62 +55,93 @@ type Answered = Result<Response, ApiError>;
 struct Route {
     method: &'static str,
     template: &'static str,
+    needs: Needs,
     run: fn(Call) -> BoxFuture<'static, Answered>,
 }
 
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// Whoever asks.
+    Nothing,
+    /// Customers; which one, the handler looks up.
+    CustomerKey,
+    /// All who know the token, and principals with one of these scopes.
+    Scope(&'static [Scope]),
+}
+
+/// Whoever is let in at all.
+const ANY: Needs = Needs::Scope(&Scope::ALL);
+const ADMIN: Needs = Needs::Scope(&[Scope::Admin]);
+const HOST: Needs = Needs::Scope(&[Scope::Host]);
+const READ: Needs = Needs::Scope(&[Scope::Read]);
+const SUBMIT: Needs = Needs::Scope(&[Scope::Submit]);
+const DEPLOY: Needs = Needs::Scope(&[Scope::Deploy]);
+/// Its own jobs, or all.
+const JOBS: Needs = Needs::Scope(&[Scope::Submit, Scope::Read]);
+/// Its own services, or all.
+const SERVICES: Needs = Needs::Scope(&[Scope::Deploy, Scope::Read]);
+/// Whoever sends files along, or brings them back.
+const FILES: Needs = Needs::Scope(&[Scope::Submit, Scope::Deploy, Scope::Host]);
+
 macro_rules! routes {
-    ($($method:ident $template:literal => $handler:path,)*) => {
+    ($($method:ident $template:literal, $needs:expr => $handler:path,)*) => {
         &[$(Route {
             method: stringify!($method),
             template: $template,
+            needs: $needs,
             run: |call| Box::pin($handler(call)),
         },)*]
     };
 }
 
-/// Every route there is.
+/// Every route there is, and who may use it.
 static ROUTES: &[Route] = routes! {
-    GET "/healthz" => health::alive,
-    GET "/readyz" => health::ready,
-    GET "/metrics" => health::metrics,
-    GET "/health" => health::named,
-    GET "/v1/state" => replicate::state,
-    POST "/v1/replicate/snapshot" => replicate::snapshot,
-    POST "/v1/jobs" => jobs::submit,
-    GET "/v1/jobs" => jobs::list,
-    GET "/v1/jobs/:id" => jobs::get,
-    GET "/v1/jobs/:id/receipt" => jobs::receipt,
-    POST "/v1/jobs/:id/complete" => jobs::complete,
-    POST "/v1/jobs/:id/cancel" => jobs::cancel,
-    GET "/v1/hosts" => hosts::list,
-    POST "/v1/hosts/register" => hosts::register,
-    GET "/v1/hosts/:id" => hosts::get,
-    DELETE "/v1/hosts/:id" => hosts::remove,
-    POST "/v1/hosts/:id/heartbeat" => hosts::heartbeat,
-    POST "/v1/hosts/:id/claim" => hosts::claim,
-    POST "/v1/hosts/:id/services/claim" => services::claim,
-    POST "/v1/hosts/:id/services/orders" => orders::orders,
-    GET "/v1/services" => services::list,
-    POST "/v1/services" => services::deploy,
-    GET "/v1/services/:id" => services::get,
-    PATCH "/v1/services/:id" => services::patch,
-    DELETE "/v1/services/:id" => services::remove,
-    POST "/v1/services/:id/report" => services::report,
-    GET "/v1/services/:id/logs" => logs::logs,
-    PUT "/v1/blobs" => blobs::put,
-    GET "/v1/blobs/:id" => blobs::get,
-    HEAD "/v1/blobs/:id" => blobs::head,
-    GET "/v1/network" => network::show,
-    GET "/v1/network/peers" => network::peers,
-    POST "/v1/network/join" => network::join,
-    POST "/v1/network/forget" => network::forget,
-    GET "/v1/network/members" => membership::list,
-    POST "/v1/network/invites" => membership::invite,
-    POST "/v1/network/revocations" => membership::revoke,
-    POST "/v1/backup" => network::backup,
-    POST "/v1/import" => import::import,
-    POST "/v1/public/jobs" => public::submit,
-    GET "/v1/public/jobs/:id" => public::get,
+    GET "/healthz", Needs::Nothing => health::alive,
+    GET "/readyz", Needs::Nothing => health::ready,
+    GET "/metrics", Needs::Nothing => health::metrics,
+    GET "/health", ANY => health::named,
+    GET "/v1/state", READ => replicate::state,
+    POST "/v1/replicate/snapshot", ADMIN => replicate::snapshot,
+    POST "/v1/jobs", SUBMIT => jobs::submit,
+    GET "/v1/jobs", JOBS => jobs::list,
+    GET "/v1/jobs/:id", JOBS => jobs::get,
+    GET "/v1/jobs/:id/receipt", JOBS => jobs::receipt,
+    POST "/v1/jobs/:id/complete", HOST => jobs::complete,
+    POST "/v1/jobs/:id/cancel", SUBMIT => jobs::cancel,
+    GET "/v1/hosts", READ => hosts::list,
+    POST "/v1/hosts/register", HOST => hosts::register,
+    GET "/v1/hosts/:id", Needs::Scope(&[Scope::Read, Scope::Host]) => hosts::get,
+    DELETE "/v1/hosts/:id", HOST => hosts::remove,
+    POST "/v1/hosts/:id/heartbeat", HOST => hosts::heartbeat,
+    POST "/v1/hosts/:id/claim", HOST => hosts::claim,
+    POST "/v1/hosts/:id/services/claim", HOST => services::claim,
+    POST "/v1/hosts/:id/services/orders", HOST => orders::orders,
+    GET "/v1/services", SERVICES => services::list,
+    POST "/v1/services", DEPLOY => services::deploy,
+    GET "/v1/services/:id", SERVICES => services::get,
+    PATCH "/v1/services/:id", DEPLOY => services::patch,
+    DELETE "/v1/services/:id", DEPLOY => services::remove,
+    POST "/v1/services/:id/report", HOST => services::report,
+    GET "/v1/services/:id/logs", SERVICES => logs::logs,
+    PUT "/v1/blobs", FILES => blobs::put,
+    GET "/v1/blobs/:id", FILES => blobs::get,
+    HEAD "/v1/blobs/:id", FILES => blobs::head,
+    // Also whoever looks for a gateway to what it deployed.
+    GET "/v1/network", SERVICES => network::show,
+    GET "/v1/network/peers", Needs::Scope(&[Scope::Read, Scope::Host]) => network::peers,
+    POST "/v1/network/join", ADMIN => network::join,
+    POST "/v1/network/forget", ADMIN => network::forget,
+    GET "/v1/network/members", READ => membership::list,
+    POST "/v1/network/invites", ADMIN => membership::invite,
+    POST "/v1/network/revocations", ADMIN => membership::revoke,
+    POST "/v1/backup", ADMIN => network::backup,
+    POST "/v1/import", ADMIN => import::import,
+    GET "/v1/principals", ADMIN => principals::list,
+    POST "/v1/principals", ADMIN => principals::make,
+    DELETE "/v1/principals/:id", ADMIN => principals::revoke,
+    POST "/v1/public/jobs", Needs::CustomerKey => public::submit,
+    GET "/v1/public/jobs/:id", Needs::CustomerKey => public::get,
 };
 
 /// What all handlers share.
@@ -119,6 +153,7 @@ pub(crate) struct Api {
     token: Option<Secret>,
     cors: Cors,
     metrics: HttpMetrics,
+    pub(crate) quotas: Quotas,
     listings: Arc<Semaphore>,
 }
 
@@ -170,6 +205,7 @@ pub fn router(backend: Arc<dyn Backend>, config: ApiConfig) -> Router {
         token: config.token,
         cors: Cors::new(&config.cors_origin),
         metrics: config.metrics,
+        quotas: Quotas::default(),
         listings: Arc::new(Semaphore::new(LISTINGS)),
     };
     Router::new().fallback(enter).with_state(Arc::new(api))
@@ -202,8 +238,8 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (method, template) =
         found.as_ref().map_or(("-", "other"), |(route, _)| (route.method, route.template));
     let answered = match admit(&api, area, &parts) {
-        Ok(Some(preflight)) => Ok(preflight),
-        Ok(None) => handle(&api, found, parts, inbound).await,
+        Ok(Admitted::Answered(preflight)) => Ok(preflight),
+        Ok(Admitted::In(who)) => handle(&api, found, who, parts, inbound).await,
         Err(error) => Err(error),
     };
     let mut response = answered.unwrap_or_else(|error| {
@@ -223,10 +259,16 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
 async fn handle(
     api: &Arc<Api>,
     found: Option<(&'static Route, Option<String>)>,
+    who: Who,
     parts: Parts,
     inbound: Inbound,
 ) -> Answered {
     let (route, raw_id) = found.ok_or(ApiError::NoRoute)?;
+    if let Needs::Scope(scopes) = route.needs
+        && !who.may(scopes)
+    {
+        return Err(ApiError::Forbidden(scopes));
+    }
     let mut call = Call {
         api: Arc::clone(api),
         method: route.method,
@@ -236,8 +278,12 @@ async fn handle(
         headers: parts.headers,
         caller: parts.extensions.get::<Served>().map(|Served(caller)| *caller),
         inbound,
+        who,
     };
-    if let Some(answer) = import::replay(&mut call).await? {
+    // Originals knew no principals.
+    if call.who.principal().is_none()
+        && let Some(answer) = import::replay(&mut call).await?
+    {
         return Ok(answer);
     }
     // A defect behind one request must not look like a lost connection to its caller.
@@ -247,8 +293,16 @@ async fn handle(
     })
 }
 
+/// What was decided of a request before its route.
+enum Admitted {
+    /// It goes on, as this one's.
+    In(Who),
+    /// It is answered.
+    Answered(Response),
+}
+
 /// Decides before route and body whether the request goes on; a preflight is answered at once.
-fn admit(api: &Api, area: Area, parts: &Parts) -> Result<Option<Response>, ApiError> {
+fn admit(api: &Api, area: Area, parts: &Parts) -> Result<Admitted, ApiError> {
     // Only where a connection was served: callers inside the process send no Host header.
     if parts.extensions.get::<Served>().is_some()
         && parts.version == Version::HTTP_11
@@ -257,11 +311,15 @@ fn admit(api: &Api, area: Area, parts: &Parts) -> Result<Option<Response>, ApiEr
         return Err(ApiError::NoHost);
     }
     match area {
-        Area::Open => Ok(None),
-        Area::Public if parts.method == Method::OPTIONS => Ok(Some(json::no_content())),
+        Area::Open => Ok(Admitted::In(Who::Open)),
+        Area::Public if parts.method == Method::OPTIONS => {
+            Ok(Admitted::Answered(json::no_content()))
+        }
         Area::Public if api.keys.is_empty() => Err(ApiError::PublicDisabled),
-        Area::Public => Ok(None),
-        Area::Private => auth::check_token(api.token.as_ref(), &parts.headers).map(|()| None),
+        Area::Public => Ok(Admitted::In(Who::Open)),
+        Area::Private => {
+            Who::find(api.token.as_ref(), &*api.backend, &parts.headers).map(Admitted::In)
+        }
     }
 }
 
@@ -285,3 +343,6 @@ fn matches<'p>(template: &str, path: &'p str) -> Option<Option<&'p str>> {
     }
     parts.next().is_none().then_some(id)
 }
+
+#[cfg(test)]
+mod tests;

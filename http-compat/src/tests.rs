@@ -17,6 +17,7 @@ mod logs;
 mod network;
 mod noise;
 mod orders;
+mod principals;
 mod public;
 mod receipts;
 mod refusals;

@@ -12,6 +12,7 @@ mod doctor;
 mod error;
 mod import;
 mod jobs;
+mod keys;
 mod legacy;
 mod logs;
 mod mcp;
@@ -151,6 +152,7 @@ fn modern(
                 let settings = (&invocation.env, cli.global.layer());
                 doctor::doctor(&client, settings, *json, output).await
             }
+            Command::Keys(args) => keys::run(&client, &args, *json, output).await,
             Command::Peers(args) => peers::run(&client, &args, *json, output).await,
             Command::Network(args) => {
                 let settings = (&invocation.env, cli.global.layer());

@@ -11,8 +11,11 @@ mod logs;
 mod membership;
 mod originals;
 mod peers;
+mod principals;
 mod receipts;
+mod seals;
 mod services;
+mod waiting;
 
 pub(crate) use lists::all_services;
 pub use originals::{Changes, adopted};
@@ -29,14 +32,15 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
-    JobPage, LogPieces, LogQuery, Memberships, NetworkView, Pieces, Readiness, Request,
-    SnapshotRefusal, SnapshotTaken, State,
+    JobPage, LogPieces, LogQuery, Memberships, NetworkView, NewPrincipal, Pieces, Readiness,
+    Request, SnapshotRefusal, SnapshotTaken, State,
 };
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::machine::Token;
 use skyclaw_protocol::orders::{Orders, Question};
+use skyclaw_protocol::principal::{ApiKey, Principal};
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::JobState;
@@ -58,6 +62,7 @@ use crate::net::NetHandle;
 use crate::originals::Originals;
 use crate::telemetry::Metrics;
 use crate::time;
+use waiting::Waiting;
 
 /// Cheap to clone. Works until the engine stops, then refuses.
 #[derive(Clone, Debug)]
@@ -91,6 +96,7 @@ struct Inner {
     backup: Arc<tokio::sync::Mutex<()>>,
     /// What was taken over from originals, beside their records.
     imports: OnceLock<Imports>,
+    seals: seals::Seals,
 }
 
 impl NodeHandle {
@@ -123,6 +129,7 @@ impl NodeHandle {
             originals: OnceLock::new(),
             backup: Arc::default(),
             imports: OnceLock::new(),
+            seals: seals::Seals::default(),
         }))
     }
 
@@ -174,6 +181,7 @@ impl NodeHandle {
 
     async fn carry_out(&self, request: Request) -> Result<Answer, Refusal> {
         let Request { command, idempotency } = request;
+        let command = self.0.seals.seal(command);
         let joined = match &command {
             Command::Join { url } => {
                 self.check_room_for(url)?;
@@ -355,33 +363,6 @@ fn store_refusal(error: ShelfError) -> Refusal {
     Refusal::Store(error.0)
 }
 
-/// A call that waits for its answer. Dropped before that, it tells the engine that a parked claim's
-/// caller is gone, or that the lease in an answer under way reached nobody.
-struct Waiting<'a> {
-    handle: &'a NodeHandle,
-    /// It is a claim that may be parked, and not answered.
-    parks: bool,
-    token: Token,
-    answer: oneshot::Receiver<Result<KeyAnswer, Refusal>>,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if !self.parks {
-            return;
-        }
-        // No answer can arrive after this; one that has arrived is taken here.
-        self.answer.close();
-        let news = match self.answer.try_recv() {
-            Ok(Ok(answer)) => Input::Undelivered(answer),
-            Ok(Err(_)) => return,
-            Err(_) => Input::HangUp(self.token),
-        };
-        // A full inbox loses the news; claim or lease then end by their own timers.
-        let _ = self.handle.send(news);
-    }
-}
-
 /// A stored job as users see it; `None` while its first value is not known to be chosen.
 fn view(job: &JobRecord, now: Wall) -> Option<JobView> {
     let register = &job.register;
@@ -411,7 +392,7 @@ impl Backend for NodeHandle {
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, Refusal>> {
-        self.command(request).boxed()
+        self.command_of_http(request).boxed()
     }
 
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobView>, Refusal>> {
@@ -472,6 +453,21 @@ impl Backend for NodeHandle {
 
     fn imported_key(&self, route: &str, key: &str) -> Result<Option<ImportedKey>, Refusal> {
         self.imports().map_or(Ok(None), |imports| imports.get(route, key))
+    }
+
+    fn admit(&self, key: &ApiKey) -> Option<Arc<Principal>> {
+        self.principal_of(key)
+    }
+
+    fn principals(&self) -> Vec<Arc<Principal>> {
+        self.all_principals()
+    }
+
+    fn make_principal(
+        &self,
+        new: NewPrincipal,
+    ) -> BoxFuture<'_, Result<(Principal, ApiKey), Refusal>> {
+        self.new_principal(new).boxed()
     }
 
     fn put_blob(

@@ -31,6 +31,7 @@ use skyclaw_http_compat::{
     serve_counting,
 };
 use skyclaw_protocol::machine::Config as MachineConfig;
+use skyclaw_protocol::seal::SealKeys;
 use tokio::net::TcpListener;
 
 use crate::attach::Refused;
@@ -215,6 +216,7 @@ impl Coordinator {
                 .await
                 .map_err(|_| StartError::Interrupted)??
         };
+        say_who_may_ask(config, &engine);
         let (metrics, (http_metrics, gateway_metrics)) =
             Metrics::new(|it| (HttpMetrics::register(it), GatewayMetrics::register(it)));
         metrics.watch(engine.shared());
@@ -244,6 +246,7 @@ impl Coordinator {
         let originals = Originals::open(path, settings.retention, space, engine.shared()).await;
         metrics.add(originals.numbers());
         let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
+        handle.set_seals(seals(config));
         let http = Tasks::default();
         http.spawn(originals.clone().keep(http.token()));
         handle.set_originals(originals);
@@ -336,6 +339,25 @@ impl Coordinator {
             Ok(Err(error)) => tracing::error!(%error, "the engine ended with an error"),
             Err(error) => tracing::error!(%error, "the engine could not be stopped"),
         }
+    }
+}
+
+/// Under what values that only nodes may read are sealed.
+fn seals(config: &Config) -> SealKeys {
+    let text = |token: &Option<Secret>| token.as_ref().map(|token| token.expose().to_owned());
+    let (token, old) = (text(&config.token), text(&config.old_token));
+    SealKeys::of_tokens(token.as_deref(), old.as_deref())
+}
+
+/// Keys bind those who show one; without a token nobody has to.
+fn say_who_may_ask(config: &Config, engine: &Engine) {
+    let now = crate::time::wall();
+    let controls = engine.shared().controls_now();
+    if config.token.is_none() && controls.principals().any(|principal| principal.is_valid(now)) {
+        tracing::warn!(
+            "there are keys of the API, but no SKYCLAW_TOKEN is set: whoever shows no key may do \
+             everything; set SKYCLAW_TOKEN, and give it to administrators alone"
+        );
     }
 }
 

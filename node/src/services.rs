@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skyclaw_protocol::ServiceId;
+use skyclaw_protocol::seal::SealKeys;
 
 pub use agent::InstanceId;
 pub use bundles::{BundleError, Bundles, NoBundles};
@@ -52,6 +53,8 @@ pub struct ServicesConfig {
     pub start_timeout: Duration,
     /// Bytes of log kept of each instance.
     pub log_bytes: usize,
+    /// What opens the values of environments.
+    pub seals: SealKeys,
 }
 
 impl Default for ServicesConfig {
@@ -66,6 +69,7 @@ impl Default for ServicesConfig {
             start_timeout: Duration::from_secs(60),
             // 256 instances at most: 64 MiB.
             log_bytes: 256 << 10,
+            seals: SealKeys::default(),
         }
     }
 }

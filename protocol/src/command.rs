@@ -111,6 +111,10 @@ pub enum Command {
         id: Option<ServiceId>,
         /// What it runs.
         def: ServiceDef,
+        /// Whose it is to be: a service that is another's, or nobody's, is not replaced then. Left out
+        /// where nobody in particular asks, which is how earlier requests read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<String>,
     },
     /// Change a part of a service. All but the number of instances makes a new generation.
     PatchService {
@@ -397,6 +401,23 @@ pub enum Refusal {
         service: ServiceId,
         /// Which host.
         host: String,
+    },
+    /// The service is another principal's, or nobody's in particular.
+    #[error("service {0} belongs to somebody else: choose another name")]
+    NotOwner(ServiceId),
+    /// A variable is to keep its value, and has none.
+    #[error(
+        "env.{0} is *** and has no value to keep: that only stands for one that is there; send its \
+         value"
+    )]
+    NothingToKeep(String),
+    /// A principal has or does as much as it may; nothing was done.
+    #[error("{what}")]
+    OverQuota {
+        /// Which bound it is.
+        what: String,
+        /// When to try again, in seconds.
+        retry_s: u32,
     },
     /// The key was used with another request.
     #[error("idempotency key reuse conflict for route {route}")]

@@ -3,7 +3,7 @@
 //! Always: what is held depends on the set of records taken alone, not on order or repeats, up to
 //! the bound; no kind takes the room of another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -50,6 +50,8 @@ pub struct Controls {
     items: BTreeMap<Item, ControlKey>,
     sum: Sum,
     principals: BTreeMap<PrincipalId, Arc<Principal>>,
+    /// Those that were not revoked, by name. Two coordinators may give one name away at a time.
+    names: BTreeMap<String, BTreeSet<PrincipalId>>,
 }
 
 impl Controls {
@@ -69,6 +71,10 @@ impl Controls {
         self.items.insert(item, key.clone());
         match signed.body().content() {
             Some(Content::Principal(principal)) => {
+                if principal.revoked.is_none() {
+                    let ids = self.names.entry(principal.name.clone()).or_default();
+                    ids.insert(principal.id.clone());
+                }
                 self.principals.insert(principal.id.clone(), principal.into());
             }
             None => {}
@@ -91,7 +97,15 @@ impl Controls {
         self.sum.remove(&item);
         self.items.remove(&item);
         match old.body().content() {
-            Some(Content::Principal(principal)) => drop(self.principals.remove(&principal.id)),
+            Some(Content::Principal(principal)) => {
+                self.principals.remove(&principal.id);
+                if let Some(ids) = self.names.get_mut(&principal.name) {
+                    ids.remove(&principal.id);
+                    if ids.is_empty() {
+                        self.names.remove(&principal.name);
+                    }
+                }
+            }
             None => {}
         }
     }
@@ -141,10 +155,10 @@ impl Controls {
         self.principals.get(id)
     }
 
-    /// The principal of that name that was not revoked.
+    /// The principal of that name that was not revoked; of two the one with the lower id.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Arc<Principal>> {
-        self.principals().find(|principal| principal.name == name && principal.revoked.is_none())
+        self.principals.get(self.names.get(name)?.first()?)
     }
 
     /// Whose key this is, if it counts at that time.

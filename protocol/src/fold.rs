@@ -189,7 +189,8 @@ fn given_up(state: &JobState) -> String {
 #[must_use]
 pub fn service_view(spec: &Spec, val: &Val) -> Option<ServiceView> {
     let Subject::Service(id) = &spec.subject else { return None };
-    val.service().filter(|s| !s.deleted).map(|s| service_state_view(id, s, val))
+    let state = val.service().filter(|state| !state.deleted)?;
+    Some(ServiceView { owner: spec.owner.clone(), ..service_state_view(id, state, val) })
 }
 
 pub(crate) fn service_state_view(
@@ -210,6 +211,7 @@ pub(crate) fn service_state_view(
         generation: state.generation,
         past: state.past.clone(),
         reverted: state.reverted.clone(),
+        owner: None,
     }
 }
 

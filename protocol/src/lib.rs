@@ -34,6 +34,7 @@ pub mod register;
 pub mod repair;
 pub mod retention;
 mod sandbox;
+pub mod seal;
 pub mod slots;
 mod steady;
 mod view;

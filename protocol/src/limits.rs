@@ -50,6 +50,14 @@ pub const CONTROL_KEEP_MS: u64 = 86_400_000;
 /// Longest name of a principal, in bytes: it stands in logs and lists.
 pub const MAX_PRINCIPAL_NAME: usize = 64;
 
+/// When a submission that a quota refused may be tried again, in seconds: when a job of its principal begins
+/// nobody knows.
+pub const QUOTA_RETRY_S: u32 = 5;
+
+/// Jobs of one principal that go back to the queue at once after they were passed over: the next job that
+/// ends, or the next sweep, brings the others.
+pub const QUOTA_RELEASE: usize = 1000;
+
 /// Most jobs one host may run at once, in whole jobs.
 pub const MAX_PARALLEL: u64 = 1_000_000;
 

@@ -39,6 +39,7 @@ mod owners;
 mod placing;
 mod presence;
 mod pulses;
+mod quotas;
 mod receipts;
 mod registers;
 mod renewing;
@@ -168,6 +169,7 @@ pub struct Machine {
     queue: Queue,
     /// Queued, but too close to their expiry to be granted; looked at again with each sweep.
     held_back: BTreeSet<JobId>,
+    usages: quotas::Usages,
     expiring: expiry::Expiring,
     /// How many jobs rest since their last attempt: queued, but not in the queue.
     resting: usize,
@@ -227,6 +229,7 @@ impl Machine {
             queue: Queue::default(),
             held_back: BTreeSet::new(),
             resting: 0,
+            usages: quotas::Usages::default(),
             expiring: expiry::Expiring::new(now),
             hosts: hosts::Hosts::default(),
             controls: Arc::default(),
@@ -341,7 +344,7 @@ impl Machine {
             Command::Adopt(adopted) => self.adopt(now, shelf, reply, adopted),
             Command::Complete(completion) => self.complete(now, shelf, reply, completion),
             Command::Cancel { job } => self.cancel(now, shelf, reply, job),
-            Command::PutService { id, def } => self.put_service(now, reply, id, def),
+            Command::PutService { id, def, owner } => self.put_service(now, reply, id, def, owner),
             Command::PatchService { id, patch } => self.patch_service(now, reply, id, patch),
             Command::RemoveService { id } => self.remove_service(now, reply, id),
             Command::ClaimService { host } => self.claim_service(now, reply, host),
@@ -385,6 +388,7 @@ impl Machine {
                     self.acquaintance.sweep(now.mono, &self.peers, self.config.key_ttl_ms);
                     self.sweep_expired(now);
                     self.sweep_held_back(now);
+                    self.sweep_held(now);
                     self.timers.insert((now.mono.plus_ms(pause), Timer::Sweep));
                 }
             }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::egress::NetworkAsk;
 use crate::id::Hash;
 use crate::limits::{MAX_REPLICAS, MAX_SERVICE_BYTES, MAX_TEXT_BYTES};
+use crate::seal::MASK;
 use crate::view::{HealthCheck, OnPartition, ServiceDef};
 
 /// What is to become of a member that a definition may lack.
@@ -119,6 +120,8 @@ impl ServicePatch {
 fn merge(env: &mut Vec<(String, String)>, changes: &[(String, Option<String>)]) {
     for (name, value) in changes {
         match (env.iter().position(|(known, _)| known == name), value) {
+            // What is masked stays.
+            (Some(_), Some(value)) if value == MASK => {}
             (Some(at), Some(value)) => env[at].1.clone_from(value),
             (None, Some(value)) => env.push((name.clone(), value.clone())),
             (Some(at), None) => drop(env.remove(at)),
@@ -132,6 +135,21 @@ impl ServiceDef {
     #[must_use]
     pub fn runs_the_same(&self, other: &Self) -> bool {
         Self { replicas: self.replicas, ..other.clone() } == *self
+    }
+
+    /// Puts the values of `old` where this one has a mask instead: who read a service sends back what was
+    /// shown.
+    ///
+    /// # Errors
+    /// The name of a variable that has no value to keep.
+    pub fn unmask(&mut self, old: Option<&Self>) -> Result<(), String> {
+        let old = old.and_then(|old| old.env.as_deref()).unwrap_or_default();
+        for (name, value) in self.env.iter_mut().flatten().filter(|(_, value)| value == MASK) {
+            let kept = old.iter().find(|(known, kept)| known == name && kept != MASK);
+            let (_, kept) = kept.ok_or_else(|| name.clone())?;
+            value.clone_from(kept);
+        }
+        Ok(())
     }
 
     /// What is wrong with it, whoever made it; its texts are checked for more where they arrive.
@@ -213,6 +231,25 @@ mod tests {
         assert_eq!(env, [("B".to_owned(), "9".to_owned()), ("C".to_owned(), "3".to_owned())]);
         let none = ServiceDef { env: None, ..def() };
         assert_eq!(patch.apply(&none).env.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_mask_keeps_what_is_there_and_nothing_else() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let set = |name: &str| Change::Set(vec![(name.to_owned(), Some(MASK.to_owned()))]);
+        let patch = |name| ServicePatch { env: Some(set(name)), ..ServicePatch::default() };
+        let old = def();
+        let mut kept = patch("A").apply(&old);
+        assert_eq!(kept.unmask(Some(&old)), Ok(()));
+        assert_eq!(kept, old);
+        assert_eq!(patch("NEW").apply(&old).unmask(Some(&old)), Err("NEW".to_owned()));
+        let shown = vec![pair("B", MASK), pair("A", "7")];
+        let mut whole = ServiceDef { env: Some(shown), ..old.clone() };
+        let b = old.env.as_ref().unwrap().iter().find(|(name, _)| name == "B").unwrap().clone();
+        assert_eq!(whole.unmask(Some(&old)), Ok(()));
+        assert_eq!(whole.env.unwrap(), [b, pair("A", "7")]);
+        let mut first = ServiceDef { env: Some(vec![pair("A", MASK)]), ..def() };
+        assert_eq!(first.unmask(None), Err("A".to_owned()));
     }
 
     #[test]

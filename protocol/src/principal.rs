@@ -167,6 +167,12 @@ pub fn submitter(name: &str) -> String {
     format!("key:{name}")
 }
 
+/// The name of the principal that a submitter is; `None` if it is none.
+#[must_use]
+pub fn name_of(submitter: &str) -> Option<&str> {
+    submitter.strip_prefix("key:")
+}
+
 /// Whether a principal may be called so: the name stands in logs, lists and command lines.
 #[must_use]
 pub fn is_name(name: &str) -> bool {

@@ -338,6 +338,9 @@ pub struct ServiceView {
     pub past: Vec<Generation>,
     /// The last deployment that never became healthy, so that this one was returned to.
     pub reverted: Option<Reverted>,
+    /// Whose it is, if somebody's in particular.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 /// One deployment of a service.

@@ -82,7 +82,7 @@ pub(crate) fn service(document: &Document) -> Result<Command, ApiError> {
     if def.bytes() + 4 * pieces(&def) > MAX_SERVICE_BYTES {
         return Err(too_large(WHOLE, MAX_SERVICE_BYTES));
     }
-    Ok(Command::PutService { id, def })
+    Ok(Command::PutService { id, def, owner: None })
 }
 
 /// What hosts must be able to do: what is asked for, and what follows from the level and the network

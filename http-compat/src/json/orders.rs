@@ -47,7 +47,7 @@ fn order(order: &Order) -> Value {
     put(&mut map, "slot", Some(order.slot));
     put(&mut map, "epoch", Some(order.epoch));
     put(&mut map, "generation", Some(order.generation));
-    service::def(&mut map, &order.def);
+    service::def(&mut map, &order.def, service::Env::Clear);
     Value::Object(map)
 }
 

@@ -1,9 +1,11 @@
 //! Services as JSON.
 //!
 //! Always: without being asked for details, an answer has the members of the contract, and of
-//! those added later what the submitter set. Legacy hosts and gateways read these answers.
+//! those added later what the submitter set. Legacy hosts and gateways read these answers. Values of an
+//! environment can be written and not read: only who is to run a service is told them.
 
 use serde_json::{Map, Value, json};
+use skyclaw_protocol::seal::MASK;
 use skyclaw_protocol::{Assignment, Hash, OnPartition, ServiceDef, ServiceView};
 
 use super::isolation::NETWORK;
@@ -18,20 +20,39 @@ pub(crate) enum Depth {
     Details,
 }
 
-/// As clients of the original know it.
+/// As clients of the original know it, its environment masked.
 pub(crate) fn contract(service: &ServiceView) -> Value {
     show(service, Depth::Contract)
 }
 
+/// The same with the values of its environment: for who is to run it.
+pub(crate) fn whole(service: &ServiceView) -> Value {
+    draw(service, Depth::Contract, Env::Clear)
+}
+
 pub(crate) fn show(service: &ServiceView, depth: Depth) -> Value {
+    draw(service, depth, Env::Masked)
+}
+
+/// Whether the values of an environment are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Env {
+    Masked,
+    Clear,
+}
+
+fn draw(service: &ServiceView, depth: Depth, env: Env) -> Value {
     let mut map = Map::new();
     put(&mut map, "id", Some(service.id.as_str()));
-    def(&mut map, &service.def);
+    def(&mut map, &service.def, env);
     let mut set = |name: &str, value: Value| map.insert(name.to_owned(), value);
     set("status", service.status.as_str().into());
     set("createdAt", iso(service.created));
     set("updatedAt", iso(service.updated));
     set("updatedBy", service.updated_by.as_str().into());
+    if let Some(owner) = &service.owner {
+        set("owner", owner.as_str().into());
+    }
     set("version", service.version.into());
     let parts = service.assignments.iter().map(|part| assignment(part, depth));
     set("assignments", parts.collect());
@@ -51,13 +72,14 @@ fn details(map: &mut Map<String, Value>, service: &ServiceView) {
 }
 
 /// The members that say what a service runs.
-pub(super) fn def(map: &mut Map<String, Value>, def: &ServiceDef) {
+pub(super) fn def(map: &mut Map<String, Value>, def: &ServiceDef, shown: Env) {
     put(map, "name", Some(def.name.as_str()));
     put(map, "command", Some(def.command.as_str()));
     put(map, "args", Some(def.args.clone()));
     put(map, "cwd", def.cwd.as_deref());
     if let Some(env) = &def.env {
-        let env = env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        let value = |value: &str| Value::from(if shown == Env::Clear { value } else { MASK });
+        let env = env.iter().map(|(name, kept)| (name.clone(), value(kept)));
         map.insert("env".to_owned(), Value::Object(env.collect()));
     }
     put(map, "replicas", Some(def.replicas));

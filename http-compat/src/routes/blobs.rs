@@ -1,5 +1,7 @@
 //! Blobs: content that is named by its hash, streamed both ways.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -9,10 +11,11 @@ use serde_json::json;
 use skyclaw_protocol::Hash;
 use skyclaw_protocol::limits::MAX_BLOB_BYTES;
 
-use crate::backend::BlobRefusal;
+use crate::backend::{BlobRefusal, Pieces};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::json;
+use crate::quota::Spend;
 
 /// Another place for the hash that an upload is announced with.
 const EXPECTED: HeaderName = HeaderName::from_static("x-skyclaw-hash");
@@ -39,21 +42,51 @@ pub(super) async fn put(mut call: Call) -> Result<Response, ApiError> {
     if let Some(value) = call.headers.get(EXPECTED) {
         expected = Some(parse(value.to_str().unwrap_or_default())?);
     }
-    let content = call.inbound.pieces(MAX_BLOB_BYTES, call.api.bodies.time)?;
-    let taken =
-        call.backend().put_blob(expected, content).await.map_err(|refusal| match refusal {
+    let declared = call.inbound.declared();
+    if let Some(bytes) = declared {
+        call.spend(Spend::Bytes(bytes))?;
+    }
+    let mut content = call.inbound.pieces(MAX_BLOB_BYTES, call.api.bodies.time)?;
+    let over = Over::default();
+    if declared.is_none() && call.who.principal().is_some() {
+        content = metered(&call, content, over.clone());
+    }
+    let taken = call.backend().put_blob(expected, content).await.map_err(|refusal| {
+        if let Some(over) = over.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return over;
+        }
+        match refusal {
             BlobRefusal::WrongHash(got) => ApiError::BadField(format!(
                 "the content has the hash {}, not the one announced",
                 got.hex()
             )),
             BlobRefusal::Broken(error) => ApiError::BrokenBody(error.to_string()),
             BlobRefusal::Refused(refusal) => refusal.into(),
-        })?;
+        }
+    })?;
     Ok(json::answer(&json!({
         "hash": taken.hash.hex(),
         "bytes": taken.bytes,
         "copies": taken.copies,
     })))
+}
+
+/// Why content was broken off that came without its length.
+type Over = Arc<Mutex<Option<ApiError>>>;
+
+/// Content that costs its principal as it comes.
+fn metered(call: &Call, content: Pieces, over: Over) -> Pieces {
+    let (api, who) = (Arc::clone(&call.api), call.who.clone());
+    let pay = move |piece: std::io::Result<Bytes>| {
+        let piece = piece?;
+        let Some(principal) = who.principal() else { return Ok(piece) };
+        let paid = api.quotas.spend(principal, Spend::Bytes(piece.len() as u64));
+        paid.map(|()| piece).map_err(|refusal| {
+            *over.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+            std::io::Error::other("quota reached")
+        })
+    };
+    content.map(pay).boxed()
 }
 
 /// `GET /v1/blobs/:hash`: the content. With `?outline=1` what nodes ask each other for: the outline, by

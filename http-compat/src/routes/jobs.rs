@@ -3,18 +3,37 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
-use skyclaw_protocol::{Answer, Command, JobView, ResultView};
+use skyclaw_protocol::{Answer, Command, JobCursor, JobQuery, JobRequest, JobView, ResultView};
 
+use crate::auth::Who;
 use crate::backend::JobPage;
 use crate::body::LARGE;
 use crate::call::{Call, unexpected, wrap};
 use crate::error::ApiError;
+use crate::idempotency::fingerprint;
 use crate::json;
+use crate::quota::Spend;
 use crate::routes::elsewhere;
 
-/// `POST /v1/jobs`.
-pub(super) async fn submit(call: Call) -> Result<Response, ApiError> {
-    job(call.change(|document| json::request::job(document).map(Command::Submit)).await?).await
+/// Jobs on a page of all, of which a caller is shown its own; and such pages for one answer.
+const LOOKED_AT: usize = 100;
+const PAGES: usize = 50;
+
+/// `POST /v1/jobs`. Of a principal the job is its own, whatever the body says.
+pub(super) async fn submit(mut call: Call) -> Result<Response, ApiError> {
+    call.spend(Spend::Request)?;
+    let taken = call.taken().await?;
+    call.spend(Spend::Bytes(taken.bytes.len() as u64))?;
+    let document = taken.parse().await?;
+    let once = call.once(call.who.asker(), || fingerprint(document.value()))?;
+    let (mark, large) = (call.who.mark(), document.is_large());
+    let request = move || {
+        let request = json::request::job(&document)?;
+        let submitted_by = mark.or_else(|| request.submitted_by.clone());
+        Ok::<_, ApiError>(JobRequest { submitted_by, ..request })
+    };
+    let request = elsewhere(large, request).await??;
+    job(call.run(Command::Submit(request), once).await?).await
 }
 
 /// `POST /v1/jobs/:id/complete`.
@@ -26,6 +45,11 @@ pub(super) async fn complete(call: Call) -> Result<Response, ApiError> {
 /// `POST /v1/jobs/:id/cancel`: 200 once it is decided, 202 if the node goes on trying.
 pub(super) async fn cancel(call: Call) -> Result<Response, ApiError> {
     let id = call.job_id()?;
+    if !call.who.is_admin() {
+        let known = call.backend().job(id.clone()).await?;
+        let by = known.ok_or(ApiError::NoRecord("job"))?.submitted_by;
+        may_change(&call.who, by.as_ref(), "job")?;
+    }
     match call.change_bodiless(Command::Cancel { job: id }).await? {
         Answer::Cancelling(job) => {
             let value = json!({ "job": json::job::show(&job), "cancelling": true });
@@ -39,22 +63,33 @@ pub(super) async fn cancel(call: Call) -> Result<Response, ApiError> {
 
 /// `GET /v1/jobs/:id`.
 pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
-    let job = call.backend().job(call.job_id()?).await?.ok_or(ApiError::NoRecord("job"))?;
-    show(job, json::job::show_whole).await
+    show(found(&call).await?, json::job::show_whole).await
 }
 
 /// `GET /v1/jobs/:id/receipt`: its host's signed word of the run whose result counts.
 pub(super) async fn receipt(call: Call) -> Result<Response, ApiError> {
-    let job = call.backend().job(call.job_id()?).await?.ok_or(ApiError::NoRecord("job"))?;
+    let job = found(&call).await?;
     let receipt = job.result.as_ref().and_then(json::job::receipt);
     let receipt = receipt.ok_or(ApiError::NoRecord("receipt"))?;
     Ok(json::answer(&wrap("receipt", receipt)))
 }
 
+/// The job that is asked for, if the caller may see it.
+async fn found(call: &Call) -> Result<JobView, ApiError> {
+    let job = call.backend().job(call.job_id()?).await?;
+    let job = job.filter(|job| call.who.sees(job.submitted_by.as_ref()));
+    job.ok_or(ApiError::NoRecord("job"))
+}
+
 /// `GET /v1/jobs`: a page, oldest first unless asked otherwise.
 pub(super) async fn list(call: Call) -> Result<Response, ApiError> {
     let query = json::job::query(call.query.as_deref().unwrap_or_default())?;
-    let page = async { Ok(call.backend().jobs(query).await?) };
+    let page = async {
+        if call.who.sees(None) {
+            return Ok(call.backend().jobs(query).await?);
+        }
+        own_page(&call, query).await
+    };
     let show = |page: JobPage| {
         let mut value = json!({ "jobs": jobs(&page) });
         if let Some(next) = &page.next {
@@ -63,6 +98,44 @@ pub(super) async fn list(call: Call) -> Result<Response, ApiError> {
         value
     };
     call.api.listing(page, show).await
+}
+
+/// The caller's own jobs among those that follow. It may hold fewer than were asked for, also none, and
+/// still say where to go on: so many pages of others' jobs are looked at, and no more.
+async fn own_page(call: &Call, query: JobQuery) -> Result<JobPage, ApiError> {
+    let limit = query.limit.unwrap_or(LOOKED_AT);
+    let mut page = JobPage { jobs: Vec::new(), next: query.after.clone() };
+    for _ in 0..PAGES {
+        let (after, room) = (page.next.take(), limit.max(LOOKED_AT));
+        let part = JobQuery { after, limit: Some(room), ..query.clone() };
+        let part = call.backend().jobs(part).await?;
+        page.next = part.next;
+        for job in part.jobs.into_iter().filter(|job| call.who.sees(job.submitted_by.as_ref())) {
+            if page.jobs.len() == limit {
+                let last = page.jobs.last();
+                page.next = last.map(|it| JobCursor { created: it.created, id: it.id.clone() });
+                return Ok(page);
+            }
+            page.jobs.push(job);
+        }
+        if page.next.is_none() || page.jobs.len() == limit {
+            break;
+        }
+    }
+    Ok(page)
+}
+
+/// Refuses what is not the caller's to change: as unknown, if it may not even see it.
+pub(super) fn may_change(
+    who: &Who,
+    owner: Option<&String>,
+    what: &'static str,
+) -> Result<(), ApiError> {
+    match who.changes(owner) {
+        true => Ok(()),
+        false if who.sees(owner) => Err(ApiError::NotOwn(what)),
+        false => Err(ApiError::NoRecord(what)),
+    }
 }
 
 fn jobs(page: &JobPage) -> Value {

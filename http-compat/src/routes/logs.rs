@@ -32,6 +32,11 @@ const QUIET: Duration = Duration::from_secs(10);
 pub(super) async fn logs(call: Call) -> Result<Response, ApiError> {
     let id = call.service_id()?;
     let query = query(call.query.as_deref().unwrap_or_default())?;
+    if !call.who.sees(None) {
+        let service = call.backend().service(id.clone()).await?;
+        let own = service.is_some_and(|service| call.who.sees(service.owner.as_ref()));
+        own.then_some(()).ok_or(ApiError::NoRecord("service"))?;
+    }
     let pieces = call.backend().logs(id, query).await?.ok_or(ApiError::NoRecord("service"))?;
     let mut response = Response::new(body(pieces, QUIET));
     response.headers_mut().insert(header::CONTENT_TYPE, EVENTS);

@@ -14,10 +14,10 @@ use crate::routes::{elsewhere, jobs};
 pub(super) async fn submit(mut call: Call) -> Result<Response, ApiError> {
     let key = auth::find_key(&call.api.keys, &call.headers)?.clone();
     let document = call.document().await?;
-    let (large, principal) = (document.is_large(), key.principal());
+    let (large, asker) = (document.is_large(), key.asker());
     let job = elsewhere(large, move || json::request::public_job(&document, &key)).await??;
     // Bound to what will be done, not to what was sent: dropped fields do not count.
-    let once = call.once(principal, || json::request::job_fingerprint(&job))?;
+    let once = call.once(asker, || json::request::job_fingerprint(&job))?;
     match call.run(Command::Submit(job), once).await? {
         Answer::Job(job) => jobs::show(*job, shape).await,
         _ => Err(unexpected()),

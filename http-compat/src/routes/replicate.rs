@@ -14,12 +14,17 @@ use crate::snapshot::Malformed;
 ///
 /// Originals merge what it says and give what is queued to their hosts, so where one may be reading,
 /// jobs that have not ended and services stand there as they are exported (rule 23). `GET /v1/jobs`
-/// says how they really stand.
+/// says how they really stand. What originals hold they must find there as it is, the environment of services
+/// included; to everybody else that is masked.
 pub(super) async fn state(call: Call) -> Result<Response, ApiError> {
     let node_id = call.backend().identity().node_id;
-    let by_node = is_node(&call.headers);
+    let (by_node, by_key) = (is_node(&call.headers), call.who.principal().is_some());
     let all = async { Ok(call.backend().state().await?) };
-    call.api.listing(all, move |state| show(&node_id, &state, by_node || state.mixed)).await
+    let show = move |state: State| {
+        let export = by_node || state.mixed;
+        show(&node_id, &state, export, export && !by_key)
+    };
+    call.api.listing(all, show).await
 }
 
 /// Whether the caller is a program on Node that uses its `fetch` and says nothing else, as the
@@ -28,7 +33,7 @@ fn is_node(headers: &HeaderMap) -> bool {
     headers.get(header::USER_AGENT).is_some_and(|agent| agent == "node" || agent == "undici")
 }
 
-fn show(node_id: &str, state: &State, export: bool) -> Value {
+fn show(node_id: &str, state: &State, export: bool, clear: bool) -> Value {
     let State { own, foreign, exporter, .. } = state;
     let mut shown: [Vec<Value>; 3] = if export {
         [
@@ -37,9 +42,9 @@ fn show(node_id: &str, state: &State, export: bool) -> Value {
             own.services.iter().map(|service| exporter.service(service)).collect(),
         ]
     } else {
-        plain(own)
+        plain(own, false)
     };
-    for (shown, more) in shown.iter_mut().zip(plain(foreign)) {
+    for (shown, more) in shown.iter_mut().zip(plain(foreign, clear)) {
         shown.extend(more);
     }
     let [hosts, mut jobs, mut services] = shown;
@@ -50,11 +55,12 @@ fn show(node_id: &str, state: &State, export: bool) -> Value {
     json!({ "nodeId": node_id, "hosts": hosts, "jobs": jobs, "services": services })
 }
 
-fn plain(records: &Records) -> [Vec<Value>; 3] {
+fn plain(records: &Records, clear: bool) -> [Vec<Value>; 3] {
+    let service = if clear { json::service::whole } else { json::service::contract };
     [
         records.hosts.iter().map(json::host::show).collect(),
         records.jobs.iter().map(json::job::show).collect(),
-        records.services.iter().map(json::service::contract).collect(),
+        records.services.iter().map(service).collect(),
     ]
 }
 

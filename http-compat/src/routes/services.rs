@@ -2,33 +2,70 @@
 
 use axum::response::Response;
 use serde_json::{Value, json};
-use skyclaw_protocol::{Answer, Command, Refusal, ServiceReport, ServiceView};
+use skyclaw_protocol::{Answer, Command, Refusal, ServiceId, ServiceReport, ServiceView};
 use url::form_urlencoded;
 
-use crate::auth::Principal;
 use crate::call::{Call, unexpected, wrap};
 use crate::endpoint;
 use crate::error::ApiError;
 use crate::idempotency::fingerprint;
 use crate::json;
 use crate::json::service::Depth;
+use crate::quota::Spend;
+use crate::routes::elsewhere;
 
-/// `POST /v1/services`.
-pub(super) async fn deploy(call: Call) -> Result<Response, ApiError> {
+/// `POST /v1/services`. What a principal deploys is its own.
+pub(super) async fn deploy(mut call: Call) -> Result<Response, ApiError> {
     let depth = depth(&call);
-    service(call.change(json::deploy::service).await?, depth)
+    call.spend(Spend::Request)?;
+    let document = call.document().await?;
+    let once = call.once(call.who.asker(), || fingerprint(document.value()))?;
+    let large = document.is_large();
+    let mut command = elsewhere(large, move || json::deploy::service(&document)).await??;
+    if let Command::PutService { id, owner, .. } = &mut command {
+        *owner = owner_of(&call, id.as_ref()).await?;
+    }
+    service(call.run(command, once).await?, depth)
+}
+
+/// Whose a service is that the caller deploys. An administrator may replace anybody's, which stays theirs.
+async fn owner_of(call: &Call, id: Option<&ServiceId>) -> Result<Option<String>, ApiError> {
+    let mark = call.who.mark();
+    Ok(match id {
+        Some(id) if mark.is_some() && call.who.is_admin() => {
+            let known = call.backend().service(id.clone()).await?.is_some();
+            mark.filter(|_| !known)
+        }
+        _ => mark,
+    })
 }
 
 /// `PATCH /v1/services/:id`: what is named changes, null clears, all else stays.
 pub(super) async fn patch(call: Call) -> Result<Response, ApiError> {
     let (id, depth) = (call.service_id()?, depth(&call));
+    call.spend(Spend::Request)?;
+    may_change(&call, &id).await?;
     service(call.change(move |body| json::deploy::patch(id, body)).await?, depth)
+}
+
+/// Refuses what is not the caller's to change.
+async fn may_change(call: &Call, id: &ServiceId) -> Result<(), ApiError> {
+    if call.who.is_admin() {
+        return Ok(());
+    }
+    let known = call.backend().service(id.clone()).await?;
+    let owner = known.ok_or(ApiError::NoRecord("service"))?.owner;
+    super::jobs::may_change(&call.who, owner.as_ref(), "service")
 }
 
 /// `GET /v1/services`.
 pub(super) async fn list(call: Call) -> Result<Response, ApiError> {
     let depth = depth(&call);
-    let services = async { Ok(call.backend().services().await?) };
+    let services = async {
+        let mut services = call.backend().services().await?;
+        services.retain(|service| call.who.sees(service.owner.as_ref()));
+        Ok(services)
+    };
     let show = move |all: Vec<ServiceView>| {
         let shown = all.iter().map(|service| json::service::show(service, depth));
         wrap("services", shown.collect())
@@ -39,12 +76,14 @@ pub(super) async fn list(call: Call) -> Result<Response, ApiError> {
 /// `GET /v1/services/:id`.
 pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
     let found = call.backend().service(call.service_id()?).await?;
+    let found = found.filter(|service| call.who.sees(service.owner.as_ref()));
     Ok(answer(&found.ok_or(ApiError::NoRecord("service"))?, depth(&call)))
 }
 
 /// `DELETE /v1/services/:id`.
 pub(super) async fn remove(call: Call) -> Result<Response, ApiError> {
     let id = call.service_id()?;
+    may_change(&call, &id).await?;
     match call.change_bodiless(Command::RemoveService { id }).await? {
         Answer::Removed => Ok(json::answer(&json!({ "ok": true }))),
         _ => Err(unexpected()),
@@ -55,7 +94,9 @@ pub(super) async fn remove(call: Call) -> Result<Response, ApiError> {
 pub(super) async fn claim(call: Call) -> Result<Response, ApiError> {
     let host = call.host_id()?;
     match call.change_bodiless(Command::ClaimService { host }).await? {
-        Answer::Service(service) => Ok(answer(&service, Depth::Contract)),
+        Answer::Service(service) => {
+            Ok(json::answer(&wrap("service", json::service::whole(&service))))
+        }
         Answer::NoService => Ok(json::answer(&wrap("service", Value::Null))),
         _ => Err(unexpected()),
     }
@@ -65,7 +106,7 @@ pub(super) async fn claim(call: Call) -> Result<Response, ApiError> {
 pub(super) async fn report(mut call: Call) -> Result<Response, ApiError> {
     let id = call.service_id()?;
     let document = call.document().await?;
-    let once = call.once(Principal::Token, || fingerprint(document.value()))?;
+    let once = call.once(call.who.asker(), || fingerprint(document.value()))?;
     let report = json::request::report(id.clone(), &document)?;
     drop(document);
     if let Ok(Command::ReportService(ServiceReport { endpoint: Some(endpoint), .. })) = &report {

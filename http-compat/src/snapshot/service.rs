@@ -66,6 +66,7 @@ fn view(record: &Members<'_>, now: Wall) -> Part<ServiceView> {
         generation: 0,
         past: Vec::new(),
         reverted: None,
+        owner: None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::orders::{Orders, Question};
+use skyclaw_protocol::principal::{ApiKey, Principal};
 use skyclaw_protocol::{
     Answer, Assignment, Command, Hash, HostId, HostView, ImportedKey, JobCursor, JobId, JobQuery,
     JobStatus, JobView, Milli, NetworkId, Refusal, ResultView, ServiceId, ServiceStatus,
@@ -18,8 +19,8 @@ use skyclaw_protocol::{
 
 use crate::backend::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
-    JobPage, LogPiece, LogPieces, LogQuery, NetworkView, PeerView, Pieces, Readiness, Records,
-    RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State as Everything,
+    JobPage, LogPiece, LogPieces, LogQuery, NetworkView, NewPrincipal, PeerView, Pieces, Readiness,
+    Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State as Everything,
 };
 use crate::snapshot::{self, Exporter};
 
@@ -54,6 +55,7 @@ pub(super) struct State {
     pub(super) snapshots: Vec<Bytes>,
     /// Pieces in which the last blob came.
     pub(super) pieces: usize,
+    pub(super) principals: Vec<Arc<Principal>>,
     stored: HashMap<Hash, (Hash, Answer)>,
     version: u64,
 }
@@ -230,6 +232,35 @@ impl Backend for Fake {
     fn readiness(&self) -> Readiness {
         let reasons = self.state().not_ready.clone();
         if reasons.is_empty() { Readiness::Ready } else { Readiness::NotReady(reasons) }
+    }
+
+    fn admit(&self, key: &ApiKey) -> Option<Arc<Principal>> {
+        let state = self.state();
+        state.principals.iter().find(|one| one.has(key) && one.is_valid(Wall(START))).cloned()
+    }
+
+    fn principals(&self) -> Vec<Arc<Principal>> {
+        self.state().principals.clone()
+    }
+
+    fn make_principal(
+        &self,
+        new: NewPrincipal,
+    ) -> BoxFuture<'_, Result<(Principal, ApiKey), Refusal>> {
+        let key = ApiKey::new(ApiKey::id_of([3; 10]).unwrap(), [4; 32]);
+        let principal = Principal {
+            id: key.id.clone(),
+            name: new.name,
+            scopes: new.scopes,
+            secret_hash: key.hash(),
+            quotas: new.quotas,
+            created: Wall(START),
+            created_by: "node_a".to_owned(),
+            expires: new.expires_in_ms.map(|ms| Wall(START + ms)),
+            revoked: None,
+        };
+        self.state().principals.push(Arc::new(principal.clone()));
+        futures::future::ready(Ok((principal, key))).boxed()
     }
 
     fn put_blob(

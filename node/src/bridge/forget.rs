@@ -162,7 +162,7 @@ async fn services(handle: &NodeHandle, originals: &Originals) -> Result<usize, R
         if handle.has_service(&service.id)? {
             continue;
         }
-        let command = Command::PutService { id: Some(service.id), def: service.def };
+        let command = Command::PutService { id: Some(service.id), def: service.def, owner: None };
         handle.command(Request { command, idempotency: None }).await?;
         new += 1;
     }

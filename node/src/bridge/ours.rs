@@ -168,6 +168,7 @@ fn removed(id: &ServiceId, val: &Val) -> Option<ServiceView> {
         generation: state.generation,
         past: Vec::new(),
         reverted: None,
+        owner: None,
     })
 }
 

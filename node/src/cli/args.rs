@@ -3,6 +3,7 @@
 mod agent;
 mod care;
 mod isolation;
+mod keys;
 mod network;
 mod receipt;
 mod services;
@@ -16,6 +17,7 @@ use crate::config::{Key, Layer, Origin, Value};
 pub(super) use agent::Agent;
 pub(super) use care::{Mcp, Why};
 pub(super) use isolation::Isolation;
+pub(super) use keys::{Create as KeysCreate, Keys, KeysWhat};
 #[cfg(test)]
 pub(super) use network::lifetime;
 pub(super) use network::{Invite, Join, Network, NetworkWhat};
@@ -122,6 +124,8 @@ pub(super) enum Command {
     Invite(Invite),
     /// Join a network with a ticket
     Join(Join),
+    /// List the keys of the API, make one, or revoke one
+    Keys(Keys),
     /// Serve these commands to an agent, as tools over MCP on standard input and output
     Mcp(Mcp),
     /// Take over what an original coordinator kept in its database

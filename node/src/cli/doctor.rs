@@ -15,6 +15,7 @@ mod sandbox;
 mod token;
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::output::Output;
 use crate::client::Client;
-use crate::config::{EnvVars, Layer};
+use crate::config::{DEFAULT_FILE, EnvVars, Key, Layer, Layers};
 use facts::Facts;
 
 /// A check: what it finds in the facts. One that can say nothing finds nothing.
@@ -104,6 +105,8 @@ pub(super) async fn doctor(
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let mut facts = Facts::gather(client).await;
+    let layers = Layers::load(flags.clone(), env, Path::new(DEFAULT_FILE));
+    facts.no_token = layers.is_ok_and(|layers| layers.get(Key::Token).is_none());
     facts.here = here::look(env, flags).await;
     let findings: Vec<Finding> = CHECKS.iter().flat_map(|check| check(&facts)).collect();
     let well = findings.iter().all(|finding| finding.level != Level::Fail);

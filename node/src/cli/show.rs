@@ -122,6 +122,36 @@ pub(super) fn members_table(members: &[Value], now: Timestamp) -> String {
     render(&table)
 }
 
+/// Keys of the API, one per line; those that count first.
+pub(super) fn keys_table(keys: &[Value], now: Timestamp) -> String {
+    let mut table = table(&["NAME", "ID", "STATE", "SCOPES", "QUOTAS", "AGE", "MADE BY"]);
+    let (counting, gone): (Vec<&Value>, _) =
+        keys.iter().partition(|key| key["revokedAt"].is_null());
+    for key in counting.into_iter().chain(gone) {
+        let scopes = key["scopes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let scopes: Vec<&str> = scopes.iter().filter_map(Value::as_str).collect();
+        let quotas = key["quotas"].as_object().into_iter().flatten();
+        let quotas: Vec<String> = quotas.map(|(name, most)| format!("{name}={most}")).collect();
+        let expires = key["expiresAt"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+        let state = match expires {
+            _ if !key["revokedAt"].is_null() => "revoked".to_owned(),
+            Some(at) if at <= now => "expired".to_owned(),
+            Some(_) => format!("until {}", text(key, "expiresAt")),
+            None => "valid".to_owned(),
+        };
+        table.add_row([
+            text(key, "name"),
+            text(key, "id"),
+            state,
+            one_line(&scopes.join(",")),
+            if quotas.is_empty() { "-".to_owned() } else { one_line(&quotas.join(",")) },
+            age(&key["createdAt"], now),
+            text(key, "createdBy"),
+        ]);
+    }
+    render(&table)
+}
+
 /// A line for each coordinator of the original that cannot be used.
 pub(super) fn troubles(peers: &[Value]) -> Vec<String> {
     let originals = peers.iter().filter(|peer| peer["original"] == Value::Bool(true));

@@ -31,6 +31,9 @@ Commands:
   network revoke PEER|SERIAL              take membership, or a ticket, away
   invite [--role R] [--expires T]         print a ticket for another machine
   join TICKET                             join a network with it
+  keys                                    list the keys of the API
+  keys create NAME --scope S [options]    make a key, and show it once
+  keys revoke NAME                        refuse a key from now on
   mcp [--allow-path DIR]                  serve these commands to an agent, over MCP
   import PATH [--dry-run] [--no-wait]     take over the database of an original coordinator
 

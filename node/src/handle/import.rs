@@ -255,7 +255,7 @@ impl Run<'_> {
                 }
                 fate
             } else {
-                let command = Command::PutService { id: Some(view.id), def: view.def };
+                let command = Command::PutService { id: Some(view.id), def: view.def, owner: None };
                 Fate::Do(Box::new(command))
             };
             fates.push((name, fate));

@@ -63,7 +63,8 @@ impl Node {
     pub(super) fn start_services(&self, config: &Config) -> Option<Services> {
         let settings = config.host.as_ref().filter(|host| host.services)?;
         let bundles = blobs::bundles(self.blobs.as_ref());
-        let services = Services::new(services_config(settings), bundles);
+        let settings = ServicesConfig { seals: super::seals(config), ..services_config(settings) };
+        let services = Services::new(settings, bundles);
         let net = match (&self.coordinator, &self.member) {
             (Some(coordinator), _) => Some(coordinator.handle.net()),
             (None, Some(member)) => Some(member.net()),

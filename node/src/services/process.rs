@@ -144,13 +144,17 @@ impl Process {
     /// Runs it to its end; true if it served.
     async fn carry(&self, space: &Workspace, cwd: PathBuf, port: u16) -> (bool, End) {
         let def = &self.order.def;
+        let env = match self.environment() {
+            Ok(env) => env,
+            Err(why) => return (false, End::Hopeless(why)),
+        };
         let order = ServeOrder {
             name: self.id.service.to_string(),
             command: def.command.clone(),
             args: def.args.clone(),
             cwd,
             port: Some(port),
-            env: self.environment(),
+            env,
             set: vec![("PORT".to_owned(), port.to_string())],
             network: def.network.clone(),
             log: self.log.clone(),
@@ -218,12 +222,17 @@ impl Process {
     /// What the service asks for. Unless it says otherwise it is told to listen where only this
     /// machine reaches it, since everybody else comes through the host; only a host with a public
     /// url is reached from outside directly.
-    fn environment(&self) -> Vec<(String, String)> {
+    ///
+    /// # Errors
+    /// Why a value cannot be read here.
+    fn environment(&self) -> Result<Vec<(String, String)>, String> {
         let public = self.inner.config.public_base_url.is_some();
         let host = if public { "0.0.0.0" } else { "127.0.0.1" };
         let mut env = vec![("HOST".to_owned(), host.to_owned())];
-        env.extend(self.order.def.env.iter().flatten().cloned());
-        env
+        let mut def = self.order.def.clone();
+        self.inner.config.seals.open_all(&mut def)?;
+        env.extend(def.env.into_iter().flatten());
+        Ok(env)
     }
 
     /// Says that it serves once it does. Ends only with the reason to end the process.

@@ -157,6 +157,7 @@ async fn hosts_and_services_of_ours_stand_above_equal_ones_of_theirs() {
             replicas: 1,
             ..ServiceDef::default()
         },
+        owner: None,
     };
     world.ask(put("svc_1")).await;
     world.ask(put("svc_gone")).await;

@@ -113,6 +113,7 @@ fn spec() -> Spec {
             once: false,
         }),
         mark: None,
+        owner: None,
     }
 }
 

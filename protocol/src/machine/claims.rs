@@ -149,6 +149,9 @@ impl Machine {
         loop {
             let (created, job) = self.queue.next_for(capabilities, passed.last())?;
             let (created, job) = (*created, job.clone());
+            if self.passes_over(&job) {
+                continue;
+            }
             let entry = self.registers.get(&Subject::Job(job.clone()))?;
             let in_flight = entry.in_flight();
             if now.wall.plus_ms(EXPIRY_MARGIN_MS) < entry.head.expires_at && !in_flight {

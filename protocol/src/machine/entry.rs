@@ -1,15 +1,18 @@
 //! What the machine keeps in memory of one register. Payloads and results stay on disk.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::effect::ReplyTo;
 use super::owners::Counted;
+use super::quotas::Use;
 use super::retry::Tries;
 use crate::batch::KeyAnswer;
 use crate::clock::{Hlc, Mono, Wall};
 use crate::command::Command;
 use crate::id::NodeId;
 use crate::lease::Lease;
+use crate::principal::name_of;
 use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::{Mark, RegisterKey, Spec};
@@ -32,6 +35,10 @@ pub(super) struct Head {
     pub(super) queue_timeout_ms: Option<u64>,
     pub(super) adopted: bool,
     pub(super) once: bool,
+    /// The principal that submitted it, as its jobs say it.
+    pub(super) submitter: Option<Arc<str>>,
+    /// Whose a service is.
+    pub(super) owner: Option<String>,
 }
 
 impl Head {
@@ -53,6 +60,11 @@ impl Head {
             queue_timeout_ms: job.and_then(|job| job.queue_timeout_ms),
             adopted: job.is_some_and(|job| job.adopted),
             once: job.is_some_and(|job| job.once),
+            submitter: job
+                .and_then(|job| job.submitted_by.as_deref())
+                .filter(|submitter| name_of(submitter).is_some())
+                .map(Arc::from),
+            owner: body.owner.clone(),
         }
     }
 }
@@ -71,6 +83,8 @@ pub(super) struct Entry {
     pub(super) heard: Option<Ballot>,
     /// How `owners` counts it.
     pub(super) counted: Option<Counted>,
+    /// How `quotas` counts it.
+    pub(super) used: Option<Use>,
     /// Its time was over before it ended: nobody can change it any more.
     pub(super) over: bool,
     /// The one who should lead it does not know it.
@@ -122,6 +136,7 @@ impl Entry {
             chosen: None,
             heard: None,
             counted: None,
+            used: None,
             over: false,
             disowned: false,
             brought: Vec::new(),

@@ -24,7 +24,7 @@ impl Machine {
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         Gauges {
-            queued: self.queue.len() + self.held_back.len() + self.resting,
+            queued: self.queue.len() + self.held_back.len() + self.usages.held() + self.resting,
             leased: self.hosts.leases(),
             hosts: self.hosts.len(),
             services: self.registers.len() - self.jobs_live,

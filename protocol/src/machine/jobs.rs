@@ -43,6 +43,9 @@ impl Machine {
                 },
             );
         }
+        if let Err(refusal) = self.may_queue(request.submitted_by.as_deref()) {
+            return self.refuse(reply, refusal);
+        }
         let created = self.stamp(now);
         let chance = self.chance();
         let job = JobId::mint(created, chance);
@@ -97,6 +100,7 @@ impl Machine {
                 once: request.once,
             }),
             mark,
+            owner: None,
         })
     }
 
@@ -283,7 +287,7 @@ impl Machine {
         let leads = entry.lead.is_some();
         if before.is_some_and(|b| b.phase == Phase::Queued) {
             self.dequeue(&required, created, job);
-            self.held_back.remove(job);
+            self.unhold(job);
             self.waits_no_more(job);
         }
         let Some(entry) = self.registers.get_mut(&subject) else { return };

@@ -259,13 +259,13 @@ impl Machine {
                 self.timers.remove(&(lease.ends, Timer::Lease(job.clone())));
             }
             self.waits_no_more(job);
+            self.unhold(job);
             let Some(entry) = self.registers.get_mut(subject) else { return };
             entry.tries = Tries::default();
             self.queue.remove(&entry.head.required, entry.head.created, job);
             if !self.queue.holds(&entry.head.required) {
                 self.announced.forget(&entry.head.required);
             }
-            self.held_back.remove(job);
             // A grant in flight took a slot; a lease that is chosen keeps it.
             let holder = |val: &Val| val.job().filter(|j| j.phase == Phase::Leased)?.host.clone();
             let held = entry.chosen.as_ref().and_then(holder);

@@ -136,6 +136,7 @@ fn count(me: NodeId, entry: &Entry) -> Option<Counted> {
 impl Machine {
     /// A register has changed, or come.
     pub(super) fn recount(&mut self, subject: &Subject) {
+        self.recount_use(subject);
         let Some(entry) = self.registers.get_mut(subject) else { return };
         let counted = count(self.me, entry);
         let before = std::mem::replace(&mut entry.counted, counted);
@@ -152,6 +153,7 @@ impl Machine {
 
     /// A register leaves memory.
     pub(super) fn uncount(&mut self, entry: &Entry) {
+        self.uncount_use(entry);
         if let Some(counted) = entry.counted {
             self.owners.remove(self.me, &entry.head.key, &entry.head.voters, counted);
         }

@@ -280,6 +280,7 @@ impl Machine {
         }
         if let Subject::Job(_) = subject {
             self.offer_on(now, subject, before.as_ref().and_then(Val::job), &val);
+            self.offer_held(now);
         }
     }
 

@@ -169,7 +169,7 @@ impl Machine {
         self.expiring.remove(&subject, entry.head.expires_at);
         self.jobs_live -= 1;
         self.queue.remove(&entry.head.required, entry.head.created, job);
-        self.held_back.remove(job);
+        self.unhold(job);
         let state = entry.chosen.as_ref().and_then(Val::job);
         if let Some(host) = state.and_then(|state| state.host.clone()) {
             self.hosts.release(&host, job);

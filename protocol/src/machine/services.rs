@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Machine;
 use super::effect::ReplyTo;
-use super::entry::Waiting;
+use super::entry::{Entry, Waiting};
 use crate::batch::KeyAnswer;
 use crate::clock::{Hlc, Now};
 use crate::command::{Command, Refusal, ServiceReport};
@@ -16,7 +16,7 @@ use crate::placement::meets;
 use crate::record::spec::{Spec, Subject};
 use crate::register::{ServiceState, State, Val};
 use crate::slots;
-use crate::view::{ServiceDef, ServiceStatus};
+use crate::view::{ServiceDef, ServiceStatus, ServiceView};
 
 /// A service lives until it is removed; its register's expiry is as good as never.
 const SERVICE_TTL_MS: u64 = 100 * 365 * 86_400_000;
@@ -28,7 +28,8 @@ impl Machine {
         now: Now,
         reply: ReplyTo,
         id: Option<ServiceId>,
-        def: ServiceDef,
+        mut def: ServiceDef,
+        owner: Option<String>,
     ) {
         if let Some(fault) = def.fault() {
             return self.refuse(reply, Refusal::TooLarge(fault.into()));
@@ -41,13 +42,24 @@ impl Machine {
         // One that was just removed is replaced once its removal is on disk.
         let held = self.registers.get(&subject).filter(|entry| !entry.is_given_up());
         if held.is_some_and(|entry| entry.in_flight() || entry.is_leaving()) {
-            return self.wait_behind(&subject, reply, Command::PutService { id: Some(id), def });
+            return self.wait_behind(
+                &subject,
+                reply,
+                Command::PutService { id: Some(id), def, owner },
+            );
         }
         if held.is_some_and(|entry| entry.lead.is_none()) {
             return self
                 .refuse(reply, Refusal::Busy("another coordinator leads this service".into()));
         }
         let known = self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.clone())));
+        let others = |entry: &Entry| owner.is_some() && entry.head.owner != owner;
+        if known.is_some() && self.registers.get(&subject).is_some_and(|entry| others(entry)) {
+            return self.refuse(reply, Refusal::NotOwner(id));
+        }
+        if let Err(name) = def.unmask(known.as_ref().map(|(_, state)| &state.def)) {
+            return self.refuse(reply, Refusal::NothingToKeep(name));
+        }
         if let Some((ver, state)) = known {
             return self.advance_service(now, &id, ver, slots::redeploy(&state, def), reply);
         }
@@ -73,13 +85,14 @@ impl Machine {
             expires_at: at.wall().plus_ms(SERVICE_TTL_MS),
             job: None,
             mark: None,
+            owner,
         };
         let spec = match self.seal(spec) {
             Ok(spec) => spec,
             Err(refusal) => return self.refuse(reply, refusal),
         };
         let val = self.value(now, 0, State::Service(Box::new(state)));
-        let answer = service_answer(&id, &val);
+        let answer = service_answer(&id, &val, spec.body().owner.as_ref());
         self.create(now, spec, val, None, (reply, answer));
     }
 
@@ -101,11 +114,18 @@ impl Machine {
         let Some(state) = val.service().cloned() else {
             return self.refuse(reply, Refusal::UnknownService(id.to_string()));
         };
-        let (ver, def) = (val.ver, patch.apply(&state.def));
+        let (ver, mut def) = (val.ver, patch.apply(&state.def));
+        if let Err(name) = def.unmask(Some(&state.def)) {
+            return self.refuse(reply, Refusal::NothingToKeep(name));
+        }
         if let Some(fault) = def.fault() {
             return self.refuse(reply, Refusal::TooLarge(fault.into()));
         }
         self.advance_service(now, &id, ver, slots::redeploy(&state, def), reply);
+    }
+
+    fn owner_of(&self, id: &ServiceId) -> Option<&String> {
+        self.registers.get(&Subject::Service(id.clone()))?.head.owner.as_ref()
     }
 
     fn service_value(&self, id: &ServiceId) -> Option<&Val> {
@@ -123,7 +143,10 @@ impl Machine {
     ) {
         let removed = state.deleted;
         let val = self.value(now, ver + 1, State::Service(Box::new(state)));
-        let answer = if removed { KeyAnswer::Removed } else { service_answer(id, &val) };
+        let answer = match removed {
+            true => KeyAnswer::Removed,
+            false => service_answer(id, &val, self.owner_of(id)),
+        };
         let waiting = Waiting { reply: reply.clone(), answer, grant: false, remembered: None };
         if !self.propose(now, &Subject::Service(id.clone()), val, None, Some(waiting)) {
             self.refuse(
@@ -223,7 +246,7 @@ impl Machine {
 
     fn answer_service(&mut self, now: Now, reply: ReplyTo, id: &ServiceId) {
         let answer = match self.service_value(id) {
-            Some(val) => service_answer(id, val),
+            Some(val) => service_answer(id, val, self.owner_of(id)),
             None => KeyAnswer::NoService,
         };
         self.answer(now, reply, answer);
@@ -258,9 +281,12 @@ pub(super) fn name_scope(id: &ServiceId) -> Hash {
     Hash(*hash.finalize().as_bytes())
 }
 
-fn service_answer(id: &ServiceId, val: &Val) -> KeyAnswer {
+fn service_answer(id: &ServiceId, val: &Val, owner: Option<&String>) -> KeyAnswer {
     match val.service() {
-        Some(state) => KeyAnswer::Service(Box::new(service_state_view(id, state, val))),
+        Some(state) => {
+            let view = service_state_view(id, state, val);
+            KeyAnswer::Service(Box::new(ServiceView { owner: owner.cloned(), ..view }))
+        }
         None => KeyAnswer::NoService,
     }
 }

@@ -19,6 +19,7 @@ mod outside;
 mod patching;
 mod placing;
 mod quorum;
+mod quotas;
 mod random;
 mod receipts;
 mod recovery;

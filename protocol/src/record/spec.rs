@@ -52,6 +52,10 @@ pub struct Spec {
     /// earlier specs read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
+    /// Whose a service is. Left out where it is nobody's in particular, which is how earlier specs
+    /// read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 /// The idempotency key under which a job was submitted: of the registers with one scope, voters
@@ -128,6 +132,10 @@ impl Record for Spec {
         }
         if self.mark.is_some() && self.job.is_none() {
             return fail("only a job is marked with a key");
+        }
+        let long = |owner: &String| owner.len() > MAX_TEXT_BYTES;
+        if self.owner.as_ref().is_some_and(|owner| self.job.is_some() || long(owner)) {
+            return fail("only a service has an owner, whose name is bounded");
         }
         match (&self.subject, &self.job) {
             (Subject::Job(_), Some(job)) => job.check(),

@@ -56,6 +56,7 @@ impl World {
             expires_at: Wall(at.ms + 1_000_000),
             job,
             mark: None,
+            owner: None,
         };
         Write::Spec(Box::new(Signed::seal(&self.key, self.network, spec)))
     }

@@ -22,6 +22,7 @@ fn view(id: &str, name: &str, created: u64, assignments: Vec<Assignment>) -> Ser
         generation: 1,
         past: Vec::new(),
         reverted: None,
+        owner: None,
     }
 }
 

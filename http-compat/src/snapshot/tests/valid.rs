@@ -44,7 +44,7 @@ fn a_service_is_read_and_shown_as_it_was() {
     let read = service(&raw, NOW).unwrap();
     assert_eq!(read.view.status, ServiceStatus::Running);
     assert_eq!((read.view.ver, read.view.generation), (0, 0));
-    assert_eq!(json::service::contract(&read.view), a_service());
+    assert_eq!(json::service::whole(&read.view), a_service());
 }
 
 #[test]

@@ -144,7 +144,7 @@ impl State {
                 view.error = Some("cancelled".to_owned());
                 Ok(Answer::Job(Box::new(view.clone())))
             }
-            Command::PutService { id, def } => {
+            Command::PutService { id, def, owner } => {
                 let id = id.unwrap_or_else(|| ServiceId::mint(at, version));
                 self.services.retain(|service| service.id != id);
                 self.services.push(ServiceView {
@@ -160,6 +160,7 @@ impl State {
                     generation: 1,
                     past: Vec::new(),
                     reverted: None,
+                    owner,
                 });
                 Ok(Answer::Service(Box::new(self.services.last().unwrap().clone())))
             }
@@ -201,7 +202,13 @@ impl State {
                 panic!("no route leads here")
             }
             Command::MakePrincipal(new) => Ok(Answer::Principal(new)),
-            Command::RevokePrincipal { which } => Err(Refusal::UnknownPrincipal(which)),
+            Command::RevokePrincipal { which } => {
+                let mut all = self.principals.iter_mut();
+                let found = all.find(|one| one.name == which || one.id.as_str() == which);
+                let found = found.ok_or(Refusal::UnknownPrincipal(which))?;
+                Arc::make_mut(found).revoked = Some(at.wall());
+                Ok(Answer::Principal(Box::new(found.as_ref().clone())))
+            }
             Command::Join { url } => {
                 self.peers.push(url);
                 Ok(Answer::Joined)

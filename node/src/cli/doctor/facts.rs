@@ -40,6 +40,8 @@ pub(super) struct Facts {
     pub(super) more: bool,
     /// What a host on this machine would find, or why that cannot be said.
     pub(super) here: Option<Result<Here, String>>,
+    /// This client shows no token.
+    pub(super) no_token: bool,
     /// When all that was asked.
     pub(super) now: Timestamp,
 }

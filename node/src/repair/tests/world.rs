@@ -196,6 +196,7 @@ impl Member {
             expires_at: Wall(u64::MAX >> 2),
             job,
             mark: None,
+            owner: None,
         };
         Write::Spec(Box::new(Signed::seal(&self.key, self.network, body)))
     }

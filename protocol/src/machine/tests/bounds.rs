@@ -74,7 +74,7 @@ fn jobs_hosts_and_services_are_refused_beyond_their_bounds() {
     assert_eq!(world.call(0, register("one more")), Err(full));
     assert!(world.call(0, register("h5")).is_ok(), "a known one may register again");
 
-    let put = || Command::PutService { id: None, def: World::def("s", 1, "") };
+    let put = || Command::PutService { id: None, def: World::def("s", 1, ""), owner: None };
     for n in 0..MAX_SERVICES {
         world.ask(0, put());
         if n % 1000 == 0 {

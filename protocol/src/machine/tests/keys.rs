@@ -97,7 +97,7 @@ fn every_kind_of_request_can_be_keyed() {
     let remove = Command::RemoveService { id: id.clone().unwrap() };
     let commands = [
         ("beat", beat),
-        ("put", Command::PutService { id, def }),
+        ("put", Command::PutService { id, def, owner: None }),
         ("claim", Command::ClaimService { host: host_id("h") }),
         ("remove", remove),
         ("join", Command::Join { url: "u".into() }),

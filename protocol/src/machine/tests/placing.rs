@@ -45,7 +45,7 @@ impl Farm {
 
     fn put(&mut self, def: ServiceDef) {
         let id = Some(self.id());
-        service_of(self.world.call(0, Command::PutService { id, def }));
+        service_of(self.world.call(0, Command::PutService { id, def, owner: None }));
     }
 
     fn id(&self) -> ServiceId {
@@ -326,6 +326,7 @@ fn one_name_deployed_at_two_coordinators_at_once_is_one_service() {
         let put = |replicas| Command::PutService {
             id: Some(id.clone()),
             def: World::def("api", replicas, ""),
+            owner: None,
         };
         let asked = [world.ask(1, put(1)), world.ask(2, put(2))];
         world.settle();

@@ -78,7 +78,7 @@ fn an_unknown_peer_count_is_refused_before_anything_is_stored_r8() {
     let text = World::refusal(world.call(0, submit())).to_string();
     assert_eq!(text, "insufficient peers: requires at least 2 known peers, got 0");
     assert_eq!(world.nodes[0].disk.commits, 0);
-    let put = Command::PutService { id: None, def: World::def("s", 1, "") };
+    let put = Command::PutService { id: None, def: World::def("s", 1, ""), owner: None };
     assert!(matches!(world.call(0, put), Err(Refusal::InsufficientPeers { need: 2, got: 0 })));
 }
 

@@ -92,7 +92,11 @@ impl Run {
             13 => match self.below(3) {
                 0 => Command::RemoveHost { host: self.host() },
                 1 => Command::RemoveService { id: self.service() },
-                _ => Command::PutService { id: Some(self.service()), def: World::def("s", 2, "") },
+                _ => Command::PutService {
+                    id: Some(self.service()),
+                    def: World::def("s", 2, ""),
+                    owner: None,
+                },
             },
             14 => match self.below(3) {
                 0 => Command::ClaimService { host: self.host() },

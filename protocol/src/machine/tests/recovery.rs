@@ -102,7 +102,8 @@ fn a_refused_service_does_not_appear_later() {
     let name = world.name_at(0);
     cut(&mut world, 0, 1);
     let id = ServiceId::new(name.clone()).unwrap();
-    let put = Command::PutService { id: Some(id.clone()), def: World::def(&name, 1, "") };
+    let put =
+        Command::PutService { id: Some(id.clone()), def: World::def(&name, 1, ""), owner: None };
     let asked = world.ask(0, put);
     world.pass(QUORUM_MS);
     assert!(matches!(world.reply(asked), Some(Err(Refusal::TargetNotMet { job: None, .. }))));
@@ -140,7 +141,8 @@ fn a_service_is_removed_and_deployed_again_at_all_its_voters() {
     world.drain(0);
     assert_eq!(world.reply(removal), Some(Ok(KeyAnswer::Removed)));
     world.cut.clear();
-    let put = Command::PutService { id: Some(id.clone()), def: World::def(&name, 7, "") };
+    let put =
+        Command::PutService { id: Some(id.clone()), def: World::def(&name, 7, ""), owner: None };
     assert_eq!(service_of(world.call(0, put)).def.replicas, 7);
     world.crash(0);
     world.crash(1);
@@ -182,7 +184,7 @@ fn a_service_deployed_again_is_not_taken_for_removed_after_a_restart() {
     world.deploy(0, &name, 1);
     world.call(0, Command::RemoveService { id: id.clone() }).unwrap();
     cut(&mut world, 0, 1);
-    let put = Command::PutService { id: Some(id), def: World::def(&name, 3, "") };
+    let put = Command::PutService { id: Some(id), def: World::def(&name, 3, ""), owner: None };
     world.ask(0, put);
     world.drain(0);
     world.crash(0);

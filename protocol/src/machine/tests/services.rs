@@ -4,6 +4,7 @@ use super::world::{World, host_id, service_of};
 use crate::batch::KeyAnswer;
 use crate::command::{Command, Refusal};
 use crate::id::ServiceId;
+use crate::view::ServiceDef;
 use crate::view::ServiceStatus::{Failed, Pending, Running};
 
 fn id(name: &str) -> ServiceId {
@@ -54,7 +55,7 @@ fn s12_a_service_goes_only_to_hosts_that_can_run_it() {
     world.host_with(0, "plain", 1, "shell");
     world.host_with(0, "server", 1, "service-host");
     let def = World::def("s", 2, "service-host");
-    service_of(world.call(0, Command::PutService { id: Some(id("s")), def }));
+    service_of(world.call(0, Command::PutService { id: Some(id("s")), def, owner: None }));
     assert_eq!(world.claim_service(0, "plain"), None);
     assert_eq!(world.claim_service(0, "server").unwrap().id, id("s"));
     let ghost = world.call(0, Command::ClaimService { host: host_id("ghost") });
@@ -133,7 +134,8 @@ fn f36_deploying_again_is_a_new_generation_and_what_runs_goes_on_being_heard() {
     world.claim_service(0, "h");
     world.report(0, "s", "h", Running).unwrap();
     world.pass(10);
-    let put = Command::PutService { id: Some(id("s")), def: World::def("other", 2, "") };
+    let put =
+        Command::PutService { id: Some(id("s")), def: World::def("other", 2, ""), owner: None };
     let second = service_of(world.call(0, put));
     assert_eq!((second.created, second.generation), (first.created, 2));
     assert_eq!((second.status, second.def.replicas), (Running, 2));
@@ -206,8 +208,11 @@ fn a_removed_service_is_gone_and_its_id_can_be_deployed_again() {
 fn commands_on_one_service_are_carried_out_in_their_order() {
     let mut world = World::alone();
     world.host(0, "h", 1);
-    let put =
-        |replicas| Command::PutService { id: Some(id("s")), def: World::def("s", replicas, "") };
+    let put = |replicas| Command::PutService {
+        id: Some(id("s")),
+        def: World::def("s", replicas, ""),
+        owner: None,
+    };
     let asked = [put(1), put(2), Command::RemoveService { id: id("s") }, put(3)]
         .map(|command| world.ask(0, command));
     let claimed = world.ask(0, Command::ClaimService { host: host_id("h") });
@@ -227,9 +232,52 @@ fn a_minted_service_id_is_unique() {
     let mut world = World::alone();
     let ids: std::collections::BTreeSet<_> = (0..10)
         .map(|_| {
-            let put = Command::PutService { id: None, def: World::def("s", 1, "") };
+            let put = Command::PutService { id: None, def: World::def("s", 1, ""), owner: None };
             service_of(world.call(0, put)).id
         })
         .collect();
     assert_eq!(ids.len(), 10);
+}
+
+#[test]
+fn a_service_is_not_replaced_by_others_and_keeps_its_owner() {
+    let mut world = World::of(2, 1);
+    let put = |owner: Option<&str>, replicas| Command::PutService {
+        id: Some(id("s")),
+        def: World::def("s", replicas, ""),
+        owner: owner.map(Into::into),
+    };
+    let made = service_of(world.call(0, put(Some("key:a"), 1)));
+    assert_eq!(made.owner.as_deref(), Some("key:a"));
+    let refused = Err(Refusal::NotOwner(id("s")));
+    for node in [0, 1] {
+        assert_eq!(world.call(node, put(Some("key:b"), 2)), refused);
+    }
+    assert_eq!(service_of(world.call(1, put(Some("key:a"), 2))).def.replicas, 2);
+    // Nobody in particular may, and it stays its owner's.
+    let kept = service_of(world.call(1, put(None, 3)));
+    assert_eq!((kept.owner.as_deref(), kept.def.replicas), (Some("key:a"), 3));
+    world.call(0, Command::RemoveService { id: id("s") }).unwrap();
+    assert_eq!(service_of(world.call(0, put(Some("key:b"), 1))).owner.as_deref(), Some("key:b"));
+    world.call(0, Command::RemoveService { id: id("s") }).unwrap();
+    service_of(world.call(0, put(None, 1)));
+    assert_eq!(world.call(0, put(Some("key:b"), 1)), refused, "it is nobody's to take");
+}
+
+#[test]
+fn a_mask_keeps_the_value_that_is_there() {
+    let mut world = World::alone();
+    let with = |value: &str| {
+        let env = Some(vec![("A".to_owned(), value.to_owned())]);
+        Command::PutService {
+            id: Some(id("s")),
+            def: ServiceDef { env, ..World::def("s", 1, "") },
+            owner: None,
+        }
+    };
+    let refused = Err(Refusal::NothingToKeep("A".into()));
+    assert_eq!(world.call(0, with("***")), refused);
+    let first = service_of(world.call(0, with("1")));
+    let again = service_of(world.call(0, with("***")));
+    assert_eq!((again.generation, &again.def), (first.generation, &first.def));
 }

@@ -50,6 +50,7 @@ pub(crate) fn spec() -> Spec {
             once: false,
         }),
         mark: None,
+        owner: None,
     }
 }
 

@@ -312,6 +312,7 @@ impl Inside {
             expires_at: Wall(u64::MAX),
             job: Some(job),
             mark: None,
+            owner: None,
         };
         let spec = Signed::seal(&key, network(), spec).raw().clone();
         let lease_ms = u64::try_from(World::LEASE.as_millis()).unwrap();

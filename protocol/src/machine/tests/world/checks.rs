@@ -192,6 +192,7 @@ impl Machine {
     #[track_caller]
     pub(crate) fn check_invariants(&self) {
         self.owners.check(self.me, &self.registers);
+        self.usages.check(self.registers.values().map(|entry| &**entry));
         let jobs = self.registers.keys().filter(|s| matches!(s, Subject::Job(_))).count();
         assert_eq!(jobs, self.jobs_live, "jobs are counted");
         let over = self.registers.values().filter(|entry| entry.over).count();
@@ -214,7 +215,7 @@ impl Machine {
             if phase != Some(Phase::Queued) || entry.lead.is_none() {
                 assert!(!queued.contains(job), "{job} is queued by mistake");
             } else if !busy {
-                let held = self.held_back.contains(job);
+                let held = self.held_back.contains(job) || self.usages.holds(job);
                 let rests = entry.tries.rests_until.is_some();
                 let places = [queued.contains(job), held, rests];
                 let places = places.into_iter().filter(|here| *here).count();

@@ -211,7 +211,7 @@ impl World {
     #[track_caller]
     pub(crate) fn deploy(&mut self, node: usize, id: &str, replicas: u32) -> ServiceView {
         let (id, def) = (Some(ServiceId::new(id).unwrap()), Self::def(id, replicas, ""));
-        service_of(self.call(node, Command::PutService { id, def }))
+        service_of(self.call(node, Command::PutService { id, def, owner: None }))
     }
 
     #[track_caller]
