@@ -91,6 +91,7 @@ fn own_spec(mallory: &Mallory, id: JobId, created: Hlc, expires_at: Wall) -> Spe
         expires_at,
         job: Some(job),
         mark: None,
+        owner: None,
     }
 }
 
