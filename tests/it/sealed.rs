@@ -24,9 +24,18 @@ fn teller(canary: &str, required: &str) -> Value {
     })
 }
 
+/// What `skyclaw` says, in the name of an administrator.
+fn skyclaw(node: &Node, args: &[&str]) -> String {
+    let mut command = Command::new(binary("skyclaw"));
+    command.args(args).current_dir(node.folder());
+    command.env("SKYCLAW_COORDINATOR_URL", node.url()).env("SKYCLAW_TOKEN", "secret");
+    let output = command.output().expect("skyclaw starts");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 #[track_caller]
-fn until_logged(api: &Api, line: &str) {
-    eventually(line, || match api.get("/v1/services/a/logs").text() {
+fn until_logged(node: &Node, line: &str) {
+    eventually(line, || match skyclaw(node, &["logs", "a"]) {
         log if log.contains(line) => Ok(()),
         log => Err(log),
     });
@@ -52,12 +61,12 @@ fn a_service_gets_its_environment_and_nobody_reads_it() {
     node.api.until_hosts(1);
     let made = node.api.post("/v1/services", &teller(&canary, "service-host")).ok();
     assert_eq!(made["service"]["env"], json!({ "CANARY": "***", "OTHER": "***" }));
-    until_logged(&node.api, &format!("got-{canary}-one"));
+    until_logged(&node, &format!("got-{canary}-one"));
     // What was shown can be sent back: a mask keeps the value.
     let change = json!({ "env": { "CANARY": "***", "OTHER": "two" } });
     let patched = node.api.send("PATCH", "/v1/services/a", &[], change.to_string().as_bytes());
     assert_eq!(patched.ok()["service"]["env"], made["service"]["env"]);
-    until_logged(&node.api, &format!("got-{canary}-two"));
+    until_logged(&node, &format!("got-{canary}-two"));
     let new = json!({ "env": { "NEW": "***" } }).to_string();
     let refused = node.api.send("PATCH", "/v1/services/a", &[], new.as_bytes()).error(400);
     assert!(refused.contains("env.NEW is *** and has no value to keep"), "{refused}");
@@ -75,14 +84,7 @@ fn a_service_gets_its_environment_and_nobody_reads_it() {
     for target in ["/v1/services", "/v1/services/a?details=1", "/v1/state", "/metrics"] {
         assert!(!node.api.get(target).text().contains(&canary), "{target}");
     }
-    let listed = Command::new(binary("skyclaw"))
-        .args(["service", "a", "--json"])
-        .env("SKYCLAW_COORDINATOR_URL", node.url())
-        .env("SKYCLAW_TOKEN", "secret")
-        .current_dir(node.folder())
-        .output()
-        .expect("skyclaw starts");
-    let shown = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let shown = skyclaw(&node, &["service", "a", "--json"]);
     assert!(shown.contains("***") && !shown.contains(&canary), "{shown}");
     let copy = node.folder().join("copy");
     let backup = Command::new(binary("skyclaw-node"))
@@ -110,9 +112,13 @@ fn a_host_that_talks_http_is_told_what_it_is_to_run_at_any_coordinator() {
     nodes[1].api.post("/v1/services", &teller("canary", "special")).ok();
     let told = json!({ "CANARY": "canary", "OTHER": "one" });
     for node in &nodes {
-        eventually("the service is claimed", || match claimed(&node.api) {
-            env if env == told => Ok(()),
-            env => Err(env.to_string()),
+        // Of host and service the other one may not have heard yet.
+        eventually("the service is claimed", || {
+            match node.api.post("/v1/hosts/h/services/claim", &json!({})) {
+                answer if answer.status != 200 => Err(answer.text()),
+                answer if answer.json()["service"]["env"] == told => Ok(()),
+                answer => Err(answer.text()),
+            }
         });
     }
     // Orders are told in clear and held while they stay the same, as ever.
