@@ -90,7 +90,7 @@ fn crates_depend_on_each_other_as_drawn() {
         ("skyclaw-store", &["skyclaw-protocol"]),
         ("skyclaw-http-compat", &["skyclaw-protocol"]),
         ("skyclaw-node", &["skyclaw-http-compat", "skyclaw-protocol", "skyclaw-store"]),
-        ("skyclaw-tests", &["skyclaw-node"]),
+        ("skyclaw-tests", &["skyclaw-node", "skyclaw-protocol"]),
         ("skyclaw-examples", &["skyclaw-node"]),
     ];
     let metadata = metadata();

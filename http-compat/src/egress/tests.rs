@@ -264,7 +264,7 @@ async fn heads_that_are_huge_or_slow_end_the_connection() {
         Ok(())
     }
     .await;
-    let ended = ended.is_err() || matches!(stream.read(&mut [0; 512]).await, Ok(_));
+    let ended = ended.is_err() || stream.read(&mut [0; 512]).await.is_ok();
     assert!(ended && world.asked().is_empty());
 }
 

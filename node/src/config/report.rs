@@ -5,7 +5,8 @@
 use serde_json::{Value as Json, json};
 
 use super::Config;
-use super::resolve::{Settled, masked};
+use super::mask::masked;
+use super::resolve::Settled;
 use super::setting::{Fallback, SETTINGS, Secrecy, Setting};
 use super::value::Value;
 

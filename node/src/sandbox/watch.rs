@@ -156,7 +156,8 @@ fn family_of(root: i32) -> Vec<i32> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
 
     use super::*;
 
@@ -168,8 +169,8 @@ mod tests {
     #[test]
     fn a_family_is_counted_through_all_generations() {
         let mut shell = Command::new("sh")
-            .args(["-c", "sh -c 'cat & cat; wait' & wait"])
-            .stdin(Stdio::piped())
+            .args(["-c", "sh -c 'sleep 60 & sleep 60; wait' & wait"])
+            .process_group(0)
             .spawn()
             .unwrap();
         let pid = i32::try_from(shell.id()).unwrap();
@@ -183,7 +184,8 @@ mod tests {
         }
         assert!(seen >= 3, "{seen}");
         assert!(family(pid).1 > 0);
-        drop(shell.stdin.take());
+        let group = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
         shell.wait().unwrap();
     }
 

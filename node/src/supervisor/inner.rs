@@ -37,11 +37,8 @@ pub(super) const INNER_ARGUMENT: &str = "__skyclaw-job-inner";
 
 /// Does the work; the answer is this process's exit code, if it does not become the job.
 pub(super) fn run() -> i32 {
-    match keep() {
-        Ok(code) => code,
-        // The shim sees the socket close.
-        Err(_) => 70,
-    }
+    // If it failed the shim sees the socket close.
+    keep().unwrap_or(70)
 }
 
 fn keep() -> io::Result<i32> {

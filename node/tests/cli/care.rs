@@ -29,10 +29,12 @@ fn network(hosts: &[Value], queued: &[Value]) -> Server {
     ])
 }
 
+/// All but what is said of the machine that the tests run on.
 fn findings(document: &Value) -> Vec<(String, String)> {
     let word = |finding: &Value, name: &str| finding[name].as_str().unwrap_or("-").to_owned();
     let all = document["findings"].as_array().expect("a list");
-    all.iter().map(|finding| (word(finding, "name"), word(finding, "level"))).collect()
+    let all = all.iter().map(|finding| (word(finding, "name"), word(finding, "level")));
+    all.filter(|(name, _)| name != "sandbox-here").collect()
 }
 
 fn pairs(want: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -54,6 +56,7 @@ fn a_network_that_is_well_is_said_to_be() {
         ("peers", "ok"),
         ("peers", "warn"),
         ("hosts", "ok"),
+        ("sandbox", "warn"),
         ("openclaw", "ok"),
         ("jobs", "ok"),
     ];

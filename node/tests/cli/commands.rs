@@ -163,9 +163,9 @@ fn hosts_are_listed() {
     let output = at(&server, &["hosts"]);
     let stdout = text(&output.stdout);
     let rows: Vec<Vec<&str>> = stdout.lines().map(|l| l.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["ID", "NAME", "SEEN", "JOBS", "OPENCLAW", "CAPABILITIES"]);
-    assert_eq!(rows[1][3..], ["1/4", "2026.9.6", "a,b"]);
-    assert_eq!(rows[2][..5], ["host_2", "bare", "-", "-/-", "-"]);
+    assert_eq!(rows[0], ["ID", "NAME", "SEEN", "JOBS", "SANDBOX", "OPENCLAW", "CAPABILITIES"]);
+    assert_eq!(rows[1][3..], ["1/4", "-", "2026.9.6", "a,b"]);
+    assert_eq!(rows[2][..6], ["host_2", "bare", "-", "-/-", "-", "-"]);
     assert_eq!(text(&output.stderr), "[skyclaw] host box: openclaw unusable: no  model\n");
     assert_eq!(document(&at(&server, &["hosts", "--json"])), hosts);
     assert_eq!(server.requests()[0].line, "GET /v1/hosts");

@@ -35,7 +35,8 @@ fn now() -> Hlc {
 fn next(job: &Job, phase: Phase, result: Option<Hash>) -> Val {
     let val = job.certificate.body().val.clone();
     let state = val.job().expect("of a job").clone();
-    let (attempt, host) = (state.attempt.max(1), state.host.clone().or(Some(host_id("evil"))));
+    let (attempt, host) =
+        (state.attempt.max(1), state.host.clone().or_else(|| Some(host_id("evil"))));
     let state = JobState { phase, attempt, host, result, ..state };
     Val { ver: val.ver + 1, at: now(), state: State::Job(state), ..val }
 }

@@ -46,7 +46,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "read the environment of whoever started it",
         "grep -a SKYCLAW /proc/$PPID/environ && echo escaped",
     ),
-    shown("enter the node's root", "ls /proc/{node}/root/ && echo escaped"),
+    shown("enter the node's root", "ls -L /proc/{node}/root && echo escaped"),
     shown("look at what the node has open", "ls /proc/{node}/fd && echo escaped"),
     tried(
         "read the memory of whoever started it",

@@ -30,7 +30,7 @@ pub(super) fn create(
     }
     let layers = layers(env, flags)?;
     let path = joined::place(&layers, Roles::ALL);
-    let beside = path.parent().unwrap_or(Path::new(".")).to_owned();
+    let beside = path.parent().unwrap_or_else(|| Path::new(".")).to_owned();
     let key_path = dir.unwrap_or(&beside).join(ADMIN_KEY);
     for taken in [&path, &key_path] {
         if fs::symlink_metadata(taken).is_ok() {
