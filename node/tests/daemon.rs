@@ -26,9 +26,12 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn a_host_that_is_root_says_so_once() {
-    let said = host_without_coordinator(&[]);
+    let said = host_without_coordinator(&[("SKYCLAW_SANDBOX", "none")]);
     let expected = usize::from(rustix::process::geteuid().is_root());
     assert_eq!(said.matches("runs as root").count(), expected, "{said}");
+    // Kept apart, what runs there is not root.
+    let kept = host_without_coordinator(&[("SKYCLAW_SANDBOX", "basic")]);
+    assert!(!kept.contains("runs as root"), "{kept}");
     let idle = node(&[], &["config"]);
     assert!(!text(&idle.stderr).contains("root"), "only where jobs run");
 }
