@@ -207,8 +207,6 @@ pub fn host(name: &str) -> Setup {
         .env("SKYCLAW_HOST_NAME", name)
         .env("SKYCLAW_ALLOWED_COMMANDS", "sh")
         .env("SKYCLAW_STOP_GRACE_MS", 500)
-        // Tests look at what jobs leave in their folders.
-        .env("SKYCLAW_SANDBOX", "none")
 }
 
 fn on_lan(setup: Setup) -> Setup {

@@ -45,6 +45,9 @@ impl Setup {
         .env("SKYCLAW_GATEWAY_HOST", "127.0.0.1")
         .env("SKYCLAW_GATEWAY_PORT", 0)
         .env("SKYCLAW_P2P_LISTEN", "/ip4/127.0.0.1/udp/0/quic-v1,/ip4/127.0.0.1/tcp/0")
+        // Jobs of tests leave their evidence where no sandbox would let them; the sandbox has tests
+        // of its own.
+        .env("SKYCLAW_SANDBOX", "none")
     }
 
     /// A coordinator.
@@ -69,9 +72,6 @@ impl Setup {
         self.env("SKYCLAW_ALLOWED_COMMANDS", "sh,true,false,env,head,printf,no-such-program")
             .env("SKYCLAW_SERVICE_HOST_ENABLED", 0)
             .env("SKYCLAW_STOP_GRACE_MS", 500)
-            // Jobs of tests leave their evidence where no sandbox would let them; the sandbox has
-            // tests of its own.
-            .env("SKYCLAW_SANDBOX", "none")
     }
 
     /// Run by this user, who owns its folder. Needs root.
