@@ -351,7 +351,7 @@ fn folders_that_the_owner_opens_are_seen_as_far_as_they_are_opened() {
     let rules = json!({ "version": 1, "jobs": { "allowlist": [{ "pattern": "sh" }] },
         "read": [base_path.join("in")], "write": [base_path.join("out")] });
     let (_folder, path) = written(&rules.to_string());
-    let node = under(&path).start();
+    let node = under(&path).env("SKYCLAW_SANDBOX", "auto").start();
     node.api.until_hosts(1);
     let at = base_path.display();
     let script = format!(

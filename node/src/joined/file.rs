@@ -47,7 +47,12 @@ pub(super) fn read(path: &Path) -> Result<Option<Joined>, String> {
     };
     let file = match fs::File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Where the folder is none either, the store says what is wrong with it.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(None);
+        }
         Err(error) => return Err(unusable(&error)),
     };
     let mut text = Zeroizing::new(String::new());

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl Process {
         let log = home.join("log");
         let stderr = File::create(&log).map_err(system("no log file for a node"))?;
         let exe = std::env::current_exe().map_err(system("the path of this program"))?;
-        let mut command = Command::new(exe);
+        let mut command = Command::new(&exe);
         command
             .arg("--stop-with-parent")
             .arg(std::process::id().to_string())
@@ -87,6 +87,12 @@ impl Process {
             }
         }
         command.envs(settings.iter().map(|(name, value)| (*name, value)));
+        // The service that is deployed runs this program: hosts show what runs there the folders of PATH.
+        let found = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&found).chain(exe.parent().map(Path::to_owned));
+        if let Ok(path) = std::env::join_paths(folders) {
+            command.env("PATH", path);
+        }
         let child = command.spawn().map_err(system("a node could not be started"))?;
         Ok(Self { name: name.into(), child, log })
     }
