@@ -63,7 +63,12 @@ impl Outcome {
             return None;
         }
         let stdout = job["result"]["stdout"].as_str().unwrap_or_default();
-        let rest = format!("{} {}", job["error"], job["result"]);
+        let mut result = job["result"].clone();
+        // Lists leave it out.
+        if let Some(members) = result.as_object_mut() {
+            members.remove("receipt");
+        }
+        let rest = format!("{} {result}", job["error"]);
         Some(Self { status: status.to_owned(), stdout: stdout.to_owned(), rest })
     }
 

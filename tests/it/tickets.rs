@@ -302,8 +302,8 @@ fn a_revoked_host_loses_its_job_at_once_to_another_and_stays_out_wherever_it_com
     let logs = folder();
     let back = host(at_lent.path(), "lent").spawn(logs.path());
     until_log(&back, "revoked");
-    within(PATIENCE, "b refuses it", || {
-        let refused = b.api.get("/v1/network").ok()["refused"].clone();
+    within(PATIENCE, "whom it calls refuses it", || {
+        let refused = first.api.get("/v1/network").ok()["refused"].clone();
         let found = refused
             .as_array()
             .into_iter()

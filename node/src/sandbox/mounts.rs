@@ -56,22 +56,24 @@ pub(crate) fn begin(ground: &Ground) -> Result<Begun, Fault> {
     pivot_root(".", ".old").step(|| "changing to the new root")?;
     chdir("/").step(|| "the new root")?;
     let begun = Begun { mounts };
+    memory(ground.tmp_bytes)?;
+    // First: what is opened may lie in there.
+    for folder in ["/tmp", "/var/tmp"] {
+        make(Path::new(folder))?;
+        bind(&Path::new(MEMORY).join("tmp"), Path::new(folder))?;
+    }
     for folder in &ground.folders {
         begun.open(folder, folder)?;
     }
     for hidden in &ground.hidden {
         begun.cover(hidden)?;
     }
-    for folder in ["/proc", "/dev", "/tmp", "/run", "/var/tmp", "/sys"] {
+    for folder in ["/proc", "/dev", "/run", "/sys"] {
         make(Path::new(folder))?;
     }
     mount("proc", "/proc", "proc", safe | MountFlags::NOEXEC, None).step(|| "mounting /proc")?;
     devices()?;
-    memory(ground.tmp_bytes)?;
-    let places = [("tmp", "/tmp"), ("shm", "/dev/shm"), ("tmp", "/var/tmp")];
-    for (name, at) in places {
-        bind(&Path::new(MEMORY).join(name), Path::new(at))?;
-    }
+    bind(&Path::new(MEMORY).join("shm"), Path::new("/dev/shm"))?;
     Ok(begun)
 }
 

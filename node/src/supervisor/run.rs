@@ -220,7 +220,7 @@ impl Task<'_> {
     }
 
     /// Gives its order to a shim, to the one that waits for it if there is one.
-    async fn open(&self, order: &[u8]) -> Result<Shim, HostFault> {
+    async fn open(&mut self, order: &[u8]) -> Result<Shim, HostFault> {
         // What is kept otherwise than most must not be started within what waits for those.
         let other = self.ground.other_for(&self.launch.profile);
         let spare = if other.is_none() { self.spare.take() } else { None };
@@ -233,8 +233,12 @@ impl Task<'_> {
                 })?
             }
         };
+        // With the order it hears until when the job may run: this process may stand still right after.
+        let until = *self.until.borrow_and_update();
+        let until = until.map(|at| Command::Until(at).encode());
+        let order = [order, until.as_ref().map_or(&[], |it| it.as_slice())].concat();
         // A shim that dies at once is noticed by the end of its events.
-        let _ = shim.commands.write_all(order).await;
+        let _ = shim.commands.write_all(&order).await;
         Ok(shim)
     }
 
