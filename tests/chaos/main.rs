@@ -17,7 +17,7 @@ mod malicious;
 mod processes;
 mod takeover;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -34,6 +34,9 @@ use crate::history::{Answer, Calm, History, Last};
 
 /// Every job that was answered 200 must have ended this long after the last fault was mended.
 const ENDED: Duration = Duration::from_secs(90);
+
+/// Jobs that a lying coordinator may have held up until then, of some hundred.
+const HELD_UP: usize = 2;
 
 /// How often that is looked at: it is all the jobs of all coordinators.
 const GLANCE: Duration = Duration::from_millis(500);
@@ -190,6 +193,7 @@ fn trial(
     if let Some(guests) = &guests {
         guests.judge(&clients.doors);
     }
+    let lied_to = guests.is_some();
     drop(guests);
     history.calm = calm;
     history.last = last;
@@ -197,7 +201,18 @@ fn trial(
     keep_logs(&world, folder.path());
     let figures = Figures::of(&history);
     println!("seed {seed}, {length:?}: all ended {settled:?} after the last heal; {figures}");
-    let objections = objections(&history);
+    let mut objections = objections(&history);
+    if lied_to {
+        // A lying coordinator can hold up what it is asked about: see SECURITY.md. What was agreed on
+        // holds all the same, and nearly all jobs end.
+        let held = |objection: &String| objection.starts_with("I4: ");
+        let late: BTreeSet<String> = objections
+            .extract_if(.., |it| held(it))
+            .filter_map(|it| it.split_whitespace().nth(1).map(str::to_owned))
+            .collect();
+        println!("held up by a liar: {late:?}");
+        assert!(late.len() <= HELD_UP, "seed {seed}: {} jobs have not ended: {late:?}", late.len());
+    }
     assert!(
         objections.is_empty(),
         "seed {seed}: {} objections:\n{}",
