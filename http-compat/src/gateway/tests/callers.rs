@@ -105,9 +105,14 @@ async fn who_says_nothing_or_says_it_too_slowly_is_let_go() {
 
 #[tokio::test]
 async fn too_many_requests_at_once_are_told_so_and_one_service_cannot_take_all_room() {
-    let (hang, _task) = raw_origin(|mut stream| async move {
-        head(&mut stream).await;
-        let _ = stream.read_u8().await;
+    let (begun, mut started) = tokio::sync::mpsc::unbounded_channel();
+    let (hang, _task) = raw_origin(move |mut stream| {
+        let begun = begun.clone();
+        async move {
+            head(&mut stream).await;
+            begun.send(()).unwrap();
+            let _ = stream.read_u8().await;
+        }
     })
     .await;
     let good = Origin::named("good").await;
@@ -122,17 +127,12 @@ async fn too_many_requests_at_once_are_told_so_and_one_service_cannot_take_all_r
         stream
     };
     let held = (slow().await, slow().await);
-    let refused = async {
-        loop {
-            let reply =
-                gate.raw("GET /v1/gateway/slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-            // One that slipped in before those two hangs; then it is given up and asked again.
-            if let Ok(reply) = tokio::time::timeout(Duration::from_secs(1), reply).await {
-                return reply;
-            }
-        }
-    };
-    let reply = tokio::time::timeout(SOON, refused).await.unwrap();
+    // Both places of that service are taken once both requests have come through.
+    for _ in 0..2 {
+        tokio::time::timeout(SOON, started.recv()).await.unwrap().unwrap();
+    }
+    let reply =
+        gate.raw("GET /v1/gateway/slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
     assert!(reply.contains("the gateway is busy"), "{reply}");
     assert_eq!(gate.get("/v1/gateway/fast").await.text(), "good");
@@ -142,8 +142,9 @@ async fn too_many_requests_at_once_are_told_so_and_one_service_cannot_take_all_r
         loop {
             let reply =
                 gate.raw("GET /v1/gateway/slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-            if tokio::time::timeout(Duration::from_millis(300), reply).await.is_err() {
-                return;
+            tokio::select! {
+                _ = reply => {}
+                begun = started.recv() => return begun.unwrap(),
             }
         }
     };
