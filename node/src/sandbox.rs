@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use skyclaw_protocol::SandboxLevel;
 
+pub(crate) use cgroup::settle;
 pub use finding::{Finding, NotReached};
 pub(crate) use ground::{Ground, Places, around, beside};
 pub use profile::{Limits, Network, Profile};

@@ -7,7 +7,7 @@ use skyclaw_protocol::SandboxLevel;
 
 use super::StartError;
 use crate::config::{Config, DEFAULT_FILE, TlsSource};
-use crate::sandbox::{Finding, Limits, Sandbox, Wanted};
+use crate::sandbox::{self, Finding, Limits, Sandbox, Wanted};
 use crate::supervisor::policy::{Bounds, Policy, PolicyFile, Sources, Whose};
 
 /// Tries the levels on this machine, as the settings and the owner's rules have them. A node that runs
@@ -51,6 +51,7 @@ pub(super) async fn start(
     rules: Option<&PolicyFile>,
 ) -> Result<Sandbox, StartError> {
     let Some(settings) = &config.host else { return Ok(Sandbox::none()) };
+    sandbox::settle();
     let sandbox = look(config, rules).await;
     sandbox.check()?;
     let (level, least) = (sandbox.level(), settings.sandbox_min);

@@ -1,8 +1,11 @@
 //! Control groups of a run, of both versions, as far as this user may make them: memory, processes,
 //! and a share of the processors that does not grow with their number.
 //!
-//! Always: made below the group that the node is in, so that what binds the node binds its runs; taken
-//! away when no process is left in them.
+//! Always: made below the group that the node was started in, so that what binds the node binds its runs;
+//! taken away when no process is left in them.
+//!
+//! In version 2 a group has processes or bounded groups below it, not both. A node that was given a group
+//! of its own (systemd's `Delegate=yes`, a container) moves into one below that, beside those of its runs.
 
 use std::fs;
 use std::io;
@@ -12,6 +15,9 @@ use super::profile::Limits;
 
 /// What their names begin with; the number of the process that keeps them follows.
 const PREFIX: &str = "skyclaw-run-";
+
+/// Where a node moves within its own group of version 2.
+const LEAF: &str = "skyclaw-node";
 
 /// Controllers of version 1 that are asked for.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
@@ -122,7 +128,10 @@ pub(crate) fn probe() -> Result<(), String> {
     let memory = !group.groups.is_empty() && group.limit(&limits);
     let reason = match group.groups.first() {
         None => parents().iter().find(|group| group.holds_memory()).map_or_else(
-            || "no control group with a memory controller is mounted".to_owned(),
+            || match unified().is_some_and(|own| names_memory(&own.join("cgroup.controllers"))) {
+                true => "this node has no control group to itself".to_owned(),
+                false => "no control group with a memory controller is mounted".to_owned(),
+            },
             |Group { path, .. }| format!("no group can be made in {}", path.display()),
         ),
         Some(_) => "the memory controller is not handed on to this user's groups".to_owned(),
@@ -130,6 +139,44 @@ pub(crate) fn probe() -> Result<(), String> {
     group.remove();
     group.groups.clear();
     if memory { Ok(()) } else { Err(reason) }
+}
+
+/// Makes room for groups of runs in this process's group of version 2, if that is its own alone: others in
+/// it would have to move too. To be called once, before anything is run.
+pub(crate) fn settle() {
+    let Some(own) = unified() else { return };
+    let enabled = |file: &str| names_memory(&own.join(file));
+    if enabled("cgroup.subtree_control") || !enabled("cgroup.controllers") {
+        return;
+    }
+    let alone = fs::read_to_string(own.join("cgroup.procs"))
+        .is_ok_and(|all| all.trim() == std::process::id().to_string());
+    if !alone {
+        return;
+    }
+    let leaf = own.join(LEAF);
+    let moved = (fs::create_dir(&leaf).is_ok() || leaf.is_dir()) && enter(&leaf);
+    // Each for itself: one that is not handed on here does not keep the others from being.
+    for controller in CONTROLLERS {
+        let _ = fs::write(own.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+    if moved && !enabled("cgroup.subtree_control") {
+        let _ = enter(&own);
+        let _ = fs::remove_dir(&leaf);
+    }
+}
+
+fn enter(group: &Path) -> bool {
+    fs::write(group.join("cgroup.procs"), "0").is_ok()
+}
+
+fn names_memory(file: &Path) -> bool {
+    fs::read_to_string(file).is_ok_and(|on| on.split_whitespace().any(|name| name == "memory"))
+}
+
+/// This process's group of version 2, where it is mounted.
+fn unified() -> Option<PathBuf> {
+    placed().into_iter().find(|group| group.controller.is_none()).map(|group| group.path)
 }
 
 /// Removes groups whose keeper is no more.
@@ -146,8 +193,24 @@ pub(crate) fn sweep() {
     }
 }
 
-/// The groups that this process is in, where they are mounted.
+/// The groups below which those of runs are made.
 fn parents() -> Vec<Group> {
+    let mut all = placed();
+    all.retain_mut(|Group { path, controller }| {
+        if controller.is_some() {
+            return true;
+        }
+        if path.file_name().is_some_and(|name| name == LEAF) {
+            path.pop();
+        }
+        // Version 2 beside version 1 may have no controller worth a group.
+        names_memory(&path.join("cgroup.subtree_control"))
+    });
+    all
+}
+
+/// The groups that this process is in, where they are mounted.
+fn placed() -> Vec<Group> {
     let read = |path: &str| -> io::Result<String> { fs::read_to_string(path) };
     let (Ok(mounts), Ok(own)) = (read("/proc/self/mountinfo"), read("/proc/self/cgroup")) else {
         return Vec::new();
@@ -176,14 +239,7 @@ fn parents() -> Vec<Group> {
             let path = path.strip_prefix(root).unwrap_or(path).trim_start_matches('/');
             let path = Path::new(at).join(path);
             let path = if path.is_dir() { path } else { PathBuf::from(at) };
-            // Version 2 beside version 1 may have no controller worth a group.
-            let useful = controller.is_some() || {
-                let on = fs::read_to_string(path.join("cgroup.subtree_control"));
-                on.is_ok_and(|on| on.split_whitespace().any(|name| name == "memory"))
-            };
-            if useful {
-                found.push(Group { path, controller });
-            }
+            found.push(Group { path, controller });
         }
     }
     found

@@ -49,6 +49,7 @@ impl Watch {
     pub(crate) fn until_over(&self) -> String {
         let mut next_disk = Instant::now() + LOOK;
         let mut last = Seen::default();
+        let most_disk = share_of_disk(self.limits.disk_bytes, free_disk(&self.base));
         loop {
             let began = Instant::now();
             if let Some(over) = self.memory() {
@@ -57,7 +58,7 @@ impl Watch {
             let took = began.elapsed();
             if Instant::now() >= next_disk {
                 let began = Instant::now();
-                if let Some(over) = self.disk(&mut last) {
+                if let Some(over) = self.disk(most_disk, &mut last) {
                     return over;
                 }
                 next_disk = Instant::now() + LOOK_DISK.max(began.elapsed() * SHARE_DISK);
@@ -82,17 +83,16 @@ impl Watch {
         (self.count && processes > most).then(|| format!("had more than {most} processes"))
     }
 
-    fn disk(&self, last: &mut Seen) -> Option<String> {
-        let free = statvfs(&self.base).map_or(u64::MAX, |now| now.f_bavail * now.f_frsize);
+    fn disk(&self, most: u64, last: &mut Seen) -> Option<String> {
+        let free = free_disk(&self.base);
         // Nobody takes more than the disk lost; but others may have given something back, so this saves
         // some of the walks and not all.
         let lost = last.free.saturating_sub(free);
-        let quiet = last.used.saturating_add(lost) < self.limits.disk_bytes / 2;
+        let quiet = last.used.saturating_add(lost) < most / 2;
         if quiet && free > RESERVE_BYTES && last.skipped < 8 {
             last.skipped += 1;
             return None;
         }
-        let most = self.limits.disk_bytes;
         let used = match disk::used(&self.base, most) {
             Ok(used) => used.saturating_add(disk::deleted(&family_of(self.root))),
             Err(over) => return Some(over),
@@ -104,6 +104,17 @@ impl Watch {
         let short = free < RESERVE_BYTES && used > PART_BYTES;
         short.then(|| format!("the disk of this host is full; of it {used} bytes are this run's"))
     }
+}
+
+/// Bytes that whoever is not root may still write there.
+fn free_disk(base: &Path) -> u64 {
+    statvfs(base).map_or(u64::MAX, |now| now.f_bavail.saturating_mul(now.f_frsize))
+}
+
+/// How much of the disk a run may take that begins while `free` bytes are: half of them at most. One that
+/// could take all would have the disk full between two looks.
+fn share_of_disk(bound: u64, free: u64) -> u64 {
+    bound.min((free / 2).max(PART_BYTES))
 }
 
 /// What the last walk found.
@@ -200,5 +211,17 @@ mod tests {
         fs::write(base.path().join("data"), vec![7; 100_000]).unwrap();
         let limits = Limits { disk_bytes: 50_000, ..Limits::default() };
         assert_eq!(said(limits), "used more than 50000 bytes of disk");
+    }
+
+    #[test]
+    fn a_run_may_take_half_of_what_is_free_and_no_more_than_its_bound() {
+        let gib = 1 << 30;
+        assert_eq!(share_of_disk(4 * gib, 100 * gib), 4 * gib);
+        assert_eq!(share_of_disk(4 * gib, 2 * gib), gib);
+        assert_eq!(
+            share_of_disk(4 * gib, 0),
+            PART_BYTES,
+            "where little is free, little still runs"
+        );
     }
 }
