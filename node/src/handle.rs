@@ -181,7 +181,7 @@ impl NodeHandle {
 
     async fn carry_out(&self, request: Request) -> Result<Answer, Refusal> {
         let Request { command, idempotency } = request;
-        let command = self.0.seals.seal(command);
+        let command = self.0.seals.seal(command)?;
         let joined = match &command {
             Command::Join { url } => {
                 self.check_room_for(url)?;

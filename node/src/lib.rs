@@ -27,6 +27,7 @@ pub mod originals;
 pub mod repair;
 pub mod run;
 pub mod sandbox;
+pub mod seals;
 pub mod services;
 pub mod supervisor;
 pub mod tasks;

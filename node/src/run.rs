@@ -45,6 +45,7 @@ use crate::net::NetHandle;
 use crate::originals::Originals;
 use crate::repair::Repair;
 use crate::sandbox::Sandbox;
+use crate::seals::Seals;
 use crate::services::Services;
 use crate::supervisor::policy::PolicyFile;
 use crate::tasks::Tasks;
@@ -246,7 +247,7 @@ impl Coordinator {
         let originals = Originals::open(path, settings.retention, space, engine.shared()).await;
         metrics.add(originals.numbers());
         let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
-        handle.set_seals(seals(config));
+        handle.set_seals(seals(config, Some(handle.net())));
         let http = Tasks::default();
         http.spawn(originals.clone().keep(http.token()));
         handle.set_originals(originals);
@@ -343,10 +344,11 @@ impl Coordinator {
 }
 
 /// Under what values that only nodes may read are sealed.
-fn seals(config: &Config) -> SealKeys {
+fn seals(config: &Config, net: Option<&NetHandle>) -> Seals {
     let text = |token: &Option<Secret>| token.as_ref().map(|token| token.expose().to_owned());
     let (token, old) = (text(&config.token), text(&config.old_token));
-    SealKeys::of_tokens(token.as_deref(), old.as_deref())
+    let tickets = net.and_then(|net| net.membership().tickets().cloned());
+    Seals::new(SealKeys::of_tokens(token.as_deref(), old.as_deref()), tickets)
 }
 
 /// Keys bind those who show one; without a token nobody has to.

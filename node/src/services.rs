@@ -26,7 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skyclaw_protocol::ServiceId;
-use skyclaw_protocol::seal::SealKeys;
+
+use crate::seals::Seals;
 
 pub use agent::InstanceId;
 pub use bundles::{BundleError, Bundles, NoBundles};
@@ -54,7 +55,7 @@ pub struct ServicesConfig {
     /// Bytes of log kept of each instance.
     pub log_bytes: usize,
     /// What opens the values of environments.
-    pub seals: SealKeys,
+    pub seals: Seals,
 }
 
 impl Default for ServicesConfig {
@@ -69,7 +70,7 @@ impl Default for ServicesConfig {
             start_timeout: Duration::from_secs(60),
             // 256 instances at most: 64 MiB.
             log_bytes: 256 << 10,
-            seals: SealKeys::default(),
+            seals: Seals::default(),
         }
     }
 }

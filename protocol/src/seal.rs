@@ -32,8 +32,8 @@ pub struct SealKeys(Vec<Zeroizing<[u8; 32]>>);
 /// A value does not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "it was sealed under another token than this node has: set SKYCLAW_TOKEN, or SKYCLAW_TOKEN_OLD, to \
-     that one, or deploy the service again"
+    "it was sealed under another token or network than this node has: set SKYCLAW_TOKEN, or \
+     SKYCLAW_TOKEN_OLD, to that one, or deploy the service again"
 )]
 pub struct Unreadable;
 
@@ -48,10 +48,11 @@ impl SealKeys {
         Self([token, old].into_iter().flatten().map(|token| Zeroizing::new(key(token))).collect())
     }
 
-    /// Those of a network that has a secret for this.
+    /// Those of a network that has a secret for this. What was sealed before under keys of `old` opens too.
     #[must_use]
-    pub fn of_secret(secret: [u8; 32]) -> Self {
-        Self(vec![Zeroizing::new(secret)])
+    pub fn of_secret(secret: &[u8; 32], old: &Self) -> Self {
+        let first = Zeroizing::new(*secret);
+        Self(std::iter::once(first).chain(old.0.iter().cloned()).collect())
     }
 
     /// True if values stay clear.
@@ -155,6 +156,17 @@ mod tests {
         assert_eq!(both.open("DB_URL", &kept).unwrap().as_str(), "postgres://canary");
         assert_ne!(both.seal("DB_URL", "postgres://canary"), kept, "the new one seals");
         assert_eq!(format!("{both:?}"), "SealKeys(2)");
+    }
+
+    #[test]
+    fn the_secret_of_a_network_seals_and_what_a_token_sealed_before_opens() {
+        let before = keys("a").seal("A", "1");
+        let keys = SealKeys::of_secret(&[7; 32], &keys("a"));
+        assert_eq!(keys.open("A", &before).unwrap().as_str(), "1");
+        let kept = keys.seal("A", "1");
+        assert_ne!(kept, before);
+        let members = SealKeys::of_secret(&[7; 32], &SealKeys::default());
+        assert_eq!(members.open("A", &kept).unwrap().as_str(), "1");
     }
 
     #[test]

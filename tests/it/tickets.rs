@@ -317,6 +317,36 @@ fn a_revoked_host_loses_its_job_at_once_to_another_and_stays_out_wherever_it_com
     }
 }
 
+/// The token of a coordinator is for callers of its API; members by ticket have another, or none.
+#[test]
+fn a_newcomer_runs_a_service_whose_environment_only_members_can_read() {
+    let mut network = Network::new();
+    let folder = network.joined(&["--role", "host"]);
+    let lent = host(folder.path(), "lent")
+        .env("SKYCLAW_SERVICE_HOST_ENABLED", 1)
+        .env("SKYCLAW_SERVICE_BASE_PORT", 27_140)
+        .start();
+    peer_named(&network.first, "lent");
+    let canary = format!("canary{}", std::process::id());
+    let service = json!({
+        "serviceId": "a", "name": "a", "command": "sh",
+        "args": ["-c", "echo got-$CANARY; exec sleep 600"],
+        "env": { "CANARY": canary }, "requiredCapabilities": ["service-host"],
+    });
+    let made = network.first.api.post("/v1/services", &service).ok();
+    assert_eq!(made["service"]["env"], json!({ "CANARY": "***" }));
+    within(Duration::from_secs(60), "it was told", || {
+        let log = network.cli(&["logs", "a"]).stdout;
+        if log.contains(&format!("got-{canary}")) { Ok(()) } else { Err(log) }
+    });
+    network.first.stop();
+    let database = network.folder.path().join(".skyclaw/coordinator.db");
+    let bytes = fs::read(database).expect("a database");
+    let holds = |part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
+    assert!(holds("sealed:1:"), "here it would be");
+    assert!(!holds(&canary) && !lent.process.log().contains(&canary));
+}
+
 #[test]
 fn a_coordinator_that_was_down_during_a_revocation_hears_of_it_when_it_is_back() {
     let network = Network::new();

@@ -6,26 +6,30 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use skyclaw_http_compat::Request;
 use skyclaw_protocol::orders::Orders;
-use skyclaw_protocol::seal::SealKeys;
 use skyclaw_protocol::{Answer, Change, Command, Refusal};
 
 use super::NodeHandle;
+use crate::seals::Seals as Keys;
 
 /// The keys of this node, and whether it was said that there are none.
 #[derive(Debug, Default)]
 pub(super) struct Seals {
-    keys: OnceLock<SealKeys>,
+    keys: OnceLock<Keys>,
     said: AtomicBool,
 }
 
 impl Seals {
-    fn keys(&self) -> &SealKeys {
-        self.keys.get_or_init(SealKeys::default)
+    fn keys(&self) -> &Keys {
+        self.keys.get_or_init(Keys::default)
     }
 
     /// A command as its records may hold it.
-    pub(super) fn seal(&self, mut command: Command) -> Command {
-        let keys = self.keys();
+    ///
+    /// # Errors
+    /// [`Refusal::Store`] if there is something to seal, and no key yet.
+    pub(super) fn seal(&self, mut command: Command) -> Result<Command, Refusal> {
+        let found = self.keys().keys();
+        let keys = found.clone().unwrap_or_default();
         let any = match &mut command {
             Command::PutService { def, .. } => {
                 keys.seal_all(def);
@@ -42,20 +46,28 @@ impl Seals {
             },
             _ => false,
         };
+        if any && found.is_none() {
+            return Err(Refusal::Store(
+                "this node was not let into its network yet, and cannot seal the environment of a \
+                 service: `skyclaw network members` says how it stands"
+                    .to_owned(),
+            ));
+        }
         if any && keys.is_empty() && !self.said.swap(true, Relaxed) {
             tracing::warn!(
                 "no SKYCLAW_TOKEN is set: values of services' environments are kept in clear, in the \
                  database and its backups; set one, and deploy them again"
             );
         }
-        command
+        Ok(command)
     }
 
     /// Orders as a host without a key can carry them out. What does not open is not ordered: its values
     /// mean nothing to anybody here.
     pub(super) fn open_orders(&self, mut orders: Orders) -> Orders {
+        let keys = self.keys().opening();
         orders.orders.retain_mut(|order| {
-            let opened = self.keys().open_all(&mut order.def);
+            let opened = keys.open_all(&mut order.def);
             if let Err(why) = &opened {
                 tracing::warn!(service = %order.id, why, "an instance is not ordered over HTTP");
             }
@@ -67,7 +79,7 @@ impl Seals {
 
 impl NodeHandle {
     /// Under what the environment of services is sealed. Only the first time counts.
-    pub(crate) fn set_seals(&self, keys: SealKeys) {
+    pub(crate) fn set_seals(&self, keys: Keys) {
         let _ = self.0.seals.keys.set(keys);
     }
 
@@ -77,7 +89,7 @@ impl NodeHandle {
         let claims = matches!(request.command, Command::ClaimService { .. });
         let mut answer = self.command(request).await?;
         if let (true, Answer::Service(service)) = (claims, &mut answer) {
-            self.0.seals.keys().open_all(&mut service.def).map_err(Refusal::Store)?;
+            self.0.seals.keys().opening().open_all(&mut service.def).map_err(Refusal::Store)?;
         }
         Ok(answer)
     }

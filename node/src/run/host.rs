@@ -63,13 +63,14 @@ impl Node {
     pub(super) fn start_services(&self, config: &Config) -> Option<Services> {
         let settings = config.host.as_ref().filter(|host| host.services)?;
         let bundles = blobs::bundles(self.blobs.as_ref());
-        let settings = ServicesConfig { seals: super::seals(config), ..services_config(settings) };
-        let services = Services::new(settings, bundles);
         let net = match (&self.coordinator, &self.member) {
             (Some(coordinator), _) => Some(coordinator.handle.net()),
             (None, Some(member)) => Some(member.net()),
             (None, None) => None,
         };
+        let seals = super::seals(config, net);
+        let services =
+            Services::new(ServicesConfig { seals, ..services_config(settings) }, bundles);
         if let Some(net) = net {
             duties::serve(net, &services);
         }

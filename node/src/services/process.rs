@@ -230,7 +230,7 @@ impl Process {
         let host = if public { "0.0.0.0" } else { "127.0.0.1" };
         let mut env = vec![("HOST".to_owned(), host.to_owned())];
         let mut def = self.order.def.clone();
-        self.inner.config.seals.open_all(&mut def)?;
+        self.inner.config.seals.opening().open_all(&mut def)?;
         env.extend(def.env.into_iter().flatten());
         Ok(env)
     }
