@@ -22,13 +22,16 @@ use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
 use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{NodeId, codec};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::limits::{FRAME_QUEUE, MAX_FRAME, MAX_FRAME_READERS, MAX_FRAME_STREAMS, REOPEN};
+use super::limits::{
+    FRAME_QUEUE, FRAME_STALL, MAX_FRAME, MAX_FRAME_READERS, MAX_FRAME_STREAMS, REOPEN,
+};
 use super::members::{Rank, node_of, peer_of};
 use super::pack::pack;
 use super::places::Places;
-use super::streams::{self, Control, Incoming};
+use super::streams::{self, Control, Incoming, Way};
 use super::view::{Overstep, Shared};
 use crate::tasks::Tasks;
 
@@ -111,34 +114,50 @@ async fn write(
     loop {
         let opened = tokio::select! {
             () = stop.cancelled() => return,
-            opened = streams::open(&control, peer, FRAMES) => opened,
+            opened = streams::open_way(&control, peer, FRAMES) => opened,
         };
-        let Some(mut stream) = opened else {
+        let Some(way) = opened else {
             if frames.is_closed() {
                 return;
             }
             tokio::time::sleep(REOPEN).await;
             continue;
         };
-        let mut gathered = Vec::new();
-        loop {
-            let count = tokio::select! {
-                () = stop.cancelled() => return,
-                count = frames.recv_many(&mut gathered, MAX_BATCH_OPS) => count,
-            };
-            if count == 0 {
-                // The other side reads to the end.
-                let _ = stream.close().await;
-                return;
+        let ended = way.user.ended();
+        let over = tokio::select! {
+            () = stop.cancelled() => return,
+            // Its connection may go on for minutes, and take what nobody reads.
+            () = ended => false,
+            over = send_all(way.stream, &mut frames, &shared) => over,
+        };
+        if over {
+            return;
+        }
+    }
+}
+
+/// Sends what gathers until the queue is gone (true), or the stream (false).
+async fn send_all(
+    mut stream: Stream,
+    frames: &mut mpsc::Receiver<Message>,
+    shared: &Shared,
+) -> bool {
+    let mut gathered = Vec::new();
+    loop {
+        if frames.recv_many(&mut gathered, MAX_BATCH_OPS).await == 0 {
+            // The other side reads to the end.
+            let _ = stream.close().await;
+            return true;
+        }
+        for (_, bytes) in pack(gathered.drain(..), MAX_BATCH_BYTES) {
+            let sent = timeout(FRAME_STALL, send(&mut stream, &bytes)).await;
+            shared.counts.frames_sent.fetch_add(1, Relaxed);
+            if !matches!(sent, Ok(Some(()))) {
+                return false;
             }
-            let mut broken = false;
-            for (_, bytes) in pack(gathered.drain(..), MAX_BATCH_BYTES) {
-                broken |= send(&mut stream, &bytes).await.is_none();
-                shared.counts.frames_sent.fetch_add(1, Relaxed);
-            }
-            if broken || stream.flush().await.is_err() {
-                break;
-            }
+        }
+        if !matches!(timeout(FRAME_STALL, stream.flush()).await, Ok(Ok(()))) {
+            return false;
         }
     }
 }
@@ -161,9 +180,9 @@ pub(super) async fn accept(
     let places = Places::new(MAX_FRAME_STREAMS);
     let readers = Arc::new(Semaphore::new(MAX_FRAME_READERS));
     loop {
-        let (peer, stream) = tokio::select! {
+        let Way { peer, stream, user, .. } = tokio::select! {
             () = stop.cancelled() => return,
-            next = incoming.next() => match next {
+            next = incoming.next_way() => match next {
                 Some(next) => next,
                 None => return,
             },
@@ -182,9 +201,13 @@ pub(super) async fn accept(
             continue;
         };
         let (shared, sink, stop) = (Arc::clone(&shared), Arc::clone(&sink), stop.clone());
+        // Not the user itself: frames go as well over another connection.
+        let ended = user.ended();
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
+                // The next one of this peer needs its place.
+                () = ended => {}
                 () = read(from, stream, &shared, sink.as_ref()) => {}
             }
             drop((place, permit));

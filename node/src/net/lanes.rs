@@ -126,6 +126,16 @@ impl Control {
         }
     }
 
+    /// The same for all connections to a peer, which stay open.
+    #[cfg(test)]
+    pub(super) fn end_all(&self, peer: &PeerId) {
+        let ids: Vec<ConnectionId> =
+            self.lanes().open.get(peer).into_iter().flatten().map(|lane| lane.id).collect();
+        for id in ids {
+            self.end(peer, id);
+        }
+    }
+
     /// Whether somebody needs this connection.
     pub(super) fn is_used(&self, peer: &PeerId, id: ConnectionId) -> bool {
         let lanes = self.lanes();

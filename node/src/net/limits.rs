@@ -158,6 +158,14 @@ pub(super) const FRAME_QUEUE: usize = 4096;
 /// Longest frame: the largest spec or result with room for the rest. Batches stay far below.
 pub(super) const MAX_FRAME: usize = 12 << 20;
 
+/// How long a frame may take to be taken by a stream. A coordinator that does not read for so long is
+/// silent to the others anyway, and over another stream it may hear again.
+pub(super) const FRAME_STALL: Duration = Duration::from_secs(10);
+
+/// How long an attempt to open a stream may take: as long as a handshake. On a connection that carries
+/// nothing any more it would take until that is closed.
+pub(super) const OPEN_STALL: Duration = Duration::from_secs(5);
+
 /// Frame streams one peer may have open to us: the new one after a break, and the old one whose
 /// end was not noticed yet.
 pub(super) const MAX_FRAME_STREAMS: usize = 2;

@@ -10,8 +10,11 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::swarm::Stream;
 use libp2p::{PeerId, StreamProtocol};
 
+use tokio::time::timeout;
+
 use super::lanes::Taken;
 pub(super) use super::lanes::{Behaviour, Control, Way};
+use super::limits::OPEN_STALL;
 
 /// The handshake. Its name holds no network: a stranger is to be told why it is one.
 pub(super) const AUTH: StreamProtocol = StreamProtocol::new("/skyclaw/auth/1");
@@ -28,11 +31,23 @@ pub(super) async fn open(
     peer: PeerId,
     protocol: StreamProtocol,
 ) -> Option<Stream> {
+    open_way(control, peer, protocol).await.map(|way| way.stream)
+}
+
+/// The same, and on which connection.
+pub(super) async fn open_way(
+    control: &Control,
+    peer: PeerId,
+    protocol: StreamProtocol,
+) -> Option<Way> {
     for attempt in 0..ATTEMPTS {
         pause(attempt).await;
-        let Some(mut stream) = begin(control, peer, protocol.clone()).await else { continue };
-        if taken(&mut stream).await {
-            return Some(stream);
+        let opened = async {
+            let mut way = control.open(peer, protocol.clone()).await?;
+            taken(&mut way.stream).await.then_some(way)
+        };
+        if let Ok(Some(way)) = timeout(OPEN_STALL, opened).await {
+            return Some(way);
         }
     }
     None

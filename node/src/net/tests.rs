@@ -5,6 +5,7 @@ mod deaf;
 mod fire;
 mod gossip;
 mod intruder;
+mod lanes;
 mod relayed;
 mod siege;
 mod tickets;
