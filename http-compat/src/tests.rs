@@ -24,3 +24,4 @@ mod refusals;
 mod replicate;
 mod rig;
 mod services;
+mod verify;

@@ -138,6 +138,8 @@ impl Collector for EngineNumbers {
         };
         counter("commands", "Commands taken by the engine", self.0.commands())?;
         counter("inbox_full", "Inputs refused because the engine's inbox was full", self.0.busy())?;
+        let help = "Results that hosts which agreed spoke against";
+        counter("verify_dissents", help, gauges.dissents)?;
         let bad = self.0.bad_receipts();
         counter("receipts_refused", "Reports refused for a receipt that is not theirs", bad)?;
         let help = "Parts of frames and of gossip that broke the rules, by the rule";

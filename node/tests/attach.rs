@@ -80,6 +80,7 @@ impl Bench {
             retry: None,
             queue_timeout_ms: None,
             once: false,
+            verify: None,
         };
         let command = Command::Submit(request);
         match self.handle().command(Request { command, idempotency: None }).await.unwrap() {

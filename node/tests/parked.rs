@@ -78,6 +78,7 @@ async fn a_parked_claim_gets_what_its_host_can_run_since_it_registered_again() {
         retry: None,
         queue_timeout_ms: None,
         once: false,
+        verify: None,
     };
     ask(&handle, Command::Submit(job)).await.unwrap();
     ask(&handle, register("gpu")).await.unwrap();

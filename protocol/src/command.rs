@@ -12,6 +12,7 @@ use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 use crate::patch::ServicePatch;
 use crate::principal::Principal;
 use crate::record::Raw;
+use crate::verify::Verify;
 use crate::view::{
     HostView, JobStatus, JobView, Milli, OpenclawInstall, OutputFile, ServiceDef, ServiceStatus,
     ServiceView,
@@ -196,6 +197,10 @@ pub struct JobRequest {
     /// out where that is not so, which is how earlier requests read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
+    /// It runs on several hosts, of which enough must say the same. Left out where that is not so,
+    /// which is how earlier requests read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
 }
 
 /// A job that a coordinator of the original had taken and that becomes one of this network.

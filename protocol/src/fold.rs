@@ -9,11 +9,13 @@ use crate::clock::Wall;
 use crate::codec;
 use crate::id::Hash;
 use crate::limits::EXPIRY_MARGIN_MS;
+use crate::record::Raw;
 use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, Spec, Subject};
 use crate::register::{Certificate, JobState, Phase, ServiceState, State, Val};
 use crate::retention::Stub;
-use crate::view::{JobStatus, JobView, ResultView, ServiceView};
+use crate::verify::{Verdict, disagreement};
+use crate::view::{JobStatus, JobView, ResultView, ServiceView, VerifyView};
 
 /// Rank among terminal outcomes; the higher wins. With quorums that meet it never decides
 /// anything (at most one outcome is ever chosen); it makes the merge total all the same.
@@ -76,6 +78,15 @@ pub fn job_view(
         _ => JobStatus::Failed,
     };
     let leased = status == JobStatus::Leased;
+    let verdict = job.verify.map(|verify| verify.judge(&state.told));
+    let verify = job.verify.map(|asked| VerifyView {
+        asked,
+        told: state.told.clone(),
+        receipts: receipts(result),
+    });
+    // What too few hosts said is nobody's result.
+    let disagree = matches!(verdict, Some(Verdict::Open | Verdict::Disagree));
+    let result = result.filter(|_| !disagree);
     Some(JobView {
         id: id.clone(),
         created: spec.created,
@@ -90,6 +101,7 @@ pub fn job_view(
         max_attempts: job.max_attempts,
         retry: job.retry,
         queue_timeout_ms: job.queue_timeout_ms,
+        verify,
         assigned_host: if state.phase == Phase::Queued { None } else { state.host.clone() },
         lease_expires: leased
             .then(|| lease_note.map_or(state.lease_expires, |note| note.max(state.lease_expires))),
@@ -106,6 +118,7 @@ pub fn job_view(
         error: match state.phase {
             Phase::Expired => Some(expired_text(spec, job, val.at.wall(), state)),
             _ if expired => Some(expired_text(spec, job, spec.expires_at, state)),
+            Phase::Failed if disagree => job.verify.map(|verify| disagreement(verify, &state.told)),
             _ => error_text(state, result),
         },
     })
@@ -132,6 +145,7 @@ pub fn stub_view(stub: &Stub) -> Option<JobView> {
         max_attempts: None,
         retry: None,
         queue_timeout_ms: None,
+        verify: None,
         assigned_host: state.host.clone(),
         lease_expires: None,
         result: None,
@@ -147,6 +161,12 @@ fn error_text(state: &JobState, result: Option<&JobResult>) -> Option<String> {
         Phase::Exhausted => Some(given_up(state)),
         _ => result.and_then(|r| r.error.clone()),
     }
+}
+
+/// The receipts that a result holds: of earlier runs, then its own.
+fn receipts(result: Option<&JobResult>) -> Vec<Raw> {
+    let Some(result) = result else { return Vec::new() };
+    result.earlier.iter().chain(result.receipt.as_deref()).cloned().collect()
 }
 
 /// Why a job ended at that time although no host ended it.

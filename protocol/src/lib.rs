@@ -37,6 +37,7 @@ mod sandbox;
 pub mod seal;
 pub mod slots;
 mod steady;
+pub mod verify;
 mod view;
 pub mod wire;
 
@@ -51,4 +52,5 @@ pub use sandbox::SandboxLevel;
 pub use view::{
     Assignment, Generation, HealthCheck, HostView, JobStatus, JobView, Milli, OnPartition,
     OpenclawInstall, OutputFile, ResultView, Reverted, ServiceDef, ServiceStatus, ServiceView,
+    VerifyView,
 };

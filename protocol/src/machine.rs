@@ -49,6 +49,7 @@ mod revoking;
 mod seeking;
 mod services;
 mod takeover;
+mod verifying;
 mod voting;
 mod witness;
 mod work;
@@ -173,6 +174,7 @@ pub struct Machine {
     expiring: expiry::Expiring,
     /// How many jobs rest since their last attempt: queued, but not in the queue.
     resting: usize,
+    dissents: u64,
     hosts: hosts::Hosts,
     controls: Arc<Controls>,
     parked: claims::Parked,
@@ -230,6 +232,7 @@ impl Machine {
             held_back: BTreeSet::new(),
             resting: 0,
             usages: quotas::Usages::default(),
+            dissents: 0,
             expiring: expiry::Expiring::new(now),
             hosts: hosts::Hosts::default(),
             controls: Arc::default(),
@@ -332,7 +335,7 @@ impl Machine {
                 self.claim(now, reply, host, wait_ms, without);
             }
             Command::Grant { host, capabilities, node } => {
-                self.grant_asked(now, reply, host, &capabilities, node.is_some());
+                self.grant_asked(now, reply, host, &capabilities, node);
             }
             Command::Renew { host, job, attempt, named } => {
                 self.renew_asked(now, shelf, reply, host, job, attempt, named);

@@ -1,5 +1,8 @@
 //! Jobs that wait for a host, oldest first per requirement. Derived from the registers.
 //!
+//! Those that have run on some host, and wait for a further one to verify them, stand apart: nearly
+//! all that a claim looks at there may have run on its very host, which must not hold up the others.
+//!
 //! Always: a job is here only if its register's chosen value is `Queued` and this node leads it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,33 +17,39 @@ use crate::record::work::WorkClass;
 /// The queue of one coordinator.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
-    classes: BTreeMap<Vec<String>, BTreeSet<(Hlc, JobId)>>,
+    classes: Classes,
+    again: Classes,
     len: usize,
 }
+
+type Classes = BTreeMap<Vec<String>, BTreeSet<(Hlc, JobId)>>;
 
 impl Queue {
     /// True if a job with this requirement can be told apart from the others. Looking for a job
     /// visits each distinct requirement once, so their number is bounded.
     #[must_use]
     pub fn has_room_for(&self, required: &[String]) -> bool {
-        self.classes.len() < MAX_REQUIREMENT_SETS || self.classes.contains_key(required)
+        let sets = self.classes.len() + self.again.len();
+        sets < MAX_REQUIREMENT_SETS || self.holds(required)
     }
 
-    /// Adds a job; again is no change.
-    pub fn insert(&mut self, required: &[String], created: Hlc, job: JobId) {
-        let class = match self.classes.get_mut(required) {
+    /// Adds a job; again is no change. `again`: it waits for a further host.
+    pub fn insert(&mut self, required: &[String], created: Hlc, job: JobId, again: bool) {
+        let classes = if again { &mut self.again } else { &mut self.classes };
+        let class = match classes.get_mut(required) {
             Some(class) => class,
-            None => self.classes.entry(required.to_vec()).or_default(),
+            None => classes.entry(required.to_vec()).or_default(),
         };
         self.len += usize::from(class.insert((created, job)));
     }
 
     /// Removes a job if it is here.
     pub fn remove(&mut self, required: &[String], created: Hlc, job: &JobId) {
-        if let Some(class) = self.classes.get_mut(required) {
+        for classes in [&mut self.classes, &mut self.again] {
+            let Some(class) = classes.get_mut(required) else { continue };
             self.len -= usize::from(class.remove(&(created, job.clone())));
             if class.is_empty() {
-                self.classes.remove(required);
+                classes.remove(required);
             }
         }
     }
@@ -69,22 +78,36 @@ impl Queue {
             .min()
     }
 
+    /// Jobs that wait for a further host and that one of these capabilities may run, oldest first per
+    /// requirement.
+    pub fn again_for<'a>(
+        &'a self,
+        capabilities: &[String],
+    ) -> impl Iterator<Item = &'a BTreeSet<(Hlc, JobId)>> {
+        let again = self.again.iter();
+        again.filter(move |(required, _)| meets(capabilities, required)).map(|(_, class)| class)
+    }
+
     /// True if a job with exactly this requirement waits.
     #[must_use]
     pub fn holds(&self, required: &[String]) -> bool {
-        self.classes.contains_key(required)
+        self.classes.contains_key(required) || self.again.contains_key(required)
     }
 
     /// How many jobs wait by requirement, at most `most` of them, those with the oldest jobs first.
     #[must_use]
     pub fn heads(&self, most: usize) -> Vec<WorkClass> {
-        let mut heads: Vec<_> = self
-            .classes
-            .iter()
-            .filter_map(|(required, jobs)| Some((jobs.first()?, required, jobs.len())))
-            .collect();
+        let mut heads: BTreeMap<&Vec<String>, (&(Hlc, JobId), usize)> = BTreeMap::new();
+        for (required, jobs) in self.classes.iter().chain(&self.again) {
+            let Some(first) = jobs.first() else { continue };
+            let (oldest, count) = heads.entry(required).or_insert((first, 0));
+            *oldest = first.min(*oldest);
+            *count += jobs.len();
+        }
+        let mut heads: Vec<_> =
+            heads.into_iter().map(|(required, head)| (head, required)).collect();
         heads.sort_unstable();
-        let class = |(_, required, count): (_, &Vec<String>, usize)| WorkClass {
+        let class = |((_, count), required): ((_, usize), &Vec<String>)| WorkClass {
             required: required.clone(),
             queued: u32::try_from(count).unwrap_or(u32::MAX),
         };
@@ -93,7 +116,7 @@ impl Queue {
 
     #[cfg(test)]
     pub(crate) fn jobs(&self) -> impl Iterator<Item = JobId> {
-        self.classes.values().flatten().map(|(_, job)| job.clone())
+        self.classes.values().chain(self.again.values()).flatten().map(|(_, job)| job.clone())
     }
 
     /// Jobs waiting.
@@ -114,7 +137,7 @@ mod tests {
     use super::*;
 
     fn put(queue: &mut Queue, at: u64, required: &str, job: &str) {
-        queue.insert(&list(required), Hlc { ms: at, count: 0 }, JobId::new(job).unwrap());
+        queue.insert(&list(required), Hlc { ms: at, count: 0 }, JobId::new(job).unwrap(), false);
     }
 
     fn list(words: &str) -> Vec<String> {
@@ -135,6 +158,23 @@ mod tests {
         queue.remove(&[], Hlc { ms: 3, count: 0 }, &JobId::new("any").unwrap());
         assert_eq!(oldest(&queue, ""), None);
         assert_eq!(queue.len(), 2);
+    }
+
+    #[test]
+    fn what_waits_for_a_further_host_stands_apart_and_is_announced_with_the_rest() {
+        let mut queue = Queue::default();
+        put(&mut queue, 2, "shell", "new");
+        let (at, verified) = (Hlc { ms: 1, count: 0 }, JobId::new("verified").unwrap());
+        queue.insert(&list("shell"), at, verified.clone(), true);
+        assert_eq!(queue.oldest_for(&list("shell")).unwrap().as_str(), "new");
+        let again = |queue: &Queue, have: &str| -> Vec<JobId> {
+            queue.again_for(&list(have)).flatten().map(|(_, job)| job.clone()).collect()
+        };
+        assert_eq!(again(&queue, "shell"), [verified.clone()]);
+        assert!(again(&queue, "gpu").is_empty());
+        assert_eq!(queue.heads(9), [WorkClass { required: list("shell"), queued: 2 }]);
+        queue.remove(&list("shell"), at, &verified);
+        assert_eq!((queue.len(), again(&queue, "shell")), (1, Vec::new()));
     }
 
     #[test]

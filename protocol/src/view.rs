@@ -8,6 +8,7 @@ use crate::clock::{Hlc, Wall};
 use crate::egress::NetworkAsk;
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 use crate::record::Raw;
+use crate::verify::{Said, Told, Verdict, Verify};
 
 /// A non-negative number with three decimals. Records hold no floats; old clients may send
 /// `maxParallel: 2.5`.
@@ -102,6 +103,8 @@ pub struct JobView {
     pub retry: Option<u32>,
     /// Longest wait for the first host in milliseconds, if the submitter set one.
     pub queue_timeout_ms: Option<u64>,
+    /// Of a job that several hosts run to be verified, what they told so far.
+    pub verify: Option<VerifyView>,
     /// The host that holds or held the last lease; none while queued.
     pub assigned_host: Option<HostId>,
     /// When the lease ends, while leased.
@@ -110,6 +113,33 @@ pub struct JobView {
     pub result: Option<ResultView>,
     /// Why it failed, or its last run did.
     pub error: Option<String>,
+}
+
+/// A job that several hosts run to be verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyView {
+    /// What its submitter asked for.
+    pub asked: Verify,
+    /// What hosts told, in the order of their runs.
+    pub told: Vec<Told>,
+    /// Their receipts, as far as they are kept.
+    pub receipts: Vec<Raw>,
+}
+
+impl VerifyView {
+    /// The receipts of those that agree; of all, where none do.
+    pub fn of_those_that_agree(&self) -> impl Iterator<Item = &Raw> {
+        let verdict = self.asked.judge(&self.told);
+        self.receipts.iter().filter(move |raw| match verdict {
+            Verdict::Agreed(said) => self.receipt_says(raw, said),
+            Verdict::Open | Verdict::Disagree => true,
+        })
+    }
+
+    fn receipt_says(&self, raw: &Raw, said: Said) -> bool {
+        let told = self.told.iter().find(|told| told.node == raw.signer);
+        told.is_some_and(|told| told.said == said)
+    }
 }
 
 /// What a host reported of a finished run. Members it did not send are absent.

@@ -31,7 +31,7 @@ fn a_host_registers_runs_and_reports_with_the_original_lines() {
     let levels =
         |word: &serde_json::Value| word.as_str().is_some_and(|it| it.starts_with("sandbox:"));
     let own: Vec<_> = all.into_iter().filter(|word| !levels(word)).collect();
-    assert_eq!(own, [json!("gpu"), json!("shell")]);
+    assert_eq!(own, [json!("gpu"), json!("receipt"), json!("shell")]);
     assert_eq!(number(&record, "maxParallel"), 2);
     let id = coordinator.api.submit_shell("echo out; echo err >&2; exit 3");
     let job = coordinator.api.until_job_ended(&id);

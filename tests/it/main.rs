@@ -57,6 +57,7 @@ mod testnet;
 mod tickets;
 mod tls;
 mod ts_api;
+mod verify;
 
 use serde_json::Value;
 

@@ -282,11 +282,11 @@ fn a_host_that_is_weaker_than_it_may_be_does_not_start() {
 
 #[test]
 fn a_level_is_seen_and_not_what_an_owner_says() {
-    let claims = "shell,sandbox:isolated";
+    let claims = "shell,sandbox:isolated,receipt";
     let setup = Setup::both().env("SKYCLAW_SANDBOX", "none").env("SKYCLAW_CAPABILITIES", claims);
     let node = setup.start();
     let host = node.api.until_hosts(1)[0].clone();
-    assert_eq!(host["capabilities"], json!(["shell"]));
+    assert_eq!(host["capabilities"], json!(["receipt", "shell"]));
     assert!(host.get("sandbox").is_none(), "{host}");
     // What asks for it waits, and is told for what.
     let mut job = skyclaw_tests::shell("true");

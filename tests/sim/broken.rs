@@ -52,6 +52,11 @@ fn a_job_that_begins_again_after_its_host_was_lost_is_noticed() {
 }
 
 #[test]
+fn a_job_that_one_host_alone_vouches_for_is_noticed() {
+    is_noticed(Mutation::Unverified, &[laws::VERIFIED]);
+}
+
+#[test]
 fn a_second_answer_is_noticed() {
     is_noticed(Mutation::DoubleAnswer, &[laws::ONE_ANSWER]);
 }

@@ -5,9 +5,10 @@ use skyclaw_protocol::JobId;
 use skyclaw_protocol::batch::{KeyAnswer, StoredRegister, Write};
 use skyclaw_protocol::machine::{Effect, Machine};
 use skyclaw_protocol::record::spec::Subject;
+use skyclaw_protocol::register::Val;
 use skyclaw_protocol::wire::{Message, PromiseVerdict, Verdict};
 
-use crate::client::ONCE;
+use crate::client::{AGREE, ONCE, VERIFIED};
 use crate::clock::{At, SECOND};
 use crate::host::LATE;
 use crate::laws::{self, Holder};
@@ -70,6 +71,7 @@ impl World {
             self.laws.break_law(laws::RESTS_ON_DISK, how);
         } else if let Effect::Reply { answer: Ok(KeyAnswer::Job(at)), .. } = effect {
             self.laws.chosen(&at.job, &at.val);
+            self.law_of_verified(&at.job, &at.val);
             if at.val.ver == 0 {
                 self.laws.ack(&at.job);
                 self.check_quorum(&at.job);
@@ -134,7 +136,26 @@ impl World {
                 self.nodes[node].disk.register(subject).as_ref().and_then(StoredRegister::chosen)
             {
                 self.laws.chosen(job, val);
+                self.law_of_verified(job, val);
             }
+        }
+    }
+
+    /// As its client meant it, whatever was written down.
+    fn law_of_verified(&mut self, job: &JobId, val: &Val) {
+        let known = self.laws.jobs.get(job).and_then(|facts| facts.must_agree);
+        let agree = known.or_else(|| {
+            let subject = Subject::Job(job.clone());
+            let stored = self.nodes.iter().find_map(|node| node.disk.register(&subject))?;
+            let verified = stored.spec.body().job.as_ref()?.payload == VERIFIED;
+            Some(if verified { AGREE } else { 0 })
+        });
+        let Some(agree) = agree else { return };
+        if known.is_none() {
+            self.laws.jobs.entry(job.clone()).or_default().must_agree = Some(agree);
+        }
+        if agree > 0 {
+            self.laws.verified(job, val, agree);
         }
     }
 

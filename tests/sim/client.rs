@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use skyclaw_protocol::batch::KeyAnswer;
+use skyclaw_protocol::verify::{self, Verify};
 use skyclaw_protocol::{Command, Hash, Idempotency, JobId, JobRequest};
 
 use crate::clock::{MS, SECOND};
+use crate::host::{GPU, Host};
 use crate::net::{Party, Reply, What};
 use crate::words::outcome;
 use crate::world::{Event, Mutation, World};
@@ -43,6 +45,12 @@ const SHELL: &[u8] = br#"{"kind":"shell"}"#;
 /// The payload of a job that must not begin twice.
 pub(crate) const ONCE: &[u8] = br#"{"kind":"openclaw-agent"}"#;
 
+/// The payload of a job that two hosts must agree about.
+pub(crate) const VERIFIED: &[u8] = br#"{"kind":"shell","verify":true}"#;
+
+/// As many of them.
+pub(crate) const AGREE: usize = 2;
+
 impl Client {
     pub(crate) const fn new(party: Party) -> Self {
         Self { party, wishes: BTreeMap::new(), later: BTreeMap::new() }
@@ -53,19 +61,36 @@ impl World {
     pub(crate) fn client_event(&mut self, client: usize, event: ClientEvent) {
         match event {
             ClientEvent::Submit => {
-                let gpu =
-                    self.dice.one_in(6) && self.hosts.iter().any(|h| h.capabilities.len() > 1);
-                let required = if gpu { vec!["gpu".into()] } else { Vec::new() };
+                let gpu = self.dice.one_in(6) && self.hosts.iter().any(Host::has_gpu);
+                let mut required = if gpu { vec![GPU.to_owned()] } else { Vec::new() };
                 let once = self.dice.one_in(4);
+                // Their runs follow one another: with long ones it would take too long.
+                let able = self.hosts.iter().filter(|h| !gpu || h.has_gpu()).count();
+                let short = self.scene.run <= 8 * SECOND;
+                let verified = !once && self.dice.one_in(4) && short && able >= AGREE;
+                let copies = if able > AGREE && self.dice.one_in(2) { 3 } else { 2 };
+                if verified {
+                    required.push(verify::CAPABILITY.to_owned());
+                }
+                let verify = Verify { copies, agree: 2 };
                 let request = JobRequest {
-                    payload: if once { ONCE } else { SHELL }.to_vec(),
+                    payload: if once {
+                        ONCE
+                    } else if verified {
+                        VERIFIED
+                    } else {
+                        SHELL
+                    }
+                    .to_vec(),
                     required,
                     submitted_by: None,
                     max_attempts: (!once && self.dice.one_in(8)).then_some(2),
                     timeout_ms: None,
-                    retry: self.dice.one_in(8).then_some(1),
+                    retry: (self.dice.one_in(8) && !verified).then_some(1),
                     queue_timeout_ms: None,
                     once: once && self.mutation != Some(Mutation::BlindRepeat),
+                    verify: (verified && self.mutation != Some(Mutation::Unverified))
+                        .then_some(verify),
                 };
                 let number = self.name();
                 let key = self.dice.one_in(3).then(|| Idempotency {

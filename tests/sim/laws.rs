@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use skyclaw_protocol::register::{Phase, Val};
-use skyclaw_protocol::{HostId, JobId};
+use skyclaw_protocol::verify::Told;
+use skyclaw_protocol::{Completion, Hash, HostId, JobId};
 
 use crate::clock::At;
 
@@ -38,6 +39,9 @@ pub(crate) const ONE_OUTCOME: &str = "I3 one outcome per job";
 pub(crate) const STAYS_SETTLED: &str = "I3 what was answered as settled stays";
 /// A job of which a run is not repeated blindly.
 pub(crate) const BEGINS_ONCE: &str = "a job whose run may have begun does not begin again";
+/// A job that several hosts run to be verified.
+pub(crate) const VERIFIED: &str =
+    "a verified job succeeds by enough equal results of distinct hosts";
 /// I4.
 pub(crate) const ENDS: &str = "I4 an acked job ends";
 /// I5.
@@ -76,6 +80,10 @@ pub(crate) struct Facts {
     failed: BTreeSet<(u32, HostId)>,
     /// The attempt that began last, on whatever host.
     begun: Option<u32>,
+    /// How many hosts must agree, as its client meant it; 0 for none. Not looked up yet if absent.
+    pub(crate) must_agree: Option<usize>,
+    /// What hosts said of it: whether it went well, and what it wrote.
+    said: BTreeMap<HostId, BTreeSet<(bool, Hash)>>,
     pub(crate) ended: Option<Outcome>,
     pub(crate) holders: Vec<Holder>,
 }
@@ -101,6 +109,15 @@ impl Laws {
 
     pub(crate) fn ended(&self) -> usize {
         self.jobs.values().filter(|facts| facts.ended.is_some()).count()
+    }
+
+    /// Jobs that ended well since enough hosts agreed.
+    pub(crate) fn verified_well(&self) -> usize {
+        let well = |facts: &&Facts| {
+            let succeeded = facts.ended.as_ref().is_some_and(|end| end.0 == Phase::Succeeded);
+            facts.must_agree.is_some_and(|agree| agree > 0) && succeeded
+        };
+        self.jobs.values().filter(well).count()
     }
 
     /// A value that somebody holds to be chosen.
@@ -189,6 +206,35 @@ impl Laws {
         let failed = |before: &u32| facts.failed.iter().any(|(failed, _)| failed == before);
         if let Some(before) = before.filter(|before| !failed(before)) {
             self.break_law(BEGINS_ONCE, format!("{job} attempt {attempt}, after {before}"));
+        }
+    }
+
+    /// A run of a job is over on a host, which will say this.
+    pub(crate) fn said(&mut self, report: &Completion) {
+        let facts = self.jobs.entry(report.job.clone()).or_default();
+        let stdout = Hash::of(report.stdout.as_deref().unwrap_or_default().as_bytes());
+        facts.said.entry(report.host.clone()).or_default().insert((report.success, stdout));
+    }
+
+    /// A value of a job of which `agree` hosts must say the same.
+    pub(crate) fn verified(&mut self, job: &JobId, val: &Val, agree: usize) {
+        let Some(state) = val.job() else { return };
+        let hosts: BTreeSet<&HostId> = state.told.iter().map(|told| &told.host).collect();
+        let keys: BTreeSet<_> = state.told.iter().map(|told| told.node).collect();
+        let twice = hosts.len() != state.told.len() || keys.len() != state.told.len();
+        let facts = self.jobs.get(job);
+        // Whatever stands there: who said so, as it was heard on the hosts themselves.
+        let backed = |told: &Told| {
+            let word = (told.said.ok, told.said.stdout);
+            let by = |said: &BTreeSet<_>| said.contains(&word);
+            let all = facts.map(|facts| facts.said.values().filter(|said| by(said)).count());
+            let told = state.told.iter().filter(|other| other.said == told.said).count();
+            all.unwrap_or(0).min(told)
+        };
+        let good = state.told.iter().filter(|told| told.said.ok);
+        let most = good.map(backed).max().unwrap_or(0);
+        if twice || (state.phase == Phase::Succeeded && most < agree) {
+            self.break_law(VERIFIED, format!("{job}: {:?}", state.told));
         }
     }
 

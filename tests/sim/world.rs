@@ -34,6 +34,8 @@ pub(crate) enum Mutation {
     DoubleAnswer,
     /// It is not written down that a job must not begin twice.
     BlindRepeat,
+    /// It is not written down that hosts must agree about a job.
+    Unverified,
 }
 
 /// What happens.
@@ -80,6 +82,7 @@ pub(crate) struct Report {
     pub(crate) events: u64,
     pub(crate) acked: usize,
     pub(crate) ended: usize,
+    pub(crate) verified: usize,
     pub(crate) starts: u64,
     pub(crate) crashes: u64,
     pub(crate) trace: Vec<String>,
@@ -224,6 +227,7 @@ impl World {
         }
         self.report.acked = self.laws.acked();
         self.report.ended = self.laws.ended();
+        self.report.verified = self.laws.verified_well();
         self.report.broken = self.laws.broken.take();
         if let Some(broken) = &self.report.broken {
             let line = format!("{:>11.6} BROKEN {broken}", self.now as f64 / SECOND as f64);

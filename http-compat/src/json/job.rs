@@ -5,11 +5,15 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 use skyclaw_protocol::clock::Hlc;
 use skyclaw_protocol::limits::MAX_AGENT_DEPTH;
-use skyclaw_protocol::{JobCursor, JobId, JobQuery, JobStatus, JobView, OutputFile, ResultView};
+use skyclaw_protocol::verify::{Told, Verdict};
+use skyclaw_protocol::{
+    JobCursor, JobId, JobQuery, JobStatus, JobView, OutputFile, ResultView, VerifyView,
+};
 use url::form_urlencoded;
 
 use super::{depth, iso, number, put};
 use crate::error::ApiError;
+use crate::receipt::peer_id;
 
 /// Jobs on a page unless asked otherwise, and at most.
 const PAGE: usize = 100;
@@ -31,11 +35,34 @@ pub(crate) fn show(job: &JobView) -> Value {
     put(&mut map, "maxAttempts", job.max_attempts);
     put(&mut map, "retry", job.retry);
     put(&mut map, "queueTimeoutMs", job.queue_timeout_ms);
+    put(&mut map, "verify", job.verify.as_ref().map(verify));
     put(&mut map, "assignedHostId", job.assigned_host.as_ref().map(|id| id.as_str()));
     put(&mut map, "leaseExpiresAt", job.lease_expires.map(iso));
     put(&mut map, "result", job.result.as_ref().map(result));
     put(&mut map, "error", job.error.as_deref());
     Value::Object(map)
+}
+
+/// What several hosts said of a job, and which of them agree.
+fn verify(view: &VerifyView) -> Value {
+    let verdict = view.asked.judge(&view.told);
+    let told = |told: &Told| {
+        let said = &told.said;
+        let mut shown = json!({ "host": told.host.as_str(), "peerId": peer_id(told.node),
+            "attempt": told.attempt, "success": said.ok, "exitCode": said.exit_code,
+            "stdout": said.stdout.hex(), "stderr": said.stderr.hex(), "digest": said.digest().hex() });
+        if let Verdict::Agreed(agreed) = verdict {
+            shown["agrees"] = (*said == agreed).into();
+        }
+        shown
+    };
+    let word = match verdict {
+        Verdict::Open => "open",
+        Verdict::Agreed(_) => "agreed",
+        Verdict::Disagree => "disagree",
+    };
+    json!({ "copies": view.asked.copies, "agree": view.asked.agree, "verdict": word,
+        "results": view.told.iter().map(told).collect::<Value>() })
 }
 
 /// The same with the receipt of its result, which a listing would be long of.
@@ -45,6 +72,12 @@ pub(crate) fn show_whole(job: &JobView) -> Value {
         value["result"]["receipt"] = receipt;
     }
     value
+}
+
+/// Of a job that several hosts run to be verified, the receipts of those that agree, or so far of all.
+pub(crate) fn receipts(job: &JobView) -> Option<Value> {
+    let view = job.verify.as_ref()?;
+    Some(view.of_those_that_agree().filter_map(crate::receipt::show).collect())
 }
 
 /// The receipt of a result, if its host gave one.

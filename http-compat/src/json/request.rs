@@ -2,6 +2,7 @@
 
 mod agent;
 mod files;
+mod verify;
 
 use std::ops::RangeInclusive;
 
@@ -80,10 +81,13 @@ fn unsigned_job(fields: &Fields<'_>) -> Result<(JobRequest, Vec<String>), ApiErr
     let max_attempts = within(fields, "maxAttempts", 1..=u64::from(MAX_ATTEMPTS))?;
     let retry = within(fields, "retry", 0..=u64::from(MAX_RETRY))?;
     let queue_timeout_ms = within(fields, "queueTimeoutMs", 1..=MAX_TIMEOUT_MS)?;
+    let verify = verify::read(fields, once || retry.is_some())?;
     if once && max_attempts.is_some_and(|most| most > 1) {
         let text = "maxAttempts above 1 needs payload.idempotent: true for agent jobs";
         return Err(ApiError::BadField(text.to_owned()));
     }
+    // Of others nobody could tell whose word it is.
+    implied.extend(verify.map(|_| skyclaw_protocol::verify::CAPABILITY.to_owned()));
     implied.extend(isolation::level(&requirement(fields)?)?.and_then(SandboxLevel::capability));
     let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let job = JobRequest {
@@ -95,6 +99,7 @@ fn unsigned_job(fields: &Fields<'_>) -> Result<(JobRequest, Vec<String>), ApiErr
         retry: retry.map(count),
         queue_timeout_ms,
         once,
+        verify,
     };
     Ok((job, implied))
 }
@@ -169,6 +174,9 @@ pub(crate) fn job_fingerprint(job: &JobRequest) -> Hash {
         (&mut asked, job.retry.is_some() || job.queue_timeout_ms.is_some())
     {
         asked.extend([json!(job.retry), json!(job.queue_timeout_ms)]);
+    }
+    if let (Value::Array(asked), Some(verify)) = (&mut asked, job.verify) {
+        asked.push(json!({ "verify": [verify.copies, verify.agree] }));
     }
     fingerprint(&asked)
 }

@@ -66,12 +66,23 @@ pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
     show(found(&call).await?, json::job::show_whole).await
 }
 
-/// `GET /v1/jobs/:id/receipt`: its host's signed word of the run whose result counts.
+/// `GET /v1/jobs/:id/receipt`: its host's signed word of the run whose result counts; of a job that
+/// several hosts run to be verified, `receipts` of them.
 pub(super) async fn receipt(call: Call) -> Result<Response, ApiError> {
     let job = found(&call).await?;
     let receipt = job.result.as_ref().and_then(json::job::receipt);
-    let receipt = receipt.ok_or(ApiError::NoRecord("receipt"))?;
-    Ok(json::answer(&wrap("receipt", receipt)))
+    let answer = match (receipt, json::job::receipts(&job)) {
+        (receipt, Some(receipts)) if receipts != json!([]) => {
+            let mut answer = json!({ "receipts": receipts });
+            if let Some(receipt) = receipt {
+                answer["receipt"] = receipt;
+            }
+            answer
+        }
+        (Some(receipt), _) => wrap("receipt", receipt),
+        (None, _) => return Err(ApiError::NoRecord("receipt")),
+    };
+    Ok(json::answer(&answer))
 }
 
 /// The job that is asked for, if the caller may see it.

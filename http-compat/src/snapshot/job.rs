@@ -67,6 +67,7 @@ fn view(record: &Members<'_>, now: Wall) -> Part<JobView> {
         max_attempts: None,
         retry: None,
         queue_timeout_ms: None,
+        verify: None,
         assigned_host: record.any_id("assignedHostId")?,
         lease_expires: record.shown_time("leaseExpiresAt"),
         result: result(record, updated)?,

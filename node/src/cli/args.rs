@@ -181,6 +181,12 @@ pub(super) struct Submit {
     /// Further runs if the command fails
     #[arg(long, value_name = "N")]
     pub(super) retry: Option<u32>,
+    /// Run it on up to so many distinct hosts, at most 5, and take only what enough of them agree on
+    #[arg(long, value_name = "N", conflicts_with = "retry")]
+    pub(super) copies: Option<u8>,
+    /// How many must agree; all of them otherwise
+    #[arg(long, value_name = "N", requires = "copies")]
+    pub(super) agree: Option<u8>,
     /// Environment variable of the job; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) env: Vec<(String, String)>,

@@ -75,6 +75,9 @@ pub(super) fn request(args: &Submit) -> Value {
     if let Some(times) = args.retry {
         body["retry"] = json!(times);
     }
+    if let Some(copies) = args.copies {
+        body["verify"] = json!({ "copies": copies, "agree": args.agree.unwrap_or(copies) });
+    }
     if let Some(ms) = args.queue_timeout_ms {
         body["queueTimeoutMs"] = json!(ms);
     }

@@ -3,6 +3,7 @@
 //! Always: `verify` asks nobody unless a job is named by its id. It says of each part what holds and what
 //! does not, and holds only if all do. What was not asked for was not checked, and is not claimed.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -11,9 +12,10 @@ use std::process::ExitCode;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use skyclaw_http_compat::receipt::{payload_hash, peer_id, read};
-use skyclaw_protocol::limits::MAX_BODY_BYTES;
+use skyclaw_protocol::limits::{MAX_BODY_BYTES, MAX_COPIES};
 use skyclaw_protocol::record::receipt::Receipt;
-use skyclaw_protocol::{Hash, OutputFile};
+use skyclaw_protocol::verify::Said;
+use skyclaw_protocol::{Hash, NodeId, OutputFile};
 
 use super::args;
 use super::error::CliError;
@@ -28,13 +30,18 @@ const MAX_DOCUMENT: u64 = 8 * MAX_BODY_BYTES as u64;
 /// Bytes of a file read at once.
 const PIECE: usize = 64 << 10;
 
-/// Prints the receipt of a job. It is a document in any case.
+/// Prints the receipt of a job, or those of a job that several hosts ran to be verified. It is a document in
+/// any case.
 pub(super) async fn fetch(
     client: &Client,
     args: &args::Receipt,
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let mut answer = client.get(&format!("{}/receipt", jobs::path(&args.id))).await?;
+    if let Some(receipts) = answer.get_mut("receipts").map(Value::take) {
+        output.json(&json!({ "receipts": receipts }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let receipt = answer.get_mut("receipt").map(Value::take);
     output.json(&receipt.ok_or(CliError::Answer("receipt"))?)?;
     Ok(ExitCode::SUCCESS)
@@ -49,12 +56,16 @@ struct Check {
 
 /// All that was looked at.
 #[derive(Default)]
-struct Checks(Vec<Check>);
+struct Checks {
+    all: Vec<Check>,
+    /// Of which of several receipts; follows the names of parts.
+    of: String,
+}
 
 impl Checks {
     fn put(&mut self, part: impl Into<String>, holds: bool, fault: impl Into<String>) {
         let fault = (!holds).then(|| fault.into());
-        self.0.push(Check { part: part.into(), fault });
+        self.all.push(Check { part: format!("{}{}", part.into(), self.of), fault });
     }
 
     fn hash(&mut self, part: impl Into<String>, signed: Hash, found: Hash) {
@@ -63,11 +74,11 @@ impl Checks {
     }
 
     fn hold(&self) -> bool {
-        self.0.iter().all(|check| check.fault.is_none())
+        self.all.iter().all(|check| check.fault.is_none())
     }
 }
 
-/// Checks a receipt.
+/// Checks a receipt, or several of one job.
 pub(super) async fn verify(
     client: &Client,
     args: &args::Verify,
@@ -75,28 +86,71 @@ pub(super) async fn verify(
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let document = document(&args.receipt)?;
-    // Also as the API answers it.
-    let document = document.get("receipt").unwrap_or(&document);
-    let mut checks = Checks::default();
-    let receipt = match read(document).map_err(|error| error.to_string()) {
-        Ok(raw) => Receipt::open(raw).map_err(|error| error.to_string()),
-        Err(error) => Err(error),
-    };
-    let receipt = match receipt {
-        Ok(signed) => {
-            checks.put("signature", true, "");
-            Some(signed.into_body())
+    let (documents, several) = documents(&document, args)?;
+    let (mut checks, mut receipts) = (Checks::default(), Vec::new());
+    for (n, document) in documents.into_iter().enumerate() {
+        if several {
+            checks.of = format!(" ({})", n + 1);
         }
-        Err(error) => {
-            checks.put("signature", false, error);
-            None
+        let receipt = match read(document).map_err(|error| error.to_string()) {
+            Ok(raw) => Receipt::open(raw).map_err(|error| error.to_string()),
+            Err(error) => Err(error),
+        };
+        match receipt {
+            Ok(signed) => {
+                checks.put("signature", true, "");
+                let receipt = signed.into_body();
+                compare(client, args, &receipt, &mut checks).await?;
+                receipts.push(receipt);
+            }
+            Err(error) => checks.put("signature", false, error),
         }
-    };
-    if let Some(receipt) = &receipt {
-        compare(client, args, receipt, &mut checks).await?;
     }
-    print(receipt.as_ref(), &checks, json, output)?;
+    checks.of.clear();
+    if let Some(host) = args.host.as_ref().filter(|_| !receipts.is_empty()) {
+        let signers: Vec<_> = receipts.iter().map(|receipt| receipt.node).collect();
+        signed_by(host, &signers, &mut checks);
+    }
+    if several {
+        alike(&receipts, &mut checks);
+    }
+    print(&receipts, several, &checks, json, output)?;
     Ok(if checks.hold() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The receipts in a document, and whether it is of several; also as the API answers it.
+fn documents<'a>(
+    document: &'a Value,
+    args: &args::Verify,
+) -> Result<(Vec<&'a Value>, bool), CliError> {
+    let Some(several) = document.get("receipts") else {
+        return Ok((vec![document.get("receipt").unwrap_or(document)], false));
+    };
+    let several = several.as_array().filter(|all| (1..=MAX_COPIES.into()).contains(&all.len()));
+    let why = format!("{}: receipts must be a list of 1 to {MAX_COPIES}", args.receipt.display());
+    Ok((several.ok_or(CliError::Source(why))?.iter().collect(), true))
+}
+
+/// Whether one of these keys is that of the host that was named.
+fn signed_by(host: &str, signers: &[NodeId], checks: &mut Checks) {
+    let is = |node: &NodeId| {
+        [peer_id(*node), HEXLOWER.encode(&node.0)].contains(&host.trim().to_owned())
+    };
+    let names: Vec<String> = signers.iter().copied().map(peer_id).collect();
+    let fault = format!("it is signed by {}", names.join(", "));
+    checks.put("host", signers.iter().any(is), fault);
+}
+
+/// What must hold of several receipts if they are to vouch for one result.
+fn alike(receipts: &[Receipt], checks: &mut Checks) {
+    let Some((first, others)) = receipts.split_first() else { return };
+    let of = |receipt: &Receipt| (receipt.network, receipt.job.clone(), receipt.payload);
+    let one = others.iter().all(|other| of(other) == of(first));
+    checks.put("one job", one, "they are of different jobs");
+    let keys: BTreeSet<NodeId> = receipts.iter().map(|receipt| receipt.node).collect();
+    checks.put("distinct keys", keys.len() == receipts.len(), "one key signed several of them");
+    let same = others.iter().all(|other| Said::of(other) == Said::of(first));
+    checks.put("equal results", same, "they tell of different results");
 }
 
 /// Compares it with all that was given.
@@ -106,11 +160,6 @@ async fn compare(
     receipt: &Receipt,
     checks: &mut Checks,
 ) -> Result<(), CliError> {
-    if let Some(host) = &args.host {
-        let signer = [peer_id(receipt.node), HEXLOWER.encode(&receipt.node.0)];
-        let fault = format!("it is signed by {}", signer[0]);
-        checks.put("host", signer.contains(&host.trim().to_owned()), fault);
-    }
     if let Some(job) = &args.job {
         let path = Path::new(job);
         let known = match path.exists() {
@@ -164,7 +213,8 @@ fn about(job: &Value, receipt: &Receipt, checks: &mut Checks) {
 }
 
 fn print(
-    receipt: Option<&Receipt>,
+    receipts: &[Receipt],
+    several: bool,
     checks: &Checks,
     json: bool,
     output: &mut Output,
@@ -175,30 +225,41 @@ fn print(
             Some(fault) => json!({ "part": check.part, "holds": false, "why": fault }),
         };
         let mut document = json!({ "valid": checks.hold() });
-        document["checks"] = checks.0.iter().map(check).collect();
-        if let Some(receipt) = receipt {
-            document["job"] = json!(receipt.job);
-            document["host"] = json!(receipt.host);
-            document["signer"] = json!(peer_id(receipt.node));
+        document["checks"] = checks.all.iter().map(check).collect();
+        let of = |receipt: &Receipt| json!({ "job": receipt.job, "host": receipt.host, "signer": peer_id(receipt.node) });
+        match receipts {
+            [receipt] if !several => {
+                for (name, value) in of(receipt).as_object().into_iter().flatten() {
+                    document[name] = value.clone();
+                }
+            }
+            _ if several => document["receipts"] = receipts.iter().map(of).collect(),
+            _ => {}
         }
         return Ok(output.json(&document)?);
     }
     let mut lines = String::new();
-    for Check { part, fault } in &checks.0 {
+    for Check { part, fault } in &checks.all {
         match fault {
             None => lines.push_str(&format!("{part:18}holds\n")),
             Some(fault) => lines.push_str(&format!("{part:18}DOES NOT HOLD: {fault}\n")),
         }
     }
-    match receipt {
-        Some(receipt) if checks.hold() => lines.push_str(&format!(
-            "valid: host {} ({}) says that it ran {}, exit code {}\n",
-            receipt.host,
-            peer_id(receipt.node),
-            receipt.job,
-            receipt.exit_code
-        )),
-        _ => lines.push_str("not valid\n"),
+    if checks.hold() {
+        for receipt in receipts {
+            lines.push_str(&format!(
+                "valid: host {} ({}) says that it ran {}, exit code {}\n",
+                receipt.host,
+                peer_id(receipt.node),
+                receipt.job,
+                receipt.exit_code
+            ));
+        }
+        if several {
+            lines.push_str(&format!("distinct hosts that say the same: {}\n", receipts.len()));
+        }
+    } else {
+        lines.push_str("not valid\n");
     }
     output.text(&harmless(&lines))?;
     Ok(())

@@ -4,6 +4,7 @@
 
 pub(super) mod agent;
 pub(super) mod service;
+mod verify;
 
 use std::fmt::Write as _;
 use std::io;
@@ -192,6 +193,9 @@ pub(super) fn job(job: &Value, now: Timestamp, output: &mut Output) -> io::Resul
     line("exit code", text(result, "exitCode"));
     line("error", text(job, "error"));
     for (name, value) in agent::lines(&result["agent"]) {
+        line(name, value);
+    }
+    for (name, value) in verify::lines(&job["verify"]) {
         line(name, value);
     }
     output.text(&lines)?;

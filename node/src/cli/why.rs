@@ -70,6 +70,8 @@ pub(super) struct Rejection {
     pub(super) silent: Option<i64>,
     /// All its slots are taken.
     pub(super) full: bool,
+    /// It has run the job, which is to be verified by others.
+    pub(super) told: bool,
     /// What is wrong with its OpenClaw, where the job needs one.
     pub(super) trouble: Option<String>,
 }
@@ -94,6 +96,9 @@ impl Why {
                 "full": host.full });
             if let Some(seconds) = host.silent {
                 shown["silentSeconds"] = json!(seconds);
+            }
+            if host.told {
+                shown["hasRunIt"] = json!(true);
             }
             if let Some(trouble) = &host.trouble {
                 shown["openclawTrouble"] = json!(trouble);
@@ -131,6 +136,9 @@ impl Rejection {
         }
         parts.extend(self.trouble.as_ref().map(|why| format!("its openclaw is unusable: {why}")));
         parts.extend(self.silent.map(|seconds| format!("was last heard of {seconds} s ago")));
+        if self.told {
+            parts.push("has run it, and another host must".to_owned());
+        }
         if self.full {
             parts.push("has no slot free".to_owned());
         }
@@ -139,6 +147,6 @@ impl Rejection {
 
     /// Whether nothing keeps it from the job.
     pub(super) fn fits(&self) -> bool {
-        self.missing.is_empty() && self.silent.is_none() && !self.full
+        self.missing.is_empty() && self.silent.is_none() && !self.full && !self.told
     }
 }

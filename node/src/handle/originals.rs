@@ -288,6 +288,7 @@ pub fn adopted(job: JobView, end: Option<AdoptedEnd>) -> Adopted {
         retry: None,
         queue_timeout_ms: None,
         once: false,
+        verify: None,
     };
     Adopted {
         id: job.id,

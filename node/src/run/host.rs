@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use skyclaw_protocol::placement::capability_list;
-use skyclaw_protocol::{HostId, SandboxLevel};
+use skyclaw_protocol::{HostId, SandboxLevel, verify};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -131,6 +131,9 @@ impl Node {
         host.outbox = outbox;
         host.services = self.services.clone();
         host.receipts = self.receipts(config, settings).await;
+        if host.receipts.is_some() {
+            signs(&mut host.spec.capabilities);
+        }
         host.openclaw = Some(openclaw);
         let (failed, failure) = oneshot::channel();
         tasks.spawn(async move {
@@ -244,11 +247,19 @@ pub(super) fn services_config(settings: &HostConfig) -> ServicesConfig {
     }
 }
 
-/// What the owner says, and the levels that runs are kept at here: those are seen, and nobody's word.
+/// What the owner says, and the levels that runs are kept at here: those are seen, and nobody's word,
+/// as is whether it signs receipts.
 fn capabilities(owner: &[String], level: SandboxLevel) -> Vec<String> {
-    let said =
-        owner.iter().filter(|word| !word.trim().starts_with(SandboxLevel::CAPABILITY)).cloned();
+    let seen =
+        |word: &str| word.starts_with(SandboxLevel::CAPABILITY) || word == verify::CAPABILITY;
+    let said = owner.iter().filter(|word| !seen(word.trim())).cloned();
     capability_list(said.chain(level.capabilities()))
+}
+
+/// This host signs receipts, so jobs that are to be verified may run here.
+fn signs(capabilities: &mut Vec<String>) {
+    capabilities.push(verify::CAPABILITY.to_owned());
+    *capabilities = capability_list(std::mem::take(capabilities));
 }
 
 /// The host's settings; `registered` is told of the first line, which says that it has registered.

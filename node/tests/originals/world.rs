@@ -93,6 +93,7 @@ fn request() -> JobRequest {
         retry: None,
         queue_timeout_ms: None,
         once: false,
+        verify: None,
     }
 }
 

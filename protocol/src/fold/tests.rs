@@ -111,6 +111,7 @@ fn spec() -> Spec {
             queue_timeout_ms: None,
             adopted: false,
             once: false,
+            verify: None,
         }),
         mark: None,
         owner: None,
@@ -132,6 +133,7 @@ fn result() -> JobResult {
         outputs: Vec::new(),
         agent: None,
         receipt: None,
+        earlier: Vec::new(),
     }
 }
 

@@ -108,5 +108,6 @@ fn result_of(now: Now, id: &JobId, attempt: u32, end: &AdoptedEnd) -> JobResult 
         outputs: Vec::new(),
         agent: end.agent.clone(),
         receipt: None,
+        earlier: Vec::new(),
     }
 }

@@ -8,7 +8,7 @@ use super::{Machine, Timer, work};
 use crate::batch::{KeyAnswer, Shelf};
 use crate::clock::{Hlc, Mono, Now};
 use crate::command::{Command, Refusal};
-use crate::id::{HostId, JobId};
+use crate::id::{HostId, JobId, NodeId};
 use crate::limits::{
     AVOID_AHEAD, EXPIRY_MARGIN_MS, GUARD_PART, MAX_CLAIM_WAIT_MS, MAX_PARKED_CLAIMS, MIN_GUARD_MS,
 };
@@ -126,11 +126,11 @@ impl Machine {
         reply: ReplyTo,
         host: HostId,
         capabilities: &[String],
-        attached: bool,
+        node: Option<NodeId>,
     ) {
         self.hosts.seen(&host, now);
-        match self.next_job_for(now, &host, capabilities) {
-            Some(job) if reply.is_passed_on() => self.grant(now, reply, host, job, attached),
+        match self.next_job_for(now, &host, node, capabilities) {
+            Some(job) if reply.is_passed_on() => self.grant(now, reply, host, job, node.is_some()),
             _ => self.answer(now, reply, KeyAnswer::NoJob),
         }
     }
@@ -138,13 +138,22 @@ impl Machine {
     /// The oldest job this host may take now, if it has a free slot.
     fn next_job(&mut self, now: Now, host: &HostId, without: &[String]) -> Option<JobId> {
         let known = self.hosts.get(host).filter(|host| !host.is_full())?;
-        let capabilities = able(&known.record.capabilities, without);
-        self.next_job_for(now, host, &capabilities)
+        let (capabilities, node) = (able(&known.record.capabilities, without), known.record.node);
+        self.next_job_for(now, host, node, &capabilities)
     }
 
-    /// The oldest of them that this host did not fail or lose the last time; if it did so with
-    /// many in a row, the oldest of all.
-    fn next_job_for(&mut self, now: Now, host: &HostId, capabilities: &[String]) -> Option<JobId> {
+    /// One that waits for a further host to verify it, else the oldest of them that this host did not
+    /// fail or lose the last time; if it did so with many in a row, the oldest of all.
+    fn next_job_for(
+        &mut self,
+        now: Now,
+        host: &HostId,
+        node: Option<NodeId>,
+        capabilities: &[String],
+    ) -> Option<JobId> {
+        if let Some(job) = self.next_again(now, host, node, capabilities) {
+            return Some(job);
+        }
         let mut passed: Vec<(Hlc, JobId)> = Vec::new();
         loop {
             let (created, job) = self.queue.next_for(capabilities, passed.last())?;
@@ -154,7 +163,7 @@ impl Machine {
             }
             let entry = self.registers.get(&Subject::Job(job.clone()))?;
             let in_flight = entry.in_flight();
-            if now.wall.plus_ms(EXPIRY_MARGIN_MS) < entry.head.expires_at && !in_flight {
+            if self.may_be_granted(now, &job) {
                 if !self.avoids(now, &job, host) {
                     return Some(job);
                 }
@@ -173,12 +182,19 @@ impl Machine {
         }
     }
 
+    /// True unless it is too close to its expiry, or being written.
+    pub(super) fn may_be_granted(&self, now: Now, job: &JobId) -> bool {
+        self.registers.get(&Subject::Job(job.clone())).is_some_and(|entry| {
+            now.wall.plus_ms(EXPIRY_MARGIN_MS) < entry.head.expires_at && !entry.in_flight()
+        })
+    }
+
     /// The wall clock may have been wrong: what was too close to its expiry is queued again.
     pub(super) fn sweep_held_back(&mut self, now: Now) {
         for job in std::mem::take(&mut self.held_back) {
             if let Some(entry) = self.registers.get(&Subject::Job(job.clone())) {
                 let required = entry.head.required.clone();
-                self.queue.insert(&required, entry.head.created, job.clone());
+                self.enqueue(&job);
                 self.offer_or_announce(now, &required, &job);
             }
         }
@@ -236,10 +252,11 @@ impl Machine {
     fn offer_job(&mut self, now: Now, required: &[String], job: &JobId) {
         let may_run = |claim: &Claim| {
             let missing = |word: &String| claim.without.contains(word);
-            self.hosts
-                .get(&claim.host)
-                .is_some_and(|host| !host.is_full() && meets(&host.record.capabilities, required))
-                && !required.iter().any(missing)
+            self.hosts.get(&claim.host).is_some_and(|host| {
+                !host.is_full()
+                    && meets(&host.record.capabilities, required)
+                    && !self.has_told(job, &claim.host, host.record.node)
+            }) && !required.iter().any(missing)
                 && !self.avoids(now, job, &claim.host)
         };
         let found = self.parked.claims.iter().find(|(_, claim)| may_run(claim));

@@ -17,6 +17,7 @@ use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::{Mark, RegisterKey, Spec};
 use crate::register::{Ballot, Proposer, Val, Voter};
+use crate::verify::Verify;
 
 /// The head of a register without its payload.
 #[derive(Clone, Debug)]
@@ -39,6 +40,7 @@ pub(super) struct Head {
     pub(super) submitter: Option<Arc<str>>,
     /// Whose a service is.
     pub(super) owner: Option<String>,
+    pub(super) verify: Option<Verify>,
 }
 
 impl Head {
@@ -65,6 +67,7 @@ impl Head {
                 .filter(|submitter| name_of(submitter).is_some())
                 .map(Arc::from),
             owner: body.owner.clone(),
+            verify: job.and_then(|job| job.verify),
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Gauges {
     pub parked: usize,
     /// Keyed requests being executed.
     pub keys_in_flight: usize,
+    /// Results, since the start, that hosts which agreed spoke against.
+    pub dissents: u64,
 }
 
 impl Machine {
@@ -30,6 +32,7 @@ impl Machine {
             services: self.registers.len() - self.jobs_live,
             parked: self.parked.len(),
             keys_in_flight: self.keys.len(),
+            dissents: self.dissents,
         }
     }
 }

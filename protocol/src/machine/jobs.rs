@@ -2,7 +2,7 @@
 
 use super::effect::{KeyInUse, ReplyTo};
 use super::entry::Waiting;
-use super::{Machine, Timer};
+use super::{Machine, Timer, verifying};
 use crate::batch::{KeyAnswer, Shelf, Write};
 use crate::clock::{Hlc, Now};
 use crate::command::{Command, Completion, JobRequest, Refusal};
@@ -98,6 +98,7 @@ impl Machine {
                 queue_timeout_ms: request.queue_timeout_ms,
                 adopted,
                 once: request.once,
+                verify: request.verify,
             }),
             mark,
             owner: None,
@@ -168,6 +169,13 @@ impl Machine {
             let refusal = Refusal::BadReceipt { job: completion.job, why: why.into() };
             return self.refuse(reply, refusal);
         }
+        let told = match self.verify_of(&subject) {
+            Some(verify) => match verifying::word(state, &completion) {
+                Ok(told) => Some((verify, told)),
+                Err(refusal) => return self.refuse(reply, refusal),
+            },
+            None => None,
+        };
         let at = self.stamp(now);
         let result = JobResult {
             job: completion.job.clone(),
@@ -183,7 +191,12 @@ impl Machine {
             outputs: completion.outputs,
             agent: completion.agent,
             receipt: completion.receipt,
+            earlier: Vec::new(),
         };
+        if let Some(told) = told {
+            self.hosts.seen(&completion.host, now);
+            return self.complete_copy(now, shelf, (&subject, &val), told, result, reply);
+        }
         let result = match self.seal(result) {
             Ok(result) => result,
             Err(refusal) => return self.refuse(reply, refusal),
@@ -307,7 +320,7 @@ impl Machine {
         match after.phase {
             Phase::Queued if leads => {
                 if !self.rests(now, job) {
-                    self.queue.insert(&required, created, job.clone());
+                    self.enqueue(job);
                 }
                 self.awaits_start(now, job, after);
             }

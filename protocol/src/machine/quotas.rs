@@ -184,13 +184,13 @@ impl Machine {
             });
             let Some(usage) = self.usages.of.get(&who) else { continue };
             let jobs: Vec<_> = usage.held.iter().take(free.min(QUOTA_RELEASE)).cloned().collect();
-            for (created, job) in jobs {
+            for (_, job) in jobs {
                 self.usages.release(&job);
                 let entry = self.registers.get(&Subject::Job(job.clone()));
                 let Some(required) = entry.map(|entry| entry.head.required.clone()) else {
                     continue;
                 };
-                self.queue.insert(&required, created, job.clone());
+                self.enqueue(&job);
                 self.offer_or_announce(now, &required, &job);
             }
         }

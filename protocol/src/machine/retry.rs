@@ -112,7 +112,7 @@ impl Machine {
             return;
         }
         let required = entry.head.required.clone();
-        self.queue.insert(&required, entry.head.created, job.clone());
+        self.enqueue(job);
         self.offer_or_announce(now, &required, job);
     }
 
@@ -129,12 +129,16 @@ impl Machine {
     /// True if this host had the last attempt and there is another one that may take the job.
     pub(super) fn avoids(&self, now: Now, job: &JobId, host: &HostId) -> bool {
         let Some(entry) = self.registers.get(&Subject::Job(job.clone())) else { return false };
-        let last = entry.chosen.as_ref().and_then(Val::job).and_then(|state| state.host.as_ref());
+        let state = entry.chosen.as_ref().and_then(Val::job);
+        let last = state.and_then(|state| state.host.as_ref());
+        // One that has told what it found of a job to be verified may not take it either.
+        let told = state.map_or(&[][..], |state| &state.told);
         entry.tries.avoids_until.is_some_and(|until| now.mono < until)
             && last == Some(host)
             && self.hosts.any_other(host, |other| {
                 other.last_seen.plus_ms(self.config.host_ttl_ms) > now.wall
                     && meets(&other.record.capabilities, &entry.head.required)
+                    && !told.iter().any(|told| told.is_by(&other.record.id, other.record.node))
             })
     }
 

@@ -29,5 +29,6 @@ mod retry;
 mod revoking;
 mod services;
 mod takeover;
+mod verifying;
 mod without;
 mod world;

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Hlc;
 use crate::id::{HostId, JobId, NodeId};
-use crate::limits::{MAX_AGENT_BYTES, MAX_JOB_FILES, MAX_OUTPUT_BYTES, MAX_TEXT_BYTES};
+use crate::limits::{
+    MAX_AGENT_BYTES, MAX_COPIES, MAX_EARLIER_BYTES, MAX_JOB_FILES, MAX_OUTPUT_BYTES, MAX_TEXT_BYTES,
+};
 use crate::record::receipt::Receipt;
 use crate::record::{Raw, Record, Reject};
 use crate::view::{Milli, OutputFile};
@@ -45,12 +47,20 @@ pub struct JobResult {
     /// left out where the host gave none, which is how earlier results read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Box<Raw>>,
+    /// Of a job that several hosts run to be verified, the receipts of those that ran it before, as
+    /// many as there is room for: [`MAX_EARLIER_BYTES`]. Left out where there are none, which is how
+    /// earlier results read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Raw>,
 }
 
 impl Record for JobResult {
     const KIND: &'static str = "result";
-    const MAX_BYTES: usize =
-        2 * MAX_OUTPUT_BYTES + MAX_AGENT_BYTES + Receipt::MAX_BYTES + (64 << 10);
+    const MAX_BYTES: usize = 2 * MAX_OUTPUT_BYTES
+        + MAX_AGENT_BYTES
+        + Receipt::MAX_BYTES
+        + MAX_EARLIER_BYTES
+        + (64 << 10);
 
     fn stamp(&self) -> Hlc {
         self.at
@@ -69,6 +79,11 @@ impl Record for JobResult {
         }
         if self.receipt.as_ref().is_some_and(|raw| raw.body.len() > Receipt::MAX_BYTES) {
             return Err(Reject::Invalid("the receipt is too long"));
+        }
+        if self.earlier.len() >= usize::from(MAX_COPIES)
+            || self.earlier.iter().map(|raw| raw.body.len()).sum::<usize>() > MAX_EARLIER_BYTES
+        {
+            return Err(Reject::Invalid("too many receipts of earlier runs"));
         }
         if self.outputs.len() > MAX_JOB_FILES
             || self.outputs.iter().any(|file| file.path.len() > MAX_TEXT_BYTES)

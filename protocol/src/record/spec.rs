@@ -9,6 +9,7 @@ use crate::limits::{
     MAX_TEXT_BYTES, MAX_TIMEOUT_MS, MAX_VOTERS,
 };
 use crate::record::{Record, Reject};
+use crate::verify::Verify;
 
 /// The thing whose history a register keeps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,6 +99,10 @@ pub struct JobSpec {
     /// out where that is not so, which is how earlier specs read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
+    /// It runs on several hosts, of which enough must say the same. Left out where that is not so,
+    /// which is how earlier specs read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
 }
 
 impl Record for Spec {
@@ -161,6 +166,15 @@ impl JobSpec {
         }
         if self.retry.is_some_and(|n| n > MAX_RETRY) {
             return Err(Reject::Invalid("retry is out of range"));
+        }
+        if let Some(verify) = self.verify {
+            if !verify.holds() {
+                return Err(Reject::Invalid("verify is out of range"));
+            }
+            // Runs of it are repeated, by rules of their own.
+            if self.once || self.retry.is_some() {
+                return Err(Reject::Invalid("verify goes with neither retry nor once"));
+            }
         }
         if self.queue_timeout_ms.is_some_and(|ms| ms == 0 || ms > MAX_TIMEOUT_MS) {
             return Err(Reject::Invalid("queueTimeoutMs is out of range"));

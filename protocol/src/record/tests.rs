@@ -6,7 +6,7 @@ use samples::{certificate, host, network, result, signer, spec};
 
 use super::{Raw, Record, Reject, Signed};
 use crate::clock::{Hlc, Wall};
-use crate::id::{Hash, NetworkId, NodeId};
+use crate::id::{Hash, HostId, NetworkId, NodeId};
 use crate::limits::{
     MAX_AGENT_BYTES, MAX_ATTEMPTS, MAX_CAPABILITIES, MAX_CLOCK_DRIFT_MS, MAX_OUTPUT_BYTES,
     MAX_PARALLEL, MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
@@ -16,6 +16,7 @@ use crate::record::receipt::Receipt;
 use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, Spec, Subject};
 use crate::register::{Ballot, Certificate};
+use crate::verify::Told;
 use crate::view::{Milli, OpenclawInstall};
 
 const NOW: Wall = Wall(samples::AT.ms);
@@ -130,6 +131,11 @@ fn a_spec_holds_to_its_rules() {
     with(JobSpec { max_attempts: Some(0), ..job() });
     with(JobSpec { max_attempts: Some(MAX_ATTEMPTS + 1), ..job() });
     with(JobSpec { timeout_ms: Some(MAX_TIMEOUT_MS + 1), ..job() });
+    let verify = |copies, agree| Some(crate::verify::Verify { copies, agree });
+    with(JobSpec { verify: verify(2, 0), ..job() });
+    with(JobSpec { verify: verify(6, 2), ..job() });
+    with(JobSpec { verify: verify(2, 2), once: true, ..job() });
+    with(JobSpec { verify: verify(2, 2), retry: Some(1), ..job() });
 }
 
 #[test]
@@ -141,7 +147,10 @@ fn results_hosts_and_certificates_hold_to_theirs() {
     invalid(JobResult { agent: Some("x".repeat(MAX_AGENT_BYTES + 1)), ..result() });
     let mut long = sealed(samples::receipt());
     long.body = vec![0; Receipt::MAX_BYTES + 1];
-    invalid(JobResult { receipt: Some(Box::new(long)), ..result() });
+    invalid(JobResult { receipt: Some(Box::new(long.clone())), ..result() });
+    invalid(JobResult { earlier: vec![long], ..result() });
+    let five = vec![sealed(samples::receipt()); 5];
+    invalid(JobResult { earlier: five, ..result() });
     invalid(HostDesc { name: "x".repeat(MAX_TEXT_BYTES + 1), ..host() });
     let trouble = Some("x".repeat(MAX_TEXT_BYTES + 1));
     let openclaw = Some(OpenclawInstall { trouble, ..OpenclawInstall::default() });
@@ -149,6 +158,13 @@ fn results_hosts_and_certificates_hold_to_theirs() {
     invalid(HostDesc { max_parallel: Milli(MAX_PARALLEL * 1000 + 1), ..host() });
     let ballot = Ballot { round: 0, proposer: NodeId([9; 32]) };
     invalid(Certificate { ballot, ..certificate() });
+    let mut twice = certificate();
+    if let crate::register::State::Job(state) = &mut twice.val.state {
+        let key = samples::told().node;
+        let other = HostId::new("other").unwrap();
+        state.told = vec![samples::told(), Told { host: other, node: key, ..samples::told() }];
+    }
+    invalid(twice);
     let mut late = certificate();
     late.val.ver = u64::MAX;
     invalid(late);

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Hlc, Wall};
 use crate::egress::NetworkAsk;
 use crate::id::{Hash, HostId};
-use crate::limits::{MAX_PAST_GENERATIONS, MAX_REPLICAS, MAX_TEXT_BYTES, MAX_VERSION};
+use crate::limits::{MAX_COPIES, MAX_PAST_GENERATIONS, MAX_REPLICAS, MAX_TEXT_BYTES, MAX_VERSION};
 use crate::record::Reject;
+use crate::verify::Told;
 use crate::view::{Assignment, Generation, Reverted, ServiceDef, ServiceStatus};
 
 /// One value of a register.
@@ -102,6 +103,10 @@ pub struct JobState {
     /// The attempt it is of, where that is not the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_of: Option<u32>,
+    /// Of a job that several hosts run to be verified, what each of them told so far. Left out while
+    /// there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<Told>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
@@ -124,6 +129,7 @@ impl JobState {
             lease_expires: Wall(0),
             result: None,
             result_of: None,
+            told: Vec::new(),
         }
     }
 
@@ -258,6 +264,14 @@ impl Val {
         }
         if self.display_version > MAX_VERSION || self.ver > MAX_VERSION {
             return fail("version is out of range");
+        }
+        if let State::Job(job) = &self.state {
+            let told = &job.told;
+            let again =
+                |at: usize| told[..at].iter().any(|t| t.is_by(&told[at].host, Some(told[at].node)));
+            if told.len() > usize::from(MAX_COPIES) || (0..told.len()).any(again) {
+                return fail("more hosts told of a job than may, or one of them twice");
+            }
         }
         if let State::Service(service) = &self.state {
             if service.assignments.len() > 2 * MAX_REPLICAS as usize {

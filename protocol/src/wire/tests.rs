@@ -133,6 +133,7 @@ fn exchanges() -> Vec<(&'static str, Message)> {
         retry: None,
         queue_timeout_ms: None,
         once: false,
+        verify: None,
     });
     let asks = vec![
         AskOp { seq: 4, command: submit, idempotency: Some(idempotency) },
@@ -333,6 +334,14 @@ fn samples() -> Vec<Sample> {
     all.push(record::<Spec>("spec-marked", &Spec { mark, ..spec() }));
     let once = spec().job.map(|job| JobSpec { once: true, ..job });
     all.push(record::<Spec>("spec-once", &Spec { job: once, ..spec() }));
+    let verify = Some(crate::verify::Verify { copies: 3, agree: 2 });
+    let verified = spec().job.map(|job| JobSpec { verify, ..job });
+    all.push(record::<Spec>("spec-verify", &Spec { job: verified, ..spec() }));
+    let mut verified = val();
+    if let State::Job(state) = &mut verified.state {
+        state.told = vec![crate::record::tests::samples::told()];
+    }
+    all.push(sample("val-verify", &verified));
     all.push(record::<JobResult>("result", &result()));
     let agent = Some(r#"{"status":"ok","ok":true}"#.to_owned());
     all.push(record::<JobResult>("result-agent", &JobResult { agent: agent.clone(), ..result() }));
@@ -340,6 +349,8 @@ fn samples() -> Vec<Sample> {
     all.push(record::<Receipt>("receipt", &receipt()));
     let raw = || Some(Box::new(Signed::seal(&signer(), network(), receipt()).raw().clone()));
     all.push(record::<JobResult>("result-receipt", &JobResult { receipt: raw(), ..result() }));
+    let earlier = raw().into_iter().map(|raw| *raw).collect();
+    all.push(record::<JobResult>("result-earlier", &JobResult { earlier, ..result() }));
     all.push(sample("completion-receipt", &Completion { receipt: raw(), ..completion() }));
     all.push(record::<HostDesc>("host", &host()));
     let with_openclaw = HostDesc { openclaw: Some(openclaw()), ..host() };

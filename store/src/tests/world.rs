@@ -73,6 +73,7 @@ impl World {
             queue_timeout_ms: None,
             adopted: false,
             once: false,
+            verify: None,
         };
         self.seal_spec(Subject::Job(id.clone()), created(n), Some(job))
     }
@@ -179,6 +180,7 @@ impl World {
             outputs: Vec::new(),
             agent: None,
             receipt: None,
+            earlier: Vec::new(),
         };
         Signed::seal(&self.key, self.network, body)
     }

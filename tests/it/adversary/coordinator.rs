@@ -67,6 +67,7 @@ fn result_of(job: &Job, id: &JobId) -> JobResult {
         outputs: Vec::new(),
         agent: None,
         receipt: None,
+        earlier: Vec::new(),
     }
 }
 
@@ -82,6 +83,7 @@ fn own_spec(mallory: &Mallory, id: JobId, created: Hlc, expires_at: Wall) -> Spe
         queue_timeout_ms: None,
         adopted: false,
         once: false,
+        verify: None,
     };
     Spec {
         subject: Subject::Job(id),

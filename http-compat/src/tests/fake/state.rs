@@ -1,5 +1,7 @@
 //! What the fake does with a command.
 
+use skyclaw_protocol::VerifyView;
+
 use super::*;
 
 impl State {
@@ -20,6 +22,7 @@ impl State {
                 retry: None,
                 queue_timeout_ms: None,
                 once: false,
+                verify: None,
             });
         }
     }
@@ -40,6 +43,11 @@ impl State {
             max_attempts: job.max_attempts,
             retry: job.retry,
             queue_timeout_ms: job.queue_timeout_ms,
+            verify: job.verify.map(|asked| VerifyView {
+                asked,
+                told: Vec::new(),
+                receipts: Vec::new(),
+            }),
             assigned_host: None,
             lease_expires: None,
             result: None,

@@ -14,14 +14,14 @@ pub(in crate::cli) struct Receipt {
 /// `skyclaw verify`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Verify {
-    /// The receipt, as `skyclaw receipt` printed it; `-` reads standard input
+    /// The receipt, or receipts, as `skyclaw receipt` printed it; `-` reads standard input
     #[arg(value_name = "RECEIPT")]
     pub(in crate::cli) receipt: PathBuf,
     /// The job it must be about: a file with what was submitted or what `skyclaw job --json` prints,
     /// or an id, which is asked for at a coordinator
     #[arg(long, value_name = "FILE|ID")]
     pub(in crate::cli) job: Option<String>,
-    /// The key that must have signed it: a peer id, as `skyclaw peers` shows it, or 64 hexadecimal
+    /// The key that must have signed it, or one of them: a peer id, as `skyclaw peers` shows it, or 64 hexadecimal
     /// digits
     #[arg(long, value_name = "PEER")]
     pub(in crate::cli) host: Option<String>,

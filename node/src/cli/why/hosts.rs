@@ -58,6 +58,7 @@ pub(super) fn judge(host: &Value, required: &[String], now: Timestamp) -> Reject
     };
     let agents = missing.iter().any(|cap| cap == "openclaw" || cap.starts_with("openclaw."));
     Rejection {
+        told: false,
         id: text(host, "id"),
         name: name(host),
         trouble: trouble(host).filter(|_| agents),

@@ -12,10 +12,31 @@ use crate::cli::show::text;
 pub(super) fn explain(job: &Value, hosts: &[Value], now: Timestamp) -> Why {
     let required = required(job);
     let mut judged: Vec<Rejection> = hosts.iter().map(|host| judge(host, &required, now)).collect();
+    let told = job["verify"]["results"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for host in &mut judged {
+        host.told = told.iter().any(|told| told["host"] == host.id.as_str());
+    }
     // Those first to which the least is lacking.
-    judged.sort_by_key(|host| (host.missing.len(), host.silent.is_some(), host.full));
-    let (because, then) = reason(&judged, &required);
-    let mut because = because;
+    judged.sort_by_key(|host| (host.told, host.missing.len(), host.silent.is_some(), host.full));
+    // Those that have run it need not be looked at, unless there are no others.
+    let others = judged.iter().filter(|host| !host.told).cloned().collect::<Vec<_>>();
+    let (mut because, mut then) = match others.is_empty() && !told.is_empty() {
+        true => (
+            "every host has run it already".to_owned(),
+            "start another one: `skyclaw-node --role host`".to_owned(),
+        ),
+        false => reason(&others, &required),
+    };
+    if let Some(more) = needed(&job["verify"]) {
+        let hosts = if more == 1 { "host" } else { "hosts" };
+        because.push_str(&format!("; it needs {more} more distinct {hosts}"));
+        if others.iter().filter(|host| host.missing.is_empty()).count() < more {
+            then = format!(
+                "{more} {hosts} beside those that ran it must be able to: start one more, \
+                 `skyclaw-node --role host` (hosts of the original sign nothing, so they do not count)"
+            );
+        }
+    }
     if text(job, "attempts") != "-" && job["attempts"] != 0 {
         because.push_str(&format!(" (attempts so far: {})", text(job, "attempts")));
     }
@@ -26,6 +47,14 @@ pub(super) fn explain(job: &Value, hosts: &[Value], now: Timestamp) -> Why {
         ));
     }
     Why { because, hosts: judged, then: Some(then), ..Why::default() }
+}
+
+/// Hosts that are still needed at least to verify a job.
+fn needed(verify: &Value) -> Option<usize> {
+    let agree = usize::try_from(verify["agree"].as_u64()?).ok()?;
+    let told = verify["results"].as_array()?;
+    let votes = |one: &Value| told.iter().filter(|other| other["digest"] == one["digest"]).count();
+    Some(agree.saturating_sub(told.iter().map(votes).max().unwrap_or(0)).max(1))
 }
 
 /// The reason, and the nearest change that would help.
@@ -150,6 +179,26 @@ mod tests {
         assert!(why.because.contains("fallen silent"), "{why:?}");
         let why = asked(&["gpu"], &[host("free", &["gpu"], 0, "00:59")]);
         assert!(why.because.contains("may run it"), "{why:?}");
+    }
+
+    #[test]
+    fn a_job_to_be_verified_says_how_many_hosts_it_needs_and_who_has_run_it() {
+        let told = json!({ "host": "host_a", "digest": "00", "success": true });
+        let job = json!({ "id": "job_1", "status": "queued", "attempts": 1,
+            "requirement": { "requiredCapabilities": ["shell"] },
+            "verify": { "copies": 3, "agree": 3, "verdict": "open", "results": [told] } });
+        let a = host("a", &["shell"], 0, "00:59");
+        let why = super::super::explain(&job, std::slice::from_ref(&a), now());
+        assert!(
+            why.because.starts_with("every host has run it already; it needs 2 more"),
+            "{why:?}"
+        );
+        assert_eq!(why.hosts[0].words(), "has run it, and another host must");
+        assert!(why.then.as_ref().unwrap().contains("start one more"), "{why:?}");
+        let others = [a, host("b", &["shell"], 1, "00:59"), host("c", &["shell"], 1, "00:59")];
+        let why = super::super::explain(&job, &others, now());
+        assert!(why.because.starts_with("every host that may run it is at work"), "{why:?}");
+        assert!(why.then.unwrap().contains("goes on by itself"));
     }
 
     #[test]

@@ -213,6 +213,7 @@ impl Member {
             queue_timeout_ms: None,
             adopted: false,
             once: false,
+            verify: None,
         };
         self.spec(Subject::Job(id(n)), Some(job))
     }
@@ -242,6 +243,7 @@ impl Member {
             outputs: Vec::new(),
             agent: None,
             receipt: None,
+            earlier: Vec::new(),
         };
         let result = Signed::seal(&self.key, self.network, body);
         let state = JobState { phase, attempt: 1, result: Some(result.hash()), ..JobState::new() };

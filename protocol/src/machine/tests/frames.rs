@@ -135,6 +135,7 @@ fn a_result_of_another_job_or_attempt_replaces_nothing() {
         outputs: Vec::new(),
         agent: None,
         receipt: None,
+        earlier: Vec::new(),
     };
     let other = JobId::new("job_other").unwrap();
     let right = Signed::seal(&node_key(0), network(), result(job.clone(), 1));

@@ -10,6 +10,7 @@ use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, RegisterKey, Spec, Subject};
 use crate::register::{Ballot, Certificate, JobState, Phase, ServiceState, State, Val};
 use crate::sandbox::SandboxLevel;
+use crate::verify::{Said, Told};
 use crate::view::{Assignment, Milli, OutputFile, ServiceDef, ServiceStatus};
 
 pub(crate) const AT: Hlc = Hlc { ms: 1_800_000_000_000, count: 5 };
@@ -48,6 +49,7 @@ pub(crate) fn spec() -> Spec {
             queue_timeout_ms: None,
             adopted: false,
             once: false,
+            verify: None,
         }),
         mark: None,
         owner: None,
@@ -69,6 +71,7 @@ pub(crate) fn result() -> JobResult {
         outputs: Vec::new(),
         agent: None,
         receipt: None,
+        earlier: Vec::new(),
     }
 }
 
@@ -157,6 +160,11 @@ pub(crate) fn val() -> Val {
         ..JobState::new()
     };
     Val { ver: 4, at: AT, by: "node_a".into(), display_version: 99, state: State::Job(state) }
+}
+
+/// What a host said of a job that others are to verify.
+pub(crate) fn told() -> Told {
+    Told { host: host_id(), node: signer().id(), attempt: 2, said: Said::of(&receipt()) }
 }
 
 pub(crate) fn service() -> ServiceState {

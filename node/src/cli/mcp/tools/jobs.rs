@@ -33,6 +33,8 @@ pub(in crate::cli::mcp) async fn submit(
         return Err(CliError::Usage("argv must begin with a command".to_owned()));
     }
     let body = jobs::request(&args::Submit {
+        copies: None,
+        agree: None,
         wait: false,
         timeout_ms: asked.timeout_seconds.map(|seconds| seconds.saturating_mul(1000)),
         queue_timeout_ms: None,

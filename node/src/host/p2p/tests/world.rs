@@ -302,6 +302,7 @@ impl Inside {
             queue_timeout_ms: None,
             adopted: false,
             once: false,
+            verify: None,
         };
         let spec = Spec {
             subject: Subject::Job(id.clone()),

@@ -29,6 +29,7 @@ pub(crate) fn request(required: &str) -> JobRequest {
         retry: None,
         queue_timeout_ms: None,
         once: false,
+        verify: None,
     }
 }
 
