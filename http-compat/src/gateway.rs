@@ -41,3 +41,4 @@ pub use front::serve_gateway;
 pub use legacy::BadAnswer;
 pub use metrics::GatewayMetrics;
 pub use table::{BadUrl, Endpoint, EndpointId, HttpPlace, Route, Table};
+pub use target::named;

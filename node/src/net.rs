@@ -20,6 +20,8 @@ mod behaviour;
 mod book;
 mod crowd;
 mod deaf;
+#[doc(hidden)]
+pub mod decoders;
 mod dial;
 mod door;
 mod frames;

@@ -45,7 +45,9 @@ impl<'a> Rest<'a> {
         let query = self.query.unwrap_or_default();
         let mut all = String::with_capacity(prefix.len() + self.path.len() + query.len() + 1);
         all.push_str(prefix);
-        all.push_str(&self.path);
+        // `OPTIONS *` asks about all there is; of an endpoint that is what is below its prefix.
+        let all_there_is = !prefix.is_empty() && !self.path.starts_with('/');
+        all.push_str(if all_there_is { "/" } else { &self.path });
         if let Some(query) = self.query {
             all.push('?');
             all.push_str(query);
@@ -80,6 +82,23 @@ pub(super) fn target<'a>(
     match percent_decode_str(key).decode_utf8() {
         Ok(key) => Target::Key { key, rest: Rest::new(rest, query) },
         Err(_) => Target::BadKey,
+    }
+}
+
+/// Which service a path and a `Host` name, if one, and what an endpoint whose paths begin with `prefix`
+/// would be asked: [`target`] as tests on hostile texts see it.
+#[must_use]
+pub fn named(
+    path: &str,
+    host: Option<&str>,
+    domain: Option<&str>,
+    prefix: &str,
+) -> Option<(String, String)> {
+    let asked: PathAndQuery = path.parse().ok()?;
+    match target(&asked, host, domain) {
+        Target::Key { key, rest } => Some((key.into_owned(), rest.under(prefix))),
+        Target::Host { name, rest } => Some((name, rest.under(prefix))),
+        Target::Health | Target::Alive | Target::BadKey | Target::Nothing => None,
     }
 }
 

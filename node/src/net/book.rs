@@ -194,7 +194,7 @@ impl Book {
         std::mem::take(&mut self.changed).then(|| self.encode(network))
     }
 
-    fn encode(&self, network: NetworkId) -> Vec<u8> {
+    pub(super) fn encode(&self, network: NetworkId) -> Vec<u8> {
         let met = self.peers.iter().filter(|(_, known)| known.seen > 0);
         let mut peers: Vec<Line> = met
             .map(|(peer, known)| Line {
@@ -221,7 +221,7 @@ impl Book {
         Self::decode(&bytes, network, wall_ms)
     }
 
-    fn decode(bytes: &[u8], network: NetworkId, wall_ms: u64) -> Result<Self, String> {
+    pub(super) fn decode(bytes: &[u8], network: NetworkId, wall_ms: u64) -> Result<Self, String> {
         let file: File = codec::decode(bytes, MAX_BOOK_BYTES).map_err(|error| error.to_string())?;
         if file.version != 1 {
             return Err(format!("it is of version {}", file.version));

@@ -56,10 +56,10 @@ pub(super) struct Grant {
 /// What one side shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pass {
-    credential: Credential,
+    pub(super) credential: Credential,
     /// Of the acceptor, for a newcomer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    grant: Option<Grant>,
+    pub(super) grant: Option<Grant>,
 }
 
 /// The opener's part. On success both are members, and what it says of its roles is what it may be.

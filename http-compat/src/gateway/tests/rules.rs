@@ -3,6 +3,7 @@
 use super::super::balance::choose;
 use super::super::budget::Budget;
 use super::super::health::{Health, Standing};
+use super::super::target::named;
 
 const COOLDOWN: u64 = 1_000;
 
@@ -136,4 +137,12 @@ fn services_have_series_while_they_are_known_and_not_without_end() {
         text.lines().filter(|it| it.starts_with("gateway_seconds_count{")).collect();
     assert_eq!(left.len(), 2, "{left:?}");
     assert!(text.contains("gateway_answers_total{service=\"s7\",class=\"2xx\"} 1"));
+}
+
+/// `OPTIONS *`: what is passed on was `/prefix*`, a path of somebody else.
+#[test]
+fn what_is_asked_of_all_there_is_stays_below_the_prefix_of_an_endpoint() {
+    let asked = |prefix| named("*", Some("web.example.org"), Some("example.org"), prefix);
+    assert_eq!(asked("/prefix"), Some(("web".to_owned(), "/prefix/".to_owned())));
+    assert_eq!(asked(""), Some(("web".to_owned(), "*".to_owned())));
 }
