@@ -10,6 +10,7 @@ use skyclaw_node::host::agent::{
     Action, Claimed, Held, HostAgent, Pace, Ran, Renewed, Taken, Term,
 };
 use skyclaw_protocol::clock::{Hlc, Mono};
+use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::record::work::WorkClass;
 use skyclaw_protocol::{Completion, HostId, JobId, Milli, NodeId};
 
@@ -19,6 +20,7 @@ use crate::clock::{At, Clock, MS, SECOND};
 use crate::dice::Dice;
 use crate::net::Party;
 use crate::scene::Scene;
+use crate::signing::with_receipt;
 use crate::world::{Event, Mutation, World};
 
 /// Something on a host.
@@ -75,6 +77,7 @@ pub(crate) struct Host {
     pub(crate) party: Party,
     pub(crate) id: HostId,
     pub(crate) node: NodeId,
+    pub(crate) key: NodeKey,
     pub(crate) clock: Clock,
     pub(crate) life: u32,
     /// None while it is down.
@@ -102,10 +105,12 @@ impl Host {
         let (gpu, slots) = (number > 0 && dice.one_in(2), dice.index(2) + 1);
         let capabilities =
             if gpu { vec!["gpu".into(), "shell".into()] } else { vec!["shell".into()] };
+        let key = NodeKey::from_seed(&dice.bytes());
         Self {
             party,
             id: host_id(&format!("attached-{number}")),
-            node: NodeId(dice.bytes()),
+            node: key.id(),
+            key,
             clock: Clock::draw(dice, scene.ppm),
             life: 0,
             agent: None,
@@ -371,7 +376,9 @@ impl World {
             self.hosts[host].runs.remove(job);
             return;
         }
-        let completion = completion(&self.hosts[host].id, job, Some(attempt), !fails && !killed);
+        let at = &self.hosts[host];
+        let report = completion(&at.id, job, Some(attempt), !fails && !killed);
+        let completion = with_receipt(&at.key, attempt, report);
         let kept = Kept { completion, owner, durable: false };
         self.hosts[host].outbox.insert((job.clone(), attempt), kept);
     }
