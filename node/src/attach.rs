@@ -113,9 +113,9 @@ impl Attach {
                 // What the claim came to is told to whoever asked for it.
                 Ok(HostTell::Granted(Vec::new()))
             }
-            HostAsk::Renew { host, job, attempt } => {
+            HostAsk::Renew { host, job, attempt, word } => {
                 self.check(from, &host).await?;
-                self.command(Command::Renew { host, job, attempt, named: true }).await?;
+                self.command(Command::Renew { host, job, attempt, named: true, word }).await?;
                 Ok(HostTell::Renewed)
             }
             HostAsk::Complete { completion, attempt } => {
@@ -140,9 +140,9 @@ impl Attach {
                 self.command(Command::ReportService(*report)).await?;
                 Ok(HostTell::Accepted)
             }
-            HostAsk::HandBack { host, job, attempt } => {
+            HostAsk::HandBack { host, job, attempt, word } => {
                 self.check(from, &host).await?;
-                self.command(Command::HandBack { host, job, attempt }).await?;
+                self.command(Command::HandBack { host, job, attempt, word }).await?;
                 Ok(HostTell::Accepted)
             }
         }

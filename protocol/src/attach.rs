@@ -68,6 +68,10 @@ pub enum HostAsk {
         job: JobId,
         /// Which attempt.
         attempt: u32,
+        /// The same, signed ([`Word`](crate::record::word::Word)): another coordinator may lead the
+        /// job. Left out where there is none, which is how earlier questions read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        word: Option<Box<Raw>>,
     },
     /// I ended this run. The same offer may be made again.
     Complete {
@@ -96,6 +100,9 @@ pub enum HostAsk {
         job: JobId,
         /// Which attempt.
         attempt: u32,
+        /// As of [`HostAsk::Renew`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        word: Option<Box<Raw>>,
     },
 }
 

@@ -85,6 +85,10 @@ pub enum Command {
         attempt: u32,
         /// It named this very job; false if it only counted its runs.
         named: bool,
+        /// The host's own [`Word`](crate::record::word::Word) of it, where it is attached over libp2p.
+        /// Left out where there is none, which is how earlier renewals read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        word: Option<Box<Raw>>,
     },
     /// A host does not start a job it was granted: it goes back to the queue at once.
     HandBack {
@@ -94,6 +98,9 @@ pub enum Command {
         job: JobId,
         /// Which attempt.
         attempt: u32,
+        /// As of [`Command::Renew`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        word: Option<Box<Raw>>,
     },
     /// Take a job.
     Submit(JobRequest),

@@ -14,6 +14,7 @@ use crate::principal::{ApiKey, Principal};
 use crate::record::Signed;
 use crate::record::control::{Content, Control, KINDS, order};
 use crate::repair::{Inventory, Item, Range, Sum};
+use crate::shares::Shares;
 
 /// Names a control record: its kind and its id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,9 +53,29 @@ pub struct Controls {
     principals: BTreeMap<PrincipalId, Arc<Principal>>,
     /// Those that were not revoked, by name. Two coordinators may give one name away at a time.
     names: BTreeMap<String, BTreeSet<PrincipalId>>,
+    /// By kind, and by who signed them.
+    shares: BTreeMap<&'static str, Shares>,
+}
+
+/// Of which kinds it shares the room; those that are not known share one.
+fn class(kind: &str) -> &'static str {
+    KINDS.iter().find(|known| **known == kind).copied().unwrap_or_default()
 }
 
 impl Controls {
+    /// The same as [`Controls::take`] of what another coordinator made, which must leave room for those of
+    /// others.
+    pub fn take_of_another(&mut self, signed: Signed<Control>) -> Taken {
+        let key = ControlKey::of(signed.body());
+        let shares = self.shares.get(class(&key.kind));
+        let full =
+            |shares: &Shares| !shares.have_room(signed.signer(), shares.total(), MAX_CONTROLS);
+        if !self.all.contains_key(&key) && shares.is_some_and(full) {
+            return Taken::Full;
+        }
+        self.take(signed)
+    }
+
     /// Holds a record, in place of an older one.
     pub fn take(&mut self, signed: Signed<Control>) -> Taken {
         let key = ControlKey::of(signed.body());
@@ -62,10 +83,12 @@ impl Controls {
         if old.is_some_and(|old| order(old, &signed).is_ge()) {
             return Taken::Known;
         }
-        if old.is_none() && self.count(&key.kind) >= MAX_CONTROLS {
+        let shares = self.shares.entry(class(&key.kind)).or_default();
+        if old.is_none() && shares.total() >= MAX_CONTROLS {
             return Taken::Full;
         }
         self.forget(&key);
+        self.shares.entry(class(&key.kind)).or_default().add(signed.signer());
         let item = Item::of_control(&signed);
         self.sum.add(&item);
         self.items.insert(item, key.clone());
@@ -93,6 +116,9 @@ impl Controls {
     /// Holds a record no more.
     pub fn forget(&mut self, key: &ControlKey) {
         let Some(old) = self.all.remove(key) else { return };
+        if let Some(shares) = self.shares.get_mut(class(&key.kind)) {
+            shares.remove(old.signer());
+        }
         let item = Item::of_control(&old);
         self.sum.remove(&item);
         self.items.remove(&item);
@@ -120,17 +146,6 @@ impl Controls {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
-    }
-
-    /// Of which this kind; those that are not known count together.
-    fn count(&self, kind: &str) -> usize {
-        match KINDS.contains(&kind) {
-            true => {
-                let from = ControlKey { kind: kind.to_owned(), id: String::new() };
-                self.all.range(from..).take_while(|(key, _)| key.kind == kind).count()
-            }
-            false => self.all.keys().filter(|key| !KINDS.contains(&key.kind.as_str())).count(),
-        }
     }
 
     /// The record of an item.

@@ -35,6 +35,7 @@ pub mod repair;
 pub mod retention;
 mod sandbox;
 pub mod seal;
+pub mod shares;
 pub mod slots;
 mod steady;
 pub mod verify;

@@ -97,6 +97,10 @@ pub const MAX_AGENT_FALLBACKS: usize = 8;
 /// disk: about 2 KiB each as measured, so half a GiB.
 pub const MAX_LIVE_JOBS: usize = 250_000;
 
+/// Once a table is three quarters full, another node may have one part in so many of it: in a network of a
+/// few coordinators each of them leads a large part of all jobs, and none can take the room of all others.
+pub const SHARES: usize = 8;
+
 /// Hosts one coordinator keeps.
 pub const MAX_HOSTS: usize = 20_000;
 
@@ -264,6 +268,14 @@ pub const MAX_RUNS: usize = 1024;
 /// Jobs granted to one claim: a host with many slots is filled in a few round trips.
 pub const MAX_GRANTS: usize = 32;
 
+/// Questions in a row that a coordinator leaves unanswered before another one makes what it was to make:
+/// one may be lost with a connection.
+pub const UNHEARD_AFTER: u32 = 2;
+
+/// For how long another one does, in milliseconds: long enough that callers do not wait for it again and
+/// again, and no longer than it takes to start anew.
+pub const UNHEARD_MS: u64 = 60_000;
+
 /// How much longer than a quorum the answer of another coordinator may take, in milliseconds: its
 /// own wait for a quorum, and the way there and back.
 pub const ASK_SLACK_MS: u64 = 1000;
@@ -307,6 +319,11 @@ pub const GUARD_PART: u64 = 50;
 
 /// How long a lease of a host attached over libp2p lasts, in milliseconds (`SKYCLAW_P2P_LEASE_MS`).
 pub const DEFAULT_P2P_LEASE_MS: u64 = 30_000;
+
+/// How much longer than the freshest one a host's word about its run may be on its way through another
+/// coordinator, in milliseconds: longer than a question is waited for, and less than a lease. One that
+/// was kept back keeps no job at a host that is gone.
+pub const MAX_WORD_LATE_MS: u64 = 10_000;
 
 /// How long after it was heard of an attached host's id is its own, in milliseconds: it beats every
 /// five seconds.

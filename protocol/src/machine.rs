@@ -49,8 +49,10 @@ mod revoking;
 mod seeking;
 mod services;
 mod takeover;
+mod unheard;
 mod verifying;
 mod voting;
+mod vouching;
 mod witness;
 mod work;
 
@@ -167,6 +169,7 @@ pub struct Machine {
     /// Boxed: a tree's nodes are two thirds full, and an entry is large.
     registers: BTreeMap<Subject, Box<Entry>>,
     jobs_live: usize,
+    homes: owners::Homes,
     queue: Queue,
     /// Queued, but too close to their expiry to be granted; looked at again with each sweep.
     held_back: BTreeSet<JobId>,
@@ -228,6 +231,7 @@ impl Machine {
             acquaintance: acquaintance::Acquaintance::default(),
             registers: BTreeMap::new(),
             jobs_live: 0,
+            homes: owners::Homes::default(),
             queue: Queue::default(),
             held_back: BTreeSet::new(),
             resting: 0,
@@ -337,10 +341,10 @@ impl Machine {
             Command::Grant { host, capabilities, node } => {
                 self.grant_asked(now, reply, host, &capabilities, node);
             }
-            Command::Renew { host, job, attempt, named } => {
+            Command::Renew { host, job, attempt, named, .. } => {
                 self.renew_asked(now, shelf, reply, host, job, attempt, named);
             }
-            Command::HandBack { host, job, attempt } => {
+            Command::HandBack { host, job, attempt, .. } => {
                 self.hand_back(now, shelf, reply, host, job, attempt);
             }
             Command::Submit(request) => self.submit(now, reply, request),

@@ -9,6 +9,7 @@ pub mod host;
 pub mod receipt;
 pub mod result;
 pub mod spec;
+pub mod word;
 pub mod work;
 
 use serde::de::DeserializeOwned;

@@ -35,9 +35,6 @@ use crate::history::{Answer, Calm, History, Last};
 /// Every job that was answered 200 must have ended this long after the last fault was mended.
 const ENDED: Duration = Duration::from_secs(90);
 
-/// Jobs that a lying coordinator may have held up until then, of some hundred.
-const HELD_UP: usize = 2;
-
 /// How often that is looked at: it is all the jobs of all coordinators.
 const GLANCE: Duration = Duration::from_millis(500);
 
@@ -193,7 +190,6 @@ fn trial(
     if let Some(guests) = &guests {
         guests.judge(&clients.doors);
     }
-    let lied_to = guests.is_some();
     drop(guests);
     history.calm = calm;
     history.last = last;
@@ -201,18 +197,8 @@ fn trial(
     keep_logs(&world, folder.path());
     let figures = Figures::of(&history);
     println!("seed {seed}, {length:?}: all ended {settled:?} after the last heal; {figures}");
-    let mut objections = objections(&history);
-    if lied_to {
-        // A lying coordinator can hold up what it is asked about: see SECURITY.md. What was agreed on
-        // holds all the same, and nearly all jobs end.
-        let held = |objection: &String| objection.starts_with("I4: ");
-        let late: BTreeSet<String> = objections
-            .extract_if(.., |it| held(it))
-            .filter_map(|it| it.split_whitespace().nth(1).map(str::to_owned))
-            .collect();
-        println!("held up by a liar: {late:?}");
-        assert!(late.len() <= HELD_UP, "seed {seed}: {} jobs have not ended: {late:?}", late.len());
-    }
+    let objections = objections(&history);
+    show_late(&objections, &clients.doors);
     assert!(
         objections.is_empty(),
         "seed {seed}: {} objections:\n{}",
@@ -227,6 +213,18 @@ fn trial(
         let left = processes_with(&mark);
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
+}
+
+/// What all coordinators say of the jobs that have not ended.
+fn show_late(objections: &[String], doors: &[Door]) {
+    let late = objections.iter().filter(|it| it.starts_with("I4: "));
+    let late: BTreeSet<&str> = late.filter_map(|it| it.split_whitespace().nth(1)).collect();
+    for job in late {
+        for (at, door) in doors.iter().enumerate() {
+            let shown = door.ask(|api| api.try_send("GET", &format!("/v1/jobs/{job}"), &[], b""));
+            println!("{job} at {at}: {:?}", shown.map(|answer| answer.text()));
+        }
+    }
 }
 
 /// Stops the clients when it goes.

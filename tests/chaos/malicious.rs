@@ -1,8 +1,8 @@
 //! A malicious member of each role, at work all the time while hosts are hit: the laws hold.
 //!
 //! The coordinator among them is drawn as voter like any other, refuses whatever it is to vote on, and
-//! lies about registers, hosts and the past of others. That makes it the one voter of three that may
-//! fail, so the honest coordinators are left alone here; they are hit in the other run.
+//! lies about registers, hosts, their runs and the past of others. That makes it the one voter of
+//! three that may fail, so the honest coordinators are left alone here; they are hit in the other run.
 //! What she votes on she forges nothing about: of that nothing is promised.
 
 use std::collections::BTreeSet;
@@ -18,10 +18,10 @@ use skyclaw_protocol::record::host::HostDesc;
 use skyclaw_protocol::record::spec::{RegisterKey, Spec, Subject};
 use skyclaw_protocol::register::{Ballot, Certificate, JobState, Phase, State, Val};
 use skyclaw_protocol::wire::{
-    AcceptOp, BeatMark, Beaten, Known, ListedOp, Message, Past, PreVerdict, PreVotedOp, PrepareOp,
-    PromiseOp, PromiseVerdict, Tally, Verdict, VoteOp,
+    AcceptOp, AskOp, BeatMark, Beaten, Known, ListedOp, Message, Past, PreVerdict, PreVotedOp,
+    PrepareOp, PromiseOp, PromiseVerdict, Tally, Verdict, VoteOp,
 };
-use skyclaw_protocol::{Completion, Hash, HostId, JobId, NodeId, codec};
+use skyclaw_protocol::{Command, Completion, Hash, HostId, JobId, NodeId, codec};
 use skyclaw_tests::lan::{Door, Lan, Place, address};
 use skyclaw_tests::mallory::{Mallory, Manner};
 use skyclaw_tests::{Chance, eventually, seed};
@@ -194,13 +194,50 @@ fn lies(mallory: &Mallory, key: &RegisterKey, spec: &Spec, val: &Val) -> Vec<Mes
     let accept =
         |ballot| AcceptOp { key: key.clone(), ballot, val: end.clone(), spec: None, result: None };
     let vote = VoteOp { key: key.clone(), ballot: home, ver: val.ver, verdict: Verdict::Accepted };
-    vec![
+    let mut lies = in_the_name_of_its_host(key, val);
+    lies.extend([
         Message::Known(vec![forged]),
         Message::Accept(vec![accept(own), accept(home)]),
         Message::Prepare(vec![PrepareOp { key: key.clone(), ballot: own, spec: None }]),
         Message::Vote(vec![vote]),
         Message::Listed(vec![ListedOp { key: key.clone(), ballot: Some(high) }]),
-    ]
+    ]);
+    lies
+}
+
+/// That the run is over, goes on, and never began.
+fn in_the_name_of_its_host(key: &RegisterKey, val: &Val) -> Vec<Message> {
+    let Subject::Job(job) = &key.subject else { return Vec::new() };
+    let Some((host, attempt)) =
+        val.job().and_then(|state| Some((state.host.clone()?, state.attempt)))
+    else {
+        return Vec::new();
+    };
+    let done = evil(host.clone(), job.clone(), Some(attempt));
+    let asks = [
+        Command::Complete(done),
+        Command::Renew { host: host.clone(), job: job.clone(), attempt, named: true, word: None },
+        Command::HandBack { host, job: job.clone(), attempt, word: None },
+    ];
+    let ask = |command| Message::Ask(vec![AskOp { seq: 9, command, idempotency: None }]);
+    asks.into_iter().map(ask).collect()
+}
+
+fn evil(host: HostId, job: JobId, attempt: Option<u32>) -> Completion {
+    Completion {
+        job,
+        host,
+        attempt,
+        success: true,
+        duration: None,
+        exit_code: Some(0),
+        stdout: Some("evil\n".into()),
+        stderr: None,
+        error: None,
+        outputs: Vec::new(),
+        agent: None,
+        receipt: None,
+    }
 }
 
 fn theft(mallory: &Mallory, host: &HostDesc) -> Message {
@@ -271,20 +308,7 @@ fn host(stage: &Stage) {
             let (host, job) = (HostId::new(host), JobId::new(job));
             let (host, job) = (host.expect("an id"), job.expect("an id"));
             let run = Run { job: job.clone(), attempt: 1 };
-            let completion = Completion {
-                job: job.clone(),
-                host: host.clone(),
-                attempt: None,
-                success: true,
-                duration: None,
-                exit_code: Some(0),
-                stdout: Some("evil\n".into()),
-                stderr: None,
-                error: None,
-                outputs: Vec::new(),
-                agent: None,
-                receipt: None,
-            };
+            let completion = evil(host.clone(), job.clone(), None);
             let nonce = Nonce([3; 16]);
             let asks = [
                 HostAsk::Beat { host: host.clone(), running: vec![run] },
@@ -295,8 +319,8 @@ fn host(stage: &Stage) {
                     wait_ms: 1,
                     without: Vec::new(),
                 },
-                HostAsk::HandBack { host: host.clone(), job: job.clone(), attempt: 1 },
-                HostAsk::Renew { host: host.clone(), job, attempt: 1 },
+                HostAsk::HandBack { host: host.clone(), job: job.clone(), attempt: 1, word: None },
+                HostAsk::Renew { host: host.clone(), job, attempt: 1, word: None },
                 HostAsk::Complete { completion: Box::new(completion), attempt: 1 },
             ];
             for ask in asks {

@@ -8,8 +8,10 @@
 //! for a quorum that it never had, on the jobs it votes on; what whoever knows the token may do over HTTP.
 
 mod coordinator;
+mod flood;
 mod gateway;
 mod host;
+mod names;
 mod outsider;
 mod scene;
 mod submitter;

@@ -2,6 +2,7 @@
 
 use skyclaw_node::host::agent::{Renewed, Reply as Settled};
 use skyclaw_protocol::attach::{HostAsk, HostTell};
+use skyclaw_protocol::record::word::Act;
 use skyclaw_protocol::{JobId, NodeId, Refusal};
 
 use crate::asking::{PATIENCE, Then};
@@ -42,7 +43,8 @@ impl World {
     pub(crate) fn ask_to_renew(&mut self, host: usize, job: JobId, attempt: u32) {
         let at = &self.hosts[host];
         let Some(owner) = at.runs.get(&job).map(|run| run.owner) else { return };
-        let ask = HostAsk::Renew { host: at.id.clone(), job: job.clone(), attempt };
+        let word = Some(self.word(host, &job, attempt, Act::Renew));
+        let ask = HostAsk::Renew { host: at.id.clone(), job: job.clone(), attempt, word };
         self.about(host, ask, RENEW_PATIENCE, owner, job, attempt, Matter::Renew);
     }
 
@@ -54,8 +56,9 @@ impl World {
     }
 
     pub(crate) fn hand_back(&mut self, host: usize, job: JobId, attempt: u32, owner: NodeId) {
-        let ask =
-            HostAsk::HandBack { host: self.hosts[host].id.clone(), job: job.clone(), attempt };
+        let word = Some(self.word(host, &job, attempt, Act::HandBack));
+        let id = self.hosts[host].id.clone();
+        let ask = HostAsk::HandBack { host: id, job: job.clone(), attempt, word };
         self.about(host, ask, PATIENCE, owner, job, attempt, Matter::HandBack);
     }
 

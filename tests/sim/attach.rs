@@ -103,15 +103,15 @@ impl World {
                 self.withdraw(node, &host, nonce);
                 return self.tell(node, from, ask, HostTell::Granted(Vec::new()));
             }
-            HostAsk::Renew { host, job, attempt } => {
-                (Kind::Renew, Command::Renew { host, job, attempt, named: true })
+            HostAsk::Renew { host, job, attempt, word } => {
+                (Kind::Renew, Command::Renew { host, job, attempt, named: true, word })
             }
             HostAsk::Complete { mut completion, attempt } => {
                 completion.attempt = Some(attempt);
                 (Kind::Accept, Command::Complete(*completion))
             }
-            HostAsk::HandBack { host, job, attempt } => {
-                (Kind::Accept, Command::HandBack { host, job, attempt })
+            HostAsk::HandBack { host, job, attempt, word } => {
+                (Kind::Accept, Command::HandBack { host, job, attempt, word })
             }
             // Hosts here run jobs alone; whoever asks all the same is to run nothing.
             HostAsk::Table { .. } => {

@@ -9,12 +9,10 @@ use std::time::Duration;
 use skyclaw_node::host::agent::{
     Action, Claimed, Held, HostAgent, Pace, Ran, Renewed, Taken, Term,
 };
-use skyclaw_protocol::clock::{Hlc, Mono, Wall};
+use skyclaw_protocol::clock::{Hlc, Mono};
 use skyclaw_protocol::key::NodeKey;
-use skyclaw_protocol::record::Signed;
-use skyclaw_protocol::record::receipt::Receipt;
 use skyclaw_protocol::record::work::WorkClass;
-use skyclaw_protocol::{Completion, Hash, HostId, JobId, Milli, NodeId, SandboxLevel, verify};
+use skyclaw_protocol::{Completion, HostId, JobId, Milli, NodeId, verify};
 
 use crate::about::About;
 use crate::asking::{Claiming, Pending};
@@ -22,7 +20,8 @@ use crate::clock::{At, Clock, MS, SECOND};
 use crate::dice::Dice;
 use crate::net::Party;
 use crate::scene::Scene;
-use crate::world::{Event, Mutation, World, network};
+use crate::signing::with_receipt;
+use crate::world::{Event, Mutation, World};
 
 /// What some hosts have and some jobs need.
 pub(crate) const GPU: &str = "gpu";
@@ -81,7 +80,7 @@ pub(crate) struct Host {
     pub(crate) party: Party,
     pub(crate) id: HostId,
     pub(crate) node: NodeId,
-    key: NodeKey,
+    pub(crate) key: NodeKey,
     pub(crate) clock: Clock,
     pub(crate) life: u32,
     /// None while it is down.
@@ -389,9 +388,9 @@ impl World {
         // Some say what others do not.
         let word = if self.dice.one_in(8) { "a lie" } else { "out" };
         let at = &self.hosts[host];
-        let mut completion = completion(&at.id, job, Some(attempt), !fails && !killed);
-        completion.stdout = Some(word.into());
-        completion.receipt = Some(Box::new(receipt(&completion, &at.key, attempt)));
+        let mut report = completion(&at.id, job, Some(attempt), !fails && !killed);
+        report.stdout = Some(word.into());
+        let completion = with_receipt(&at.key, attempt, report);
         self.laws.said(&completion);
         let kept = Kept { completion, owner, durable: false };
         self.hosts[host].outbox.insert((job.clone(), attempt), kept);
@@ -448,36 +447,6 @@ pub(crate) fn completion(
         agent: None,
         receipt: None,
     }
-}
-
-/// What a host signs of a report.
-fn receipt(report: &Completion, key: &NodeKey, attempt: u32) -> skyclaw_protocol::record::Raw {
-    let text = |text: &Option<String>| Hash::of(text.as_deref().unwrap_or_default().as_bytes());
-    let receipt = Receipt {
-        version: Receipt::VERSION,
-        network: network(),
-        network_name: String::new(),
-        job: report.job.clone(),
-        spec: None,
-        payload: Hash([0; 32]),
-        attempt,
-        host: report.host.clone(),
-        node: key.id(),
-        started: Wall(1),
-        ended: Wall(2),
-        duration: Milli::whole(5),
-        success: report.success,
-        exit_code: report.exit_code.unwrap_or_default(),
-        error: None,
-        stdout: text(&report.stdout),
-        stderr: text(&report.stderr),
-        outputs: Vec::new(),
-        truncated: false,
-        sandbox: SandboxLevel::None,
-        policy: Hash([0; 32]),
-        agent: None,
-    };
-    Signed::seal(key, network(), receipt).raw().clone()
 }
 
 /// How much later than its lease's end a run may be gone, on a host that does not stand still.

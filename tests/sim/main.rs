@@ -25,6 +25,7 @@ mod net;
 mod node;
 mod repair;
 mod scene;
+mod signing;
 mod words;
 mod world;
 

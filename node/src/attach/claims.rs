@@ -103,7 +103,7 @@ impl Attach {
         }
         let surplus = fit(&mut grants);
         for (job, attempt) in surplus {
-            let back = Command::HandBack { host: host.clone(), job, attempt };
+            let back = Command::HandBack { host: host.clone(), job, attempt, word: None };
             if let Err(refusal) = self.command(back).await {
                 tracing::debug!(%host, %refusal, "a surplus grant runs out");
             }

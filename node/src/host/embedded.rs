@@ -156,7 +156,7 @@ impl Coordinator for Embedded {
 
     fn leave(&self, host: HostId, job: JobId, attempt: u32) -> BoxFuture<'_, ()> {
         async move {
-            let back = Command::HandBack { host, job: job.clone(), attempt };
+            let back = Command::HandBack { host, job: job.clone(), attempt, word: None };
             if let Err(error) = self.call(back).await {
                 tracing::debug!(%job, %error, "not handed back; its lease runs out");
             }

@@ -29,7 +29,9 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use skyclaw_protocol::attach::{HostAsk, HostTell};
 use skyclaw_protocol::clock::Now;
+use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::orders::{Orders, Question};
+use skyclaw_protocol::record::word::Act;
 use skyclaw_protocol::{HostId, JobId, NetworkId, NodeId, ServiceReport};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +60,8 @@ pub struct P2pCoordinators(Arc<Inner>);
 pub struct Parts {
     /// This node.
     pub own: NodeId,
+    /// Its key, with which it signs what it says of its runs.
+    pub key: NodeKey,
     /// Its network.
     pub network: NetworkId,
     /// Carries questions.
@@ -74,6 +78,7 @@ pub struct Parts {
 
 struct Inner {
     own: NodeId,
+    key: NodeKey,
     network: NetworkId,
     transport: Arc<dyn Transport>,
     board: Arc<WorkBoard>,
@@ -112,10 +117,11 @@ impl P2pCoordinators {
     /// None is asked before the first call.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { own, network, transport, board, clock, chance, lonely } = parts;
+        let Parts { own, key, network, transport, board, clock, chance, lonely } = parts;
         let state = State { attached: Attached::new(own), known: BTreeSet::new(), spec: None };
         Self(Arc::new(Inner {
             own,
+            key,
             network,
             transport,
             board,
@@ -232,8 +238,9 @@ impl Coordinator for P2pCoordinators {
 
     fn renew(&self, run: RunOf) -> BoxFuture<'_, Result<(), PortError>> {
         async move {
+            let word = self.0.word(&run, Act::Renew);
             let RunOf { host, job, attempt, route } = run;
-            let ask = HostAsk::Renew { host, job, attempt };
+            let ask = HostAsk::Renew { host, job, attempt, word };
             match self.0.about(route, ask, RENEW_PATIENCE).await? {
                 HostTell::Renewed => Ok(()),
                 _ => Err(unexpected()),

@@ -98,6 +98,7 @@ impl Member {
     pub(super) fn port(&self) -> P2pCoordinators {
         P2pCoordinators::new(PortParts {
             own: self.key.id(),
+            key: self.key.clone(),
             network: self.network,
             transport: Arc::new(self.handle.clone()),
             board: Arc::clone(&self.board),

@@ -28,12 +28,12 @@ fn adopted_scope(id: &JobId) -> Hash {
 
 impl Machine {
     /// Who makes the register of an adopted job, if somebody else does: only where it is not known.
-    pub(super) fn adopted_home(&self, shelf: &dyn Shelf, id: &JobId) -> Option<NodeId> {
+    pub(super) fn adopted_home(&self, now: Now, shelf: &dyn Shelf, id: &JobId) -> Option<NodeId> {
         let subject = Subject::Job(id.clone());
         let known = self.registers.contains_key(&subject)
             || !matches!(shelf.register(&subject), Ok(None))
             || !matches!(shelf.stub(&subject), Ok(None));
-        if known { None } else { self.first_of(&adopted_scope(id)) }
+        if known { None } else { self.first_of(now, &adopted_scope(id)) }
     }
 
     pub(super) fn adopt(

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::effect::{Effect, ReplyTo, Target, Token};
 use super::frames::FrameFault;
 use super::output::Held;
+use super::unheard::Unheard;
 use super::{Machine, Timer, work};
 use crate::batch::{JobAt, KeyAnswer, Shelf};
 use crate::clock::{Mono, Now};
@@ -36,6 +37,7 @@ pub(super) struct Asks {
     /// Claims whose answer did not come in time, the latest [`MAX_ASKS`]: what it brings reached no
     /// host.
     late: BTreeSet<u64>,
+    pub(super) unheard: Unheard,
 }
 
 #[derive(Debug)]
@@ -71,7 +73,12 @@ pub(super) enum Then {
 impl Asks {
     /// Numbers begin at random, so that answers to an earlier run of this node find nothing.
     pub(super) const fn new(chance: u64) -> Self {
-        Self { next: chance >> 1, open: BTreeMap::new(), late: BTreeSet::new() }
+        Self {
+            next: chance >> 1,
+            open: BTreeMap::new(),
+            late: BTreeSet::new(),
+            unheard: Unheard::new(),
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -153,14 +160,14 @@ impl Machine {
             return self.key_home(now, shelf, &key.scope);
         }
         if let Command::Adopt(adopted) = command {
-            return self.adopted_home(shelf, &adopted.id);
+            return self.adopted_home(now, shelf, &adopted.id);
         }
         let subject = subject_of(command)?;
         let (owner, leads) = match self.registers.get(&subject) {
             Some(entry) => (entry.owner(), entry.leads()),
             None => {
                 let Some(stored) = shelf.register(&subject).ok()? else {
-                    return self.name_home(command);
+                    return self.name_home(now, command);
                 };
                 // The name of a removed service is free; what else has ended is told from here
                 // where its home cannot be asked.
@@ -169,7 +176,7 @@ impl Machine {
                 let owner = decided.unwrap_or_else(|| stored.spec.body().home);
                 let free = matches!(subject, Subject::Service(_)) || !self.peers.contains(&owner);
                 if ended && free {
-                    return self.name_home(command);
+                    return self.name_home(now, command);
                 }
                 (owner, false)
             }
@@ -248,6 +255,7 @@ impl Machine {
     /// No answer came in time.
     pub(super) fn ask_timer(&mut self, now: Now, shelf: &dyn Shelf, seq: u64) {
         let Some(ask) = self.asks.open.remove(&seq) else { return };
+        self.asks.unheard.missed(now.mono, ask.to);
         let refusal = match &ask.then {
             Then::Answer { silence: Refusal::HomeAway { what, job: None }, scope, .. } => {
                 let job = scope.and_then(|scope| self.job_of_key(now, shelf, &scope));
@@ -267,25 +275,40 @@ impl Machine {
     }
 
     /// Another coordinator asks.
-    pub(super) fn asked(&mut self, now: Now, shelf: &dyn Shelf, from: NodeId, op: AskOp) -> bool {
+    ///
+    /// # Errors
+    /// What no honest coordinator asks for.
+    pub(super) fn asked(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        op: AskOp,
+    ) -> Result<(), FrameFault> {
         let AskOp { seq, command, idempotency } = op;
         if !may_be_passed_on(&command) {
-            return false;
+            return Err(FrameFault::NotTheOwner);
         }
         // It has connected, and this node has not heard so yet: nothing is done for it.
         if !self.peers.contains(&from) {
-            return true;
+            return Ok(());
         }
         let to = if seq == NO_ANSWER { Target::Nobody } else { Target::Peer { node: from, seq } };
         let new = command.begins();
         if let Some(why) = self.closed.clone().filter(|_| new) {
             self.refuse(ReplyTo::plain(to), why);
-            return true;
+            return Ok(());
+        }
+        if let Err(fault) = self.vouched(now, from, &command) {
+            // Nothing final: what was made of its words on the way is not the host's fault.
+            let why = "the word of the host itself is needed, try again";
+            self.refuse(ReplyTo::plain(to), Refusal::Busy(why.into()));
+            return fault.map_or(Ok(()), Err);
         }
         if let Some(reply) = self.begin(now, shelf, to, idempotency) {
             self.run(now, shelf, reply, command);
         }
-        true
+        Ok(())
     }
 
     /// Answers another coordinator, with what the answer rests on.
@@ -367,7 +390,10 @@ impl Machine {
     ) {
         let TellOp { seq, answer, known } = op;
         let ask = match self.asks.open.get(&seq) {
-            Some(ask) if ask.to == from => self.asks.open.remove(&seq),
+            Some(ask) if ask.to == from => {
+                self.asks.unheard.answered(from);
+                self.asks.open.remove(&seq)
+            }
             Some(_) => return faults.push(FrameFault::NotTheOwner),
             None => None,
         };
@@ -436,14 +462,16 @@ impl Machine {
         self.job_value(shelf, &at.job).is_ok_and(|val| val.ver >= at.val.ver)
     }
 
-    /// A lease that no caller hears of goes back at once.
+    /// A lease that no caller hears of goes back at once. That of an attached host does so by its own
+    /// word alone; of this one it says none, and it runs out.
     fn return_unasked(&mut self, from: NodeId, answer: &Result<KeyAnswer, Refusal>) {
         if let Ok(KeyAnswer::Job(at)) = answer
             && let Some(state) = at.val.job().filter(|state| state.phase == Phase::Leased)
+            && state.guard_ms == 0
             && let Some(host) = state.host.clone()
         {
-            let attempt = state.attempt;
-            self.ask_plainly(from, Command::HandBack { host, job: at.job.clone(), attempt });
+            let (job, attempt) = (at.job.clone(), state.attempt);
+            self.ask_plainly(from, Command::HandBack { host, job, attempt, word: None });
         }
     }
 

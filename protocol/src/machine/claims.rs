@@ -90,7 +90,7 @@ impl Machine {
             held.sort_unstable();
             self.stop_renewing(held.iter().take(surplus).map(|(_, job)| job));
         }
-        self.hosts.seen(&host, now);
+        self.hosts.heard(&host, now);
         // A lease of an attached host counts from its claim: enough of it must be left.
         let attached = self.hosts.get(&host).is_some_and(|known| known.record.node.is_some());
         let most = if attached { self.config.p2p_lease_ms / 2 } else { u64::MAX };
@@ -103,9 +103,9 @@ impl Machine {
         let Some(known) = self.hosts.get(&host) else {
             return self.refuse(claim.reply, Refusal::UnknownHost(host.to_string()));
         };
-        let attached = known.record.node.is_some();
+        let node = known.record.node;
         if let Some(job) = self.next_job(now, &host, &claim.without) {
-            return self.grant(now, claim.reply, host, job, attached);
+            return self.grant(now, claim.reply, host, job, node);
         }
         let Some(claim) = self.claim_elsewhere(now, claim, &host) else { return };
         let work::Claim { reply, until, without, .. } = claim;
@@ -130,7 +130,7 @@ impl Machine {
     ) {
         self.hosts.seen(&host, now);
         match self.next_job_for(now, &host, node, capabilities) {
-            Some(job) if reply.is_passed_on() => self.grant(now, reply, host, job, node.is_some()),
+            Some(job) if reply.is_passed_on() => self.grant(now, reply, host, job, node),
             _ => self.answer(now, reply, KeyAnswer::NoJob),
         }
     }
@@ -209,8 +209,9 @@ impl Machine {
         }
     }
 
-    /// `attached`: over libp2p; such a host ends its runs by its own timer.
-    fn grant(&mut self, now: Now, reply: ReplyTo, host: HostId, job: JobId, attached: bool) {
+    /// `node`: which it is, where it is attached over libp2p; such a host ends its runs by its own timer.
+    fn grant(&mut self, now: Now, reply: ReplyTo, host: HostId, job: JobId, node: Option<NodeId>) {
+        let attached = node.is_some();
         let subject = Subject::Job(job.clone());
         let Some(entry) = self.registers.get(&subject) else {
             return self.answer(now, reply, KeyAnswer::NoJob);
@@ -239,7 +240,7 @@ impl Machine {
         };
         if let Some(entry) = self.registers.get_mut(&subject) {
             entry.stale_grant = false;
-            entry.tries.granted = Some(attempt);
+            entry.tries.grant(attempt, node);
         }
         self.hosts.lease(&host, &job);
         if !self.advance(now, &subject, &val, state, None, Some(reply)) {
@@ -281,8 +282,8 @@ impl Machine {
             && let Some(claim) = self.parked.remove(seq)
         {
             self.timers.remove(&(claim.until, Timer::Parked(seq)));
-            let attached = self.hosts.get(&host).is_some_and(|known| known.record.node.is_some());
-            self.grant(now, claim.reply, host, job, attached);
+            let node = self.hosts.get(&host).and_then(|known| known.record.node);
+            self.grant(now, claim.reply, host, job, node);
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Machine;
 use super::effect::{Effect, ReplyTo};
+use super::frames::FrameFault;
 use crate::batch::{KeyAnswer, Write};
 use crate::clock::Now;
 use crate::command::Refusal;
@@ -55,15 +56,24 @@ impl Machine {
     }
 
     /// Another coordinator hands on a record.
-    pub(super) fn learn_control(&mut self, now: Now, signed: Signed<Control>) {
+    pub(super) fn learn_control(
+        &mut self,
+        now: Now,
+        signed: Signed<Control>,
+        faults: &mut Vec<FrameFault>,
+    ) {
         // What is over would be forgotten at once, and come again.
         if signed.body().is_over(now.wall) || !self.controls.is_news(&signed) {
             return;
         }
         let at = signed.body().at;
-        if Arc::make_mut(&mut self.controls).take(signed.clone()) == Taken::New {
-            self.clock.observe(at);
-            self.out.write(Write::Control(Box::new(signed)));
+        match Arc::make_mut(&mut self.controls).take_of_another(signed.clone()) {
+            Taken::New => {
+                self.clock.observe(at);
+                self.out.write(Write::Control(Box::new(signed)));
+            }
+            Taken::Full => faults.push(FrameFault::Full),
+            Taken::Known => {}
         }
     }
 

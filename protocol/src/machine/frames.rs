@@ -171,9 +171,7 @@ impl Machine {
             }
             Message::Ask(ops) if ops.len() <= MAX_BATCH_OPS => {
                 for op in ops {
-                    if !self.asked(now, shelf, from, op) {
-                        faults.push(FrameFault::NotTheOwner);
-                    }
+                    faults.extend(self.asked(now, shelf, from, op).err());
                 }
             }
             Message::Tell(ops) if ops.len() <= MAX_BATCH_OPS => {

@@ -13,11 +13,12 @@ use crate::batch::{Alive, KeyAnswer, Shelf, Write};
 use crate::clock::{Hlc, Mono, Now, Wall};
 use crate::command::{Command, Refusal};
 use crate::id::{HostId, JobId, NodeId};
-use crate::limits::{HOST_FORGET_MS, HOST_TAKEN_MS, MAX_HEARTBEAT_JOBS, MAX_HOSTS};
+use crate::limits::{HOST_FORGET_MS, MAX_HEARTBEAT_JOBS, MAX_HOSTS};
 use crate::record::host::HostDesc;
 use crate::record::spec::Subject;
 use crate::record::{Raw, Signed};
 use crate::register::Phase;
+use crate::shares::Shares;
 use crate::view::{HostView, Milli, OpenclawInstall};
 use crate::wire::{Message, Sought};
 
@@ -64,6 +65,8 @@ pub(super) struct Hosts {
     unknown: BTreeMap<HostId, BTreeMap<JobId, u64>>,
     /// Removed ones whose record is still on disk, and since when.
     removed: BTreeMap<HostId, Gone>,
+    /// Both by who signed their records.
+    shares: Shares,
 }
 
 /// A host that was removed.
@@ -86,6 +89,8 @@ impl Hosts {
     fn replace(&mut self, record: HostDesc, raw: Raw, signer: NodeId, seen: Wall) {
         if record.removed {
             let gone = Gone { rank: record.rank(signer), raw, owner: None };
+            self.forget_removed(&record.id);
+            self.shares.add(signer);
             self.removed.insert(record.id.clone(), gone);
         } else {
             self.put(record, raw, seen);
@@ -94,9 +99,13 @@ impl Hosts {
 
     /// Makes a host known, or replaces what is known of it. Its leases stay.
     fn put(&mut self, record: HostDesc, raw: Raw, seen: Wall) {
-        self.removed.remove(&record.id);
+        self.forget_removed(&record.id);
         self.attached += usize::from(record.node.is_some());
+        self.shares.add(raw.signer);
         let known = self.hosts.remove(&record.id);
+        if let Some(known) = &known {
+            self.shares.remove(known.raw.signer);
+        }
         let before = known.as_ref().is_some_and(|host| host.record.node.is_some());
         self.attached -= usize::from(before);
         let same = known.as_ref().filter(|host| host.record.node == record.node);
@@ -118,11 +127,24 @@ impl Hosts {
     /// Forgets a host; its leases run on.
     pub(super) fn take(&mut self, id: &HostId) -> Option<Host> {
         let host = self.hosts.remove(id)?;
+        self.shares.remove(host.raw.signer);
         self.attached -= usize::from(host.record.node.is_some());
         if !host.leases.is_empty() {
             self.unknown.insert(id.clone(), host.leases.clone());
         }
         Some(host)
+    }
+
+    fn forget_removed(&mut self, id: &HostId) {
+        if let Some(gone) = self.removed.remove(id) {
+            self.shares.remove(gone.raw.signer);
+        }
+    }
+
+    /// Whether one more record of this signer may be kept.
+    fn have_room(&self, signer: NodeId) -> bool {
+        let held = self.hosts.len().max(self.removed.len());
+        self.shares.have_room(signer, held, MAX_HOSTS)
     }
 
     /// Hosts that a node is, and those that talk HTTP to it.
@@ -227,6 +249,13 @@ impl Hosts {
     pub(super) fn seen(&mut self, id: &HostId, now: Now) {
         if let Some(host) = self.hosts.get_mut(id) {
             host.last_seen = now.wall;
+        }
+    }
+
+    /// It spoke to this node itself.
+    pub(super) fn heard(&mut self, id: &HostId, now: Now) {
+        self.seen(id, now);
+        if let Some(host) = self.hosts.get_mut(id) {
             host.heard = Some(now.wall);
         }
     }
@@ -273,12 +302,7 @@ impl Machine {
         let at = self.stamp(now);
         let chance = self.chance();
         let id = id.unwrap_or_else(|| HostId::mint(at, chance));
-        // Who is attached under this id and alive would be taken for one that talks HTTP.
-        let attached = self.hosts.get(&id).filter(|known| {
-            let alive = known.last_seen.plus_ms(HOST_TAKEN_MS) > now.wall;
-            known.record.node.is_some() && known.record.node != node && alive
-        });
-        if attached.is_some() {
+        if self.is_anothers(now, &id, node) {
             return self.refuse(reply, Refusal::HostTaken(id.to_string()));
         }
         if self.hosts.len() >= MAX_HOSTS && self.hosts.get(&id).is_none() {
@@ -313,7 +337,7 @@ impl Machine {
         }
         self.revoking.returned(&id);
         self.hosts.put(record, raw, now.wall);
-        self.hosts.seen(&id, now);
+        self.hosts.heard(&id, now);
         let view = self.hosts.get(&id).map(Host::view);
         if let Some(view) = view {
             self.answer(now, reply, KeyAnswer::Host(view));
@@ -371,7 +395,7 @@ impl Machine {
             return self.seek_or_refuse(now, what, reply, command, refusal);
         }
         let version = self.next_version();
-        self.hosts.seen(id, now);
+        self.hosts.heard(id, now);
         let Some(host) = self.hosts.hosts.get_mut(id) else { return };
         let attached = host.record.node.is_some();
         host.version = version;
@@ -458,7 +482,7 @@ impl Machine {
             .map(|(id, _)| id.clone())
             .collect();
         for id in gone {
-            self.hosts.removed.remove(&id);
+            self.hosts.forget_removed(&id);
             self.out.write(Write::ForgetHost(id));
         }
     }

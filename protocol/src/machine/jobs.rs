@@ -209,7 +209,10 @@ impl Machine {
             result_of: None,
             ..state.clone()
         };
-        self.hosts.seen(&completion.host, now);
+        match reply.is_passed_on() {
+            true => self.hosts.seen(&completion.host, now),
+            false => self.hosts.heard(&completion.host, now),
+        }
         if again {
             return self.give_back(now, &subject, &val, state, Some(&result), Some(reply));
         }
@@ -393,8 +396,8 @@ impl Machine {
         {
             // Led elsewhere, and claimed there for a host of this node.
             let (owner, attempt) = (entry.owner(), state.attempt);
-            return self
-                .ask_plainly(owner, Command::HandBack { host, job: at.job.clone(), attempt });
+            let job = at.job.clone();
+            return self.ask_plainly(owner, Command::HandBack { host, job, attempt, word: None });
         }
         // An attached host may have got the grant and lost its answer: it asks again, or the lease
         // runs out.

@@ -72,24 +72,28 @@ impl Machine {
         if self.holds_key(now, shelf, scope) {
             return None;
         }
-        self.scope_home(scope)
+        self.scope_home(now, scope)
     }
 
     /// Who makes a service of this name, if it is made and somebody else does.
-    pub(super) fn name_home(&self, command: &Command) -> Option<NodeId> {
+    pub(super) fn name_home(&self, now: Now, command: &Command) -> Option<NodeId> {
         let Command::PutService { id: Some(id), .. } = command else { return None };
-        self.scope_home(&name_scope(id))
+        self.scope_home(now, &name_scope(id))
     }
 
-    fn scope_home(&self, scope: &Hash) -> Option<NodeId> {
+    fn scope_home(&self, now: Now, scope: &Hash) -> Option<NodeId> {
         self.enough_for_copies().ok()?;
-        self.first_of(scope)
+        self.first_of(now, scope)
     }
 
-    /// The first of the voters of a key that can be reached, if it is another node.
-    pub(super) fn first_of(&self, scope: &Hash) -> Option<NodeId> {
+    /// The first of the voters of a key that can be reached and answers, if it is another node.
+    pub(super) fn first_of(&self, now: Now, scope: &Hash) -> Option<NodeId> {
         let (voters, _) = self.key_voters(scope);
-        let home = voters.iter().find(|node| self.reaches(node)).or_else(|| voters.first())?;
+        let answers = |node: &&NodeId| !self.asks.unheard.is_deaf(now.mono, **node);
+        let mut reached = voters.iter().filter(|node| self.reaches(node));
+        // It may have made something all the same: that there is one of it, the voters see to.
+        let home = reached.clone().find(answers).or_else(|| reached.next());
+        let home = home.or_else(|| voters.first())?;
         (*home != self.me).then_some(*home)
     }
 

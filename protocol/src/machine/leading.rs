@@ -49,6 +49,7 @@ impl Machine {
         self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
         self.expiring.insert(&subject, entry.head.expires_at);
         // What it owns and others vote on is led again once they were asked.
+        self.homes.of_mut(&subject).add(entry.head.home);
         self.registers.insert(subject.clone(), Box::new(entry));
         self.recount(&subject);
         match (&subject, &chosen) {

@@ -50,7 +50,7 @@ impl Machine {
                     self.take_stub(now, shelf, *stub);
                 }
                 Learned::Host(host) => self.learn_host(now, shelf, *host, &mut faults),
-                Learned::Control(control) => self.learn_control(now, *control),
+                Learned::Control(control) => self.learn_control(now, *control, &mut faults),
                 Learned::Work(work) => self.heard_work(now, work.into_body()),
             }
         }

@@ -10,6 +10,7 @@ use super::Machine;
 use super::entry::Entry;
 use crate::id::NodeId;
 use crate::record::spec::{RegisterKey, Subject};
+use crate::shares::Shares;
 use crate::wire::Tally;
 
 /// How a register is counted.
@@ -34,6 +35,29 @@ pub(super) struct Owners {
 struct Owed {
     subjects: BTreeSet<Subject>,
     tally: Tally,
+}
+
+/// How many registers are here by the home of each, ended or not.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Homes {
+    jobs: Shares,
+    services: Shares,
+}
+
+impl Homes {
+    pub(super) const fn of(&self, subject: &Subject) -> &Shares {
+        match subject {
+            Subject::Job(_) => &self.jobs,
+            Subject::Service(_) => &self.services,
+        }
+    }
+
+    pub(super) const fn of_mut(&mut self, subject: &Subject) -> &mut Shares {
+        match subject {
+            Subject::Job(_) => &mut self.jobs,
+            Subject::Service(_) => &mut self.services,
+        }
+    }
 }
 
 impl Owners {
@@ -154,9 +178,23 @@ impl Machine {
     /// A register leaves memory.
     pub(super) fn uncount(&mut self, entry: &Entry) {
         self.uncount_use(entry);
+        self.homes.of_mut(&entry.head.key.subject).remove(entry.head.home);
         if let Some(counted) = entry.counted {
             self.owners.remove(self.me, &entry.head.key, &entry.head.voters, counted);
         }
+    }
+}
+
+#[cfg(test)]
+impl Homes {
+    /// The same, counted anew.
+    #[track_caller]
+    pub(super) fn check(&self, registers: &BTreeMap<Subject, Box<Entry>>) {
+        let mut fresh = Self::default();
+        for (subject, entry) in registers {
+            fresh.of_mut(subject).add(entry.head.home);
+        }
+        assert_eq!(fresh, *self, "registers are counted by their homes");
     }
 }
 

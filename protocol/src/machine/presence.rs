@@ -15,8 +15,7 @@ use crate::clock::{Mono, Now};
 use crate::command::Refusal;
 use crate::id::{HostId, NodeId};
 use crate::limits::{
-    HOST_AWAY_MS, HOST_GRACE_MS, HOST_STOPS_MS, MAX_BATCH_OPS, MAX_HOSTS, P2P_HOST_TTL_MS,
-    PRESENT_MS,
+    HOST_AWAY_MS, HOST_GRACE_MS, HOST_STOPS_MS, MAX_BATCH_OPS, P2P_HOST_TTL_MS, PRESENT_MS,
 };
 use crate::view::OnPartition;
 use crate::wire::{Message, PresentOp};
@@ -67,16 +66,18 @@ impl Presence {
         }
     }
 
-    /// The latest sign of a host, and which coordinator told of it.
-    fn latest(&self, host: &HostId) -> Option<(Sign, Option<NodeId>)> {
+    /// The latest sign of a host, and which coordinator told of it. Nobody's word that it went away counts
+    /// while another one hears it.
+    fn latest(&self, now: Mono, host: &HostId) -> Option<(Sign, Option<NodeId>)> {
         let here = self.here.get(host).map(|sign| (*sign, None));
         let told = self.told.iter();
         let told = told.filter_map(|(node, all)| Some((*all.get(host)?, Some(*node))));
-        here.into_iter().chain(told).max_by_key(|(sign, _)| (sign.heard, sign.away.is_none()))
+        let hears = |sign: &Sign| sign.away.is_none() && now < sign.heard.plus_ms(P2P_HOST_TTL_MS);
+        here.into_iter().chain(told).max_by_key(|(sign, _)| (hears(sign), sign.heard))
     }
 
     pub(super) fn takes_orders(&self, host: &HostId) -> bool {
-        self.latest(host).is_some()
+        self.here.contains_key(host) || self.told.values().any(|all| all.contains_key(host))
     }
 
     /// All hosts that ever asked for orders, of late.
@@ -91,7 +92,7 @@ impl Machine {
         if self.hosts.get(&host).is_none() {
             return self.refuse(reply, Refusal::UnknownHost(host.to_string()));
         }
-        self.hosts.seen(&host, now);
+        self.hosts.heard(&host, now);
         let sign = Sign { heard: now.mono, node, away: None };
         let before = self.presence.here.insert(host, sign);
         if before.is_none_or(|before| before.away.is_some()) {
@@ -134,7 +135,7 @@ impl Machine {
         let fresh = |sign: &Sign| now.mono < sign.heard.plus_ms(limit(sign, ttl) + HOST_GRACE_MS);
         self.presence.here.retain(|host, sign| fresh(sign) && hosts.get(host).is_some());
         self.presence.told.retain(|_, all| {
-            all.retain(|_, sign| fresh(sign));
+            all.retain(|host, sign| fresh(sign) && hosts.get(host).is_some());
             !all.is_empty()
         });
         self.placing.answered.retain(|host, _| hosts.get(host).is_some());
@@ -172,8 +173,13 @@ impl Machine {
         let mut news = false;
         let all = self.presence.told.entry(from).or_default();
         for op in ops {
-            if all.len() >= MAX_HOSTS && !all.contains_key(&op.host) {
-                break;
+            // Of a host that is not known here it is told again; that it is another one is a lie.
+            let known = self.hosts.get(&op.host).is_some_and(|known| match known.record.node {
+                Some(own) => op.node == Some(own),
+                None => op.node.is_none_or(|node| node == from),
+            });
+            if !known {
+                continue;
             }
             let ago = |ms: u64| now.mono.minus_ms(ms);
             let sign = Sign { heard: ago(op.age_ms), node: op.node, away: op.away_ms.map(ago) };
@@ -187,7 +193,7 @@ impl Machine {
 
     /// How a host does, for a service of this policy.
     pub(super) fn life_of(&self, now: Now, host: &HostId, policy: OnPartition) -> Life {
-        let Some((sign, teller)) = self.presence.latest(host) else {
+        let Some((sign, teller)) = self.presence.latest(now.mono, host) else {
             let late = now.mono >= self.presence.since.plus_ms(HOST_GRACE_MS)
                 || self.revoking.has_host(host);
             return if late { Life::Gone } else { Life::Doubtful };

@@ -53,7 +53,7 @@ impl Machine {
             && self.peers.contains(&owner)
         {
             let host = host.clone();
-            self.ask_plainly(owner, Command::Renew { host, job, attempt, named });
+            self.ask_plainly(owner, Command::Renew { host, job, attempt, named, word: None });
         }
     }
 
@@ -91,10 +91,13 @@ impl Machine {
         };
         let subject = Subject::Job(job.clone());
         if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
-            let command = Command::Renew { host, job, attempt, named };
+            let command = Command::Renew { host, job, attempt, named, word: None };
             return self.wait_behind(&subject, reply, command);
         }
-        self.hosts.seen(&host, now);
+        match reply.is_passed_on() {
+            true => self.hosts.seen(&host, now),
+            false => self.hosts.heard(&host, now),
+        }
         if state.guard_ms == 0 {
             // Such a lease is no promise to its host, which does not measure it.
             self.renew(now, job, named);
@@ -246,7 +249,11 @@ impl Machine {
     ) {
         let subject = Subject::Job(job.clone());
         if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
-            return self.wait_behind(&subject, reply, Command::HandBack { host, job, attempt });
+            return self.wait_behind(
+                &subject,
+                reply,
+                Command::HandBack { host, job, attempt, word: None },
+            );
         }
         let state = match self.lease_of(shelf, &host, &job, attempt) {
             Ok(state) => state,

@@ -9,12 +9,13 @@
 use super::effect::ReplyTo;
 use super::{Machine, Timer};
 use crate::clock::{Mono, Now};
-use crate::id::{HostId, JobId};
+use crate::id::{HostId, JobId, NodeId};
 use crate::limits::{AVOID_MS, BACK_OFF_MS, MAX_BACK_OFF_MS};
 use crate::placement::meets;
 use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::Subject;
+use crate::record::word::Freshest;
 use crate::register::{JobState, Phase, Val};
 
 /// What the owner of a job knows of its earlier attempts.
@@ -22,6 +23,10 @@ use crate::register::{JobState, Phase, Val};
 pub(super) struct Tries {
     /// The attempt that is being granted here, or was.
     pub(super) granted: Option<u32>,
+    /// The node that its host is, where it is attached over libp2p: it speaks for that attempt.
+    pub(super) node: Option<NodeId>,
+    /// The freshest word of that host which came through another coordinator.
+    pub(super) word: Option<Freshest>,
     /// Attempts that were lost or failed.
     returns: u32,
     /// The write in flight, or the last one, gives it back after such an attempt.
@@ -32,6 +37,14 @@ pub(super) struct Tries {
     pub(super) start_by: Option<Mono>,
     /// The host of the last attempt is passed over until then.
     pub(super) avoids_until: Option<Mono>,
+}
+
+impl Tries {
+    /// An attempt is granted here, to a host that is this node or talks HTTP.
+    pub(super) const fn grant(&mut self, attempt: u32, node: Option<NodeId>) {
+        self.granted = Some(attempt);
+        (self.node, self.word) = (node, None);
+    }
 }
 
 /// Pause before a job is granted again that came back so often.

@@ -119,11 +119,11 @@ impl Machine {
             faults.push(FrameFault::Expired);
             return Err(Missing::Gone);
         }
-        let full = match key.subject {
-            Subject::Job(_) => self.jobs_live >= MAX_LIVE_JOBS,
-            Subject::Service(_) => self.registers.len() - self.jobs_live >= MAX_SERVICES,
+        let (held, most) = match key.subject {
+            Subject::Job(_) => (self.jobs_live, MAX_LIVE_JOBS),
+            Subject::Service(_) => (self.registers.len() - self.jobs_live, MAX_SERVICES),
         };
-        if full {
+        if !self.homes.of(&key.subject).have_room(body.home, held, most) {
             faults.push(FrameFault::Full);
             return Err(Missing::Silence);
         }
@@ -146,6 +146,7 @@ impl Machine {
             self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
         }
         self.expiring.insert(&subject, entry.head.expires_at);
+        self.homes.of_mut(&subject).add(entry.head.home);
         self.registers.insert(subject.clone(), Box::new(entry));
         self.recount(&subject);
     }

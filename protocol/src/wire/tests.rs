@@ -144,8 +144,8 @@ fn exchanges() -> Vec<(&'static str, Message)> {
             capabilities: vec!["shell".into()],
             node: Some(signer().id()),
         }),
-        ask(Command::Renew { host: host_id(), job: job(), attempt: 2, named: true }),
-        ask(Command::HandBack { host: host_id(), job: job(), attempt: 2 }),
+        ask(Command::Renew { host: host_id(), job: job(), attempt: 2, named: true, word: None }),
+        ask(Command::HandBack { host: host_id(), job: job(), attempt: 2, word: None }),
     ];
     let tell = |answer| TellOp { seq: 5, answer, known: None };
     let tells = vec![
@@ -261,9 +261,15 @@ fn attachments() -> Vec<Sample> {
         sample("host-claim-without", &narrow),
         sample("host-register-openclaw", &with_openclaw),
         sample("host-withdraw", &HostAsk::Withdraw { host: host.clone(), nonce }),
-        sample("host-renew", &HostAsk::Renew { host: host.clone(), job: job.clone(), attempt }),
+        sample(
+            "host-renew",
+            &HostAsk::Renew { host: host.clone(), job: job.clone(), attempt, word: None },
+        ),
         sample("host-complete", &complete),
-        sample("host-hand-back", &HostAsk::HandBack { host: host.clone(), job, attempt }),
+        sample(
+            "host-hand-back",
+            &HostAsk::HandBack { host: host.clone(), job, attempt, word: None },
+        ),
         sample("host-registered", &HostTell::Registered(host)),
         sample("host-granted", &HostTell::Granted(vec![grant])),
         sample("host-accepted", &HostTell::Accepted),

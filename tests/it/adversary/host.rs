@@ -73,8 +73,11 @@ fn in_the_name_of(host: &HostId, job: &JobId) -> Vec<(&'static str, HostAsk)> {
         ("beats", HostAsk::Beat { host: host.clone(), running: vec![run] }),
         ("claims", claim(host.clone(), 1)),
         ("withdraws", HostAsk::Withdraw { host: host.clone(), nonce: Nonce([0; 16]) }),
-        ("renews", HostAsk::Renew { host: host.clone(), job: job.clone(), attempt: 1 }),
-        ("hands back", HostAsk::HandBack { host: host.clone(), job: job.clone(), attempt: 1 }),
+        ("renews", HostAsk::Renew { host: host.clone(), job: job.clone(), attempt: 1, word: None }),
+        (
+            "hands back",
+            HostAsk::HandBack { host: host.clone(), job: job.clone(), attempt: 1, word: None },
+        ),
         ("asks for orders", HostAsk::Services(question)),
         ("reports", report(host.clone())),
         ("completes", complete(job, host, 1, "evil\n")),
@@ -122,6 +125,7 @@ fn first(scene: &Scene, mallory: &Mallory) -> NodeId {
 fn a_malicious_host_speaks_for_nobody_else_and_reports_nothing_it_was_not_granted() {
     let scene = Scene::set();
     scene.nodes[0].api.register("web", &["web"], 1);
+    scene.nodes.iter().for_each(|node| drop(node.api.until_hosts(2)));
     let before = scene.until_agreed();
     let mallory = Mallory::join("host", &scene.addresses());
     let at = first(&scene, &mallory);
@@ -136,6 +140,13 @@ fn a_malicious_host_speaks_for_nobody_else_and_reports_nothing_it_was_not_grante
         this.refused(name, "unknown_host", &ask);
     }
     this.refused("takes an id", "host_taken", &register(Some(host_id("honest-host"))));
+    // Of a host that talks HTTP, also where it does not.
+    for to in mallory.handle.coordinators().borrow().clone() {
+        scene.counted_by_one("takes an id", &format!("{REFUSED}\"host_taken\"}}"), || {
+            let told = mallory.ask(to, &register(Some(host_id("web"))));
+            assert!(matches!(told, HostTell::Refused(Refusal::HostTaken(_))), "{told:?}");
+        });
+    }
 
     let HostTell::Registered(own) = mallory.ask(at, &register(None)) else { panic!("not let in") };
     let jobs = [&scene.running, &scene.queued, &scene.done].map(|id| scene.job_id(id));
@@ -144,9 +155,10 @@ fn a_malicious_host_speaks_for_nobody_else_and_reports_nothing_it_was_not_grante
             let ask = complete(job.clone(), own.clone(), attempt, "evil\n");
             let refusal = this.refused(name, ANY, &ask);
             assert!(matches!(refusal, Refusal::AssignedElsewhere { .. } | Refusal::NotLeased(_)));
-            let renew = HostAsk::Renew { host: own.clone(), job: job.clone(), attempt };
+            let renew = HostAsk::Renew { host: own.clone(), job: job.clone(), attempt, word: None };
             this.refused(name, ANY, &renew);
-            let back = HostAsk::HandBack { host: own.clone(), job: job.clone(), attempt };
+            let back =
+                HostAsk::HandBack { host: own.clone(), job: job.clone(), attempt, word: None };
             this.refused(name, ANY, &back);
         }
     }
@@ -207,7 +219,7 @@ fn a_malicious_host_reports_what_it_was_granted_once_and_for_that_attempt() {
     for stdout in ["second", "third"] {
         this.refused("again", "not_leased", &complete(job.clone(), own.clone(), 1, stdout));
     }
-    let renew = HostAsk::Renew { host: own.clone(), job: job.clone(), attempt: 1 };
+    let renew = HostAsk::Renew { host: own.clone(), job: job.clone(), attempt: 1, word: None };
     this.refused("it goes on", "not_leased", &renew);
     for node in &scene.nodes {
         let shown = node.api.until_job_is(job.as_str(), "completed");

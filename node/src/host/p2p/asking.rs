@@ -9,9 +9,11 @@ use futures::future::join_all;
 use skyclaw_protocol::attach::{HostAsk, HostTell, Run};
 use skyclaw_protocol::clock::Mono;
 use skyclaw_protocol::limits::MAX_RUNS;
+use skyclaw_protocol::record::word::{Act, Word};
+use skyclaw_protocol::record::{Raw, Signed};
 use skyclaw_protocol::{HostId, JobId, Milli, NodeId, Refusal};
 
-use super::limits::{PATIENCE, REGISTER_AGAIN};
+use super::limits::{ASKED_ABOUT, PATIENCE, REGISTER_AGAIN};
 use super::{Inner, State};
 use crate::host::embedded::own_id;
 use crate::host::{HostSpec, PortError, Route, RunOf, StopReason};
@@ -62,9 +64,28 @@ impl Inner {
     /// The coordinators this host is attached to now.
     pub(super) fn attached(&self) -> Vec<NodeId> {
         let connected = self.transport.coordinators().borrow().clone();
+        let now = self.mono();
         let mut state = self.state();
         state.known.retain(|node| connected.contains(node));
-        state.attached.among(&connected).to_vec()
+        state.attached.among(&connected, now).to_vec()
+    }
+
+    /// Asks, and notes whether that coordinator is of use: it answers, and lets this host be its own.
+    pub(super) async fn ask(
+        &self,
+        to: NodeId,
+        ask: HostAsk,
+        patience: Duration,
+    ) -> Result<HostTell, AskError> {
+        let told = self.transport.ask(to, ask, patience).await;
+        let did = match &told {
+            Ok(HostTell::Refused(Refusal::HostTaken(_))) | Err(AskError::NoAnswer) => false,
+            Ok(_) => true,
+            Err(_) => return told,
+        };
+        let now = self.mono();
+        self.state().attached.note(to, now, did);
+        told
     }
 
     /// This coordinator turned out not to know the host.
@@ -89,7 +110,7 @@ impl Inner {
             max_parallel: Milli::whole(spec.max_parallel as u64),
             openclaw: spec.openclaw,
         };
-        match self.transport.ask(to, ask, PATIENCE).await {
+        match self.ask(to, ask, PATIENCE).await {
             Ok(HostTell::Registered(_)) => {
                 self.state().known.insert(to);
                 Ok(())
@@ -149,7 +170,7 @@ impl Inner {
         let mut last = nobody();
         for to in self.attached() {
             let told = match self.introduce(to).await {
-                Ok(()) => self.transport.ask(to, ask.clone(), patience).await,
+                Ok(()) => self.ask(to, ask.clone(), patience).await,
                 Err(error) => {
                     last = error;
                     continue;
@@ -182,21 +203,24 @@ impl Inner {
         patience: Duration,
     ) -> Result<HostTell, PortError> {
         let attached = self.attached();
-        let mut targets = Vec::with_capacity(2);
-        if self.transport.coordinators().borrow().contains(&route.owner) {
-            targets.push(route.owner);
+        let connected = self.transport.coordinators().borrow().clone();
+        let mut targets = Vec::with_capacity(ASKED_ABOUT);
+        targets.extend(connected.contains(&route.owner).then_some(route.owner));
+        for to in attached.into_iter().chain(connected) {
+            if targets.len() < ASKED_ABOUT && !targets.contains(&to) {
+                targets.push(to);
+            }
         }
-        targets.extend(attached.into_iter().find(|node| *node != route.owner));
         let mut last = nobody();
         for to in targets {
-            let mut told = self.transport.ask(to, ask.clone(), patience).await;
+            let mut told = self.ask(to, ask.clone(), patience).await;
             if matches!(told, Ok(HostTell::Refused(Refusal::UnknownHost(_)))) {
                 self.forget(to);
                 if let Err(error) = self.introduce(to).await {
                     last = error;
                     continue;
                 }
-                told = self.transport.ask(to, ask.clone(), patience).await;
+                told = self.ask(to, ask.clone(), patience).await;
             }
             last = match told {
                 Ok(HostTell::Refused(Refusal::UnknownJob(job))) => {
@@ -219,8 +243,23 @@ impl Inner {
         Err(last)
     }
 
-    pub(super) async fn hand_back(&self, RunOf { host, job, attempt, route }: RunOf) {
-        let ask = HostAsk::HandBack { host, job: job.clone(), attempt };
+    /// What the host says of a run, signed: whoever leads the job takes it from nobody else.
+    pub(super) fn word(&self, run: &RunOf, act: Act) -> Option<Box<Raw>> {
+        let word = Word {
+            host: run.host.clone(),
+            node: self.key.id(),
+            job: run.job.clone(),
+            attempt: run.attempt,
+            act,
+            at_ms: Mono::default().ms_until(self.mono()),
+        };
+        Some(Box::new(Signed::seal(&self.key, self.network, word).raw().clone()))
+    }
+
+    pub(super) async fn hand_back(&self, run: RunOf) {
+        let word = self.word(&run, Act::HandBack);
+        let RunOf { host, job, attempt, route } = run;
+        let ask = HostAsk::HandBack { host, job: job.clone(), attempt, word };
         if let Err(error) = self.about(route, ask, PATIENCE).await {
             tracing::debug!(%job, %error, "not handed back; its lease runs out");
         }
@@ -273,7 +312,7 @@ impl Inner {
         self.introduce(to).await?;
         let runs = running.iter().map(|(job, attempt)| Run { job: job.clone(), attempt: *attempt });
         let ask = HostAsk::Beat { host: host.clone(), running: runs.take(MAX_RUNS).collect() };
-        match self.transport.ask(to, ask, PATIENCE).await {
+        match self.ask(to, ask, PATIENCE).await {
             Ok(HostTell::Alive { ended }) => {
                 Ok(ended.into_iter().map(|job| (job, StopReason::LeaseLost)).collect())
             }

@@ -5,6 +5,17 @@ use std::time::Duration;
 /// Coordinators a host is attached to: losing one leaves one.
 pub(super) const ATTACHMENTS: usize = 2;
 
+/// A coordinator that did not do so often in a row what was asked is passed over: one that is killed or cut
+/// off is gone from the connected ones by then.
+pub(super) const PASSED_AFTER: u32 = 3;
+
+/// For so long.
+pub(super) const PASSED_FOR: Duration = Duration::from_secs(60);
+
+/// Coordinators that are asked about a job, one after the other: who leads it, those the host is attached
+/// to, and one more, so that whichever one lies there is another.
+pub(super) const ASKED_ABOUT: usize = 4;
+
 /// Homes whose announcements are remembered: as many as the peer book holds.
 pub(super) const MAX_HOMES: usize = 256;
 

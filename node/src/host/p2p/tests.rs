@@ -220,6 +220,37 @@ async fn only_who_decides_about_a_job_ends_its_run_or_result() {
     assert!(matches!(port.renew(own).await, Err(PortError::Unavailable(_))));
 }
 
+/// It may be a lying one, to which this host happened to attach itself.
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_says_nothing_holds_nothing_up_and_is_passed_over() {
+    let world = World::new(1, 4);
+    let (port, host) = registered(&world).await;
+    let knows = |w: &world::Inside| {
+        let known = w.coordinators.iter().filter(|(_, at)| !at.hosts.is_empty());
+        known.map(|(id, _)| *id).collect::<Vec<_>>()
+    };
+    let attached = world.with(|w| knows(w));
+    assert_eq!(attached.len(), 2);
+    let home = (0..4).map(node).find(|id| !attached.contains(id)).unwrap();
+    world.submit(home, 1);
+    world.announce(home);
+    let claim = port.claim(host.clone(), 1, secs(5), Vec::new()).await.unwrap();
+    let ClaimedJob { id: job, attempt, route, .. } = claim.jobs[0].clone();
+    let run = RunOf { host: host.clone(), job, attempt, route: route.unwrap() };
+    // Who led the job is gone, and one of those that are asked instead is silent.
+    world.cut(home);
+    for silent in attached {
+        world.with(|w| w.mute = Some(silent));
+        port.renew(run.clone()).await.unwrap();
+        for _ in 0..limits::PASSED_AFTER {
+            port.heartbeat(host.clone(), Vec::new()).await.unwrap();
+        }
+        port.heartbeat(host.clone(), Vec::new()).await.unwrap();
+        port.renew(run.clone()).await.unwrap();
+    }
+    assert_eq!(world.with(|w| knows(w)).len(), 4, "others took their places");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_coordinator_that_forgot_the_host_is_told_again() {
     let world = World::new(1, 1);

@@ -1,10 +1,15 @@
 //! Connections that are as good as gone: what goes over them is let go of, however long they stay open.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use futures::{AsyncReadExt, AsyncWriteExt};
+use skyclaw_protocol::codec;
 
 use super::super::streams::Incoming;
 use super::intruder::Intruder;
 use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_let_go_of_a_connection_over_which_nothing_comes() {

@@ -1,15 +1,15 @@
 //! What other coordinators say of hosts.
 //!
-//! Always: the later word counts, with one exception. The id of an attached host that spoke to this very
-//! node a moment ago is given to no other node on somebody's word: whoever knew the token could take
-//! the hosts of others away. A removal counts, since any operator may ask for it anywhere; its host
-//! registers anew, and meanwhile nobody else gets the id.
+//! Always: the later word counts, with one exception. The id of a host that spoke to this very node a
+//! moment ago is given to no other node on somebody's word: whoever knew the token could take the
+//! hosts of others away. One that talks HTTP is no node, so no node gets its id. A removal counts, since
+//! any operator may ask for it anywhere; its host registers anew, and meanwhile nobody else gets the id.
 
 use super::{Host, Hosts};
 use crate::batch::{Shelf, Write};
 use crate::clock::{Hlc, Now, Wall};
 use crate::id::{HostId, NodeId};
-use crate::limits::{HOST_FORGET_MS, HOST_SAID_AGAIN_MS, HOST_TAKEN_MS, MAX_HOSTS};
+use crate::limits::{HOST_FORGET_MS, HOST_SAID_AGAIN_MS, HOST_TAKEN_MS};
 use crate::machine::Machine;
 use crate::machine::frames::FrameFault;
 use crate::record::Signed;
@@ -17,27 +17,39 @@ use crate::record::host::HostDesc;
 use crate::wire::Sought;
 
 impl Hosts {
-    /// The node whose id this is, as far as this one heard itself: nobody else's word gives the id to
-    /// another node.
-    fn owner(&self, id: &HostId, now: Wall) -> Option<NodeId> {
+    /// Whose id this is, as far as this node heard itself: nobody's word gives it to another one. `None`
+    /// in it stands for a host that talks HTTP.
+    fn owner(&self, id: &HostId, now: Wall) -> Option<Option<NodeId>> {
         match self.hosts.get(id) {
-            Some(host) => host.owner(now),
+            Some(host) => host.is_heard(now).then_some(host.record.node),
             None => self.removed.get(id).and_then(|gone| {
-                gone.owner.filter(|_| gone.rank.0.wall().plus_ms(HOST_TAKEN_MS) > now)
+                let lately = gone.rank.0.wall().plus_ms(HOST_TAKEN_MS) > now;
+                gone.owner.filter(|_| lately).map(Some)
             }),
         }
     }
 }
 
 impl Host {
-    /// The node that it is, if that spoke to this one a moment ago.
-    fn owner(&self, now: Wall) -> Option<NodeId> {
-        let heard = self.heard.is_some_and(|at| at.plus_ms(HOST_TAKEN_MS) > now);
-        self.record.node.filter(|_| heard)
+    /// True if it spoke to this node a moment ago.
+    pub(in crate::machine) fn is_heard(&self, now: Wall) -> bool {
+        self.heard.is_some_and(|at| at.plus_ms(HOST_TAKEN_MS) > now)
     }
 }
 
 impl Machine {
+    /// Whether who has this id and is alive would be taken for another one.
+    pub(super) fn is_anothers(&self, now: Now, id: &HostId, node: Option<NodeId>) -> bool {
+        let Some(known) = self.hosts.get(id).filter(|known| known.record.node != node) else {
+            return false;
+        };
+        match known.record.node {
+            Some(_) => known.last_seen.plus_ms(HOST_TAKEN_MS) > now.wall,
+            // Its signs of life are known where it talks to; elsewhere its coordinator would know.
+            None => known.is_heard(now.wall) || self.peers.contains(&known.signer()),
+        }
+    }
+
     /// Another coordinator says how it describes a host.
     pub(in crate::machine) fn learn_host(
         &mut self,
@@ -53,20 +65,20 @@ impl Machine {
             return;
         }
         let owner = self.hosts.owner(&id, now.wall);
-        if owner.is_some() && !signed.body().removed && signed.body().node != owner {
+        let others = owner.is_some_and(|own| own != signed.body().node);
+        if others && !signed.body().removed {
             faults.push(FrameFault::HostTaken);
-            // Where it is taken for one that talks HTTP, it is told to register when it speaks.
-            if signed.body().node.is_some() {
-                self.say_again(now, &id, signed.body().at);
-            }
+            self.say_again(now, &id, signed.body().at);
             return;
         }
         // One that would be forgotten at once is not learned, or it would come and go for ever.
         let life = if signed.body().removed { self.config.job_ttl_ms } else { HOST_FORGET_MS };
         let stale = signed.body().at.wall().plus_ms(life) <= now.wall;
-        let full = self.hosts.len() >= MAX_HOSTS || self.hosts.removed.len() >= MAX_HOSTS;
-        if known.is_none() && (stale || full) {
+        if known.is_none() && stale {
             return;
+        }
+        if known.is_none() && !self.hosts.have_room(signed.signer()) {
+            return faults.push(FrameFault::Full);
         }
         self.clock.observe(signed.body().at);
         self.see_version(signed.body().display_version);
@@ -84,7 +96,7 @@ impl Machine {
         // Others may hear of it what this node does not: it counts as silent from now on only.
         self.hosts.replace(signed.into_body(), raw, signer, now.wall);
         if let Some(gone) = self.hosts.removed.get_mut(&id).filter(|_| removed) {
-            gone.owner = owner;
+            gone.owner = owner.flatten();
         }
         if self.hosts.get(&id).is_some() {
             self.revoking.returned(&id);

@@ -115,7 +115,7 @@ fn without_a_quorum_it_waits_and_is_never_given_up() {
     let mut world = World::of(2, 2);
     let makes = |node: &usize| {
         let Node { machine, disk, .. } = &world.nodes[*node];
-        machine.adopted_home(disk, &id("job_x")).is_none()
+        machine.adopted_home(world.now, disk, &id("job_x")).is_none()
     };
     let home = (0..2).find(makes).expect("one of them makes it");
     cut(&mut world, 0, 1);

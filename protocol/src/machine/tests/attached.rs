@@ -1,36 +1,21 @@
 //! Leases of hosts attached over libp2p.
 
-use super::world::{P2P_LEASE_MS, QUORUM_MS, World, cut, host_id, job_at, subject, submit};
+use super::world::{
+    P2P_LEASE_MS, QUORUM_MS, World, cut, host_id, host_key, job_at, subject, submit,
+};
 use crate::batch::KeyAnswer;
 use crate::codec;
-use crate::command::{Command, Completion, JobRequest, Refusal};
-use crate::id::{JobId, NodeId};
+use crate::command::{Command, JobRequest, Refusal};
 use crate::limits::{HOST_TAKEN_MS, MIN_GUARD_MS};
 use crate::record::spec::Subject;
 use crate::register::{Ballot, Phase};
 use crate::view::Milli;
 use crate::wire::{Message, PrepareOp};
 
-fn attach(world: &mut World, node: usize, name: &str) {
-    let command = Command::RegisterHost {
-        id: Some(host_id(name)),
-        name: name.into(),
-        capabilities: vec!["shell".into()],
-        max_parallel: Milli::whole(1),
-        node: Some(NodeId([9; 32])),
-        openclaw: None,
-    };
-    assert!(matches!(world.call(node, command), Ok(KeyAnswer::Host(_))));
-}
-
-fn renew(job: &JobId, name: &str, attempt: u32) -> Command {
-    Command::Renew { host: host_id(name), job: job.clone(), attempt, named: true }
-}
-
 #[test]
 fn a_lease_that_nobody_renews_ends_after_its_length_and_the_guard() {
     let mut world = World::of(3, 2);
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let job = world.submit(0);
     let state = world.claim(0, "h").val.job().unwrap().clone();
     assert_eq!((state.lease_ms, state.guard_ms), (P2P_LEASE_MS, MIN_GUARD_MS));
@@ -45,12 +30,13 @@ fn a_lease_that_nobody_renews_ends_after_its_length_and_the_guard() {
 #[test]
 fn a_renewal_is_answered_with_the_word_of_a_quorum_and_reaches_from_when_it_was_asked() {
     let mut world = World::of(3, 2);
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let job = world.submit(0);
     world.claim(0, "h");
     for _ in 0..5 {
         world.pass(P2P_LEASE_MS / 3 * 2);
-        assert_eq!(world.call(0, renew(&job, "h", 1)), Ok(KeyAnswer::Renewed));
+        let renew = world.renew(&job, "h", 1);
+        assert_eq!(world.call(0, renew), Ok(KeyAnswer::Renewed));
     }
     world.pass(P2P_LEASE_MS + MIN_GUARD_MS - 1);
     assert_eq!(world.phase(0, &job), Some(Phase::Leased));
@@ -61,12 +47,13 @@ fn a_renewal_is_answered_with_the_word_of_a_quorum_and_reaches_from_when_it_was_
 #[test]
 fn a_renewal_at_any_coordinator_reaches_the_one_that_leads() {
     let mut world = World::of(4, 2);
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let job = world.submit(0);
     world.claim(0, "h");
     for node in 0..4 {
         world.pass(P2P_LEASE_MS / 2);
-        assert_eq!(world.call(node, renew(&job, "h", 1)), Ok(KeyAnswer::Renewed), "{node}");
+        let renew = world.renew(&job, "h", 1);
+        assert_eq!(world.call(node, renew), Ok(KeyAnswer::Renewed), "{node}");
     }
     assert_eq!(world.phase(0, &job), Some(Phase::Leased));
 }
@@ -74,12 +61,13 @@ fn a_renewal_at_any_coordinator_reaches_the_one_that_leads() {
 #[test]
 fn an_owner_that_hears_no_quorum_renews_nothing() {
     let mut world = World::of(3, 2);
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let job = world.submit(0);
     world.claim(0, "h");
     cut(&mut world, 0, 1);
     cut(&mut world, 0, 2);
-    let asked = world.ask(0, renew(&job, "h", 1));
+    let renew = world.renew(&job, "h", 1);
+    let asked = world.ask(0, renew);
     world.pass(QUORUM_MS);
     assert!(matches!(world.reply(asked), Some(Err(Refusal::Busy(_)))));
     let ends = world.nodes[0].machine.registers[&subject(&job)].lease.as_ref().unwrap().ends;
@@ -89,7 +77,7 @@ fn an_owner_that_hears_no_quorum_renews_nothing() {
 #[test]
 fn a_voter_that_promised_another_owner_confirms_nothing() {
     let mut world = World::of(3, 2);
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let job = world.submit(0);
     world.claim(0, "h");
     let key = world.nodes[0].machine.registers[&Subject::Job(job.clone())].head.key.clone();
@@ -99,7 +87,8 @@ fn a_voter_that_promised_another_owner_confirms_nothing() {
     let prepare = || Message::Prepare(vec![PrepareOp { key: key.clone(), ballot, spec: None }]);
     world.inject(1, 2, prepare());
     world.inject(1, 1, prepare());
-    let asked = world.ask(0, renew(&job, "h", 1));
+    let renew = world.renew(&job, "h", 1);
+    let asked = world.ask(0, renew);
     world.pass(QUORUM_MS);
     assert!(matches!(world.reply(asked), Some(Err(_))));
 }
@@ -108,41 +97,41 @@ fn a_voter_that_promised_another_owner_confirms_nothing() {
 #[test]
 fn of_two_voters_who_both_must_agree_the_owner_renews_alone() {
     let mut world = World::of(2, 2);
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let job = world.submit(0);
     world.claim(0, "h");
     cut(&mut world, 0, 1);
-    assert_eq!(world.call(0, renew(&job, "h", 1)), Ok(KeyAnswer::Renewed));
+    let renew = world.renew(&job, "h", 1);
+    assert_eq!(world.call(0, renew), Ok(KeyAnswer::Renewed));
 }
 
 #[test]
 fn only_the_holder_of_the_attempt_renews_completes_or_hands_back() {
     let mut world = World::of(3, 2);
-    attach(&mut world, 0, "h");
-    attach(&mut world, 0, "other");
+    world.attach(0, "h");
+    world.attach(0, "other");
     let job = world.submit(0);
     world.claim(0, "h");
-    for command in [renew(&job, "other", 1), renew(&job, "h", 2)] {
+    for command in [world.renew(&job, "other", 1), world.renew(&job, "h", 2)] {
         let refusal = World::refusal(world.call(0, command));
         assert!(matches!(refusal, Refusal::AssignedElsewhere { .. }), "{refusal:?}");
     }
-    let back = |attempt| Command::HandBack { host: host_id("h"), job: job.clone(), attempt };
-    assert!(world.call(1, back(7)).is_err());
-    assert_eq!(world.call(1, back(1)), Ok(KeyAnswer::HandedBack));
+    let back = world.hand_back(&job, "h", 7);
+    assert!(world.call(1, back).is_err());
+    let back = world.hand_back(&job, "h", 1);
+    assert_eq!(world.call(1, back), Ok(KeyAnswer::HandedBack));
     let again = world.claim(0, "other");
     assert_eq!((&again.job, again.val.job().unwrap().attempt), (&job, 2));
-    let Command::Complete(completion) = World::completion(&job, "other", true) else { panic!() };
-    let old = Completion { attempt: Some(1), ..completion.clone() };
-    let fenced = World::refusal(world.call(2, Command::Complete(old)));
+    let report = |attempt| World::report_of(&host_key(), "other", &job, attempt);
+    let fenced = World::refusal(world.call(2, Command::Complete(report(1))));
     assert!(matches!(fenced, Refusal::AssignedElsewhere { .. }));
-    let new = Completion { attempt: Some(2), ..completion };
-    job_at(world.call(2, Command::Complete(new)));
+    job_at(world.call(2, Command::Complete(report(2))));
 }
 
 #[test]
 fn a_parked_claim_of_an_attached_host_is_served_by_any_coordinator() {
     let mut world = World::of(2, 1);
-    attach(&mut world, 1, "h");
+    world.attach(1, "h");
     let parked =
         world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 5000, without: Vec::new() });
     world.settle();
@@ -150,7 +139,7 @@ fn a_parked_claim_of_an_attached_host_is_served_by_any_coordinator() {
     let at = job_at(world.reply(parked).expect("answered"));
     assert_eq!((&at.job, at.val.job().unwrap().guard_ms), (&job, MIN_GUARD_MS));
     // One that does not wait hears where work waits, and asks there.
-    attach(&mut world, 1, "other");
+    world.attach(1, "other");
     world.submit(0);
     assert_eq!(world.try_claim(1, "other"), None);
     world.claim(0, "other");
@@ -160,7 +149,7 @@ fn a_parked_claim_of_an_attached_host_is_served_by_any_coordinator() {
 #[test]
 fn a_grant_whose_answer_comes_twice_stays_with_its_host() {
     let mut world = World::of(2, 1);
-    attach(&mut world, 1, "h");
+    world.attach(1, "h");
     let parked =
         world.ask(1, Command::Claim { host: host_id("h"), wait_ms: 5000, without: Vec::new() });
     world.settle();
@@ -187,7 +176,7 @@ fn a_grant_whose_answer_comes_twice_stays_with_its_host() {
 #[test]
 fn a_parked_claim_leaves_at_least_half_a_lease() {
     let mut world = World::alone();
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let parked =
         world.ask(0, Command::Claim { host: host_id("h"), wait_ms: 30_000, without: Vec::new() });
     world.pass(P2P_LEASE_MS / 2 - 1);
@@ -200,7 +189,7 @@ fn a_parked_claim_leaves_at_least_half_a_lease() {
 fn a_restarted_owner_waits_from_the_moment_it_leads_again() {
     // Of two, nobody takes over.
     let mut world = World::of(2, 2);
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let job = world.submit(0);
     world.claim(0, "h");
     cut(&mut world, 0, 1);
@@ -216,14 +205,15 @@ fn a_restarted_owner_waits_from_the_moment_it_leads_again() {
 #[test]
 fn a_restarted_owner_waits_the_full_lease_and_goes_on() {
     let mut world = World::of(3, 2);
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let job = world.submit(0);
     world.claim(0, "h");
     world.pass(P2P_LEASE_MS - 1000);
     world.crash(0);
     world.settle();
     world.pass(P2P_LEASE_MS - 1000);
-    assert_eq!(world.call(0, renew(&job, "h", 1)), Ok(KeyAnswer::Renewed));
+    let renew = world.renew(&job, "h", 1);
+    assert_eq!(world.call(0, renew), Ok(KeyAnswer::Renewed));
     world.pass(P2P_LEASE_MS);
     assert_eq!(world.phase(0, &job), Some(Phase::Leased));
 }
@@ -232,7 +222,7 @@ fn a_restarted_owner_waits_the_full_lease_and_goes_on() {
 #[test]
 fn the_id_of_an_attached_host_that_lives_is_not_given_to_another() {
     let mut world = World::alone();
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let register = || Command::RegisterHost {
         id: Some(host_id("h")),
         name: "h".into(),
@@ -246,17 +236,48 @@ fn the_id_of_an_attached_host_that_lives_is_not_given_to_another() {
     world.call(0, register()).unwrap();
 }
 
+/// The other way round: its heartbeats are known where it talks to, and its coordinator elsewhere.
+#[test]
+fn the_id_of_a_host_that_talks_http_and_lives_is_not_given_to_a_node() {
+    let mut world = World::of(3, 2);
+    world.host(0, "h", 1);
+    world.pass(10);
+    let register = || Command::RegisterHost {
+        id: Some(host_id("h")),
+        name: "h".into(),
+        capabilities: vec![],
+        max_parallel: Milli::whole(1),
+        node: Some(host_key().id()),
+        openclaw: None,
+    };
+    for node in 0..3 {
+        assert_eq!(World::refusal(world.call(node, register())), Refusal::HostTaken("h".into()));
+    }
+    for _ in 0..4 {
+        world.pass(HOST_TAKEN_MS / 2);
+        world.beat(0, "h", 0).unwrap();
+        assert_eq!(World::refusal(world.call(0, register())), Refusal::HostTaken("h".into()));
+    }
+    world.pass(HOST_TAKEN_MS);
+    world.call(0, register()).unwrap();
+    // An operator need not wait for that.
+    world.host(1, "g", 1);
+    world.call(2, Command::RemoveHost { host: host_id("g") }).unwrap();
+    world.attach(2, "g");
+}
+
 /// A job's timeout is the host's to keep; until then its lease is extended in full.
 #[test]
 fn a_lease_as_long_as_the_run_may_take_is_renewed_to_the_end_of_the_run() {
     let mut world = World::alone();
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let timeout_ms = Some(2 * P2P_LEASE_MS);
     let request = JobRequest { timeout_ms, ..super::world::request("") };
     let job = world.submit_with(0, request);
     world.claim(0, "h");
     for _ in 0..8 {
         world.pass(P2P_LEASE_MS / 4);
-        assert_eq!(world.call(0, renew(&job, "h", 1)), Ok(KeyAnswer::Renewed));
+        let renew = world.renew(&job, "h", 1);
+        assert_eq!(world.call(0, renew), Ok(KeyAnswer::Renewed));
     }
 }

@@ -180,7 +180,7 @@ fn a_home_that_cannot_be_asked_is_named() {
     let job = world.submit(0);
     cut(&mut world, 0, 1);
     cut(&mut world, 0, 2);
-    let back = Command::HandBack { host: host_id("h"), job: job.clone(), attempt: 1 };
+    let back = Command::HandBack { host: host_id("h"), job: job.clone(), attempt: 1, word: None };
     let asked = world.ask(1, back.clone());
     world.pass(QUORUM_MS + ASK_SLACK_MS);
     let refusal = World::refusal(world.reply(asked).expect("answered"));

@@ -58,7 +58,7 @@ fn a_job_that_its_host_handed_back_was_not_begun() {
     world.host(0, "h", 1);
     let job = world.submit_with(0, impatient(5000));
     world.claim(0, "h");
-    let back = Command::HandBack { host: host_id("h"), job: job.clone(), attempt: 1 };
+    let back = Command::HandBack { host: host_id("h"), job: job.clone(), attempt: 1, word: None };
     world.call(0, back).unwrap();
     world.pass(5000);
     assert_eq!(world.phase(0, &job), Some(Phase::Expired));

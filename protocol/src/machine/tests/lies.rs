@@ -141,7 +141,7 @@ fn the_id_of_a_host_that_is_heard_goes_to_no_other_node() {
         assert_eq!(node_of(&world, 0, &id), Some(owner));
         world.settle();
         let there = node_of(&world, 1, &id);
-        assert_eq!(there, stolen.map(|_| owner), "one that talks HTTP registers when it speaks");
+        assert_eq!(there, Some(owner));
         // A silent host's id may be had by another node.
         world.pass(HOST_TAKEN_MS);
         let late = desc(&world, stolen, false);
@@ -149,6 +149,24 @@ fn the_id_of_a_host_that_is_heard_goes_to_no_other_node() {
         assert_eq!(world.faults, []);
         assert_eq!(node_of(&world, 0, &id), stolen);
     }
+}
+
+/// A host that talks HTTP is no node, whoever says so; its own coordinator tells the others.
+#[test]
+fn nobody_is_a_host_that_talks_http_to_another_coordinator() {
+    let (mut world, id) = (World::of(3, 2), host_id("h"));
+    world.host(0, "h", 1);
+    world.pass(1000);
+    let thief = Some(node_key(2).id());
+    let lie = desc(&world, thief, false);
+    say(&mut world, 2, 1, lie.clone());
+    assert_eq!(node_of(&world, 1, &id), thief, "it does not hear the host");
+    say(&mut world, 2, 0, lie);
+    assert_eq!(std::mem::take(&mut world.faults), [FrameFault::HostTaken]);
+    assert_eq!(node_of(&world, 0, &id), None);
+    world.settle();
+    assert_eq!(node_of(&world, 1, &id), None);
+    assert!(world.nodes[1].machine.hosts.get(&id).is_some());
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn what_was_handed_back_or_never_delivered_did_not_begin() {
     world.host(0, "h", 1);
     let job = world.submit_with(0, once());
     world.claim(0, "h");
-    let back = Command::HandBack { host: host_id("h"), job: job.clone(), attempt: 1 };
+    let back = Command::HandBack { host: host_id("h"), job: job.clone(), attempt: 1, word: None };
     world.call(0, back).unwrap();
     assert_eq!(world.phase(0, &job), Some(Phase::Queued));
     let asked =

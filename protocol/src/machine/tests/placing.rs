@@ -8,6 +8,7 @@ use crate::limits::{HOST_AWAY_MS, HOST_GRACE_MS, HOST_STOPS_MS, P2P_HOST_TTL_MS}
 use crate::record::spec::Subject;
 use crate::register::ServiceState;
 use crate::view::{Assignment, OnPartition, ServiceDef, ServiceStatus};
+use crate::wire::{Message, PresentOp};
 
 /// Hosts that ask for orders each second and carry them out.
 struct Farm {
@@ -31,8 +32,20 @@ impl Farm {
         let name = world.name_at(0);
         let mut farm = Self { world, hosts: Vec::new(), name, broken: None };
         for (name, at) in hosts {
-            farm.world.host(*at, name, 1);
             let node = Some(NodeId([u8::try_from(farm.hosts.len()).unwrap() + 100; 32]));
+            farm.world.attach_as(*at, name, node);
+            farm.hosts.push(Host { name: (*name).into(), at: *at, node, alive: true });
+        }
+        farm
+    }
+
+    /// The same with hosts that are part of their coordinators.
+    fn embedded(world: World, hosts: &[(&str, usize)]) -> Self {
+        let name = world.name_at(0);
+        let mut farm = Self { world, hosts: Vec::new(), name, broken: None };
+        for (name, at) in hosts {
+            farm.world.host(*at, name, 1);
+            let node = Some(node_key(*at).id());
             farm.hosts.push(Host { name: (*name).into(), at: *at, node, alive: true });
         }
         farm
@@ -208,13 +221,34 @@ fn hosts_of_other_coordinators_run_what_is_led_here_and_are_replaced_when_they_g
     assert_eq!(farm.running(1).len(), 2, "all coordinators know it");
 }
 
+/// Who says that the hosts of others went away, or that they are its own, is not believed while another
+/// coordinator hears them.
+#[test]
+fn nobody_moves_instances_by_lies_about_the_hosts_of_others() {
+    let mut farm = Farm::new(World::of(3, 2), &[("a", 1), ("b", 1)]);
+    farm.second();
+    farm.deploy("v1", 1);
+    farm.until(3, |farm| farm.running(0).len() == 1);
+    let holder = farm.holder();
+    let (host, node) = (host_id(&farm.hosts[holder].name), farm.hosts[holder].node);
+    for _ in 0..20 {
+        for node in [node, Some(node_key(2).id()), None] {
+            let op = PresentOp { host: host.clone(), node, age_ms: 0, away_ms: Some(60_000) };
+            farm.world.inject(2, 0, Message::Present(vec![op]));
+        }
+        farm.second();
+        assert_eq!(farm.running(0).len(), 1);
+        assert_eq!(farm.running(0)[0].host, host, "it stays where it is");
+    }
+    // Once nobody hears it, it is gone.
+    farm.hosts[holder].alive = false;
+    let name = farm.hosts[holder].name.clone();
+    farm.until(15, |farm| !farm.runs_on(&name) && farm.running(0).len() == 1);
+}
+
 #[test]
 fn a_coordinator_that_dies_with_its_host_and_the_lead_is_replaced_in_both() {
-    let mut farm = Farm::new(World::of(3, 2), &[("a", 0), ("b", 1), ("c", 2)]);
-    // Each host is part of its coordinator.
-    for n in 0..3 {
-        farm.hosts[n].node = Some(node_key(n).id());
-    }
+    let mut farm = Farm::embedded(World::of(3, 2), &[("a", 0), ("b", 1), ("c", 2)]);
     farm.second();
     farm.deploy("v1", 3);
     farm.until(3, |farm| farm.running(0).len() == 3);

@@ -4,7 +4,7 @@
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::world::{LEASE_MS, QUORUM_MS, World, host_id, key, request};
+use super::world::{LEASE_MS, QUORUM_MS, World, host_id, host_key, key, request};
 use crate::command::{Command, JobRequest, ServiceReport};
 use crate::id::{JobId, NodeId, ServiceId};
 use crate::machine::{FrameFault, Token};
@@ -56,7 +56,7 @@ impl Run {
                 capabilities: vec!["shell".into()],
                 max_parallel: Milli(500 * self.below(5) + 500),
                 // Over libp2p or over HTTP, and it may change its mind.
-                node: (self.below(3) == 0).then_some(NodeId([9; 32])),
+                node: (self.below(3) == 0).then(|| host_key().id()),
                 openclaw: None,
             },
             2..=4 => {
@@ -81,7 +81,9 @@ impl Run {
             }
             8 | 9 => {
                 let (job, host, ok) = (self.job(), self.host(), self.below(2) == 0);
-                World::completion(&job, host.as_str(), ok)
+                let state = self.world.value(0, &job).and_then(|val| val.job().cloned());
+                let run = (&job, state.map_or(1, |state| state.attempt));
+                Command::Complete(World::report_as(&host_key(), host.as_str(), run, ok))
             }
             10 => Command::Cancel { job: self.job() },
             11 | 12 => {
@@ -102,11 +104,11 @@ impl Run {
                 0 => Command::ClaimService { host: self.host() },
                 1 => {
                     let (host, job, attempt) = (self.host(), self.job(), 1 + self.below(3) as u32);
-                    Command::Renew { host, job, attempt, named: true }
+                    self.world.renew(&job, host.as_str(), attempt)
                 }
                 _ => {
                     let (host, job, attempt) = (self.host(), self.job(), 1 + self.below(3) as u32);
-                    Command::HandBack { host, job, attempt }
+                    self.world.hand_back(&job, host.as_str(), attempt)
                 }
             },
             15 | 16 => {

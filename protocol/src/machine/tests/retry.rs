@@ -132,7 +132,7 @@ fn a_handed_back_job_does_not_rest_and_its_host_is_not_avoided() {
     let job = world.submit(0);
     for attempt in 1..5 {
         world.claim(0, "h");
-        let back = Command::HandBack { host: host_id("h"), job: job.clone(), attempt };
+        let back = Command::HandBack { host: host_id("h"), job: job.clone(), attempt, word: None };
         world.call(0, back).unwrap();
     }
     assert_eq!(world.claim(0, "h").job, job);

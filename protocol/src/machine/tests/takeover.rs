@@ -1,6 +1,6 @@
 //! Owners that are gone, badly connected, or come back; and owners that forgot what is theirs.
 
-use super::world::{P2P_LEASE_MS, World, cut, host_id, job_at, node_key, request, submit};
+use super::world::{P2P_LEASE_MS, World, cut, host_key, job_at, node_key, request, submit};
 use crate::batch::{KeyAnswer, Shelf};
 use crate::clock::Wall;
 use crate::command::Command;
@@ -9,23 +9,10 @@ use crate::limits::{ALIVE_MS, BEAT_MS, MIN_GUARD_MS, RANK_MS};
 use crate::machine::{Fence, FrameFault};
 use crate::record::spec::Subject;
 use crate::register::{Ballot, Phase};
-use crate::view::Milli;
 use crate::wire::{Beat, BeatMark, Beaten, Message, Past, PrepareOp, Tally};
 
 /// By then the first voter in the order has taken over from a silent owner.
 const SILENT_MS: u64 = ALIVE_MS + 1000 + 500;
-
-fn attach(world: &mut World, node: usize, name: &str) {
-    let command = Command::RegisterHost {
-        id: Some(host_id(name)),
-        name: name.into(),
-        capabilities: vec!["shell".into()],
-        max_parallel: Milli::whole(1),
-        node: Some(NodeId([9; 32])),
-        openclaw: None,
-    };
-    assert!(matches!(world.call(node, command), Ok(KeyAnswer::Host(_))));
-}
 
 fn away(world: &mut World, node: usize) {
     for other in (0..world.nodes.len()).filter(|other| *other != node) {
@@ -105,18 +92,20 @@ fn jobs_of_a_dead_home_are_led_within_a_moment() {
 #[test]
 fn a_run_goes_on_under_the_new_owner_and_is_settled_there() {
     let mut world = World::of(3, 2);
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let job = world.submit(0);
     assert_eq!(world.claim(0, "h").job, job);
-    let renew = Command::Renew { host: host_id("h"), job: job.clone(), attempt: 1, named: true };
     away(&mut world, 0);
     world.pass(SILENT_MS);
     for _ in 0..5 {
         world.pass(P2P_LEASE_MS / 3);
-        assert_eq!(world.call(1, renew.clone()), Ok(KeyAnswer::Renewed));
-        assert_eq!(world.call(2, renew.clone()), Ok(KeyAnswer::Renewed));
+        for node in 1..3 {
+            let renew = world.renew(&job, "h", 1);
+            assert_eq!(world.call(node, renew), Ok(KeyAnswer::Renewed));
+        }
     }
-    let done = job_at(world.complete(2, &job, "h"));
+    let report = World::report_of(&host_key(), "h", &job, 1);
+    let done = job_at(world.call(2, Command::Complete(report)));
     assert_eq!(done.val.job().unwrap().attempt, 1, "it was not started anew");
     assert_eq!(done.val.job().unwrap().lost, 0);
 }
@@ -124,7 +113,7 @@ fn a_run_goes_on_under_the_new_owner_and_is_settled_there() {
 #[test]
 fn an_adopted_lease_is_waited_for_in_full_and_its_loss_is_nobodys_fault() {
     let mut world = World::of(3, 2);
-    attach(&mut world, 0, "h");
+    world.attach(0, "h");
     let job = world.submit(0);
     world.claim(0, "h");
     world.pass(P2P_LEASE_MS / 2);

@@ -5,12 +5,14 @@
 
 mod checks;
 mod disk;
+mod hosting;
 mod shorthand;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(crate) use checks::History;
 pub(crate) use disk::Disk;
+pub(crate) use hosting::host_key;
 pub(crate) use shorthand::{cut, host_id, job_at, key, request, service_of, subject, submit};
 
 use crate::batch::{Batch, KeyAnswer};

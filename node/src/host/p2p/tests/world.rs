@@ -61,6 +61,8 @@ pub(super) struct Inside {
     /// Answers that will be lost.
     pub(super) lose_answers: usize,
     pub(super) slow_answers: Duration,
+    /// A coordinator that hears all and says nothing.
+    pub(super) mute: Option<NodeId>,
     /// Of a thousand questions and answers, how many are lost.
     pub(super) loss: u64,
     /// Longest way of a message, in milliseconds.
@@ -92,6 +94,7 @@ impl World {
             withdrawals: 0,
             lose_answers: 0,
             slow_answers: Duration::ZERO,
+            mute: None,
             loss: 0,
             delay: 0,
             broken: Vec::new(),
@@ -135,6 +138,7 @@ impl World {
         let (clock, chance) = (self.clone(), self.clone());
         P2pCoordinators::new(Parts {
             own,
+            key: NodeKey::from_seed(&[7; 32]),
             network: network(),
             transport: Arc::new(Wire { world: self.clone(), from: own }),
             board,
@@ -340,7 +344,7 @@ impl Inside {
                 self.coordinators.get_mut(&at).unwrap().withdrawn = Some(nonce);
                 HostTell::Granted(Vec::new())
             }
-            HostAsk::Renew { host, job, attempt } if self.knows(at, from, &host) => {
+            HostAsk::Renew { host, job, attempt, .. } if self.knows(at, from, &host) => {
                 match self.lease(&job, attempt) {
                     Ok(known) => {
                         let lease = u64::try_from(World::LEASE.as_millis()).unwrap();
@@ -350,7 +354,7 @@ impl Inside {
                     Err(refusal) => HostTell::Refused(refusal),
                 }
             }
-            HostAsk::HandBack { host, job, attempt } if self.knows(at, from, &host) => {
+            HostAsk::HandBack { host, job, attempt, .. } if self.knows(at, from, &host) => {
                 match self.lease(&job, attempt) {
                     Ok(known) => {
                         known.state = State::Queued;
@@ -424,6 +428,9 @@ impl Transport for Wire {
         let heard = async move {
             if world.is_cut(to) {
                 return Err(AskError::NotConnected);
+            }
+            if world.with(|w| w.mute == Some(to)) {
+                return Err(AskError::NoAnswer);
             }
             if !world.travel().await {
                 return std::future::pending().await;

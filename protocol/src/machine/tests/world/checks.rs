@@ -192,6 +192,7 @@ impl Machine {
     #[track_caller]
     pub(crate) fn check_invariants(&self) {
         self.owners.check(self.me, &self.registers);
+        self.homes.check(&self.registers);
         self.usages.check(self.registers.values().map(|entry| &**entry));
         let jobs = self.registers.keys().filter(|s| matches!(s, Subject::Job(_))).count();
         assert_eq!(jobs, self.jobs_live, "jobs are counted");
