@@ -191,7 +191,7 @@ fn public_keys(bytes: &[u8]) -> bool {
 }
 
 fn seals() -> SealKeys {
-    SealKeys::of_secret([5; 32])
+    SealKeys::of_secret(&[5; 32], &SealKeys::default())
 }
 
 fn sealed() -> Vec<(String, Vec<u8>)> {
