@@ -170,7 +170,7 @@ mod tests {
         let again = |queue: &Queue, have: &str| -> Vec<JobId> {
             queue.again_for(&list(have)).flatten().map(|(_, job)| job.clone()).collect()
         };
-        assert_eq!(again(&queue, "shell"), [verified.clone()]);
+        assert_eq!(again(&queue, "shell"), std::slice::from_ref(&verified));
         assert!(again(&queue, "gpu").is_empty());
         assert_eq!(queue.heads(9), [WorkClass { required: list("shell"), queued: 2 }]);
         queue.remove(&list("shell"), at, &verified);
