@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::limits::{FRAME_QUEUE, MAX_FRAME, MAX_FRAME_READERS, MAX_FRAME_STREAMS, REOPEN};
 use super::members::{Rank, node_of, peer_of};
+use super::pace::{self, Step};
 use super::pack::pack;
 use super::places::Places;
 use super::streams::{self, Control, Incoming};
@@ -185,7 +186,7 @@ pub(super) async fn accept(
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = read(from, stream, &shared, sink.as_ref()) => {}
+                () = read((peer, from), stream, &shared, sink.as_ref()) => {}
             }
             drop((place, permit));
         });
@@ -193,7 +194,12 @@ pub(super) async fn accept(
 }
 
 /// Hands on frames until the stream ends or breaks a rule.
-async fn read(from: NodeId, mut stream: Stream, shared: &Shared, sink: &dyn Sink) {
+async fn read(
+    (peer, from): (PeerId, NodeId),
+    mut stream: Stream,
+    shared: &Shared,
+    sink: &dyn Sink,
+) {
     if !streams::take(&mut stream).await {
         return;
     }
@@ -214,6 +220,8 @@ async fn read(from: NodeId, mut stream: Stream, shared: &Shared, sink: &dyn Sink
             return;
         };
         shared.counts.frames_received.fetch_add(1, Relaxed);
+        // Nothing more is read meanwhile, and what it sends stays with it.
+        shared.paces.hold_up(Step::Frames, peer, pace::of_frame(&message, length)).await;
         if !sink.frame(from, message) {
             // The sender's machine repeats what is not answered.
             shared.counts.frames_refused.fetch_add(1, Relaxed);
