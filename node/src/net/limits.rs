@@ -196,9 +196,9 @@ pub(super) const MAX_PACED: usize = 2048;
 /// How long a member waits where that many are not at rest.
 pub(super) const PACE_CROWD: Duration = Duration::from_secs(1);
 
-/// Operations of frames, of one coordinator: a busy network was measured to have eleven for
-/// each job, so this is more than a thousand jobs a second. At once as many as it takes to move the registers of a coordinator that went.
-/// This many signatures are most of a core.
+/// Operations of frames, of one coordinator: three of a busy network were measured to take eleven of all
+/// others for each job, so this is far more than a thousand jobs a second. At once as many as it takes to
+/// move the registers of a coordinator that went. This many signatures are most of a core.
 pub(super) const FRAME_PACE: Rate = Rate { each_second: 16_000, at_once: 64_000 };
 
 /// KiB of gossip that one peer passes on: three certificates of half a KiB for each of a thousand jobs a
