@@ -40,6 +40,7 @@ mod members;
 mod membership;
 mod nat;
 mod outbox;
+mod pace;
 mod pack;
 mod pass;
 mod places;

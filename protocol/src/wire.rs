@@ -71,6 +71,33 @@ pub enum Message {
     Present(Vec<PresentOp>),
 }
 
+impl Message {
+    /// How many things are said in it that are checked or carried out one by one.
+    #[must_use]
+    pub const fn operations(&self) -> usize {
+        match self {
+            Self::Accept(ops) => ops.len(),
+            Self::Vote(ops) => ops.len(),
+            Self::Prepare(ops) => ops.len(),
+            Self::Promise(ops) => ops.len(),
+            Self::PreVote(ops) => ops.len(),
+            Self::PreVoted(ops) => ops.len(),
+            Self::Listed(ops) | Self::NotMine(ops) => ops.len(),
+            Self::Confirm(ops) => ops.len(),
+            Self::Confirmed(ops) => ops.len(),
+            Self::Ask(ops) => ops.len(),
+            Self::Tell(ops) => ops.len(),
+            Self::Known(all) => all.len(),
+            Self::Stubs(all) => all.len(),
+            Self::Want(keys) => keys.len(),
+            Self::Seek(all) => all.len(),
+            Self::Certificates(all) | Self::Hosts(all) | Self::Controls(all) => all.len(),
+            Self::Present(all) => all.len(),
+            Self::Beat(_) | Self::Beaten(_) | Self::List(_) | Self::Work(_) => 1,
+        }
+    }
+}
+
 /// One host that asked a coordinator for orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

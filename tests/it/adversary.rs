@@ -8,6 +8,7 @@
 //! for a quorum that it never had, on the jobs it votes on; what whoever knows the token may do over HTTP.
 
 mod coordinator;
+mod crowding;
 mod flood;
 mod gateway;
 mod host;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::PeerId;
 use libp2p::swarm::Stream;
 use skyclaw_protocol::NodeId;
 use skyclaw_protocol::network::Roles;
@@ -18,6 +19,7 @@ use super::limits::{
     MAX_QUESTIONS_PER_PEER, QUESTION_READ,
 };
 use super::members::{Rank, node_of};
+use super::pace::Step;
 use super::places::Places;
 use super::streams::{self, Incoming};
 use super::view::{Overstep, Shared};
@@ -77,7 +79,7 @@ impl Desk {
             self.tasks.spawn(async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    served = this.one(service, from, stream) => {
+                    served = this.one(service, (peer, from), stream) => {
                         let counts = &this.shared.counts;
                         let count = match served {
                             Ok(true) => &counts.asks_answered,
@@ -96,9 +98,16 @@ impl Desk {
     async fn one(
         &self,
         service: Service,
-        from: NodeId,
+        (peer, from): (PeerId, NodeId),
         mut stream: Stream,
     ) -> Result<bool, Refused> {
+        let units = match service {
+            Service::Host | Service::Member => 1,
+            // A page of records is read for it.
+            Service::Repair | Service::Control => 8,
+        };
+        // Its place is taken meanwhile, so that it can have no more than those waiting.
+        self.shared.paces.hold_up(Step::Questions, peer, units).await;
         let read = tokio::time::timeout(QUESTION_READ, self.question(&mut stream));
         let question = read.await.map_err(|_| Refused)??;
         let answer = {

@@ -29,6 +29,7 @@ use super::limits::{
     FRAME_QUEUE, FRAME_STALL, MAX_FRAME, MAX_FRAME_READERS, MAX_FRAME_STREAMS, REOPEN,
 };
 use super::members::{Rank, node_of, peer_of};
+use super::pace::{self, Step};
 use super::pack::pack;
 use super::places::Places;
 use super::streams::{self, Control, Incoming, Way};
@@ -208,7 +209,7 @@ pub(super) async fn accept(
                 () = stop.cancelled() => {}
                 // The next one of this peer needs its place.
                 () = ended => {}
-                () = read(from, stream, &shared, sink.as_ref()) => {}
+                () = read((peer, from), stream, &shared, sink.as_ref()) => {}
             }
             drop((place, permit));
         });
@@ -216,7 +217,12 @@ pub(super) async fn accept(
 }
 
 /// Hands on frames until the stream ends or breaks a rule.
-async fn read(from: NodeId, mut stream: Stream, shared: &Shared, sink: &dyn Sink) {
+async fn read(
+    (peer, from): (PeerId, NodeId),
+    mut stream: Stream,
+    shared: &Shared,
+    sink: &dyn Sink,
+) {
     if !streams::take(&mut stream).await {
         return;
     }
@@ -237,6 +243,8 @@ async fn read(from: NodeId, mut stream: Stream, shared: &Shared, sink: &dyn Sink
             return;
         };
         shared.counts.frames_received.fetch_add(1, Relaxed);
+        // Nothing more is read meanwhile, and what it sends stays with it.
+        shared.paces.hold_up(Step::Frames, peer, pace::of_frame(&message, length)).await;
         if !sink.frame(from, message) {
             // The sender's machine repeats what is not answered.
             shared.counts.frames_refused.fetch_add(1, Relaxed);

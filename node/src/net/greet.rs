@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 use tokio::sync::{Semaphore, mpsc};
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handshake::{Failure, Party};
 use super::limits::{AUTH_TIMEOUT, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_PEER};
+use super::pace::Step;
 use super::places::Places;
 use super::streams::{self, AUTH, Control, Incoming};
 use super::swarm::Word;
@@ -73,6 +74,10 @@ impl Greeter {
                     None => return,
                 },
             };
+            if !self.shared.paces.allows(Step::Handshakes, peer, 1, Instant::now()) {
+                self.shared.counts.handshakes_dropped.fetch_add(1, Relaxed);
+                continue;
+            }
             let Some(place) = places.take(peer) else {
                 self.shared.counts.handshakes_dropped.fetch_add(1, Relaxed);
                 continue;

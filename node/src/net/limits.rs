@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::pace::Rate;
+
 /// A stranger has so long to show that it belongs here: three round trips of the slowest link.
 pub(super) const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -194,6 +196,35 @@ pub(super) const MAX_LARGE_QUESTIONS: usize = 16;
 
 /// An answer is taken within so long: 12 MiB at 4 Mbit/s.
 pub(super) const ANSWER_WRITE: Duration = Duration::from_secs(30);
+
+/// Peers paced at one step: more than may be connected. With more that are all not at rest a newcomer
+/// waits, or is dropped.
+pub(super) const MAX_PACED: usize = 2048;
+
+/// How long a member waits where that many are not at rest.
+pub(super) const PACE_CROWD: Duration = Duration::from_secs(1);
+
+/// Operations of frames, of one coordinator: of three in a busy network each was measured to take eleven
+/// from the two others for each job, so this is nearly three thousand jobs a second. At once as many as
+/// it takes to move the registers of a coordinator that went. This many signatures are most of a core.
+pub(super) const FRAME_PACE: Rate = Rate { each_second: 16_000, at_once: 64_000 };
+
+/// KiB of gossip that one peer passes on: three certificates of half a KiB for each of a thousand jobs a
+/// second, if all came through it, are 1.5 MiB. At once what the inbox holds.
+pub(super) const GOSSIP_PACE: Rate = Rate { each_second: 4096, at_once: 24 << 10 };
+
+/// Questions of one peer: a host with 64 slots whose jobs take a tenth of a second claims, renews and
+/// reports so often. One of repair counts as eight, so a session, which asks for one page of records after
+/// the other, may have 250 of them a second.
+pub(super) const QUESTION_PACE: Rate = Rate { each_second: 2000, at_once: 4000 };
+
+/// Tunnels that one peer opens. A gateway keeps those that it uses, so this is one that loses all of them again
+/// and again.
+pub(super) const TUNNEL_PACE: Rate = Rate { each_second: 1000, at_once: 2000 };
+
+/// Handshakes of one peer. An honest one makes one or two for each connection, and begins those that
+/// broke anew after a tenth of a second.
+pub(super) const HANDSHAKE_PACE: Rate = Rate { each_second: 10, at_once: 60 };
 
 /// Longest frame of gossip. Small ones spread evenly; larger content is asked for.
 pub(super) const GOSSIP_FRAME: usize = 48 << 10;

@@ -1,6 +1,7 @@
 //! Gossip as the swarm's task sees it: bytes from one queue to another.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use libp2p::PeerId;
 use libp2p::gossipsub::{self, MessageAcceptance, MessageId};
@@ -8,6 +9,7 @@ use libp2p::gossipsub::{self, MessageAcceptance, MessageId};
 use super::gossip::{self, Topic};
 use super::inbox::Heard;
 use super::limits::GOSSIP_FRAME;
+use super::pace::{self, Step};
 use super::swarm::Task;
 
 impl Task {
@@ -37,6 +39,11 @@ impl Task {
         };
         if message.data.len() > GOSSIP_FRAME {
             return self.judged(from, &id, MessageAcceptance::Reject);
+        }
+        // The queue is everybody's: one alone must not fill it.
+        let units = pace::of_gossip(message.data.len());
+        if !self.shared.paces.allows(Step::Gossip, from, units, Instant::now()) {
+            return self.judged(from, &id, MessageAcceptance::Ignore);
         }
         let heard = Heard { from, id, topic, bytes: message.data };
         if let Err(unheard) = self.heard.try_send(heard) {

@@ -20,6 +20,7 @@ use super::limits::MAX_REFUSALS;
 use super::members::Members;
 use super::membership::Membership;
 use super::outbox::Outbox;
+use super::pace::{Paces, Step};
 use super::probe::Prober;
 use super::streams::Opener;
 use super::swarm::Word;
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     peers: RwLock<Vec<PeerView>>,
     refused: Mutex<VecDeque<RefusedPeer>>,
     pub(super) counts: Counts,
+    pub(super) paces: Paces,
     pub(super) members: Members,
     pub(super) links: Links,
     pub(super) outbox: Outbox,
@@ -167,6 +169,7 @@ impl Shared {
             peers: RwLock::default(),
             refused: Mutex::default(),
             counts: Counts::default(),
+            paces: Paces::default(),
             members: Members::default(),
             links: Links::default(),
             outbox: Outbox::default(),
@@ -353,6 +356,22 @@ impl Collector for NetNumbers {
         for (what, value) in Overstep::ALL.iter().zip(&counts.overstepped) {
             let labels = [("kind", what.label())];
             ConstCounter::new(value.load(Relaxed)).encode(family.encode_family(&labels)?)?;
+        }
+        let paces = &self.0.paces;
+        let help = "Work that peers asked for, in units, by step";
+        let mut family =
+            encoder.encode_descriptor("peer_work_units", help, None, MetricType::Counter)?;
+        for step in Step::ALL {
+            let labels = [("step", step.label())];
+            ConstCounter::new(paces.asked(step)).encode(family.encode_family(&labels)?)?;
+        }
+        let help =
+            "How often a peer asked for more than its rate, and waited or was dropped, by step";
+        let mut family =
+            encoder.encode_descriptor("peer_throttled", help, None, MetricType::Counter)?;
+        for step in Step::ALL {
+            let labels = [("step", step.label())];
+            ConstCounter::new(paces.throttled(step)).encode(family.encode_family(&labels)?)?;
         }
         let paths = [PathKind::Direct, PathKind::Relayed];
         let help = "Tunnels that were opened, by either side and by path";

@@ -1,65 +1,161 @@
-//! A malicious coordinator that fills what all share: others find room.
+//! A member that asks for more than its share: it is held up, and all others are served meanwhile. And one
+//! that is only busy, which never is.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use skyclaw_protocol::Milli;
-use skyclaw_protocol::clock::Hlc;
-use skyclaw_protocol::limits::MAX_HOSTS;
-use skyclaw_protocol::record::host::HostDesc;
-use skyclaw_protocol::wire::Message;
+use skyclaw_node::net::Service;
+use skyclaw_protocol::repair::{Claim, Fingerprint, Range, RepairAsk};
+use skyclaw_protocol::wire::{Message, Sought};
+use skyclaw_protocol::{JobId, NodeId, codec};
 use skyclaw_tests::mallory::Mallory;
-use skyclaw_tests::{PATIENCE, within};
+use skyclaw_tests::{Node, Setup, eventually, within};
 
-use super::scene::{Scene, host_id};
+use crate::cluster;
 
-const FULL: &str = "skyclaw_frame_faults_total{reason=\"full\"}";
+/// Of frames: as many operations as one may have.
+const OPERATIONS: usize = 256;
 
-/// Records in one frame.
-const AT_ONCE: usize = 250;
+/// Questions that are open at once: as many as one peer may have.
+const OPEN: usize = 64;
 
-#[test]
-fn a_coordinator_that_describes_hosts_without_end_leaves_room_for_those_of_others() {
-    let scene = Scene::set();
-    let before = scene.until_agreed();
-    let mallory = Mallory::join("coordinator", &scene.addresses());
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    let at = Hlc { ms: u64::try_from(since.as_millis()).expect("it fits"), count: 0 };
-    let describe = |n: usize| {
-        mallory.sign(HostDesc {
-            id: host_id(&format!("evil-{n}")),
-            name: String::new(),
-            capabilities: Vec::new(),
-            max_parallel: Milli::whole(1),
-            registered: at,
-            at,
-            by: "evil".into(),
-            display_version: 1,
-            node: None,
-            removed: false,
-            openclaw: None,
-        })
-    };
-    let to = mallory.handle.coordinators().borrow()[0];
-    let full = || scene.nodes.iter().map(|node| node.api.metric(FULL)).sum::<f64>();
-    for from in (0..MAX_HOSTS).step_by(AT_ONCE) {
-        mallory.tell(to, Message::Hosts((from..from + AT_ONCE).map(describe).collect()));
+/// How long a job may take while Mallory does her worst: several times what it takes otherwise on a
+/// machine that other tests use.
+const SERVED: Duration = Duration::from_secs(30);
+
+const STEPS: [&str; 5] = ["frames", "gossip", "questions", "tunnels", "handshakes"];
+
+fn throttled(node: &Node, step: &str) -> f64 {
+    node.api.metric(&format!("skyclaw_peer_throttled_total{{step=\"{step}\"}}"))
+}
+
+/// Three coordinators, and a host with room for some jobs at once.
+#[track_caller]
+fn net() -> (Vec<Node>, Node) {
+    let nodes = cluster::nodes(3, 2);
+    let host = Setup::new("host")
+        .env("SKYCLAW_TOKEN", "secret")
+        .env("SKYCLAW_BOOTSTRAP", cluster::address(&nodes[0]))
+        .env("SKYCLAW_ALLOWED_COMMANDS", "sh")
+        .env("SKYCLAW_MAX_PARALLEL", 4)
+        .env("SKYCLAW_SERVICE_HOST_ENABLED", 0)
+        .start();
+    for node in &nodes {
+        node.api.until_hosts(1);
     }
-    within(2 * PATIENCE, "she has her share of it", || match full() {
-        count if count > 0.0 => Ok(()),
-        _ => Err("nothing was refused".into()),
-    });
-    // At whichever it was, another one's host comes to be known, by gossip or by repair.
-    for (n, node) in scene.nodes.iter().enumerate() {
-        node.api.register(&format!("fresh-{n}"), &["shell"], 1);
-    }
-    for node in &scene.nodes {
-        within(2 * PATIENCE, "the hosts of others are known", || {
-            let hosts = node.api.get("/v1/hosts").text();
-            match (0..3).all(|n| hosts.contains(&format!("\"fresh-{n}\""))) {
-                true => Ok(()),
-                false => Err("one is missing".into()),
+    (nodes, host)
+}
+
+/// Frames as fast as they go, and questions that are read from the disk, until told.
+fn flood(mallory: &Mallory, done: &AtomicBool) {
+    let nodes = mallory.handle.coordinators().borrow().clone();
+    let sought = Sought::Job(JobId::new("job_of_nobody").expect("an id"));
+    let frame = Message::Seek(vec![sought; OPERATIONS]);
+    let claim = Claim { range: Range::ALL, fingerprint: Fingerprint { count: 1, digest: [7; 16] } };
+    let ask = codec::encode(&RepairAsk::Compare(vec![claim]));
+    let askers = nodes.iter().flat_map(|node| std::iter::repeat_n(*node, OPEN));
+    let asks = askers.map(|node| ask_on(mallory, node, &ask, done));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Relaxed) {
+                let sent = nodes.iter().filter(|node| mallory.handle.send(**node, frame.clone()));
+                if sent.count() == 0 {
+                    // All queues are full.
+                    thread::sleep(Duration::from_millis(1));
+                }
             }
         });
+        mallory.block_on(futures::future::join_all(asks));
+    });
+}
+
+async fn ask_on(mallory: &Mallory, node: NodeId, ask: &[u8], done: &AtomicBool) {
+    while !done.load(Relaxed) {
+        let patience = Duration::from_secs(20);
+        drop(mallory.handle.ask(node, Service::Repair, ask.to_vec(), patience).await);
     }
-    scene.serves(&before);
+}
+
+#[test]
+fn a_member_that_floods_is_held_up_and_the_others_are_served() {
+    let (nodes, _host) = net();
+    let addresses: Vec<String> = nodes.iter().map(cluster::address).collect();
+    let mallory = Mallory::join("coordinator", &addresses);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| flood(&mallory, &done));
+        // However this ends, so does she.
+        let end = End(&done);
+        for node in &nodes {
+            eventually("frames and questions are held up", || {
+                let counts = (throttled(node, "frames"), throttled(node, "questions"));
+                if counts.0 > 10.0 && counts.1 > 10.0 { Ok(()) } else { Err(format!("{counts:?}")) }
+            });
+        }
+        let mut longest = Duration::ZERO;
+        for n in 0..12 {
+            let node = &nodes[n % nodes.len()];
+            let begun = Instant::now();
+            let id = eventually("it is taken", || {
+                let answer = node.api.post("/v1/jobs", &skyclaw_tests::shell("echo served"));
+                match answer.status {
+                    200 => Ok(crate::text(&answer.json()["job"], "id").to_owned()),
+                    _ => Err(answer.text()),
+                }
+            });
+            within(SERVED, "it has ended", || {
+                let job = node.api.job(&id);
+                if job["status"] == "completed" { Ok(()) } else { Err(job.to_string()) }
+            });
+            longest = longest.max(begun.elapsed());
+        }
+        eprintln!("the longest of 12 jobs took {longest:.2?} in the flood");
+        assert!(longest < SERVED, "{longest:?}");
+        drop(end);
+    });
+    for node in &nodes {
+        assert!(!node.process.log().contains("panic"), "{}", node.process.log_tail());
+    }
+}
+
+/// Ends the flood.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn an_honest_network_is_never_held_up_however_busy() {
+    const CALLERS: usize = 6;
+    const JOBS: usize = 40;
+    let (nodes, _host) = net();
+    let begun = Instant::now();
+    let ids: Vec<String> = thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|n| {
+                let api = &nodes[n % nodes.len()].api;
+                scope.spawn(move || (0..JOBS).map(|_| api.submit_shell("true")).collect::<Vec<_>>())
+            })
+            .collect();
+        callers.into_iter().flat_map(|caller| caller.join().expect("they are taken")).collect()
+    });
+    for id in &ids {
+        nodes[0].api.until_job_ended(id);
+    }
+    let elapsed = begun.elapsed();
+    for node in &nodes {
+        let asked = |step: &str| {
+            node.api.metric(&format!("skyclaw_peer_work_units_total{{step=\"{step}\"}}"))
+        };
+        let units: Vec<_> = STEPS.iter().map(|step| (*step, asked(step))).collect();
+        eprintln!("{} jobs in {elapsed:.2?}; units {units:?}", ids.len());
+        assert!(asked("frames") > ids.len() as f64, "they are counted: {units:?}");
+        for step in STEPS {
+            assert_eq!(throttled(node, step), 0.0, "{step}: {units:?}");
+        }
+    }
 }

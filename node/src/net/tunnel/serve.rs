@@ -18,6 +18,7 @@ use super::super::limits::{
     TUNNEL_ANSWER, TUNNEL_READ, TUNNELS_TO_REFUSE,
 };
 use super::super::members::node_of;
+use super::super::pace::Step;
 use super::super::places::{Place, Places};
 use super::super::streams::{self, Incoming, Way};
 use super::super::view::{Overstep, Shared};
@@ -113,6 +114,7 @@ impl Mouth {
 
     async fn one(&self, duty: Duty, from: NodeId, way: Way, room: (Place, OwnedSemaphorePermit)) {
         let mut stream = way.stream;
+        self.shared.paces.hold_up(Step::Tunnels, way.peer, 1).await;
         let serving = match self.wanted(duty, from, &mut stream).await {
             Ok(serving) => serving,
             Err(Not(why)) => {
