@@ -191,12 +191,10 @@ pub const AVOID_MS: u64 = 30_000;
 /// Most hosts that one job runs on to be verified: each is a run of all of it, one after the other.
 pub const MAX_COPIES: u8 = 5;
 
-/// Receipts of earlier runs in the result of a job to be verified, in bytes: four usual ones are a few
-/// kilobytes; only lists of many files with long paths find no room.
+/// Bytes of earlier runs' receipts in the result of a job to be verified: four usual ones are a few KiB.
 pub const MAX_EARLIER_BYTES: usize = 64 << 10;
 
-/// Jobs that wait for a further host and that a claim looks at: all but the oldest of them may have run
-/// on this very host, and a look must end.
+/// Jobs that wait for a further host and that a claim looks at, of which all may have run on this one.
 pub const AGAIN_AHEAD: usize = 1000;
 
 /// Jobs a claim passes over since its host failed or lost them. Beyond, it gets the oldest of them:

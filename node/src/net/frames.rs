@@ -151,9 +151,9 @@ async fn send_all(
             return true;
         }
         for (_, bytes) in pack(gathered.drain(..), MAX_BATCH_BYTES) {
-            let sent = timeout(FRAME_STALL, send(&mut stream, &bytes)).await;
+            let sent = send(&mut stream, &bytes).await;
             shared.counts.frames_sent.fetch_add(1, Relaxed);
-            if !matches!(sent, Ok(Some(()))) {
+            if sent.is_none() {
                 return false;
             }
         }
@@ -163,10 +163,16 @@ async fn send_all(
     }
 }
 
+/// Bytes that a line which carries anything at all takes in [`FRAME_STALL`].
+const PIECE: usize = 64 << 10;
+
 async fn send(stream: &mut Stream, bytes: &[u8]) -> Option<()> {
-    let length = u32::try_from(bytes.len()).ok()?;
-    stream.write_all(&length.to_be_bytes()).await.ok()?;
-    stream.write_all(bytes).await.ok()
+    let length = u32::try_from(bytes.len()).ok()?.to_be_bytes();
+    // A large frame on a slow line takes long, and goes on all the while.
+    for piece in std::iter::once(&length[..]).chain(bytes.chunks(PIECE)) {
+        timeout(FRAME_STALL, stream.write_all(piece)).await.ok()?.ok()?;
+    }
+    Some(())
 }
 
 /// Takes the streams of others. Only spawns.

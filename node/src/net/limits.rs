@@ -160,9 +160,9 @@ pub(super) const FRAME_QUEUE: usize = 4096;
 /// Longest frame: the largest spec or result with room for the rest. Batches stay far below.
 pub(super) const MAX_FRAME: usize = 12 << 20;
 
-/// How long a frame may take to be taken by a stream. A coordinator that does not read for so long is
-/// silent to the others anyway, and over another stream it may hear again.
-pub(super) const FRAME_STALL: Duration = Duration::from_secs(10);
+/// How long a stream may take nothing of a frame. A coordinator that does not read for so long is silent to
+/// the others anyway, and over another stream it may hear again.
+pub(super) const FRAME_STALL: Duration = Duration::from_secs(30);
 
 /// How long an attempt to open a stream may take: as long as a handshake. On a connection that carries
 /// nothing any more it would take until that is closed.

@@ -19,7 +19,7 @@ use crate::batch::{JobAt, KeyAnswer, Shelf};
 use crate::clock::{Mono, Now};
 use crate::command::{Command, Idempotency, Refusal};
 use crate::id::{Hash, HostId, NodeId};
-use crate::learned::{self, Learned};
+use crate::learned;
 use crate::limits::{ASK_SLACK_MS, MAX_ASKS};
 use crate::record::Signed;
 use crate::record::spec::Subject;
@@ -85,12 +85,21 @@ impl Asks {
         self.open.len() >= MAX_ASKS
     }
 
-    /// The caller of a claim went away. True if one of its claims was asked elsewhere.
-    pub(super) fn hang_up(&mut self, token: Token) -> Option<work::Claim> {
+    /// The caller of a claim went away, or waits no longer: the claim, if it was asked elsewhere and is
+    /// to be answered now. That of an attached host goes on until it hears what it was granted there, if
+    /// anything, since only the host itself could give that back; it asks nobody else.
+    pub(super) fn hang_up(
+        &mut self,
+        token: Token,
+        attached: impl Fn(&HostId) -> bool,
+    ) -> Option<work::Claim> {
         self.open.values_mut().find_map(|ask| match &mut ask.then {
-            Then::Claim { claim, .. }
-                if claim.as_ref().is_some_and(|c| c.reply.to == Target::Caller(token)) =>
-            {
+            Then::Claim { claim: claim @ Some(_), host, .. } => {
+                let own = claim.as_mut().filter(|c| c.reply.to == Target::Caller(token))?;
+                if attached(host) {
+                    own.until = Mono::default();
+                    return None;
+                }
                 claim.take()
             }
             _ => None,
@@ -472,25 +481,6 @@ impl Machine {
         {
             let (job, attempt) = (at.job.clone(), state.attempt);
             self.ask_plainly(from, Command::HandBack { host, job, attempt, word: None });
-        }
-    }
-
-    /// Takes what a frame of another coordinator holds of records.
-    pub(super) fn learn_frame(
-        &mut self,
-        now: Now,
-        shelf: &dyn Shelf,
-        from: NodeId,
-        message: Message,
-        faults: &mut Vec<FrameFault>,
-    ) {
-        match learned::check(message, self.config.network, now.wall) {
-            Ok(all) => {
-                // Announcements are gossiped; whoever sends one in a frame says nothing.
-                let records = all.into_iter().filter(|one| !matches!(one, Learned::Work(_)));
-                faults.extend(self.learn(now, shelf, from, records.collect()));
-            }
-            Err(_) => faults.push(FrameFault::BadRecord),
         }
     }
 }

@@ -336,7 +336,10 @@ impl Machine {
         let caller = Target::Caller(token);
         let found = self.parked.claims.iter().find(|(_, claim)| claim.reply.to == caller);
         let Some(seq) = found.map(|(seq, _)| *seq) else {
-            if let Some(claim) = self.asks.hang_up(token) {
+            let hosts = &self.hosts;
+            let attached =
+                |host: &HostId| hosts.get(host).is_some_and(|it| it.record.node.is_some());
+            if let Some(claim) = self.asks.hang_up(token, attached) {
                 self.release_reply(shelf, &claim.reply, Ok(KeyAnswer::NoJob), false);
             }
             return;

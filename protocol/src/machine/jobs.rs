@@ -172,7 +172,12 @@ impl Machine {
         let told = match self.verify_of(&subject) {
             Some(verify) => match verifying::word(state, &completion) {
                 Ok(told) => Some((verify, told)),
-                Err(refusal) => return self.refuse(reply, refusal),
+                Err(refusal) => {
+                    if let Some(entry) = self.registers.get_mut(&subject) {
+                        entry.tries.is_no_use(completion.host);
+                    }
+                    return self.refuse(reply, refusal);
+                }
             },
             None => None,
         };

@@ -15,7 +15,7 @@ use super::{Machine, Subject};
 use crate::batch::{Shelf, Write};
 use crate::clock::{Mono, Now};
 use crate::id::NodeId;
-use crate::learned::{Learned, Standing};
+use crate::learned::{self, Learned, Standing};
 use crate::limits::{MAX_BATCH_OPS, MAX_GOSSIP_CONTENT, MAX_WANT_BYTES, MAX_WANTED, WANT_AGAIN_MS};
 use crate::record::Signed;
 use crate::record::result::JobResult;
@@ -29,6 +29,25 @@ use crate::wire::{Known, Message, Sought};
 pub(super) struct Wanted(BTreeMap<Subject, Mono>);
 
 impl Machine {
+    /// Takes what a frame of another coordinator holds of records.
+    pub(super) fn learn_frame(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        message: Message,
+        faults: &mut Vec<FrameFault>,
+    ) {
+        match learned::check(message, self.config.network, now.wall) {
+            Ok(all) => {
+                // Announcements are gossiped; whoever sends one in a frame says nothing.
+                let records = all.into_iter().filter(|one| !matches!(one, Learned::Work(_)));
+                faults.extend(self.learn(now, shelf, from, records.collect()));
+            }
+            Err(_) => faults.push(FrameFault::BadRecord),
+        }
+    }
+
     /// Takes checked records that `from` handed on. Returns what was wrong with them.
     pub fn learn(
         &mut self,

@@ -6,6 +6,8 @@
 //! Always: a job that rests is not in the queue, so it stands in nobody's way; its timer puts it
 //! back.
 
+use std::collections::BTreeSet;
+
 use super::effect::ReplyTo;
 use super::{Machine, Timer};
 use crate::clock::{Mono, Now};
@@ -37,9 +39,21 @@ pub(super) struct Tries {
     pub(super) start_by: Option<Mono>,
     /// The host of the last attempt is passed over until then.
     pub(super) avoids_until: Option<Mono>,
+    /// Hosts whose runs cannot count among those that are to agree.
+    pub(super) no_use: BTreeSet<HostId>,
 }
 
+/// Hosts of no use that are remembered of one job: whoever brings more names for one key waits for more leases.
+const MOST_NO_USE: usize = 16;
+
 impl Tries {
+    /// What this host signed of the job does not count, and would not the next time.
+    pub(super) fn is_no_use(&mut self, host: HostId) {
+        if self.no_use.len() < MOST_NO_USE {
+            self.no_use.insert(host);
+        }
+    }
+
     /// An attempt is granted here, to a host that is this node or talks HTTP.
     pub(super) const fn grant(&mut self, attempt: u32, node: Option<NodeId>) {
         self.granted = Some(attempt);

@@ -31,11 +31,12 @@ impl Machine {
         self.queue.insert(&entry.head.required, entry.head.created, job.clone(), again);
     }
 
-    /// True if a run of this host would not be one of another host than those that told.
+    /// True if a run of this host would not be one of another host than those that told, or could not count.
     pub(super) fn has_told(&self, job: &JobId, host: &HostId, node: Option<NodeId>) -> bool {
         let entry = self.registers.get(&Subject::Job(job.clone()));
-        let state = entry.and_then(|entry| entry.chosen.as_ref()).and_then(Val::job);
-        state.is_some_and(|state| state.told.iter().any(|told| told.is_by(host, node)))
+        let Some(entry) = entry else { return false };
+        let told = entry.chosen.as_ref().and_then(Val::job).map_or(&[][..], |state| &state.told);
+        entry.tries.no_use.contains(host) || told.iter().any(|told| told.is_by(host, node))
     }
 
     /// The oldest job that waits for a further host and may have this one.

@@ -132,6 +132,11 @@ impl Machine {
         }
         let subject = Subject::Job(wish.job.clone());
         let Some(entry) = self.registers.get_mut(&subject) else { return Ok(()) };
+        // Of a run that is not, or not any more, this host's: it is told so, and nothing is kept of its
+        // clock, by which the one that has the run now would be judged.
+        if held_by(entry, wish.host).is_none_or(|state| state.attempt != wish.attempt) {
+            return Ok(());
+        }
         // It may have been on its way for long by nobody's fault: the host says it anew.
         let freshest = Freshest::follow(entry.tries.word, now.mono, word.at_ms).ok_or(None)?;
         entry.tries.word = Some(freshest);

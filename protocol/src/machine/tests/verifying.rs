@@ -315,6 +315,12 @@ fn hosts_of_one_key_count_once() {
         other => panic!("{other}"),
     }
     assert_eq!(state(&world, 0, &job).told.len(), 1);
+    // It is not tried with that one again and again.
+    world.pass(LEASE_MS);
+    assert_eq!(state(&world, 0, &job).phase, Phase::Queued);
+    assert_eq!(world.try_claim(0, "twin"), None);
+    world.host(0, "b", 1);
+    assert_eq!(world.claim(0, "b").job, job);
 }
 
 #[test]

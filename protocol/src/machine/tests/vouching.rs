@@ -1,12 +1,13 @@
 //! What a coordinator asks in the name of hosts that are not its own.
 
-use super::world::{P2P_LEASE_MS, World, cut, host_id, host_key, job_at, node_key};
-use crate::batch::KeyAnswer;
+use super::world::{P2P_LEASE_MS, World, cut, host_id, host_key, job_at, network, node_key};
 use crate::command::{Command, Completion, ServiceReport};
 use crate::id::{JobId, NodeId, ServiceId};
+use crate::key::NodeKey;
 use crate::limits::MIN_GUARD_MS;
 use crate::machine::FrameFault;
-use crate::record::word::Act;
+use crate::record::Signed;
+use crate::record::word::{Act, Word};
 use crate::register::Phase;
 use crate::view::ServiceStatus;
 use crate::wire::{AskOp, Message};
@@ -170,9 +171,9 @@ fn no_job_and_no_instance_is_asked_for_in_the_name_of_an_attached_host() {
     assert_eq!(world.phase(0, &job), Some(Phase::Leased));
 }
 
-/// A lease that no caller hears of runs out: only the host could give it back.
+/// Only the host could give it back: it hears of it, whatever it waited for.
 #[test]
-fn a_grant_that_comes_too_late_for_an_attached_host_runs_out() {
+fn a_claim_that_is_withdrawn_while_it_is_asked_elsewhere_gets_what_was_granted() {
     let mut world = World::of(2, 1);
     world.attach(1, "h");
     let job = world.submit(0);
@@ -181,9 +182,34 @@ fn a_grant_that_comes_too_late_for_an_attached_host_runs_out() {
     world.drain(1);
     world.hang_up(1, claim);
     world.settle();
-    assert_eq!(world.reply(claim), Some(Ok(KeyAnswer::NoJob)));
-    assert_eq!(world.phase(0, &job), Some(Phase::Leased));
-    world.pass(P2P_LEASE_MS + MIN_GUARD_MS);
+    assert_eq!(job_at(world.reply(claim).unwrap()).job, job);
+    let back = world.hand_back(&job, "h", 1);
+    assert!(world.call(1, back).is_ok());
     assert_eq!(world.phase(0, &job), Some(Phase::Queued));
     assert_eq!(world.faults, []);
+}
+
+/// The clocks of two hosts have nothing to do with each other.
+#[test]
+fn what_another_host_says_of_a_run_is_not_held_against_the_one_that_has_it() {
+    let (mut world, job) = leased();
+    let evil = NodeKey::from_seed(&[99; 32]);
+    world.attach_as(0, "e", Some(evil.id()));
+    for (attempt, act) in [(1, Act::Renew), (1, Act::HandBack), (2, Act::Renew)] {
+        let (host, node) = (host_id("e"), evil.id());
+        let word = Word { host, node, job: job.clone(), attempt, act, at_ms: u64::MAX };
+        let word = Some(Box::new(Signed::seal(&evil, network(), word).raw().clone()));
+        let (host, of) = (host_id("e"), job.clone());
+        let lie = match act {
+            Act::Renew => Command::Renew { host, job: of, attempt, named: true, word },
+            Act::HandBack => Command::HandBack { host, job: of, attempt, word },
+        };
+        asks(&mut world, lie);
+        assert_eq!(world.phase(0, &job), Some(Phase::Leased));
+    }
+    world.pass(P2P_LEASE_MS / 2);
+    let renew = world.renew(&job, "h", 1);
+    assert_eq!(asks(&mut world, renew), []);
+    world.pass(P2P_LEASE_MS - 1);
+    assert_eq!(world.phase(0, &job), Some(Phase::Leased), "its holder's word counts");
 }
