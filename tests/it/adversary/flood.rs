@@ -88,9 +88,11 @@ fn a_member_that_floods_is_held_up_and_the_others_are_served() {
         // However this ends, so does she.
         let end = End(&done);
         for node in &nodes {
-            eventually("frames and questions are held up", || {
-                let counts = (throttled(node, "frames"), throttled(node, "questions"));
-                if counts.0 > 10.0 && counts.1 > 10.0 { Ok(()) } else { Err(format!("{counts:?}")) }
+            // Of questions a busy machine answers fewer than the rate lets through: there is nothing to
+            // hold up then.
+            eventually("frames are held up", || {
+                let count = throttled(node, "frames");
+                if count > 10.0 { Ok(()) } else { Err(count.to_string()) }
             });
         }
         for n in 0..12 {
