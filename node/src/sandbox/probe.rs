@@ -2,12 +2,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use skyclaw_protocol::SandboxLevel;
 
 use super::finding::Finding;
 use super::{Ground, Wanted, cgroup, rules, user};
 use crate::supervisor::trial;
+
+/// Trials of a level before it is given up, and the pause between them.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Tries the levels from the strongest that is wanted down to the first that works.
 pub(super) fn probe(wanted: &Wanted) -> (SandboxLevel, Vec<Finding>) {
@@ -21,9 +27,7 @@ pub(super) fn probe(wanted: &Wanted) -> (SandboxLevel, Vec<Finding>) {
         if level == SandboxLevel::None {
             break;
         }
-        let profile = wanted.profile(level);
-        let ground = Ground::new(&profile, wanted.readable.clone(), &wanted.hidden);
-        match trial::run(shim, &work_dir, &ground, profile) {
+        match try_out(wanted, level, (shim, &work_dir)) {
             Ok(()) => {
                 findings.extend(missing(level));
                 return (level, findings);
@@ -32,6 +36,25 @@ pub(super) fn probe(wanted: &Wanted) -> (SandboxLevel, Vec<Finding>) {
         }
     }
     (SandboxLevel::None, findings)
+}
+
+/// Runs something at that level. The machine goes on meanwhile: a mount that is taken away while it is bound,
+/// say, spoils a trial, and a level must not be given up for long because of that.
+fn try_out(
+    wanted: &Wanted,
+    level: SandboxLevel,
+    (shim, work_dir): (&Path, &Path),
+) -> Result<(), String> {
+    let mut tries = 1;
+    loop {
+        let profile = wanted.profile(level);
+        let ground = Ground::new(&profile, wanted.readable.clone(), &wanted.hidden);
+        match trial::run(shim, work_dir, &ground, profile) {
+            Err(_) if tries < TRIES => thread::sleep(PAUSE),
+            done => return done,
+        }
+        tries += 1;
+    }
 }
 
 /// Why a level is not reached.
