@@ -24,6 +24,10 @@ const OPEN: usize = 64;
 /// machine that other tests use.
 const SERVED: Duration = Duration::from_secs(30);
 
+/// How long she may take to get beyond her rate, on a machine that other tests use: it is not she who is
+/// judged.
+const HELD_UP: Duration = Duration::from_secs(120);
+
 const STEPS: [&str; 5] = ["frames", "gossip", "questions", "tunnels", "handshakes"];
 
 fn throttled(node: &Node, step: &str) -> f64 {
@@ -90,7 +94,7 @@ fn a_member_that_floods_is_held_up_and_the_others_are_served() {
         for node in &nodes {
             // Of questions a busy machine answers fewer than the rate lets through: there is nothing to
             // hold up then.
-            eventually("frames are held up", || {
+            within(HELD_UP, "frames are held up", || {
                 let count = throttled(node, "frames");
                 if count > 10.0 { Ok(()) } else { Err(count.to_string()) }
             });
