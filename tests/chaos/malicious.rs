@@ -21,9 +21,9 @@ use skyclaw_protocol::wire::{
     AcceptOp, AskOp, BeatMark, Beaten, Known, ListedOp, Message, Past, PreVerdict, PreVotedOp,
     PrepareOp, PromiseOp, PromiseVerdict, Tally, Verdict, VoteOp,
 };
-use skyclaw_protocol::{Command, Completion, Hash, HostId, JobId, NodeId, codec};
+use skyclaw_protocol::{Command, Hash, HostId, JobId, NodeId, codec};
 use skyclaw_tests::lan::{Door, Lan, Place, address};
-use skyclaw_tests::mallory::{Mallory, Manner};
+use skyclaw_tests::mallory::{Mallory, Manner, made_up};
 use skyclaw_tests::{Chance, eventually, seed};
 
 use crate::faults::{COORDINATORS, MACHINES, schedule_of_hosts};
@@ -213,7 +213,7 @@ fn in_the_name_of_its_host(key: &RegisterKey, val: &Val) -> Vec<Message> {
     else {
         return Vec::new();
     };
-    let done = evil(host.clone(), job.clone(), Some(attempt));
+    let done = made_up(host.clone(), job.clone(), Some(attempt));
     let asks = [
         Command::Complete(done),
         Command::Renew { host: host.clone(), job: job.clone(), attempt, named: true, word: None },
@@ -221,23 +221,6 @@ fn in_the_name_of_its_host(key: &RegisterKey, val: &Val) -> Vec<Message> {
     ];
     let ask = |command| Message::Ask(vec![AskOp { seq: 9, command, idempotency: None }]);
     asks.into_iter().map(ask).collect()
-}
-
-fn evil(host: HostId, job: JobId, attempt: Option<u32>) -> Completion {
-    Completion {
-        job,
-        host,
-        attempt,
-        success: true,
-        duration: None,
-        exit_code: Some(0),
-        stdout: Some("evil\n".into()),
-        stderr: None,
-        error: None,
-        outputs: Vec::new(),
-        agent: None,
-        receipt: None,
-    }
 }
 
 fn theft(mallory: &Mallory, host: &HostDesc) -> Message {
@@ -308,7 +291,7 @@ fn host(stage: &Stage) {
             let (host, job) = (HostId::new(host), JobId::new(job));
             let (host, job) = (host.expect("an id"), job.expect("an id"));
             let run = Run { job: job.clone(), attempt: 1 };
-            let completion = evil(host.clone(), job.clone(), None);
+            let completion = made_up(host.clone(), job.clone(), None);
             let nonce = Nonce([3; 16]);
             let asks = [
                 HostAsk::Beat { host: host.clone(), running: vec![run] },

@@ -20,7 +20,7 @@ use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::record::{Raw, Record, Signed};
 use skyclaw_protocol::register::Certificate;
 use skyclaw_protocol::wire::{Known, Message, Sought};
-use skyclaw_protocol::{NetworkId, NodeId, codec};
+use skyclaw_protocol::{Completion, HostId, JobId, NetworkId, NodeId, codec};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -38,6 +38,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What it says to a frame of somebody.
 pub type Manner = dyn Fn(NodeId, &Message) -> Vec<Message> + Send + Sync;
+
+/// A report of a run that never was, in the name of that host.
+#[must_use]
+pub fn made_up(host: HostId, job: JobId, attempt: Option<u32>) -> Completion {
+    Completion {
+        job,
+        host,
+        attempt,
+        success: true,
+        duration: None,
+        exit_code: Some(0),
+        stdout: Some("evil\n".into()),
+        stderr: None,
+        error: None,
+        outputs: Vec::new(),
+        agent: None,
+        receipt: None,
+    }
+}
 
 /// It goes when it is dropped.
 #[derive(Debug)]

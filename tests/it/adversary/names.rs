@@ -7,7 +7,7 @@ use skyclaw_protocol::wire::{AskOp, Message};
 use skyclaw_protocol::{
     Command, Completion, JobId, NodeId, ServiceId, ServiceReport, ServiceStatus,
 };
-use skyclaw_tests::mallory::Mallory;
+use skyclaw_tests::mallory::{Mallory, made_up};
 
 use super::scene::{Scene, host_id};
 
@@ -15,20 +15,7 @@ const UNPROVEN: &str = "skyclaw_frame_faults_total{reason=\"unproven\"}";
 const TAKEN: &str = "skyclaw_frame_faults_total{reason=\"host_taken\"}";
 
 fn report(job: &JobId) -> Completion {
-    Completion {
-        job: job.clone(),
-        host: host_id("honest-host"),
-        attempt: Some(1),
-        success: true,
-        duration: None,
-        exit_code: Some(0),
-        stdout: Some("evil\n".into()),
-        stderr: None,
-        error: None,
-        outputs: Vec::new(),
-        agent: None,
-        receipt: None,
-    }
+    made_up(host_id("honest-host"), job.clone(), Some(1))
 }
 
 #[test]

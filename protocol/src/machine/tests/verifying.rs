@@ -1,17 +1,13 @@
 //! Jobs that several hosts run, of which enough must say the same.
 
-use super::world::{LEASE_MS, World, cut, host_id, network, request, subject};
+use super::world::{LEASE_MS, World, cut, host_id, request, subject};
 use crate::batch::{KeyAnswer, Shelf};
-use crate::clock::Wall;
 use crate::command::{Command, Completion, JobRequest, Refusal};
 use crate::fold;
 use crate::id::{Hash, JobId};
 use crate::key::NodeKey;
 use crate::limits::ALIVE_MS;
 use crate::machine::Token;
-use crate::record::Signed;
-use crate::record::receipt::Receipt;
-use crate::record::tests::samples;
 use crate::register::{JobState, Phase, Val};
 use crate::verify::Verify;
 use crate::view::{JobView, Milli};
@@ -27,28 +23,8 @@ fn key_of(host: &str) -> NodeKey {
 /// What this host reports, and what that key signs of it.
 fn signed(job: &JobId, host: &str, key: &NodeKey, stdout: &str, success: bool) -> Command {
     let Command::Complete(report) = World::completion(job, host, success) else { panic!() };
-    let receipt = Receipt {
-        network: network(),
-        job: job.clone(),
-        spec: None,
-        attempt: 1,
-        host: host_id(host),
-        node: key.id(),
-        started: Wall(1),
-        ended: Wall(2),
-        duration: Milli::whole(5),
-        success,
-        exit_code: i64::from(!success),
-        error: None,
-        stdout: Hash::of(stdout.as_bytes()),
-        stderr: Hash::of(b""),
-        outputs: Vec::new(),
-        agent: None,
-        ..samples::receipt()
-    };
-    let raw = Signed::seal(key, network(), receipt).raw().clone();
-    let receipt = Some(Box::new(raw));
-    Command::Complete(Completion { stdout: Some(stdout.into()), receipt, ..report })
+    let report = Completion { stdout: Some(stdout.into()), ..report };
+    Command::Complete(World::signed(key, 1, report))
 }
 
 /// The host reports that it wrote this.

@@ -75,19 +75,24 @@ impl World {
         success: bool,
     ) -> Completion {
         let Command::Complete(report) = Self::completion(job, host, success) else { panic!() };
+        Self::signed(key, attempt, Completion { attempt: Some(attempt), ..report })
+    }
+
+    /// A report with the receipt that this key signs of it.
+    pub(crate) fn signed(key: &NodeKey, attempt: u32, report: Completion) -> Completion {
         let text = |text: &Option<String>| Hash::of(text.as_deref().unwrap_or_default().as_bytes());
         let receipt = Receipt {
             network: network(),
-            job: job.clone(),
+            job: report.job.clone(),
             spec: None,
             attempt,
-            host: host_id(host),
+            host: report.host.clone(),
             node: key.id(),
             started: Wall(1),
             ended: Wall(2),
             duration: Milli::whole(5),
-            success,
-            exit_code: i64::from(!success),
+            success: report.success,
+            exit_code: i64::from(!report.success),
             error: None,
             stdout: text(&report.stdout),
             stderr: text(&report.stderr),
@@ -96,6 +101,6 @@ impl World {
             ..samples::receipt()
         };
         let receipt = Some(Box::new(Signed::seal(key, network(), receipt).raw().clone()));
-        Completion { attempt: Some(attempt), receipt, ..report }
+        Completion { receipt, ..report }
     }
 }
