@@ -219,6 +219,11 @@ impl NetHandle {
         }
     }
 
+    /// These nodes are proven to have lied: they are let go, and not let in again.
+    pub fn cut_off(&self, nodes: impl IntoIterator<Item = NodeId>) {
+        self.0.set_liars(nodes.into_iter().filter_map(members::peer_of).collect());
+    }
+
     /// How this node is a member of a ticket network; none in a token network.
     #[must_use]
     pub fn tickets(&self) -> Option<Arc<Tickets>> {

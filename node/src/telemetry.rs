@@ -130,6 +130,7 @@ impl Collector for EngineNumbers {
         gauge("services", "Services deployed", gauges.services)?;
         gauge("claims_parked", "Claims waiting for a job", gauges.parked)?;
         gauge("keys_in_flight", "Keyed requests being carried out", gauges.keys_in_flight)?;
+        gauge("offences", "Nodes proven to have lied, which are cut off", gauges.offences)?;
         let ready = usize::from(self.0.status() == Status::Ready);
         gauge("store_usable", "1 while the store can be used", ready)?;
         let mut counter = |name: &str, help: &str, value: u64| {

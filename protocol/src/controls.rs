@@ -8,11 +8,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use crate::clock::Wall;
-use crate::id::PrincipalId;
-use crate::limits::MAX_CONTROLS;
+use crate::id::{NodeId, PrincipalId};
+use crate::limits::{MAX_CONTROLS, MAX_OFFENCES};
+use crate::offence::Offence;
 use crate::principal::{ApiKey, Principal};
 use crate::record::Signed;
-use crate::record::control::{Content, Control, KINDS, order};
+use crate::record::control::{Content, Control, KINDS, OFFENCE, order};
 use crate::repair::{Inventory, Item, Range, Sum};
 use crate::shares::Shares;
 
@@ -53,6 +54,8 @@ pub struct Controls {
     principals: BTreeMap<PrincipalId, Arc<Principal>>,
     /// Those that were not revoked, by name. Two coordinators may give one name away at a time.
     names: BTreeMap<String, BTreeSet<PrincipalId>>,
+    /// Nodes that lied, with when that was first told here.
+    offences: BTreeMap<NodeId, (Wall, Arc<Offence>)>,
     /// By kind, and by who signed them.
     shares: BTreeMap<&'static str, Shares>,
 }
@@ -62,6 +65,11 @@ fn class(kind: &str) -> &'static str {
     KINDS.iter().find(|known| **known == kind).copied().unwrap_or_default()
 }
 
+/// Most of such a kind.
+fn most(kind: &str) -> usize {
+    if kind == OFFENCE { MAX_OFFENCES } else { MAX_CONTROLS }
+}
+
 impl Controls {
     /// The same as [`Controls::take`] of what another coordinator made, which must leave room for those of
     /// others.
@@ -69,7 +77,7 @@ impl Controls {
         let key = ControlKey::of(signed.body());
         let shares = self.shares.get(class(&key.kind));
         let full =
-            |shares: &Shares| !shares.have_room(signed.signer(), shares.total(), MAX_CONTROLS);
+            |shares: &Shares| !shares.have_room(signed.signer(), shares.total(), most(&key.kind));
         if !self.all.contains_key(&key) && shares.is_some_and(full) {
             return Taken::Full;
         }
@@ -84,7 +92,7 @@ impl Controls {
             return Taken::Known;
         }
         let shares = self.shares.entry(class(&key.kind)).or_default();
-        if old.is_none() && shares.total() >= MAX_CONTROLS {
+        if old.is_none() && shares.total() >= most(&key.kind) {
             return Taken::Full;
         }
         self.forget(&key);
@@ -99,6 +107,10 @@ impl Controls {
                     ids.insert(principal.id.clone());
                 }
                 self.principals.insert(principal.id.clone(), principal.into());
+            }
+            Some(Content::Offence(offence)) => {
+                let since = signed.body().at.wall();
+                self.offences.insert(offence.node, (since, offence.into()));
             }
             None => {}
         }
@@ -131,6 +143,9 @@ impl Controls {
                         self.names.remove(&principal.name);
                     }
                 }
+            }
+            Some(Content::Offence(offence)) => {
+                self.offences.remove(&offence.node);
             }
             None => {}
         }
@@ -174,6 +189,11 @@ impl Controls {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Arc<Principal>> {
         self.principals.get(self.names.get(name)?.first()?)
+    }
+
+    /// Nodes that are proven to have lied, and since when that counts.
+    pub fn offences(&self) -> impl ExactSizeIterator<Item = (NodeId, Wall, &Offence)> {
+        self.offences.iter().map(|(node, (since, offence))| (*node, *since, offence.as_ref()))
     }
 
     /// Whose key this is, if it counts at that time.

@@ -24,6 +24,8 @@ pub mod lease;
 pub mod limits;
 pub mod machine;
 pub mod network;
+pub mod oath;
+pub mod offence;
 pub mod orders;
 mod patch;
 pub mod placement;

@@ -1,5 +1,9 @@
 //! Every bound of the protocol, each with its reason. Bounds of sockets stand in `node`.
 
+mod network;
+
+pub use network::*;
+
 /// Longest id, in bytes. Ids are table keys and path segments; legacy ids may be any text.
 pub const MAX_ID_BYTES: usize = 256;
 
@@ -32,20 +36,6 @@ pub const MAX_REPLICAS: u32 = 1000;
 /// Earlier deployments of a service that are kept at once: one that runs, one that was being rolled
 /// out when the next came, and one to spare.
 pub const MAX_PAST_GENERATIONS: usize = 3;
-
-/// Most control records of one kind, those of kinds that are not known counting as one: each is held in
-/// memory by every coordinator, so that they stay below some ten megabytes.
-pub const MAX_CONTROLS: usize = 10_000;
-
-/// Longest control record, in bytes: names, a hash or a signature, and numbers.
-pub const MAX_CONTROL_BYTES: usize = 2 << 10;
-
-/// Longest name of a kind of control records, in bytes.
-pub const MAX_CONTROL_KIND: usize = 32;
-
-/// How long a control record that means nothing any more is kept, in milliseconds: clocks differ, and
-/// one that came back would have to be told from one that was forgotten.
-pub const CONTROL_KEEP_MS: u64 = 86_400_000;
 
 /// Longest name of a principal, in bytes: it stands in logs and lists.
 pub const MAX_PRINCIPAL_NAME: usize = 64;
@@ -459,42 +449,3 @@ pub const MAX_BUNDLE_DEPTH: usize = 64;
 /// What is in flight and was not answered is sent once more after so long, in milliseconds: well above
 /// a slow disk's answer, and well below the time that callers are given.
 pub const REPEAT_MS: u64 = 400;
-
-/// Longest name of a ticket network, in bytes: it stands in every ticket.
-pub const MAX_NETWORK_NAME: usize = 64;
-
-/// Addresses in a ticket: one that answers is enough, and the line must fit a terminal's QR code.
-pub const MAX_TICKET_ADDRESSES: usize = 4;
-
-/// Longest of these, in bytes: a DNS name has at most 255.
-pub const MAX_TICKET_ADDRESS: usize = 300;
-
-/// Longest ticket before it is made text, in bytes: addresses, an invite and a capability.
-pub const MAX_TICKET_BYTES: usize = 3072;
-
-/// Nodes that one invite may let in: a large cluster that is set up from one image.
-pub const MAX_INVITE_USES: u32 = 10_000;
-
-/// An invite lasts at most so long, in milliseconds: a year.
-pub const MAX_INVITE_LIFE_MS: u64 = 366 * 86_400_000;
-
-/// A capability is given for so long, in milliseconds: 30 days. It is renewed at half of it.
-pub const CAPABILITY_LIFE_MS: u64 = 30 * 86_400_000;
-
-/// None lasts longer, in milliseconds: so far back an issuer that went bad can date one.
-pub const MAX_CAPABILITY_LIFE_MS: u64 = 31 * 86_400_000;
-
-/// The same of issuers, in milliseconds: only the admin's key renews them, which may lie elsewhere.
-pub const ISSUER_LIFE_MS: u64 = 365 * 86_400_000;
-
-/// None lasts longer, in milliseconds.
-pub const MAX_ISSUER_LIFE_MS: u64 = 366 * 86_400_000;
-
-/// Members that are remembered, at some 600 bytes each: below 12 MiB.
-pub const MAX_MEMBERS: usize = 20_000;
-
-/// Uses of invites that are not over, remembered at some 500 bytes each.
-pub const MAX_ADMISSIONS: usize = 20_000;
-
-/// Revocations: they never end. A network that needs more is better made anew.
-pub const MAX_REVOCATIONS: usize = 10_000;

@@ -30,6 +30,7 @@ mod frames;
 mod gauges;
 mod hosts;
 mod jobs;
+mod judging;
 mod keyed;
 mod keys;
 mod leading;
@@ -271,7 +272,7 @@ impl Machine {
         for host in snapshot.hosts {
             machine.hosts.load(host);
         }
-        machine.load_controls(snapshot.controls);
+        machine.load_controls(now, snapshot.controls);
         machine
     }
 
@@ -283,7 +284,7 @@ impl Machine {
 
     /// Which other coordinators are connected, and can vote on new registers.
     pub fn set_peers(&mut self, now: Now, mut peers: Vec<NodeId>) {
-        peers.retain(|peer| *peer != self.me);
+        peers.retain(|peer| *peer != self.me && !self.is_expelled(*peer));
         peers.sort_unstable();
         peers.dedup();
         if peers.iter().any(|peer| !self.peers.contains(peer)) {

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Hlc;
 use crate::id::NodeId;
+use crate::oath::{Point, SwornVote};
 use crate::record::spec::RegisterKey;
 use crate::record::{Record, Reject};
 
@@ -46,6 +47,18 @@ pub struct Certificate {
     pub val: Val,
     /// Who accepted it, at least a quorum.
     pub voters: Vec<NodeId>,
+    /// Their oaths, but for the signer's own, whose word this is. They are looked at only where a
+    /// voter says otherwise later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sworn: Vec<SwornVote>,
+}
+
+impl Certificate {
+    /// What the voters say that they accepted.
+    #[must_use]
+    pub fn point(&self) -> Point {
+        Point::of(self.ballot, &self.val)
+    }
 }
 
 impl Record for Certificate {
@@ -59,6 +72,9 @@ impl Record for Certificate {
     fn check(&self, signer: NodeId) -> Result<(), Reject> {
         if signer != self.ballot.proposer {
             return Err(Reject::Invalid("a certificate is signed by the ballot's owner"));
+        }
+        if self.sworn.len() > self.voters.len() {
+            return Err(Reject::Invalid("a certificate holds one oath of a voter"));
         }
         self.val.check()
     }

@@ -11,6 +11,7 @@ use crate::batch::KeyAnswer;
 use crate::clock::Wall;
 use crate::command::{Command, Idempotency, Refusal};
 use crate::id::{Hash, HostId, JobId, NodeId};
+use crate::oath::Sworn;
 use crate::record::Raw;
 use crate::record::spec::{RegisterKey, Subject};
 use crate::register::{Accepted, Ballot, Nack, Val};
@@ -324,6 +325,9 @@ pub struct VoteOp {
     pub ver: u64,
     /// Accepted, or why not.
     pub verdict: Verdict,
+    /// The voter's oath that it accepted: without it, it does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sworn: Option<Sworn>,
 }
 
 /// Accepted, or why not.
@@ -372,6 +376,9 @@ pub struct PromiseOp {
     pub verdict: PromiseVerdict,
     /// The result that the accepted value names: whoever adopts that value needs it.
     pub result: Option<Raw>,
+    /// The voter's oath that it promised, and what it had accepted: without it, it does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sworn: Option<Sworn>,
 }
 
 /// Promised, or why not.

@@ -54,6 +54,7 @@ pub(crate) fn to_history(
             ballot: accepted.ballot,
             val: accepted.val,
             voters: spec.body().voters.clone(),
+            sworn: Vec::new(),
         };
         let signed = Signed::seal(key, network, body);
         let sealed = seal(&CERTIFICATES, subject, signed.raw());

@@ -144,6 +144,7 @@ fn manner() -> Box<Manner> {
                 ballot: op.ballot,
                 ver: op.val.ver,
                 verdict: if n.is_multiple_of(2) { Verdict::Gone } else { Verdict::NeedContent },
+                sworn: None,
             };
             vec![Message::Vote(ops.iter().enumerate().map(refuse).collect())]
         }
@@ -153,6 +154,7 @@ fn manner() -> Box<Manner> {
                 ballot: op.ballot,
                 verdict: PromiseVerdict::Gone,
                 result: None,
+                sworn: None,
             };
             vec![Message::Promise(ops.iter().map(refuse).collect())]
         }
@@ -189,11 +191,18 @@ fn lies(mallory: &Mallory, key: &RegisterKey, spec: &Spec, val: &Val) -> Vec<Mes
     let state = JobState { phase: Phase::Cancelled, ..val.job().cloned().unwrap_or_default() };
     let end = Val { ver: val.ver + 1, state: State::Job(state), ..val.clone() };
     let voters = spec.voters.clone();
-    let body = Certificate { key: key.clone(), ballot: own, val: end.clone(), voters };
+    let body =
+        Certificate { key: key.clone(), ballot: own, val: end.clone(), voters, sworn: Vec::new() };
     let forged = Known { certificate: mallory.sign(body), spec: None, result: None };
     let accept =
         |ballot| AcceptOp { key: key.clone(), ballot, val: end.clone(), spec: None, result: None };
-    let vote = VoteOp { key: key.clone(), ballot: home, ver: val.ver, verdict: Verdict::Accepted };
+    let vote = VoteOp {
+        key: key.clone(),
+        ballot: home,
+        ver: val.ver,
+        verdict: Verdict::Accepted,
+        sworn: None,
+    };
     let mut lies = in_the_name_of_its_host(key, val);
     lies.extend([
         Message::Known(vec![forged]),

@@ -16,10 +16,11 @@ use skyclaw_node::net::{
 use skyclaw_protocol::attach::{HostAsk, HostTell};
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::learned::Learned;
-use skyclaw_protocol::record::spec::Subject;
+use skyclaw_protocol::oath::{Point, Said, Sworn, swear};
+use skyclaw_protocol::record::spec::{RegisterKey, Subject};
 use skyclaw_protocol::record::{Raw, Record, Signed};
 use skyclaw_protocol::register::Certificate;
-use skyclaw_protocol::wire::{Known, Message, Sought};
+use skyclaw_protocol::wire::{AcceptOp, Known, Message, PromiseVerdict, Sought, Verdict};
 use skyclaw_protocol::{Completion, HostId, JobId, NetworkId, NodeId, codec};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -78,6 +79,8 @@ struct Ears {
     frames: Mutex<VecDeque<(NodeId, Message)>>,
     manner: Box<Manner>,
     mouth: OnceLock<NetHandle>,
+    key: NodeKey,
+    network: NetworkId,
 }
 
 impl std::fmt::Debug for Ears {
@@ -96,11 +99,41 @@ impl Ears {
     }
 }
 
+impl Ears {
+    /// Votes and promises as a voter says them: under oath. What was asked tells what is voted for.
+    fn sworn(&self, asked: &Message, answer: Message) -> Message {
+        match (asked, answer) {
+            (Message::Accept(proposed), Message::Vote(mut votes)) => {
+                for vote in votes.iter_mut().filter(|it| it.verdict == Verdict::Accepted) {
+                    let of = |op: &&AcceptOp| op.key == vote.key && op.val.ver == vote.ver;
+                    let point = proposed.iter().find(of).map(|op| Point::of(vote.ballot, &op.val));
+                    vote.sworn = point.map(|point| self.swear(&vote.key, Said::Accepted(point)));
+                }
+                Message::Vote(votes)
+            }
+            (_, Message::Promise(mut promises)) => {
+                for promise in &mut promises {
+                    if let PromiseVerdict::Promised(accepted) = &promise.verdict {
+                        let said = Said::promised(promise.ballot, accepted.as_deref());
+                        promise.sworn = Some(self.swear(&promise.key, said));
+                    }
+                }
+                Message::Promise(promises)
+            }
+            (_, answer) => answer,
+        }
+    }
+
+    fn swear(&self, key: &RegisterKey, said: Said) -> Sworn {
+        swear(&self.key, self.network, [(key, &said)]).remove(0)
+    }
+}
+
 impl Sink for Ears {
     fn frame(&self, from: NodeId, message: Message) -> bool {
         if let Some(mouth) = self.mouth.get() {
             for answer in (self.manner)(from, &message) {
-                mouth.send(from, answer);
+                mouth.send(from, self.sworn(&message, answer));
             }
         }
         self.keep(from, message);
@@ -180,6 +213,10 @@ impl Mallory {
         let runtime = threads.worker_threads(1).enable_all().on_thread_start(go).build();
         let runtime = runtime.expect("a runtime");
         let folder = tempfile::tempdir().expect("a folder can be made");
+        let mut seed = [0; 32];
+        seed[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+        seed[16..].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+        let key = NodeKey::from_seed(&seed);
         let membership = Membership::new(token, NETWORK);
         let network = membership.id();
         let handle = NetHandle::new(membership.clone());
@@ -187,6 +224,8 @@ impl Mallory {
             frames: Mutex::default(),
             manner,
             mouth: OnceLock::from(handle.clone()),
+            key: key.clone(),
+            network,
         });
         let bootstrap = addresses.iter().map(|text| text.parse().expect("an address")).collect();
         let listen = format!("/ip4/{here}/tcp/0").parse().expect("an address");
@@ -205,10 +244,6 @@ impl Mallory {
             },
             token: None,
         };
-        let mut seed = [0; 32];
-        seed[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-        seed[16..].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-        let key = NodeKey::from_seed(&seed);
         let (sink, own, seen) = (Arc::<Ears>::clone(&ears), key.clone(), handle.clone());
         let start = async move { Net::start(config, &seen, &own, Vec::new, sink).await };
         let started = runtime.block_on(runtime.spawn(start)).expect("nothing panics");

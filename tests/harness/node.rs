@@ -160,9 +160,21 @@ impl Setup {
             return Process::start(&node, &self.args, &self.env, &cwd, folder);
         };
         let mut args = first.to_vec();
-        args.push(node.to_string_lossy().into_owned());
+        args.push(self.reachable(node, folder).to_string_lossy().into_owned());
         args.extend_from_slice(&self.args);
         Process::start(Path::new(program), &args, &self.env, &cwd, folder)
+    }
+
+    /// Another user may not pass through the folders in which the program was built.
+    fn reachable(&self, program: PathBuf, folder: &Path) -> PathBuf {
+        if self.user.is_none() {
+            return program;
+        }
+        let within = folder.join("skyclaw-node");
+        if !within.exists() && fs::hard_link(&program, &within).is_err() {
+            fs::copy(&program, &within).expect("the test's folder is writable");
+        }
+        within
     }
 
     /// Starts a node that is expected to end by itself.

@@ -108,7 +108,13 @@ impl World {
             return None;
         }
         let key = RegisterKey { subject: spec.subject.clone(), spec: held.spec.hash() };
-        let body = Certificate { key, ballot, val: val.clone(), voters: spec.voters.clone() };
+        let body = Certificate {
+            key,
+            ballot,
+            val: val.clone(),
+            voters: spec.voters.clone(),
+            sworn: Vec::new(),
+        };
         Some(Signed::seal(&at.key, network(), body))
     }
 }

@@ -45,6 +45,8 @@ impl Task {
         let named = dialed && address::ip(&remote).is_none();
         if self.shared.membership.is_open() && !address::is_near(&remote) && !named {
             self.refuse(peer, Why::PublicAddress, false, DENY);
+        } else if self.shared.is_liar(&peer) {
+            self.refuse(peer, Why::Lied, false, DENY);
         } else if stranger && dialed {
             self.greeter.open(peer);
         } else if !stranger {
@@ -247,6 +249,13 @@ impl Task {
 
     /// Members that are none any more go at once.
     fn look_for_fallen(&mut self) {
+        let liars: Vec<PeerId> =
+            self.links.keys().filter(|peer| self.shared.is_liar(peer)).copied().collect();
+        for peer in liars {
+            if !self.is_blocked(&peer, Instant::now()) {
+                self.refuse(peer, Why::Lied, false, DENY);
+            }
+        }
         let Some(tickets) = self.shared.membership.tickets() else { return };
         for (node, why) in tickets.fallen() {
             let peer = peer_of(node).filter(|peer| self.links.contains_key(peer));
@@ -367,6 +376,6 @@ const fn deny_for(why: Why) -> Duration {
         Why::NoTicket | Why::BadTicket | Why::Expired | Why::UsedUp | Why::OtherPeer => DENY_SHORT,
         Why::Clock => DENY_SHORT,
         Why::CannotAdmit => DENY_NEWCOMER,
-        Why::OtherNetwork | Why::WrongToken | Why::PublicAddress | Why::Revoked => DENY,
+        Why::OtherNetwork | Why::WrongToken | Why::PublicAddress | Why::Revoked | Why::Lied => DENY,
     }
 }

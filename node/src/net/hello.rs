@@ -96,11 +96,13 @@ pub enum Why {
     CannotAdmit,
     /// Its clock, or that of who refuses, is wrong.
     Clock,
+    /// It is proven to have lied.
+    Lied,
 }
 
 impl Why {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::OtherNetwork,
         Self::WrongToken,
         Self::Version,
@@ -115,6 +117,7 @@ impl Why {
         Self::Revoked,
         Self::CannotAdmit,
         Self::Clock,
+        Self::Lied,
     ];
 
     /// The reason in words.
@@ -135,6 +138,7 @@ impl Why {
             Self::Revoked => "revoked",
             Self::CannotAdmit => "a newcomer where nobody can let it in",
             Self::Clock => "ticket or capability of a later time than the clock shows",
+            Self::Lied => "proven to have lied",
         }
     }
 
@@ -156,6 +160,7 @@ impl Why {
             Self::Revoked => "revoked",
             Self::CannotAdmit => "cannot_admit",
             Self::Clock => "clock",
+            Self::Lied => "lied",
         }
     }
 }

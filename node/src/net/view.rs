@@ -49,6 +49,8 @@ pub(super) struct Shared {
     pub(super) ports: Ports,
     /// Coordinators that repair had to tell what gossip should have; each once.
     pub(super) suspects: Mutex<BTreeSet<PeerId>>,
+    /// Nodes that are proven to have lied.
+    liars: RwLock<BTreeSet<PeerId>>,
     /// What answers at urls.
     pub(super) kinds: Kinds,
 }
@@ -178,8 +180,17 @@ impl Shared {
             ports: Ports::default(),
             words: OnceLock::new(),
             suspects: Mutex::default(),
+            liars: RwLock::default(),
             kinds: Kinds::default(),
         }
+    }
+
+    pub(super) fn set_liars(&self, liars: BTreeSet<PeerId>) {
+        *self.liars.write().unwrap_or_else(PoisonError::into_inner) = liars;
+    }
+
+    pub(super) fn is_liar(&self, peer: &PeerId) -> bool {
+        self.liars.read().unwrap_or_else(PoisonError::into_inner).contains(peer)
     }
 
     pub(super) fn set_own(&self, peer: PeerId, addresses: Vec<Multiaddr>, description: Vec<u8>) {

@@ -141,6 +141,7 @@ fn mint(key: &NodeKey, network: NetworkId, register: &StoredRegister, val: &Val)
         ballot: accepted.ballot,
         val: val.clone(),
         voters: spec.voters.clone(),
+        sworn: Vec::new(),
     };
     Some(Signed::seal(key, network, body).raw().clone())
 }

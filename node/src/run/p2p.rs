@@ -1,6 +1,6 @@
 //! How a coordinator joins others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::learned::{self, Learned};
 use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{NetworkId, NodeId};
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attach::{Attach, Refused};
 use crate::config::{Config, CoordinatorConfig, P2pConfig, Secret};
-use crate::engine::{Engine, Input};
+use crate::engine::{Engine, Input, Shared};
 use crate::handle::NodeHandle;
 use crate::net::{
     Description, Listen, Membership, Net, NetConfig, NetError, NetHandle, Service, Sink, Tickets,
@@ -65,6 +66,7 @@ pub(super) async fn start(
         tasks.spawn(expel(tickets, engine.inbox(), tasks.token()));
     }
     let (stop, shared) = (tasks.token(), engine.shared());
+    tasks.spawn(cut_off(shared.controls(), shown.clone(), engine.shared(), tasks.token()));
     let urls = {
         let handle = handle.clone();
         move || handle.peer_urls()
@@ -188,6 +190,38 @@ async fn expel(tickets: Arc<Tickets>, inbox: SyncSender<Input>, stop: Cancellati
         tokio::select! {
             () = stop.cancelled() => return,
             changed = news.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Lets go of nodes that are proven to have lied, as that becomes known.
+async fn cut_off(
+    mut controls: watch::Receiver<Arc<Controls>>,
+    net: NetHandle,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) {
+    let mut known = BTreeSet::new();
+    loop {
+        let held = Arc::clone(&controls.borrow_and_update());
+        for (node, _, offence) in held.offences() {
+            if !known.insert(node) {
+                continue;
+            }
+            if shared.node() == Some(node) {
+                tracing::error!(
+                    "others have proof that this node {}: its database was set back to an earlier \
+                     state, or is used by two nodes. They talk to it no more; start it with a new one",
+                    offence.what()
+                );
+            } else {
+                tracing::error!(%node, "cut off: this coordinator {}", offence.what());
+            }
+        }
+        net.cut_off(known.iter().copied().filter(|node| shared.node() != Some(*node)));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = controls.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -43,8 +43,7 @@ prop_compose! {
                 display_version: who,
                 state: State::Job(state),
             },
-            voters: vec![NodeId([1; 32])],
-        }
+            voters: vec![NodeId([1; 32])], sworn: Vec::new() }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::batch::Shelf;
 use crate::clock::{Hlc, Now};
 use crate::command::{Adopted, AdoptedEnd, Command, Refusal};
 use crate::id::{Hash, JobId, NodeId};
-use crate::limits::MAX_LIVE_JOBS;
+use crate::limits::MAX_REQUIREMENT_SETS;
 use crate::record::result::JobResult;
 use crate::record::spec::Subject;
 use crate::register::{JobState, Phase, State};
@@ -57,8 +57,14 @@ impl Machine {
             // Another coordinator makes it.
             return self.refuse(reply, Refusal::Busy("this job is being taken over".into()));
         }
-        if self.jobs_live >= MAX_LIVE_JOBS || !self.queue.has_room_for(&adopted.request.required) {
-            let full = Refusal::Full { what: "unfinished jobs".into(), limit: MAX_LIVE_JOBS };
+        if let Some(full) = self.full_of_jobs() {
+            return self.refuse(reply, full);
+        }
+        if !self.queue.has_room_for(&adopted.request.required) {
+            let full = Refusal::Full {
+                what: "distinct capability requirements in the queue".into(),
+                limit: MAX_REQUIREMENT_SETS,
+            };
             return self.refuse(reply, full);
         }
         self.see_version(adopted.version);

@@ -384,7 +384,7 @@ impl Machine {
         ballot: Ballot,
         val: crate::register::Val,
     ) -> Signed<Certificate> {
-        let body = Certificate { key, ballot, val, voters: vec![self.me] };
+        let body = Certificate { key, ballot, val, voters: vec![self.me], sworn: Vec::new() };
         Signed::seal(&self.key, self.config.network, body)
     }
 

@@ -10,9 +10,10 @@ use super::Machine;
 use super::effect::{Effect, ReplyTo};
 use super::frames::FrameFault;
 use crate::batch::{KeyAnswer, Write};
-use crate::clock::Now;
+use crate::clock::{Now, Wall};
 use crate::command::Refusal;
 use crate::controls::{ControlKey, Controls, Taken};
+use crate::id::NodeId;
 use crate::limits::MAX_CONTROLS;
 use crate::principal::Principal;
 use crate::record::Signed;
@@ -27,18 +28,40 @@ impl Machine {
     }
 
     /// What was on disk at the start.
-    pub(super) fn load_controls(&mut self, all: Vec<Signed<Control>>) {
+    pub(super) fn load_controls(&mut self, now: Now, all: Vec<Signed<Control>>) {
         let controls = Arc::make_mut(&mut self.controls);
         for control in all {
             controls.take(control);
         }
+        let offences: Vec<_> =
+            self.controls.offences().map(|(node, since, _)| (node, since)).collect();
+        for (node, since) in offences {
+            self.cut_off(now, node, since);
+        }
+    }
+
+    /// A node that is proven to have lied is a member no more. What it proves of this very node others
+    /// act on.
+    pub(super) fn cut_off(&mut self, now: Now, node: NodeId, since: Wall) {
+        if node == self.me {
+            return;
+        }
+        self.revoke(now, [(node, since)]);
+        self.set_peers(now, self.peers.clone());
     }
 
     /// Signs, keeps and spreads a record.
-    fn put_control(&mut self, now: Now, content: &Content) -> Result<(), Refusal> {
+    pub(super) fn put_control(&mut self, now: Now, content: &Content) -> Result<(), Refusal> {
         let at = self.stamp(now);
         let signed = self.seal(content.at(at))?;
-        match Arc::make_mut(&mut self.controls).take(signed.clone()) {
+        let controls = Arc::make_mut(&mut self.controls);
+        // Others take no more of one node than its share.
+        let taken = if self.peers.is_empty() {
+            controls.take(signed.clone())
+        } else {
+            controls.take_of_another(signed.clone())
+        };
+        match taken {
             Taken::New => {}
             // A stamp of this node is above all it knows; what is the last is not asked for.
             Taken::Known => return Err(Refusal::Busy("it was changed just now".into())),
@@ -51,6 +74,9 @@ impl Machine {
         self.out.write(Write::Control(Box::new(signed)));
         if !self.peers.is_empty() {
             self.out.effect(Effect::Publish(Message::Controls(vec![raw])));
+        }
+        if let Content::Offence(offence) = content {
+            self.cut_off(now, offence.node, at.wall());
         }
         Ok(())
     }
@@ -67,10 +93,20 @@ impl Machine {
             return;
         }
         let at = signed.body().at;
+        let mut offender = None;
+        if let Some(Content::Offence(offence)) = signed.body().content() {
+            if !offence.holds(self.config.network) {
+                return faults.push(FrameFault::BadRecord);
+            }
+            offender = Some(offence.node);
+        }
         match Arc::make_mut(&mut self.controls).take_of_another(signed.clone()) {
             Taken::New => {
                 self.clock.observe(at);
                 self.out.write(Write::Control(Box::new(signed)));
+                if let Some(node) = offender {
+                    self.cut_off(now, node, at.wall());
+                }
             }
             Taken::Full => faults.push(FrameFault::Full),
             Taken::Known => {}
@@ -104,12 +140,9 @@ impl Machine {
     }
 
     fn put_principal(&mut self, now: Now, reply: ReplyTo, principal: Principal) {
-        let content = Content::Principal(Box::new(principal));
-        match self.put_control(now, &content) {
-            Ok(()) => {
-                let Content::Principal(principal) = content;
-                self.answer(now, reply, KeyAnswer::Principal(principal));
-            }
+        let principal = Box::new(principal);
+        match self.put_control(now, &Content::Principal(principal.clone())) {
+            Ok(()) => self.answer(now, reply, KeyAnswer::Principal(principal)),
             Err(refusal) => self.refuse(reply, refusal),
         }
     }

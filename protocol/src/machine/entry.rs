@@ -1,6 +1,6 @@
 //! What the machine keeps in memory of one register. Payloads and results stay on disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::effect::ReplyTo;
@@ -12,6 +12,8 @@ use crate::clock::{Hlc, Mono, Wall};
 use crate::command::Command;
 use crate::id::NodeId;
 use crate::lease::Lease;
+use crate::oath::SwornVote;
+use crate::offence::Oath;
 use crate::principal::name_of;
 use crate::record::Signed;
 use crate::record::result::JobResult;
@@ -95,6 +97,12 @@ pub(super) struct Entry {
     /// Results that came with promises, until one of the values that name them is adopted; at most
     /// one from each voter.
     pub(super) brought: Vec<Signed<JobResult>>,
+    /// Oaths of other voters on the value in flight, one of each.
+    pub(super) sworn: Vec<SwornVote>,
+    /// The last promise of each other voter, while this node leads. Memory only.
+    pub(super) promises: Vec<(NodeId, Oath)>,
+    /// Voters that refused what is in flight for a higher ballot, and the highest of these.
+    pub(super) refusals: BTreeMap<NodeId, Ballot>,
     /// Answers that rest on the value in flight.
     pub(super) waiting: Vec<Waiting>,
     /// Commands that came while a value was in flight; run again once it is chosen. Bounded.
@@ -143,6 +151,9 @@ impl Entry {
             over: false,
             disowned: false,
             brought: Vec::new(),
+            sworn: Vec::new(),
+            promises: Vec::new(),
+            refusals: BTreeMap::new(),
             waiting: Vec::new(),
             queued: VecDeque::new(),
             lease: None,

@@ -6,15 +6,17 @@
 use super::Machine;
 use super::contest::Taken;
 use super::effect::Effect;
+use super::judging::Checked;
 use super::output::Held;
 use super::voting::{Content, holds};
 use crate::batch::Shelf;
 use crate::clock::Now;
 use crate::id::NodeId;
 use crate::limits::{MAX_BATCH_OPS, MAX_ROUND, MAX_SEEK};
+use crate::oath::Said;
 use crate::record::Raw;
 use crate::record::spec::{RegisterKey, Subject};
-use crate::register::{Ballot, Certificate, ProposerStep};
+use crate::register::{Ballot, Certificate};
 use crate::wire::{Message, PromiseOp, PromiseVerdict, Verdict, VoteOp};
 
 /// Why a frame, or part of it, was dropped. Counted by the loop.
@@ -89,6 +91,7 @@ impl Machine {
                     .filter_map(|op| self.accept(now, shelf, from, op, &mut faults))
                     .collect();
                 if !votes.is_empty() {
+                    let votes = self.swear_votes(votes);
                     self.out.hold(Held::Send { to: from, message: Message::Vote(votes) });
                 }
             }
@@ -99,15 +102,16 @@ impl Machine {
                     .collect();
                 // Results may be large: each has a frame of its own.
                 let (large, small): (Vec<_>, Vec<_>) =
-                    promises.into_iter().partition(|op| op.result.is_some());
+                    self.swear_promises(promises).into_iter().partition(|op| op.result.is_some());
                 let frames = large.into_iter().map(|op| vec![op]).chain([small]);
                 for promises in frames.filter(|promises| !promises.is_empty()) {
                     self.out.hold(Held::Send { to: from, message: Message::Promise(promises) });
                 }
             }
             Message::Vote(ops) if ops.len() <= MAX_BATCH_OPS => {
+                let mut checked = Checked::default();
                 for op in ops {
-                    self.voted(now, shelf, from, op, &mut faults);
+                    self.voted(now, shelf, from, op, &mut checked, &mut faults);
                 }
             }
             Message::Promise(ops) if ops.len() <= MAX_BATCH_OPS => {
@@ -200,15 +204,20 @@ impl Machine {
         shelf: &dyn Shelf,
         from: NodeId,
         op: VoteOp,
+        checked: &mut Checked,
         faults: &mut Vec<FrameFault>,
     ) {
-        let VoteOp { key, ballot, ver, verdict } = op;
+        let VoteOp { key, ballot, ver, verdict, sworn } = op;
         if !self.votes(&key, from, faults) || !self.knows(&key) {
             return;
         }
         match verdict {
-            Verdict::Accepted => self.vote(now, shelf, &key.subject, from, ballot, ver),
-            Verdict::Lower(nack) => self.refused(&key.subject, nack.promised),
+            Verdict::Accepted => match self.take_oath(from, &key, (ballot, ver), sworn, checked) {
+                Ok(true) => self.vote(now, shelf, &key.subject, from, ballot, ver),
+                Ok(false) => {}
+                Err(fault) => faults.push(fault),
+            },
+            Verdict::Lower(nack) => self.refused(&key.subject, from, nack.promised),
             Verdict::NeedContent => self.send_content(shelf, from, &key),
             Verdict::Gone => {}
             Verdict::KeyTaken { key: other, fingerprint } => {
@@ -226,7 +235,7 @@ impl Machine {
         op: PromiseOp,
         faults: &mut Vec<FrameFault>,
     ) {
-        let PromiseOp { key, ballot, verdict, result } = op;
+        let PromiseOp { key, ballot, verdict, result, sworn } = op;
         if !self.votes(&key, from, faults) || !self.knows(&key) {
             return;
         }
@@ -247,9 +256,18 @@ impl Machine {
                     Err(fault) => return faults.push(fault),
                 };
                 let accepted = accepted.map(|held| *held);
+                if !self.prepares(&key.subject, ballot) {
+                    return;
+                }
+                let said = Said::promised(ballot, accepted.as_ref());
+                match self.hear_promise(now, shelf, from, &key, said, sworn) {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(fault) => return faults.push(fault),
+                }
                 self.promise(now, shelf, &key.subject, from, ballot, accepted, brought);
             }
-            PromiseVerdict::Lower(nack) => self.refused(&key.subject, nack.promised),
+            PromiseVerdict::Lower(nack) => self.refused(&key.subject, from, nack.promised),
             PromiseVerdict::NeedContent => self.send_content(shelf, from, &key),
             PromiseVerdict::Gone => {}
         }
@@ -271,16 +289,39 @@ impl Machine {
         self.registers.get(&key.subject).is_some_and(|entry| entry.head.key == *key)
     }
 
-    pub(super) fn refused(&mut self, subject: &Subject, promised: Option<Ballot>) {
-        let Some(entry) = self.registers.get(subject) else { return };
+    /// True while this node prepares that very ballot.
+    fn prepares(&self, subject: &Subject, ballot: Ballot) -> bool {
+        let lead = self.registers.get(subject).and_then(|entry| entry.lead.as_ref());
+        lead.is_some_and(|lead| lead.ballot() == Some(ballot) && lead.current().is_none())
+    }
+
+    /// A voter refused and named a higher ballot. It may lie: while the others are a quorum without
+    /// those who refused, this node goes on, and gives in only when it gets no quorum in time. An owner
+    /// that another one has replaced is refused by a quorum, whose promises that one has.
+    pub(super) fn refused(&mut self, subject: &Subject, from: NodeId, promised: Option<Ballot>) {
+        let Some(entry) = self.registers.get_mut(subject) else { return };
         // Nobody could have been promised such a ballot, so nobody steps down for it.
         let can_be = |b: &Ballot| b.round <= MAX_ROUND && entry.head.voters.contains(&b.proposer);
-        let promised = promised.filter(can_be);
-        self.hear_ballot(subject, promised);
-        let lead = self.registers.get_mut(subject).and_then(|entry| entry.lead.as_mut());
-        if lead.map(|lead| lead.refused(promised)) == Some(ProposerStep::Deposed) {
-            self.step_down(subject);
+        let Some(promised) = promised.filter(can_be) else { return };
+        let Some(ballot) = entry.lead.as_ref().and_then(|lead| lead.ballot()) else {
+            return self.hear_ballot(subject, Some(promised));
+        };
+        if promised <= ballot {
+            return;
         }
+        let held = entry.refusals.entry(from).or_insert(promised);
+        *held = promised.max(*held);
+        if entry.head.voters.len() - entry.refusals.len() < entry.head.quorum {
+            self.give_in(subject);
+        }
+    }
+
+    /// Believes those who refused: somebody else leads.
+    pub(super) fn give_in(&mut self, subject: &Subject) {
+        let Some(entry) = self.registers.get(subject) else { return };
+        let highest = entry.refusals.values().max().copied();
+        self.hear_ballot(subject, highest);
+        self.step_down(subject);
     }
 
     /// Takes the word of a ballot's owner that a value was chosen, of a register voted on here.

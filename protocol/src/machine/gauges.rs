@@ -19,6 +19,8 @@ pub struct Gauges {
     pub keys_in_flight: usize,
     /// Results, since the start, that hosts which agreed spoke against.
     pub dissents: u64,
+    /// Nodes that are proven to have lied.
+    pub offences: usize,
 }
 
 impl Machine {
@@ -33,6 +35,7 @@ impl Machine {
             parked: self.parked.len(),
             keys_in_flight: self.keys.len(),
             dissents: self.dissents,
+            offences: self.controls.offences().len(),
         }
     }
 }

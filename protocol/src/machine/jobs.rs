@@ -28,11 +28,8 @@ pub(super) struct Origin {
 
 impl Machine {
     pub(super) fn submit(&mut self, now: Now, reply: ReplyTo, request: JobRequest) {
-        if self.jobs_live >= MAX_LIVE_JOBS {
-            return self.refuse(
-                reply,
-                Refusal::Full { what: "unfinished jobs".into(), limit: MAX_LIVE_JOBS },
-            );
+        if let Some(full) = self.full_of_jobs() {
+            return self.refuse(reply, full);
         }
         if !self.queue.has_room_for(&request.required) {
             return self.refuse(
@@ -67,6 +64,19 @@ impl Machine {
         val.at = created;
         let answer = Self::job_answer(&job, &val);
         self.create(now, spec, val, None, (reply, answer));
+    }
+
+    /// Why no job can be made here. Where others vote, each of them leaves room for those of others:
+    /// what goes beyond this node's share would miss its quorum.
+    pub(super) fn full_of_jobs(&self) -> Option<Refusal> {
+        let what = || "unfinished jobs".into();
+        if self.jobs_live >= MAX_LIVE_JOBS {
+            return Some(Refusal::Full { what: what(), limit: MAX_LIVE_JOBS });
+        }
+        let room = self.peers.is_empty()
+            || self.homes.jobs().have_room(self.me, self.jobs_live, MAX_LIVE_JOBS);
+        let limit = MAX_LIVE_JOBS - MAX_LIVE_JOBS / 4;
+        (!room).then(|| Refusal::Full { what: what(), limit })
     }
 
     /// The signed head of a job that this node makes.

@@ -74,6 +74,8 @@ impl Machine {
         }
         entry.lead = Some(lead);
         entry.brought.clear();
+        entry.promises.clear();
+        entry.refusals.clear();
         self.write_row(subject);
         self.out.hold(Held::OwnPromise { subject: subject.clone(), ballot });
         self.repeat(subject);
@@ -203,6 +205,10 @@ impl Machine {
             return self.repeat(subject);
         }
         let current = entry.lead.as_ref().and_then(|lead| lead.current()).cloned();
+        let is_new = current.as_ref().is_some_and(|val| val.ver == 0) && !entry.head.adopted;
+        if !entry.refusals.is_empty() && !is_new {
+            return self.give_in(subject);
+        }
         let votes = entry.lead.as_ref().map_or(&[][..], |lead| lead.votes());
         let got = votes.iter().filter(|voter| **voter != self.me).count();
         let need = entry.head.quorum - 1;
@@ -249,6 +255,9 @@ impl Machine {
         let Some(entry) = self.registers.get_mut(subject) else { return };
         let Some(lead) = entry.lead.take() else { return };
         entry.brought.clear();
+        entry.sworn.clear();
+        entry.promises.clear();
+        entry.refusals.clear();
         self.recount(subject);
         let Some(entry) = self.registers.get_mut(subject) else { return };
         entry.contest = None;
@@ -315,6 +324,7 @@ impl Machine {
             ballot,
             val: val.clone(),
             voters: lead.votes().to_vec(),
+            sworn: Vec::new(),
         });
         let op = AcceptOp { key, ballot, val, spec, result };
         self.out.hold(Held::Send { to, message: Message::Accept(vec![op]) });

@@ -134,6 +134,7 @@ impl Machine {
             return faults.push(FrameFault::NotTheOwner);
         }
         let ballot = body.ballot;
+        self.judge_owner(now, shelf, &signed);
         self.hear_ballot(&subject, Some(ballot));
         let Some(entry) = self.registers.get(&subject) else { return };
         // Whoever wrote under a higher ballot leads, also where its prepare did not come by.

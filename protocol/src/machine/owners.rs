@@ -45,6 +45,10 @@ pub(super) struct Homes {
 }
 
 impl Homes {
+    pub(super) const fn jobs(&self) -> &Shares {
+        &self.jobs
+    }
+
     pub(super) const fn of(&self, subject: &Subject) -> &Shares {
         match subject {
             Subject::Job(_) => &self.jobs,

@@ -119,7 +119,9 @@ impl Machine {
     ) {
         self.write_row(subject);
         self.withhold_no_more(subject);
-        let Some(entry) = self.registers.get(subject) else { return };
+        let Some(entry) = self.registers.get_mut(subject) else { return };
+        // Of the value before.
+        entry.sworn.clear();
         self.out.hold(Held::OwnVote { subject: subject.clone(), ballot, ver: val.ver });
         let others: Vec<_> =
             entry.head.voters.iter().copied().filter(|voter| *voter != self.me).collect();
@@ -233,9 +235,11 @@ impl Machine {
         val: Val,
         voters: Vec<NodeId>,
     ) {
-        let Some(entry) = self.registers.get(subject) else { return };
-        let body = Certificate { key: entry.head.key.clone(), ballot, val, voters };
+        let Some(entry) = self.registers.get_mut(subject) else { return };
+        let sworn = entry.take_sworn(&voters);
+        let body = Certificate { key: entry.head.key.clone(), ballot, val, voters, sworn };
         let certificate = Signed::seal(&self.key, self.config.network, body);
+        let Some(entry) = self.registers.get(subject) else { return };
         for to in entry.head.voters.iter().copied().filter(|voter| *voter != self.me) {
             let message = Message::Certificates(vec![certificate.raw().clone()]);
             self.out.effect(Effect::Send { to, message });
@@ -255,6 +259,8 @@ impl Machine {
         let before = entry.chosen.replace(val.clone());
         let waiting = std::mem::take(&mut entry.waiting);
         entry.contest = None;
+        // Whoever refused stood alone.
+        entry.refusals.clear();
         self.recount(subject);
         match subject {
             Subject::Job(job) => {

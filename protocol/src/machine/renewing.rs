@@ -177,7 +177,7 @@ impl Machine {
             return;
         }
         if promised > Some(op.ballot) {
-            return self.refused(&op.key.subject, promised);
+            return self.refused(&op.key.subject, from, promised);
         }
         // A voter that has seen nothing of this ballot cannot speak for it.
         if promised != Some(op.ballot) {

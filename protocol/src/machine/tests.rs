@@ -11,6 +11,7 @@ mod equal_keys;
 mod expiry;
 mod frames;
 mod jobs;
+mod judging;
 mod keys;
 mod leases;
 mod lies;

@@ -9,6 +9,7 @@ use crate::batch::{Shelf, Write};
 use crate::clock::{Hlc, Now};
 use crate::id::NodeId;
 use crate::limits::{EXPIRY_MARGIN_MS, MAX_LIVE_JOBS, MAX_ROUND, MAX_SERVICES};
+use crate::oath::{Point, Said};
 use crate::record::result::JobResult;
 use crate::record::spec::{RegisterKey, Spec, Subject};
 use crate::record::{Raw, Signed};
@@ -158,7 +159,7 @@ impl Machine {
         from: NodeId,
         op: AcceptOp,
         faults: &mut Vec<FrameFault>,
-    ) -> Option<VoteOp> {
+    ) -> Option<(VoteOp, Option<Said>)> {
         let AcceptOp { key, ballot, val, spec, result } = op;
         // No vote for what is new; its owner hears nothing and gives it up.
         if self.closed.is_some() && val.ver == 0 && !self.registers.contains_key(&key.subject) {
@@ -181,7 +182,9 @@ impl Machine {
             Err(Missing::Gone) => Verdict::Gone,
             Err(Missing::Silence) => return None,
         };
-        Some(VoteOp { key, ballot, ver: val.ver, verdict })
+        let accepted = verdict == Verdict::Accepted;
+        let said = accepted.then(|| Said::Accepted(Point::of(ballot, &val)));
+        Some((VoteOp { key, ballot, ver: val.ver, verdict, sworn: None }, said))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -269,7 +272,7 @@ impl Machine {
         from: NodeId,
         op: PrepareOp,
         faults: &mut Vec<FrameFault>,
-    ) -> Option<PromiseOp> {
+    ) -> Option<(PromiseOp, Option<Said>)> {
         let PrepareOp { key, ballot, spec } = op;
         let verdict = match self.find(now, shelf, &key, spec, faults) {
             Ok(()) => {
@@ -291,7 +294,11 @@ impl Machine {
             }
             _ => None,
         };
-        Some(PromiseOp { key, ballot, verdict, result })
+        let said = match &verdict {
+            PromiseVerdict::Promised(accepted) => Some(Said::promised(ballot, accepted.as_deref())),
+            _ => None,
+        };
+        Some((PromiseOp { key, ballot, verdict, result, sworn: None }, said))
     }
 
     /// The result that a value names, if it names one.

@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Hlc, Wall};
 use crate::codec;
 use crate::id::NodeId;
-use crate::limits::{CONTROL_KEEP_MS, MAX_CONTROL_BYTES, MAX_CONTROL_KIND, MAX_ID_BYTES};
+use crate::limits::{
+    CONTROL_KEEP_MS, MAX_CONTROL_BYTES, MAX_CONTROL_KIND, MAX_ID_BYTES, MAX_PLAIN_CONTROL_BYTES,
+};
+use crate::offence::Offence;
 use crate::principal::Principal;
 use crate::record::{Record, Reject, Signed};
 
@@ -44,12 +47,16 @@ pub struct Control {
 pub enum Content {
     /// Who may use the API under a name.
     Principal(Box<Principal>),
+    /// A node that lied, and the proof. Whether that holds depends on the network: see
+    /// [`Offence::holds`].
+    Offence(Box<Offence>),
 }
 
 /// Kinds that this version knows.
-pub const KINDS: [&str; 1] = [PRINCIPAL];
+pub const KINDS: [&str; 2] = [PRINCIPAL, OFFENCE];
 
 const PRINCIPAL: &str = "principal";
+pub(crate) const OFFENCE: &str = "offence";
 
 impl Content {
     /// The word of its kind.
@@ -57,6 +64,7 @@ impl Content {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Principal(_) => PRINCIPAL,
+            Self::Offence(_) => OFFENCE,
         }
     }
 
@@ -70,6 +78,9 @@ impl Content {
                 principal.expires,
                 codec::encode(&**principal),
             ),
+            Self::Offence(offence) => {
+                (offence.node.to_string(), true, None, codec::encode(&**offence))
+            }
         };
         Control { kind: self.kind().to_owned(), id, at, last, until, body }
     }
@@ -77,6 +88,7 @@ impl Content {
     fn check(&self) -> Result<(), &'static str> {
         match self {
             Self::Principal(principal) => principal.check(),
+            Self::Offence(_) => Ok(()),
         }
     }
 }
@@ -89,6 +101,10 @@ impl Control {
             PRINCIPAL => {
                 let principal = codec::decode(&self.body, MAX_CONTROL_BYTES).ok()?;
                 Some(Content::Principal(Box::new(principal)))
+            }
+            OFFENCE => {
+                let offence = codec::decode(&self.body, MAX_CONTROL_BYTES).ok()?;
+                Some(Content::Offence(Box::new(offence)))
             }
             _ => None,
         }
@@ -122,6 +138,9 @@ impl Record for Control {
     fn check(&self, _signer: NodeId) -> Result<(), Reject> {
         if self.kind.len() > MAX_CONTROL_KIND || self.id.len() > MAX_ID_BYTES {
             return Err(Reject::Invalid("kind and id are bounded"));
+        }
+        if self.kind != OFFENCE && self.body.len() > MAX_PLAIN_CONTROL_BYTES {
+            return Err(Reject::Invalid("too long"));
         }
         let Some(content) = self.content() else { return Ok(()) };
         content.check().map_err(Reject::Invalid)?;

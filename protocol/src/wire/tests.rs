@@ -67,8 +67,9 @@ fn messages() -> Vec<(&'static str, Message)> {
     let (key, ballot, ver) = (key(), ballot(), 4);
     let accepted = Some(Accepted { ballot, val: val() });
     let nack = || Box::new(Nack { promised: Some(ballot), accepted: accepted.clone() });
-    let vote = |verdict| VoteOp { key: key.clone(), ballot, ver, verdict };
-    let promise = |verdict| PromiseOp { key: key.clone(), ballot, verdict, result: None };
+    let vote = |verdict| VoteOp { key: key.clone(), ballot, ver, verdict, sworn: None };
+    let promise =
+        |verdict| PromiseOp { key: key.clone(), ballot, verdict, result: None, sworn: None };
     let raw = Raw { body: vec![1, 2], signer: signer().id(), signature: some_signature() };
     let present =
         PresentOp { host: host_id(), node: Some(signer().id()), age_ms: 7, away_ms: None };

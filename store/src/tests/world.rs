@@ -113,6 +113,7 @@ impl World {
             ballot: Ballot { round: 0, proposer: self.key.id() },
             val: self.val(State::Job(self.state(phase))),
             voters: vec![self.key.id()],
+            sworn: Vec::new(),
         };
         Write::Certificate(Box::new(Signed::seal(&self.key, self.network, body)))
     }
@@ -122,7 +123,13 @@ impl World {
         let (ballot, val) = register.decided().unwrap();
         let subject = register.spec.body().subject.clone();
         let key = RegisterKey { subject, spec: register.spec.hash() };
-        let body = Certificate { key, ballot, val: val.clone(), voters: vec![self.key.id()] };
+        let body = Certificate {
+            key,
+            ballot,
+            val: val.clone(),
+            voters: vec![self.key.id()],
+            sworn: Vec::new(),
+        };
         Signed::seal(&self.key, self.network, body)
     }
 

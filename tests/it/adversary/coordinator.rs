@@ -44,7 +44,13 @@ fn next(job: &Job, phase: Phase, result: Option<Hash>) -> Val {
 /// A certificate as Mallory would have it.
 fn certificate(mallory: &Mallory, job: &Job, round: u32, val: Val, voters: &[NodeId]) -> Raw {
     let ballot = Ballot { round, proposer: mallory.id() };
-    mallory.sign(Certificate { key: job.key(), ballot, val, voters: voters.to_vec() })
+    mallory.sign(Certificate {
+        key: job.key(),
+        ballot,
+        val,
+        voters: voters.to_vec(),
+        sworn: Vec::new(),
+    })
 }
 
 const fn bare(certificate: Raw) -> Known {
@@ -109,6 +115,7 @@ fn own_job(mallory: &Mallory, spec: Spec, at: Hlc) -> Known {
         ballot: Ballot { round: 0, proposer: mallory.id() },
         val,
         voters: vec![mallory.id()],
+        sworn: Vec::new(),
     };
     Known { certificate: mallory.sign(body), spec: Some(spec.raw().clone()), result: None }
 }
@@ -172,6 +179,7 @@ fn a_coordinator_forges_nothing_about_jobs_of_others() {
             ballot: home,
             val: next(&job, Phase::Cancelled, None),
             voters: voters.clone(),
+            sworn: Vec::new(),
         };
         let mut forged = mallory.sign(body);
         this.refused(
@@ -227,7 +235,7 @@ fn a_coordinator_has_no_word_on_registers_on_which_it_does_not_vote() {
         let high = Ballot { round: 1 << 20, proposer: voter };
         let nack = Verdict::Lower(Box::new(Nack { promised: Some(high), accepted: None }));
         let ver = job.certificate.body().val.ver;
-        let vote = |verdict| VoteOp { key: key.clone(), ballot: home, ver, verdict };
+        let vote = |verdict| VoteOp { key: key.clone(), ballot: home, ver, verdict, sworn: None };
         let confirm = ConfirmOp { key: key.clone(), ballot: home, round: 1 };
         let would = |verdict| Message::PreVoted(vec![PreVotedOp { key: key.clone(), verdict }]);
         let lies = [

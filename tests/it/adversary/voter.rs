@@ -2,12 +2,15 @@
 //!
 //! Promised is what crash faults allow: with two honest voters of three, whatever the third one
 //! refuses, delays or makes up about promises, each job that was answered 200 ends, once. Not promised is
-//! what a voter can do that says "accepted" and forgets, while the only other copy goes, or that votes
-//! for two values: such a job may be lost or settled otherwise. Nor is a voter's word refuted that it
-//! promised a ballot which it could have promised: its home steps down for it. None of that is asserted.
+//! what a voter can do that says "accepted" and forgets, while the only other copy goes: such a job may be
+//! lost or settled otherwise. But what it says is sworn, so whoever finds two of its oaths at odds has
+//! proof of it, and all coordinators cut it off.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::json;
 use skyclaw_protocol::NodeId;
 use skyclaw_protocol::register::{Ballot, Nack};
 use skyclaw_protocol::wire::{
@@ -35,6 +38,7 @@ fn votes(
                 ballot: op.ballot,
                 ver: op.val.ver,
                 verdict: verdict(from),
+                sworn: None,
             };
             // More than once, too.
             vec![Message::Vote(ops.iter().chain(ops).map(vote).collect())]
@@ -45,6 +49,7 @@ fn votes(
                 ballot: op.ballot,
                 verdict: promise(from),
                 result: None,
+                sworn: None,
             };
             vec![Message::Promise(ops.iter().map(promised).collect())]
         }
@@ -166,6 +171,61 @@ fn jobs_end_while_a_voter_makes_up_higher_ballots() {
         is_a_voter(&net, &jobs);
         all_end(&net, &jobs, 1);
     }
+}
+
+/// Of ballots that it could have promised: the other honest voter's. Its homes go on with him.
+#[test]
+fn jobs_end_while_a_voter_names_ballots_of_the_other_one() {
+    let others: Arc<Mutex<BTreeSet<NodeId>>> = Arc::default();
+    let high = move |home: NodeId| {
+        let mut known = others.lock().expect("nobody panics with it");
+        known.insert(home);
+        let proposer = known.iter().copied().find(|node| *node != home).unwrap_or(home);
+        Box::new(Nack { promised: Some(Ballot { round: 1 << 20, proposer }), accepted: None })
+    };
+    let (nack, refusal) = (high.clone(), high);
+    let net = net(votes(
+        move |home| Verdict::Lower(nack(home)),
+        PreVerdict::Alive(None),
+        move |home| PromiseVerdict::Lower(refusal(home)),
+    ));
+    let jobs = submit(&net, 12);
+    is_a_voter(&net, &jobs);
+    all_end(&net, &jobs, 1);
+}
+
+/// The home goes, and she promises the other one as if she had never voted.
+#[test]
+fn a_voter_that_hides_its_votes_is_proven_to_have_lied_and_cut_off() {
+    let mut net =
+        net(votes(|_| Verdict::Accepted, PreVerdict::Would, |_| PromiseVerdict::Promised(None)));
+    // No host takes these, so that they are there when their home goes.
+    let waiting = json!({ "payload": { "kind": "shell", "command": "sh" },
+        "requirement": { "requiredCapabilities": ["none-has-this"] } });
+    for _ in 0..8 {
+        net.nodes[0].api.submit(&waiting);
+    }
+    let known = net.mallory.find_job(&submit(&net, 1)[0]);
+    assert!(known.spec.is_some());
+    net.nodes[0].kill();
+    let liar = net.mallory.id().to_string();
+    let told = format!("cut off: this coordinator swore what contradicts an earlier vote");
+    let cut = |node: &Node| {
+        within(ENDED, "she is cut off", || {
+            let (log, offences) = (node.process.log(), node.api.metric("skyclaw_offences "));
+            let proven = log.contains(&told) && log.contains(&liar) && offences == 1.0;
+            let gone = net.mallory.handle.coordinators().borrow().is_empty();
+            if proven && gone { Ok(()) } else { Err(node.process.log_tail()) }
+        });
+    };
+    cut(&net.nodes[1]);
+    let _ = net.nodes[0].wait(PATIENCE);
+    net.nodes[0].start_again();
+    // Who was away hears of it, and what is left goes on.
+    cut(&net.nodes[0]);
+    cluster::until_peers(&net.nodes[0], 2);
+    let jobs = submit(&net, 4);
+    all_end(&net, &jobs, 1);
 }
 
 /// Who accepts all and keeps nothing, and promises all to everybody, as long as the honest ones live.

@@ -187,10 +187,14 @@ fn a_word_of_a_higher_promise_counts_only_from_a_voter() {
     let stranger = (1..4).find(|n| !spec.body().voters.contains(&node_key(*n).id())).unwrap();
     let promised = Some(Ballot { round: 7, proposer: node_key(voter).id() });
     let verdict = Verdict::Lower(Box::new(Nack { promised, accepted: None }));
-    let nack = VoteOp { key: op.key.clone(), ballot: op.ballot, ver: 0, verdict };
+    let nack = VoteOp { key: op.key.clone(), ballot: op.ballot, ver: 0, verdict, sworn: None };
     world.inject(stranger, 0, Message::Vote(vec![nack.clone()]));
     assert!(world.nodes[0].machine.registers[&op.key.subject].lead.is_some());
-    world.inject(voter, 0, Message::Vote(vec![nack]));
+    // A quorum is left without one of them, and none without both.
+    world.inject(voter, 0, Message::Vote(vec![nack.clone(), nack.clone()]));
+    assert!(world.nodes[0].machine.registers[&op.key.subject].lead.is_some());
+    let other = (1..4).find(|n| ![voter, stranger].contains(n)).unwrap();
+    world.inject(other, 0, Message::Vote(vec![nack]));
     world.settle();
     let entry = &world.nodes[0].machine.registers[&op.key.subject];
     assert!(entry.lead.is_none() && entry.waiting.is_empty(), "its caller was told");
@@ -227,7 +231,13 @@ fn a_certificate_counts_from_its_owner_with_a_quorum_of_its_voters_only() {
     world.drain(voter);
     let (home, mine) = (node_key(0).id(), node_key(voter).id());
     let seal = |signer: usize, ballot, voters| {
-        let body = Certificate { key: op.key.clone(), ballot, val: op.val.clone(), voters };
+        let body = Certificate {
+            key: op.key.clone(),
+            ballot,
+            val: op.val.clone(),
+            voters,
+            sworn: Vec::new(),
+        };
         let signed = Signed::seal(&node_key(signer), network(), body);
         Message::Certificates(vec![signed.raw().clone()])
     };
@@ -266,7 +276,7 @@ fn a_promise_with_a_value_that_cannot_stand_is_not_adopted() {
     let val = Val { ver: u64::MAX, ..entry.row.accepted.clone().unwrap().val };
     let verdict =
         PromiseVerdict::Promised(Some(Box::new(crate::register::Accepted { ballot, val })));
-    let promise = PromiseOp { key, ballot, verdict, result: None };
+    let promise = PromiseOp { key, ballot, verdict, result: None, sworn: None };
     refused(&mut world, 1, 0, Message::Promise(vec![promise]), FrameFault::BadRecord);
     assert_eq!(world.phase(0, &job), Some(Phase::Queued));
 }

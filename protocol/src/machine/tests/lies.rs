@@ -1,7 +1,7 @@
 //! What a coordinator says that is not so: of registers on which it does not vote, of ballots that cannot
 //! be, of hosts that are others'.
 
-use super::world::{World, host_id, network, node_key};
+use super::world::{QUORUM_MS, World, host_id, network, node_key};
 use crate::batch::KeyAnswer;
 use crate::clock::Hlc;
 use crate::command::Command;
@@ -43,6 +43,7 @@ fn who_does_not_vote_on_a_register_has_no_word_on_it() {
             ballot,
             ver: 0,
             verdict: Verdict::Lower(nack),
+            sworn: None,
         }]),
         Message::PreVote(vec![PreVoteOp { key: key.clone(), disowned: true }]),
         Message::PreVoted(vec![PreVotedOp { key: key.clone(), verdict: alive }]),
@@ -77,12 +78,61 @@ fn a_ballot_that_cannot_be_deposes_nobody() {
     for promised in cannot_be {
         let nack = Box::new(Nack { promised: Some(promised), accepted: None });
         let (key, verdict) = (key.clone(), Verdict::Lower(nack));
-        let op = VoteOp { key: key.clone(), ballot: home, ver: 0, verdict };
+        let op = VoteOp { key: key.clone(), ballot: home, ver: 0, verdict, sworn: None };
         world.inject(voter, 0, Message::Vote(vec![op]));
         let entry = &world.nodes[0].machine.registers[&key.subject];
         assert!(entry.leads(), "{promised:?}");
         assert_eq!(entry.highest(), Some(home));
     }
+}
+
+/// Until too few are left for a quorum, or what is in flight gets none in time.
+#[test]
+fn one_voter_that_names_a_higher_ballot_deposes_nobody_alone() {
+    let nack = |key: &RegisterKey, ver| {
+        let promised = Some(Ballot { round: 3, proposer: node_key(2).id() });
+        let verdict = Verdict::Lower(Box::new(Nack { promised, accepted: None }));
+        let ballot = Ballot { round: 0, proposer: node_key(0).id() };
+        Message::Vote(vec![VoteOp { key: key.clone(), ballot, ver, verdict, sworn: None }])
+    };
+    let leads = |world: &World, key: &RegisterKey| {
+        let entry = &world.nodes[0].machine.registers[&key.subject];
+        (entry.leads(), entry.owner() == node_key(0).id())
+    };
+    let mut world = World::of(3, 2);
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    let key = world.nodes[0].machine.registers[&Subject::Job(job.clone())].head.key.clone();
+    // It goes on with the other one.
+    world.cut.insert((2, 0));
+    for ver in 0..3 {
+        world.inject(2, 0, nack(&key, ver));
+        world.settle();
+        assert_eq!(leads(&world, &key), (true, true));
+    }
+    assert_eq!(world.claim(0, "h").job, job);
+    assert!(world.nodes[0].machine.registers[&key.subject].refusals.is_empty(), "it stood alone");
+
+    // Both say so.
+    world.inject(1, 0, nack(&key, 1));
+    assert_eq!(leads(&world, &key), (true, true));
+    world.inject(2, 0, nack(&key, 1));
+    assert_eq!(leads(&world, &key), (false, false));
+
+    // The other one is not heard: nobody knows who is right.
+    let mut world = World::of(3, 2);
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    let key = world.nodes[0].machine.registers[&Subject::Job(job)].head.key.clone();
+    world.cut.extend([(1, 0), (2, 0)]);
+    let claim = Command::Claim { host: host_id("h"), wait_ms: 0, without: Vec::new() };
+    world.ask(0, claim);
+    world.settle();
+    world.inject(2, 0, nack(&key, 1));
+    world.settle();
+    assert_eq!(leads(&world, &key), (true, true));
+    world.pass(QUORUM_MS);
+    assert_eq!(leads(&world, &key), (false, false));
 }
 
 fn desc(world: &World, node: Option<NodeId>, removed: bool) -> HostDesc {

@@ -203,5 +203,5 @@ pub(crate) fn service_id() -> ServiceId {
 
 pub(crate) fn certificate() -> Certificate {
     let voters = vec![signer().id(), NodeId([8; 32])];
-    Certificate { key: key(), ballot: ballot(), val: val(), voters }
+    Certificate { key: key(), ballot: ballot(), val: val(), voters, sworn: Vec::new() }
 }

@@ -1,0 +1,198 @@
+//! What voters and owners say under their signatures is compared: whoever contradicts itself is cut off.
+//!
+//! ```text
+//!   vote ── oath ──> its owner ── certificate, with the oaths ──> every voter's disk
+//!                                                                   │ compared
+//!   promise ── oath ──> whoever takes over ─────────────────────────┘
+//!                                              └─> offence ── control record ──> all coordinators
+//! ```
+//!
+//! Always: a vote or promise of another voter counts only if it is sworn, so that what a lead or a
+//! choice rests on can be held against its voter later. What is published as an offence holds for anybody
+//! ([`Offence::holds`]). What a liar said before still stands: others may rest on it.
+
+use super::Machine;
+use super::entry::Entry;
+use super::frames::FrameFault;
+use crate::batch::Shelf;
+use crate::clock::Now;
+use crate::id::{Hash, NodeId};
+use crate::key::Signature;
+use crate::oath::{Point, Said, Sworn, SwornVote, swear};
+use crate::offence::{Oath, Offence, Proof, contradict, counts};
+use crate::record::Signed;
+use crate::record::control::Content;
+use crate::record::spec::{RegisterKey, Subject};
+use crate::register::{Ballot, Certificate};
+use crate::wire::{PromiseOp, VoteOp};
+
+/// The root that was checked last in one frame: the votes of a batch share theirs.
+#[derive(Debug, Default)]
+pub(super) struct Checked(Option<(Hash, Signature)>);
+
+impl Machine {
+    /// Swears to the votes of one frame that say that something was accepted.
+    pub(super) fn swear_votes(&self, votes: Vec<(VoteOp, Option<Said>)>) -> Vec<VoteOp> {
+        let said = votes.iter().filter_map(|(op, said)| Some((&op.key, said.as_ref()?)));
+        let mut oaths = swear(&self.key, self.config.network, said).into_iter();
+        let sworn = |(op, said): (VoteOp, Option<Said>)| VoteOp {
+            sworn: said.and_then(|_| oaths.next()),
+            ..op
+        };
+        votes.into_iter().map(sworn).collect()
+    }
+
+    /// The same of promises.
+    pub(super) fn swear_promises(&self, ops: Vec<(PromiseOp, Option<Said>)>) -> Vec<PromiseOp> {
+        let said = ops.iter().filter_map(|(op, said)| Some((&op.key, said.as_ref()?)));
+        let mut oaths = swear(&self.key, self.config.network, said).into_iter();
+        let sworn = |(op, said): (PromiseOp, Option<Said>)| PromiseOp {
+            sworn: said.and_then(|_| oaths.next()),
+            ..op
+        };
+        ops.into_iter().map(sworn).collect()
+    }
+
+    /// Whether a vote counts: false for one that is not needed any more.
+    ///
+    /// # Errors
+    /// It is not sworn.
+    pub(super) fn take_oath(
+        &mut self,
+        from: NodeId,
+        key: &RegisterKey,
+        (ballot, ver): (Ballot, u64),
+        sworn: Option<Sworn>,
+        checked: &mut Checked,
+    ) -> Result<bool, FrameFault> {
+        let (network, Some(entry)) = (self.config.network, self.registers.get_mut(&key.subject))
+        else {
+            return Ok(false);
+        };
+        let Some(lead) = entry.lead.as_ref() else { return Ok(false) };
+        let asked = |val: &&crate::register::Val| val.ver == ver && lead.ballot() == Some(ballot);
+        let Some(val) = lead.current().filter(asked) else { return Ok(false) };
+        if lead.chosen().is_some() || lead.votes().contains(&from) {
+            return Ok(false);
+        }
+        let sworn = sworn.ok_or(FrameFault::Unproven)?;
+        let said = Said::Accepted(Point::of(ballot, val));
+        let root = sworn.root(key, &said).ok_or(FrameFault::Unproven)?;
+        let known = checked.0 == Some((root, sworn.signature));
+        if !known && !sworn.is_of(from, network, root) {
+            return Err(FrameFault::Unproven);
+        }
+        checked.0 = Some((root, sworn.signature));
+        // One of each voter: those of a write before were dropped when this one began.
+        entry.sworn.push(SwornVote { voter: from, sworn });
+        Ok(true)
+    }
+
+    /// Whether a promise counts. It is compared with what its voter swore before, as far as that is
+    /// known here, and kept to be compared with what comes to be known.
+    pub(super) fn hear_promise(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        key: &RegisterKey,
+        said: Said,
+        sworn: Option<Sworn>,
+    ) -> Result<bool, FrameFault> {
+        let network = self.config.network;
+        let sworn = sworn.filter(|sworn| sworn.holds(from, network, key, &said));
+        let promise = Oath { said, sworn: sworn.ok_or(FrameFault::Unproven)? };
+        let stored = shelf.register(&key.subject).ok().flatten();
+        let certificate = stored.and_then(|stored| stored.certificate);
+        if let Some(certificate) = certificate.filter(|held| held.body().key == *key) {
+            self.compare(now, key, from, &promise, certificate.body());
+        }
+        if self.is_expelled(from) {
+            return Ok(false);
+        }
+        let Some(entry) = self.registers.get_mut(&key.subject) else { return Ok(false) };
+        entry.keep_promise(from, promise);
+        Ok(true)
+    }
+
+    /// What an owner certified is compared with what is known of its register.
+    pub(super) fn judge_owner(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        signed: &Signed<Certificate>,
+    ) {
+        let body = signed.body();
+        let Some(entry) = self.registers.get(&body.key.subject) else { return };
+        let promises = entry.promises.clone();
+        for (voter, promise) in promises {
+            self.compare(now, &body.key, voter, &promise, body);
+        }
+        let Some(entry) = self.registers.get(&body.key.subject) else { return };
+        let other = |held: &&crate::register::Val| held.ver == body.val.ver && **held != body.val;
+        if entry.chosen.as_ref().filter(other).is_none() {
+            return;
+        }
+        let stored = shelf.register(&body.key.subject).ok().flatten();
+        let held = stored.and_then(|stored| stored.certificate);
+        if let Some(held) = held.filter(|held| contradict(held.body(), body)) {
+            let (one, other) = (held.raw().clone(), signed.raw().clone());
+            self.convict(
+                now,
+                Offence { node: signed.signer(), proof: Proof::Owner { one, other } },
+            );
+        }
+    }
+
+    /// Compares a promise with the vote that its voter swore to an owner, if it did.
+    fn compare(
+        &mut self,
+        now: Now,
+        key: &RegisterKey,
+        voter: NodeId,
+        promise: &Oath,
+        certificate: &Certificate,
+    ) {
+        let said = Said::Accepted(certificate.point());
+        if !said.contradicts(&promise.said) {
+            return;
+        }
+        let Some(vote) = certificate.sworn.iter().find(|vote| vote.voter == voter) else { return };
+        let one = Oath { said, sworn: vote.sworn.clone() };
+        let proof = Proof::Voter { key: key.clone(), one, other: promise.clone() };
+        self.convict(now, Offence { node: voter, proof });
+    }
+
+    /// Publishes an offence that was found here, if it is one: what an owner passed on of a voter
+    /// was not checked yet.
+    fn convict(&mut self, now: Now, offence: Offence) {
+        let node = offence.node;
+        if self.is_expelled(node) || node == self.me || !offence.holds(self.config.network) {
+            return;
+        }
+        // Without room for it, or if its proof is too long to be told, it counts here alone.
+        if self.put_control(now, &Content::Offence(Box::new(offence))).is_err() {
+            self.cut_off(now, node, now.wall);
+        }
+    }
+}
+
+impl Entry {
+    /// Of each voter the last promise, while this node leads or tries to.
+    fn keep_promise(&mut self, from: NodeId, promise: Oath) {
+        if !counts(&self.head.key) {
+            return;
+        }
+        match self.promises.iter_mut().find(|(voter, _)| *voter == from) {
+            Some((_, held)) => *held = promise,
+            None => self.promises.push((from, promise)),
+        }
+    }
+
+    /// Of these voters, the oaths on the value in flight.
+    pub(super) fn take_sworn(&mut self, voters: &[NodeId]) -> Vec<SwornVote> {
+        let mut sworn = std::mem::take(&mut self.sworn);
+        sworn.retain(|vote| voters.contains(&vote.voter));
+        if matches!(self.head.key.subject, Subject::Job(_)) { sworn } else { Vec::new() }
+    }
+}

@@ -1,0 +1,193 @@
+//! Voters and owners that contradict themselves, and voters that do not swear.
+
+use super::world::{World, cut, job_at, network, node_key, submit};
+use crate::codec;
+use crate::id::JobId;
+use crate::machine::FrameFault;
+use crate::oath::{Point, Said, Sworn, swear};
+use crate::record::Signed;
+use crate::record::spec::{RegisterKey, Subject};
+use crate::register::{Accepted, Ballot, Certificate};
+use crate::wire::{Message, PromiseOp, PromiseVerdict, Verdict, VoteOp};
+
+/// The home, an honest voter, and the liar: each a voter of every job.
+const HOME: usize = 0;
+const HONEST: usize = 1;
+const LIAR: usize = 2;
+
+fn oath(by: usize, key: &RegisterKey, said: Said) -> Sworn {
+    swear(&node_key(by), network(), [(key, &said)]).remove(0)
+}
+
+/// A job whose certificate rests on the oath of the liar, held by all.
+fn chosen_with_the_liar() -> (World, JobId, RegisterKey) {
+    let mut world = World::of(3, 2);
+    // The vote of the honest one is lost.
+    world.cut.insert((HONEST, HOME));
+    let job = world.submit(HOME);
+    world.cut.clear();
+    let stored = world.nodes[HONEST].disk.stored(&Subject::Job(job.clone())).unwrap();
+    let certificate = stored.certificate.expect("it was told");
+    let body = certificate.body();
+    assert_eq!(body.voters, [node_key(HOME).id(), node_key(LIAR).id()]);
+    let vote = &body.sworn[0];
+    assert_eq!((body.sworn.len(), vote.voter), (1, node_key(LIAR).id()));
+    assert!(vote.sworn.holds(vote.voter, network(), &body.key, &Said::Accepted(body.point())));
+    let key = body.key.clone();
+    (world, job, key)
+}
+
+/// The honest one asks for promises while the home is away; its ballot.
+fn takes_over(world: &mut World, key: &RegisterKey) -> Ballot {
+    cut(world, HOME, HONEST);
+    cut(world, HOME, LIAR);
+    let now = world.now;
+    world.nodes[HONEST].machine.lead(now, &key.subject);
+    // What the liar's own machine would answer does not arrive.
+    world.cut.insert((LIAR, HONEST));
+    world.settle();
+    let lead = world.nodes[HONEST].machine.registers[&key.subject].lead.as_ref();
+    lead.and_then(|lead| lead.ballot()).expect("it prepares")
+}
+
+fn promise(key: &RegisterKey, ballot: Ballot, accepted: Option<Accepted>) -> PromiseOp {
+    let sworn = Some(oath(LIAR, key, Said::promised(ballot, accepted.as_ref())));
+    let verdict = PromiseVerdict::Promised(accepted.map(Box::new));
+    PromiseOp { key: key.clone(), ballot, verdict, result: None, sworn }
+}
+
+fn offenders(world: &World, node: usize) -> Vec<usize> {
+    let all = world.nodes[node].machine.controls().offences();
+    all.map(|(id, ..)| (0..3).find(|n| node_key(*n).id() == id).unwrap()).collect()
+}
+
+#[test]
+fn a_voter_that_hides_what_it_accepted_is_cut_off_by_all() {
+    let (mut world, job, key) = chosen_with_the_liar();
+    let ballot = takes_over(&mut world, &key);
+    // What is gossiped gets there; what was missed, repair would bring.
+    world.cut.remove(&(HONEST, HOME));
+    world.inject(LIAR, HONEST, Message::Promise(vec![promise(&key, ballot, None)]));
+    world.drain(HONEST);
+    assert_eq!(offenders(&world, HONEST), [LIAR]);
+    let entry = &world.nodes[HONEST].machine.registers[&key.subject];
+    assert!(entry.in_flight() && entry.lead.as_ref().unwrap().current().is_none(), "no quorum yet");
+    // Whatever it says from now on, nobody takes it; the job goes on with the others.
+    world.cut.clear();
+    world.pass(3000);
+    world.host(HONEST, "h", 1);
+    let grant = world.claim(HONEST, "h");
+    assert_eq!(grant.job, job);
+    world.crash(HONEST);
+    world.settle();
+    for node in [HOME, HONEST] {
+        assert_eq!(offenders(&world, node), [LIAR], "node {node}");
+        assert!(world.nodes[node].machine.is_expelled(node_key(LIAR).id()));
+    }
+}
+
+#[test]
+fn a_promise_that_was_believed_is_held_against_its_voter_later() {
+    let mut world = World::of(3, 2);
+    // Both vote; the word that it was chosen reaches the liar alone.
+    world.cut.insert((HONEST, HOME));
+    let token = world.ask(HOME, submit());
+    for _ in 0..8 {
+        (0..3).for_each(|node| world.drain(node));
+        for frame in std::mem::take(&mut world.net) {
+            let message: Message = codec::decode(&frame.bytes, usize::MAX).unwrap();
+            let word = matches!(message, Message::Certificates(_) | Message::Known(_));
+            if !(word && frame.to == HONEST) {
+                world.deliver(&frame);
+            }
+        }
+    }
+    let job = job_at(world.reply(token).expect("it is chosen")).job;
+    let subject = Subject::Job(job);
+    let held = world.nodes[HOME].disk.stored(&subject).unwrap();
+    let key = held.certificate.as_ref().unwrap().body().key.clone();
+    let known = world.nodes[HOME].machine.known(&world.nodes[HOME].disk, &subject, usize::MAX);
+    let ballot = takes_over(&mut world, &key);
+    world.inject(LIAR, HONEST, Message::Promise(vec![promise(&key, ballot, None)]));
+    world.drain(HONEST);
+    assert_eq!(offenders(&world, HONEST), [], "nothing speaks against it yet");
+    world.cut.clear();
+    world.inject(HOME, HONEST, Message::Known(vec![known.unwrap()]));
+    world.settle();
+    assert_eq!(offenders(&world, HONEST), [LIAR]);
+    assert_eq!(offenders(&world, HOME), [LIAR]);
+}
+
+#[test]
+fn an_honest_promise_convicts_nobody() {
+    let (mut world, _, key) = chosen_with_the_liar();
+    let ballot = takes_over(&mut world, &key);
+    let accepted = world.nodes[LIAR].machine.registers[&key.subject].row.accepted.clone();
+    world.inject(LIAR, HONEST, Message::Promise(vec![promise(&key, ballot, accepted)]));
+    world.cut.clear();
+    world.settle();
+    assert!(world.nodes[HONEST].machine.registers[&key.subject].leads());
+    assert!((0..3).all(|node| offenders(&world, node).is_empty()));
+}
+
+#[test]
+fn an_owner_that_certifies_two_values_is_cut_off_by_all() {
+    let (mut world, _, key) = chosen_with_the_liar();
+    let stored = world.nodes[HONEST].disk.stored(&key.subject).unwrap();
+    let body = stored.certificate.unwrap().body().clone();
+    let mut other: Certificate = body.clone();
+    other.val.by = "another".into();
+    let seal = |body| Signed::seal(&node_key(HOME), network(), body).raw().clone();
+    // The same once more is no lie.
+    world.inject(HOME, HONEST, Message::Certificates(vec![seal(body)]));
+    world.settle();
+    assert_eq!(offenders(&world, HONEST), []);
+    world.inject(HOME, HONEST, Message::Certificates(vec![seal(other)]));
+    world.settle();
+    assert_eq!(offenders(&world, HONEST), [HOME]);
+    assert_eq!(offenders(&world, LIAR), [HOME]);
+    assert!(!world.nodes[HOME].machine.is_expelled(node_key(HOME).id()), "others act on it");
+}
+
+#[test]
+fn votes_and_promises_that_are_not_sworn_do_not_count() {
+    let mut world = World::of(3, 2);
+    world.cut.extend([(HONEST, HOME), (LIAR, HOME)]);
+    let token = world.ask(HOME, submit());
+    world.settle();
+    let (key, val) = {
+        let registers = &world.nodes[HOME].machine.registers;
+        let entry = registers.values().next().unwrap();
+        (entry.head.key.clone(), entry.lead.as_ref().unwrap().current().unwrap().clone())
+    };
+    let ballot = Ballot { round: 0, proposer: node_key(HOME).id() };
+    let said = Said::Accepted(Point::of(ballot, &val));
+    let other = Said::Accepted(Point { ver: 1, ..Point::of(ballot, &val) });
+    let not_its_own = [
+        None,
+        Some(oath(HONEST, &key, said)),
+        Some(oath(LIAR, &key, other)),
+        Some(oath(LIAR, &key, Said::Promised { ballot, accepted: None })),
+    ];
+    let vote = |sworn| {
+        let verdict = Verdict::Accepted;
+        Message::Vote(vec![VoteOp { key: key.clone(), ballot, ver: 0, verdict, sworn }])
+    };
+    for sworn in not_its_own {
+        world.inject(LIAR, HOME, vote(sworn));
+        assert_eq!(std::mem::take(&mut world.faults), [FrameFault::Unproven]);
+    }
+    world.settle();
+    assert_eq!(world.reply(token), None);
+    world.inject(LIAR, HOME, vote(Some(oath(LIAR, &key, said))));
+    world.settle();
+    assert_eq!(std::mem::take(&mut world.faults), []);
+    assert!(world.reply(token).expect("it is chosen").is_ok());
+
+    let (mut world, _, key) = chosen_with_the_liar();
+    let ballot = takes_over(&mut world, &key);
+    let unsworn = PromiseOp { sworn: None, ..promise(&key, ballot, None) };
+    world.inject(LIAR, HONEST, Message::Promise(vec![unsworn]));
+    assert_eq!(std::mem::take(&mut world.faults), [FrameFault::Unproven]);
+    assert_eq!(offenders(&world, HONEST), []);
+}
