@@ -54,8 +54,8 @@ pub struct Controls {
     principals: BTreeMap<PrincipalId, Arc<Principal>>,
     /// Those that were not revoked, by name. Two coordinators may give one name away at a time.
     names: BTreeMap<String, BTreeSet<PrincipalId>>,
-    /// Nodes that lied, with when that was first told here.
-    offences: BTreeMap<NodeId, (Wall, Arc<Offence>)>,
+    /// Nodes that lied.
+    offences: BTreeMap<NodeId, Arc<Offence>>,
     /// By kind, and by who signed them.
     shares: BTreeMap<&'static str, Shares>,
 }
@@ -109,8 +109,7 @@ impl Controls {
                 self.principals.insert(principal.id.clone(), principal.into());
             }
             Some(Content::Offence(offence)) => {
-                let since = signed.body().at.wall();
-                self.offences.insert(offence.node, (since, offence.into()));
+                self.offences.insert(offence.node, offence.into());
             }
             None => {}
         }
@@ -191,9 +190,17 @@ impl Controls {
         self.principals.get(self.names.get(name)?.first()?)
     }
 
-    /// Nodes that are proven to have lied, and since when that counts.
-    pub fn offences(&self) -> impl ExactSizeIterator<Item = (NodeId, Wall, &Offence)> {
-        self.offences.iter().map(|(node, (since, offence))| (*node, *since, offence.as_ref()))
+    /// Nodes that are proven to have lied.
+    pub fn offences(&self) -> impl ExactSizeIterator<Item = &Offence> {
+        self.offences.values().map(AsRef::as_ref)
+    }
+
+    /// Forgets the offence of a node that matters less, so that there is room for one that matters; which.
+    pub fn make_room(&mut self, matters: impl Fn(NodeId) -> bool) -> Option<ControlKey> {
+        let least = self.offences.keys().copied().find(|node| !matters(*node))?;
+        let key = ControlKey { kind: OFFENCE.to_owned(), id: least.to_string() };
+        self.forget(&key);
+        Some(key)
     }
 
     /// Whose key this is, if it counts at that time.

@@ -68,7 +68,9 @@ impl Said {
         Self::Promised { ballot, accepted: accepted.map(|held| Point::of(held.ballot, &held.val)) }
     }
 
-    const fn point(&self) -> Option<Point> {
+    /// What it accepted.
+    #[must_use]
+    pub const fn point(&self) -> Option<Point> {
         match self {
             Self::Accepted(point) => Some(*point),
             Self::Promised { accepted, .. } => *accepted,

@@ -34,9 +34,9 @@ pub enum Proof {
         /// Which register.
         key: RegisterKey,
         /// The one.
-        one: Oath,
+        one: Box<Oath>,
         /// The other.
-        other: Oath,
+        other: Box<Oath>,
     },
     /// The owner of a ballot certified two values of one version.
     Owner {

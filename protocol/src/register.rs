@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Hlc;
 use crate::id::NodeId;
+use crate::limits::{MAX_OATH_PATH, MAX_VOTERS};
 use crate::oath::{Point, SwornVote};
 use crate::record::spec::RegisterKey;
 use crate::record::{Record, Reject};
@@ -73,8 +74,12 @@ impl Record for Certificate {
         if signer != self.ballot.proposer {
             return Err(Reject::Invalid("a certificate is signed by the ballot's owner"));
         }
-        if self.sworn.len() > self.voters.len() {
-            return Err(Reject::Invalid("a certificate holds one oath of a voter"));
+        let long = |vote: &SwornVote| vote.sworn.path.len() > MAX_OATH_PATH;
+        if self.voters.len() > MAX_VOTERS
+            || self.sworn.len() > self.voters.len()
+            || self.sworn.iter().any(long)
+        {
+            return Err(Reject::Invalid("a certificate holds few voters, and one oath of each"));
         }
         self.val.check()
     }

@@ -6,7 +6,7 @@
 //! What she votes on she forges nothing about: of that nothing is promised.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use skyclaw_protocol::attach::{HostAsk, Nonce, Run};
 use skyclaw_protocol::clock::Hlc;
 use skyclaw_protocol::record::host::HostDesc;
 use skyclaw_protocol::record::spec::{RegisterKey, Spec, Subject};
-use skyclaw_protocol::register::{Ballot, Certificate, JobState, Phase, State, Val};
+use skyclaw_protocol::register::{Ballot, Certificate, JobState, Nack, Phase, State, Val};
 use skyclaw_protocol::wire::{
     AcceptOp, AskOp, BeatMark, Beaten, Known, ListedOp, Message, Past, PreVerdict, PreVotedOp,
     PrepareOp, PromiseOp, PromiseVerdict, Tally, Verdict, VoteOp,
@@ -137,16 +137,26 @@ impl Stage {
 /// Refuses its vote in whatever way, and lies about the past of who beats.
 fn manner() -> Box<Manner> {
     let last: Mutex<Option<BeatMark>> = Mutex::default();
+    let turn = AtomicUsize::default();
     Box::new(move |_, message| match message {
         Message::Accept(ops) => {
-            let refuse = |(n, op): (usize, &AcceptOp)| VoteOp {
+            let verdict = |op: &AcceptOp| match turn.fetch_add(1, Ordering::Relaxed) % 3 {
+                0 => Verdict::Gone,
+                1 => Verdict::NeedContent,
+                // A ballot that it could have promised.
+                _ => {
+                    let promised = Some(Ballot { round: 1 << 10, ..op.ballot });
+                    Verdict::Lower(Box::new(Nack { promised, accepted: None }))
+                }
+            };
+            let refuse = |op: &AcceptOp| VoteOp {
                 key: op.key.clone(),
                 ballot: op.ballot,
                 ver: op.val.ver,
-                verdict: if n.is_multiple_of(2) { Verdict::Gone } else { Verdict::NeedContent },
+                verdict: verdict(op),
                 sworn: None,
             };
-            vec![Message::Vote(ops.iter().enumerate().map(refuse).collect())]
+            vec![Message::Vote(ops.iter().map(refuse).collect())]
         }
         Message::Prepare(ops) => {
             let refuse = |op: &PrepareOp| PromiseOp {

@@ -27,7 +27,13 @@ fn a_disk_that_forgets_promises_is_noticed() {
 
 #[test]
 fn a_disk_that_says_too_early_that_it_wrote_is_noticed() {
-    let expected = [laws::ON_A_QUORUM, laws::ONE_NUMBER, laws::ONE_OUTCOME, laws::NOT_FENCED];
+    let expected = [
+        laws::ON_A_QUORUM,
+        laws::ONE_NUMBER,
+        laws::ONE_OUTCOME,
+        laws::NOT_FENCED,
+        laws::NOT_CONVICTED,
+    ];
     is_noticed(Mutation::EarlyCommit, &expected);
 }
 

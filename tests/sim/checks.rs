@@ -231,6 +231,16 @@ impl World {
             .all(|node| self.shown(node, job).is_some_and(|state| state.phase.is_terminal()))
     }
 
+    /// All that is held of offences: nobody lies here.
+    fn check_convictions(&mut self) {
+        let machines = self.nodes.iter().filter_map(|node| node.machine.as_ref());
+        let held = machines.flat_map(|machine| machine.controls().offences());
+        let told: Vec<String> = held.map(|offence| format!("{offence:?}")).collect();
+        if let Some(told) = told.into_iter().next() {
+            self.laws.break_law(laws::NOT_CONVICTED, told);
+        }
+    }
+
     /// After the last heal and its time.
     pub(crate) fn check_end(&mut self) {
         let jobs: Vec<(JobId, bool)> =
@@ -249,6 +259,7 @@ impl World {
             }
         }
         self.check_answered();
+        self.check_convictions();
         for host in 0..self.hosts.len() {
             self.check_runs(host);
         }

@@ -59,6 +59,8 @@ pub(crate) const SAME: &str = "all coordinators show the same";
 pub(crate) const ONE_NUMBER: &str = "one display version per change";
 /// Disks that lose nothing accuse nobody.
 pub(crate) const NOT_FENCED: &str = "no honest coordinator is fenced";
+/// What is sworn by who keeps what it says never contradicts itself.
+pub(crate) const NOT_CONVICTED: &str = "no honest coordinator is proven to have lied";
 
 type Outcome = (Phase, u32, Option<HostId>);
 

@@ -19,8 +19,8 @@ use skyclaw_protocol::codec;
 use super::limits::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_LABEL, MAX_MESSAGE, MAX_ROLES, MAX_URL};
 use super::pass::{Grant, Pass};
 
-/// Version of everything said between nodes.
-pub(super) const VERSION: u16 = 1;
+/// Version of everything said between nodes. 2: votes and promises are sworn.
+pub(super) const VERSION: u16 = 2;
 
 /// One message of the handshake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -204,7 +204,8 @@ async fn cut_off(
     let mut known = BTreeSet::new();
     loop {
         let held = Arc::clone(&controls.borrow_and_update());
-        for (node, _, offence) in held.offences() {
+        for offence in held.offences() {
+            let node = offence.node;
             if !known.insert(node) {
                 continue;
             }

@@ -11,9 +11,10 @@ pub const MAX_CONTROLS: usize = 10_000;
 pub const MAX_PLAIN_CONTROL_BYTES: usize = 2 << 10;
 
 /// Longest control record, in bytes: two certificates of a job with their names stand in one.
-pub const MAX_CONTROL_BYTES: usize = 16 << 10;
+pub const MAX_CONTROL_BYTES: usize = 32 << 10;
 
-/// Nodes that are proven to have lied, in one network: 16 MiB at most. Each costs the liar its identity.
+/// Nodes that are proven to have lied, in one network: 32 MiB at most, and nearly always some 1 KiB each. Of
+/// nodes that were met there is always room: those of others give way.
 pub const MAX_OFFENCES: usize = 1000;
 
 /// Longest way from one vote to the root that was signed: a tree over the operations of a frame.

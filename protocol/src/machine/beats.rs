@@ -273,7 +273,7 @@ impl Machine {
 
     /// Somebody knows of this ballot. One so high that no voter would promise the next is a lie.
     pub(super) fn hear_ballot(&mut self, subject: &Subject, ballot: Option<Ballot>) {
-        if ballot.is_some_and(|ballot| ballot.round > MAX_ROUND) {
+        if ballot.is_some_and(|ballot| ballot.round >= MAX_ROUND) {
             return;
         }
         let Some(entry) = self.registers.get_mut(subject) else { return };

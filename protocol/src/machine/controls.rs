@@ -10,11 +10,11 @@ use super::Machine;
 use super::effect::{Effect, ReplyTo};
 use super::frames::FrameFault;
 use crate::batch::{KeyAnswer, Write};
-use crate::clock::{Now, Wall};
+use crate::clock::Now;
 use crate::command::Refusal;
 use crate::controls::{ControlKey, Controls, Taken};
 use crate::id::NodeId;
-use crate::limits::MAX_CONTROLS;
+use crate::limits::{MAX_CONTROLS, MAX_OFFENCES};
 use crate::principal::Principal;
 use crate::record::Signed;
 use crate::record::control::{Content, Control};
@@ -33,20 +33,19 @@ impl Machine {
         for control in all {
             controls.take(control);
         }
-        let offences: Vec<_> =
-            self.controls.offences().map(|(node, since, _)| (node, since)).collect();
-        for (node, since) in offences {
-            self.cut_off(now, node, since);
+        let offenders: Vec<NodeId> = self.controls.offences().map(|one| one.node).collect();
+        for node in offenders {
+            self.cut_off(now, node);
         }
     }
 
-    /// A node that is proven to have lied is a member no more. What it proves of this very node others
-    /// act on.
-    pub(super) fn cut_off(&mut self, now: Now, node: NodeId, since: Wall) {
+    /// A node that is proven to have lied is a member no more, from when that is known here: when it was
+    /// found out anybody could say. What it proves of this very node others act on.
+    pub(super) fn cut_off(&mut self, now: Now, node: NodeId) {
         if node == self.me {
             return;
         }
-        self.revoke(now, [(node, since)]);
+        self.revoke(now, [(node, now.wall)]);
         self.set_peers(now, self.peers.clone());
     }
 
@@ -54,14 +53,7 @@ impl Machine {
     pub(super) fn put_control(&mut self, now: Now, content: &Content) -> Result<(), Refusal> {
         let at = self.stamp(now);
         let signed = self.seal(content.at(at))?;
-        let controls = Arc::make_mut(&mut self.controls);
-        // Others take no more of one node than its share.
-        let taken = if self.peers.is_empty() {
-            controls.take(signed.clone())
-        } else {
-            controls.take_of_another(signed.clone())
-        };
-        match taken {
+        match self.take_control(&signed) {
             Taken::New => {}
             // A stamp of this node is above all it knows; what is the last is not asked for.
             Taken::Known => return Err(Refusal::Busy("it was changed just now".into())),
@@ -76,9 +68,31 @@ impl Machine {
             self.out.effect(Effect::Publish(Message::Controls(vec![raw])));
         }
         if let Content::Offence(offence) = content {
-            self.cut_off(now, offence.node, at.wall());
+            self.cut_off(now, offence.node);
         }
         Ok(())
+    }
+
+    /// Holds a record. Of one node others take no more than its share, so neither does it itself. An
+    /// offence of a node that was met finds room: anybody can make up nodes that lie.
+    fn take_control(&mut self, signed: &Signed<Control>) -> Taken {
+        let alone = self.peers.is_empty();
+        let controls = Arc::make_mut(&mut self.controls);
+        let taken = if alone {
+            controls.take(signed.clone())
+        } else {
+            controls.take_of_another(signed.clone())
+        };
+        let Some(Content::Offence(offence)) = signed.body().content() else { return taken };
+        let met = |node: NodeId| self.acquaintance.nodes().any(|known| known == node);
+        if taken != Taken::Full || !met(offence.node) {
+            return taken;
+        }
+        if controls.offences().len() >= MAX_OFFENCES {
+            let Some(gone) = controls.make_room(met) else { return taken };
+            self.out.write(Write::ForgetControl(gone));
+        }
+        controls.take(signed.clone())
     }
 
     /// Another coordinator hands on a record.
@@ -100,12 +114,12 @@ impl Machine {
             }
             offender = Some(offence.node);
         }
-        match Arc::make_mut(&mut self.controls).take_of_another(signed.clone()) {
+        match self.take_control(&signed) {
             Taken::New => {
                 self.clock.observe(at);
                 self.out.write(Write::Control(Box::new(signed)));
                 if let Some(node) = offender {
-                    self.cut_off(now, node, at.wall());
+                    self.cut_off(now, node);
                 }
             }
             Taken::Full => faults.push(FrameFault::Full),

@@ -103,6 +103,8 @@ pub(super) struct Entry {
     pub(super) promises: Vec<(NodeId, Oath)>,
     /// Voters that refused what is in flight for a higher ballot, and the highest of these.
     pub(super) refusals: BTreeMap<NodeId, Ballot>,
+    /// It was led anew for the sake of such a voter.
+    pub(super) won_back: bool,
     /// Answers that rest on the value in flight.
     pub(super) waiting: Vec<Waiting>,
     /// Commands that came while a value was in flight; run again once it is chosen. Bounded.
@@ -154,6 +156,7 @@ impl Entry {
             sworn: Vec::new(),
             promises: Vec::new(),
             refusals: BTreeMap::new(),
+            won_back: false,
             waiting: Vec::new(),
             queued: VecDeque::new(),
             lease: None,

@@ -115,8 +115,9 @@ impl Machine {
                 }
             }
             Message::Promise(ops) if ops.len() <= MAX_BATCH_OPS => {
+                let mut checked = Checked::default();
                 for op in ops {
-                    self.promised(now, shelf, from, op, &mut faults);
+                    self.promised(now, shelf, from, op, &mut checked, &mut faults);
                 }
             }
             Message::Certificates(raws) if raws.len() <= MAX_BATCH_OPS => {
@@ -233,6 +234,7 @@ impl Machine {
         shelf: &dyn Shelf,
         from: NodeId,
         op: PromiseOp,
+        checked: &mut Checked,
         faults: &mut Vec<FrameFault>,
     ) {
         let PromiseOp { key, ballot, verdict, result, sworn } = op;
@@ -260,7 +262,7 @@ impl Machine {
                     return;
                 }
                 let said = Said::promised(ballot, accepted.as_ref());
-                match self.hear_promise(now, shelf, from, &key, said, sworn) {
+                match self.hear_promise(now, shelf, from, &key, (said, sworn), checked) {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(fault) => return faults.push(fault),
@@ -301,7 +303,8 @@ impl Machine {
     pub(super) fn refused(&mut self, subject: &Subject, from: NodeId, promised: Option<Ballot>) {
         let Some(entry) = self.registers.get_mut(subject) else { return };
         // Nobody could have been promised such a ballot, so nobody steps down for it.
-        let can_be = |b: &Ballot| b.round <= MAX_ROUND && entry.head.voters.contains(&b.proposer);
+        // The next one above it must still be one.
+        let can_be = |b: &Ballot| b.round < MAX_ROUND && entry.head.voters.contains(&b.proposer);
         let Some(promised) = promised.filter(can_be) else { return };
         let Some(ballot) = entry.lead.as_ref().and_then(|lead| lead.ballot()) else {
             return self.hear_ballot(subject, Some(promised));
@@ -321,7 +324,11 @@ impl Machine {
         let Some(entry) = self.registers.get(subject) else { return };
         let highest = entry.refusals.values().max().copied();
         self.hear_ballot(subject, highest);
-        self.step_down(subject);
+        let lead = self.registers.get(subject).and_then(|entry| entry.lead.as_ref());
+        if lead.is_some_and(|lead| lead.ballot() < highest) {
+            // What was in flight is known until then: a grant took its host's slot.
+            self.step_down(subject);
+        }
     }
 
     /// Takes the word of a ballot's owner that a value was chosen, of a register voted on here.

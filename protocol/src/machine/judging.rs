@@ -16,7 +16,7 @@ use super::entry::Entry;
 use super::frames::FrameFault;
 use crate::batch::Shelf;
 use crate::clock::Now;
-use crate::id::{Hash, NodeId};
+use crate::id::{Hash, NetworkId, NodeId};
 use crate::key::Signature;
 use crate::oath::{Point, Said, Sworn, SwornVote, swear};
 use crate::offence::{Oath, Offence, Proof, contradict, counts};
@@ -29,6 +29,17 @@ use crate::wire::{PromiseOp, VoteOp};
 /// The root that was checked last in one frame: the votes of a batch share theirs.
 #[derive(Debug, Default)]
 pub(super) struct Checked(Option<(Hash, Signature)>);
+
+impl Checked {
+    fn holds(&mut self, voter: NodeId, network: NetworkId, root: Hash, sworn: &Sworn) -> bool {
+        let this = Some((root, sworn.signature));
+        let holds = self.0 == this || sworn.is_of(voter, network, root);
+        if holds {
+            self.0 = this;
+        }
+        holds
+    }
+}
 
 impl Machine {
     /// Swears to the votes of one frame that say that something was accepted.
@@ -78,11 +89,9 @@ impl Machine {
         let sworn = sworn.ok_or(FrameFault::Unproven)?;
         let said = Said::Accepted(Point::of(ballot, val));
         let root = sworn.root(key, &said).ok_or(FrameFault::Unproven)?;
-        let known = checked.0 == Some((root, sworn.signature));
-        if !known && !sworn.is_of(from, network, root) {
+        if !checked.holds(from, network, root, &sworn) {
             return Err(FrameFault::Unproven);
         }
-        checked.0 = Some((root, sworn.signature));
         // One of each voter: those of a write before were dropped when this one began.
         entry.sworn.push(SwornVote { voter: from, sworn });
         Ok(true)
@@ -96,23 +105,43 @@ impl Machine {
         shelf: &dyn Shelf,
         from: NodeId,
         key: &RegisterKey,
-        said: Said,
-        sworn: Option<Sworn>,
+        (said, sworn): (Said, Option<Sworn>),
+        checked: &mut Checked,
     ) -> Result<bool, FrameFault> {
-        let network = self.config.network;
-        let sworn = sworn.filter(|sworn| sworn.holds(from, network, key, &said));
-        let promise = Oath { said, sworn: sworn.ok_or(FrameFault::Unproven)? };
-        let stored = shelf.register(&key.subject).ok().flatten();
+        let sworn = sworn.ok_or(FrameFault::Unproven)?;
+        let root = sworn.root(key, &said).ok_or(FrameFault::Unproven)?;
+        if !checked.holds(from, self.config.network, root, &sworn) {
+            return Err(FrameFault::Unproven);
+        }
+        let promise = Oath { said, sworn };
+        let Some(entry) = self.registers.get(&key.subject) else { return Ok(false) };
+        if !counts(key) {
+            return Ok(true);
+        }
+        // The disk is asked only where it may know better.
+        let told = said.point().map(|point| point.ver);
+        let suspect = entry.chosen.as_ref().is_some_and(|held| told <= Some(held.ver));
+        let stored = suspect.then(|| shelf.register(&key.subject).ok().flatten()).flatten();
         let certificate = stored.and_then(|stored| stored.certificate);
         if let Some(certificate) = certificate.filter(|held| held.body().key == *key) {
             self.compare(now, key, from, &promise, certificate.body());
         }
-        if self.is_expelled(from) {
-            return Ok(false);
+        self.keep_promise(now, key, from, promise);
+        Ok(!self.is_expelled(from))
+    }
+
+    /// Of each voter the first promise is kept while this node leads or tries to; another one must not
+    /// contradict it.
+    fn keep_promise(&mut self, now: Now, key: &RegisterKey, from: NodeId, promise: Oath) {
+        let Some(entry) = self.registers.get_mut(&key.subject) else { return };
+        let Some((_, held)) = entry.promises.iter().find(|(voter, _)| *voter == from) else {
+            return entry.promises.push((from, promise));
+        };
+        if held.said.contradicts(&promise.said) {
+            let (one, other) = (Box::new(held.clone()), Box::new(promise));
+            let proof = Proof::Voter { key: key.clone(), one, other };
+            self.convict(now, Offence { node: from, proof });
         }
-        let Some(entry) = self.registers.get_mut(&key.subject) else { return Ok(false) };
-        entry.keep_promise(from, promise);
-        Ok(true)
     }
 
     /// What an owner certified is compared with what is known of its register.
@@ -158,8 +187,8 @@ impl Machine {
             return;
         }
         let Some(vote) = certificate.sworn.iter().find(|vote| vote.voter == voter) else { return };
-        let one = Oath { said, sworn: vote.sworn.clone() };
-        let proof = Proof::Voter { key: key.clone(), one, other: promise.clone() };
+        let one = Box::new(Oath { said, sworn: vote.sworn.clone() });
+        let proof = Proof::Voter { key: key.clone(), one, other: Box::new(promise.clone()) };
         self.convict(now, Offence { node: voter, proof });
     }
 
@@ -172,23 +201,12 @@ impl Machine {
         }
         // Without room for it, or if its proof is too long to be told, it counts here alone.
         if self.put_control(now, &Content::Offence(Box::new(offence))).is_err() {
-            self.cut_off(now, node, now.wall);
+            self.cut_off(now, node);
         }
     }
 }
 
 impl Entry {
-    /// Of each voter the last promise, while this node leads or tries to.
-    fn keep_promise(&mut self, from: NodeId, promise: Oath) {
-        if !counts(&self.head.key) {
-            return;
-        }
-        match self.promises.iter_mut().find(|(voter, _)| *voter == from) {
-            Some((_, held)) => *held = promise,
-            None => self.promises.push((from, promise)),
-        }
-    }
-
     /// Of these voters, the oaths on the value in flight.
     pub(super) fn take_sworn(&mut self, voters: &[NodeId]) -> Vec<SwornVote> {
         let mut sworn = std::mem::take(&mut self.sworn);

@@ -319,18 +319,21 @@ impl Machine {
             }
             _ => None,
         };
-        let certificate = lead.chosen().map(|val| Certificate {
-            key: key.clone(),
-            ballot,
-            val: val.clone(),
-            voters: lead.votes().to_vec(),
-            sworn: Vec::new(),
+        // The word that it was chosen went to a voter that did not know the register: as it is on disk,
+        // with the oaths, or said again.
+        let word = lead.chosen().map(|val| {
+            let same = |held: &Certificate| (held.ballot, &held.val) == (ballot, val);
+            stored.certificate.filter(|held| same(held.body())).unwrap_or_else(|| {
+                let (voters, sworn) = (lead.votes().to_vec(), Vec::new());
+                let body =
+                    Certificate { key: key.clone(), ballot, val: val.clone(), voters, sworn };
+                Signed::seal(&self.key, self.config.network, body)
+            })
         });
         let op = AcceptOp { key, ballot, val, spec, result };
         self.out.hold(Held::Send { to, message: Message::Accept(vec![op]) });
-        // The word that it was chosen went to a voter that did not know the register.
-        if let Some(body) = certificate {
-            let raw = Signed::seal(&self.key, self.config.network, body).raw().clone();
+        if let Some(word) = word {
+            let raw = word.raw().clone();
             self.out.hold(Held::Send { to, message: Message::Certificates(vec![raw]) });
         }
     }

@@ -135,6 +135,9 @@ impl Machine {
         }
         let ballot = body.ballot;
         self.judge_owner(now, shelf, &signed);
+        if self.is_expelled(signed.signer()) {
+            return;
+        }
         self.hear_ballot(&subject, Some(ballot));
         let Some(entry) = self.registers.get(&subject) else { return };
         // Whoever wrote under a higher ballot leads, also where its prepare did not come by.

@@ -260,7 +260,7 @@ impl Machine {
         let waiting = std::mem::take(&mut entry.waiting);
         entry.contest = None;
         // Whoever refused stood alone.
-        entry.refusals.clear();
+        let refused = std::mem::take(&mut entry.refusals).into_values().max();
         self.recount(subject);
         match subject {
             Subject::Job(job) => {
@@ -288,6 +288,21 @@ impl Machine {
             self.offer_on(now, subject, before.as_ref().and_then(Val::job), &val);
             self.offer_held(now);
         }
+        if let Some(ballot) = refused {
+            self.win_back(now, subject, ballot);
+        }
+    }
+
+    /// A voter that promised a ballot under which nobody leads votes no more: the register is led anew
+    /// above it. Once, so that a voter that lies has little of it.
+    fn win_back(&mut self, now: Now, subject: &Subject, ballot: Ballot) {
+        let Some(entry) = self.registers.get_mut(subject) else { return };
+        let rests = entry.leads() && !entry.in_flight() && !entry.is_leaving();
+        if !rests || std::mem::replace(&mut entry.won_back, true) {
+            return;
+        }
+        self.hear_ballot(subject, Some(ballot));
+        self.lead(now, subject);
     }
 
     /// What a chosen value frees goes to claims that wait for it.

@@ -11,6 +11,7 @@
 //! (from the moment it asked the voters, and the guard).
 
 use super::effect::{Effect, ReplyTo};
+use super::entry::Entry;
 use super::{Machine, Timer};
 use crate::batch::{KeyAnswer, Shelf, Write};
 use crate::clock::{Mono, Now};
@@ -221,6 +222,11 @@ impl Machine {
     pub(super) fn renewal_timer(&mut self, job: &JobId) {
         let subject = Subject::Job(job.clone());
         let renewal = self.registers.get_mut(&subject).and_then(|entry| entry.renewal.take());
+        let refused = |entry: &Entry| !entry.refusals.is_empty();
+        if renewal.is_some() && self.registers.get(&subject).is_some_and(|it| refused(it)) {
+            // Whoever refused may be right, and lead it.
+            self.give_in(&subject);
+        }
         for reply in renewal.map_or_else(Vec::new, |renewal| renewal.replies) {
             self.refuse(reply, Refusal::Busy("too few voters answered, try again".into()));
         }

@@ -32,7 +32,10 @@ fn oath(by: &NodeKey, key: &RegisterKey, said: Said) -> Oath {
 }
 
 fn by_voter(key: RegisterKey, one: Oath, other: Oath) -> Offence {
-    Offence { node: liar().id(), proof: Proof::Voter { key, one, other } }
+    Offence {
+        node: liar().id(),
+        proof: Proof::Voter { key, one: Box::new(one), other: Box::new(other) },
+    }
 }
 
 #[test]

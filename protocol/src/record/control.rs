@@ -3,7 +3,8 @@
 //!
 //! To add a kind: a variant of [`Content`] and its lines in the four functions below.
 //!
-//! Always: of one (kind, id) the newest wins, but nothing follows one that is the last. A kind or a
+//! Always: of one (kind, id) the newest wins, but nothing follows one that is the last, and of proofs of one
+//! offence the order has nothing to do with time. A kind or a
 //! form that this version does not know is kept and handed on, so that nodes of several versions
 //! hold the same; it means nothing here.
 
@@ -121,9 +122,13 @@ impl Control {
     }
 }
 
-/// Which of two records of one (kind, id) stands: the greater one.
+/// Which of two records of one (kind, id) stands: the greater one. One proof of an offence is as good as
+/// another, and newer is nothing: by their hashes all keep the same one, and seldom change it.
 #[must_use]
 pub fn order(a: &Signed<Control>, b: &Signed<Control>) -> Ordering {
+    if a.body().kind == OFFENCE {
+        return a.hash().cmp(&b.hash());
+    }
     a.body().rank(a.signer()).cmp(&b.body().rank(b.signer())).then_with(|| a.hash().cmp(&b.hash()))
 }
 
@@ -142,7 +147,11 @@ impl Record for Control {
         if self.kind != OFFENCE && self.body.len() > MAX_PLAIN_CONTROL_BYTES {
             return Err(Reject::Invalid("too long"));
         }
-        let Some(content) = self.content() else { return Ok(()) };
+        let Some(content) = self.content() else {
+            // In the place of a proof nothing else can stand.
+            let proof = self.kind == OFFENCE;
+            return if proof { Err(Reject::Invalid("it proves nothing")) } else { Ok(()) };
+        };
         content.check().map_err(Reject::Invalid)?;
         if content.at(self.at) != *self {
             return Err(Reject::Invalid("what stands outside is not what stands inside"));

@@ -209,11 +209,11 @@ fn a_voter_that_hides_its_votes_is_proven_to_have_lied_and_cut_off() {
     assert!(known.spec.is_some());
     net.nodes[0].kill();
     let liar = net.mallory.id().to_string();
-    let told = format!("cut off: this coordinator swore what contradicts an earlier vote");
+    let told = "cut off: this coordinator swore what contradicts an earlier vote";
     let cut = |node: &Node| {
         within(ENDED, "she is cut off", || {
             let (log, offences) = (node.process.log(), node.api.metric("skyclaw_offences "));
-            let proven = log.contains(&told) && log.contains(&liar) && offences == 1.0;
+            let proven = log.contains(told) && log.contains(&liar) && offences == 1.0;
             let gone = net.mallory.handle.coordinators().borrow().is_empty();
             if proven && gone { Ok(()) } else { Err(node.process.log_tail()) }
         });

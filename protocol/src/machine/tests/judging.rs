@@ -3,9 +3,13 @@
 use super::world::{World, cut, job_at, network, node_key, submit};
 use crate::codec;
 use crate::id::JobId;
+use crate::key::NodeKey;
+use crate::limits::MAX_OFFENCES;
 use crate::machine::FrameFault;
 use crate::oath::{Point, Said, Sworn, swear};
+use crate::offence::{Oath, Offence, Proof};
 use crate::record::Signed;
+use crate::record::control::{Content, Control};
 use crate::record::spec::{RegisterKey, Subject};
 use crate::register::{Accepted, Ballot, Certificate};
 use crate::wire::{Message, PromiseOp, PromiseVerdict, Verdict, VoteOp};
@@ -58,7 +62,7 @@ fn promise(key: &RegisterKey, ballot: Ballot, accepted: Option<Accepted>) -> Pro
 
 fn offenders(world: &World, node: usize) -> Vec<usize> {
     let all = world.nodes[node].machine.controls().offences();
-    all.map(|(id, ..)| (0..3).find(|n| node_key(*n).id() == id).unwrap()).collect()
+    all.map(|one| (0..3).find(|n| node_key(*n).id() == one.node).unwrap()).collect()
 }
 
 #[test]
@@ -110,7 +114,7 @@ fn a_promise_that_was_believed_is_held_against_its_voter_later() {
     let ballot = takes_over(&mut world, &key);
     world.inject(LIAR, HONEST, Message::Promise(vec![promise(&key, ballot, None)]));
     world.drain(HONEST);
-    assert_eq!(offenders(&world, HONEST), [], "nothing speaks against it yet");
+    assert!(offenders(&world, HONEST).is_empty(), "nothing speaks against it yet");
     world.cut.clear();
     world.inject(HOME, HONEST, Message::Known(vec![known.unwrap()]));
     world.settle();
@@ -141,7 +145,7 @@ fn an_owner_that_certifies_two_values_is_cut_off_by_all() {
     // The same once more is no lie.
     world.inject(HOME, HONEST, Message::Certificates(vec![seal(body)]));
     world.settle();
-    assert_eq!(offenders(&world, HONEST), []);
+    assert!(offenders(&world, HONEST).is_empty());
     world.inject(HOME, HONEST, Message::Certificates(vec![seal(other)]));
     world.settle();
     assert_eq!(offenders(&world, HONEST), [HOME]);
@@ -189,5 +193,162 @@ fn votes_and_promises_that_are_not_sworn_do_not_count() {
     let unsworn = PromiseOp { sworn: None, ..promise(&key, ballot, None) };
     world.inject(LIAR, HONEST, Message::Promise(vec![unsworn]));
     assert_eq!(std::mem::take(&mut world.faults), [FrameFault::Unproven]);
-    assert_eq!(offenders(&world, HONEST), []);
+    assert!(offenders(&world, HONEST).is_empty());
+}
+
+/// Once while this node leads, so that a liar cannot have it do so for every write.
+#[test]
+fn a_voter_that_promised_a_ballot_nobody_leads_under_is_won_back() {
+    let mut world = World::of(3, 2);
+    world.host(HOME, "h", 1);
+    let job = world.submit(HOME);
+    let subject = Subject::Job(job.clone());
+    // Its promise to itself is on its disk; what it asks of the others gets lost.
+    let lost = LIAR;
+    cut(&mut world, lost, HOME);
+    cut(&mut world, lost, HONEST);
+    let now = world.now;
+    world.nodes[lost].machine.lead(now, &subject);
+    world.settle();
+    world.nodes[lost].machine.step_down(&subject);
+    world.drain(lost);
+    world.cut.clear();
+    let behind = |world: &World| {
+        let version = |node: usize| {
+            let row = &world.nodes[node].machine.registers[&subject].row;
+            row.accepted.as_ref().map(|accepted| (accepted.ballot, accepted.val.ver))
+        };
+        version(lost) < version(HOME)
+    };
+    assert_eq!(world.claim(HOME, "h").job, job);
+    world.settle();
+    assert!(!behind(&world), "it votes again");
+    assert!(world.nodes[HOME].machine.registers[&subject].leads());
+    assert_eq!(world.phase(HOME, &job), Some(crate::register::Phase::Leased));
+    let ballot = |world: &World| world.nodes[HOME].machine.registers[&subject].highest().unwrap();
+    let won = ballot(&world);
+    assert!(won.round >= 2 && won.proposer == node_key(HOME).id(), "{won:?}");
+    assert!(world.complete(HOME, &job, "h").is_ok());
+    world.check_disks();
+}
+
+#[test]
+fn a_renewal_without_a_quorum_believes_who_refused_it() {
+    let mut world = World::of(3, 2);
+    world.attach(HOME, "h");
+    let job = world.submit(HOME);
+    world.claim(HOME, "h");
+    let subject = Subject::Job(job.clone());
+    let key = world.nodes[HOME].machine.registers[&subject].head.key.clone();
+    cut(&mut world, HOME, HONEST);
+    world.cut.insert((LIAR, HOME));
+    let renew = world.renew(&job, "h", 1);
+    world.ask(HOME, renew);
+    world.settle();
+    let ballot = Ballot { round: 0, proposer: node_key(HOME).id() };
+    let promised = Some(Ballot { round: 1, proposer: node_key(LIAR).id() });
+    let op = crate::wire::ConfirmOp { key, ballot, round: 0 };
+    let answer = Message::Confirmed(vec![crate::wire::ConfirmedOp { op, promised }]);
+    world.inject(LIAR, HOME, answer);
+    assert!(world.nodes[HOME].machine.registers[&subject].leads(), "the other may answer yet");
+    world.pass(super::world::QUORUM_MS);
+    assert!(!world.nodes[HOME].machine.registers[&subject].leads());
+}
+
+#[test]
+fn a_second_promise_does_not_cover_up_the_first() {
+    let (mut world, _, key) = chosen_with_the_liar();
+    let accepted = world.nodes[LIAR].machine.registers[&key.subject].row.accepted.clone();
+    let ballot = takes_over(&mut world, &key);
+    // What it knows itself says nothing here.
+    world.nodes[HONEST].machine.registers.get_mut(&key.subject).unwrap().chosen = None;
+    let lie = promise(&key, ballot, None);
+    let (now, from) = (world.now, node_key(LIAR).id());
+    let said = Said::promised(ballot, None);
+    let at = &mut world.nodes[HONEST];
+    let mut checked = crate::machine::judging::Checked::default();
+    let mut hear = |said, sworn| {
+        at.machine.hear_promise(now, &at.disk, from, &key, (said, sworn), &mut checked)
+    };
+    assert_eq!(hear(said, lie.sworn), Ok(true));
+    let honest = promise(&key, ballot, accepted.clone());
+    assert_eq!(hear(Said::promised(ballot, accepted.as_ref()), honest.sworn), Ok(false));
+    world.drain(HONEST);
+    assert_eq!(offenders(&world, HONEST), [LIAR]);
+}
+
+/// Anybody who can sign can make up nodes that lie.
+#[test]
+fn made_up_liars_take_no_room_from_those_that_were_met() {
+    let mut world = World::of(3, 2);
+    let job = Subject::Job(JobId::new("job_none").unwrap());
+    let key = RegisterKey { subject: job, spec: crate::id::Hash([1; 32]) };
+    let home = Ballot { round: 0, proposer: node_key(HOME).id() };
+    let vote = Said::Accepted(Point { ballot: home, ver: 1, val: crate::id::Hash([2; 32]) });
+    let hides = Said::Promised { ballot: Ballot { round: 1, ..home }, accepted: None };
+    let offence = |liar: &NodeKey| {
+        let oath = |said| {
+            let sworn = swear(liar, network(), [(&key, &said)]).remove(0);
+            Box::new(Oath { said, sworn })
+        };
+        let proof = Proof::Voter { key: key.clone(), one: oath(vote), other: oath(hides) };
+        Content::Offence(Box::new(Offence { node: liar.id(), proof }))
+    };
+    let at = crate::clock::Hlc { ms: world.now.wall.0, count: 0 };
+    let tell = |world: &mut World, by: &NodeKey, what: &Content| {
+        let raw = Signed::seal(by, network(), what.at(at)).raw().clone();
+        world.inject(LIAR, HONEST, Message::Controls(vec![raw]));
+    };
+    for n in 0..MAX_OFFENCES + 20 {
+        let mut seed = [0xee; 32];
+        seed[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        let made_up = NodeKey::from_seed(&seed);
+        // Each tells of itself, so that nobody has more than a share.
+        tell(&mut world, &made_up, &offence(&made_up));
+        if n % 50 == 0 {
+            world.drain(HONEST);
+        }
+    }
+    world.faults.clear();
+    let held = |world: &World| world.nodes[HONEST].machine.controls().offences().len();
+    assert_eq!(held(&world), MAX_OFFENCES);
+    tell(&mut world, &node_key(HOME), &offence(&node_key(LIAR)));
+    world.drain(HONEST);
+    assert_eq!(std::mem::take(&mut world.faults), []);
+    assert_eq!(held(&world), MAX_OFFENCES);
+    assert!(world.nodes[HONEST].machine.is_expelled(node_key(LIAR).id()));
+    world.crash(HONEST);
+    assert!(world.nodes[HONEST].machine.is_expelled(node_key(LIAR).id()));
+    assert_eq!(held(&world), MAX_OFFENCES);
+}
+
+/// By a record in its place, by another date, or by a forgery.
+#[test]
+fn a_proof_cannot_be_taken_away() {
+    let (mut world, _, key) = chosen_with_the_liar();
+    let ballot = takes_over(&mut world, &key);
+    world.inject(LIAR, HONEST, Message::Promise(vec![promise(&key, ballot, None)]));
+    world.drain(HONEST);
+    let held = world.nodes[HONEST].disk.snapshot().controls;
+    let control = held[0].body().clone();
+    let accomplice = NodeKey::from_seed(&[0x77; 32]);
+    let seal = |body| Signed::seal(&accomplice, network(), body).raw().clone();
+    let later = crate::clock::Hlc { ms: control.at.ms + 9, ..control.at };
+    for body in [vec![0xf6], control.body[..control.body.len() - 1].to_vec(), Vec::new()] {
+        let junk = Control { at: later, body, ..control.clone() };
+        let message = Message::Controls(vec![seal(junk)]);
+        assert!(crate::learned::check(message, network(), world.now.wall).is_err());
+    }
+    let until = Some(crate::clock::Wall(1));
+    let over = Message::Controls(vec![seal(Control { until, ..control.clone() })]);
+    assert!(crate::learned::check(over, network(), world.now.wall).is_err());
+    for ms in [0, control.at.ms, later.ms] {
+        let again = Control { at: crate::clock::Hlc { ms, count: 0 }, ..control.clone() };
+        world.inject(HOME, HONEST, Message::Controls(vec![seal(again)]));
+        world.drain(HONEST);
+        assert_eq!(offenders(&world, HONEST), [LIAR]);
+        // What it said while it was believed stands.
+        let said = crate::clock::Hlc { ms: world.now.wall.0 - 1, count: 0 };
+        assert!(!world.nodes[HONEST].machine.is_revoked(node_key(LIAR).id(), said));
+    }
 }

@@ -89,12 +89,13 @@ fn a_ballot_that_cannot_be_deposes_nobody() {
 /// Until too few are left for a quorum, or what is in flight gets none in time.
 #[test]
 fn one_voter_that_names_a_higher_ballot_deposes_nobody_alone() {
-    let nack = |key: &RegisterKey, ver| {
-        let promised = Some(Ballot { round: 3, proposer: node_key(2).id() });
+    let nack_of = |key: &RegisterKey, ver, round| {
+        let promised = Some(Ballot { round, proposer: node_key(2).id() });
         let verdict = Verdict::Lower(Box::new(Nack { promised, accepted: None }));
         let ballot = Ballot { round: 0, proposer: node_key(0).id() };
         Message::Vote(vec![VoteOp { key: key.clone(), ballot, ver, verdict, sworn: None }])
     };
+    let nack = |key: &RegisterKey, ver| nack_of(key, ver, 3);
     let leads = |world: &World, key: &RegisterKey| {
         let entry = &world.nodes[0].machine.registers[&key.subject];
         (entry.leads(), entry.owner() == node_key(0).id())
@@ -114,9 +115,9 @@ fn one_voter_that_names_a_higher_ballot_deposes_nobody_alone() {
     assert!(world.nodes[0].machine.registers[&key.subject].refusals.is_empty(), "it stood alone");
 
     // Both say so.
-    world.inject(1, 0, nack(&key, 1));
+    world.inject(1, 0, nack_of(&key, 1, 900));
     assert_eq!(leads(&world, &key), (true, true));
-    world.inject(2, 0, nack(&key, 1));
+    world.inject(2, 0, nack_of(&key, 1, 900));
     assert_eq!(leads(&world, &key), (false, false));
 
     // The other one is not heard: nobody knows who is right.

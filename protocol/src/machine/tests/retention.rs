@@ -232,8 +232,16 @@ fn a_node_that_was_away_takes_the_stub_for_what_it_missed() {
     world.leap(HOUR + 2 * SWEEP_MS);
     assert_eq!(world.phase(away, &job), Some(Phase::Queued));
     let stub = world.nodes[0].disk.left_of(&subject(&job)).unwrap();
-    let message = Message::Stubs(vec![stub.raw()]);
     let now = world.now;
+    // Its dates are signed by nobody: with an early one the voter's row would be forgotten while it counts.
+    let early = crate::retention::StubRaw { expires_at: now.wall.plus_ms(1000), ..stub.raw() };
+    let message = Message::Stubs(vec![early]);
+    let learned = learned::check(message, super::world::network(), now.wall).unwrap();
+    let at = &mut world.nodes[away];
+    at.machine.learn(now, &at.disk, node_key(0).id(), learned);
+    world.settle();
+    assert_eq!(knows(&world, away, &job), (true, false));
+    let message = Message::Stubs(vec![stub.raw()]);
     let learned = learned::check(message, super::world::network(), now.wall).unwrap();
     let at = &mut world.nodes[away];
     at.machine.learn(now, &at.disk, node_key(0).id(), learned.clone());
