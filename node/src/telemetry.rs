@@ -14,6 +14,7 @@ use tracing_subscriber::filter::{Directive, LevelFilter};
 
 use crate::config::{LogConfig, LogFormat};
 use crate::engine::{Shared, Status};
+use crate::time;
 
 /// What libp2p says of its own means nothing to users below these levels.
 const QUIET: &str = "libp2p_kad=error,libp2p_swarm=warn,libp2p_mdns=warn,libp2p_gossipsub=error";
@@ -125,14 +126,21 @@ impl Collector for EngineNumbers {
         };
         let gauges = self.0.gauges();
         gauge("jobs_queued", "Jobs that wait for a host", gauges.queued)?;
+        let waited = gauges.oldest.map_or(0, |oldest| time::wall().0.saturating_sub(oldest.ms));
+        let waited = usize::try_from(waited / 1000).unwrap_or(usize::MAX);
+        gauge("jobs_queued_seconds", "Age of the job that waits for a host longest", waited)?;
         gauge("jobs_leased", "Jobs leased to hosts", gauges.leased)?;
         gauge("hosts", "Hosts registered", gauges.hosts)?;
         gauge("services", "Services deployed", gauges.services)?;
+        let help = "Instances that services led by this node lack";
+        gauge("service_instances_missing", help, gauges.missing)?;
         gauge("claims_parked", "Claims waiting for a job", gauges.parked)?;
         gauge("keys_in_flight", "Keyed requests being carried out", gauges.keys_in_flight)?;
         gauge("offences", "Nodes proven to have lied, which are cut off", gauges.offences)?;
         let ready = usize::from(self.0.status() == Status::Ready);
         gauge("store_usable", "1 while the store can be used", ready)?;
+        let off = usize::from(self.0.clock_off().is_some());
+        gauge("clock_off", "1 while this machine's clock is in doubt", off)?;
         let mut counter = |name: &str, help: &str, value: u64| {
             let metric = ConstCounter::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
@@ -151,6 +159,16 @@ impl Collector for EngineNumbers {
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
         if let Some(reader) = self.0.reader() {
+            let mut gauge = |name: &str, help: &str, value: u64| {
+                let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+                metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+            };
+            if let Ok(free) = reader.free_space() {
+                gauge("store_free_bytes", "Bytes free where the database stands", free)?;
+            }
+            let low = u64::from(reader.space_check().is_err());
+            let help = "1 while so little disk is free that nothing new is taken";
+            gauge("store_space_low", help, low)?;
             let mut counter = |name: &str, help: &str, value: u64| {
                 let metric = ConstCounter::new(value);
                 metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)

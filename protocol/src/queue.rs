@@ -114,6 +114,13 @@ impl Queue {
         heads.into_iter().take(most).map(class).collect()
     }
 
+    /// When the job that waits longest was made. A look at the head of each requirement.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Hlc> {
+        let heads = self.classes.values().chain(self.again.values());
+        heads.filter_map(BTreeSet::first).map(|(created, _)| *created).min()
+    }
+
     #[cfg(test)]
     pub(crate) fn jobs(&self) -> impl Iterator<Item = JobId> {
         self.classes.values().chain(self.again.values()).flatten().map(|(_, job)| job.clone())
@@ -155,6 +162,7 @@ mod tests {
         assert_eq!(oldest(&queue, "shell"), Some("plain".into()));
         assert_eq!(oldest(&queue, "gpu shell"), Some("picky".into()));
         assert_eq!(oldest(&queue, ""), Some("any".into()));
+        assert_eq!(queue.oldest(), Some(Hlc { ms: 1, count: 0 }));
         queue.remove(&[], Hlc { ms: 3, count: 0 }, &JobId::new("any").unwrap());
         assert_eq!(oldest(&queue, ""), None);
         assert_eq!(queue.len(), 2);

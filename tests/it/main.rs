@@ -37,6 +37,7 @@ mod moving;
 mod namespaces;
 mod nat;
 mod network;
+mod packaging;
 mod peers;
 mod policy;
 mod principals;

@@ -73,6 +73,11 @@ fn decisive(level: SandboxLevel, reason: &str) -> Finding {
             }
         }
         text
+    } else if part == "mounting /proc" {
+        "parts of /proc are covered here, and the kernel gives nobody a fresh one to look behind that: \
+         take away what covers them (systemd: ProtectKernelTunables, ProtectKernelLogs, ProtectProc; \
+         a container: --security-opt systempaths=unconfined)"
+            .to_owned()
     } else if namespace
         || part.contains("root")
         || part.contains("mounting")

@@ -1,18 +1,23 @@
 //! Sizes of what a machine holds.
 
 use super::Machine;
+use crate::clock::Hlc;
 
 /// Numbers for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
     /// Jobs waiting.
     pub queued: usize,
+    /// When the job was made that waits for a host longest.
+    pub oldest: Option<Hlc>,
     /// Jobs leased.
     pub leased: usize,
     /// Hosts known.
     pub hosts: usize,
     /// Services known.
     pub services: usize,
+    /// Instances that services led here lack, as of the last look at them.
+    pub missing: usize,
     /// Claims parked.
     pub parked: usize,
     /// Keyed requests being executed.
@@ -29,9 +34,11 @@ impl Machine {
     pub fn gauges(&self) -> Gauges {
         Gauges {
             queued: self.queue.len() + self.held_back.len() + self.usages.held() + self.resting,
+            oldest: self.queue.oldest(),
             leased: self.hosts.leases(),
             hosts: self.hosts.len(),
             services: self.registers.len() - self.jobs_live,
+            missing: self.placing.missing,
             parked: self.parked.len(),
             keys_in_flight: self.keys.len(),
             dissents: self.dissents,

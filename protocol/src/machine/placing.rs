@@ -29,6 +29,8 @@ const GIVEN_UP_OF: usize = 10;
 pub(super) struct Placing {
     at: Option<Mono>,
     looked: Option<Mono>,
+    /// Instances that do not run and should.
+    pub(super) missing: usize,
     cares: BTreeMap<ServiceId, Care>,
     /// Hosts given up within the last minute.
     given_up: VecDeque<(Mono, HostId)>,
@@ -103,6 +105,7 @@ impl Machine {
         }
         let led = self.services_led();
         self.placing.cares.retain(|id, _| led.contains(id));
+        self.placing.missing = led.iter().map(|id| self.missing(id)).sum();
         if led.is_empty() {
             self.placing.looked = None;
             return;
@@ -125,6 +128,19 @@ impl Machine {
     fn services_led(&self) -> BTreeSet<ServiceId> {
         let led = self.services().filter(|(_, entry)| entry.leads() && !entry.is_leaving());
         led.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// How many of a service's slots have no instance that runs, of whatever generation.
+    fn missing(&self, id: &ServiceId) -> usize {
+        let entry = self.registers.get(&Subject::Service(id.clone()));
+        let val = entry.and_then(|entry| entry.chosen.as_ref()).filter(|val| !val.is_terminal());
+        let Some(state) = val.and_then(Val::service) else { return 0 };
+        let runs = |part: &&Assignment| {
+            part.status == ServiceStatus::Running && part.slot < state.def.replicas
+        };
+        let slots: BTreeSet<u32> =
+            state.assignments.iter().filter(runs).map(|part| part.slot).collect();
+        (state.def.replicas as usize).saturating_sub(slots.len())
     }
 
     fn instances_by_host(&self) -> BTreeMap<HostId, u32> {

@@ -1,3 +1,5 @@
+//! Votes are proven one by one, and honest voters never contradict themselves.
+
 use super::*;
 use crate::clock::Hlc;
 use crate::register::{JobState, Phase, State, Voter};

@@ -1,3 +1,5 @@
+//! A node is convicted by its own signatures, and by nothing that somebody else could have made.
+
 use super::*;
 use crate::clock::Hlc;
 use crate::id::{Hash, JobId, ServiceId};

@@ -160,8 +160,12 @@ fn hosts_without_the_capability_and_those_that_never_asked_get_nothing() {
     farm.put(World::def(&name, 3, "gpu"));
     farm.second();
     assert_eq!(farm.state(0).assignments, []);
+    let missing = |farm: &Farm| farm.world.nodes[0].machine.gauges().missing;
+    assert_eq!(missing(&farm), 3);
     farm.put(World::def(&name, 3, ""));
     farm.until(3, |farm| farm.running(0).len() == 3);
+    farm.second();
+    assert_eq!(missing(&farm), 0);
     assert!(farm.running(0).iter().all(|part| part.host == host_id("a")));
 }
 
