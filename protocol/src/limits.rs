@@ -154,6 +154,14 @@ pub const MAX_VOTERS: usize = 8;
 /// here, and nobody is left without a round above.
 pub const MAX_ROUND: u32 = u32::MAX / 2;
 
+/// Rounds that a ballot may be above what is known of its register: each takeover takes one, and one that
+/// names more wants the rounds to run out.
+pub const MAX_ROUND_JUMP: u32 = 1 << 16;
+
+/// A service is led anew for the sake of a voter that was passed over at most once in so long, in
+/// milliseconds: it costs two rounds, and a voter may only say that it was.
+pub const WIN_BACK_MS: u64 = 600_000;
+
 /// Most operations in one voter frame, and most commands in one commit.
 pub const MAX_BATCH_OPS: usize = 256;
 

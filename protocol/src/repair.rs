@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::id::NodeId;
 use crate::limits::MAX_BATCH_OPS;
-use crate::record::control::Control;
+use crate::record::control::{Control, OFFENCE};
 use crate::record::host::HostDesc;
 use crate::record::spec::Subject;
 use crate::record::{Raw, Signed};
@@ -129,6 +129,10 @@ impl Item {
     /// The item of a control record.
     #[must_use]
     pub fn of_control(signed: &Signed<Control>) -> Self {
+        if signed.body().kind == OFFENCE {
+            // Each node keeps the proof that it had first.
+            return Self { at: 0, id: short_hash(&codec::encode(&(OFFENCE, &signed.body().id))) };
+        }
         let what = ("control", signed.hash(), signed.signer());
         Self { at: signed.body().at.rank(), id: short_hash(&codec::encode(&what)) }
     }

@@ -13,8 +13,7 @@ use crate::batch::Shelf;
 use crate::clock::{Mono, Now};
 use crate::id::NodeId;
 use crate::limits::{
-    ALIVE_MS, BEAT_MS, MAX_BATCH_OPS, MAX_BEAT_PEERS, MAX_ROUND, SUSPECT_JITTER_MS, WATCH_BUSY_MS,
-    WATCH_MS,
+    ALIVE_MS, BEAT_MS, MAX_BATCH_OPS, MAX_BEAT_PEERS, SUSPECT_JITTER_MS, WATCH_BUSY_MS, WATCH_MS,
 };
 use crate::record::spec::Subject;
 use crate::register::Ballot;
@@ -273,12 +272,9 @@ impl Machine {
 
     /// Somebody knows of this ballot. One so high that no voter would promise the next is a lie.
     pub(super) fn hear_ballot(&mut self, subject: &Subject, ballot: Option<Ballot>) {
-        if ballot.is_some_and(|ballot| ballot.round >= MAX_ROUND) {
-            return;
-        }
         let Some(entry) = self.registers.get_mut(subject) else { return };
-        let own = ballot.is_some_and(|b| !entry.head.voters.contains(&b.proposer));
-        if !own && ballot > entry.heard {
+        let can_be = ballot.is_none_or(|ballot| entry.can_be(&ballot));
+        if can_be && ballot > entry.heard {
             entry.heard = ballot;
             self.recount(subject);
         }

@@ -12,6 +12,7 @@ use crate::clock::{Hlc, Mono, Wall};
 use crate::command::Command;
 use crate::id::NodeId;
 use crate::lease::Lease;
+use crate::limits::{MAX_ROUND, MAX_ROUND_JUMP};
 use crate::oath::SwornVote;
 use crate::offence::Oath;
 use crate::principal::name_of;
@@ -103,8 +104,8 @@ pub(super) struct Entry {
     pub(super) promises: Vec<(NodeId, Oath)>,
     /// Voters that refused what is in flight for a higher ballot, and the highest of these.
     pub(super) refusals: BTreeMap<NodeId, Ballot>,
-    /// It was led anew for the sake of such a voter.
-    pub(super) won_back: bool,
+    /// When it was last led anew for the sake of such a voter.
+    pub(super) won_back: Option<Mono>,
     /// Answers that rest on the value in flight.
     pub(super) waiting: Vec<Waiting>,
     /// Commands that came while a value was in flight; run again once it is chosen. Bounded.
@@ -156,7 +157,7 @@ impl Entry {
             sworn: Vec::new(),
             promises: Vec::new(),
             refusals: BTreeMap::new(),
-            won_back: false,
+            won_back: None,
             waiting: Vec::new(),
             queued: VecDeque::new(),
             lease: None,
@@ -174,6 +175,14 @@ impl Entry {
     /// The highest ballot this node knows of.
     pub(super) fn highest(&self) -> Option<Ballot> {
         self.row.promised.max(self.heard)
+    }
+
+    /// Whether a voter may have been promised this ballot: it is one of theirs, not far above what is known
+    /// here, and there is a next one.
+    pub(super) fn can_be(&self, ballot: &Ballot) -> bool {
+        let known = self.highest().map_or(0, |highest| highest.round);
+        ballot.round < MAX_ROUND.min(known.saturating_add(MAX_ROUND_JUMP))
+            && self.head.voters.contains(&ballot.proposer)
     }
 
     /// Who leads it as far as this node knows.

@@ -12,7 +12,7 @@ use super::voting::{Content, holds};
 use crate::batch::Shelf;
 use crate::clock::Now;
 use crate::id::NodeId;
-use crate::limits::{MAX_BATCH_OPS, MAX_ROUND, MAX_SEEK};
+use crate::limits::{MAX_BATCH_OPS, MAX_SEEK};
 use crate::oath::Said;
 use crate::record::Raw;
 use crate::record::spec::{RegisterKey, Subject};
@@ -303,9 +303,7 @@ impl Machine {
     pub(super) fn refused(&mut self, subject: &Subject, from: NodeId, promised: Option<Ballot>) {
         let Some(entry) = self.registers.get_mut(subject) else { return };
         // Nobody could have been promised such a ballot, so nobody steps down for it.
-        // The next one above it must still be one.
-        let can_be = |b: &Ballot| b.round < MAX_ROUND && entry.head.voters.contains(&b.proposer);
-        let Some(promised) = promised.filter(can_be) else { return };
+        let Some(promised) = promised.filter(|ballot| entry.can_be(ballot)) else { return };
         let Some(ballot) = entry.lead.as_ref().and_then(|lead| lead.ballot()) else {
             return self.hear_ballot(subject, Some(promised));
         };

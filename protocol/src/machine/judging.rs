@@ -144,33 +144,31 @@ impl Machine {
         }
     }
 
-    /// What an owner certified is compared with what is known of its register.
+    /// What an owner certified is compared with what is known of its register. True if by this it is
+    /// proven to lie.
     pub(super) fn judge_owner(
         &mut self,
         now: Now,
         shelf: &dyn Shelf,
         signed: &Signed<Certificate>,
-    ) {
+    ) -> bool {
         let body = signed.body();
-        let Some(entry) = self.registers.get(&body.key.subject) else { return };
+        let Some(entry) = self.registers.get(&body.key.subject) else { return false };
         let promises = entry.promises.clone();
         for (voter, promise) in promises {
             self.compare(now, &body.key, voter, &promise, body);
         }
-        let Some(entry) = self.registers.get(&body.key.subject) else { return };
+        let Some(entry) = self.registers.get(&body.key.subject) else { return false };
         let other = |held: &&crate::register::Val| held.ver == body.val.ver && **held != body.val;
         if entry.chosen.as_ref().filter(other).is_none() {
-            return;
+            return false;
         }
         let stored = shelf.register(&body.key.subject).ok().flatten();
         let held = stored.and_then(|stored| stored.certificate);
-        if let Some(held) = held.filter(|held| contradict(held.body(), body)) {
-            let (one, other) = (held.raw().clone(), signed.raw().clone());
-            self.convict(
-                now,
-                Offence { node: signed.signer(), proof: Proof::Owner { one, other } },
-            );
-        }
+        let Some(held) = held.filter(|held| contradict(held.body(), body)) else { return false };
+        let (one, other) = (held.raw().clone(), signed.raw().clone());
+        self.convict(now, Offence { node: signed.signer(), proof: Proof::Owner { one, other } });
+        true
     }
 
     /// Compares a promise with the vote that its voter swore to an owner, if it did.

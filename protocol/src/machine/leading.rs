@@ -12,7 +12,7 @@ use crate::clock::Now;
 use crate::command::Refusal;
 use crate::id::NodeId;
 use crate::lease::{Lease, RunTime};
-use crate::limits::REPEAT_MS;
+use crate::limits::{MAX_ROUND, REPEAT_MS};
 use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::{RegisterKey, Subject};
@@ -68,7 +68,7 @@ impl Machine {
             entry.head.quorum,
             entry.highest(),
         );
-        let Some(ballot) = lead.ballot() else { return };
+        let Some(ballot) = lead.ballot().filter(|ballot| ballot.round <= MAX_ROUND) else { return };
         if entry.row.prepare(ballot).is_err() {
             return;
         }

@@ -134,8 +134,7 @@ impl Machine {
             return faults.push(FrameFault::NotTheOwner);
         }
         let ballot = body.ballot;
-        self.judge_owner(now, shelf, &signed);
-        if self.is_expelled(signed.signer()) {
+        if self.judge_owner(now, shelf, &signed) {
             return;
         }
         self.hear_ballot(&subject, Some(ballot));

@@ -5,10 +5,10 @@ use super::effect::{Effect, ReplyTo};
 use super::entry::{Entry, Head, Waiting};
 use super::output::Held;
 use crate::batch::{KeyAnswer, Shelf, Write};
-use crate::clock::Now;
+use crate::clock::{Mono, Now};
 use crate::command::{Command, Refusal};
 use crate::id::NodeId;
-use crate::limits::MAX_REGISTER_QUEUE;
+use crate::limits::{MAX_REGISTER_QUEUE, WIN_BACK_MS};
 use crate::placement::{quorum, rendezvous};
 use crate::record::Signed;
 use crate::record::result::JobResult;
@@ -294,13 +294,20 @@ impl Machine {
     }
 
     /// A voter that promised a ballot under which nobody leads votes no more: the register is led anew
-    /// above it. Once, so that a voter that lies has little of it.
+    /// above it, seldom, so that a voter that lies has little of it. Services alone: a job ends soon, and
+    /// its lease and its pauses would begin anew.
     fn win_back(&mut self, now: Now, subject: &Subject, ballot: Ballot) {
         let Some(entry) = self.registers.get_mut(subject) else { return };
-        let rests = entry.leads() && !entry.in_flight() && !entry.is_leaving();
-        if !rests || std::mem::replace(&mut entry.won_back, true) {
+        let lately = |at: Mono| now.mono < at.plus_ms(WIN_BACK_MS);
+        if matches!(subject, Subject::Job(_))
+            || !entry.leads()
+            || entry.in_flight()
+            || entry.is_leaving()
+            || entry.won_back.is_some_and(lately)
+        {
             return;
         }
+        entry.won_back = Some(now.mono);
         self.hear_ballot(subject, Some(ballot));
         self.lead(now, subject);
     }

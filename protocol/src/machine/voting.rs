@@ -8,7 +8,7 @@ use super::frames::FrameFault;
 use crate::batch::{Shelf, Write};
 use crate::clock::{Hlc, Now};
 use crate::id::NodeId;
-use crate::limits::{EXPIRY_MARGIN_MS, MAX_LIVE_JOBS, MAX_ROUND, MAX_SERVICES};
+use crate::limits::{EXPIRY_MARGIN_MS, MAX_LIVE_JOBS, MAX_SERVICES};
 use crate::oath::{Point, Said};
 use crate::record::result::JobResult;
 use crate::record::spec::{RegisterKey, Spec, Subject};
@@ -328,8 +328,7 @@ impl Machine {
         let Some(entry) = self.registers.get_mut(&key.subject) else {
             return Ok(PromiseVerdict::Gone);
         };
-        let rounds = 1..=MAX_ROUND;
-        if !rounds.contains(&ballot.round) || !may_write(&entry.head, from, ballot) {
+        if ballot.round == 0 || !entry.can_be(&ballot) || !may_write(&entry.head, from, ballot) {
             return Err(FrameFault::NotTheOwner);
         }
         let before = entry.row.promised;

@@ -3,8 +3,8 @@
 //!
 //! To add a kind: a variant of [`Content`] and its lines in the four functions below.
 //!
-//! Always: of one (kind, id) the newest wins, but nothing follows one that is the last, and of proofs of one
-//! offence the order has nothing to do with time. A kind or a
+//! Always: of one (kind, id) the newest wins, but nothing follows one that is the last; of proofs that one
+//! node lied the first stands. A kind or a
 //! form that this version does not know is kept and handed on, so that nodes of several versions
 //! hold the same; it means nothing here.
 
@@ -123,11 +123,11 @@ impl Control {
 }
 
 /// Which of two records of one (kind, id) stands: the greater one. One proof of an offence is as good as
-/// another, and newer is nothing: by their hashes all keep the same one, and seldom change it.
+/// another: the first one stands, and for repair all are the same.
 #[must_use]
 pub fn order(a: &Signed<Control>, b: &Signed<Control>) -> Ordering {
     if a.body().kind == OFFENCE {
-        return a.hash().cmp(&b.hash());
+        return Ordering::Equal;
     }
     a.body().rank(a.signer()).cmp(&b.body().rank(b.signer())).then_with(|| a.hash().cmp(&b.hash()))
 }

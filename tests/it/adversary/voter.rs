@@ -181,7 +181,7 @@ fn jobs_end_while_a_voter_names_ballots_of_the_other_one() {
         let mut known = others.lock().expect("nobody panics with it");
         known.insert(home);
         let proposer = known.iter().copied().find(|node| *node != home).unwrap_or(home);
-        Box::new(Nack { promised: Some(Ballot { round: 1 << 20, proposer }), accepted: None })
+        Box::new(Nack { promised: Some(Ballot { round: 1 << 10, proposer }), accepted: None })
     };
     let (nack, refusal) = (high.clone(), high);
     let net = net(votes(

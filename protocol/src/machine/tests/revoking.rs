@@ -85,6 +85,15 @@ fn what_a_revoked_coordinator_says_later_is_not_taken_and_what_it_said_before_st
     world.pass(30_000);
     assert!(!matches!(world.reply(after), Some(Ok(_))));
     assert!(world.phase(0, &before).is_some() || world.phase(1, &before).is_some());
+    // Who learns of it only now takes what it certified while it was a member.
+    let disk = &world.nodes[0].disk;
+    let known = world.nodes[0].machine.known(disk, &super::world::subject(&before), usize::MAX);
+    let mut newcomer = World::of(4, 2);
+    newcomer.now = world.now;
+    revoke(&mut newcomer, 3, out, at);
+    newcomer.inject(1, 3, crate::wire::Message::Known(vec![known.expect("it is held")]));
+    newcomer.drain(3);
+    assert_eq!(newcomer.phase(3, &before), Some(Phase::Queued));
     // The others lead what it led.
     attach(&mut world, 0, "h", LENT);
     attach(&mut world, 1, "g", LENT);
