@@ -3,6 +3,7 @@
 //! Never here: axum types, status codes, storage.
 
 mod blob;
+mod changes;
 mod import;
 mod logs;
 mod membership;
@@ -22,6 +23,7 @@ use skyclaw_protocol::{
 };
 
 pub use blob::{BlobContent, BlobRefusal, BlobTaken, Pieces};
+pub use changes::{Change, Changes};
 pub use import::{ImportRefusal, Imported, Tally};
 pub use logs::{LogLine, LogPiece, LogPieces, LogQuery};
 pub use membership::{InviteWish, Invited, MemberView, MembershipRefusal, Memberships, NoTickets};
@@ -169,6 +171,10 @@ pub trait Backend: Send + Sync + 'static {
         _query: LogQuery,
     ) -> BoxFuture<'_, Result<Option<LogPieces>, Refusal>> {
         Box::pin(std::future::ready(Err(Refusal::Store("this node shows no logs".into()))))
+    }
+    /// What changes of the records from now on.
+    fn changes(&self) -> Changes {
+        Box::pin(futures::stream::pending())
     }
     /// Forgets the coordinator at a url, for good.
     fn forget(&self, _url: String) -> BoxFuture<'_, Result<Forgotten, Refusal>> {

@@ -35,10 +35,10 @@ mod tls;
 
 pub use auth::{PublicKey, Secret};
 pub use backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
-    InviteWish, Invited, JobPage, LogLine, LogPiece, LogPieces, LogQuery, MemberView,
-    MembershipRefusal, Memberships, NetworkView, NewPrincipal, NoTickets, PeerView, Pieces,
-    Readiness, Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State, Tally,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Change, Changes, Forgotten, Identity,
+    ImportRefusal, Imported, InviteWish, Invited, JobPage, LogLine, LogPiece, LogPieces, LogQuery,
+    MemberView, MembershipRefusal, Memberships, NetworkView, NewPrincipal, NoTickets, PeerView,
+    Pieces, Readiness, Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State, Tally,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;

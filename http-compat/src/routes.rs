@@ -6,6 +6,8 @@
 //! matched here.
 
 mod blobs;
+mod dashboard;
+pub(crate) mod events;
 mod health;
 mod hosts;
 mod import;
@@ -81,6 +83,7 @@ const DEPLOY: Needs = Needs::Scope(&[Scope::Deploy]);
 const JOBS: Needs = Needs::Scope(&[Scope::Submit, Scope::Read]);
 /// Its own services, or all.
 const SERVICES: Needs = Needs::Scope(&[Scope::Deploy, Scope::Read]);
+const EVENTS: Needs = Needs::Scope(events::SCOPES);
 /// Whoever sends files along, or brings them back.
 const FILES: Needs = Needs::Scope(&[Scope::Submit, Scope::Deploy, Scope::Host]);
 
@@ -101,6 +104,9 @@ static ROUTES: &[Route] = routes! {
     GET "/readyz", Needs::Nothing => health::ready,
     GET "/metrics", Needs::Nothing => health::metrics,
     GET "/health", ANY => health::named,
+    GET "/", Needs::Nothing => dashboard::page,
+    GET "/dashboard/:id", Needs::Nothing => dashboard::file,
+    GET "/dashboard/views/:id", Needs::Nothing => dashboard::view,
     GET "/v1/state", READ => replicate::state,
     POST "/v1/replicate/snapshot", ADMIN => replicate::snapshot,
     POST "/v1/jobs", SUBMIT => jobs::submit,
@@ -127,6 +133,7 @@ static ROUTES: &[Route] = routes! {
     PUT "/v1/blobs", FILES => blobs::put,
     GET "/v1/blobs/:id", FILES => blobs::get,
     HEAD "/v1/blobs/:id", FILES => blobs::head,
+    GET "/v1/events", EVENTS => events::events,
     // Also whoever looks for a gateway to what it deployed.
     GET "/v1/network", SERVICES => network::show,
     GET "/v1/network/peers", Needs::Scope(&[Scope::Read, Scope::Host]) => network::peers,
@@ -155,6 +162,7 @@ pub(crate) struct Api {
     metrics: HttpMetrics,
     pub(crate) quotas: Quotas,
     listings: Arc<Semaphore>,
+    pub(crate) followers: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Api {
@@ -207,6 +215,7 @@ pub fn router(backend: Arc<dyn Backend>, config: ApiConfig) -> Router {
         metrics: config.metrics,
         quotas: Quotas::default(),
         listings: Arc::new(Semaphore::new(LISTINGS)),
+        followers: Arc::new(Semaphore::new(events::FOLLOWERS)),
     };
     Router::new().fallback(enter).with_state(Arc::new(api))
 }
@@ -224,6 +233,7 @@ impl Area {
         match path.strip_prefix("/v1/public/jobs") {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => Self::Public,
             _ if matches!(path, "/healthz" | "/readyz" | "/metrics") => Self::Open,
+            _ if dashboard::is_file(path) => Self::Open,
             _ => Self::Private,
         }
     }

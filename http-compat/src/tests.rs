@@ -4,7 +4,9 @@
 mod agent;
 mod auth;
 mod blobs;
+mod dashboard;
 mod deploy;
+mod events;
 mod fake;
 mod framing;
 mod hosts;

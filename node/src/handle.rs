@@ -4,6 +4,7 @@
 
 mod backup;
 mod blobs;
+mod changes;
 mod health;
 mod import;
 mod lists;
@@ -31,9 +32,9 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
-    JobPage, LogPieces, LogQuery, Memberships, NetworkView, NewPrincipal, Pieces, Readiness,
-    Request, SnapshotRefusal, SnapshotTaken, State,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Changes as RecordChanges, Forgotten, Identity,
+    ImportRefusal, Imported, JobPage, LogPieces, LogQuery, Memberships, NetworkView, NewPrincipal,
+    Pieces, Readiness, Request, SnapshotRefusal, SnapshotTaken, State,
 };
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
@@ -330,8 +331,9 @@ impl NodeHandle {
         self.0.shared.node()
     }
 
-    /// The node is about to stop: parked claims are answered now.
+    /// The node is about to stop: parked claims are answered now, and nobody is told of changes any more.
     pub fn drain(&self) {
+        self.0.shared.end_changes();
         // A full inbox loses it; the stop then takes its grace.
         let _ = self.send(Input::Drain);
     }
@@ -437,6 +439,10 @@ impl Backend for NodeHandle {
         query: LogQuery,
     ) -> BoxFuture<'_, Result<Option<LogPieces>, Refusal>> {
         logs::open(self.clone(), id, query).boxed()
+    }
+
+    fn changes(&self) -> RecordChanges {
+        changes::follow(self.0.shared.changes())
     }
 
     fn readiness(&self) -> Readiness {

@@ -20,6 +20,7 @@ mod deploy;
 mod disk;
 mod egress;
 mod elsewhere;
+mod events;
 mod fakes;
 mod framing;
 mod fuzz;
