@@ -9,6 +9,11 @@ export class Refused extends Error {
     super(text);
     this.status = status;
   }
+
+  /** Another token might be let in. */
+  get wantsToken() {
+    return this.status === 401 || this.status === 403;
+  }
 }
 
 export function keepToken(text) {
@@ -21,26 +26,45 @@ function headers(more) {
   return token === "" ? { ...more } : { ...more, "x-skyclaw-token": token };
 }
 
-export async function ask(path, { method = "GET", body, signal } = {}) {
+async function refused(response) {
+  const text = await response.text();
+  let said;
+  try {
+    said = JSON.parse(text).error;
+  } catch {
+    said = text.slice(0, 500);
+  }
+  return new Refused(response.status, said || `status ${response.status}`);
+}
+
+export async function ask(path, { method = "GET", body } = {}) {
   const json = body === undefined ? {} : { "content-type": "application/json" };
   const response = await fetch(path, {
-    method, signal, headers: headers(json), body: body === undefined ? undefined : JSON.stringify(body),
+    method, headers: headers(json), body: body === undefined ? undefined : JSON.stringify(body),
   });
-  const text = await response.text();
-  let value;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    value = { error: text.slice(0, 500) };
+  if (!response.ok) throw await refused(response);
+  return response.json();
+}
+
+/** The numbers of the node, as [name, labels, value]. */
+export async function metrics() {
+  const response = await fetch("metrics");
+  if (!response.ok) throw await refused(response);
+  const rows = [];
+  for (const line of (await response.text()).split("\n")) {
+    const found = line.match(/^skyclaw_(\w+)(?:\{(.*)\})? (\S+)$/);
+    if (!found) continue;
+    const labels = {};
+    for (const [, name, value] of (found[2] ?? "").matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) labels[name] = value;
+    rows.push([found[1], labels, Number(found[3])]);
   }
-  if (!response.ok) throw new Refused(response.status, value.error ?? `status ${response.status}`);
-  return value;
+  return rows;
 }
 
 /** Reads server-sent events until they end or `signal` says so. An EventSource could send no token. */
 export async function events(path, signal, heard) {
   const response = await fetch(path, { headers: headers(), signal });
-  if (!response.ok) throw new Refused(response.status, `status ${response.status}`);
+  if (!response.ok) throw await refused(response);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {

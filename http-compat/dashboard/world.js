@@ -2,18 +2,36 @@
 
 import { ask, events, Refused } from "./api.js";
 
-/** Jobs kept: what is older is found by the filter at the node. */
-export const MOST_JOBS = 2000;
+/** Jobs kept; what is older is asked for where it is looked at. */
+const MOST_JOBS = 2000;
 
-/** Between two looks at what no event tells: peers, and when hosts were last seen. */
-const LOOK_MS = 5000;
+/** Jobs read at once: more than a screen shows. */
+export const PAGE = 200;
 
-export const world = { jobs: new Map(), services: new Map(), hosts: new Map(), network: null, live: "connecting" };
+/** Between two looks at what no event tells: peers, counts, and when hosts were last seen. */
+const LOOK_MS = 3000;
+
+/** Between two drawings: a node may tell of hundreds of changes in a second, and nobody reads faster. */
+const DRAW_MS = 80;
+
+/** Between two readings of all lists, if events were missed again and again. */
+const READ_MS = 1000;
+
+/** Without a sign of life for so long, in seconds, a host counts as silent, as to `skyclaw why`. */
+export const SILENT_S = 20;
+
+export const world = {
+  jobs: new Map(), services: new Map(), hosts: new Map(), network: null, status: null,
+  /** Where the jobs that were not read begin. */
+  next: undefined,
+  live: "connecting",
+};
 
 const listeners = new Set();
+let drawn = 0;
 let drawing = false;
 
-/** Calls `listener` after changes, at most once a frame. Returns how to end that. */
+/** Calls `listener` after changes. Returns how to end that. */
 export function onChange(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
@@ -22,10 +40,11 @@ export function onChange(listener) {
 function changed() {
   if (drawing) return;
   drawing = true;
-  requestAnimationFrame(() => {
+  setTimeout(() => {
     drawing = false;
+    drawn = performance.now();
     for (const listener of listeners) listener();
-  });
+  }, Math.max(0, drawn + DRAW_MS - performance.now()));
 }
 
 function keep(map, list) {
@@ -38,8 +57,7 @@ function keepJob(job) {
   if (known && known.updatedAt > job.updatedAt) return;
   world.jobs.set(job.id, job);
   if (world.jobs.size > MOST_JOBS * 1.1) {
-    const old = [...world.jobs.values()].sort(newestFirst).slice(MOST_JOBS);
-    for (const one of old) world.jobs.delete(one.id);
+    for (const old of [...world.jobs.values()].sort(newestFirst).slice(MOST_JOBS)) world.jobs.delete(old.id);
   }
 }
 
@@ -47,61 +65,109 @@ export function newestFirst(a, b) {
   return a.createdAt < b.createdAt ? 1 : a.createdAt > b.createdAt ? -1 : a.id < b.id ? 1 : -1;
 }
 
-async function readAll() {
-  const [jobs, services, hosts, network] = await Promise.all([
-    ask("v1/jobs?view=brief&order=newest&limit=500"), ask("v1/services?details=1"), ask("v1/hosts"),
-    ask("v1/network"),
+let read = -READ_MS;
+let reading = null;
+let again = false;
+/** Ids of jobs told of while the lists are read. */
+const news = new Set();
+
+/** Reads all lists, not too often; what is told meanwhile is newer and stays. */
+function readAll() {
+  again = true;
+  reading ??= (async () => {
+    try {
+      while (again) {
+        await new Promise((done) => setTimeout(done, Math.max(0, read + READ_MS - performance.now())));
+        again = false;
+        read = performance.now();
+        news.clear();
+        await readOnce();
+      }
+    } finally {
+      reading = null;
+    }
+  })();
+  return reading;
+}
+
+async function readOnce() {
+  const [jobs, services, hosts, network, status] = await Promise.all([
+    ask(`v1/jobs?view=brief&order=newest&limit=${PAGE}`), ask("v1/services?details=1"), ask("v1/hosts"),
+    ask("v1/network"), ask("v1/status"),
   ]);
-  keep(world.jobs, jobs.jobs);
+  // Anything may have gone: only what was read, or told of since, is known.
+  for (const id of world.jobs.keys()) if (!news.has(id)) world.jobs.delete(id);
+  for (const job of jobs.jobs) keepJob(job);
+  world.next = jobs.next;
   keep(world.services, services.services);
   keep(world.hosts, hosts.hosts);
-  world.network = network;
+  Object.assign(world, { network, status });
   changed();
 }
 
 async function look() {
   try {
-    const [hosts, network] = await Promise.all([ask("v1/hosts"), ask("v1/network")]);
+    const [hosts, network, status] = await Promise.all([ask("v1/hosts"), ask("v1/network"), ask("v1/status")]);
     keep(world.hosts, hosts.hosts);
-    world.network = network;
-    changed();
+    Object.assign(world, { network, status });
   } catch {
     // Said by whoever follows the events.
   }
 }
 
 function heard(name, value) {
-  if (name === "job") keepJob(value);
-  else if (name === "service") world.services.set(value.id, value);
+  if (name === "job") {
+    if (reading) news.add(value.id);
+    keepJob(value);
+  } else if (name === "service") world.services.set(value.id, value);
   else if (name === "host") world.hosts.set(value.id, value);
   else if (name === "gone") ({ job: world.jobs, service: world.services, host: world.hosts })[value.kind]?.delete(value.id);
   changed();
 }
 
+/** Looks while somebody looks, and lets times go on. */
+function keepLooking() {
+  let looked = 0;
+  setInterval(async () => {
+    if (document.visibilityState !== "visible") return;
+    if (world.live === "live" && performance.now() - looked > LOOK_MS) {
+      looked = performance.now();
+      await look();
+    }
+    changed();
+  }, 1000);
+}
+
 /** Follows the node for as long as the page is there; `locked` is called when it wants a token. */
 export async function follow(locked) {
-  setInterval(() => { if (document.visibilityState === "visible" && world.live === "live") look(); }, LOOK_MS);
+  keepLooking();
   for (let pause = 500; ; pause = Math.min(pause * 2, 10000)) {
     const stop = new AbortController();
+    let failed = null;
     try {
       await events("v1/events", stop.signal, (name, value) => {
-        if (name === "hello" || name === "missed") {
+        if (name !== "hello" && name !== "missed") return heard(name, value);
+        return readAll().then(() => {
           pause = 500;
           world.live = "live";
-          readAll().catch(() => stop.abort());
-        } else heard(name, value);
+        }, (error) => {
+          failed = error;
+          stop.abort();
+        });
       });
       world.live = "the node ended the connection; trying again";
     } catch (error) {
-      if (error instanceof Refused && (error.status === 401 || error.status === 403)) {
-        world.live = "a token is needed";
-        changed();
-        await locked(error);
-        pause = 250;
-        continue;
-      }
+      failed ??= error;
       world.live = "no connection to the node; trying again";
     }
+    if (failed instanceof Refused && failed.wantsToken) {
+      world.live = "a token is needed";
+      changed();
+      await locked(failed);
+      pause = 250;
+      continue;
+    }
+    if (failed instanceof Refused) world.live = `the node says: ${failed.message}; trying again`;
     changed();
     await new Promise((done) => setTimeout(done, pause));
   }

@@ -11,6 +11,7 @@ pub(crate) mod events;
 mod health;
 mod hosts;
 mod import;
+mod insight;
 mod jobs;
 pub(crate) mod logs;
 mod membership;
@@ -112,6 +113,7 @@ static ROUTES: &[Route] = routes! {
     POST "/v1/jobs", SUBMIT => jobs::submit,
     GET "/v1/jobs", JOBS => jobs::list,
     GET "/v1/jobs/:id", JOBS => jobs::get,
+    GET "/v1/jobs/:id/why", JOBS => insight::why,
     GET "/v1/jobs/:id/receipt", JOBS => jobs::receipt,
     POST "/v1/jobs/:id/complete", HOST => jobs::complete,
     POST "/v1/jobs/:id/cancel", SUBMIT => jobs::cancel,
@@ -133,6 +135,7 @@ static ROUTES: &[Route] = routes! {
     PUT "/v1/blobs", FILES => blobs::put,
     GET "/v1/blobs/:id", FILES => blobs::get,
     HEAD "/v1/blobs/:id", FILES => blobs::head,
+    GET "/v1/status", READ => insight::status,
     GET "/v1/events", EVENTS => events::events,
     // Also whoever looks for a gateway to what it deployed.
     GET "/v1/network", SERVICES => network::show,

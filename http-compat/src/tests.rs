@@ -12,6 +12,7 @@ mod framing;
 mod hosts;
 mod idempotency;
 mod import;
+mod insight;
 mod isolation;
 mod jobs;
 mod listing;

@@ -22,9 +22,7 @@ impl Events {
     fn with(node: &Node, token: &str) -> Self {
         let mut stream = TcpStream::connect(node.api.address()).expect("the API listens");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
-        let ask = format!(
-            "GET /v1/events HTTP/1.0\r\nhost: x\r\nx-skyclaw-token: {token}\r\n\r\n"
-        );
+        let ask = format!("GET /v1/events HTTP/1.0\r\nhost: x\r\nx-skyclaw-token: {token}\r\n\r\n");
         stream.write_all(ask.as_bytes()).expect("it reads");
         let mut events = Self(BufReader::new(stream));
         assert_eq!(events.next().0, "hello");
@@ -129,7 +127,7 @@ fn a_node_that_stops_ends_what_is_followed_and_waits_for_nobody() {
 fn a_key_that_is_revoked_hears_no_more() {
     let node = Setup::coordinator().env("SKYCLAW_TOKEN", "secret").start();
     let made = node.api.post("/v1/principals", &json!({ "name": "eye", "scopes": ["read"] })).ok();
-    let mut events = Events::with(&node, &text(&made, "key"));
+    let mut events = Events::with(&node, text(&made, "key"));
     node.api.register("h1", &["shell"], 1);
     events.until("host", "h1", |_| true);
     let id = text(&made["principal"], "id").to_owned();

@@ -31,6 +31,7 @@ mod host_services;
 mod hosts;
 mod idempotency;
 mod import;
+mod insight;
 mod jobs;
 mod leases;
 mod mcp;

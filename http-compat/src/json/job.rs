@@ -94,6 +94,7 @@ pub(crate) fn brief(job: &JobView) -> Value {
     let payload = serde_json::from_slice::<Value>(&job.payload).unwrap_or_default();
     put(&mut map, "kind", payload["kind"].as_str());
     put(&mut map, "title", Some(title(&payload)));
+    put(&mut map, "needs", (!job.required.is_empty()).then(|| json!(job.required)));
     put(&mut map, "submittedBy", job.submitted_by.as_deref());
     put(&mut map, "assignedHostId", job.assigned_host.as_ref().map(|id| id.as_str()));
     put(&mut map, "exitCode", job.result.as_ref().and_then(|result| result.exit_code));
