@@ -17,6 +17,8 @@ export class Refused extends Error {
 }
 
 export function keepToken(text) {
+  // Nothing else can stand in a header.
+  if (!/^[\x21-\x7e]*$/.test(text.trim())) throw new Refused(401, "a token has no such characters");
   token = text.trim();
   // For this tab alone: it is gone when the tab is.
   sessionStorage.setItem(KEPT, token);

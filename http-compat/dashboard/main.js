@@ -76,7 +76,13 @@ function locked(error) {
     question = h("form", {
       onsubmit: (event) => {
         event.preventDefault();
-        keepToken(field.value);
+        try {
+          keepToken(field.value);
+        } catch (wrong) {
+          field.setCustomValidity(wrong.message);
+          field.reportValidity();
+          return;
+        }
         question = null;
         done();
         show(true);
@@ -86,6 +92,7 @@ function locked(error) {
     // Browsers that keep passwords keep them under a name.
     h("input", { type: "text", autocomplete: "username", "aria-label": "Name", value: "skyclaw", hidden: true }),
     h("label", { for: "token" }, "Token or key"), field, h("button", {}, "Open"));
+    field.addEventListener("input", () => field.setCustomValidity(""));
     show(false);
     field.focus();
   });

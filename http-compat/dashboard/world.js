@@ -47,9 +47,11 @@ function changed() {
   }, Math.max(0, drawn + DRAW_MS - performance.now()));
 }
 
-function keep(map, list) {
-  map.clear();
-  for (const one of list) map.set(one.id, one);
+/** Takes a list that was read: what was told of meanwhile stays as it was told. */
+function keep(kind, map, list) {
+  const told = (id) => news.has(`${kind}/${id}`);
+  for (const id of map.keys()) if (!told(id)) map.delete(id);
+  for (const one of list) if (!told(one.id)) map.set(one.id, one);
 }
 
 function keepJob(job) {
@@ -68,8 +70,20 @@ export function newestFirst(a, b) {
 let read = -READ_MS;
 let reading = null;
 let again = false;
-/** Ids of jobs told of while the lists are read. */
+/** What was told of while the lists are read, as kind/id: newer than what is read. */
 const news = new Set();
+/** Readings of lists under way. */
+let asking = 0;
+
+/** Reads lists, knowing what was told of meanwhile. */
+async function reads(read) {
+  if (asking++ === 0) news.clear();
+  try {
+    return await read();
+  } finally {
+    asking--;
+  }
+}
 
 /** Reads all lists, not too often; what is told meanwhile is newer and stays. */
 function readAll() {
@@ -80,8 +94,7 @@ function readAll() {
         await new Promise((done) => setTimeout(done, Math.max(0, read + READ_MS - performance.now())));
         again = false;
         read = performance.now();
-        news.clear();
-        await readOnce();
+        await reads(readOnce);
       }
     } finally {
       reading = null;
@@ -96,30 +109,33 @@ async function readOnce() {
     ask("v1/network"), ask("v1/status"),
   ]);
   // Anything may have gone: only what was read, or told of since, is known.
-  for (const id of world.jobs.keys()) if (!news.has(id)) world.jobs.delete(id);
-  for (const job of jobs.jobs) keepJob(job);
+  for (const id of world.jobs.keys()) if (!news.has(`job/${id}`)) world.jobs.delete(id);
+  for (const job of jobs.jobs) if (!news.has(`job/${job.id}`)) keepJob(job);
   world.next = jobs.next;
-  keep(world.services, services.services);
-  keep(world.hosts, hosts.hosts);
+  keep("service", world.services, services.services);
+  keep("host", world.hosts, hosts.hosts);
   Object.assign(world, { network, status });
   changed();
 }
 
 async function look() {
   try {
-    const [hosts, network, status] = await Promise.all([ask("v1/hosts"), ask("v1/network"), ask("v1/status")]);
-    keep(world.hosts, hosts.hosts);
-    Object.assign(world, { network, status });
+    await reads(lookOnce);
   } catch {
     // Said by whoever follows the events.
   }
 }
 
+async function lookOnce() {
+  const [hosts, network, status] = await Promise.all([ask("v1/hosts"), ask("v1/network"), ask("v1/status")]);
+  keep("host", world.hosts, hosts.hosts);
+  Object.assign(world, { network, status });
+}
+
 function heard(name, value) {
-  if (name === "job") {
-    if (reading) news.add(value.id);
-    keepJob(value);
-  } else if (name === "service") world.services.set(value.id, value);
+  if (asking > 0) news.add(name === "gone" ? `${value.kind}/${value.id}` : `${name}/${value.id}`);
+  if (name === "job") keepJob(value);
+  else if (name === "service") world.services.set(value.id, value);
   else if (name === "host") world.hosts.set(value.id, value);
   else if (name === "gone") ({ job: world.jobs, service: world.services, host: world.hosts })[value.kind]?.delete(value.id);
   changed();
@@ -138,11 +154,44 @@ function keepLooking() {
   }, 1000);
 }
 
+/** A browser opens few connections to one node: a tab that nobody looks at gives its own back. */
+const HIDDEN_MS = 10000;
+
+/** Ends `stop` once the page was hidden for a while; returns how to end watching. */
+function yieldWhenHidden(stop) {
+  let timer;
+  const look = () => {
+    clearTimeout(timer);
+    if (document.visibilityState === "hidden") timer = setTimeout(() => stop.abort(), HIDDEN_MS);
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
+  return () => {
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", look);
+  };
+}
+
+/** Waits until somebody looks at the page. */
+function untilSeen() {
+  return new Promise((done) => {
+    const look = () => {
+      if (document.visibilityState === "hidden") return;
+      document.removeEventListener("visibilitychange", look);
+      done();
+    };
+    document.addEventListener("visibilitychange", look);
+    look();
+  });
+}
+
 /** Follows the node for as long as the page is there; `locked` is called when it wants a token. */
 export async function follow(locked) {
   keepLooking();
   for (let pause = 500; ; pause = Math.min(pause * 2, 10000)) {
+    await untilSeen();
     const stop = new AbortController();
+    const ignore = yieldWhenHidden(stop);
     let failed = null;
     try {
       await events("v1/events", stop.signal, (name, value) => {
@@ -159,6 +208,13 @@ export async function follow(locked) {
     } catch (error) {
       failed ??= error;
       world.live = "no connection to the node; trying again";
+    } finally {
+      ignore();
+      stop.abort();
+    }
+    if (document.visibilityState === "hidden") {
+      world.live = "resting while nobody looks";
+      continue;
     }
     if (failed instanceof Refused && failed.wantsToken) {
       world.live = "a token is needed";

@@ -17,6 +17,7 @@ mod cors;
 pub mod egress;
 mod endpoint;
 mod error;
+mod followers;
 pub mod gateway;
 mod idempotency;
 pub mod import;

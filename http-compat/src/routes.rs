@@ -45,6 +45,7 @@ use crate::call::Call;
 use crate::config::ApiConfig;
 use crate::cors::Cors;
 use crate::error::ApiError;
+use crate::followers::Followers;
 use crate::json;
 use crate::metrics::HttpMetrics;
 use crate::quota::Quotas;
@@ -165,7 +166,7 @@ pub(crate) struct Api {
     metrics: HttpMetrics,
     pub(crate) quotas: Quotas,
     listings: Arc<Semaphore>,
-    pub(crate) followers: Arc<Semaphore>,
+    pub(crate) followers: Arc<Followers>,
 }
 
 impl fmt::Debug for Api {
@@ -218,7 +219,7 @@ pub fn router(backend: Arc<dyn Backend>, config: ApiConfig) -> Router {
         metrics: config.metrics,
         quotas: Quotas::default(),
         listings: Arc::new(Semaphore::new(LISTINGS)),
-        followers: Arc::new(Semaphore::new(events::FOLLOWERS)),
+        followers: Arc::default(),
     };
     Router::new().fallback(enter).with_state(Arc::new(api))
 }
@@ -246,7 +247,11 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let inbound = Inbound::new(&parts.headers, body);
-    let area = Area::of(parts.uri.path());
+    let area = match Area::of(parts.uri.path()) {
+        // What is no file of it is any path, and asked for as the original has it.
+        _ if dashboard::lacks(parts.method.as_str(), parts.uri.path()) => Area::Private,
+        area => area,
+    };
     let found = find(parts.method.as_str(), parts.uri.path());
     let (method, template) =
         found.as_ref().map_or(("-", "other"), |(route, _)| (route.method, route.template));

@@ -2,6 +2,7 @@
 //! stands, and who keeps what.
 
 use futures::future::BoxFuture;
+use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::{HostId, JobId, Milli, NodeId, Refusal};
 
@@ -90,6 +91,8 @@ pub trait Insight: Send + Sync {
     fn standing(&self) -> Result<Standing, Refusal>;
     /// Who keeps the newest jobs, at most so many of them.
     fn keepers(&self, most: usize) -> BoxFuture<'_, Result<Vec<Keepers>, Refusal>>;
+    /// Whether something of it is here of which nothing is decided yet: it is being made.
+    fn is_undecided(&self, shown: &Shown) -> bool;
 }
 
 /// Of what knows nothing more.
@@ -107,5 +110,9 @@ impl Insight for NoInsight {
 
     fn keepers(&self, _most: usize) -> BoxFuture<'_, Result<Vec<Keepers>, Refusal>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn is_undecided(&self, _shown: &Shown) -> bool {
+        false
     }
 }

@@ -28,6 +28,15 @@ pub(super) fn is_file(path: &str) -> bool {
     path == "/" || path.starts_with("/dashboard/")
 }
 
+/// True for what lies among its files and is none, or is not read.
+pub(super) fn lacks(method: &str, path: &str) -> bool {
+    let has = |path: &str| match path.strip_prefix("/dashboard/") {
+        Some(name) => Files::get(name).is_some(),
+        None => true,
+    };
+    is_file(path) && !(method == "GET" && has(path))
+}
+
 /// `GET /`.
 pub(super) async fn page(call: Call) -> Result<Response, ApiError> {
     answer(&call, "index.html")

@@ -13,9 +13,8 @@
 //! each, as they stand then, so a follower is sent what a record became and not each step. Whoever reads
 //! too slowly holds up nobody and is told that it missed some.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -24,10 +23,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use skyclaw_protocol::Refusal;
 use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::principal::Scope;
-use tokio::sync::OwnedSemaphorePermit;
+use skyclaw_protocol::{HostId, HostView, Refusal};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 
@@ -36,15 +34,13 @@ use crate::backend::{Backend, Change, Changes};
 use crate::body::LARGE;
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::followers::{FOLLOWERS, OF_ONE, Place};
 use crate::json;
 use crate::json::service::Depth;
 use crate::routes::elsewhere;
 
 /// Whoever may see any record: it is told of those that it may see.
 pub(super) const SCOPES: &[Scope] = &[Scope::Submit, Scope::Deploy, Scope::Read];
-
-/// Followers at once: each may have a record read per change. A handful of dashboards and scripts use it.
-pub(crate) const FOLLOWERS: usize = 64;
 
 /// Changes this close together are told together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -69,9 +65,11 @@ struct Kinds {
 /// `GET /v1/events?kinds=job,service,host`.
 pub(super) async fn events(call: Call) -> Result<Response, ApiError> {
     let kinds = kinds(call.query.as_deref().unwrap_or_default())?;
-    let place = Arc::clone(&call.api.followers).try_acquire_owned();
-    let place = place.map_err(|_| {
-        let text = format!("{FOLLOWERS} callers follow the events of this node already");
+    let kinds = Kinds { hosts: kinds.hosts && call.who.sees(None), ..kinds };
+    let place = call.api.followers.take(call.who.mark()).ok_or_else(|| {
+        let text = format!(
+            "no more callers can follow the events of this node: {FOLLOWERS} can, and {OF_ONE} with one key"
+        );
         ApiError::from(Refusal::Busy(text.into()))
     })?;
     // From here on nothing is missed: what the caller reads after the greeting is as new as this.
@@ -153,7 +151,7 @@ async fn gather(changes: &mut Changes, kinds: Kinds) -> Result<Option<Gathered>,
     Ok(Some(gathered))
 }
 
-fn body(call: Call, changes: Changes, kinds: Kinds, place: OwnedSemaphorePermit) -> Body {
+fn body(call: Call, changes: Changes, kinds: Kinds, place: Place) -> Body {
     let hello = event("hello", &json!({ "nodeId": call.backend().identity().node_id }));
     let hello = stream::iter([Ok::<_, Infallible>(hello)]);
     let rest =
@@ -179,10 +177,16 @@ async fn tell(call: &Call, gathered: Gathered) -> Bytes {
     if gathered.missed {
         return event("missed", &json!({}));
     }
+    // Each look at hosts makes the views of all of them, so there is one.
+    let of_hosts = gathered.shown.iter().any(|shown| matches!(shown, Shown::Host(_)));
+    let hosts = if of_hosts { call.backend().hosts().await } else { Ok(Vec::new()) };
+    let Ok(hosts) = hosts else { return event("missed", &json!({})) };
+    let hosts: BTreeMap<HostId, HostView> =
+        hosts.into_iter().map(|host| (host.id.clone(), host)).collect();
     for shown in gathered.shown {
         // Reads do not wait, and there may be many.
         consume_budget().await;
-        match look(call, &shown).await {
+        match look(call, &hosts, &shown).await {
             Ok(Some((kind, value))) => text.extend_from_slice(&event(kind, &value)),
             Ok(None) => {}
             // What cannot be read now is no less changed.
@@ -197,7 +201,11 @@ async fn tell(call: &Call, gathered: Gathered) -> Bytes {
 }
 
 /// How one record is shown to the caller; none if it may not see it.
-async fn look(call: &Call, shown: &Shown) -> Result<Option<(&'static str, Value)>, ApiError> {
+async fn look(
+    call: &Call,
+    hosts: &BTreeMap<HostId, HostView>,
+    shown: &Shown,
+) -> Result<Option<(&'static str, Value)>, ApiError> {
     let backend: &dyn Backend = call.backend();
     let gone = |kind: &str, id: &str| {
         // Whose it was nobody knows any more; ids tell nothing to whoever sees all.
@@ -210,6 +218,8 @@ async fn look(call: &Call, shown: &Shown) -> Result<Option<(&'static str, Value)
                 Some(("job", elsewhere(large, move || json::job::brief(&job)).await?))
             }
             Some(_) => None,
+            // It is being made; what becomes of it is told when that is decided.
+            None if backend.insight().is_undecided(shown) => None,
             None => gone("job", id.as_str()),
         },
         Shown::Service(id) => match backend.service(id.clone()).await? {
@@ -217,10 +227,11 @@ async fn look(call: &Call, shown: &Shown) -> Result<Option<(&'static str, Value)
                 let seen = call.who.sees(service.owner.as_ref());
                 seen.then(|| ("service", json::service::show(&service, Depth::Details)))
             }
+            None if backend.insight().is_undecided(shown) => None,
             None => gone("service", id.as_str()),
         },
-        Shown::Host(id) => match backend.host(id.clone()).await? {
-            Some(host) => call.who.sees(None).then(|| ("host", json::host::show(&host))),
+        Shown::Host(id) => match hosts.get(id) {
+            Some(host) => call.who.sees(None).then(|| ("host", json::host::show(host))),
             None => gone("host", id.as_str()),
         },
     })

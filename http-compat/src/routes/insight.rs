@@ -26,8 +26,13 @@ pub(super) async fn why(call: Call) -> Result<Response, ApiError> {
         (call.backend().hosts().await?, call.backend().insight().history(id).await?);
     let all = call.who.sees(None);
     elsewhere(job.payload.len() >= LARGE || hosts.len() > 100, move || {
-        let hosts: Vec<Value> = hosts.iter().map(json::host::show).collect();
-        let mut why = why::explain(&json::job::show(&job), &hosts, Timestamp::now());
+        let job = json::job::show(&job);
+        let mut hosts: Vec<Value> = hosts.iter().map(json::host::show).collect();
+        if !all && job["status"] != "queued" {
+            // Of what holds or held it the job itself tells the id, and no more is told.
+            hosts.clear();
+        }
+        let mut why = why::explain(&job, &hosts, Timestamp::now());
         if !all {
             why.hosts.clear();
             why.then = None;
@@ -38,6 +43,9 @@ pub(super) async fn why(call: Call) -> Result<Response, ApiError> {
         }
         if let Some(history) = history {
             shown["history"] = json::insight::history(&history);
+            if !all {
+                shown["history"].as_object_mut().map(|history| history.remove("keepers"));
+            }
         }
         json::answer(&json!({ "why": shown }))
     })

@@ -3,7 +3,7 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{History, Insight, JobTally, Keepers, Report, Standing};
-use skyclaw_protocol::batch::{Shelf, StoredRegister};
+use skyclaw_protocol::batch::{Shelf, Shown, StoredRegister};
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
@@ -26,7 +26,7 @@ impl NodeHandle {
         };
         let Some(state) = val.job() else { return Ok(None) };
         let mut reports = Vec::new();
-        for attempt in state.attempt.saturating_sub(ATTEMPTS).max(1)..=state.attempt {
+        for attempt in state.attempt.saturating_sub(ATTEMPTS - 1).max(1)..=state.attempt {
             let result = reader.result(id, attempt).map_err(store_refusal)?;
             reports.extend(result.as_ref().map(Signed::body).map(report));
         }
@@ -95,6 +95,17 @@ impl Insight for NodeHandle {
             needed: self.0.others.needed,
             here: self.others_here(),
         })
+    }
+
+    fn is_undecided(&self, shown: &Shown) -> bool {
+        let subject = match shown {
+            Shown::Job(id) => Subject::Job(id.clone()),
+            Shown::Service(id) => Subject::Service(id.clone()),
+            Shown::Host(_) => return false,
+        };
+        let register =
+            self.reader().ok().and_then(|reader| reader.register(&subject).ok().flatten());
+        register.is_some_and(|register| register.chosen().is_none())
     }
 
     fn keepers(&self, most: usize) -> BoxFuture<'_, Result<Vec<Keepers>, Refusal>> {
