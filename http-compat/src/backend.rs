@@ -3,7 +3,9 @@
 //! Never here: axum types, status codes, storage.
 
 mod blob;
+mod changes;
 mod import;
+mod insight;
 mod logs;
 mod membership;
 mod originals;
@@ -22,7 +24,9 @@ use skyclaw_protocol::{
 };
 
 pub use blob::{BlobContent, BlobRefusal, BlobTaken, Pieces};
+pub use changes::{Change, Changes};
 pub use import::{ImportRefusal, Imported, Tally};
+pub use insight::{History, Insight, JobTally, Keepers, NoInsight, Report, Standing};
 pub use logs::{LogLine, LogPiece, LogPieces, LogQuery};
 pub use membership::{InviteWish, Invited, MemberView, MembershipRefusal, Memberships, NoTickets};
 pub use originals::{Records, SnapshotRefusal, SnapshotTaken, State};
@@ -169,6 +173,14 @@ pub trait Backend: Send + Sync + 'static {
         _query: LogQuery,
     ) -> BoxFuture<'_, Result<Option<LogPieces>, Refusal>> {
         Box::pin(std::future::ready(Err(Refusal::Store("this node shows no logs".into()))))
+    }
+    /// What changes of the records from now on.
+    fn changes(&self) -> Changes {
+        Box::pin(futures::stream::pending())
+    }
+    /// What is known beyond the records themselves.
+    fn insight(&self) -> &dyn Insight {
+        &NoInsight
     }
     /// Forgets the coordinator at a url, for good.
     fn forget(&self, _url: String) -> BoxFuture<'_, Result<Forgotten, Refusal>> {

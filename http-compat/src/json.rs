@@ -5,6 +5,7 @@
 pub(crate) mod deploy;
 pub(crate) mod fields;
 pub(crate) mod host;
+pub(crate) mod insight;
 mod isolation;
 pub(crate) mod job;
 pub(crate) mod network;

@@ -17,6 +17,7 @@ mod cors;
 pub mod egress;
 mod endpoint;
 mod error;
+mod followers;
 pub mod gateway;
 mod idempotency;
 pub mod import;
@@ -32,13 +33,15 @@ pub mod snapshot;
 mod tests;
 mod text;
 mod tls;
+pub mod why;
 
 pub use auth::{PublicKey, Secret};
 pub use backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
-    InviteWish, Invited, JobPage, LogLine, LogPiece, LogPieces, LogQuery, MemberView,
-    MembershipRefusal, Memberships, NetworkView, NewPrincipal, NoTickets, PeerView, Pieces,
-    Readiness, Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State, Tally,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Change, Changes, Forgotten, History, Identity,
+    ImportRefusal, Imported, Insight, InviteWish, Invited, JobPage, JobTally, Keepers, LogLine,
+    LogPiece, LogPieces, LogQuery, MemberView, MembershipRefusal, Memberships, NetworkView,
+    NewPrincipal, NoInsight, NoTickets, PeerView, Pieces, Readiness, Records, RefusedPeer, Report,
+    Request, SnapshotRefusal, SnapshotTaken, Standing, State, Tally,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;

@@ -6,9 +6,12 @@
 //! matched here.
 
 mod blobs;
+mod dashboard;
+pub(crate) mod events;
 mod health;
 mod hosts;
 mod import;
+mod insight;
 mod jobs;
 pub(crate) mod logs;
 mod membership;
@@ -42,6 +45,7 @@ use crate::call::Call;
 use crate::config::ApiConfig;
 use crate::cors::Cors;
 use crate::error::ApiError;
+use crate::followers::Followers;
 use crate::json;
 use crate::metrics::HttpMetrics;
 use crate::quota::Quotas;
@@ -81,6 +85,7 @@ const DEPLOY: Needs = Needs::Scope(&[Scope::Deploy]);
 const JOBS: Needs = Needs::Scope(&[Scope::Submit, Scope::Read]);
 /// Its own services, or all.
 const SERVICES: Needs = Needs::Scope(&[Scope::Deploy, Scope::Read]);
+const EVENTS: Needs = Needs::Scope(events::SCOPES);
 /// Whoever sends files along, or brings them back.
 const FILES: Needs = Needs::Scope(&[Scope::Submit, Scope::Deploy, Scope::Host]);
 
@@ -101,11 +106,15 @@ static ROUTES: &[Route] = routes! {
     GET "/readyz", Needs::Nothing => health::ready,
     GET "/metrics", Needs::Nothing => health::metrics,
     GET "/health", ANY => health::named,
+    GET "/", Needs::Nothing => dashboard::page,
+    GET "/dashboard/:id", Needs::Nothing => dashboard::file,
+    GET "/dashboard/views/:id", Needs::Nothing => dashboard::view,
     GET "/v1/state", READ => replicate::state,
     POST "/v1/replicate/snapshot", ADMIN => replicate::snapshot,
     POST "/v1/jobs", SUBMIT => jobs::submit,
     GET "/v1/jobs", JOBS => jobs::list,
     GET "/v1/jobs/:id", JOBS => jobs::get,
+    GET "/v1/jobs/:id/why", JOBS => insight::why,
     GET "/v1/jobs/:id/receipt", JOBS => jobs::receipt,
     POST "/v1/jobs/:id/complete", HOST => jobs::complete,
     POST "/v1/jobs/:id/cancel", SUBMIT => jobs::cancel,
@@ -127,6 +136,8 @@ static ROUTES: &[Route] = routes! {
     PUT "/v1/blobs", FILES => blobs::put,
     GET "/v1/blobs/:id", FILES => blobs::get,
     HEAD "/v1/blobs/:id", FILES => blobs::head,
+    GET "/v1/status", READ => insight::status,
+    GET "/v1/events", EVENTS => events::events,
     // Also whoever looks for a gateway to what it deployed.
     GET "/v1/network", SERVICES => network::show,
     GET "/v1/network/peers", Needs::Scope(&[Scope::Read, Scope::Host]) => network::peers,
@@ -155,6 +166,7 @@ pub(crate) struct Api {
     metrics: HttpMetrics,
     pub(crate) quotas: Quotas,
     listings: Arc<Semaphore>,
+    pub(crate) followers: Arc<Followers>,
 }
 
 impl fmt::Debug for Api {
@@ -207,6 +219,7 @@ pub fn router(backend: Arc<dyn Backend>, config: ApiConfig) -> Router {
         metrics: config.metrics,
         quotas: Quotas::default(),
         listings: Arc::new(Semaphore::new(LISTINGS)),
+        followers: Arc::default(),
     };
     Router::new().fallback(enter).with_state(Arc::new(api))
 }
@@ -224,6 +237,7 @@ impl Area {
         match path.strip_prefix("/v1/public/jobs") {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => Self::Public,
             _ if matches!(path, "/healthz" | "/readyz" | "/metrics") => Self::Open,
+            _ if dashboard::is_file(path) => Self::Open,
             _ => Self::Private,
         }
     }
@@ -233,7 +247,11 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let inbound = Inbound::new(&parts.headers, body);
-    let area = Area::of(parts.uri.path());
+    let area = match Area::of(parts.uri.path()) {
+        // What is no file of it is any path, and asked for as the original has it.
+        _ if dashboard::lacks(parts.method.as_str(), parts.uri.path()) => Area::Private,
+        area => area,
+    };
     let found = find(parts.method.as_str(), parts.uri.path());
     let (method, template) =
         found.as_ref().map_or(("-", "other"), |(route, _)| (route.method, route.template));

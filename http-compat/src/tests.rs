@@ -4,12 +4,15 @@
 mod agent;
 mod auth;
 mod blobs;
+mod dashboard;
 mod deploy;
+mod events;
 mod fake;
 mod framing;
 mod hosts;
 mod idempotency;
 mod import;
+mod insight;
 mod isolation;
 mod jobs;
 mod listing;

@@ -4,8 +4,11 @@
 
 mod backup;
 mod blobs;
+mod changes;
 mod health;
+mod hosts;
 mod import;
+mod insight;
 mod lists;
 mod logs;
 mod membership;
@@ -31,9 +34,9 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
-    JobPage, LogPieces, LogQuery, Memberships, NetworkView, NewPrincipal, Pieces, Readiness,
-    Request, SnapshotRefusal, SnapshotTaken, State,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Changes as RecordChanges, Forgotten, Identity,
+    ImportRefusal, Imported, Insight, JobPage, LogPieces, LogQuery, Memberships, NetworkView,
+    NewPrincipal, Pieces, Readiness, Request, SnapshotRefusal, SnapshotTaken, State,
 };
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
@@ -255,13 +258,6 @@ impl NodeHandle {
         Ok(stored.and_then(|stored| stored.chosen()?.job().cloned()))
     }
 
-    /// The node that speaks for a host; none if there is none or the host is not known.
-    pub(crate) async fn host_node(&self, host: HostId) -> Result<Option<NodeId>, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Input::HostNode { host, reply })?;
-        answer.await.unwrap_or(Err(Refusal::Stopping))
-    }
-
     /// Turns the machine's answer into what users see, with payload and result from the disk.
     fn resolve(&self, answer: KeyAnswer) -> Result<Answer, Refusal> {
         Ok(match answer {
@@ -330,16 +326,11 @@ impl NodeHandle {
         self.0.shared.node()
     }
 
-    /// The node is about to stop: parked claims are answered now.
+    /// The node is about to stop: parked claims are answered now, and nobody is told of changes any more.
     pub fn drain(&self) {
+        self.0.shared.end_changes();
         // A full inbox loses it; the stop then takes its grace.
         let _ = self.send(Input::Drain);
-    }
-
-    async fn host_list(&self) -> Result<Vec<HostView>, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Input::Hosts(reply))?;
-        answer.await.unwrap_or(Err(Refusal::Stopping))
     }
 
     /// Runs a read of unbounded length beside the async threads.
@@ -437,6 +428,14 @@ impl Backend for NodeHandle {
         query: LogQuery,
     ) -> BoxFuture<'_, Result<Option<LogPieces>, Refusal>> {
         logs::open(self.clone(), id, query).boxed()
+    }
+
+    fn changes(&self) -> RecordChanges {
+        changes::follow(self.0.shared.changes())
+    }
+
+    fn insight(&self) -> &dyn Insight {
+        self
     }
 
     fn readiness(&self) -> Readiness {

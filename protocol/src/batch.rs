@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Hlc, Wall};
 use crate::controls::ControlKey;
-use crate::id::{Hash, HostId, JobId};
+use crate::id::{Hash, HostId, JobId, ServiceId};
 use crate::principal::Principal;
 use crate::record::Signed;
 use crate::record::control::Control;
@@ -82,6 +82,26 @@ pub enum Write {
     GcFloor(Wall),
 }
 
+/// A record that is shown to people and programs, by what it is of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shown {
+    /// A job.
+    Job(JobId),
+    /// A service.
+    Service(ServiceId),
+    /// A host.
+    Host(HostId),
+}
+
+impl From<&Subject> for Shown {
+    fn from(subject: &Subject) -> Self {
+        match subject {
+            Subject::Job(id) => Self::Job(id.clone()),
+            Subject::Service(id) => Self::Service(id.clone()),
+        }
+    }
+}
+
 /// Changes that become durable together.
 #[derive(Debug)]
 pub struct Batch {
@@ -96,17 +116,15 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// True if a view of a service may look otherwise once it is on disk.
-    #[must_use]
-    pub fn is_about_services(&self) -> bool {
-        self.writes.iter().any(|write| match write {
-            Write::Row { subject, .. } | Write::Drop(subject) => {
-                matches!(subject, Subject::Service(_))
-            }
-            Write::Certificate(signed) => {
-                matches!(signed.body().key.subject, Subject::Service(_))
-            }
-            _ => false,
+    /// What may look otherwise once it is on disk; the same may be named more than once.
+    pub fn shown(&self) -> impl Iterator<Item = Shown> {
+        self.writes.iter().filter_map(|write| match write {
+            Write::Row { subject, .. } | Write::Drop(subject) => Some(subject.into()),
+            Write::Certificate(signed) => Some((&signed.body().key.subject).into()),
+            Write::Shrink(stub) => Some((&stub.certificate.body().key.subject).into()),
+            Write::Host(desc) => Some(Shown::Host(desc.body().id.clone())),
+            Write::ForgetHost(host) => Some(Shown::Host(host.clone())),
+            _ => None,
         })
     }
 

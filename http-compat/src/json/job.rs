@@ -80,6 +80,47 @@ pub(crate) fn receipts(job: &JobView) -> Option<Value> {
     Some(view.of_those_that_agree().filter_map(crate::receipt::show).collect())
 }
 
+/// Characters of a command or an error that are shown in brief.
+const BRIEF: usize = 160;
+
+/// A job without what may be long: its payload, its output, its files. `title` is what it runs.
+pub(crate) fn brief(job: &JobView) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "id", Some(job.id.as_str()));
+    put(&mut map, "createdAt", Some(iso(job.created.wall())));
+    put(&mut map, "updatedAt", Some(iso(job.updated)));
+    put(&mut map, "status", Some(job.status.as_str()));
+    put(&mut map, "attempts", Some(job.attempts));
+    let payload = serde_json::from_slice::<Value>(&job.payload).unwrap_or_default();
+    put(&mut map, "kind", payload["kind"].as_str());
+    put(&mut map, "title", Some(title(&payload)));
+    put(&mut map, "needs", (!job.required.is_empty()).then(|| json!(job.required)));
+    put(&mut map, "submittedBy", job.submitted_by.as_deref());
+    put(&mut map, "assignedHostId", job.assigned_host.as_ref().map(|id| id.as_str()));
+    put(&mut map, "exitCode", job.result.as_ref().and_then(|result| result.exit_code));
+    put(&mut map, "durationMs", job.result.as_ref().and_then(|result| result.duration).map(number));
+    put(&mut map, "error", job.error.as_deref().map(cut));
+    Value::Object(map)
+}
+
+/// The command line of a payload, or its message.
+fn title(payload: &Value) -> String {
+    let words = payload["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let line: Vec<&str> = payload["command"].as_str().into_iter().chain(words).collect();
+    match line.is_empty() {
+        true => cut(payload["message"].as_str().unwrap_or_default()),
+        false => cut(&line.join(" ")),
+    }
+}
+
+fn cut(text: &str) -> String {
+    let mut cut: String = text.chars().take(BRIEF).collect();
+    if cut.len() < text.len() {
+        cut.push('\u{2026}');
+    }
+    cut
+}
+
 /// The receipt of a result, if its host gave one.
 pub(crate) fn receipt(result: &ResultView) -> Option<Value> {
     result.receipt.as_deref().and_then(crate::receipt::show)
@@ -123,6 +164,16 @@ pub(crate) fn query(text: &str) -> Result<JobQuery, ApiError> {
         }
     }
     Ok(query)
+}
+
+/// How jobs are shown: `view=brief` leaves out what may be long.
+pub(crate) fn shape(text: &str) -> Result<fn(&JobView) -> Value, ApiError> {
+    let view = form_urlencoded::parse(text.as_bytes()).filter(|(name, _)| name == "view").last();
+    match view.as_ref().map(|(_, value)| &**value) {
+        None | Some("whole") => Ok(show),
+        Some("brief") => Ok(brief),
+        Some(_) => Err(ApiError::BadField("view must be brief or whole".to_owned())),
+    }
 }
 
 fn bad_status() -> ApiError {

@@ -94,15 +94,17 @@ async fn found(call: &Call) -> Result<JobView, ApiError> {
 
 /// `GET /v1/jobs`: a page, oldest first unless asked otherwise.
 pub(super) async fn list(call: Call) -> Result<Response, ApiError> {
-    let query = json::job::query(call.query.as_deref().unwrap_or_default())?;
+    let text = call.query.as_deref().unwrap_or_default();
+    let (query, show_one) = (json::job::query(text)?, json::job::shape(text)?);
     let page = async {
         if call.who.sees(None) {
             return Ok(call.backend().jobs(query).await?);
         }
         own_page(&call, query).await
     };
-    let show = |page: JobPage| {
-        let mut value = json!({ "jobs": jobs(&page) });
+    let show = move |page: JobPage| {
+        let jobs: Value = page.jobs.iter().map(show_one).collect();
+        let mut value = json!({ "jobs": jobs });
         if let Some(next) = &page.next {
             value["next"] = json::job::cursor(next).into();
         }
@@ -147,10 +149,6 @@ pub(super) fn may_change(
         false if who.sees(owner) => Err(ApiError::NotOwn(what)),
         false => Err(ApiError::NoRecord(what)),
     }
-}
-
-fn jobs(page: &JobPage) -> Value {
-    page.jobs.iter().map(json::job::show).collect()
 }
 
 /// Answers with one job; its payload and output may be large.

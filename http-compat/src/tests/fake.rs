@@ -18,9 +18,10 @@ use skyclaw_protocol::{
 };
 
 use crate::backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Forgotten, Identity, ImportRefusal, Imported,
-    JobPage, LogPiece, LogPieces, LogQuery, NetworkView, NewPrincipal, PeerView, Pieces, Readiness,
-    Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken, State as Everything,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Change, Changes, Forgotten, Identity,
+    ImportRefusal, Imported, JobPage, LogPiece, LogPieces, LogQuery, NetworkView, NewPrincipal,
+    PeerView, Pieces, Readiness, Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken,
+    State as Everything,
 };
 use crate::snapshot::{self, Exporter};
 
@@ -42,6 +43,8 @@ pub(super) struct State {
     /// What every log holds, and what was asked of the last one.
     pub(super) log: Vec<LogPiece>,
     pub(super) log_query: Option<LogQuery>,
+    /// What a follower is told; one that is told nothing goes on to wait.
+    pub(super) changes: Vec<Change>,
     /// What hosts are told, whatever they ask; and their questions.
     pub(super) orders: Orders,
     pub(super) questions: Vec<(HostId, Vec<ServiceId>, Option<Hash>, Duration)>,
@@ -227,6 +230,14 @@ impl Backend for Fake {
         let known = state.services.iter().any(|service| service.id == id);
         let log = state.log.clone();
         futures::future::ready(Ok(known.then(|| futures::stream::iter(log).boxed()))).boxed()
+    }
+
+    fn changes(&self) -> Changes {
+        let changes = self.state().changes.clone();
+        match changes.is_empty() {
+            true => futures::stream::pending().boxed(),
+            false => futures::stream::iter(changes).boxed(),
+        }
     }
 
     fn readiness(&self) -> Readiness {

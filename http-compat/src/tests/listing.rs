@@ -11,6 +11,20 @@ fn ids(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn jobs_in_brief_are_without_what_may_be_long() {
+    let rig = rig();
+    let long = "x".repeat(1000);
+    let payload = serde_json::json!({ "kind": "shell", "command": "echo", "args": ["hi", long] });
+    rig.post("/v1/jobs", serde_json::json!({ "payload": payload })).await.ok();
+    let job = rig.get("/v1/jobs?view=brief").await.ok()["jobs"][0].clone();
+    let title = job["title"].as_str().unwrap();
+    assert!(title.starts_with("echo hi xxx") && title.chars().count() == 161, "{title}");
+    assert_eq!((&job["kind"], &job["payload"]), (&"shell".into(), &serde_json::Value::Null));
+    assert!(rig.get("/v1/jobs?view=whole").await.ok()["jobs"][0]["payload"].is_object());
+    rig.get("/v1/jobs?view=x").await.refused(400, "view must be brief or whole");
+}
+
+#[tokio::test]
 async fn f35_pages_of_jobs_join_up() {
     let rig = rig();
     rig.fake.state().add_jobs(25);

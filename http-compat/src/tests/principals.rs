@@ -36,7 +36,7 @@ fn quoted(rig: &Rig, name: &str, scopes: &[Scope], quotas: Quotas) -> String {
     key.expose().to_string()
 }
 
-fn key(rig: &Rig, name: &str, scopes: &[Scope]) -> String {
+pub(super) fn key(rig: &Rig, name: &str, scopes: &[Scope]) -> String {
     quoted(rig, name, scopes, Quotas::default())
 }
 

@@ -120,7 +120,11 @@ async fn a_payload_that_grows_in_our_spelling_is_bounded() {
 async fn w6_nothing_else_is_found() {
     let rig = rig();
     for (method, path) in [
-        ("GET", "/"),
+        ("POST", "/"),
+        ("GET", "/dashboard"),
+        ("GET", "/dashboard/"),
+        ("GET", "/dashboard/none.js"),
+        ("GET", "/dashboard/..%2findex.html"),
         ("GET", "/V1/state"),
         ("GET", "/v1/state/"),
         ("GET", "/v1//state"),

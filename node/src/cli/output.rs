@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
 
 use serde_json::Value;
+pub(super) use skyclaw_http_compat::why::one_line;
 
 /// Standard output and error of one command.
 pub struct Output {
@@ -82,10 +83,4 @@ impl std::fmt::Debug for Output {
 pub(super) fn harmless(text: &str) -> Cow<'_, str> {
     let bad = |c: char| c.is_control() && c != '\n' && c != '\t';
     if text.contains(bad) { text.replace(bad, "\u{fffd}").into() } else { text.into() }
-}
-
-/// The same on one line.
-#[must_use]
-pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

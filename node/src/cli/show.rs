@@ -12,10 +12,11 @@ use std::io;
 use comfy_table::{ContentArrangement, Table};
 use jiff::Timestamp;
 use serde_json::Value;
+use skyclaw_http_compat::why;
+pub(super) use skyclaw_http_compat::why::{text, took};
 use skyclaw_protocol::SandboxLevel;
 
 use super::output::{Output, one_line};
-use super::why;
 
 /// Longest command shown in a table, in characters.
 const COMMAND_WIDTH: usize = 60;
@@ -64,8 +65,8 @@ pub(super) fn hosts_table(hosts: &[Value], now: Timestamp) -> String {
 /// A line for each host whose OpenClaw cannot be used.
 pub(super) fn openclaw_troubles(hosts: &[Value]) -> Vec<String> {
     let line = |host: &Value| {
-        let trouble = why::hosts::trouble(host)?;
-        Some(format!("host {}: openclaw unusable: {trouble}", why::hosts::name(host)))
+        let trouble = why::trouble(host)?;
+        Some(format!("host {}: openclaw unusable: {trouble}", why::name(host)))
     };
     hosts.iter().filter_map(line).collect()
 }
@@ -208,16 +209,6 @@ pub(super) fn job(job: &Value, now: Timestamp, output: &mut Output) -> io::Resul
     Ok(())
 }
 
-/// A member as text on one line, `-` if it is missing.
-pub(super) fn text(object: &Value, member: &str) -> String {
-    match &object[member] {
-        Value::String(text) if text.is_empty() => "-".to_owned(),
-        Value::String(text) => one_line(text),
-        Value::Number(number) => number.to_string(),
-        _ => "-".to_owned(),
-    }
-}
-
 /// What a job runs, as one would type it, roughly.
 pub(super) fn command(job: &Value) -> String {
     let payload = &job["payload"];
@@ -270,10 +261,6 @@ fn time(time: &Value, now: Timestamp) -> String {
         Some(text) => format!("{} ({} ago)", one_line(text), age(&Value::from(text), now)),
         None => "-".to_owned(),
     }
-}
-
-pub(super) fn took(ms: f64) -> String {
-    if ms < 1000.0 { format!("{ms:.0} ms") } else { format!("{:.1} s", ms / 1000.0) }
 }
 
 pub(super) fn table(header: &[&str]) -> Table {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::Instant;
 
+use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Now;
 use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
 use skyclaw_protocol::machine::{Effect, Machine, Token};
@@ -243,12 +244,10 @@ impl Incarnation<'_> {
                 progressed = true;
                 self.deliver(step.early);
                 if let Some(batch) = step.batch {
-                    let services = batch.is_about_services();
+                    let shown: Vec<Shown> = batch.shown().collect();
                     match self.store.commit(batch) {
                         Ok(durable) => {
-                            if services {
-                                self.life.shared.services_changed();
-                            }
+                            self.life.shared.changed(shown);
                             // All that the machine holds of them was in this batch, or before.
                             self.life.shared.set_controls(self.machine.controls());
                             self.machine.durable(time::now(), &self.reader, &durable);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use skyclaw_protocol::NodeId;
+use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::key::NodeKey;
@@ -12,7 +13,7 @@ use skyclaw_protocol::machine::{FrameFault, Gauges};
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::{Ballot, Val};
 use skyclaw_store::Reader;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::net::NetHandle;
 
@@ -39,6 +40,26 @@ pub struct Witness {
     pub val: Box<Val>,
 }
 
+/// Changes kept for those who follow: a second of what a node writes at its fastest. Whoever falls behind
+/// further is told that it missed some.
+const CHANGES: usize = 8192;
+
+/// Tells followers; nobody any more once the node is about to stop.
+#[derive(Debug)]
+struct Changes(RwLock<Option<broadcast::Sender<Shown>>>);
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self(RwLock::new(Some(broadcast::Sender::new(CHANGES))))
+    }
+}
+
+impl Changes {
+    fn sender(&self) -> Option<broadcast::Sender<Shown>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Written by the engine, read by anyone. No lock is held over anything but a clone.
 #[derive(Debug, Default)]
 pub struct Shared {
@@ -58,6 +79,7 @@ pub struct Shared {
     witnesses: OnceLock<mpsc::Sender<Witness>>,
     busy: AtomicU64,
     bad_receipts: AtomicU64,
+    changes: Changes,
     /// Counts the batches that wrote of services.
     services: watch::Sender<u64>,
     /// Control records on disk.
@@ -172,8 +194,30 @@ impl Shared {
         self.services.subscribe()
     }
 
-    pub(super) fn services_changed(&self) {
-        self.services.send_modify(|count| *count += 1);
+    /// What of the records may have changed on disk, from now on; it ends when the node is about to stop.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Shown> {
+        // Of a sender that is dropped at once, where there is none any more.
+        self.changes.sender().unwrap_or_else(|| broadcast::Sender::new(1)).subscribe()
+    }
+
+    /// Whoever follows has heard all.
+    pub(crate) fn end_changes(&self) {
+        *self.changes.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Tells of a batch that is on disk.
+    pub(super) fn changed(&self, shown: Vec<Shown>) {
+        if shown.iter().any(|shown| matches!(shown, Shown::Service(_))) {
+            self.services.send_modify(|count| *count += 1);
+        }
+        let Some(changes) = self.changes.sender().filter(|it| it.receiver_count() > 0) else {
+            return;
+        };
+        for shown in shown {
+            // The last of them may have gone meanwhile.
+            let _ = changes.send(shown);
+        }
     }
 
     /// The control records that are on disk, now and at each change.

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use super::facts::Facts;
-use crate::cli::why::hosts::{age, alive, name};
+use skyclaw_http_compat::why::{age, alive, name};
 
 const NAME: &str = "hosts";
 

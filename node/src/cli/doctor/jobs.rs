@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Finding;
 use super::facts::Facts;
 use crate::cli::show::text;
-use crate::cli::why::{self, Rejection};
+use skyclaw_http_compat::why::{self, Rejection};
 
 const NAME: &str = "jobs";
 

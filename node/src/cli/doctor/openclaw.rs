@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Finding;
 use super::facts::Facts;
 use crate::cli::show;
-use crate::cli::why::hosts::{name, trouble};
+use skyclaw_http_compat::why::{name, trouble};
 
 const NAME: &str = "openclaw";
 

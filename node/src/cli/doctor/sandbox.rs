@@ -6,8 +6,8 @@ use super::Finding;
 use super::facts::Facts;
 use super::here::Here;
 use crate::cli::show;
-use crate::cli::why::hosts::name;
 use crate::sandbox::Finding as Lack;
+use skyclaw_http_compat::why::name;
 
 const HERE: &str = "sandbox-here";
 const NAME: &str = "sandbox";

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Why;
 use super::hosts::{age, alive, named};
-use crate::cli::show::{self, text};
+use super::words::{one_line, text, took};
 
 /// Where it runs and until when its host holds it.
 pub(super) fn leased(job: &Value, hosts: &[Value], now: Timestamp) -> Why {
@@ -56,7 +56,7 @@ pub(super) fn failed(job: &Value, hosts: &[Value]) -> Why {
     let (error, result) = (text(job, "error"), &job["result"]);
     let agent = &result["agent"];
     let said = agent["error"]["message"].as_str().or_else(|| agent["error"].as_str());
-    let said = said.map_or_else(|| error.clone(), crate::cli::output::one_line);
+    let said = said.map_or_else(|| error.clone(), one_line);
     let because = match agent["status"].as_str() {
         Some("timeout") => format!("the agent did not finish in time: {said}"),
         Some("cancelled") => "it was cancelled while the agent was at work".to_owned(),
@@ -110,7 +110,7 @@ fn place(job: &Value, hosts: &[Value]) -> String {
     if host != "-" {
         words.push_str(&format!(" (on {}", named(hosts, &host)));
         if let Some(ms) = job["result"]["durationMs"].as_f64() {
-            words.push_str(&format!(", after {}", show::took(ms)));
+            words.push_str(&format!(", after {}", took(ms)));
         }
         words.push(')');
     }

@@ -5,8 +5,8 @@ use serde_json::Value;
 use skyclaw_protocol::SandboxLevel;
 
 use super::hosts::{judge, required};
+use super::words::text;
 use super::{Rejection, Why};
-use crate::cli::show::text;
 
 /// Explains a queued job: which rule keeps each host from it, and what is nearest to help.
 pub(super) fn explain(job: &Value, hosts: &[Value], now: Timestamp) -> Why {

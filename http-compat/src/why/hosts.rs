@@ -4,31 +4,35 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Rejection;
-use crate::cli::show::text;
+use super::words::text;
 
 /// Without a sign of life for so long a host counts as silent, in seconds: coordinators give it up
 /// after 15 by default, and what they tell of each other's hosts is some seconds old.
-pub(in crate::cli) const SILENT_S: i64 = 30;
+pub(super) const SILENT_S: i64 = 20;
 
 /// Seconds since a host was heard of.
-pub(in crate::cli) fn age(host: &Value, now: Timestamp) -> Option<i64> {
+#[must_use]
+pub fn age(host: &Value, now: Timestamp) -> Option<i64> {
     let seen = host["lastSeenAt"].as_str()?.parse::<Timestamp>().ok()?;
     Some(now.as_second().saturating_sub(seen.as_second()).max(0))
 }
 
 /// Whether it was heard of lately.
-pub(in crate::cli) fn alive(host: &Value, now: Timestamp) -> bool {
+#[must_use]
+pub fn alive(host: &Value, now: Timestamp) -> bool {
     age(host, now).is_none_or(|seconds| seconds < SILENT_S)
 }
 
 /// What is wrong with its OpenClaw, if anything is.
-pub(in crate::cli) fn trouble(host: &Value) -> Option<String> {
+#[must_use]
+pub fn trouble(host: &Value) -> Option<String> {
     let trouble = text(&host["openclaw"], "trouble");
     (trouble != "-").then_some(trouble)
 }
 
 /// The name that a host is shown by: its own, or its id.
-pub(in crate::cli) fn name(host: &Value) -> String {
+#[must_use]
+pub fn name(host: &Value) -> String {
     let name = text(host, "name");
     if name == "-" { text(host, "id") } else { name }
 }

@@ -1,0 +1,132 @@
+// One job: what it is, why it stands there, how it came there, and what can be done with it.
+
+import { ask } from "../api.js";
+import { ago, facts, h, hostLink, patch, state, took } from "../dom.js";
+import { world } from "../world.js";
+
+export function job(id) {
+  const body = h("div", {});
+  const said = h("p", { role: "status" });
+  const path = `v1/jobs/${encodeURIComponent(id)}`;
+  let job = null;
+  let why = {};
+  let payload = "";
+  let asking = false;
+  let stale = true;
+
+  async function act(work) {
+    try {
+      said.replaceChildren(await work());
+    } catch (error) {
+      said.replaceChildren(h("span", { class: "bad" }, error.message));
+    }
+  }
+
+  const cancel = () => act(async () => {
+    const answer = await ask(`${path}/cancel`, { method: "POST" });
+    return answer.cancelling ? "It is being cancelled." : "It was cancelled.";
+  });
+
+  const replay = () => act(async () => {
+    const again = { payload: job.payload, requirement: job.requirement };
+    for (const name of ["maxAttempts", "retry", "queueTimeoutMs"]) if (job[name] !== undefined) again[name] = job[name];
+    if (job.verify) again.verify = { copies: job.verify.copies, agree: job.verify.agree };
+    const made = (await ask("v1/jobs", { method: "POST", body: again })).job;
+    return h("span", {}, "Submitted again as ", h("a", { href: `#/jobs/${encodeURIComponent(made.id)}` }, made.id));
+  });
+
+  async function look() {
+    if (asking) return;
+    asking = true;
+    while (stale) {
+      stale = false;
+      try {
+        [job, why] = await Promise.all([
+          ask(path).then((answer) => answer.job), ask(`${path}/why`).then((answer) => answer.why),
+        ]);
+        payload = JSON.stringify(job.payload, null, 2);
+        render();
+      } catch (error) {
+        patch(body, h("p", { class: "bad" }, error.message));
+      }
+    }
+    asking = false;
+  }
+
+  function render() {
+    const over = job.status === "completed" || job.status === "failed";
+    const result = job.result ?? {};
+    const known = (host) => hostLink(host, world.hosts.get(host)?.name);
+    patch(body,
+      facts([["State", state(job.status)], ["Because", why.because], ["Then", why.then],
+        ["Made", ago(job.createdAt)], ["Changed", ago(job.updatedAt)], ["Submitted by", job.submittedBy],
+        ["Host", job.assignedHostId && known(job.assignedHostId)],
+        ["Attempts", String(job.attempts)], ["Needs", job.requirement?.requiredCapabilities?.join(", ")],
+        ["Exit code", result.exitCode?.toString()], ["Took", took(result.durationMs)],
+        ["Error", job.error && h("span", { class: "bad" }, job.error)]]),
+      h("div", { class: "actions", "data-key": "actions" },
+        !over && h("button", { type: "button", "data-key": "cancel", onclick: cancel }, "Cancel"),
+        job.payload && h("button", { type: "button", class: "plain", "data-key": "replay", onclick: replay }, "Submit again")),
+      job.status === "queued" && why.hosts?.length > 0 && section("Hosts", h("ul", {}, why.hosts.map((host) =>
+        h("li", { "data-key": host.id }, known(host.id), `: ${host.words}`)))),
+      section("Timeline", timeline(job, why.history, known)),
+      why.history && section("Kept by", keepers(why.history.keepers)),
+      output("Output", result.stdout || (over ? "(none)" : "(told when it has ended)")),
+      result.stderr && output("Errors", result.stderr),
+      output("Payload", payload));
+  }
+
+  look();
+  return {
+    element: h("div", {}, h("h2", {}, "Job ", h("code", {}, id)), said, body),
+    draw() {
+      const told = world.jobs.get(id);
+      const moved = told && job && (told.updatedAt !== job.updatedAt || told.status !== job.status);
+      if (moved && told.updatedAt >= job.updatedAt) {
+        stale = true;
+        look();
+      } else if (job && !asking) render();
+    },
+  };
+}
+
+function section(title, content) {
+  return h("section", { "data-key": title }, h("h3", {}, title), content);
+}
+
+function output(title, text) {
+  return section(title, h("pre", { tabindex: "0", role: "region", "aria-label": title }, text));
+}
+
+function timeline(job, history, known) {
+  const steps = [h("li", {}, "Submitted ", ago(job.createdAt), job.submittedBy && ` by ${job.submittedBy}`)];
+  const reports = new Map((history?.reports ?? []).map((report) => [report.attempt, report]));
+  const first = Math.max(1, job.attempts - 19);
+  if (first > 1) steps.push(h("li", {}, `Attempts 1 to ${first - 1} are not shown`));
+  for (let attempt = first; attempt <= job.attempts; attempt += 1) {
+    const report = reports.get(attempt);
+    const name = h("strong", {}, `Attempt ${attempt}`);
+    if (report) {
+      const how = report.success ? "ended well" : report.error || `ended with exit code ${report.exitCode}`;
+      steps.push(h("li", {}, name, " on ", known(report.hostId), `: ${how}`,
+        report.durationMs !== undefined && ` after ${took(report.durationMs)}`, ", ", ago(report.at)));
+    } else if (attempt === job.attempts && job.status === "leased") {
+      steps.push(h("li", {}, name, " runs on ", known(job.assignedHostId), ", since ", ago(history?.changedAt ?? job.updatedAt)));
+    } else {
+      steps.push(h("li", {}, name, ": no report. Its host was lost, gave it back, or was told to stop"));
+    }
+  }
+  if (history?.lost > 0) steps.push(h("li", {}, `Lost with their hosts so far: ${history.lost}`));
+  if (job.status === "queued") steps.push(h("li", {}, "Waits for a host"));
+  if (job.status === "completed") steps.push(h("li", {}, "Completed ", ago(job.updatedAt)));
+  if (job.status === "failed") steps.push(h("li", {}, "Failed ", ago(job.updatedAt), job.error && `: ${job.error}`));
+  return h("ol", {}, steps);
+}
+
+function keepers({ home, leader, round, voters, quorum }) {
+  const names = new Map((world.network?.peers ?? []).map((peer) => [peer.peerId, peer.label]));
+  names.set(world.network?.peerId, world.network?.nodeId);
+  const name = (peer) => names.get(peer) || peer;
+  return facts([["Leads", name(leader)], ["Taken by", home !== leader && name(home)], ["Round", round > 0 && String(round)],
+    ["Votes", voters.map(name).join(", ")], ["Needs", `${quorum} of ${voters.length} votes`]]);
+}

@@ -1,0 +1,118 @@
+//! What a node knows of a record beyond what clients of the original are shown: how a job came to where it
+//! stands, and who keeps what.
+
+use futures::future::BoxFuture;
+use skyclaw_protocol::batch::Shown;
+use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::{HostId, JobId, Milli, NodeId, Refusal};
+
+/// How a job came to where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Attempts of which a report is kept, the first one first; at most the last so many.
+    pub reports: Vec<Report>,
+    /// When its register last changed: while it is leased, when that lease was granted.
+    pub changed: Wall,
+    /// Attempts lost with their host or lease.
+    pub lost: u32,
+    /// Runs that failed and were followed by another one.
+    pub failed: u32,
+    /// Who keeps it.
+    pub keepers: Keepers,
+}
+
+/// What a host reported of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Which attempt.
+    pub attempt: u32,
+    /// Which host.
+    pub host: HostId,
+    /// Whether the run succeeded.
+    pub ok: bool,
+    /// When the report was taken.
+    pub at: Wall,
+    /// Run time in milliseconds.
+    pub duration: Option<Milli>,
+    /// Exit code.
+    pub exit_code: Option<i64>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// Who keeps a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keepers {
+    /// The coordinator that took the request.
+    pub home: NodeId,
+    /// The one whose value is known to be chosen.
+    pub leader: NodeId,
+    /// The round in which it leads; 0 while that is the home's first one.
+    pub round: u32,
+    /// Who votes.
+    pub voters: Vec<NodeId>,
+    /// Votes that choose.
+    pub quorum: u8,
+}
+
+/// Jobs by where they stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobTally {
+    /// Wait for a host.
+    pub queued: u64,
+    /// A host has them.
+    pub leased: u64,
+    /// Ended well.
+    pub completed: u64,
+    /// Ended otherwise.
+    pub failed: u64,
+    /// Nothing is known to be chosen of them here.
+    pub undecided: u64,
+}
+
+/// How a node stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Its own id; none until its store was opened once.
+    pub node: Option<NodeId>,
+    /// The jobs that it knows.
+    pub jobs: JobTally,
+    /// Other coordinators that each write needs.
+    pub needed: usize,
+    /// Other coordinators that can be had now.
+    pub here: usize,
+}
+
+/// What can be asked beyond the records themselves. Nothing of it changes anything.
+pub trait Insight: Send + Sync {
+    /// How a job came to where it stands; none if it is not known, or no more of it than how it ended.
+    fn history(&self, id: JobId) -> BoxFuture<'_, Result<Option<History>, Refusal>>;
+    /// How the node stands.
+    fn standing(&self) -> Result<Standing, Refusal>;
+    /// Who keeps the newest jobs, at most so many of them.
+    fn keepers(&self, most: usize) -> BoxFuture<'_, Result<Vec<Keepers>, Refusal>>;
+    /// Whether something of it is here of which nothing is decided yet: it is being made.
+    fn is_undecided(&self, shown: &Shown) -> bool;
+}
+
+/// Of what knows nothing more.
+#[derive(Clone, Copy, Debug)]
+pub struct NoInsight;
+
+impl Insight for NoInsight {
+    fn history(&self, _id: JobId) -> BoxFuture<'_, Result<Option<History>, Refusal>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn standing(&self) -> Result<Standing, Refusal> {
+        Ok(Standing::default())
+    }
+
+    fn keepers(&self, _most: usize) -> BoxFuture<'_, Result<Vec<Keepers>, Refusal>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn is_undecided(&self, _shown: &Shown) -> bool {
+        false
+    }
+}
