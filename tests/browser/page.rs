@@ -47,6 +47,8 @@ impl Driver {
         let profile = tempfile::tempdir().expect("a folder can be made");
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
+        // What they lay aside goes with the folder, and all of them are known by it.
+        command.env("TMPDIR", profile.path());
         let mut child = command.spawn().expect("chromedriver starts");
         let said = BufReader::new(child.stdout.take().expect("it is piped"));
         let port = said.lines().map_while(Result::ok).find_map(|line| {
