@@ -12,7 +12,7 @@ use tower::ServiceExt;
 use super::principals::key;
 use super::rig::{Rig, rig};
 use crate::backend::Change;
-use crate::routes::events::FOLLOWERS;
+use crate::followers::FOLLOWERS;
 
 fn job(id: &str) -> Change {
     Change::Of(Shown::Job(JobId::new(id).unwrap()))
