@@ -249,7 +249,9 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     let inbound = Inbound::new(&parts.headers, body);
     let area = match Area::of(parts.uri.path()) {
         // What is no file of it is any path, and asked for as the original has it.
-        _ if dashboard::lacks(parts.method.as_str(), parts.uri.path()) => Area::Private,
+        _ if dashboard::lacks(parts.method.as_str(), parts.uri.path(), &parts.headers) => {
+            Area::Private
+        }
         area => area,
     };
     let found = find(parts.method.as_str(), parts.uri.path());

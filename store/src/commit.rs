@@ -215,7 +215,10 @@ pub(crate) fn rebuild(shared: &Shared, mut head: Head, retention_ms: u64) -> Res
 /// Refuses what could be written but not read back, before anything is written.
 fn check_lengths(writes: &[Write]) -> Result<(), CommitError> {
     fn check<T: Record>(record: &Signed<T>) -> Result<(), CommitError> {
-        let (kind, most, len) = (T::KIND, T::MAX_BYTES, record.raw().body.len());
+        check_to(T::MAX_BYTES, record)
+    }
+    fn check_to<T: Record>(most: usize, record: &Signed<T>) -> Result<(), CommitError> {
+        let (kind, len) = (T::KIND, record.raw().body.len());
         if len > most {
             return Err(CommitError::TooLong { kind, len, most });
         }
@@ -226,7 +229,7 @@ fn check_lengths(writes: &[Write]) -> Result<(), CommitError> {
         Write::Result(record) => check(record),
         Write::Certificate(record) => check(record),
         Write::Host(record) => check(record),
-        Write::Control(record) => check(record),
+        Write::Control(record) => check_to(record.body().most(), record),
         Write::Row { .. }
         | Write::ForgetHost(_)
         | Write::ForgetControl(_)

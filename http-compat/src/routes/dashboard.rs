@@ -4,7 +4,7 @@
 //! a token. The page loads nothing from elsewhere and runs nothing that is not among these files.
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use rust_embed::RustEmbed;
 
@@ -28,18 +28,29 @@ pub(super) fn is_file(path: &str) -> bool {
     path == "/" || path.starts_with("/dashboard/")
 }
 
-/// True for what lies among its files and is none, or is not read.
-pub(super) fn lacks(method: &str, path: &str) -> bool {
+/// True for what lies among its files and is none, or is not read. Programs find nothing at `/`, as with
+/// the original; browsers say that they want a page.
+pub(super) fn lacks(method: &str, path: &str, headers: &HeaderMap) -> bool {
     let has = |path: &str| match path.strip_prefix("/dashboard/") {
         Some(name) => Files::get(name).is_some(),
-        None => true,
+        None => wants_page(headers),
     };
     is_file(path) && !(method == "GET" && has(path))
 }
 
+fn wants_page(headers: &HeaderMap) -> bool {
+    let mut accepted = headers.get_all(header::ACCEPT).iter();
+    accepted.any(|all| all.to_str().is_ok_and(|all| all.contains("text/html")))
+}
+
 /// `GET /`.
 pub(super) async fn page(call: Call) -> Result<Response, ApiError> {
-    answer(&call, "index.html")
+    if !wants_page(&call.headers) {
+        return Err(ApiError::NoRoute);
+    }
+    let mut response = answer(&call, "index.html")?;
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    Ok(response)
 }
 
 /// `GET /dashboard/:file`.

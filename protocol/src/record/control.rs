@@ -111,6 +111,12 @@ impl Control {
         }
     }
 
+    /// Longest one of its kind, encoded, in bytes.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        if self.kind == OFFENCE { MAX_CONTROL_BYTES } else { MAX_PLAIN_CONTROL_BYTES }
+    }
+
     /// True once it has meant nothing for so long that nobody keeps or takes it any more.
     #[must_use]
     pub fn is_over(&self, now: Wall) -> bool {
@@ -144,7 +150,7 @@ impl Record for Control {
         if self.kind.len() > MAX_CONTROL_KIND || self.id.len() > MAX_ID_BYTES {
             return Err(Reject::Invalid("kind and id are bounded"));
         }
-        if self.kind != OFFENCE && self.body.len() > MAX_PLAIN_CONTROL_BYTES {
+        if self.most() < MAX_CONTROL_BYTES && codec::encode(self).len() > self.most() {
             return Err(Reject::Invalid("too long"));
         }
         let Some(content) = self.content() else {
