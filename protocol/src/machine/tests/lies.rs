@@ -6,7 +6,7 @@ use crate::batch::KeyAnswer;
 use crate::clock::Hlc;
 use crate::command::Command;
 use crate::id::{HostId, NodeId};
-use crate::limits::HOST_TAKEN_MS;
+use crate::limits::{HOST_TAKEN_MS, MAX_ROUND, MAX_ROUND_JUMP};
 use crate::machine::FrameFault;
 use crate::record::Signed;
 use crate::record::host::HostDesc;
@@ -14,7 +14,8 @@ use crate::record::spec::{RegisterKey, Subject};
 use crate::register::{Ballot, Nack};
 use crate::view::Milli;
 use crate::wire::{
-    ConfirmOp, ConfirmedOp, ListedOp, Message, PreVerdict, PreVoteOp, PreVotedOp, Verdict, VoteOp,
+    ConfirmOp, ConfirmedOp, ListedOp, Message, PreVerdict, PreVoteOp, PreVotedOp, PrepareOp,
+    Verdict, VoteOp,
 };
 
 /// A job of node 0 and a node that does not vote on it.
@@ -72,6 +73,9 @@ fn a_ballot_that_cannot_be_deposes_nobody() {
     let home = Ballot { round: 0, proposer: node_key(0).id() };
     let cannot_be = [
         Ballot { round: u32::MAX, proposer: node_key(voter).id() },
+        Ballot { round: MAX_ROUND, proposer: node_key(voter).id() },
+        // So far above what is known that the rounds would run out.
+        Ballot { round: MAX_ROUND_JUMP, proposer: node_key(voter).id() },
         Ballot { round: 3, proposer: node_key(outside).id() },
         Ballot { round: 3, proposer: NodeId([0xee; 32]) },
     ];
@@ -83,6 +87,13 @@ fn a_ballot_that_cannot_be_deposes_nobody() {
         let entry = &world.nodes[0].machine.registers[&key.subject];
         assert!(entry.leads(), "{promised:?}");
         assert_eq!(entry.highest(), Some(home));
+        assert!(entry.refusals.is_empty());
+        // Nor is it promised.
+        let op = PrepareOp { key: key.clone(), ballot: promised, spec: None };
+        world.faults.clear();
+        world.inject(voter, 0, Message::Prepare(vec![op]));
+        assert_eq!(std::mem::take(&mut world.faults), [FrameFault::NotTheOwner]);
+        assert!(world.nodes[0].machine.registers[&key.subject].leads());
     }
 }
 
