@@ -9,6 +9,7 @@ mod insight;
 mod logs;
 mod membership;
 mod originals;
+mod output;
 mod principal;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use insight::{History, Insight, JobTally, Keepers, NoInsight, Report, Standi
 pub use logs::{LogLine, LogPiece, LogPieces, LogQuery};
 pub use membership::{InviteWish, Invited, MemberView, MembershipRefusal, Memberships, NoTickets};
 pub use originals::{Records, SnapshotRefusal, SnapshotTaken, State};
+pub use output::{JobOutput, JobOutputs, OutputPlace, OutputQuery, OutputStream};
 pub use principal::NewPrincipal;
 
 /// One request to the node.
@@ -173,6 +175,14 @@ pub trait Backend: Send + Sync + 'static {
         _query: LogQuery,
     ) -> BoxFuture<'_, Result<Option<LogPieces>, Refusal>> {
         Box::pin(std::future::ready(Err(Refusal::Store("this node shows no logs".into()))))
+    }
+    /// What a job writes, and goes on to write; none if there is no such job.
+    fn output(
+        &self,
+        _id: JobId,
+        _query: OutputQuery,
+    ) -> BoxFuture<'_, Result<Option<JobOutputs>, Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::Store("this node shows no output".into()))))
     }
     /// What changes of the records from now on.
     fn changes(&self) -> Changes {

@@ -8,6 +8,7 @@ use axum::http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use skyclaw_protocol::{Answer, Command, Hash, HostId, IdError, Idempotency, JobId, ServiceId};
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Asker, Who};
 use crate::backend::{Backend, Request};
@@ -29,6 +30,8 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     /// Where the request comes from; none for callers inside the process.
     pub(crate) caller: Option<SocketAddr>,
+    /// Answers that stay end with this; never for callers inside the process.
+    pub(crate) stop: CancellationToken,
     pub(crate) inbound: Inbound,
     /// Who asks, on a private route; anybody on the others.
     pub(crate) who: Who,

@@ -38,10 +38,11 @@ pub mod why;
 pub use auth::{PublicKey, Secret};
 pub use backend::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Change, Changes, Forgotten, History, Identity,
-    ImportRefusal, Imported, Insight, InviteWish, Invited, JobPage, JobTally, Keepers, LogLine,
-    LogPiece, LogPieces, LogQuery, MemberView, MembershipRefusal, Memberships, NetworkView,
-    NewPrincipal, NoInsight, NoTickets, PeerView, Pieces, Readiness, Records, RefusedPeer, Report,
-    Request, SnapshotRefusal, SnapshotTaken, Standing, State, Tally,
+    ImportRefusal, Imported, Insight, InviteWish, Invited, JobOutput, JobOutputs, JobPage,
+    JobTally, Keepers, LogLine, LogPiece, LogPieces, LogQuery, MemberView, MembershipRefusal,
+    Memberships, NetworkView, NewPrincipal, NoInsight, NoTickets, OutputPlace, OutputQuery,
+    OutputStream, PeerView, Pieces, Readiness, Records, RefusedPeer, Report, Request,
+    SnapshotRefusal, SnapshotTaken, Standing, State, Tally,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;

@@ -17,10 +17,12 @@ pub(crate) mod logs;
 mod membership;
 mod network;
 mod orders;
+mod output;
 mod principals;
 mod public;
 mod replicate;
 mod services;
+pub(crate) mod sse;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -82,9 +84,11 @@ const READ: Needs = Needs::Scope(&[Scope::Read]);
 const SUBMIT: Needs = Needs::Scope(&[Scope::Submit]);
 const DEPLOY: Needs = Needs::Scope(&[Scope::Deploy]);
 /// Its own jobs, or all.
-const JOBS: Needs = Needs::Scope(&[Scope::Submit, Scope::Read]);
+const JOBS: Needs = Needs::Scope(SEE_JOBS);
+const SEE_JOBS: &[Scope] = &[Scope::Submit, Scope::Read];
 /// Its own services, or all.
-const SERVICES: Needs = Needs::Scope(&[Scope::Deploy, Scope::Read]);
+const SERVICES: Needs = Needs::Scope(SEE_SERVICES);
+const SEE_SERVICES: &[Scope] = &[Scope::Deploy, Scope::Read];
 const EVENTS: Needs = Needs::Scope(events::SCOPES);
 /// Whoever sends files along, or brings them back.
 const FILES: Needs = Needs::Scope(&[Scope::Submit, Scope::Deploy, Scope::Host]);
@@ -116,6 +120,7 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/jobs/:id", JOBS => jobs::get,
     GET "/v1/jobs/:id/why", JOBS => insight::why,
     GET "/v1/jobs/:id/receipt", JOBS => jobs::receipt,
+    GET "/v1/jobs/:id/logs", JOBS => output::private,
     POST "/v1/jobs/:id/complete", HOST => jobs::complete,
     POST "/v1/jobs/:id/cancel", SUBMIT => jobs::cancel,
     GET "/v1/hosts", READ => hosts::list,
@@ -153,6 +158,8 @@ static ROUTES: &[Route] = routes! {
     DELETE "/v1/principals/:id", ADMIN => principals::revoke,
     POST "/v1/public/jobs", Needs::CustomerKey => public::submit,
     GET "/v1/public/jobs/:id", Needs::CustomerKey => public::get,
+    GET "/v1/public/jobs/:id/logs", Needs::CustomerKey => output::public,
+    POST "/v1/public/jobs/:id/cancel", Needs::CustomerKey => public::cancel,
 };
 
 /// What all handlers share.
@@ -167,6 +174,8 @@ pub(crate) struct Api {
     pub(crate) quotas: Quotas,
     listings: Arc<Semaphore>,
     pub(crate) followers: Arc<Followers>,
+    /// Those who read what jobs and services write: each may hold tunnels to hosts.
+    pub(crate) readers: Arc<Followers>,
 }
 
 impl fmt::Debug for Api {
@@ -220,6 +229,7 @@ pub fn router(backend: Arc<dyn Backend>, config: ApiConfig) -> Router {
         quotas: Quotas::default(),
         listings: Arc::new(Semaphore::new(LISTINGS)),
         followers: Arc::default(),
+        readers: Arc::default(),
     };
     Router::new().fallback(enter).with_state(Arc::new(api))
 }
@@ -289,6 +299,7 @@ async fn handle(
     {
         return Err(ApiError::Forbidden(scopes));
     }
+    let served = parts.extensions.get::<Served>().cloned();
     let mut call = Call {
         api: Arc::clone(api),
         method: route.method,
@@ -296,7 +307,8 @@ async fn handle(
         raw_id,
         query: parts.uri.query().map(str::to_owned),
         headers: parts.headers,
-        caller: parts.extensions.get::<Served>().map(|Served(caller)| *caller),
+        caller: served.as_ref().map(|served| served.caller),
+        stop: served.map(|served| served.stop).unwrap_or_default(),
         inbound,
         who,
     };

@@ -51,9 +51,14 @@ const MAX_HEAD: usize = 32 << 10;
 /// Pause after the system ran out of something that connections need.
 const SCARCE: Duration = Duration::from_millis(100);
 
-/// Marks requests that came over a connection, with the address of its other end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Served(pub(crate) SocketAddr);
+/// Marks requests that came over a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    /// The address of its other end.
+    pub(crate) caller: SocketAddr,
+    /// Answers that stay are to end with this.
+    pub(crate) stop: CancellationToken,
+}
 
 /// How long connections may take for what.
 #[derive(Clone, Copy, Debug)]
@@ -212,7 +217,8 @@ async fn connection(
             return;
         }
     };
-    let service = service_fn(|request| respond(router.clone(), caller, request));
+    let mark = Served { caller, stop: stop.clone() };
+    let service = service_fn(|request| respond(router.clone(), mark.clone(), request));
     let mut served = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -235,13 +241,13 @@ async fn connection(
 
 async fn respond(
     router: Router,
-    caller: SocketAddr,
+    mark: Served,
     request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let old = request.version() == Version::HTTP_10;
     let stays = !old && !says_close(request.headers());
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Served(caller));
+    request.extensions_mut().insert(mark);
     let mut response = router.oneshot(request).await?;
     if old {
         // Said in its own version, hyper ends the connection and adds no contrary header.

@@ -13,6 +13,7 @@ mod lists;
 mod logs;
 mod membership;
 mod originals;
+mod output;
 mod peers;
 mod principals;
 mod receipts;
@@ -35,8 +36,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Changes as RecordChanges, Forgotten, Identity,
-    ImportRefusal, Imported, Insight, JobPage, LogPieces, LogQuery, Memberships, NetworkView,
-    NewPrincipal, Pieces, Readiness, Request, SnapshotRefusal, SnapshotTaken, State,
+    ImportRefusal, Imported, Insight, JobOutputs, JobPage, LogPieces, LogQuery, Memberships,
+    NetworkView, NewPrincipal, OutputQuery, Pieces, Readiness, Request, SnapshotRefusal,
+    SnapshotTaken, State,
 };
 use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
@@ -90,6 +92,8 @@ struct Inner {
     services: services::Services,
     /// What its own host runs, if it does.
     hosted: OnceLock<crate::services::Services>,
+    /// What the jobs of its own host write, if it has one.
+    outputs: OnceLock<crate::supervisor::Outputs>,
     /// Originals, where this node bridges them.
     board: OnceLock<Board>,
     heir: Heir,
@@ -127,6 +131,7 @@ impl NodeHandle {
             blobs: OnceLock::new(),
             services: services::Services::default(),
             hosted: OnceLock::new(),
+            outputs: OnceLock::new(),
             board: OnceLock::new(),
             heir: Heir::default(),
             originals: OnceLock::new(),
@@ -428,6 +433,14 @@ impl Backend for NodeHandle {
         query: LogQuery,
     ) -> BoxFuture<'_, Result<Option<LogPieces>, Refusal>> {
         logs::open(self.clone(), id, query).boxed()
+    }
+
+    fn output(
+        &self,
+        id: JobId,
+        query: OutputQuery,
+    ) -> BoxFuture<'_, Result<Option<JobOutputs>, Refusal>> {
+        output::open(self.clone(), id, query).boxed()
     }
 
     fn changes(&self) -> RecordChanges {

@@ -24,6 +24,7 @@ pub mod limits;
 pub mod net;
 pub mod openclaw;
 pub mod originals;
+pub mod output;
 pub mod repair;
 pub mod run;
 pub mod sandbox;

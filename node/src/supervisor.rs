@@ -15,6 +15,7 @@ mod inner;
 mod job;
 mod keep;
 mod kept;
+mod live;
 mod orphans;
 mod output;
 mod plan;
@@ -49,6 +50,7 @@ use crate::egress::Egress;
 use crate::openclaw::{Openclaw, OpenclawConfig};
 use crate::sandbox::{Ground, Sandbox};
 pub(crate) use ask::{Answered, Question, Unanswered};
+pub use live::{OutputPiece, OutputReader, Outputs};
 use plan::Defaults;
 pub(crate) use plan::is_openclaw;
 pub(crate) use plan::kind_of;
@@ -303,6 +305,7 @@ struct Inner {
     /// The daemon's; of it OpenClaw's own client gets what leads to the Gateway.
     environment: Vec<(String, String)>,
     max_output: usize,
+    outputs: Outputs,
     blobs: Option<Blobs>,
     sandbox: Sandbox,
     egress: Egress,
@@ -353,6 +356,7 @@ impl Supervisor {
             openclaw: config.openclaw,
             environment: config.environment,
             max_output: config.max_output,
+            outputs: Outputs::default(),
             blobs: config.blobs,
             sandbox: config.sandbox,
             egress: Egress::default(),
@@ -415,6 +419,12 @@ impl Supervisor {
     #[must_use]
     pub fn terms(&self) -> Terms {
         Terms { sandbox: self.0.sandbox.level(), policy: self.0.policy.digest() }
+    }
+
+    /// What its running jobs have written until now.
+    #[must_use]
+    pub fn outputs(&self) -> Outputs {
+        self.0.outputs.clone()
     }
 
     /// What the proxy of its runs has done, read when the metrics are.

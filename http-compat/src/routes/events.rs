@@ -25,7 +25,7 @@ use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::principal::Scope;
-use skyclaw_protocol::{HostId, HostView, Refusal};
+use skyclaw_protocol::{HostId, HostView};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 
@@ -34,10 +34,11 @@ use crate::backend::{Backend, Change, Changes};
 use crate::body::LARGE;
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::followers::{FOLLOWERS, OF_ONE, Place};
+use crate::followers::Place;
 use crate::json;
 use crate::json::service::Depth;
 use crate::routes::elsewhere;
+use crate::routes::sse::{self, QUIET, event};
 
 /// Whoever may see any record: it is told of those that it may see.
 pub(super) const SCOPES: &[Scope] = &[Scope::Submit, Scope::Deploy, Scope::Read];
@@ -51,9 +52,6 @@ const MOST: usize = 500;
 /// Bytes told at once, likewise: services can be large.
 const MOST_BYTES: usize = 1 << 20;
 
-/// A sign of life when nothing changed for so long: less than proxies and clients wait.
-const QUIET: Duration = Duration::from_secs(10);
-
 /// Which kinds a follower asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kinds {
@@ -66,12 +64,7 @@ struct Kinds {
 pub(super) async fn events(call: Call) -> Result<Response, ApiError> {
     let kinds = kinds(call.query.as_deref().unwrap_or_default())?;
     let kinds = Kinds { hosts: kinds.hosts && call.who.sees(None), ..kinds };
-    let place = call.api.followers.take(call.who.mark()).ok_or_else(|| {
-        let text = format!(
-            "no more callers can follow the events of this node: {FOLLOWERS} can, and {OF_ONE} with one key"
-        );
-        ApiError::from(Refusal::Busy(text.into()))
-    })?;
+    let place = sse::place(&call.api.followers, call.who.mark())?;
     // From here on nothing is missed: what the caller reads after the greeting is as new as this.
     let changes = call.backend().changes();
     let mut response = Response::new(body(call, changes, kinds, place));
@@ -235,8 +228,4 @@ async fn look(
             None => gone("host", id.as_str()),
         },
     })
-}
-
-fn event(name: &str, value: &Value) -> Bytes {
-    Bytes::from(format!("event: {name}\ndata: {value}\n\n"))
 }

@@ -51,14 +51,16 @@ pub(super) async fn cancel(call: Call) -> Result<Response, ApiError> {
         may_change(&call.who, by.as_ref(), "job")?;
     }
     match call.change_bodiless(Command::Cancel { job: id }).await? {
-        Answer::Cancelling(job) => {
-            let value = json!({ "job": json::job::show(&job), "cancelling": true });
-            let mut response = json::answer(&value);
-            *response.status_mut() = StatusCode::ACCEPTED;
-            Ok(response)
-        }
+        Answer::Cancelling(job) => Ok(cancelling(json::job::show(&job))),
         other => job(other).await,
     }
+}
+
+/// What is answered while it is not decided whether a job was cancelled.
+pub(super) fn cancelling(job: Value) -> Response {
+    let mut response = json::answer(&json!({ "job": job, "cancelling": true }));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
 }
 
 /// `GET /v1/jobs/:id`.
@@ -86,7 +88,7 @@ pub(super) async fn receipt(call: Call) -> Result<Response, ApiError> {
 }
 
 /// The job that is asked for, if the caller may see it.
-async fn found(call: &Call) -> Result<JobView, ApiError> {
+pub(super) async fn found(call: &Call) -> Result<JobView, ApiError> {
     let job = call.backend().job(call.job_id()?).await?;
     let job = job.filter(|job| call.who.sees(job.submitted_by.as_ref()));
     job.ok_or(ApiError::NoRecord("job"))

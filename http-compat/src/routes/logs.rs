@@ -4,44 +4,46 @@
 //! be known is one of the name `note`, `{message}`. Without `follow=1` the answer ends after the
 //! lines that are there. While nothing comes a comment says that the node is there.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
+use super::SEE_SERVICES;
+use super::sse::{self, Feed, QUIET};
 use crate::backend::{LogLine, LogPiece, LogPieces, LogQuery};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::json;
 
-const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
-const FRESH: HeaderValue = HeaderValue::from_static("no-store");
-
 /// Lines of each instance if none are asked for.
 const TAIL: u32 = 100;
-
-/// A sign of life when nothing was written for so long: less than proxies and clients wait.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// `GET /v1/services/:id/logs?follow=1&tail=100&replica=0`.
 pub(super) async fn logs(call: Call) -> Result<Response, ApiError> {
     let id = call.service_id()?;
     let query = query(call.query.as_deref().unwrap_or_default())?;
-    if !call.who.sees(None) {
-        let service = call.backend().service(id.clone()).await?;
-        let own = service.is_some_and(|service| call.who.sees(service.owner.as_ref()));
-        own.then_some(()).ok_or(ApiError::NoRecord("service"))?;
+    let service = call.backend().service(id.clone()).await?.ok_or(ApiError::NoRecord("service"))?;
+    let owner = service.owner;
+    if !call.who.sees(owner.as_ref()) {
+        return Err(ApiError::NoRecord("service"));
     }
+    let may = sse::still(&call, move |who| who.may(SEE_SERVICES) && who.sees(owner.as_ref()));
+    let place = sse::place(&call.api.readers, call.who.mark())?;
     let pieces = call.backend().logs(id, query).await?.ok_or(ApiError::NoRecord("service"))?;
-    let mut response = Response::new(body(pieces, QUIET));
-    response.headers_mut().insert(header::CONTENT_TYPE, EVENTS);
-    response.headers_mut().insert(header::CACHE_CONTROL, FRESH);
-    Ok(response)
+    let events = events(pieces).map(move |bytes| {
+        let _held = &place;
+        bytes
+    });
+    Ok(feed(QUIET, may, call.stop).answer(events.boxed()))
+}
+
+fn feed(quiet: Duration, may: sse::May, stop: CancellationToken) -> Feed {
+    Feed { hello: b": log\n\n", quiet, may, stop }
 }
 
 fn query(text: &str) -> Result<LogQuery, ApiError> {
@@ -65,21 +67,12 @@ fn query(text: &str) -> Result<LogQuery, ApiError> {
     Ok(query)
 }
 
-pub(crate) fn body(pieces: LogPieces, quiet: Duration) -> Body {
-    // The first bytes go at once, so that whoever follows sees that it is connected.
-    let hello = futures::stream::iter([Ok::<_, Infallible>(Bytes::from_static(b": log\n\n"))]);
-    let events = hello.chain(futures::stream::unfold(pieces, move |mut pieces| async move {
-        let event = match tokio::time::timeout(quiet, pieces.next()).await {
-            Ok(Some(LogPiece::Line(line))) => format!("data: {}\n\n", show(&line)),
-            Ok(Some(LogPiece::Note(message))) => {
-                format!("event: note\ndata: {}\n\n", json!({ "message": message }))
-            }
-            Ok(None) => return None,
-            Err(_) => ": quiet\n\n".to_owned(),
-        };
-        Some((Ok(Bytes::from(event)), pieces))
-    }));
-    Body::from_stream(events)
+fn events(pieces: LogPieces) -> BoxStream<'static, Bytes> {
+    let event = |piece| match piece {
+        LogPiece::Line(line) => sse::event("", &show(&line)),
+        LogPiece::Note(message) => sse::event("note", &json!({ "message": message })),
+    };
+    pieces.map(event).boxed()
 }
 
 fn show(line: &LogLine) -> Value {
@@ -91,4 +84,9 @@ fn show(line: &LogLine) -> Value {
         "host": line.host,
         "epoch": line.epoch,
     })
+}
+
+#[cfg(test)]
+pub(crate) fn body(pieces: LogPieces, quiet: Duration) -> axum::body::Body {
+    feed(quiet, Box::new(|| true), CancellationToken::new()).body(events(pieces))
 }

@@ -7,6 +7,7 @@ use skyclaw_protocol::{Answer, Command, JobView};
 use crate::auth;
 use crate::call::{Call, unexpected};
 use crate::error::ApiError;
+use crate::idempotency;
 use crate::json;
 use crate::routes::{elsewhere, jobs};
 
@@ -30,6 +31,24 @@ pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
     let job = call.backend().job(call.job_id()?).await?;
     let own = job.filter(|job| job.submitted_by.as_ref() == Some(&submitter));
     jobs::show(own.ok_or(ApiError::NoRecord("job"))?, shape).await
+}
+
+/// `POST /v1/public/jobs/:id/cancel`, of the caller's own: 200 once it is decided, 202 if the node goes on trying.
+pub(super) async fn cancel(mut call: Call) -> Result<Response, ApiError> {
+    let key = auth::find_key(&call.api.keys, &call.headers)?;
+    let (asker, submitter) = (key.asker(), key.submitter());
+    let id = call.job_id()?;
+    let job = call.backend().job(id.clone()).await?;
+    let own = job.filter(|job| job.submitted_by.as_ref() == Some(&submitter));
+    own.ok_or(ApiError::NoRecord("job"))?;
+    let taken = call.taken().await?;
+    let once = call.once(asker, || idempotency::fingerprint_bytes(&taken.bytes))?;
+    drop(taken);
+    match call.run(Command::Cancel { job: id }, once).await? {
+        Answer::Cancelling(job) => Ok(jobs::cancelling(shape(&job))),
+        Answer::Job(job) => jobs::show(*job, shape).await,
+        _ => Err(unexpected()),
+    }
 }
 
 fn shape(job: &JobView) -> Value {

@@ -47,11 +47,13 @@ pub enum Duty {
     Logs,
     /// Content by its hash.
     Blob,
+    /// What a job has written while it runs.
+    Output,
 }
 
 impl Duty {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Http, Self::Logs, Self::Blob];
+    pub const ALL: [Self; 4] = [Self::Http, Self::Logs, Self::Blob, Self::Output];
 
     /// The protocol. Only members see it.
     pub(super) const fn protocol(self) -> StreamProtocol {
@@ -59,6 +61,7 @@ impl Duty {
             Self::Http => StreamProtocol::new("/skyclaw/http/1"),
             Self::Logs => StreamProtocol::new("/skyclaw/logs/1"),
             Self::Blob => StreamProtocol::new("/skyclaw/blob/1"),
+            Self::Output => StreamProtocol::new("/skyclaw/output/1"),
         }
     }
 
@@ -67,6 +70,7 @@ impl Duty {
             Self::Http => 0,
             Self::Logs => 1,
             Self::Blob => 2,
+            Self::Output => 3,
         }
     }
 }

@@ -1,15 +1,19 @@
-//! What other members get from a host's services by tunnels: HTTP to an instance, and its log.
+//! What other members get from a host by tunnels: HTTP to an instance of a service, its log, and what jobs
+//! write while they run.
 
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_protocol::NodeId;
+use tokio::sync::watch;
 
 use crate::net::{Duty, NetHandle, Serving, Tunnel, Tunnels};
+use crate::output::OutputTunnels;
 use crate::services::{ServiceTunnels, Services};
+use crate::supervisor::Outputs;
 
-/// Serves them from now on.
+/// Serves those of services from now on.
 pub(super) fn serve(net: &NetHandle, services: &Services) {
     let port = Arc::new(ServiceDuty(ServiceTunnels::new(services.clone())));
     for duty in [Duty::Http, Duty::Logs] {
@@ -40,10 +44,41 @@ impl Tunnels for ServiceDuty {
                     let serving = this.logs(&header)?;
                     Ok(boxed(move |tunnel| serving.run(tunnel)))
                 }
-                Duty::Blob => Err("services have no blobs".to_owned()),
+                Duty::Blob | Duty::Output => Err("services have nothing of the kind".to_owned()),
             }
         }
         .boxed()
+    }
+}
+
+/// Serves what jobs write from now on.
+pub(super) fn serve_output(net: &NetHandle, outputs: Outputs) {
+    let port = OutputDuty { output: OutputTunnels::new(outputs), coordinators: net.coordinators() };
+    if !net.serve(Duty::Output, Arc::new(port)) {
+        tracing::error!("the output of jobs is served twice");
+    }
+}
+
+/// Coordinators alone are given the output of jobs: they keep the results, and know whose each is.
+struct OutputDuty {
+    output: OutputTunnels,
+    coordinators: watch::Receiver<Vec<NodeId>>,
+}
+
+impl Tunnels for OutputDuty {
+    fn serve(
+        &self,
+        _duty: Duty,
+        from: NodeId,
+        header: Vec<u8>,
+    ) -> BoxFuture<'static, Result<Serving, String>> {
+        let serving = if self.coordinators.borrow().contains(&from) {
+            self.output.open(&header)
+        } else {
+            Err("the output of jobs is for coordinators".to_owned())
+        };
+        let serving = serving.map(|serving| boxed(move |tunnel| serving.run(tunnel)));
+        std::future::ready(serving).boxed()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::blobs::Blobs;
 use crate::config::{Config, HostConfig, Link, Secret};
 use crate::host::{self, Receipts};
 use crate::limits::{EMBEDDED_HOST_PATIENCE, HOST_FAREWELL, HOST_STOP_SLACK, JOB_KILL_GRACE};
+use crate::net::NetHandle;
 use crate::openclaw::{self, Found, Openclaw, OpenclawConfig};
 use crate::sandbox::Sandbox;
 use crate::services::{Services, ServicesConfig};
@@ -59,15 +60,20 @@ impl Node {
         }
     }
 
+    /// Its way to other members; none for a host that talks HTTP only.
+    fn net(&self) -> Option<&NetHandle> {
+        match (&self.coordinator, &self.member) {
+            (Some(coordinator), _) => Some(coordinator.handle.net()),
+            (None, Some(member)) => Some(member.net()),
+            (None, None) => None,
+        }
+    }
+
     /// What runs services, if the host is to.
     pub(super) fn start_services(&self, config: &Config) -> Option<Services> {
         let settings = config.host.as_ref().filter(|host| host.services)?;
         let bundles = blobs::bundles(self.blobs.as_ref());
-        let net = match (&self.coordinator, &self.member) {
-            (Some(coordinator), _) => Some(coordinator.handle.net()),
-            (None, Some(member)) => Some(member.net()),
-            (None, None) => None,
-        };
+        let net = self.net();
         let seals = super::seals(config, net);
         let services =
             Services::new(ServicesConfig { seals, ..services_config(settings) }, bundles);
@@ -122,6 +128,12 @@ impl Node {
         .map_err(|source| StartError::Supervisor { source })?;
         if let Some(coordinator) = &self.coordinator {
             coordinator.metrics.add(supervisor.metrics());
+        }
+        if let Some(coordinator) = &self.coordinator {
+            coordinator.handle.set_outputs(supervisor.outputs());
+        }
+        if let Some(net) = self.net() {
+            duties::serve_output(net, supervisor.outputs());
         }
         supervisor.prepare();
         let looks = openclaw::watch(openclaw.clone(), supervisor.clone(), stop.clone());

@@ -14,8 +14,10 @@ use std::time::Duration;
 use skyclaw_protocol::limits::{AGENT_GRACE_MS, AGENT_SLACK_MS};
 
 use super::answer::Answer;
-use super::output::{self, Capture};
+use super::live::Live;
+use super::output;
 use super::plan::Plan;
+use super::ring::Stream;
 use super::run::{Fate, Task};
 use super::workdir::JobDir;
 use super::{HostFault, Outcome};
@@ -224,12 +226,12 @@ impl Task<'_> {
     pub(super) async fn ask(
         mut self,
         laid: &Laid,
-        max_output: usize,
+        (live, max_output): (&Live, usize),
     ) -> Result<Outcome, HostFault> {
         let whole = Arc::default();
         let mut stdout = Answer::new(Arc::clone(&whole));
         self.answered = Some(whole);
-        let mut stderr = Capture::new(max_output);
+        let mut stderr = live.pen(Stream::Stderr);
         let over = self.over(&mut stdout, &mut stderr).await?;
         let end = match &over.fate {
             Fate::Exited(code) => End::Exited(*code),
@@ -262,13 +264,14 @@ impl Task<'_> {
         };
         let told = matches!(laid.reading, Reading::Words | Reading::Document);
         // As it was kept: an agent's words are cut by `output::cut`, its document by `Answer`.
-        let truncated = stdout.truncated || stderr.is_cut() || words.len() > max_output;
+        let cut = live.of(Stream::Stderr).is_cut();
+        let truncated = stdout.truncated || cut || words.len() > max_output;
         Ok(Outcome {
             success,
             exit_code: code,
             duration: over.duration,
             stdout: output::cut(words, max_output),
-            stderr: stderr.into_text(),
+            stderr: live.text(Stream::Stderr),
             error: error.map(Outcome::short),
             outputs: Vec::new(),
             agent: told.then(|| report.note.to_string()),

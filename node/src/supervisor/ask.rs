@@ -118,7 +118,7 @@ impl Supervisor {
             run::Fate::Over(text) => Err(Unanswered::Failed(text)),
             run::Fate::TimedOut => Err(Unanswered::Late(question.timeout)),
             run::Fate::Exited(code) => {
-                Ok(Answered { code, stdout: stdout.into_text(), stderr: stderr.into_text() })
+                Ok(Answered { code, stdout: stdout.text(), stderr: stderr.text() })
             }
             run::Fate::Lingered => Err(Unanswered::Failed("it did not end".to_owned())),
             run::Fate::Stopped(reason) => Err(Unanswered::Failed(reason.as_str().to_owned())),

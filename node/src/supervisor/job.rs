@@ -148,10 +148,13 @@ impl Inner {
             shutdown,
             answered: None,
         };
+        let output = self.outputs.enter(order.job.clone(), order.attempt, self.max_output);
         let mut result = match &laid {
-            Some(laid) => task.ask(laid, self.max_output).await,
-            None => task.run(self.max_output).await,
+            // Its standard output is read when it is complete: until then there is its standard error.
+            Some(laid) => task.ask(laid, (output.live(), self.max_output)).await,
+            None => task.run(output.live()).await,
         };
+        drop(output);
         drop(door);
         // Others need not wait for its files.
         drop(ticket);

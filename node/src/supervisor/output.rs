@@ -30,18 +30,44 @@ impl Capture {
         self.cut
     }
 
-    /// What was read until now, as text.
-    pub(super) fn so_far(&self) -> String {
-        String::from_utf8_lossy(&self.kept).into_owned()
+    /// What comes next from a place on, at most so many bytes of it, and how many bytes of text stand
+    /// before it; none if nothing is there yet.
+    ///
+    /// Always: what is given is the beginning of the text to report. So the last bytes wait, where the mark
+    /// will stand if more comes than is kept, and a character of which only a part has come.
+    pub(super) fn read(&self, place: &mut Place, most: usize) -> Option<(usize, String)> {
+        let end = self.kept.len().min(self.most.saturating_sub(MARK.len()));
+        while place.raw < end {
+            let piece = &self.kept[place.raw..end.min(place.raw + most)];
+            let whole = piece.len() - unfinished(piece);
+            if whole == 0 {
+                return None;
+            }
+            let text = String::from_utf8_lossy(&piece[..whole]);
+            // Only output that is mostly not text comes to this bound.
+            let room = (MAX_OUTPUT_BYTES - MARK.len()).saturating_sub(place.text);
+            let text = &text[..text.floor_char_boundary(room)];
+            if text.is_empty() {
+                return None;
+            }
+            let before = place.text;
+            (place.raw, place.text) = (place.raw + whole, before + text.len());
+            let known = text.floor_char_boundary(place.from.saturating_sub(before));
+            if known < text.len() {
+                return Some((before + known, text[known..].to_owned()));
+            }
+        }
+        None
     }
 
-    /// The text to report: cut by bytes, broken or invalid UTF-8 as U+FFFD.
-    pub(super) fn into_text(mut self) -> String {
+    /// The text to report: cut by bytes, broken or invalid UTF-8 as U+FFFD. It takes what is kept.
+    pub(super) fn text(&mut self) -> String {
+        let mut kept = std::mem::take(&mut self.kept);
         if self.cut {
-            self.kept.truncate(self.most.saturating_sub(MARK.len()));
-            self.kept.extend_from_slice(MARK.as_bytes());
+            kept.truncate(self.most.saturating_sub(MARK.len()));
+            kept.extend_from_slice(MARK.as_bytes());
         }
-        let text = match String::from_utf8(self.kept) {
+        let text = match String::from_utf8(kept) {
             Ok(text) => text,
             Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
         };
@@ -51,6 +77,32 @@ impl Capture {
         }
         let end = text.floor_char_boundary(MAX_OUTPUT_BYTES - MARK.len());
         format!("{}{MARK}", &text[..end])
+    }
+}
+
+/// How far a stream was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Bytes of output taken, and the bytes of text that they came to.
+    raw: usize,
+    text: usize,
+    /// Text before this is known to the reader.
+    from: usize,
+}
+
+impl Place {
+    /// So many bytes of text are known to the reader.
+    pub(super) const fn at(from: usize) -> Self {
+        Self { raw: 0, text: 0, from }
+    }
+}
+
+/// Bytes at the end that may be the beginning of a character.
+fn unfinished(bytes: &[u8]) -> usize {
+    let invalid = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    match std::str::from_utf8(invalid) {
+        Err(error) if error.error_len().is_none() => invalid.len(),
+        _ => 0,
     }
 }
 
@@ -69,6 +121,18 @@ pub(super) trait Fill {
     }
 }
 
+/// An output that can be quoted before its end.
+pub(super) trait Quoted: Fill {
+    /// What came until now, as text.
+    fn so_far(&self) -> String;
+}
+
+impl Quoted for Capture {
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.kept).into_owned()
+    }
+}
+
 impl Fill for Capture {
     fn push(&mut self, bytes: &[u8]) {
         let room = self.most - self.kept.len();
@@ -81,7 +145,7 @@ impl Fill for Capture {
 pub(super) fn cut(text: String, most: usize) -> String {
     let mut capture = Capture::new(most);
     capture.push(text.as_bytes());
-    capture.into_text()
+    capture.text()
 }
 
 #[cfg(test)]
@@ -91,7 +155,7 @@ mod tests {
     fn text(most: usize, chunks: &[&[u8]]) -> String {
         let mut capture = Capture::new(most);
         chunks.iter().for_each(|chunk| capture.push(chunk));
-        capture.into_text()
+        capture.text()
     }
 
     #[test]
@@ -120,6 +184,55 @@ mod tests {
     fn a_character_cut_in_half_is_replaced() {
         assert_eq!(text(22, &["aé".repeat(20).as_bytes()]), format!("a\u{fffd}{MARK}"));
         assert_eq!(text(9, &[b"a\xff\xc3b"]), "a\u{fffd}\u{fffd}b");
+    }
+
+    /// Reads after each push, `most` bytes at once, from `from` on.
+    fn looked_on(capture: &mut Capture, bytes: &[u8], step: usize, from: usize) -> String {
+        let (mut place, mut seen) = (Place::at(from), String::new());
+        for chunk in bytes.chunks(step) {
+            capture.push(chunk);
+            while let Some((offset, text)) = capture.read(&mut place, 5) {
+                assert!(!text.is_empty());
+                if seen.is_empty() {
+                    assert!(offset <= from);
+                    seen.push_str(&text[from - offset..]);
+                } else {
+                    assert_eq!(offset, from + seen.len());
+                    seen.push_str(&text);
+                }
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn what_is_read_while_it_comes_is_the_beginning_of_what_is_reported() {
+        let bytes = "aé日𝄞\n".repeat(9).into_bytes();
+        let broken = [bytes.as_slice(), b"\xff\xe6\x97", b"b\xf0\x9d\x84", &bytes].concat();
+        for bytes in [bytes, broken] {
+            for most in [30, 70, bytes.len(), bytes.len() + 1, 400] {
+                for step in [1, 2, 3, 7, 1000] {
+                    let mut capture = Capture::new(most);
+                    let seen = looked_on(&mut capture, &bytes, step, 0);
+                    let held = capture.kept.len().saturating_sub(most.saturating_sub(MARK.len()));
+                    let text = capture.text();
+                    assert!(text.starts_with(&seen), "{most} {step}: {seen:?} of {text:?}");
+                    // Only what stands where the mark would, and half a character, had to wait.
+                    assert!(text.len() - seen.len() <= 3 * held.max(MARK.len()) + 3);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_knows_a_part_is_given_the_rest() {
+        let bytes = ["aé日𝄞".as_bytes(), b"\xff"].concat().repeat(5);
+        let mut capture = Capture::new(400);
+        let all = looked_on(&mut capture, &bytes, 1000, 0);
+        for from in (0..=all.len()).filter(|from| all.is_char_boundary(*from)) {
+            let mut capture = Capture::new(400);
+            assert_eq!(looked_on(&mut capture, &bytes, 4, from), all[from..]);
+        }
     }
 
     #[test]

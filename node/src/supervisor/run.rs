@@ -21,7 +21,8 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::errno::{is_shortage, spawn_error};
-use super::output::{Capture, Fill};
+use super::live::Live;
+use super::output::{Fill, Quoted};
 use super::ring::{LogRing, Stream};
 use super::spare::{Shim, Spare};
 use super::wire::{self, Command, Event, Launch};
@@ -119,10 +120,9 @@ struct Progress {
 }
 
 impl Task<'_> {
-    /// Runs a job; of each output stream `max_output` bytes are kept.
-    pub(super) async fn run(mut self, max_output: usize) -> Result<Outcome, HostFault> {
-        let mut stdout = Capture::new(max_output);
-        let mut stderr = Capture::new(max_output);
+    /// Runs a job; what it writes can be read while it does.
+    pub(super) async fn run(mut self, live: &Live) -> Result<Outcome, HostFault> {
+        let (mut stdout, mut stderr) = (live.pen(Stream::Stdout), live.pen(Stream::Stderr));
         let over = self.over(&mut stdout, &mut stderr).await?;
         let ms = self.timeout.unwrap_or_default().as_millis();
         let (success, exit_code, error) = match over.fate {
@@ -134,13 +134,13 @@ impl Task<'_> {
             Fate::Exited(code) => (code == Some(0), code.unwrap_or(1), None),
             Fate::Lingered => (false, 1, None),
         };
-        let truncated = stdout.is_cut() || stderr.is_cut();
+        let truncated = live.of(Stream::Stdout).is_cut() || live.of(Stream::Stderr).is_cut();
         Ok(Outcome {
             success,
             exit_code,
             duration: over.duration,
-            stdout: stdout.into_text(),
-            stderr: stderr.into_text(),
+            stdout: live.text(Stream::Stdout),
+            stderr: live.text(Stream::Stderr),
             error,
             outputs: Vec::new(),
             agent: None,
@@ -152,7 +152,7 @@ impl Task<'_> {
     pub(super) async fn over(
         &mut self,
         stdout: &mut impl Fill,
-        stderr: &mut Capture,
+        stderr: &mut impl Quoted,
     ) -> Result<Over, HostFault> {
         let started = Instant::now();
         let Ok(order) = wire::encode(&self.launch) else {
