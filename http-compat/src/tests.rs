@@ -20,6 +20,7 @@ mod logs;
 mod network;
 mod noise;
 mod orders;
+mod output;
 mod principals;
 mod public;
 mod receipts;

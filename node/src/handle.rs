@@ -5,6 +5,7 @@
 mod backup;
 mod blobs;
 mod changes;
+mod claims;
 mod health;
 mod hosts;
 mod import;
@@ -40,7 +41,6 @@ use skyclaw_http_compat::{
     NetworkView, NewPrincipal, OutputQuery, Pieces, Readiness, Request, SnapshotRefusal,
     SnapshotTaken, State,
 };
-use skyclaw_protocol::attach::Grant;
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::machine::Token;
@@ -55,14 +55,13 @@ use skyclaw_protocol::{
 };
 use skyclaw_store::{JobRecord, ReadError, Reader};
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 
 use crate::attach::Granted;
 use crate::blobs::{Blobs, Peers};
 use crate::bridge::{Board, Heir};
 use crate::engine::{Engine, Input, Shared, Status, chain};
 use crate::imports::Imports;
-use crate::limits::{INBOX_AGAIN, PEER_GLANCE, QUORUM_TIMEOUT_MS};
+use crate::limits::{PEER_GLANCE, QUORUM_TIMEOUT_MS};
 use crate::net::NetHandle;
 use crate::originals::Originals;
 use crate::telemetry::Metrics;
@@ -210,47 +209,6 @@ impl NodeHandle {
             self.add_peer(url);
         }
         Ok(answer)
-    }
-
-    /// A claim of an attached host, as it gets it; once `withdrawn`, a parked one is answered now
-    /// with what it has. Not to be dropped while it waits: what was granted would be taken back.
-    pub(crate) async fn claim(
-        &self,
-        host: HostId,
-        wait_ms: u32,
-        without: Vec<String>,
-        withdrawn: CancellationToken,
-    ) -> Result<Option<Granted>, Refusal> {
-        let token = Token(self.0.next_token.fetch_add(1, Relaxed));
-        let (reply, mut answer) = oneshot::channel();
-        let command = Command::Claim { host, wait_ms, without };
-        self.send(Input::Call { token, command, idempotency: None, reply })?;
-        let answer = tokio::select! {
-            biased;
-            answer = &mut answer => answer,
-            () = withdrawn.cancelled(), if wait_ms > 0 => {
-                // A full inbox takes it later; the claim's own time is bounded anyway.
-                while let Err(Refusal::Busy(_)) = self.send(Input::HangUp(token)) {
-                    tokio::time::sleep(INBOX_AGAIN).await;
-                }
-                answer.await
-            }
-        };
-        match answer.unwrap_or(Err(Refusal::Stopping))? {
-            KeyAnswer::Job(at) => Ok(Some(self.granted(&at)?)),
-            _ => Ok(None),
-        }
-    }
-
-    fn granted(&self, at: &JobAt) -> Result<Granted, Refusal> {
-        let stored = self.register_of(&at.job)?.ok_or_else(|| unreadable(&at.job))?;
-        let state = at.val.job().ok_or_else(|| unreadable(&at.job))?;
-        // Whose value it is leads it; the home, where only its word of it is known here.
-        let owner = stored.row.accepted.as_ref().map(|accepted| accepted.ballot.proposer);
-        let owner = owner.unwrap_or_else(|| stored.spec.body().home);
-        let (attempt, lease_ms) = (state.attempt, state.lease_ms);
-        let spec = stored.spec.raw().clone();
-        Ok(Granted { job: at.job.clone(), grant: Grant { spec, attempt, lease_ms, owner } })
     }
 
     fn register_of(&self, job: &JobId) -> Result<Option<StoredRegister>, Refusal> {

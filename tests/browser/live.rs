@@ -71,3 +71,29 @@ fn a_node_that_comes_back_is_followed_again() {
         page.nothing_is_wrong("ERR_").await;
     });
 }
+
+#[test]
+fn what_a_job_writes_is_seen_while_it_runs() {
+    if !can(&NEEDS) {
+        return;
+    }
+    let node = Setup::both().start();
+    let go = node.folder().join("go");
+    let script = format!(
+        "echo one; echo oops >&2; until [ -e {} ]; do sleep 0.02; done; echo '<b>two</b>'",
+        go.display()
+    );
+    let id = node.api.submit_shell(&script);
+    page::with(&node.url(), async |page| {
+        page.open(&format!("{}/#/jobs/{id}", node.url())).await;
+        page.until_text("pre[aria-label=Output]", "one").await;
+        page.until_text("pre[aria-label=Errors]", "oops").await;
+        page.until_text("dl", "leased").await;
+        page.keep("running").await;
+        page.is_for_everybody("a job that runs").await;
+        std::fs::write(&go, "").expect("it is written");
+        page.until_text("pre[aria-label=Output]", "one\n<b>two</b>").await;
+        page.until_text("dl", "completed").await;
+        page.nothing_is_wrong("none of it").await;
+    });
+}

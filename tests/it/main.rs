@@ -32,6 +32,7 @@ mod hosts;
 mod idempotency;
 mod import;
 mod insight;
+mod job_output;
 mod jobs;
 mod leases;
 mod mcp;

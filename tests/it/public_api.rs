@@ -138,3 +138,28 @@ fn secrets_do_not_appear_in_logs_or_reports() {
     let said = format!("{}{}{metrics}", ended.stdout, ended.stderr);
     assert!(!said.contains("top-secret-token") && !said.contains("hidden-key"), "{said}");
 }
+
+#[test]
+fn a_customer_cancels_its_own_jobs_and_reads_what_they_wrote() {
+    let node = node();
+    let submitted = submit(&node, "k1", &shell_job()).ok()["job"].clone();
+    let id = text(&submitted, "id");
+    let ask = |method: &str, key: &str, what: &str| {
+        let path = format!("/v1/public/jobs/{id}/{what}");
+        // What an answer that stays has no length for ends with its connection.
+        node.api.send(method, &path, &[("x-api-key", key), ("connection", "close")], b"")
+    };
+    for (method, what) in [("POST", "cancel"), ("GET", "logs")] {
+        assert_eq!(ask(method, "k3", what).error(404), "job not found");
+        assert_eq!(ask(method, "nope", what).error(401), "invalid api key");
+    }
+    let waiting = ask("GET", "k2", "logs");
+    assert_eq!((waiting.status, waiting.header("content-type")), (200, Some("text/event-stream")));
+    let cancelled = ask("POST", "k2", "cancel").ok()["job"].clone();
+    assert_eq!((text(&cancelled, "status"), cancelled.get("submittedBy")), ("failed", None));
+    assert!(ask("POST", "k1", "cancel").error(409).contains("ended"));
+    let log = ask("GET", "k1", "logs");
+    assert!(log.text().contains("event: end\ndata: {\"status\":\"failed\"}"), "{}", log.text());
+    let origin = log.header("access-control-allow-origin");
+    assert_eq!(origin, Some("https://example.org"), "pages may read it");
+}

@@ -1,8 +1,66 @@
-// One job: what it is, why it stands there, how it came there, and what can be done with it.
+// One job: what it is, why it stands there, how it came there, what it writes, and what can be done with it.
 
-import { ask } from "../api.js";
+import { ask, events } from "../api.js";
 import { ago, facts, h, hostLink, patch, state, took } from "../dom.js";
 import { world } from "../world.js";
+
+// Characters of each output that are shown, its latest: a page that stays open must not grow.
+const SHOWN = 200_000;
+const AGAIN_MS = 2000;
+
+/** What a job writes, as it comes: two regions, and a note where something is to be said of it. */
+function live(path) {
+  const stop = new AbortController();
+  const at = { attempt: 0, stdout: 0, stderr: 0 };
+  const region = (title) => h("pre", { tabindex: "0", role: "region", "aria-label": title });
+  const texts = { stdout: region("Output"), stderr: region("Errors") };
+  const errors = h("section", { hidden: true }, h("h3", {}, "Errors"), texts.stderr);
+  const note = h("p", { class: "soft" });
+  let over = false;
+
+  function append(stream, text) {
+    const pre = texts[stream];
+    // Whoever has scrolled up reads on there.
+    const below = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
+    const all = pre.textContent + text;
+    pre.textContent = all.length > SHOWN ? `[the beginning is not shown]\n${all.slice(-SHOWN)}` : all;
+    if (stream === "stderr") errors.hidden = false;
+    if (below) pre.scrollTop = pre.scrollHeight;
+  }
+
+  function heard(name, piece) {
+    if (name === "note") note.textContent = piece.message;
+    else if (name === "attempt" && piece.attempt !== at.attempt) {
+      Object.assign(at, { attempt: piece.attempt, stdout: 0, stderr: 0 });
+      for (const pre of Object.values(texts)) pre.textContent = "";
+      [note.textContent, errors.hidden] = ["", true];
+    } else if (name === "message") {
+      at[piece.stream] = piece.offset + bytes(piece.text);
+      note.textContent = "";
+      append(piece.stream, piece.text);
+    } else if (name === "end") {
+      over = true;
+      note.textContent = texts.stdout.textContent === "" && errors.hidden ? "It wrote nothing." : "";
+    }
+  }
+
+  async function read() {
+    while (!over && !stop.signal.aborted) {
+      try {
+        await events(`${path}/logs?follow=1&attempt=${at.attempt}&stdout=${at.stdout}&stderr=${at.stderr}`, stop.signal, heard);
+      } catch (error) {
+        if (error.name === "AbortError") return;
+        note.textContent = error.message;
+        if (error.status === 404 || error.wantsToken) return;
+      }
+      if (!over) await new Promise((then) => setTimeout(then, AGAIN_MS));
+    }
+  }
+  read();
+  return { element: h("div", {}, h("section", {}, h("h3", {}, "Output"), texts.stdout, note), errors), stop: () => stop.abort() };
+}
+
+const bytes = (text) => new TextEncoder().encode(text).length;
 
 export function job(id) {
   const body = h("div", {});
@@ -13,6 +71,7 @@ export function job(id) {
   let payload = "";
   let asking = false;
   let stale = true;
+  const written = live(path);
 
   async function act(work) {
     try {
@@ -71,14 +130,12 @@ export function job(id) {
         h("li", { "data-key": host.id }, known(host.id), `: ${host.words}`)))),
       section("Timeline", timeline(job, why.history, known)),
       why.history && section("Kept by", keepers(why.history.keepers)),
-      output("Output", result.stdout || (over ? "(none)" : "(told when it has ended)")),
-      result.stderr && output("Errors", result.stderr),
       output("Payload", payload));
   }
 
   look();
   return {
-    element: h("div", {}, h("h2", {}, "Job ", h("code", {}, id)), said, body),
+    element: h("div", {}, h("h2", {}, "Job ", h("code", {}, id)), said, body, written.element),
     draw() {
       const told = world.jobs.get(id);
       const moved = told && job && (told.updatedAt !== job.updatedAt || told.status !== job.status);
@@ -87,6 +144,7 @@ export function job(id) {
         look();
       } else if (job && !asking) render();
     },
+    leave: written.stop,
   };
 }
 

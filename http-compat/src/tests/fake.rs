@@ -19,9 +19,9 @@ use skyclaw_protocol::{
 
 use crate::backend::{
     Backend, BlobContent, BlobRefusal, BlobTaken, Change, Changes, Forgotten, Identity,
-    ImportRefusal, Imported, JobPage, LogPiece, LogPieces, LogQuery, NetworkView, NewPrincipal,
-    PeerView, Pieces, Readiness, Records, RefusedPeer, Request, SnapshotRefusal, SnapshotTaken,
-    State as Everything,
+    ImportRefusal, Imported, JobOutput, JobOutputs, JobPage, LogPiece, LogPieces, LogQuery,
+    NetworkView, NewPrincipal, OutputQuery, PeerView, Pieces, Readiness, Records, RefusedPeer,
+    Request, SnapshotRefusal, SnapshotTaken, State as Everything,
 };
 use crate::snapshot::{self, Exporter};
 
@@ -43,6 +43,9 @@ pub(super) struct State {
     /// What every log holds, and what was asked of the last one.
     pub(super) log: Vec<LogPiece>,
     pub(super) log_query: Option<LogQuery>,
+    /// What every job wrote, and what was asked of the last one.
+    pub(super) output: Vec<JobOutput>,
+    pub(super) output_query: Option<OutputQuery>,
     /// What a follower is told; one that is told nothing goes on to wait.
     pub(super) changes: Vec<Change>,
     /// What hosts are told, whatever they ask; and their questions.
@@ -230,6 +233,18 @@ impl Backend for Fake {
         let known = state.services.iter().any(|service| service.id == id);
         let log = state.log.clone();
         futures::future::ready(Ok(known.then(|| futures::stream::iter(log).boxed()))).boxed()
+    }
+
+    fn output(
+        &self,
+        id: JobId,
+        query: OutputQuery,
+    ) -> BoxFuture<'_, Result<Option<JobOutputs>, Refusal>> {
+        let mut state = self.state();
+        state.output_query = Some(query);
+        let known = state.job(&id).is_ok();
+        let output = state.output.clone();
+        futures::future::ready(Ok(known.then(|| futures::stream::iter(output).boxed()))).boxed()
     }
 
     fn changes(&self) -> Changes {

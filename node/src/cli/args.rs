@@ -99,7 +99,7 @@ pub(super) enum Command {
     },
     /// Change how many instances of a service there are
     Scale(Scale),
-    /// Show what a service writes to its outputs
+    /// Show what a job or service writes to its outputs
     Logs(Logs),
     /// End a service everywhere
     Remove {
@@ -169,6 +169,9 @@ pub(super) struct Submit {
     /// Wait until it has ended; exit with 0 if it went well, else 1
     #[arg(long)]
     pub(super) wait: bool,
+    /// Show what it writes as it comes, until it has ended; exit with 0 if it went well, else 1
+    #[arg(short, long, conflicts_with = "wait")]
+    pub(super) follow: bool,
     /// Longest run, in milliseconds
     #[arg(long, value_name = "MS")]
     pub(super) timeout_ms: Option<u64>,

@@ -37,6 +37,9 @@ pub enum CliError {
     /// No service has that id or name.
     #[error("no service {0}")]
     NoService(String),
+    /// Neither a service nor a job has that name or id.
+    #[error("no service and no job is {0}")]
+    NothingOf(String),
     /// Several services have that name.
     #[error("several services are named {name}: {}", .ids.join(", "))]
     ManyServices {
@@ -132,7 +135,7 @@ impl CliError {
             Self::Client(ClientError::Setup(_)) => "config",
             Self::Client(_) | Self::Answer(_) => "bad_answer",
             Self::StillRunning { .. } | Self::StillStarting { .. } => "timeout",
-            Self::NoService(_) => "not_found",
+            Self::NoService(_) | Self::NothingOf(_) => "not_found",
             Self::ManyServices { .. } => "ambiguous",
             Self::Source(_) => "source",
             Self::NotRunning { .. } => "not_running",
@@ -175,6 +178,9 @@ impl CliError {
             ),
             Self::StillRunning { id, .. } => Some(format!("ask again with `skyclaw job {id}`")),
             Self::NoService(_) => Some("`skyclaw services` lists the services".to_owned()),
+            Self::NothingOf(_) => {
+                Some("`skyclaw jobs` lists the jobs, `skyclaw services` the services".to_owned())
+            }
             Self::ManyServices { .. } => Some("name one of them by its id".to_owned()),
             Self::NotRunning { name, .. } => Some(format!(
                 "`skyclaw logs {name}` shows what it said, `skyclaw service {name}` where it stands"

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::args::{Job, Jobs, Submit};
 use super::error::CliError;
 use super::legacy;
+use super::logs;
 use super::original;
 use super::output::Output;
 use super::passes;
@@ -33,6 +34,10 @@ pub(super) async fn submit(
 ) -> Result<ExitCode, CliError> {
     let answer = client.post("/v1/jobs", &request(&args)).await?;
     let id = job_of(&answer)?["id"].as_str().ok_or(CliError::Answer("id"))?.to_owned();
+    if args.follow {
+        output.say(&format!("submitted {id}; it goes on if this is ended"));
+        return logs::job::follow(client, &id, true, json, output).await;
+    }
     if args.wait {
         output.say(&format!("submitted {id}, waiting for it"));
         let answer = wait(client, &id, None, output).await?;

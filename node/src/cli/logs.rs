@@ -1,8 +1,10 @@
-//! `logs`: what the instances of a service write, and go on writing.
+//! `logs`: what a job, or the instances of a service, write and go on writing.
 
 mod events;
+pub(super) mod job;
 mod line;
 
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -11,8 +13,8 @@ use serde_json::Value;
 use super::args::Logs;
 use super::error::CliError;
 use super::output::{Output, harmless};
-use super::{passes, services};
-use crate::client::Client;
+use super::{jobs, passes, services};
+use crate::client::{Client, ClientError};
 use events::Events;
 use line::{Line, Seen};
 
@@ -36,21 +38,38 @@ pub(super) async fn logs(
     json: bool,
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let id = services::id_of(&services::find(client, &args.name).await?)?;
+    let id = match services::find(client, &args.name).await {
+        Ok(service) => services::id_of(&service)?,
+        Err(CliError::NoService(name)) => {
+            return match jobs::look(client, &name).await {
+                Ok(_) => job::follow(client, &name, args.follow, json, output).await,
+                Err(ClientError::Status { status: 404, .. }) => Err(CliError::NothingOf(name)),
+                Err(error) => Err(error.into()),
+            };
+        }
+        Err(error) => return Err(error),
+    };
     let mut tail = args.tail;
     let mut seen = Seen::new(jiff::Timestamp::now().as_millisecond());
     let mut pause = FIRST_PAUSE;
     let mut heard = Instant::now();
     loop {
-        let ended = stream(client, &path(&id, args, tail), output, |value| {
-            let line = Line::of(&value)?;
-            if args.replica.is_some_and(|only| line.replica != Some(u64::from(only))) {
-                return None;
+        let ended = stream(client, &path(&id, args, tail), output, |name, value, output| {
+            if !matches!(name, "" | "message" | "line") {
+                // E.g. that a host cannot be asked.
+                if let Some(text) = value.get("message").and_then(Value::as_str) {
+                    output.say(text);
+                }
+                return Ok(());
             }
-            if !seen.is_new(&line) {
-                return None;
+            let Some(line) = Line::of(value) else { return Ok(()) };
+            let other = args.replica.is_some_and(|only| line.replica != Some(u64::from(only)));
+            if other || !seen.is_new(&line) {
+                return Ok(());
             }
-            Some(if json { format!("{value}\n") } else { shown(&line, args.replica.is_none()) })
+            let text =
+                if json { format!("{value}\n") } else { shown(&line, args.replica.is_none()) };
+            output.foreign(&text)
         })
         .await;
         let why = match ended {
@@ -93,12 +112,12 @@ struct Ended {
     lost: Option<String>,
 }
 
-/// Prints what `show` makes of the events of one connection, until it ends.
+/// Has the events of one connection shown, until it ends.
 async fn stream(
     client: &Client,
     path: &str,
     output: &mut Output,
-    mut show: impl FnMut(Value) -> Option<String>,
+    mut show: impl FnMut(&str, &Value, &mut Output) -> io::Result<()>,
 ) -> Result<Ended, CliError> {
     let mut pieces = client.open(path).await?;
     let mut events = Events::default();
@@ -117,19 +136,8 @@ async fn stream(
         any = true;
         let complete = events.push(&bytes).map_err(|_| CliError::Answer("line of output"))?;
         for event in complete {
-            match (event.name.as_str(), serde_json::from_str::<Value>(&event.data)) {
-                ("" | "message" | "line", Ok(value)) => {
-                    if let Some(text) = show(value) {
-                        output.foreign(&text)?;
-                    }
-                }
-                // E.g. that a host cannot be asked.
-                (_, Ok(Value::Object(words))) => {
-                    if let Some(text) = words.get("message").and_then(Value::as_str) {
-                        output.say(text);
-                    }
-                }
-                _ => {}
+            if let Ok(value) = serde_json::from_str(&event.data) {
+                show(&event.name, &value, output)?;
             }
         }
     }

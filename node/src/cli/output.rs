@@ -13,6 +13,8 @@ pub struct Output {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
     terminal: bool,
+    /// Standard error is a terminal.
+    errors_shown: bool,
 }
 
 impl Output {
@@ -20,12 +22,13 @@ impl Output {
     #[must_use]
     pub fn stdio() -> Self {
         let terminal = io::stdout().is_terminal();
-        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), terminal }
+        let errors_shown = io::stderr().is_terminal();
+        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), terminal, errors_shown }
     }
 
     /// Others, which are no terminals: of a command that is a part of something larger.
     pub(super) fn into(out: impl Write + Send + 'static, err: impl Write + Send + 'static) -> Self {
-        Self { out: Box::new(out), err: Box::new(err), terminal: false }
+        Self { out: Box::new(out), err: Box::new(err), terminal: false, errors_shown: false }
     }
 
     /// Whether a person reads standard output.
@@ -48,9 +51,27 @@ impl Output {
     /// # Errors
     /// It cannot be written.
     pub fn foreign(&mut self, text: &str) -> io::Result<()> {
-        let shown = if self.terminal { harmless(text) } else { Cow::Borrowed(text) };
-        self.text(&shown)?;
+        self.piece(text)?;
         if text.is_empty() || text.ends_with('\n') { Ok(()) } else { self.text("\n") }
+    }
+
+    /// The next piece of what a job writes, as it comes.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn piece(&mut self, text: &str) -> io::Result<()> {
+        let shown = if self.terminal { harmless(text) } else { Cow::Borrowed(text) };
+        self.text(&shown)
+    }
+
+    /// The same of its standard error, on ours.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn error_piece(&mut self, text: &str) -> io::Result<()> {
+        let shown = if self.errors_shown { harmless(text) } else { Cow::Borrowed(text) };
+        self.err.write_all(shown.as_bytes())?;
+        self.err.flush()
     }
 
     /// A document on standard output, indented by two spaces.

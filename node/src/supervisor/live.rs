@@ -18,7 +18,10 @@ const PIECE: usize = 16 << 10;
 
 /// The runs under way. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Outputs(Arc<Mutex<BTreeMap<(JobId, u32), Arc<Live>>>>);
+pub struct Outputs(Arc<Mutex<Runs>>);
+
+/// By job and attempt.
+type Runs = BTreeMap<(JobId, u32), Arc<Live>>;
 
 /// What one run has written until now.
 #[derive(Debug)]
@@ -88,7 +91,7 @@ impl Outputs {
         Some(OutputReader { live, ended, places })
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<(JobId, u32), Arc<Live>>> {
+    fn all(&self) -> MutexGuard<'_, Runs> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -80,15 +80,15 @@ pub(in crate::cli) struct Scale {
 /// `skyclaw logs`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Logs {
-    /// Name or id of the service
+    /// Name or id of the service, or id of the job
     pub(in crate::cli) name: String,
-    /// Go on with what it says from now on
+    /// Go on with what it says from now on; of a job until it ends, and fail if it did
     #[arg(short, long)]
     pub(in crate::cli) follow: bool,
-    /// Lines of each instance to begin with
+    /// Of a service: lines of each instance to begin with
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub(in crate::cli) tail: u32,
-    /// Only this instance; they count from 0
+    /// Of a service: only this instance; they count from 0
     #[arg(long, value_name = "N")]
     pub(in crate::cli) replica: Option<u32>,
 }

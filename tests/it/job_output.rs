@@ -1,0 +1,328 @@
+//! What a job writes, read while it runs and after, from any coordinator: of its own host, of a host over
+//! libp2p, and why not of one that talks HTTP only.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use skyclaw_node::net::{Duty, OpenError};
+use skyclaw_node::output::OutputHeader;
+use skyclaw_protocol::{JobId, codec};
+use skyclaw_tests::mallory::Mallory;
+use skyclaw_tests::{Node, Setup, eventually, resident_kib};
+
+use crate::{cluster, text};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// An open stream of output.
+struct Output(BufReader<TcpStream>);
+
+impl Output {
+    fn open(node: &Node, target: &str, headers: &str) -> Self {
+        let mut stream = TcpStream::connect(node.api.address()).expect("the API listens");
+        stream.set_read_timeout(Some(SOON)).expect("a socket");
+        let ask = format!("GET {target} HTTP/1.0\r\nhost: x\r\n{headers}\r\n");
+        stream.write_all(ask.as_bytes()).expect("it reads");
+        Self(BufReader::new(stream))
+    }
+
+    fn follow(node: &Node, id: &str, from: &str) -> Self {
+        let target = format!("/v1/jobs/{id}/logs?follow=1{from}");
+        Self::open(node, &target, "x-skyclaw-token: secret\r\n")
+    }
+
+    /// The next event: its name, its id and its data.
+    fn next(&mut self) -> Option<(String, String, Value)> {
+        let (mut name, mut id) = (String::new(), String::new());
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).expect("it goes on in time") == 0 {
+                return None;
+            }
+            let line = line.trim_end_matches(['\r', '\n']);
+            if let Some(word) = line.strip_prefix("event: ") {
+                word.clone_into(&mut name);
+            } else if let Some(word) = line.strip_prefix("id: ") {
+                word.clone_into(&mut id);
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                return Some((name, id, serde_json::from_str(data).expect("JSON")));
+            }
+        }
+    }
+
+    /// Reads until so much was written to a stream since; its last id.
+    #[track_caller]
+    fn until(&mut self, stream: &str, want: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let (name, id, data) = self.next().expect("it goes on");
+            if name.is_empty() && data["stream"] == stream {
+                seen.push_str(text(&data, "text"));
+                assert!(want.starts_with(&seen), "{seen:?} is not the beginning of {want:?}");
+                if seen == want {
+                    return id;
+                }
+            }
+        }
+    }
+
+    /// All of it.
+    fn rest(mut self) -> Vec<(String, Value)> {
+        let next = || self.next().map(|(name, _, data)| (name, data));
+        std::iter::from_fn(next).collect()
+    }
+}
+
+fn told(events: &[(String, Value)], stream: &str) -> String {
+    let of = |(name, data): &&(String, Value)| name.is_empty() && data["stream"] == stream;
+    events.iter().filter(of).map(|(_, data)| text(data, "text")).collect()
+}
+
+/// A host that has no HTTP API.
+fn host(coordinator: &Node) -> Setup {
+    Setup::new("host")
+        .env("SKYCLAW_TOKEN", "secret")
+        .env("SKYCLAW_BOOTSTRAP", cluster::address(coordinator))
+        .env("SKYCLAW_ALLOWED_COMMANDS", "sh")
+        .env("SKYCLAW_STOP_GRACE_MS", 500)
+}
+
+/// Waits in the middle until that file is there.
+fn waits_for(file: &Path) -> String {
+    let file = file.display();
+    format!("printf 'one\\n'; echo err >&2; until [ -e {file} ]; do sleep 0.02; done; echo two")
+}
+
+fn until_leased(node: &Node, id: &str) {
+    cluster::until_status(node, id, "leased");
+}
+
+#[test]
+fn a_running_job_is_read_at_any_coordinator_and_a_reader_that_comes_back_misses_nothing() {
+    let nodes = cluster::nodes(2, 2);
+    let host = host(&nodes[0]).start();
+    let go = host.folder().join("go");
+    let id = nodes[0].api.submit_shell(&waits_for(&go));
+    until_leased(&nodes[1], &id);
+    let (mut all, mut ids): (Vec<Output>, Vec<String>) = (Vec::new(), Vec::new());
+    for node in &nodes {
+        let mut output = Output::follow(node, &id, "");
+        let (name, _, data) = output.next().expect("its run is named");
+        assert_eq!((name.as_str(), &data["attempt"]), ("attempt", &json!(1)));
+        ids.push(output.until("stdout", "one\n"));
+        all.push(output);
+    }
+    // What there is, without what is to come.
+    let path = format!("/v1/jobs/{id}/logs");
+    let now = Output::open(&nodes[1], &path, "x-skyclaw-token: secret\r\n").rest();
+    assert_eq!((told(&now, "stdout"), told(&now, "stderr")), ("one\n".into(), "err\n".into()));
+    assert!(now.iter().all(|(name, _)| name != "end"), "{now:?}");
+    // One reader hangs up and comes back at the other node, by its last id.
+    drop(all.remove(0));
+    let last = format!("x-skyclaw-token: secret\r\nlast-event-id: {}\r\n", ids[0]);
+    let mut again = Output::open(&nodes[1], &format!("{path}?follow=1"), &last);
+    assert_eq!(again.next().expect("its run is named").0, "attempt");
+    fs::write(&go, "").expect("it is written");
+    let (first, again) = (all.remove(0).rest(), again.rest());
+    assert_eq!(told(&first, "stdout"), "two\n");
+    assert_eq!(told(&again, "stdout"), "two\n", "nothing comes twice");
+    for events in [&first, &again] {
+        let end = events.last().expect("it ends");
+        assert_eq!((end.0.as_str(), &end.1), ("end", &json!({ "status": "completed" })));
+    }
+    // After its end it is read from its result, by the same offsets.
+    let after = Output::follow(&nodes[0], &id, "&attempt=1&stdout=4&stderr=0").rest();
+    assert_eq!((told(&after, "stdout"), told(&after, "stderr")), ("two\n".into(), "err\n".into()));
+    assert_eq!(nodes[0].api.get(&path.replace(&id, "job_none")).error(404), "job not found");
+}
+
+#[test]
+fn each_attempt_is_told_from_its_beginning() {
+    let node = cluster::node("n", 1).start();
+    let host = host(&node).start();
+    let (go, again) = (host.folder().join("go"), host.folder().join("again"));
+    let script = format!(
+        "if [ -e {0} ]; then echo second; exit 0; fi; touch {0}; echo first; \
+         until [ -e {1} ]; do sleep 0.02; done; exit 3",
+        again.display(),
+        go.display()
+    );
+    let payload = json!({ "kind": "shell", "command": "sh", "args": ["-c", script] });
+    let job = json!({ "payload": payload, "retry": 1,
+                      "requirement": { "requiredCapabilities": ["shell"] } });
+    let id = text(&node.api.submit(&job), "id").to_owned();
+    let mut output = Output::follow(&node, &id, "");
+    output.until("stdout", "first\n");
+    fs::write(&go, "").expect("it is written");
+    let rest = output.rest();
+    assert_eq!(told(&rest, "stdout"), "second\n");
+    let second = rest.iter().find(|(name, _)| name == "attempt").expect("it is named");
+    assert_eq!(second.1["attempt"], 2);
+}
+
+#[test]
+fn more_than_is_kept_is_told_as_far_as_it_is_kept_and_holds_up_nobody() {
+    let node = cluster::node("n", 1).start();
+    let host = host(&node).env("SKYCLAW_MAX_OUTPUT_BYTES", 500_000).start();
+    let go = host.folder().join("go");
+    let script = format!(
+        "head -c 3000000 /dev/zero | tr '\\0' x; until [ -e {} ]; do sleep 0.02; done",
+        go.display()
+    );
+    let id = node.api.submit_shell(&script);
+    until_leased(&node, &id);
+    // Readers that read nothing hold what fits on their way, and the job goes on.
+    let deaf: Vec<Output> = (0..30).map(|_| Output::follow(&node, &id, "")).collect();
+    let mut output = Output::follow(&node, &id, "");
+    let mut seen = 0;
+    loop {
+        let (name, _, data) = output.next().expect("it goes on");
+        match name.as_str() {
+            "" => seen += text(&data, "text").len(),
+            "note" if text(&data, "message").contains("no more of stdout is kept") => break,
+            _ => {}
+        }
+    }
+    fs::write(&go, "").expect("it is written");
+    let rest = output.rest();
+    let mark = told(&rest, "stdout");
+    assert_eq!((seen + mark.len(), mark.as_str()), (500_000, "\n[output truncated]\n"));
+    assert!(resident_kib(node.process.pid()) < 400 << 10);
+    drop(deaf);
+}
+
+/// Each reader has a place, and a key has few.
+#[test]
+fn readers_are_bounded_and_a_key_that_is_revoked_reads_no_more() {
+    let node = Setup::both().env("SKYCLAW_TOKEN", "secret").start();
+    let eye = json!({ "name": "eye", "scopes": ["read"] });
+    let made = node.api.post("/v1/principals", &eye).ok();
+    let token = format!("x-skyclaw-token: {}\r\n", text(&made, "key"));
+    let go = node.folder().join("go");
+    let id = node.api.submit_shell(&format!(
+        "echo a; until [ -e {} ]; do sleep 0.02; done; echo b",
+        go.display()
+    ));
+    until_leased(&node, &id);
+    let path = format!("/v1/jobs/{id}/logs?follow=1");
+    let mut held: Vec<Output> = (0..8).map(|_| Output::open(&node, &path, &token)).collect();
+    for output in &mut held {
+        output.until("stdout", "a\n");
+    }
+    let mut refused = String::new();
+    let mut ninth = Output::open(&node, &path, &token);
+    ninth.0.read_to_string(&mut refused).expect("it answers");
+    assert!(refused.starts_with("HTTP/1.0 503") && refused.contains("with one key"), "{refused}");
+    let principal = text(&made["principal"], "id").to_owned();
+    node.api.delete(&format!("/v1/principals/{principal}")).ok();
+    fs::write(&go, "").expect("it is written");
+    for output in held {
+        assert_eq!(told(&output.rest(), "stdout"), "");
+    }
+    node.api.until_job_ended(&id);
+}
+
+#[test]
+fn a_node_that_stops_ends_what_is_read_and_waits_for_nobody() {
+    let mut node = Setup::coordinator().start();
+    let id = node.api.submit_shell("true");
+    let mut output = Output::open(&node, &format!("/v1/jobs/{id}/logs?follow=1"), "");
+    let (name, _, data) = output.next().expect("it is said that it waits");
+    assert_eq!((name.as_str(), text(&data, "message")), ("note", "the job waits for a host"));
+    let begun = Instant::now();
+    assert_eq!(node.stop().code, Some(0));
+    // Less than the grace of two seconds that requests under way have.
+    assert!(begun.elapsed() < Duration::from_millis(1900), "{:?}", begun.elapsed());
+    output.rest();
+}
+
+#[test]
+fn what_runs_on_a_host_that_talks_http_only_is_told_when_it_ended() {
+    let node = Setup::coordinator().start();
+    let host = Setup::host(&[&node.url()]).start();
+    let go = host.folder().join("go");
+    let id = node.api.submit_shell(&waits_for(&go));
+    let mut output = Output::open(&node, &format!("/v1/jobs/{id}/logs?follow=1"), "");
+    loop {
+        let (name, _, data) = output.next().expect("it goes on");
+        if name == "note" && text(&data, "message").contains("talks HTTP only") {
+            break;
+        }
+    }
+    fs::write(&go, "").expect("it is written");
+    let rest = output.rest();
+    assert_eq!(
+        (told(&rest, "stdout"), told(&rest, "stderr")),
+        ("one\ntwo\n".into(), "err\n".into())
+    );
+}
+
+/// Members that are no coordinators are not given what others' jobs write.
+#[test]
+fn the_output_of_jobs_is_for_coordinators() {
+    let node = Setup::both()
+        .env("SKYCLAW_P2P_LISTEN", "/ip4/127.0.0.1/tcp/0")
+        .env("SKYCLAW_TOKEN", "secret")
+        .start();
+    let go = node.folder().join("go");
+    let id = node.api.submit_shell(&waits_for(&go));
+    until_leased(&node, &id);
+    let open = |role: &str| {
+        let mallory = Mallory::join(role, &[cluster::address(&node)]);
+        let to = *mallory.handle.coordinators().borrow().first().expect("she is in");
+        let job = JobId::new(id.as_str()).expect("an id");
+        let header = OutputHeader { job, attempt: 1, stdout: 0, stderr: 0, follow: true };
+        mallory.open(to, Duty::Output, codec::encode(&header)).map(drop)
+    };
+    for role in ["gateway", "host"] {
+        let why = open(role).expect_err("it is refused");
+        assert!(
+            matches!(&why, OpenError::Refused(why) if why.contains("for coordinators")),
+            "{why}"
+        );
+    }
+    fs::write(&go, "").expect("it is written");
+    node.api.until_job_ended(&id);
+}
+
+/// The program shows it as it comes and ends as the job does.
+#[test]
+fn the_command_line_follows_a_job_to_its_end() {
+    let node = Setup::both().start();
+    let go = node.folder().join("go");
+    let script = format!("{}; exit 4", waits_for(&go));
+    let mut child = std::process::Command::new(skyclaw_tests::binary("skyclaw"))
+        .args(["submit", "--follow", "--", "sh", "-c", &script])
+        .env("SKYCLAW_COORDINATOR_URL", node.url())
+        .env_remove("SKYCLAW_TOKEN")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut out = BufReader::new(child.stdout.take().expect("it is read"));
+    let mut line = String::new();
+    out.read_line(&mut line).expect("it comes while the job runs");
+    assert_eq!(line, "one\n");
+    fs::write(&go, "").expect("it is written");
+    let (mut rest, mut said) = (String::new(), String::new());
+    out.read_to_string(&mut rest).expect("it ends");
+    child.stderr.take().expect("it is read").read_to_string(&mut said).expect("it ends");
+    assert_eq!(rest, "two\n");
+    assert!(said.contains("submitted") && said.contains("err\n"), "{said}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    let id = eventually("the job is listed", || {
+        let jobs = node.api.get("/v1/jobs").ok();
+        jobs["jobs"][0]["id"].as_str().map(str::to_owned).ok_or_else(|| jobs.to_string())
+    });
+    let log = std::process::Command::new(skyclaw_tests::binary("skyclaw"))
+        .args(["logs", &id])
+        .env("SKYCLAW_COORDINATOR_URL", node.url())
+        .output()
+        .expect("it runs");
+    assert_eq!(String::from_utf8_lossy(&log.stdout), "one\ntwo\n");
+    assert_eq!(log.status.code(), Some(0), "looking at it is no failure");
+}
