@@ -48,9 +48,9 @@ export async function ask(path, { method = "GET", body } = {}) {
   return response.json();
 }
 
-/** The numbers of the node, as [name, labels, value]. */
-export async function metrics() {
-  const response = await fetch("metrics");
+/** The numbers of a node, as [name, labels, value]. */
+export async function metrics(path) {
+  const response = await fetch(path, { headers: headers() });
   if (!response.ok) throw await refused(response);
   const rows = [];
   for (const line of (await response.text()).split("\n")) {

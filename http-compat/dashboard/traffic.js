@@ -1,7 +1,39 @@
-// What goes through a gateway, from the numbers that its node counts.
+// What goes through gateways, from the numbers that their nodes count.
+
+import { metrics } from "./api.js";
+import { world } from "./world.js";
+
+/** Other gateways that are asked at once: each is a tunnel and half a megabyte at most. */
+export const MOST = 8;
+
+/** Returns a function that asks this node, and the gateways it is connected with, what went through them since it last did. */
+export function traffic() {
+  let before = new Map();
+  let last = [];
+  let asking = false;
+  return async () => {
+    if (asking) return last;
+    asking = true;
+    const peers = (world.network?.peers ?? []).filter((peer) => peer.connected && peer.roles.includes("gateway")).slice(0, MOST);
+    const all = [{ id: "", name: world.network?.nodeId, path: "metrics" }, ...peers.map((peer) => ({
+      id: peer.peerId, name: peer.label || peer.peerId, path: `v1/network/peers/${encodeURIComponent(peer.peerId)}/metrics`,
+    }))];
+    const measures = new Map(all.map(({ id }) => [id, before.get(id) ?? rates()]));
+    before = measures;
+    last = await Promise.all(all.map(async ({ id, name, path }) => {
+      try {
+        return { id, name, seen: measures.get(id)(await metrics(path)) };
+      } catch (error) {
+        return { id, name, trouble: error.message };
+      }
+    }));
+    asking = false;
+    return last;
+  };
+}
 
 /** Of the numbers of a node, and those before, what happened between: returns a function to be given them. */
-export function rates() {
+function rates() {
   let before = null;
   return (rows) => {
     const now = { at: performance.now(), services: new Map(), totals: {}, failures: {}, refusals: {} };
@@ -38,9 +70,13 @@ function within(buckets, share) {
   return most === Infinity ? "over 60 s" : most < 1 ? `${most * 1000} ms` : `${most} s`;
 }
 
-export function ofService(seen, name) {
-  const one = seen?.services.get(name);
-  if (!one) return null;
-  return { name, answers: one.answers, bad: one.bad, retries: one.retries, rate: one.rate.toFixed(1),
-    half: within(one.buckets, 0.5), most: within(one.buckets, 0.95) };
+/** What went through these gateways to one service; null if nothing did. */
+export function ofService(all, name) {
+  const ones = all.map((seen) => seen.services.get(name)).filter(Boolean);
+  if (ones.length === 0) return null;
+  const sum = (what) => ones.reduce((whole, one) => whole + one[what], 0);
+  const buckets = new Map();
+  for (const [most, count] of ones.flatMap((one) => one.buckets)) buckets.set(most, (buckets.get(most) ?? 0) + count);
+  return { name, answers: sum("answers"), bad: sum("bad"), retries: sum("retries"), rate: sum("rate").toFixed(1),
+    half: within([...buckets], 0.5), most: within([...buckets], 0.95) };
 }

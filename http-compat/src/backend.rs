@@ -188,6 +188,10 @@ pub trait Backend: Send + Sync + 'static {
     fn changes(&self) -> Changes {
         Box::pin(futures::stream::pending())
     }
+    /// What a member counts, by its peer id, as OpenMetrics text; none if no such member is known.
+    fn metrics_of(&self, _peer: String) -> BoxFuture<'_, Result<Option<String>, Refusal>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
     /// What is known beyond the records themselves.
     fn insight(&self) -> &dyn Insight {
         &NoInsight

@@ -146,6 +146,7 @@ static ROUTES: &[Route] = routes! {
     // Also whoever looks for a gateway to what it deployed.
     GET "/v1/network", SERVICES => network::show,
     GET "/v1/network/peers", Needs::Scope(&[Scope::Read, Scope::Host]) => network::peers,
+    GET "/v1/network/peers/:id/metrics", READ => health::metrics_of,
     POST "/v1/network/join", ADMIN => network::join,
     POST "/v1/network/forget", ADMIN => network::forget,
     GET "/v1/network/members", READ => membership::list,

@@ -13,6 +13,7 @@ mod insight;
 mod lists;
 mod logs;
 mod membership;
+mod numbers;
 mod originals;
 mod output;
 mod peers;
@@ -454,6 +455,10 @@ impl Backend for NodeHandle {
 
     fn blob(&self, hash: Hash, from: u64) -> BoxFuture<'_, Result<Option<BlobContent>, Refusal>> {
         self.read_blob(hash, from).boxed()
+    }
+
+    fn metrics_of(&self, peer: String) -> BoxFuture<'_, Result<Option<String>, Refusal>> {
+        self.numbers_of(peer).boxed()
     }
 
     fn metrics(&self) -> String {

@@ -22,6 +22,7 @@ pub mod imports;
 pub mod joined;
 pub mod limits;
 pub mod net;
+mod numbers;
 pub mod openclaw;
 pub mod originals;
 pub mod output;

@@ -40,6 +40,7 @@ mod moving;
 mod namespaces;
 mod nat;
 mod network;
+mod numbers;
 mod packaging;
 mod peers;
 mod policy;

@@ -1,35 +1,28 @@
-// Gateways: those that are known, and what goes through the one of this node.
+// Gateways: those that are known, and what goes through each.
 
-import { metrics } from "../api.js";
 import { ago, facts, h, patch, state, table } from "../dom.js";
-import { ofService, rates } from "../traffic.js";
+import { MOST, ofService, traffic } from "../traffic.js";
 import { world } from "../world.js";
 
 const LOOK_MS = 2000;
 
 export function gateways() {
   const body = h("div", {});
-  const measure = rates();
-  let seen = null;
-  let trouble = "";
+  const measure = traffic();
+  let through = [];
   async function look() {
-    try {
-      seen = measure(await metrics());
-      trouble = "";
-    } catch (error) {
-      trouble = error.message;
-    }
+    through = await measure();
     draw();
   }
   const reasons = (counts) => Object.entries(counts).map(([reason, count]) => `${reason} ${count}`).join(", ");
 
-  function draw() {
-    const peers = (world.network?.peers ?? []).filter((peer) => peer.roles.includes("gateway"));
-    const services = seen ? [...seen.services.keys()].sort().map((name) => ({ key: name, ...ofService(seen, name) })) : [];
-    patch(body,
-      h("h3", { "data-key": "here" }, "Through this node"),
-      trouble !== "" && h("p", { class: "bad", "data-key": "trouble" }, trouble),
-      table("Through this node", [
+  function one({ id, name, seen, trouble }) {
+    const title = id === "" ? "Through this node" : `Through ${name}`;
+    const services = seen ? [...seen.services.keys()].sort().map((service) => ({ key: service, ...ofService([seen], service) })) : [];
+    return h("section", { "data-key": `through-${id}` },
+      h("h3", {}, title),
+      trouble && h("p", { class: "bad", "data-key": "trouble" }, trouble),
+      seen && table(title, [
         ["Service", (it) => it.name],
         ["Requests a second", (it) => it.rate, "number"],
         ["Answers", (it) => String(it.answers), "number"],
@@ -37,18 +30,25 @@ export function gateways() {
         ["Half within", (it) => it.half, "number"],
         ["95 % within", (it) => it.most, "number"],
         ["Sent once more", (it) => String(it.retries), "wide number"],
-      ], services, "Nothing has come through a gateway of this node."),
+      ], services, "Nothing has come through it."),
       seen && facts([["Connections", String(seen.totals.connections ?? 0)], ["Upgraded connections", String(seen.totals.tunnels ?? 0)],
         ["Instances passed over", `${seen.totals.ejections ?? 0} times since its start`],
-        ["Attempts that came to nothing", reasons(seen.failures)], ["Answered by the gateway itself", reasons(seen.refusals)]]),
-      h("h3", { "data-key": "others" }, "Other gateways"),
-      table("Other gateways", [
+        ["Attempts that came to nothing", reasons(seen.failures)], ["Answered by the gateway itself", reasons(seen.refusals)]]));
+  }
+
+  function draw() {
+    const peers = (world.network?.peers ?? []).filter((peer) => peer.roles.includes("gateway"));
+    patch(body,
+      h("h3", { "data-key": "known" }, "Other nodes that are gateways"),
+      table("Other nodes that are gateways", [
         ["Gateway", (peer) => peer.label || peer.peerId],
         ["State", (peer) => state(peer.connected ? "connected" : "away")],
         ["Path", (peer) => peer.path ?? ""],
         ["Since", (peer) => ago(peer.since)],
       ], peers, "None is known here."),
-      peers.length > 0 && h("p", { class: "soft", "data-key": "note" }, "What goes through them, each counts for itself."));
+      through.map(one),
+      peers.filter((peer) => peer.connected).length > MOST
+        && h("p", { class: "soft", "data-key": "note" }, `Of the connected ones ${MOST} are asked what goes through them.`));
   }
 
   look();

@@ -1,8 +1,8 @@
 // Services: what runs where, how many there are to be, and what they write.
 
-import { ask, events, metrics } from "../api.js";
+import { ask, events } from "../api.js";
 import { ago, facts, h, hostLink, patch, state, table } from "../dom.js";
-import { ofService, rates } from "../traffic.js";
+import { ofService, traffic as throughAll } from "../traffic.js";
 import { world } from "../world.js";
 
 /** Lines of a log kept on the page. */
@@ -77,14 +77,10 @@ export function service(id) {
     if (below) log.scrollTop = log.scrollHeight;
   }).catch((error) => { if (error.name !== "AbortError") log.append(`[${error.message}]\n`); });
 
-  const measure = rates();
+  const measure = throughAll();
   async function look() {
-    try {
-      const seen = measure(await metrics());
-      traffic = ofService(seen, world.services.get(id)?.name) ?? ofService(seen, id);
-    } catch {
-      traffic = null;
-    }
+    const all = (await measure()).map((gateway) => gateway.seen).filter(Boolean);
+    traffic = ofService(all, world.services.get(id)?.name) ?? ofService(all, id);
   }
   look();
   const timer = setInterval(look, LOOK_MS);
@@ -102,7 +98,7 @@ export function service(id) {
           ["Taken back", it.reverted && h("span", { class: "bad" }, it.reverted.error)],
           ["Command", h("code", {}, line(it))], ["Needs", it.requiredCapabilities?.join(", ")],
           ["Health", it.health && `GET ${it.health.path} every ${it.health.intervalMs} ms`],
-          ["Traffic here", traffic?.answers > 0 && `${traffic.rate} requests a second; ${traffic.answers} answers so far, ${traffic.bad} of them failed; half within ${traffic.half}, 95 % within ${traffic.most}`],
+          ["Traffic", traffic?.answers > 0 && `${traffic.rate} requests a second; ${traffic.answers} answers so far, ${traffic.bad} of them failed; half within ${traffic.half}, 95 % within ${traffic.most}`],
           ["Changed", ago(it.updatedAt)]]),
         h("h3", { "data-key": "title" }, "Instances"),
         table("Instances", [

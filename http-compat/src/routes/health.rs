@@ -32,6 +32,14 @@ pub(super) async fn metrics(call: Call) -> Result<Response, ApiError> {
     Ok(response)
 }
 
+/// `GET /v1/network/peers/:id/metrics`: those of another member, as it tells them.
+pub(super) async fn metrics_of(call: Call) -> Result<Response, ApiError> {
+    let text = call.backend().metrics_of(call.id()?).await?.ok_or(ApiError::NoRecord("peer"))?;
+    let mut response = Response::new(text.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, OPEN_METRICS);
+    Ok(response)
+}
+
 /// `GET /health`: the original's, behind the token.
 pub(super) async fn named(call: Call) -> Result<Response, ApiError> {
     Ok(json::answer(&json!({ "ok": true, "nodeId": call.backend().identity().node_id })))

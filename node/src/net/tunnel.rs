@@ -49,11 +49,13 @@ pub enum Duty {
     Blob,
     /// What a job has written while it runs.
     Output,
+    /// What a member counts.
+    Numbers,
 }
 
 impl Duty {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Http, Self::Logs, Self::Blob, Self::Output];
+    pub const ALL: [Self; 5] = [Self::Http, Self::Logs, Self::Blob, Self::Output, Self::Numbers];
 
     /// The protocol. Only members see it.
     pub(super) const fn protocol(self) -> StreamProtocol {
@@ -62,6 +64,7 @@ impl Duty {
             Self::Logs => StreamProtocol::new("/skyclaw/logs/1"),
             Self::Blob => StreamProtocol::new("/skyclaw/blob/1"),
             Self::Output => StreamProtocol::new("/skyclaw/output/1"),
+            Self::Numbers => StreamProtocol::new("/skyclaw/numbers/1"),
         }
     }
 
@@ -71,6 +74,7 @@ impl Duty {
             Self::Logs => 1,
             Self::Blob => 2,
             Self::Output => 3,
+            Self::Numbers => 4,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What other members get from a host by tunnels: HTTP to an instance of a service, its log, and what jobs
-//! write while they run.
+//! What other members get from a host by tunnels: HTTP to an instance of a service, its log, what jobs
+//! write while they run; and of any node what it counts.
 
 use std::sync::Arc;
 
@@ -9,9 +9,11 @@ use skyclaw_protocol::NodeId;
 use tokio::sync::watch;
 
 use crate::net::{Duty, NetHandle, Serving, Tunnel, Tunnels};
+use crate::numbers;
 use crate::output::OutputTunnels;
 use crate::services::{ServiceTunnels, Services};
 use crate::supervisor::Outputs;
+use crate::telemetry::Metrics;
 
 /// Serves those of services from now on.
 pub(super) fn serve(net: &NetHandle, services: &Services) {
@@ -44,7 +46,7 @@ impl Tunnels for ServiceDuty {
                     let serving = this.logs(&header)?;
                     Ok(boxed(move |tunnel| serving.run(tunnel)))
                 }
-                Duty::Blob | Duty::Output => Err("services have nothing of the kind".to_owned()),
+                _ => Err("services have nothing of the kind".to_owned()),
             }
         }
         .boxed()
@@ -56,6 +58,35 @@ pub(super) fn serve_output(net: &NetHandle, outputs: Outputs) {
     let port = OutputDuty { output: OutputTunnels::new(outputs), coordinators: net.coordinators() };
     if !net.serve(Duty::Output, Arc::new(port)) {
         tracing::error!("the output of jobs is served twice");
+    }
+}
+
+/// Tells what this node counts from now on.
+pub(super) fn serve_numbers(net: &NetHandle, metrics: Arc<Metrics>) {
+    let port = NumbersDuty { metrics, coordinators: net.coordinators() };
+    if !net.serve(Duty::Numbers, Arc::new(port)) {
+        tracing::error!("the numbers of this node are served twice");
+    }
+}
+
+/// Coordinators show them to whoever may read.
+struct NumbersDuty {
+    metrics: Arc<Metrics>,
+    coordinators: watch::Receiver<Vec<NodeId>>,
+}
+
+impl Tunnels for NumbersDuty {
+    fn serve(
+        &self,
+        _duty: Duty,
+        from: NodeId,
+        _header: Vec<u8>,
+    ) -> BoxFuture<'static, Result<Serving, String>> {
+        let may = self.coordinators.borrow().contains(&from);
+        let metrics = Arc::clone(&self.metrics);
+        let serving = may.then(|| boxed(move |tunnel| numbers::tell(metrics, tunnel)));
+        let why = || "the numbers of a node are for coordinators".to_owned();
+        std::future::ready(serving.ok_or_else(why)).boxed()
     }
 }
 

@@ -90,6 +90,7 @@ impl Node {
             }
             (Link::P2p(_), _, Some(member)) => {
                 let (net, own) = (member.net().clone(), Some(member.id()));
+                metrics = member.gateway_metrics().clone();
                 connector = Arc::new(Reached::new(net.clone(), own, self.services.clone()));
                 tasks.spawn(gateway::ask(net, table, tasks.token()));
             }

@@ -126,8 +126,10 @@ impl Node {
             ..supervisor_config(settings)
         })
         .map_err(|source| StartError::Supervisor { source })?;
-        if let Some(coordinator) = &self.coordinator {
-            coordinator.metrics.add(supervisor.metrics());
+        match (&self.coordinator, &self.member) {
+            (Some(coordinator), _) => coordinator.metrics.add(supervisor.metrics()),
+            (None, Some(member)) => member.metrics().add(supervisor.metrics()),
+            (None, None) => {}
         }
         if let Some(coordinator) = &self.coordinator {
             coordinator.handle.set_outputs(supervisor.outputs());

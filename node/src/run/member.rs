@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use skyclaw_http_compat::gateway::GatewayMetrics;
 use skyclaw_http_compat::normalize_url;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::learned::Learned;
@@ -13,7 +14,7 @@ use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{NetworkId, NodeId};
 
 use super::p2p::{label, membership};
-use super::{StartError, blobs};
+use super::{StartError, blobs, duties};
 use crate::blobs::{Blobs, Peers};
 use crate::config::{Config, P2pLink};
 use crate::host::outbox::{Outbox, OutboxThread};
@@ -21,6 +22,7 @@ use crate::host::p2p::{P2pCoordinators, Parts as PortParts, WorkBoard};
 use crate::limits::HTTP_STOP_GRACE;
 use crate::net::{Description, Listen, Net, NetConfig, NetHandle, Service, Sink, book_path};
 use crate::tasks::Tasks;
+use crate::telemetry::Metrics;
 use crate::time;
 
 /// Who holds a blob that arose here: this node and two coordinators.
@@ -40,6 +42,8 @@ pub(super) struct Member {
     thread: OutboxThread,
     /// Where it keeps blobs, and what goes on about them.
     blobs: Option<Blobs>,
+    metrics: Arc<Metrics>,
+    gateway_metrics: GatewayMetrics,
     tasks: Tasks,
 }
 
@@ -80,6 +84,9 @@ impl Member {
         let board = Arc::new(WorkBoard::default());
         let network = membership.id();
         let handle = NetHandle::new(membership);
+        let (metrics, gateway_metrics) = Metrics::new(GatewayMetrics::register);
+        metrics.add(handle.numbers());
+        duties::serve_numbers(&handle, Arc::clone(&metrics));
         let tasks = Tasks::default();
         let blobs = blobs::beside(&link.db_path, link.db_min_free_bytes).await;
         if let Some(blobs) = &blobs {
@@ -91,7 +98,20 @@ impl Member {
         let sink = Arc::new(Ears(Arc::clone(&board)));
         let net = Net::start(net_config, &handle, &key, move || urls.clone(), sink).await?;
         let outbox = Some(outbox);
-        Ok(Self { net, handle, key, network, board, lonely, outbox, thread, blobs, tasks })
+        Ok(Self {
+            net,
+            handle,
+            key,
+            network,
+            board,
+            lonely,
+            outbox,
+            thread,
+            blobs,
+            metrics,
+            gateway_metrics,
+            tasks,
+        })
     }
 
     /// The port through which a host gets its work.
@@ -121,6 +141,16 @@ impl Member {
     /// Its place in the network.
     pub(super) const fn net(&self) -> &NetHandle {
         &self.handle
+    }
+
+    /// What it counts; coordinators ask for it.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Of that, what its gateway does.
+    pub(super) const fn gateway_metrics(&self) -> &GatewayMetrics {
+        &self.gateway_metrics
     }
 
     /// Which node it is.
