@@ -158,7 +158,7 @@ function keepLooking() {
 const HIDDEN_MS = 10000;
 
 /** Ends `stop` once the page was hidden for a while; returns how to end watching. */
-function yieldWhenHidden(stop) {
+export function yieldWhenHidden(stop) {
   let timer;
   const look = () => {
     clearTimeout(timer);
@@ -173,7 +173,7 @@ function yieldWhenHidden(stop) {
 }
 
 /** Waits until somebody looks at the page. */
-function untilSeen() {
+export function untilSeen() {
   return new Promise((done) => {
     const look = () => {
       if (document.visibilityState === "hidden") return;

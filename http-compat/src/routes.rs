@@ -177,6 +177,8 @@ pub(crate) struct Api {
     pub(crate) followers: Arc<Followers>,
     /// Those who read what jobs and services write: each may hold tunnels to hosts.
     pub(crate) readers: Arc<Followers>,
+    /// The same of the public API, so that customers take no place of others.
+    pub(crate) customers: Arc<Followers>,
 }
 
 impl fmt::Debug for Api {
@@ -231,6 +233,7 @@ pub fn router(backend: Arc<dyn Backend>, config: ApiConfig) -> Router {
         listings: Arc::new(Semaphore::new(LISTINGS)),
         followers: Arc::default(),
         readers: Arc::default(),
+        customers: Arc::default(),
     };
     Router::new().fallback(enter).with_state(Arc::new(api))
 }

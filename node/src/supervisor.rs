@@ -377,13 +377,15 @@ impl Supervisor {
         let (cancelled, until) = (canceller.cancel.subscribe(), canceller.until.subscribe());
         let inner = Arc::clone(&self.0);
         // Counted from here on: whoever claims next sees that the room is taken.
+        let output = self.0.outputs.enter(order.job.clone(), order.attempt, self.0.max_output);
         let ticket = is_openclaw(&order.payload).then(|| self.0.openclaw.room().ticket());
         let kind = kind_of(&order.payload);
         let span = tracing::info_span!("job", job = %order.job, attempt = order.attempt, kind);
         self.0.tasks.spawn(
             async move {
                 let signals = job::Signals { launched: runs, cancelled, until };
-                let (result, dir) = inner.run(&order, ticket, signals).await;
+                let (result, dir) = inner.run(&order, ticket, signals, output.live()).await;
+                drop(output);
                 match &result {
                     Ok(done) => {
                         tracing::debug!(exit = done.exit_code, error = ?done.error, "ended")

@@ -106,6 +106,7 @@ pub fn job_view(
         lease_expires: leased
             .then(|| lease_note.map_or(state.lease_expires, |note| note.max(state.lease_expires))),
         result: result.map(|r| ResultView {
+            attempt: state.named_result().map(|(attempt, _)| attempt),
             finished_at: r.at.wall(),
             duration: r.duration,
             exit_code: r.exit_code,

@@ -145,6 +145,8 @@ impl VerifyView {
 /// What a host reported of a finished run. Members it did not send are absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResultView {
+    /// Of which run; none where an original told it.
+    pub attempt: Option<u32>,
     /// When the report was taken.
     pub finished_at: Wall,
     /// Run time in milliseconds.

@@ -140,6 +140,60 @@ fn a_running_job_is_read_at_any_coordinator_and_a_reader_that_comes_back_misses_
     assert_eq!(nodes[0].api.get(&path.replace(&id, "job_none")).error(404), "job not found");
 }
 
+/// A host that is a part of a coordinator is reached through that, also at another one.
+#[test]
+fn what_runs_beside_another_coordinator_is_read_here() {
+    let first = cluster::node("n0", 1).start();
+    let second = Setup::both()
+        .env("SKYCLAW_TOKEN", "secret")
+        .env("SKYCLAW_P2P_LISTEN", "/ip4/127.0.0.1/tcp/0")
+        .env("SKYCLAW_MIN_REPLICATIONS", 2)
+        .env("SKYCLAW_BOOTSTRAP", cluster::address(&first))
+        .start();
+    cluster::until_peers(&first, 1);
+    let go = second.folder().join("go");
+    let id = second.api.submit_shell(&waits_for(&go));
+    cluster::until_status(&first, &id, "leased");
+    let mut output = Output::follow(&first, &id, "");
+    output.until("stdout", "one\n");
+    fs::write(&go, "").expect("it is written");
+    let rest = output.rest();
+    assert_eq!(told(&rest, "stdout"), "two\n");
+    assert!(rest.iter().all(|(name, _)| name != "note"), "{rest:?}");
+}
+
+/// What a run wrote last is told, though another one counts a moment later; and the result of a run before
+/// is not taken for that of one that left none.
+#[test]
+fn no_attempt_is_told_as_another() {
+    let node = cluster::node("n", 1).start();
+    let host = host(&node).start();
+    let (go, mark) = (host.folder().join("go"), host.folder().join("mark"));
+    let script = format!(
+        "if [ -e {0} ]; then echo second; sleep 600; fi; touch {0}; echo first attempt; \
+         until [ -e {1} ]; do sleep 0.02; done; echo 'its last words, a line of some length'; exit 3",
+        mark.display(),
+        go.display()
+    );
+    let payload = json!({ "kind": "shell", "command": "sh", "args": ["-c", script] });
+    let job = json!({ "payload": payload, "retry": 1,
+                      "requirement": { "requiredCapabilities": ["shell"] } });
+    let id = text(&node.api.submit(&job), "id").to_owned();
+    let mut output = Output::follow(&node, &id, "");
+    output.until("stdout", "first attempt\n");
+    fs::write(&go, "").expect("it is written");
+    output.until("stdout", "its last words, a line of some length\n");
+    output.until("stdout", "second\n");
+    node.api.post(&format!("/v1/jobs/{id}/cancel"), &json!({})).ok();
+    let rest = output.rest();
+    assert_eq!(told(&rest, "stdout"), "", "{rest:?}");
+    let note = rest.iter().find(|(name, _)| name == "note").expect("it is said");
+    assert!(text(&note.1, "message").contains("the result is of attempt 1"), "{note:?}");
+    let anew = Output::follow(&node, &id, "").rest();
+    assert_eq!(anew[0].1["attempt"], 1, "{anew:?}");
+    assert!(told(&anew, "stdout").starts_with("first attempt\n"), "{anew:?}");
+}
+
 #[test]
 fn each_attempt_is_told_from_its_beginning() {
     let node = cluster::node("n", 1).start();

@@ -43,7 +43,7 @@ fn what_a_gateway_counts_is_read_at_any_coordinator() {
     // It answers itself, as there is no such service.
     let through = Api::new(gateway.gateway(), None);
     for _ in 0..3 {
-        assert_eq!(through.get("/v1/gateway/none/").status, 404);
+        assert_eq!(through.get("/v1/gateway/none/").status, 503);
     }
     for node in &nodes {
         let answer = node.api.get(&path(&ids[0]));
@@ -52,7 +52,7 @@ fn what_a_gateway_counts_is_read_at_any_coordinator() {
         assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
         assert!(text.ends_with("# EOF\n"), "{text}");
         let refused = text.lines().find_map(|line| {
-            line.strip_prefix("skyclaw_gateway_refusals_total{reason=\"unknown_service\"} ")
+            line.strip_prefix("skyclaw_gateway_refusals_total{reason=\"no_endpoints\"} ")
         });
         assert_eq!(refused, Some("3"), "{text}");
         assert!(text.contains("skyclaw_p2p_peers 2"), "{text}");

@@ -2,62 +2,84 @@
 
 import { ask, events } from "../api.js";
 import { ago, facts, h, hostLink, patch, state, took } from "../dom.js";
-import { world } from "../world.js";
+import { untilSeen, world, yieldWhenHidden } from "../world.js";
 
 // Characters of each output that are shown, its latest: a page that stays open must not grow.
 const SHOWN = 200_000;
 const AGAIN_MS = 2000;
+const SHOW_MS = 100;
 
 /** What a job writes, as it comes: two regions, and a note where something is to be said of it. */
 function live(path) {
-  const stop = new AbortController();
   const at = { attempt: 0, stdout: 0, stderr: 0 };
   const region = (title) => h("pre", { tabindex: "0", role: "region", "aria-label": title });
   const texts = { stdout: region("Output"), stderr: region("Errors") };
+  const fresh = { stdout: "", stderr: "" };
   const errors = h("section", { hidden: true }, h("h3", {}, "Errors"), texts.stderr);
   const note = h("p", { class: "soft" });
   let over = false;
+  let left = false;
+  let stop = null;
+  let timer = 0;
 
-  function append(stream, text) {
-    const pre = texts[stream];
-    // Whoever has scrolled up reads on there.
-    const below = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
-    const all = pre.textContent + text;
-    pre.textContent = all.length > SHOWN ? `[the beginning is not shown]\n${all.slice(-SHOWN)}` : all;
-    if (stream === "stderr") errors.hidden = false;
-    if (below) pre.scrollTop = pre.scrollHeight;
+  // Shown a few times a second, however many pieces came.
+  function show() {
+    timer = 0;
+    for (const [stream, pre] of Object.entries(texts)) {
+      if (fresh[stream] === "") continue;
+      // Whoever has scrolled up reads on there.
+      const below = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
+      const all = pre.textContent + fresh[stream];
+      fresh[stream] = "";
+      pre.textContent = all.length > SHOWN ? `[the beginning is not shown]\n${all.slice(-SHOWN)}` : all;
+      if (stream === "stderr") errors.hidden = false;
+      if (below) pre.scrollTop = pre.scrollHeight;
+    }
+    if (over && note.textContent === "" && texts.stdout.textContent === "" && errors.hidden) note.textContent = "It wrote nothing.";
   }
 
   function heard(name, piece) {
     if (name === "note") note.textContent = piece.message;
     else if (name === "attempt" && piece.attempt !== at.attempt) {
       Object.assign(at, { attempt: piece.attempt, stdout: 0, stderr: 0 });
+      Object.assign(fresh, { stdout: "", stderr: "" });
       for (const pre of Object.values(texts)) pre.textContent = "";
       [note.textContent, errors.hidden] = ["", true];
     } else if (name === "message") {
       at[piece.stream] = piece.offset + bytes(piece.text);
       note.textContent = "";
-      append(piece.stream, piece.text);
-    } else if (name === "end") {
-      over = true;
-      note.textContent = texts.stdout.textContent === "" && errors.hidden ? "It wrote nothing." : "";
-    }
+      // More than is shown need not be kept.
+      fresh[piece.stream] = (fresh[piece.stream] + piece.text).slice(-SHOWN - 1);
+    } else if (name === "end") over = true;
+    timer ||= setTimeout(show, SHOW_MS);
   }
 
   async function read() {
-    while (!over && !stop.signal.aborted) {
+    while (!over && !left) {
+      await untilSeen();
+      if (left) return;
+      stop = new AbortController();
+      const ignore = yieldWhenHidden(stop);
       try {
         await events(`${path}/logs?follow=1&attempt=${at.attempt}&stdout=${at.stdout}&stderr=${at.stderr}`, stop.signal, heard);
       } catch (error) {
-        if (error.name === "AbortError") return;
-        note.textContent = error.message;
+        if (error.name !== "AbortError") note.textContent = error.message;
         if (error.status === 404 || error.wantsToken) return;
+      } finally {
+        ignore();
       }
-      if (!over) await new Promise((then) => setTimeout(then, AGAIN_MS));
+      if (!over && !left) await new Promise((then) => setTimeout(then, AGAIN_MS));
     }
   }
   read();
-  return { element: h("div", {}, h("section", {}, h("h3", {}, "Output"), texts.stdout, note), errors), stop: () => stop.abort() };
+  return {
+    element: h("div", {}, h("section", {}, h("h3", {}, "Output"), texts.stdout, note), errors),
+    stop() {
+      left = true;
+      clearTimeout(timer);
+      stop?.abort();
+    },
+  };
 }
 
 const bytes = (text) => new TextEncoder().encode(text).length;

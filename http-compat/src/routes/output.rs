@@ -9,7 +9,7 @@
 //!
 //! Offsets are bytes of a stream's text, and those of a run that ended are those of its result. Whoever
 //! was cut off asks again with `attempt`, `stdout` and `stderr`, or with the last id as `Last-Event-ID`, and
-//! misses nothing. Without `follow=1` the answer ends after what there is.
+//! misses nothing; after `end` nothing more comes. Without `follow=1` the answer ends after what there is.
 
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -26,6 +26,7 @@ use crate::auth;
 use crate::backend::{JobOutput, JobOutputs, OutputPlace, OutputQuery, OutputStream};
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::followers::Place;
 
 /// What a reader that comes back says of where it was.
 const LAST_ID: &str = "last-event-id";
@@ -34,7 +35,8 @@ const LAST_ID: &str = "last-event-id";
 pub(super) async fn private(call: Call) -> Result<Response, ApiError> {
     let owner = found(&call).await?.submitted_by;
     let may = sse::still(&call, move |who| who.may(SEE_JOBS) && who.sees(owner.as_ref()));
-    open(&call, call.who.mark(), may).await
+    let place = sse::place(&call.api.readers, call.who.mark())?;
+    open(&call, place, may).await
 }
 
 /// `GET /v1/public/jobs/:id/logs`: of the caller's own jobs.
@@ -44,13 +46,13 @@ pub(super) async fn public(call: Call) -> Result<Response, ApiError> {
     let own = job.filter(|job| job.submitted_by.as_ref() == Some(&submitter));
     own.ok_or(ApiError::NoRecord("job"))?;
     // These keys are settings: they hold for as long as the node runs.
-    open(&call, Some(submitter), Box::new(|| true)).await
+    let place = sse::place(&call.api.customers, Some(submitter))?;
+    open(&call, place, Box::new(|| true)).await
 }
 
-async fn open(call: &Call, who: Option<String>, may: sse::May) -> Result<Response, ApiError> {
+async fn open(call: &Call, place: Place, may: sse::May) -> Result<Response, ApiError> {
     let query = query(call.query.as_deref().unwrap_or_default(), &call.headers)?;
     let id: JobId = call.job_id()?;
-    let place = sse::place(&call.api.readers, who)?;
     let pieces = call.backend().output(id, query).await?.ok_or(ApiError::NoRecord("job"))?;
     let events = events(pieces, query.from).map(move |bytes| {
         let _held = &place;
@@ -103,8 +105,8 @@ fn events(pieces: JobOutputs, from: OutputPlace) -> BoxStream<'static, Bytes> {
         }
         JobOutput::Text { stream, offset, text } => {
             match stream {
-                OutputStream::Stdout => at.stdout = offset + text.len(),
-                OutputStream::Stderr => at.stderr = offset + text.len(),
+                OutputStream::Stdout => at.stdout = offset.saturating_add(text.len()),
+                OutputStream::Stderr => at.stderr = offset.saturating_add(text.len()),
             }
             let value = json!({ "stream": stream.as_str(), "offset": offset, "text": text });
             let OutputPlace { attempt, stdout, stderr } = at;

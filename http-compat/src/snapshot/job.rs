@@ -104,6 +104,7 @@ fn result(record: &Members<'_>, updated: Wall) -> Part<Option<ResultView>> {
     let number = |name| result.number(name).ok().flatten();
     let exit = number("exitCode").filter(|code| code.fract() == 0.0 && code.abs() <= MAX_EXACT);
     Ok(Some(ResultView {
+        attempt: None,
         finished_at: result.shown_time("finishedAt").unwrap_or(updated),
         duration: number("durationMs").filter(|ms| *ms <= MAX_EXACT).and_then(Milli::from_f64),
         exit_code: exit.map(|code| code as i64),

@@ -40,10 +40,14 @@ pub(super) async fn logs(
 ) -> Result<ExitCode, CliError> {
     let id = match services::find(client, &args.name).await {
         Ok(service) => services::id_of(&service)?,
-        Err(CliError::NoService(name)) => {
-            return match jobs::look(client, &name).await {
-                Ok(_) => job::follow(client, &name, args.follow, json, output).await,
-                Err(ClientError::Status { status: 404, .. }) => Err(CliError::NothingOf(name)),
+        // A key may see jobs and no services.
+        Err(error) if matches!(&error, CliError::NoService(_)) || forbidden(&error) => {
+            return match jobs::look(client, &args.name).await {
+                Ok(_) => job::follow(client, &args.name, args.follow, json, output).await,
+                Err(ClientError::Status { status: 404, .. }) => {
+                    Err(CliError::NothingOf(args.name.clone()))
+                }
+                Err(ClientError::Status { status: 403, .. }) => Err(error),
                 Err(error) => Err(error.into()),
             };
         }
@@ -104,9 +108,16 @@ fn path(id: &str, args: &Logs, tail: u32) -> String {
     path
 }
 
+const fn forbidden(error: &CliError) -> bool {
+    matches!(error, CliError::Client(ClientError::Status { status: 403, .. }))
+}
+
+/// A connection that lasted so long was one.
+const LASTED: Duration = Duration::from_secs(5);
+
 /// How a connection ended.
 struct Ended {
-    /// Whether anything came, if only a sign of life.
+    /// Whether it was of use: something came, or it lasted.
     any: bool,
     /// Why it ended before the coordinator said so.
     lost: Option<String>,
@@ -121,7 +132,7 @@ async fn stream(
 ) -> Result<Ended, CliError> {
     let mut pieces = client.open(path).await?;
     let mut events = Events::default();
-    let mut any = false;
+    let (mut any, begun) = (false, Instant::now());
     loop {
         let lost = match tokio::time::timeout(SILENCE, pieces.next()).await {
             Ok(Ok(Some(bytes))) => Ok(bytes),
@@ -131,10 +142,10 @@ async fn stream(
         };
         let bytes = match lost {
             Ok(bytes) => bytes,
-            Err(lost) => return Ok(Ended { any, lost }),
+            Err(lost) => return Ok(Ended { any: any || begun.elapsed() > LASTED, lost }),
         };
-        any = true;
         let complete = events.push(&bytes).map_err(|_| CliError::Answer("line of output"))?;
+        any |= !complete.is_empty();
         for event in complete {
             if let Ok(value) = serde_json::from_str(&event.data) {
                 show(&event.name, &value, output)?;

@@ -4,6 +4,7 @@
 //! Always: one reader follows the job through its attempts and holds nothing but its place; whoever reads
 //! slowly is waited for. All of it ends with whoever asked.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -13,7 +14,7 @@ use skyclaw_protocol::{HostId, JobId, JobStatus, JobView, NodeId, Refusal, codec
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::NodeHandle;
 use crate::net::{Duty, OpenError, Tunnel};
@@ -26,12 +27,18 @@ const ROOM: usize = 8;
 /// Longest wait for a tunnel.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Pause before a host is asked again, unless the job changes before: one that was granted a job a
-/// moment ago may not have begun it.
+/// First pause before a host is asked again, unless the job changes before.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// How often in a row a host may say that it does not run the job before the reader is told.
+/// The job is looked at again after this, also if no change was heard of: it may end by its time alone, or
+/// at an original.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How often in a row a host may have nothing of the run before the reader is told: within some 9 s.
 const PATIENT: u32 = 8;
+
+/// How long what a run wrote last may take after another one counts.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Bytes of a result given at once.
 const PIECE: usize = 16 << 10;
@@ -59,7 +66,7 @@ pub(super) async fn open(
     let (to, receiver) = mpsc::channel(ROOM);
     let OutputQuery { follow, from } = query;
     let follower =
-        Follower { handle, id, follow, at: from, begun: false, said: None, refused: 0, to };
+        Follower { handle, id, follow, at: from, begun: false, said: None, misses: 0, to };
     tokio::spawn(follower.run(changes));
     let pieces =
         stream::unfold(
@@ -82,8 +89,8 @@ struct Follower {
     begun: bool,
     /// The last note.
     said: Option<String>,
-    /// How often its host said in a row that it does not run it.
-    refused: u32,
+    /// How often in a row its host had nothing of the run.
+    misses: u32,
     to: mpsc::Sender<JobOutput>,
 }
 
@@ -91,6 +98,23 @@ struct Follower {
 enum Way {
     Here(OutputReader),
     There(NodeId),
+    /// Nobody is known who could tell.
+    Nowhere,
+}
+
+/// What it comes from.
+enum Source {
+    Here(OutputReader),
+    There(Box<OutputLines<Tunnel>>),
+}
+
+impl Source {
+    async fn next(&mut self) -> Brought {
+        match self {
+            Self::Here(reader) => reader.next().await.map_or(Brought::Ended, Brought::Piece),
+            Self::There(lines) => lines.next().await,
+        }
+    }
 }
 
 impl Follower {
@@ -104,93 +128,146 @@ impl Follower {
 
     async fn follow(&mut self, changes: &mut Receiver<Shown>) -> Result<(), Gone> {
         loop {
-            let job = match Backend::job(&self.handle, self.id.clone()).await {
-                Ok(Some(job)) => job,
+            let pause = match Backend::job(&self.handle, self.id.clone()).await {
+                Ok(Some(job)) => match job.status {
+                    JobStatus::Completed | JobStatus::Failed => {
+                        let status = job.status;
+                        self.result(job).await?;
+                        return self.send(JobOutput::Ended(status)).await;
+                    }
+                    JobStatus::Queued if self.follow => {
+                        self.note("the job waits for a host").await?;
+                        LOOK
+                    }
+                    // Of the run before, if that left one.
+                    JobStatus::Queued => return self.result(job).await,
+                    JobStatus::Leased => self.attempt(&job, changes).await?,
+                },
                 Ok(None) => return self.note("nothing is known of the job any more").await,
-                Err(refusal) => return self.note(&refusal.to_string()).await,
+                Err(Refusal::Stopping) => return self.note("the node stops").await,
+                Err(refusal) => {
+                    self.note(&refusal.to_string()).await?;
+                    LOOK
+                }
             };
-            match job.status {
-                JobStatus::Completed | JobStatus::Failed => return self.result(job).await,
-                JobStatus::Queued if self.follow => self.note("the job waits for a host").await?,
-                JobStatus::Queued => {}
-                JobStatus::Leased => self.attempt(&job, changes).await?,
-            }
             if !self.follow {
                 return Ok(());
             }
-            let pause = matches!(job.status, JobStatus::Leased).then_some(AGAIN);
-            if changed(changes, &self.id, pause).await.is_err() {
+            let change = timeout(pause, changed(changes, &self.id)).await;
+            if matches!(change, Ok(Err(Gone))) {
                 return self.note("the node stops").await;
             }
         }
     }
 
     /// Names the run that is read, where it is another one than before.
-    async fn begin(&mut self, attempt: u32, host: Option<&HostId>) -> Result<(), Gone> {
+    async fn begin(&mut self, attempt: u32, job: &JobView) -> Result<(), Gone> {
         if self.begun && attempt == self.at.attempt {
             return Ok(());
         }
         if attempt != self.at.attempt {
             self.at = OutputPlace { attempt, ..OutputPlace::default() };
         }
-        (self.begun, self.said, self.refused) = (true, None, 0);
-        self.send(JobOutput::Attempt { attempt, host: host.cloned() }).await
+        (self.begun, self.said, self.misses) = (true, None, 0);
+        let host = job.assigned_host.clone().filter(|_| attempt == job.attempts);
+        self.send(JobOutput::Attempt { attempt, host }).await?;
+        if job.verify.is_some() {
+            let text = "this is one of several copies: what enough of them agree on is the result";
+            self.note(text).await?;
+        }
+        Ok(())
     }
 
-    /// Reads a run until it is over, cannot be read, or is no longer the one that counts.
-    async fn attempt(&mut self, job: &JobView, changes: &mut Receiver<Shown>) -> Result<(), Gone> {
-        self.begin(job.attempts, job.assigned_host.as_ref()).await?;
-        let host = job.assigned_host.as_ref().map_or("?", HostId::as_str);
-        let Some(way) = self.way(job).await else {
-            let text = format!(
-                "host {host} takes no tunnels (it talks HTTP only): what the job writes is shown when it ended"
-            );
-            return self.note(&text).await;
-        };
+    /// Reads a run until it is over, cannot be read, or is no longer the one that counts. How long to
+    /// wait for a change of the job then.
+    async fn attempt(
+        &mut self,
+        job: &JobView,
+        changes: &mut Receiver<Shown>,
+    ) -> Result<Duration, Gone> {
+        self.begin(job.attempts, job).await?;
         let handle = self.handle.clone();
-        let mut over = std::pin::pin!(is_over(&handle, job, changes));
-        match way {
-            Way::Here(mut reader) => loop {
-                let piece = tokio::select! {
-                    piece = reader.next(), if self.follow => piece,
-                    () = &mut over, if self.follow => return Ok(()),
-                    else => reader.now(),
-                };
-                let Some(piece) = piece else { return Ok(()) };
-                self.piece(piece).await?;
-            },
-            Way::There(node) => {
-                let mut lines = match self.tunnel(node).await {
-                    Ok(tunnel) => OutputLines::new(tunnel),
-                    // One that was granted the job a moment ago may not have begun it.
-                    Err(OpenError::Refused(_)) if self.refused < PATIENT => {
-                        self.refused += 1;
-                        return Ok(());
-                    }
-                    Err(why) => return self.note(&format!("host {host}: {why}")).await,
-                };
-                loop {
-                    let brought = tokio::select! {
-                        brought = lines.next() => brought,
-                        () = &mut over => return Ok(()),
-                    };
-                    let Brought::Piece(piece) = brought else { return Ok(()) };
-                    self.piece(piece).await?;
+        let over = std::pin::pin!(is_over(&handle, job, changes));
+        let ended = match self.way(job).await {
+            Way::Here(reader) => self.pass_on(Source::Here(reader), over).await?,
+            Way::There(node) => match self.tunnel(node).await {
+                Ok(tunnel) => {
+                    self.pass_on(Source::There(Box::new(OutputLines::new(tunnel))), over).await?
                 }
+                Err(OpenError::Refused(_)) => return self.missed(job).await,
+                Err(error) => {
+                    let host = host_of(job);
+                    self.note(&format!("host {host}: {error}")).await?;
+                    return Ok(LOOK);
+                }
+            },
+            Way::Nowhere => return self.missed(job).await,
+        };
+        Ok(if ended { LOOK } else { AGAIN })
+    }
+
+    /// Passes on what comes until that ends, or a moment after another run counts. Whether the run ended.
+    async fn pass_on(
+        &mut self,
+        mut from: Source,
+        mut over: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<bool, Gone> {
+        let mut until: Option<Instant> = None;
+        loop {
+            let brought = match (&mut from, until) {
+                (Source::Here(reader), _) if !self.follow => {
+                    reader.now().map_or(Brought::Over, Brought::Piece)
+                }
+                // What it wrote last is on its way.
+                (from, Some(until)) => {
+                    timeout_at(until, from.next()).await.unwrap_or(Brought::Over)
+                }
+                (from, None) => tokio::select! {
+                    biased;
+                    () = &mut over => {
+                        until = Some(Instant::now() + DRAIN);
+                        continue;
+                    }
+                    brought = from.next() => brought,
+                },
+            };
+            match brought {
+                Brought::Piece(piece) => self.piece(piece).await?,
+                Brought::Ended => return Ok(true),
+                Brought::Over => return Ok(false),
             }
         }
     }
 
-    /// None if there is none at all.
-    async fn way(&self, job: &JobView) -> Option<Way> {
+    /// Its host has nothing of the run, or cannot be asked. One that was granted the job a moment ago may
+    /// not have begun it, and one that ended it may not have reported it.
+    async fn missed(&mut self, job: &JobView) -> Result<Duration, Gone> {
+        self.misses = self.misses.saturating_add(1);
+        if self.misses == PATIENT {
+            let text = format!(
+                "what the job writes on host {} cannot be read now: it talks HTTP only, or has not begun \
+                 or just ended the run. It is shown when the job has ended",
+                host_of(job)
+            );
+            self.note(&text).await?;
+        }
+        Ok((AGAIN * self.misses).min(LOOK))
+    }
+
+    async fn way(&self, job: &JobView) -> Way {
         let from = [self.at.stdout, self.at.stderr];
         let here = self.handle.0.outputs.get();
         if let Some(reader) = here.and_then(|here| here.read(&self.id, job.attempts, from)) {
-            return Some(Way::Here(reader));
+            return Way::Here(reader);
         }
-        let host = job.assigned_host.clone()?;
-        let node = self.handle.host_node(host).await.ok().flatten();
-        node.filter(|node| Some(*node) != self.handle.node()).map(Way::There)
+        let Some(host) = job.assigned_host.clone() else { return Way::Nowhere };
+        let mut node = self.handle.host_node(host).await.ok().flatten();
+        if node.is_none() {
+            // One that is a part of a coordinator has its jobs from that, which leads them.
+            let history = self.handle.insight().history(self.id.clone()).await.ok().flatten();
+            node = history.map(|history| history.keepers.leader);
+        }
+        node.filter(|node| Some(*node) != self.handle.node()).map_or(Way::Nowhere, Way::There)
     }
 
     async fn tunnel(&self, node: NodeId) -> Result<Tunnel, OpenError> {
@@ -232,16 +309,31 @@ impl Follower {
             OutputStream::Stdout => self.at.stdout = end,
             OutputStream::Stderr => self.at.stderr = end,
         }
-        (self.said, self.refused) = (None, 0);
+        (self.said, self.misses) = (None, 0);
         self.send(JobOutput::Text { stream, offset, text }).await
     }
 
-    /// What of the result was not given yet, and the end.
-    async fn result(&mut self, job: JobView) -> Result<(), Gone> {
-        self.begin(job.attempts, job.assigned_host.as_ref()).await?;
-        let (stdout, stderr) =
-            job.result.map_or((None, None), |result| (result.stdout, result.stderr));
-        for (stream, text) in [(OutputStream::Stdout, stdout), (OutputStream::Stderr, stderr)] {
+    /// What of the result was not given yet.
+    async fn result(&mut self, mut job: JobView) -> Result<(), Gone> {
+        let Some(result) = job.result.take() else {
+            return match (job.attempts, job.status) {
+                (_, JobStatus::Queued) => Ok(()),
+                (0, _) => self.note("it never ran").await,
+                _ if self.at == OutputPlace { attempt: self.at.attempt, ..Default::default() } => {
+                    self.note("nothing of what it wrote is kept").await
+                }
+                _ => self.note("its run ended without a report: there may have been more").await,
+            };
+        };
+        let attempt = result.attempt.unwrap_or(job.attempts);
+        if attempt < self.at.attempt {
+            let text = format!("this run left no report: the result is of attempt {attempt}");
+            return self.note(&text).await;
+        }
+        self.begin(attempt, &job).await?;
+        let streams =
+            [(OutputStream::Stdout, result.stdout), (OutputStream::Stderr, result.stderr)];
+        for (stream, text) in streams {
             let text = text.unwrap_or_default();
             let known = match stream {
                 OutputStream::Stdout => self.at.stdout,
@@ -254,7 +346,12 @@ impl Follower {
                 from = end;
             }
         }
-        self.send(JobOutput::Ended(job.status)).await
+        if attempt < job.attempts {
+            let text =
+                format!("attempt {} left no report: this is of attempt {attempt}", job.attempts);
+            self.note(&text).await?;
+        }
+        Ok(())
     }
 
     /// Says it, unless it was said last.
@@ -271,34 +368,29 @@ impl Follower {
     }
 }
 
+fn host_of(job: &JobView) -> &str {
+    job.assigned_host.as_ref().map_or("?", HostId::as_str)
+}
+
 /// Returns once another run of the job, or its end, counts.
 async fn is_over(handle: &NodeHandle, then: &JobView, changes: &mut Receiver<Shown>) {
-    while changed(changes, &then.id, None).await.is_ok() {
-        let now = Backend::job(handle, then.id.clone()).await.ok().flatten();
-        if now.is_none_or(|now| (now.status, now.attempts) != (then.status, then.attempts)) {
-            return;
+    while changed(changes, &then.id).await.is_ok() {
+        match Backend::job(handle, then.id.clone()).await {
+            Ok(Some(now)) if (now.status, now.attempts) == (then.status, then.attempts) => {}
+            Err(refusal) if refusal != Refusal::Stopping => {}
+            _ => return,
         }
     }
 }
 
-/// Returns once the job may have changed, or the pause is over; an error once the node stops.
-async fn changed(
-    changes: &mut Receiver<Shown>,
-    id: &JobId,
-    pause: Option<Duration>,
-) -> Result<(), Gone> {
-    let change = async {
-        loop {
-            match changes.recv().await {
-                Ok(Shown::Job(job)) if job == *id => return Ok(()),
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => return Ok(()),
-                Err(RecvError::Closed) => return Err(Gone),
-            }
+/// Returns once the job may have changed; an error once the node stops.
+async fn changed(changes: &mut Receiver<Shown>, id: &JobId) -> Result<(), Gone> {
+    loop {
+        match changes.recv().await {
+            Ok(Shown::Job(job)) if job == *id => return Ok(()),
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return Ok(()),
+            Err(RecvError::Closed) => return Err(Gone),
         }
-    };
-    match pause {
-        Some(pause) => timeout(pause, change).await.unwrap_or(Ok(())),
-        None => change.await,
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::{oneshot, watch};
 use super::agent::{self, Asked, NotLaid};
 use super::files::Missing;
 use super::keep::{Kept, What};
+use super::live::Live;
 use super::plan::Plan;
 use super::policy::{Section, Verdict, Whose};
 use super::wire::Launch;
@@ -33,12 +34,14 @@ pub(super) struct Signals {
 type Left = (Result<Outcome, HostFault>, Option<JobDir>);
 
 impl Inner {
-    /// Runs a job; `ticket` is its place in the queue for the room of agents.
+    /// Runs a job; `ticket` is its place in the queue for the room of agents, `live` where it is read what
+    /// it writes.
     pub(super) async fn run(
         &self,
         order: &Order,
         mut ticket: Option<Ticket>,
         signals: Signals,
+        live: &Live,
     ) -> Left {
         let failed = |reason: String| (Ok(Outcome::failed(reason)), None);
         let shutdown = self.shutdown.subscribe();
@@ -148,13 +151,11 @@ impl Inner {
             shutdown,
             answered: None,
         };
-        let output = self.outputs.enter(order.job.clone(), order.attempt, self.max_output);
         let mut result = match &laid {
             // Its standard output is read when it is complete: until then there is its standard error.
-            Some(laid) => task.ask(laid, (output.live(), self.max_output)).await,
-            None => task.run(output.live()).await,
+            Some(laid) => task.ask(laid, (live, self.max_output)).await,
+            None => task.run(live).await,
         };
-        drop(output);
         drop(door);
         // Others need not wait for its files.
         drop(ticket);

@@ -104,7 +104,12 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.outputs.all().remove(&self.key);
+        let mut all = self.outputs.all();
+        // Another run may have taken its place.
+        if all.get(&self.key).is_some_and(|live| Arc::ptr_eq(live, &self.live)) {
+            all.remove(&self.key);
+        }
+        drop(all);
         self.live.ended.send_replace(true);
     }
 }
@@ -122,9 +127,13 @@ impl Live {
         capture.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The text of a stream to report. What is kept of it is taken: to be called when all has come.
+    /// The text of a stream to report: to be called when all has come. Where there are readers, it stays
+    /// for them.
     pub(super) fn text(&self, stream: Stream) -> String {
-        self.of(stream).text()
+        let read = self.ended.receiver_count() > 0;
+        let text = if read { self.of(stream).last() } else { self.of(stream).text() };
+        self.ended.send_modify(|_| {});
+        text
     }
 }
 
@@ -149,7 +158,7 @@ impl OutputReader {
             if let Some((offset, text)) = capture.read(place, PIECE) {
                 return Some(OutputPiece::Text { stream: *stream, offset, text });
             }
-            if capture.is_cut() && !std::mem::replace(told, true) {
+            if capture.is_full(place) && !std::mem::replace(told, true) {
                 return Some(OutputPiece::Full(*stream));
             }
         }

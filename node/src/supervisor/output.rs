@@ -18,11 +18,13 @@ pub(super) struct Capture {
     kept: Vec<u8>,
     most: usize,
     cut: bool,
+    /// What was reported, once it was, for those who still read.
+    last: Option<String>,
 }
 
 impl Capture {
     pub(super) fn new(most: usize) -> Self {
-        Self { kept: Vec::new(), most: most.min(MAX_OUTPUT_BYTES), cut: false }
+        Self { kept: Vec::new(), most: most.min(MAX_OUTPUT_BYTES), cut: false, last: None }
     }
 
     /// More came than is kept.
@@ -36,8 +38,14 @@ impl Capture {
     /// Always: what is given is the beginning of the text to report. So the last bytes wait, where the mark
     /// will stand if more comes than is kept, and a character of which only a part has come.
     pub(super) fn read(&self, place: &mut Place, most: usize) -> Option<(usize, String)> {
+        if let Some(last) = &self.last {
+            let from = last.floor_char_boundary(place.text.max(place.from));
+            let to = last.floor_char_boundary(from + most);
+            place.text = place.text.max(to);
+            return (from < to).then(|| (from, last[from..to].to_owned()));
+        }
         let end = self.kept.len().min(self.most.saturating_sub(MARK.len()));
-        while place.raw < end {
+        while place.raw < end && !place.full {
             let piece = &self.kept[place.raw..end.min(place.raw + most)];
             let whole = piece.len() - unfinished(piece);
             if whole == 0 {
@@ -46,6 +54,7 @@ impl Capture {
             let text = String::from_utf8_lossy(&piece[..whole]);
             // Only output that is mostly not text comes to this bound.
             let room = (MAX_OUTPUT_BYTES - MARK.len()).saturating_sub(place.text);
+            place.full |= text.len() > room;
             let text = &text[..text.floor_char_boundary(room)];
             if text.is_empty() {
                 return None;
@@ -58,6 +67,17 @@ impl Capture {
             }
         }
         None
+    }
+
+    /// Nothing more will be given at this place before the end.
+    pub(super) const fn is_full(&self, place: &Place) -> bool {
+        self.last.is_none() && (self.cut || place.full)
+    }
+
+    /// As [`Self::text`], and whoever reads is given the rest of it.
+    pub(super) fn last(&mut self) -> String {
+        let text = self.text();
+        self.last.insert(text).clone()
     }
 
     /// The text to report: cut by bytes, broken or invalid UTF-8 as U+FFFD. It takes what is kept.
@@ -88,12 +108,14 @@ pub(super) struct Place {
     text: usize,
     /// Text before this is known to the reader.
     from: usize,
+    /// The text is as long as one may be.
+    full: bool,
 }
 
 impl Place {
     /// So many bytes of text are known to the reader.
     pub(super) const fn at(from: usize) -> Self {
-        Self { raw: 0, text: 0, from }
+        Self { raw: 0, text: 0, from, full: false }
     }
 }
 
@@ -214,14 +236,36 @@ mod tests {
                 for step in [1, 2, 3, 7, 1000] {
                     let mut capture = Capture::new(most);
                     let seen = looked_on(&mut capture, &bytes, step, 0);
-                    let held = capture.kept.len().saturating_sub(most.saturating_sub(MARK.len()));
-                    let text = capture.text();
+                    let text = capture.last();
                     assert!(text.starts_with(&seen), "{most} {step}: {seen:?} of {text:?}");
                     // Only what stands where the mark would, and half a character, had to wait.
-                    assert!(text.len() - seen.len() <= 3 * held.max(MARK.len()) + 3);
+                    assert!(text.len() - seen.len() <= 3 * MARK.len() + 3);
+                    // It comes with the end.
+                    for from in [0, seen.len(), text.len()] {
+                        let (mut place, mut rest) = (Place::at(from), String::new());
+                        while let Some((_, piece)) = capture.read(&mut place, 7) {
+                            rest.push_str(&piece);
+                        }
+                        assert_eq!(rest, text[from..]);
+                    }
                 }
             }
         }
+    }
+
+    #[test]
+    fn output_that_grows_beyond_what_a_result_may_hold_is_read_no_further() {
+        let bytes =
+            [b"a".as_slice(), &vec![0xff; MAX_OUTPUT_BYTES - 100], &b"xy".repeat(40)].concat();
+        let mut capture = Capture::new(MAX_OUTPUT_BYTES);
+        capture.push(&bytes);
+        let (mut place, mut seen) = (Place::default(), String::new());
+        while let Some((_, text)) = capture.read(&mut place, 16 << 10) {
+            seen.push_str(&text);
+        }
+        assert!(capture.is_full(&place));
+        assert!(seen.len() > MAX_OUTPUT_BYTES - 100 && capture.last().starts_with(&seen));
+        assert!(!capture.is_full(&place));
     }
 
     #[test]

@@ -132,6 +132,7 @@ impl State {
                 job.lease_expires = None;
                 job.error = done.error;
                 job.result = Some(ResultView {
+                    attempt: Some(job.attempts),
                     finished_at: at.wall(),
                     duration: done.duration,
                     exit_code: done.exit_code,
