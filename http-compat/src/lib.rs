@@ -41,7 +41,7 @@ pub use backend::{
     ImportRefusal, Imported, Insight, InviteWish, Invited, JobPage, JobTally, Keepers, LogLine,
     LogPiece, LogPieces, LogQuery, MemberView, MembershipRefusal, Memberships, NetworkView,
     NewPrincipal, NoInsight, NoTickets, PeerView, Pieces, Readiness, Records, RefusedPeer, Report,
-    Request, SnapshotRefusal, SnapshotTaken, Standing, State, Tally,
+    Request, SnapshotRefusal, SnapshotTaken, Standing, State, Tally, Voters,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;

@@ -21,6 +21,7 @@ mod principals;
 mod public;
 mod replicate;
 mod services;
+mod why;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -114,13 +115,14 @@ static ROUTES: &[Route] = routes! {
     POST "/v1/jobs", SUBMIT => jobs::submit,
     GET "/v1/jobs", JOBS => jobs::list,
     GET "/v1/jobs/:id", JOBS => jobs::get,
-    GET "/v1/jobs/:id/why", JOBS => insight::why,
+    GET "/v1/jobs/:id/why", JOBS => why::job,
     GET "/v1/jobs/:id/receipt", JOBS => jobs::receipt,
     POST "/v1/jobs/:id/complete", HOST => jobs::complete,
     POST "/v1/jobs/:id/cancel", SUBMIT => jobs::cancel,
     GET "/v1/hosts", READ => hosts::list,
     POST "/v1/hosts/register", HOST => hosts::register,
     GET "/v1/hosts/:id", Needs::Scope(&[Scope::Read, Scope::Host]) => hosts::get,
+    GET "/v1/hosts/:id/why", READ => why::host,
     DELETE "/v1/hosts/:id", HOST => hosts::remove,
     POST "/v1/hosts/:id/heartbeat", HOST => hosts::heartbeat,
     POST "/v1/hosts/:id/claim", HOST => hosts::claim,
@@ -133,6 +135,8 @@ static ROUTES: &[Route] = routes! {
     DELETE "/v1/services/:id", DEPLOY => services::remove,
     POST "/v1/services/:id/report", HOST => services::report,
     GET "/v1/services/:id/logs", SERVICES => logs::logs,
+    GET "/v1/services/:id/why", SERVICES => why::service,
+    GET "/v1/services/:id/routes/why", SERVICES => why::route,
     PUT "/v1/blobs", FILES => blobs::put,
     GET "/v1/blobs/:id", FILES => blobs::get,
     HEAD "/v1/blobs/:id", FILES => blobs::head,

@@ -4,7 +4,8 @@
 use futures::future::BoxFuture;
 use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Wall;
-use skyclaw_protocol::{HostId, JobId, Milli, NodeId, Refusal};
+use skyclaw_protocol::why::{HostWhy, ServiceWhy};
+use skyclaw_protocol::{HostId, JobId, Milli, NodeId, Refusal, ServiceId};
 
 /// How a job came to where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +84,27 @@ pub struct Standing {
     pub here: usize,
 }
 
+/// Who votes on a record, and who of them can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voters {
+    /// All.
+    pub all: Vec<NodeId>,
+    /// Those that are not connected with this node.
+    pub away: Vec<NodeId>,
+    /// Votes that decide.
+    pub quorum: usize,
+    /// Coordinators of the original that answer: what one of them holds may count, too.
+    pub originals: usize,
+}
+
+impl Voters {
+    /// Whether those that are there, and originals, are too few.
+    #[must_use]
+    pub const fn are_too_few(&self) -> bool {
+        self.all.len() - self.away.len() + self.originals < self.quorum
+    }
+}
+
 /// What can be asked beyond the records themselves. Nothing of it changes anything.
 pub trait Insight: Send + Sync {
     /// How a job came to where it stands; none if it is not known, or no more of it than how it ended.
@@ -91,6 +113,15 @@ pub trait Insight: Send + Sync {
     fn standing(&self) -> Result<Standing, Refusal>;
     /// Who keeps the newest jobs, at most so many of them.
     fn keepers(&self, most: usize) -> BoxFuture<'_, Result<Vec<Keepers>, Refusal>>;
+    /// Who votes on a job or a service; none if it is not kept here.
+    fn voters(&self, shown: &Shown) -> Option<Voters>;
+    /// What the rules say of each host, for one service; none if it is not decided by nodes such as this.
+    fn why_service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceWhy>, Refusal>>;
+    /// What the rules say of one host, or of all; of those that originals registered nothing.
+    fn why_hosts(
+        &self,
+        only: Option<HostId>,
+    ) -> BoxFuture<'_, Result<Vec<(HostId, HostWhy)>, Refusal>>;
     /// Whether something of it is here of which nothing is decided yet: it is being made.
     fn is_undecided(&self, shown: &Shown) -> bool;
 }
@@ -109,6 +140,21 @@ impl Insight for NoInsight {
     }
 
     fn keepers(&self, _most: usize) -> BoxFuture<'_, Result<Vec<Keepers>, Refusal>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn voters(&self, _shown: &Shown) -> Option<Voters> {
+        None
+    }
+
+    fn why_service(&self, _id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceWhy>, Refusal>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn why_hosts(
+        &self,
+        _only: Option<HostId>,
+    ) -> BoxFuture<'_, Result<Vec<(HostId, HostWhy)>, Refusal>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 

@@ -183,6 +183,12 @@ impl Incarnation<'_> {
             Input::HostNode { host, reply } => {
                 let _ = reply.send(Ok(self.machine.host_node(&host)));
             }
+            Input::WhyService { id, reply } => {
+                let _ = reply.send(Ok(self.machine.why_service(time::now(), &id)));
+            }
+            Input::WhyHosts { only, reply } => {
+                let _ = reply.send(Ok(self.machine.why_hosts(time::now(), only.as_ref())));
+            }
             Input::Hosts(reply) => {
                 let _ = reply.send(Ok(self.machine.host_views()));
             }
