@@ -97,7 +97,9 @@ fn refusal(no: &NoJob) -> String {
         NoJob::Quota => "their submitter runs as many as it may".to_owned(),
         NoJob::HasToldOfIt => "has run the oldest, and another host must".to_owned(),
         NoJob::NotNow => "the oldest is being written, or about to expire".to_owned(),
-        NoJob::Avoided => "failed the oldest the last time, and another host may take it".to_owned(),
+        NoJob::Avoided => {
+            "failed the oldest the last time, and another host may take it".to_owned()
+        }
     }
 }
 
@@ -107,10 +109,15 @@ impl Case<'_> {
         let host = self.host;
         let silent = self.now.ms_since(host.last_seen) / 1000;
         let Some(judged) = self.judged else {
-            return ("foreign", "an original coordinator registered it and gives it work".into(), None);
+            return (
+                "foreign",
+                "an original coordinator registered it and gives it work".into(),
+                None,
+            );
         };
         if judged.revoked {
-            let then = "if it is to come back: `skyclaw invite --role host`, and `skyclaw join` there";
+            let then =
+                "if it is to come back: `skyclaw invite --role host`, and `skyclaw join` there";
             return ("revoked", "its node is a member no more".into(), Some(then.into()));
         }
         if i64::try_from(silent).unwrap_or(i64::MAX) >= SILENT_S {
@@ -176,7 +183,8 @@ impl Case<'_> {
         let nearest = all.min_by_key(|(one, no)| (lacks(no), std::cmp::Reverse(one.jobs)));
         let wait = if jobs == 1 { "1 job waits" } else { &format!("{jobs} jobs wait") };
         let Some((one, no)) = nearest else { return (wait.to_owned(), None) };
-        let because = format!("{wait}, and it may run none: nearest are {}: it {}", kind(one), refusal(no));
+        let because =
+            format!("{wait}, and it may run none: nearest are {}: it {}", kind(one), refusal(no));
         let then = match no {
             NoJob::Lacks(lacks) => match lacks.iter().find(|word| word.starts_with("sandbox:")) {
                 Some(level) => format!(
@@ -188,8 +196,12 @@ impl Case<'_> {
                     lacks.join(",")
                 ),
             },
-            NoJob::NoRoom(_) => "it takes them once it has memory and a processor for them".to_owned(),
-            NoJob::Quota => "they go on once one of that key has ended; or give the key more".to_owned(),
+            NoJob::NoRoom(_) => {
+                "it takes them once it has memory and a processor for them".to_owned()
+            }
+            NoJob::Quota => {
+                "they go on once one of that key has ended; or give the key more".to_owned()
+            }
             NoJob::HasToldOfIt => "start another host: `skyclaw-node --role host`".to_owned(),
             NoJob::NotNow | NoJob::Avoided => "look again in some seconds".to_owned(),
         };
@@ -247,9 +259,15 @@ mod tests {
         let none = judged(Vec::new());
         assert_eq!(asked(&host(0, 1), &none).because, "no job waits");
         let told = asked(&host(0, 60), &none);
-        assert_eq!((told.status.as_str(), told.because.as_str()), ("silent", "nothing was heard of it for 60 s"));
+        assert_eq!(
+            (told.status.as_str(), told.because.as_str()),
+            ("silent", "nothing was heard of it for 60 s")
+        );
         let told = asked(&host(1, 1), &none);
-        assert_eq!((told.status.as_str(), told.because.as_str()), ("busy", "all its slots are taken"));
+        assert_eq!(
+            (told.status.as_str(), told.because.as_str()),
+            ("busy", "all its slots are taken")
+        );
         let revoked = HostWhy { revoked: true, ..none.clone() };
         assert_eq!(asked(&host(1, 60), &revoked).status, "revoked");
         let old = HostWhy { services: Some(NoInstance::TakesNoOrders), ..none };

@@ -63,7 +63,8 @@ impl Case<'_> {
         let (id, name) = (&service.id, one_line(&service.def.name));
         let table = Table::of_views(self.services);
         if let Some(older) = table.find(&service.def.name).filter(|found| found.id != *id) {
-            let because = format!("the name {name} leads to the service {}, which is older", older.id);
+            let because =
+                format!("the name {name} leads to the service {}, which is older", older.id);
             let then = format!("call it by its id, /v1/gateway/{id}/, or remove the other one");
             return (false, because, Some(then));
         }
@@ -93,7 +94,11 @@ impl Case<'_> {
                  502 or 504 unless the gateway itself finds a way",
                 are(reached.len())
             );
-            return (false, because, Some(format!("start {host} again, or see `skyclaw doctor` there")));
+            return (
+                false,
+                because,
+                Some(format!("start {host} again, or see `skyclaw doctor` there")),
+            );
         }
         let gateways: Vec<&PeerView> = self.gateway_peers().collect();
         let here = gateways.iter().filter(|peer| peer.connected).count();
@@ -129,16 +134,23 @@ impl Case<'_> {
             let host = self.named(part);
             let words = match endpoint(&self.service.id, part) {
                 Err(no) => format!("on {host}, is passed over: {no}"),
-                Ok(place) if place.http.is_some() => format!("on {host}, reached at its own address"),
+                Ok(place) if place.http.is_some() => {
+                    format!("on {host}, reached at its own address")
+                }
                 Ok(_) if part.node.map(peer_id) == self.network.peer_id => {
                     format!("on {host}, reached through this very node")
                 }
                 Ok(_) => match self.peer(part) {
                     Some(peer) if peer.connected => {
-                        let path = peer.path.as_deref().map_or_else(String::new, |path| format!(", {path}"));
+                        let path = peer
+                            .path
+                            .as_deref()
+                            .map_or_else(String::new, |path| format!(", {path}"));
                         format!("on {host}, reached through its node, which is connected{path}")
                     }
-                    _ => format!("on {host}, reached through its node, which is not connected here"),
+                    _ => {
+                        format!("on {host}, reached through its node, which is not connected here")
+                    }
                 },
             };
             Line::new(format!("slot {}", part.slot), words)
@@ -229,13 +241,19 @@ mod tests {
         let running = part(ServiceStatus::Running, None, Some(2));
         let peers = vec![peer(2, &["host"], true), peer(3, &["gateway"], true)];
         let told = asked(&[service("a", "api", 1, vec![running])], peers);
-        assert_eq!((told.status.as_str(), told.because.as_str()), ("open", "1 instance is reached"));
+        assert_eq!(
+            (told.status.as_str(), told.because.as_str()),
+            ("open", "1 instance is reached")
+        );
         let document = told.document();
         assert_eq!(
             document["instances"][0]["words"],
             "on host_1, reached through its node, which is connected, relayed"
         );
-        assert_eq!(document["gateways"][0]["words"], "is connected, and told of changes as they come");
+        assert_eq!(
+            document["gateways"][0]["words"],
+            "is connected, and told of changes as they come"
+        );
     }
 
     #[test]
@@ -248,11 +266,13 @@ mod tests {
         assert!(told.because.contains("told no address"), "{told:?}");
         let told = asked(&[service("a", "api", 1, running(Some("ftp://x"), None))], Vec::new());
         assert!(told.because.contains("only http urls"), "{told:?}");
-        let told = asked(&[service("a", "api", 1, running(None, Some(2)))], vec![peer(2, &[], false)]);
+        let told =
+            asked(&[service("a", "api", 1, running(None, Some(2)))], vec![peer(2, &[], false)]);
         assert_eq!(told.status, "closed");
         assert!(told.because.contains("none of these is connected here"), "{told:?}");
         let older = service("old", "api", 1, Vec::new());
-        let told = asked(&[service("a", "api", 2, running(Some("http://h:1"), None)), older], Vec::new());
+        let told =
+            asked(&[service("a", "api", 2, running(Some("http://h:1"), None)), older], Vec::new());
         assert!(told.because.contains("leads to the service old"), "{told:?}");
     }
 

@@ -101,17 +101,16 @@ impl Case<'_> {
             part.status == ServiceStatus::Running
                 && matches!(
                     self.rejection(&part.host),
-                    Some(NoInstance::Gone { .. } | NoInstance::Doubtful { .. } | NoInstance::Revoked)
+                    Some(
+                        NoInstance::Gone { .. } | NoInstance::Doubtful { .. } | NoInstance::Revoked
+                    )
                 )
         };
-        let silent: Vec<String> = service
-            .assignments
-            .iter()
-            .filter(silent)
-            .map(|part| self.named(&part.host))
-            .collect();
+        let silent: Vec<String> =
+            service.assignments.iter().filter(silent).map(|part| self.named(&part.host)).collect();
         if !silent.is_empty() {
-            let because = format!("{}, as last told; but {} fell silent", runs(wanted), silent.join(", "));
+            let because =
+                format!("{}, as last told; but {} fell silent", runs(wanted), silent.join(", "));
             let then = "if it stays silent another host gets the instance within a minute; few are \
                         given up at once";
             return (because, Some(then.to_owned()));
@@ -140,7 +139,8 @@ impl Case<'_> {
         let latest = |status: ServiceStatus| parts(status).max_by_key(|part| part.updated);
         let name = &service.def.name;
         if let Some(part) = latest(ServiceStatus::Failed) {
-            let error = part.error.as_deref().map_or_else(|| "it was not said why".into(), one_line);
+            let error =
+                part.error.as_deref().map_or_else(|| "it was not said why".into(), one_line);
             let because = format!("{head}; on {} it failed: {error}", self.named(&part.host));
             return (because, Some(help(name, &error)));
         }
@@ -156,8 +156,9 @@ impl Case<'_> {
             return match &part.error {
                 Some(error) => {
                     let error = one_line(error);
-                    let because =
-                        format!("{head}; on {host} it is begun again after a growing pause: {error}");
+                    let because = format!(
+                        "{head}; on {host} it is begun again after a growing pause: {error}"
+                    );
                     (because, Some(help(name, &error)))
                 }
                 None => (
@@ -185,7 +186,8 @@ impl Case<'_> {
             };
             return ("a host may run one more, and is about to be given it".to_owned(), then);
         }
-        let nearest = judged.hosts.iter().filter_map(|(host, rejected)| Some((host, rejected.as_ref()?)));
+        let nearest =
+            judged.hosts.iter().filter_map(|(host, rejected)| Some((host, rejected.as_ref()?)));
         let Some((host, rejected)) = nearest.min_by_key(|(_, rejected)| distance(rejected)) else {
             let then = "start one: `skyclaw-node`, or `skyclaw-node --role host`".to_owned();
             return ("there are no hosts".to_owned(), then);
@@ -270,9 +272,10 @@ impl Case<'_> {
             }
         };
         let rejects = |rule: &'static str| {
-            let by = judged.hosts.iter().filter(|(_, no)| {
-                no.as_ref().is_some_and(|rejected| rejected.rule() == rule)
-            });
+            let by = judged
+                .hosts
+                .iter()
+                .filter(|(_, no)| no.as_ref().is_some_and(|rejected| rejected.rule() == rule));
             (rule, by.map(|(host, _)| self.named(host)).collect())
         };
         (all.iter().map(line).collect(), NoInstance::RULES.map(rejects).into())
@@ -300,7 +303,9 @@ pub(super) fn rejection(rejected: &NoInstance) -> String {
         NoInstance::TakesNoOrders => {
             "asks for no services: it is of the original, or has just begun".to_owned()
         }
-        NoInstance::Gone { silent_ms } => format!("is gone: last heard of {} ago", lasting(*silent_ms)),
+        NoInstance::Gone { silent_ms } => {
+            format!("is gone: last heard of {} ago", lasting(*silent_ms))
+        }
         NoInstance::Doubtful { silent_ms } => {
             format!("was last heard of {} ago, and is given nothing new", lasting(*silent_ms))
         }

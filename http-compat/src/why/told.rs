@@ -73,7 +73,8 @@ impl Told {
         if let Some(then) = &self.then {
             shown["then"] = json!(then);
         }
-        let rule = |(rule, rejects): &(&str, Vec<String>)| json!({ "rule": rule, "rejects": rejects });
+        let rule =
+            |(rule, rejects): &(&str, Vec<String>)| json!({ "rule": rule, "rejects": rejects });
         if !self.rules.is_empty() {
             shown["rules"] = self.rules.iter().map(rule).collect();
         }
@@ -138,7 +139,10 @@ mod tests {
             status: "short".into(),
             because: "1 of 2 instances run".into(),
             then: Some("start a host".into()),
-            lists: vec![("hosts", vec![Line::new("box", "has no gpu").with("rule", "capabilities")])],
+            lists: vec![(
+                "hosts",
+                vec![Line::new("box", "has no gpu").with("rule", "capabilities")],
+            )],
             rules: vec![("capabilities", vec!["box".into()])],
         };
         let document = told.document();

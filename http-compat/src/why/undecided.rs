@@ -66,7 +66,9 @@ mod tests {
              voters are needed"
         );
         let two = Undecided { away: vec!["b".into(), "c".into()], needed: 2, voters: 3 };
-        assert!(two.words("service").contains("coordinators b, c (voters of this service) are not"));
+        assert!(
+            two.words("service").contains("coordinators b, c (voters of this service) are not")
+        );
         assert_eq!(Undecided::read(&two.document()), Some(two));
         assert_eq!(Undecided::read(&Value::Null), None);
     }

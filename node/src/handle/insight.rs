@@ -114,9 +114,10 @@ impl Insight for NodeHandle {
         let register = self.reader().ok()?.register(&subject(shown)?).ok()??;
         let spec = register.spec.body();
         let connected = self.0.net.coordinators().borrow().clone();
-        let away = spec.voters.iter().filter(|node| {
-            Some(**node) != self.node() && !connected.contains(node)
-        });
+        let away = spec
+            .voters
+            .iter()
+            .filter(|node| Some(**node) != self.node() && !connected.contains(node));
         Some(Voters {
             all: spec.voters.clone(),
             away: away.copied().collect(),

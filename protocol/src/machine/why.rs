@@ -16,7 +16,8 @@ impl Machine {
     #[must_use]
     pub fn why_service(&self, now: Now, id: &ServiceId) -> Option<ServiceWhy> {
         let entry = self.registers.get(&Subject::Service(id.clone()))?;
-        let state = entry.chosen.as_ref().filter(|val| !val.is_terminal()).and_then(Val::service)?;
+        let state =
+            entry.chosen.as_ref().filter(|val| !val.is_terminal()).and_then(Val::service)?;
         let judge = |host: &HostId| {
             let unfit = self.unfit(now, host, &state.def);
             unfit.or_else(|| self.failed_there(now, id, state.generation, host))

@@ -135,7 +135,9 @@ fn an_instance_that_fails_says_where_and_what_can_be_done() {
     assert!(told.then.unwrap().contains("SKYCLAW_ALLOWED_COMMANDS"));
     assert!(failed("did not listen on port 9 (PORT) within 60 s").then.unwrap().contains("PORT"));
     assert!(failed("did not answer GET /x well within 60 s").then.unwrap().contains("--health"));
-    assert!(failed("service process exited with code 1").then.unwrap().contains("skyclaw logs api"));
+    assert!(
+        failed("service process exited with code 1").then.unwrap().contains("skyclaw logs api")
+    );
 }
 
 #[test]
