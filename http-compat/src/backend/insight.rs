@@ -82,6 +82,47 @@ pub struct Standing {
     pub needed: usize,
     /// Other coordinators that can be had now.
     pub here: usize,
+    /// Its disk, once its store was opened.
+    pub store: Option<StoreRoom>,
+    /// What it could hand to others, to be compared with what they could.
+    pub held: Option<Held>,
+    /// How others reach it; none while libp2p is off.
+    pub reach: Option<Reach>,
+}
+
+/// The room that a database has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreRoom {
+    /// Bytes of its file.
+    pub bytes: Option<u64>,
+    /// Bytes free where it stands.
+    pub free: Option<u64>,
+    /// So few that nothing new is taken.
+    pub low: bool,
+}
+
+/// The records of a node that others can have: nodes with the same fingerprint hold the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// How many.
+    pub records: u64,
+    /// Of all of them.
+    pub fingerprint: String,
+}
+
+/// How others reach a node over libp2p, as far as it knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// `public`, `near` (by neighbours alone), `relayed`, `unreached` (others tried in vain) or `unknown`.
+    pub how: String,
+    /// Relays at which it holds a place.
+    pub relays: u64,
+    /// Relayed connections that became direct ones, and those that did not.
+    pub punched: (u64, u64),
+    /// Of each topic of gossip, the nodes that pass on to this one; none where it takes no part.
+    pub mesh: Vec<(String, u64)>,
+    /// Coordinators connected that do not hear gossip.
+    pub deaf: u64,
 }
 
 /// Who votes on a record, and who of them can be had.

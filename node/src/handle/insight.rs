@@ -2,12 +2,15 @@
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use skyclaw_http_compat::{History, Insight, JobTally, Keepers, Report, Standing, Voters};
+use skyclaw_http_compat::{
+    Held, History, Insight, JobTally, Keepers, Report, Standing, StoreRoom, Voters,
+};
 use skyclaw_protocol::batch::{Shelf, Shown, StoredRegister};
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Phase;
+use skyclaw_protocol::repair::{Inventory, Range};
 use skyclaw_protocol::why::{HostWhy, ServiceWhy};
 use skyclaw_protocol::{HostId, JobId, Refusal, ServiceId};
 use skyclaw_store::{JobCounts, Order, Phases};
@@ -100,13 +103,25 @@ impl Insight for NodeHandle {
     }
 
     fn standing(&self) -> Result<Standing, Refusal> {
-        let counts = self.reader()?.job_counts();
+        let reader = self.reader()?;
+        let counts = reader.job_counts();
         let counts = counts.map_err(|error| Refusal::Store(chain(&error)))?;
         Ok(Standing {
             node: self.node(),
             jobs: tally(&counts),
             needed: self.0.others.needed,
             here: self.others_here(),
+            store: Some(StoreRoom {
+                bytes: reader.file_bytes(),
+                free: reader.free_space().ok(),
+                low: reader.space_check().is_err(),
+            }),
+            held: reader.sum(Range::ALL).ok().map(|sum| {
+                let fingerprint = sum.fingerprint();
+                let hex = fingerprint.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+                Held { records: fingerprint.count, fingerprint: hex }
+            }),
+            reach: self.0.net.reached(),
         })
     }
 
