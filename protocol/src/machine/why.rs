@@ -1,10 +1,12 @@
 //! Says why a host gets no work, by asking the rules that give it out. It changes nothing.
 
+use std::collections::BTreeSet;
+
 use super::Machine;
 use super::claims::able;
 use crate::clock::Now;
 use crate::id::{HostId, JobId, NodeId, ServiceId};
-use crate::limits::{MAX_WHY_CLASSES, MAX_WHY_HOSTS};
+use crate::limits::{HOST_SILENT_MS, MAX_WHY_CLASSES, MAX_WHY_HOSTS};
 use crate::placement::lacking;
 use crate::record::spec::Subject;
 use crate::register::Val;
@@ -29,6 +31,16 @@ impl Machine {
             hosts: self.hosts.ids().map(|host| (host.clone(), judge(host))).collect(),
             spared: if leads { self.spared(now, state) } else { Vec::new() },
         })
+    }
+
+    /// Hosts of which nothing was heard for [`HOST_SILENT_MS`].
+    #[must_use]
+    pub fn silent_hosts(&self, now: Now) -> BTreeSet<HostId> {
+        let silent = |id: &&HostId| {
+            let host = self.hosts.get(id);
+            host.is_some_and(|host| now.wall.ms_since(host.last_seen) >= HOST_SILENT_MS)
+        };
+        self.hosts.ids().filter(silent).cloned().collect()
     }
 
     /// What is thought of one host, or of all that are known here.
