@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::why::NoInstance;
-use skyclaw_protocol::{HostId, NodeId, ServiceStatus, ServiceView};
+use skyclaw_protocol::{HostId, HostView, NodeId, ServiceStatus, ServiceView};
 
 use crate::backend::{NetworkView, Readiness, Voters};
 use crate::body::LARGE;
@@ -70,7 +70,7 @@ pub(super) async fn service(call: Call) -> Result<Response, ApiError> {
     let id = call.service_id()?;
     let found = owned(&call).await?;
     let insight = call.backend().insight();
-    let (hosts, judged) = (call.backend().hosts().await?, insight.why_service(id.clone()).await?);
+    let (hosts, judged) = (known_hosts(&call).await?, insight.why_service(id.clone()).await?);
     let all = call.who.sees(None);
     let undecided = undecided(&call, insight.voters(&Shown::Service(id))).filter(|_| all);
     let network = call.backend().network();
@@ -97,7 +97,7 @@ pub(super) async fn service(call: Call) -> Result<Response, ApiError> {
 /// `GET /v1/services/:id/routes/why`: whether a call through a gateway gets there.
 pub(super) async fn route(call: Call) -> Result<Response, ApiError> {
     let found = owned(&call).await?;
-    let (services, hosts) = (call.backend().services().await?, call.backend().hosts().await?);
+    let (services, hosts) = (call.backend().services().await?, known_hosts(&call).await?);
     let network = call.backend().network();
     let told = route::explain(&route::Case {
         service: &found,
@@ -168,8 +168,12 @@ fn lacks(service: &ServiceView) -> bool {
     running.count() < service.def.replicas as usize
 }
 
-/// Whoever may not see hosts is told the reason, of which hosts are named where it failed: those its
-/// assignments name anyway.
+/// Hosts by name, for whoever may see them; others read the ids that a service's assignments have anyway.
+async fn known_hosts(call: &Call) -> Result<Vec<HostView>, ApiError> {
+    Ok(if call.who.sees(None) { call.backend().hosts().await? } else { Vec::new() })
+}
+
+/// Whoever may not see hosts is told the reason alone.
 fn answer(all: bool, told: Told) -> Value {
     json!({ "why": if all { told } else { told.reason_alone() }.document() })
 }
