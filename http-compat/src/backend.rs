@@ -27,7 +27,10 @@ use skyclaw_protocol::{
 pub use blob::{BlobContent, BlobRefusal, BlobTaken, Pieces};
 pub use changes::{Change, Changes};
 pub use import::{ImportRefusal, Imported, Tally};
-pub use insight::{History, Insight, JobTally, Keepers, NoInsight, Report, Standing};
+pub use insight::{
+    Held, History, Insight, JobTally, Keepers, NoInsight, Reach, Report, Standing, StoreRoom,
+    Voters,
+};
 pub use logs::{LogLine, LogPiece, LogPieces, LogQuery};
 pub use membership::{InviteWish, Invited, MemberView, MembershipRefusal, Memberships, NoTickets};
 pub use originals::{Records, SnapshotRefusal, SnapshotTaken, State};

@@ -40,5 +40,5 @@ pub use connector::{Connector, PathKind, Stream, TcpOnly};
 pub use front::serve_gateway;
 pub use legacy::BadAnswer;
 pub use metrics::GatewayMetrics;
-pub use table::{BadUrl, Endpoint, EndpointId, HttpPlace, Route, Table};
+pub use table::{BadUrl, Endpoint, EndpointId, HttpPlace, Route, Table, Unreached, endpoint};
 pub use target::named;

@@ -37,12 +37,12 @@ pub mod why;
 
 pub use auth::{PublicKey, Secret};
 pub use backend::{
-    Backend, BlobContent, BlobRefusal, BlobTaken, Change, Changes, Forgotten, History, Identity,
-    ImportRefusal, Imported, Insight, InviteWish, Invited, JobOutput, JobOutputs, JobPage,
-    JobTally, Keepers, LogLine, LogPiece, LogPieces, LogQuery, MemberView, MembershipRefusal,
-    Memberships, NetworkView, NewPrincipal, NoInsight, NoTickets, OutputPlace, OutputQuery,
-    OutputStream, PeerView, Pieces, Readiness, Records, RefusedPeer, Report, Request,
-    SnapshotRefusal, SnapshotTaken, Standing, State, Tally,
+    Backend, BlobContent, BlobRefusal, BlobTaken, Change, Changes, Forgotten, Held, History,
+    Identity, ImportRefusal, Imported, Insight, InviteWish, Invited, JobOutput, JobOutputs,
+    JobPage, JobTally, Keepers, LogLine, LogPiece, LogPieces, LogQuery, MemberView,
+    MembershipRefusal, Memberships, NetworkView, NewPrincipal, NoInsight, NoTickets, OutputPlace,
+    OutputQuery, OutputStream, PeerView, Pieces, Reach, Readiness, Records, RefusedPeer, Report,
+    Request, SnapshotRefusal, SnapshotTaken, Standing, State, StoreRoom, Tally, Voters,
 };
 pub use config::ApiConfig;
 pub use endpoint::is_allowed as endpoint_is_allowed;

@@ -23,6 +23,7 @@ mod public;
 mod replicate;
 mod services;
 pub(crate) mod sse;
+mod why;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -118,7 +119,7 @@ static ROUTES: &[Route] = routes! {
     POST "/v1/jobs", SUBMIT => jobs::submit,
     GET "/v1/jobs", JOBS => jobs::list,
     GET "/v1/jobs/:id", JOBS => jobs::get,
-    GET "/v1/jobs/:id/why", JOBS => insight::why,
+    GET "/v1/jobs/:id/why", JOBS => why::job,
     GET "/v1/jobs/:id/receipt", JOBS => jobs::receipt,
     GET "/v1/jobs/:id/logs", JOBS => output::private,
     POST "/v1/jobs/:id/complete", HOST => jobs::complete,
@@ -126,6 +127,7 @@ static ROUTES: &[Route] = routes! {
     GET "/v1/hosts", READ => hosts::list,
     POST "/v1/hosts/register", HOST => hosts::register,
     GET "/v1/hosts/:id", Needs::Scope(&[Scope::Read, Scope::Host]) => hosts::get,
+    GET "/v1/hosts/:id/why", READ => why::host,
     DELETE "/v1/hosts/:id", HOST => hosts::remove,
     POST "/v1/hosts/:id/heartbeat", HOST => hosts::heartbeat,
     POST "/v1/hosts/:id/claim", HOST => hosts::claim,
@@ -138,6 +140,8 @@ static ROUTES: &[Route] = routes! {
     DELETE "/v1/services/:id", DEPLOY => services::remove,
     POST "/v1/services/:id/report", HOST => services::report,
     GET "/v1/services/:id/logs", SERVICES => logs::logs,
+    GET "/v1/services/:id/why", SERVICES => why::service,
+    GET "/v1/services/:id/routes/why", SERVICES => why::route,
     PUT "/v1/blobs", FILES => blobs::put,
     GET "/v1/blobs/:id", FILES => blobs::get,
     HEAD "/v1/blobs/:id", FILES => blobs::head,

@@ -1,11 +1,18 @@
-//! The reason a job waits, runs or ended, and what would change that.
+//! The reason a job waits, runs or ended, a service runs fewer instances than it should, a host does
+//! nothing, a call to a service fails; and what would change that.
 //!
-//! Always: it is pure over what the API says of a job and of hosts, so that whoever reads that, here or
-//! elsewhere, explains it in the same words.
+//! Always: it is pure. What is said of a job rests on what the API says of it and of hosts, so that whoever
+//! reads that, here or elsewhere, explains it in the same words. What is said of the others
+//! rests on what the rules said themselves (`skyclaw_protocol::why`), and is put into words here.
 
 mod ended;
+pub mod host;
 mod hosts;
 mod queued;
+pub mod route;
+pub mod service;
+mod told;
+mod undecided;
 mod words;
 
 use std::fmt::Write as _;
@@ -14,6 +21,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use hosts::{age, alive, name, trouble};
+pub use told::{Line, Told, print};
+pub use undecided::Undecided;
 pub use words::{one_line, text, took};
 
 /// Why a job stands where it does.
@@ -29,6 +38,8 @@ pub struct Why {
     pub hosts: Vec<Rejection>,
     /// The nearest change that would help.
     pub then: Option<String>,
+    /// Too few of those who decide about it are there.
+    pub undecided: Option<Undecided>,
 }
 
 /// What keeps one host from a job; nothing if nothing does.
@@ -64,6 +75,20 @@ pub fn explain(job: &Value, hosts: &[Value], now: Timestamp) -> Why {
 }
 
 impl Why {
+    /// The same where too few of its voters are there: until they come back nothing else helps. What
+    /// has ended needs no voters any more.
+    #[must_use]
+    pub fn without(mut self, undecided: Option<Undecided>) -> Self {
+        if let Some(undecided) = undecided
+            && (self.status == "queued" || self.status == "leased")
+        {
+            self.because = format!("{}; but {}", self.because, undecided.words("job"));
+            self.then = Some(undecided.help());
+            self.undecided = Some(undecided);
+        }
+        self
+    }
+
     /// For programs.
     #[must_use]
     pub fn document(&self) -> Value {
@@ -85,6 +110,9 @@ impl Why {
             "because": self.because, "hosts": self.hosts.iter().map(host).collect::<Value>() });
         if let Some(then) = &self.then {
             document["then"] = json!(then);
+        }
+        if let Some(undecided) = &self.undecided {
+            document["undecided"] = undecided.document();
         }
         document
     }

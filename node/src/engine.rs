@@ -25,8 +25,11 @@ use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::machine::{Config as MachineConfig, Fence, Token};
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Ballot;
+use skyclaw_protocol::why::{HostWhy, ServiceWhy};
 use skyclaw_protocol::wire::Message;
-use skyclaw_protocol::{Command, HostId, HostView, Idempotency, NetworkId, NodeId, Refusal};
+use skyclaw_protocol::{
+    Command, HostId, HostView, Idempotency, NetworkId, NodeId, Refusal, ServiceId,
+};
 use skyclaw_store::{OpenError, Store};
 use tokio::sync::oneshot;
 
@@ -107,6 +110,20 @@ pub enum Input {
     },
     /// List the hosts.
     Hosts(oneshot::Sender<Result<Vec<HostView>, Refusal>>),
+    /// What the rules say of each host, for one service.
+    WhyService {
+        /// Which service.
+        id: ServiceId,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Option<ServiceWhy>, Refusal>>,
+    },
+    /// What the rules say of hosts.
+    WhyHosts {
+        /// Of this one alone.
+        only: Option<HostId>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Vec<(HostId, HostWhy)>, Refusal>>,
+    },
     /// Finish what is begun, then end.
     Stop,
 }
@@ -300,6 +317,12 @@ impl Life {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
                 Ok(Input::HostNode { reply, .. }) => {
+                    let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
+                }
+                Ok(Input::WhyService { reply, .. }) => {
+                    let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
+                }
+                Ok(Input::WhyHosts { reply, .. }) => {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
                 Ok(

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// unbounded queue cannot be taken back. At 10,000 commands a second this is 0.4 s of work.
 pub const ENGINE_INBOX: usize = 4096;
 
+/// How often the engine looks which hosts are silent: all of them are gone through.
+pub const SILENCE_LOOK: Duration = Duration::from_secs(1);
+
 /// How long the engine sleeps at most: it looks at the free space and at its timers that often.
 pub const ENGINE_TICK: Duration = Duration::from_millis(500);
 

@@ -65,7 +65,7 @@ use std::time::Duration;
 
 pub use libp2p::Multiaddr;
 use prometheus_client::collector::Collector;
-use skyclaw_http_compat::NetworkView;
+use skyclaw_http_compat::{NetworkView, Reach};
 use skyclaw_protocol::NodeId;
 use skyclaw_protocol::network::Roles;
 use skyclaw_protocol::wire::Message;
@@ -160,6 +160,12 @@ impl NetHandle {
         stop: CancellationToken,
     ) {
         seek::run(Box::new(urls), token, self.kinds(), None, stop).await;
+    }
+
+    /// How others reach this node; none while it has no place in the network.
+    #[must_use]
+    pub fn reached(&self) -> Option<Reach> {
+        self.0.reach()
     }
 
     /// The network as of now.

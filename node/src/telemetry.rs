@@ -131,6 +131,8 @@ impl Collector for EngineNumbers {
         gauge("jobs_queued_seconds", "Age of the job that waits for a host longest", waited)?;
         gauge("jobs_leased", "Jobs leased to hosts", gauges.leased)?;
         gauge("hosts", "Hosts registered", gauges.hosts)?;
+        let help = "Of these, those of which nothing was heard for 20 s";
+        gauge("hosts_silent", help, self.0.silent_hosts())?;
         gauge("services", "Services deployed", gauges.services)?;
         let help = "Instances that services led by this node lack";
         gauge("service_instances_missing", help, gauges.missing)?;

@@ -31,8 +31,14 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// A process that was killed closes its sockets a moment before it has ended.
 const LAST_BREATH: Duration = Duration::from_millis(300);
 
-/// Coordinators of a local network: each job is kept on both.
-pub const COORDINATORS: u16 = 2;
+/// Coordinators of a local network: whichever of them is gone, the others decide and go on.
+pub const COORDINATORS: u16 = 3;
+
+/// Coordinators on whose disks each job is before it is taken.
+const COPIES: u16 = 2;
+
+/// How often it looks whether a node has ended.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What a local network is to be like.
 #[derive(Clone, Copy, Debug)]
@@ -77,10 +83,11 @@ pub enum TestnetError {
 }
 
 /// Starts coordinators, hosts and a gateway, waits until they have found each other, runs a job,
-/// deploys a service and calls it, says what happened, and stays up until a signal or until a node ends; with `once` it ends after the check.
+/// deploys a service and calls it, says what happened, and stays up until a signal, also while nodes end,
+/// as long as a coordinator is left; with `once` it ends after the check.
 ///
 /// # Errors
-/// [`TestnetError`] if a step failed or a node ended.
+/// [`TestnetError`] if a step failed, a node ended before, or no coordinator is left.
 pub async fn run(options: Options) -> Result<ExitCode, TestnetError> {
     let system = |what| move |source| TestnetError::System { what, source };
     let mut term = signal(SignalKind::terminate()).map_err(system("signals"))?;
@@ -104,7 +111,7 @@ pub async fn run(options: Options) -> Result<ExitCode, TestnetError> {
         Ok(true) => {
             net.tell_how_to_go_on();
             tokio::select! {
-                ended = net.until_one_ends() => Err(ended),
+                ended = net.until_none_is_left() => Err(ended),
                 _ = term.recv() => Ok(ExitCode::SUCCESS),
                 _ = int.recv() => Ok(ExitCode::SUCCESS),
             }
@@ -166,12 +173,33 @@ impl Testnet {
         self.processes().try_for_each(Process::check)
     }
 
-    async fn until_one_ends(&mut self) -> TestnetError {
+    /// Says which nodes end, until the last coordinator has.
+    async fn until_none_is_left(&mut self) -> TestnetError {
         loop {
-            if let Err(error) = self.all_run() {
-                return error;
+            tokio::time::sleep(LOOK).await;
+            let ended: Vec<String> = self.processes().filter_map(Process::has_just_ended).collect();
+            if ended.is_empty() {
+                continue;
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            let mut left = self.coordinators.iter().filter(|node| !node.process.is_over());
+            let Some(first) = left.next() else { return self.last_words() };
+            for what in &ended {
+                say(&format!("{what}; the others go on"));
+            }
+            if self.coordinators[0].process.is_over() {
+                say(&format!("the dashboard is at {}/ now", first.url));
+            }
+            if 1 + left.count() < usize::from(COPIES) {
+                say("one coordinator alone decides nothing: a job is taken by two of them");
+            }
+        }
+    }
+
+    /// How the last coordinator ended.
+    fn last_words(&self) -> TestnetError {
+        match self.coordinators.last() {
+            Some(node) => node.process.fault("has ended, as the last coordinator"),
+            None => TestnetError::Check("there is no coordinator".to_owned()),
         }
     }
 
@@ -220,6 +248,7 @@ impl Testnet {
         let urls: Vec<&str> = self.coordinators.iter().map(|node| node.url.as_str()).collect();
         let gateway = self.gateway.as_ref().map_or("", |gateway| gateway.url.as_str());
         say(&format!("the API is at {}", urls.join(" and at ")));
+        say(&format!("the dashboard, in a browser, is at {}/, and at each other of them", urls[0]));
         say("the network stays up until Ctrl-C. In another terminal:");
         say(&format!("  export SKYCLAW_COORDINATOR_URLS={}", urls.join(",")));
         let mut header = "";
@@ -238,6 +267,12 @@ impl Testnet {
             format!("  curl {header}{}/v1/state", urls[0]),
         ] {
             say(&line);
+        }
+        if let Some(pid) = self.coordinators[0].process.id() {
+            say(
+                "whatever runs goes on when a coordinator is lost. See it, with a job that takes its time:",
+            );
+            say(&format!("  {skyclaw} submit -- sleep 20; kill -9 {pid}   # coordinator-1"));
         }
     }
 }

@@ -42,6 +42,7 @@ pub mod slots;
 mod steady;
 pub mod verify;
 mod view;
+pub mod why;
 pub mod wire;
 
 pub use command::{

@@ -243,6 +243,16 @@ pub const HOST_FORGET_MS: u64 = 30 * 86_400_000;
 /// at each.
 pub const MAX_WORK_CLASSES: usize = 64;
 
+/// Without a sign of life for so long a host is said to be silent, in milliseconds: its coordinator gives
+/// it up after [`DEFAULT_HOST_TTL_MS`], and what is told of hosts of others is some seconds old.
+pub const HOST_SILENT_MS: u64 = 20_000;
+
+/// Kinds of waiting jobs that a host is told of when somebody asks why it does nothing: people read it.
+pub const MAX_WHY_CLASSES: usize = 64;
+
+/// Hosts that are told of then at once: each is judged for each of those kinds, on the engine's thread.
+pub const MAX_WHY_HOSTS: usize = 500;
+
 /// Commands of one node that wait for the answer of another coordinator. One more is refused.
 pub const MAX_ASKS: usize = 16_384;
 

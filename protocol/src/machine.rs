@@ -54,6 +54,7 @@ mod unheard;
 mod verifying;
 mod voting;
 mod vouching;
+mod why;
 mod witness;
 mod work;
 

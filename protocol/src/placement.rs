@@ -4,12 +4,24 @@ use crate::id::NodeId;
 use crate::limits::MAX_VOTERS;
 use crate::record::spec::capability_order;
 
-/// True if every required capability is among the host's. Both lists are sorted and unique; an
-/// empty requirement matches every host.
+/// True if every required capability is among the host's; an empty requirement matches every host.
 #[must_use]
 pub fn meets(capabilities: &[String], required: &[String]) -> bool {
-    let mut have = capabilities.iter();
-    required.iter().all(|want| have.by_ref().any(|c| c == want))
+    lacking(capabilities, required).next().is_none()
+}
+
+/// Those of the required capabilities that the host has not. Both lists are sorted and unique.
+pub fn lacking<'a>(
+    capabilities: &'a [String],
+    required: &'a [String],
+) -> impl Iterator<Item = &'a str> {
+    let mut have = capabilities;
+    required.iter().map(String::as_str).filter(move |want| {
+        let found = have.iter().position(|has| has == want);
+        // What stands before it is wanted no more.
+        have = found.map_or(have, |at| &have[at + 1..]);
+        found.is_none()
+    })
 }
 
 /// A capability list as it is kept: trimmed, without blanks and repeats, sorted by code unit.
@@ -73,6 +85,15 @@ mod tests {
         ] {
             assert_eq!(meets(&list(have), &list(want)), fits, "{have} / {want}");
         }
+    }
+
+    #[test]
+    fn what_is_lacking_is_named() {
+        let lacks = |have: &str, want: &str| {
+            lacking(&list(have), &list(want)).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(lacks("a c e", "a b c d e f"), ["b", "d", "f"]);
+        assert!(lacks("a b c", "b").is_empty());
     }
 
     #[test]

@@ -94,6 +94,13 @@ impl Queue {
         self.classes.contains_key(required) || self.again.contains_key(required)
     }
 
+    /// The oldest job with exactly this requirement.
+    #[must_use]
+    pub fn first_of(&self, required: &[String]) -> Option<&(Hlc, JobId)> {
+        let both = [&self.classes, &self.again].into_iter();
+        both.filter_map(|classes| classes.get(required)?.first()).min()
+    }
+
     /// How many jobs wait by requirement, at most `most` of them, those with the oldest jobs first.
     #[must_use]
     pub fn heads(&self, most: usize) -> Vec<WorkClass> {

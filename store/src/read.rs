@@ -238,6 +238,12 @@ impl Reader {
         place.free().map_err(|source| ReadError::Space { path: place.path.clone(), source })
     }
 
+    /// Bytes of the file; none if it is no file, or the system does not say.
+    #[must_use]
+    pub fn file_bytes(&self) -> Option<u64> {
+        std::fs::metadata(self.path()).ok().map(|file| file.len())
+    }
+
     /// Compares the room with the mark of [`Options`](crate::Options).
     ///
     /// # Errors

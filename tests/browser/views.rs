@@ -130,9 +130,10 @@ async fn shows(page: &Page) {
     page.until_text(".tiles", "2/2\nhosts heard of").await;
     page.follow("Hosts").await;
     page.until_text("main table", "south").await;
-    page.until_text("main table", "the jobs that wait need gpu").await;
+    page.until_text("main table", "has no gpu").await;
     page.click("main table a").await;
     page.until_text("dl", "Sandbox").await;
+    page.until_text("section[data-key='What waits']", "has no gpu").await;
     check(page, "host").await;
     page.follow("Network").await;
     page.until_text("main table", "direct").await;

@@ -4,8 +4,9 @@
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use skyclaw_tests::{Node, Setup, binary, eventually};
+use skyclaw_tests::{Node, Setup, binary, eventually, shell};
 
+use crate::cluster::nodes;
 use crate::text;
 
 fn skyclaw(node: &Node, token: &str, args: &[&str]) -> Output {
@@ -37,6 +38,31 @@ fn doctor_finds_nothing_wrong_with_a_node_that_is_well() {
     for name in ["coordinator", "token", "clock", "hosts", "jobs"] {
         assert_eq!(levels(&told, name), ["ok"], "{name}: {told}");
     }
+}
+
+/// Of each coordinator of the settings: its disk, how others reach it, whether it hears gossip; and whether
+/// all hold the same.
+#[test]
+fn doctor_compares_coordinators_and_says_how_they_hear_and_are_reached() {
+    let nodes = nodes(2, 2);
+    nodes[0].api.submit(&shell("true"));
+    let urls = nodes.iter().map(Node::url).collect::<Vec<_>>().join(",");
+    eventually("all is well between them", || {
+        let mut command = Command::new(binary("skyclaw"));
+        command.args(["doctor", "--json"]).env_clear().env("SKYCLAW_COORDINATOR_URLS", &urls);
+        let told = document(&command.env("SKYCLAW_TOKEN", "secret").output().expect("it starts"));
+        let seen = (levels(&told, "gossip"), levels(&told, "records"));
+        let each = (levels(&told, "disk").len(), levels(&told, "reach").len());
+        if seen == (vec!["ok", "ok"], vec!["ok"]) && each == (2, 2) {
+            Ok(())
+        } else {
+            Err(told.to_string())
+        }
+    });
+    let status = nodes[0].api.get("/v1/status").ok();
+    assert!(status["store"]["bytes"].as_u64() > Some(0), "{status}");
+    assert_eq!(status["held"]["records"], 1, "{status}");
+    assert_eq!(status["reach"]["mesh"]["state"], 1, "{status}");
 }
 
 #[test]

@@ -96,6 +96,27 @@ fn a_job_is_followed_to_its_end_at_any_coordinator_and_soon() {
     follow[1].until("job", &id, |job| job["status"] == "completed");
 }
 
+/// What is not on the disk is told, too: nothing is written when a host falls silent.
+#[test]
+fn a_host_that_falls_silent_is_told_and_counted_and_so_is_its_return() {
+    let node = Setup::coordinator().start();
+    let mut events = Events::of(&node);
+    node.api.register("h", &["shell"], 1);
+    let first = events.until("host", "h", |_| true);
+    assert_eq!(node.api.metric("skyclaw_hosts_silent "), 0.0);
+    let silent = events.until("host", "h", |_| true);
+    assert_eq!(silent["lastSeenAt"], first["lastSeenAt"]);
+    assert_eq!(node.api.metric("skyclaw_hosts_silent "), 1.0);
+    let why = node.api.get("/v1/hosts/h/why").ok()["why"].clone();
+    assert_eq!(why["status"], "silent", "{why}");
+    node.api.heartbeat("h", &json!({}));
+    events.until("host", "h", |host| host["lastSeenAt"] != first["lastSeenAt"]);
+    eventually("it counts again", || match node.api.metric("skyclaw_hosts_silent ") {
+        0.0 => Ok(()),
+        silent => Err(silent.to_string()),
+    });
+}
+
 #[test]
 fn what_is_removed_is_told_as_gone() {
     let node = Setup::coordinator().start();

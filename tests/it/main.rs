@@ -63,6 +63,7 @@ mod tickets;
 mod tls;
 mod ts_api;
 mod verify;
+mod why;
 
 use serde_json::Value;
 

@@ -197,6 +197,11 @@ impl Node {
         (begun.elapsed(), path)
     }
 
+    /// How it says that others reach it.
+    fn how(&self) -> String {
+        self.handle.reached().map(|reach| reach.how).unwrap_or_default()
+    }
+
     /// How the node with this label is connected.
     fn path_to(&self, seed: u8) -> Option<String> {
         let label = format!("node{seed}");
@@ -248,6 +253,7 @@ fn nodes_behind_two_routers_talk_through_a_relay_and_then_directly() {
     let host = Node::start(net.behind(1), 2, "host", &ways(1), &[]);
     let gateway = Node::start(net.behind(2), 3, "gateway", &ways(1), &[]);
     host.until_reached(1);
+    assert_eq!((host.how().as_str(), relay.how().as_str()), ("relayed", "public"));
     gateway.until_connected(&[1]);
     let begun = Instant::now();
     let (took, path) = gateway.download(host.id, 1000);

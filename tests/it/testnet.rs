@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use skyclaw_tests::{Connection, Process, Setup, binary, eventually, processes_with};
+use skyclaw_tests::{Api, Connection, Process, Setup, binary, eventually, processes_with};
 
 use skyclaw_tests::lan::Lan;
 
-/// Six nodes, a job and a service: seconds, on a loaded machine more.
+/// Seven nodes, a job and a service: seconds, on a loaded machine more.
 const CHECK: Duration = Duration::from_secs(90);
 
 fn start(folder: &Path, args: &[&str]) -> Process {
@@ -40,10 +40,11 @@ fn the_check_ends_well_and_leaves_nothing() {
         "coordinator-1 is up at http://127.0.0.1:",
         "coordinator-2 is up at http://127.0.0.1:",
         "the coordinators are connected with each other",
-        "both coordinators know all 3 hosts",
+        "all coordinators know all 3 hosts",
         "it ran on testnet-host-",
         "said: hello from ",
         "coordinator-2 has it too, with its output",
+        "coordinator-3 has it too, with its output",
         "the gateway is up at http://127.0.0.1:",
         "hello runs on testnet-host-",
         "through the gateway it says: hello from a service that travelled",
@@ -60,15 +61,8 @@ fn the_network_can_be_used_as_it_says() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut net = start(folder.path(), &["--nodes", "2"]);
     let said = until_up(&mut net);
-    let line = said.lines().find_map(|line| line.split_once("export SKYCLAW_COORDINATOR_URLS="));
-    let (_, urls) = line.expect("it names the urls");
-    let skyclaw = |args: &[&str]| {
-        let mut command = Command::new(binary("skyclaw"));
-        command.args(args).env_clear().env("SKYCLAW_COORDINATOR_URLS", urls);
-        let output = command.output().expect("the client starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    let urls = urls(&said);
+    let skyclaw = |args: &[&str]| skyclaw(urls, args);
     let peers = skyclaw(&["peers"]);
     let line = peers.lines().find(|line| line.contains(" testnet-coordinator-2 "));
     assert!(line.is_some_and(|line| line.contains(" connected ")), "{peers}");
@@ -87,13 +81,82 @@ fn the_network_can_be_used_as_it_says() {
     assert_eq!(skyclaw(&["services"]).lines().count(), 1, "the header alone");
 }
 
-/// A node that dies is named, and its log is shown.
+/// A host that dies is named, and the others go on.
 #[test]
-fn a_dead_node_ends_the_network_with_its_name() {
+fn a_dead_host_is_named_and_the_others_go_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut net = start(folder.path(), &[]);
+    let said = until_up(&mut net);
+    kill(&net, folder.path(), "host-2");
+    until_said(&mut net, "host-2 has ended (signal 9); the others go on");
+    let output = skyclaw(urls(&said), &["submit", "--wait", "--", "sh", "-c", "echo still"]);
+    assert!(output.contains("still"), "{output}");
+    net.signal(rustix::process::Signal::INT);
+    assert_eq!(net.wait(CHECK).code, Some(0));
+    until_nothing_is_left(folder.path());
+    assert_eq!(left_in(folder.path()), 0);
+}
+
+/// The coordinator that took a job is killed while it runs: another one leads it, it ends, and the page
+/// of another one is there.
+#[test]
+fn a_dead_coordinator_is_named_and_what_it_led_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut net = start(folder.path(), &[]);
+    let said = until_up(&mut net);
+    let urls: Vec<&str> = urls(&said).split(',').collect();
+    let id = skyclaw(urls[0], &["submit", "--", "sh", "-c", "sleep 4; echo went on"]);
+    let id = id.trim();
+    let path = format!("/v1/jobs/{id}");
+    let api = |url: &str| {
+        let address = url.strip_prefix("http://").and_then(|address| address.parse().ok());
+        Api::new(address.expect("an address"), None)
+    };
+    eventually("it runs", || match api(urls[1]).get(&path) {
+        answer if answer.status == 200 && answer.json()["job"]["status"] == "leased" => Ok(()),
+        answer => Err(answer.text()),
+    });
+    kill(&net, folder.path(), "coordinator-1");
+    until_said(&mut net, "coordinator-1 has ended (signal 9); the others go on");
+    until_said(&mut net, &format!("the dashboard is at {}/ now", urls[1]));
+    assert!(said.contains(&format!("the dashboard, in a browser, is at {}/", urls[0])), "{said}");
+    let ended = skyclaw_tests::within(CHECK, "the job ends", || {
+        let job = api(urls[1]).get(&path).ok()["job"].clone();
+        if job["status"] == "completed" { Ok(job) } else { Err(job.to_string()) }
+    });
+    assert_eq!(ended["result"]["stdout"], "went on\n");
+    assert_eq!(ended["attempts"], 1, "it was not begun again: {ended}");
+    let page = api(urls[2]).send("GET", "/", &[("accept", "text/html")], b"");
+    assert!(page.text().contains("<html"), "{}", page.text());
+    net.signal(rustix::process::Signal::INT);
+    assert_eq!(net.wait(CHECK).code, Some(0));
+    until_nothing_is_left(folder.path());
+}
+
+/// With the last coordinator it ends, and says how that one did.
+#[test]
+fn without_a_coordinator_the_network_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut net = start(folder.path(), &["--nodes", "2"]);
     until_up(&mut net);
-    let node = format!("{}/host-2/", folder_of_the_network(folder.path()));
+    for n in 1..=3 {
+        kill(&net, folder.path(), &format!("coordinator-{n}"));
+    }
+    let ended = net.wait(CHECK);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("has ended, as the last coordinator. Its log ends:"),
+        "{}",
+        ended.stderr
+    );
+    until_nothing_is_left(folder.path());
+    assert_eq!(left_in(folder.path()), 0);
+}
+
+/// Kills a node of the network.
+#[track_caller]
+fn kill(net: &Process, folder: &Path, name: &str) {
+    let node = format!("{}/{name}/", folder_of_the_network(folder));
     // What it runs has the folder in its environment too.
     let parent = format!(" {} ", net.pid());
     let is_child = |pid: &u32| {
@@ -105,12 +168,32 @@ fn a_dead_node_ends_the_network_with_its_name() {
     assert_eq!(found.len(), 1, "{found:?}");
     let pid = rustix::process::Pid::from_raw(found[0].cast_signed()).expect("a process");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");
-    let ended = net.wait(CHECK);
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("host-2 has ended. Its log ends:"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("INFO peer admitted"), "{}", ended.stderr);
-    until_nothing_is_left(folder.path());
-    assert_eq!(left_in(folder.path()), 0);
+}
+
+#[track_caller]
+fn until_said(net: &mut Process, words: &str) {
+    eventually("it says so", || {
+        let said = net.stdout();
+        assert!(net.is_running(), "it ended: {said}");
+        if said.contains(words) { Ok(()) } else { Err(said) }
+    });
+}
+
+/// The urls of its coordinators, as it names them for another terminal.
+#[track_caller]
+fn urls(said: &str) -> &str {
+    let line = said.lines().find_map(|line| line.split_once("export SKYCLAW_COORDINATOR_URLS="));
+    line.expect("it names the urls").1
+}
+
+/// What `skyclaw` prints there.
+#[track_caller]
+fn skyclaw(urls: &str, args: &[&str]) -> String {
+    let mut command = Command::new(binary("skyclaw"));
+    command.args(args).env_clear().env("SKYCLAW_COORDINATOR_URLS", urls);
+    let output = command.output().expect("the client starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Told no addresses, its nodes find each other. On a machine of its own: elsewhere it would ask
@@ -143,7 +226,7 @@ fn until_up(net: &mut Process) -> String {
     skyclaw_tests::within(CHECK, "the network is up", || {
         let said = net.stdout();
         assert!(net.is_running(), "it ended: {said}{}", net.log_tail());
-        if said.contains("/v1/state") { Ok(said) } else { Err(said + &net.log_tail()) }
+        if said.contains("# coordinator-1") { Ok(said) } else { Err(said + &net.log_tail()) }
     })
 }
 

@@ -3,6 +3,7 @@
 import { ask, events } from "../api.js";
 import { ago, facts, h, hostLink, patch, state, table } from "../dom.js";
 import { ofService, traffic as throughAll } from "../traffic.js";
+import { asked, lines } from "../why.js";
 import { world } from "../world.js";
 
 /** Lines of a log kept on the page. */
@@ -77,6 +78,8 @@ export function service(id) {
     if (below) log.scrollTop = log.scrollHeight;
   }).catch((error) => { if (error.name !== "AbortError") log.append(`[${error.message}]\n`); });
 
+  const why = asked(`${path}/why`, () => view.draw());
+  const way = asked(`${path}/routes/why`, () => view.draw());
   const measure = throughAll();
   async function look() {
     const all = (await measure()).map((gateway) => gateway.seen).filter(Boolean);
@@ -85,7 +88,7 @@ export function service(id) {
   look();
   const timer = setInterval(look, LOOK_MS);
 
-  return {
+  const view = {
     element: h("div", {}, h("h2", {}, "Service ", h("code", {}, id)), said, top,
       h("form", { class: "row", onsubmit: scale }, h("label", { for: "replicas" }, "Instances wanted", replicas), h("button", {}, "Scale"), remove, sure),
       h("h3", {}, "Log"), log),
@@ -93,8 +96,10 @@ export function service(id) {
       const it = world.services.get(id);
       if (!it) return patch(top, h("p", { "data-key": "none" }, world.status ? "There is no such service." : ""));
       if (!touched && document.activeElement !== replicas) replicas.value = it.replicas;
+      const { because, then, hosts } = why.answer?.why ?? {};
       return patch(top,
-        facts([["State", state(it.status)], ["Deployment", it.generation?.toString()],
+        facts([["State", state(it.status)], ["Because", because], ["Then", then],
+          ["Callers", way.answer?.why && `${way.answer.why.status}: ${way.answer.why.because}`], ["Deployment", it.generation?.toString()],
           ["Taken back", it.reverted && h("span", { class: "bad" }, it.reverted.error)],
           ["Command", h("code", {}, line(it))], ["Needs", it.requiredCapabilities?.join(", ")],
           ["Health", it.health && `GET ${it.health.path} every ${it.health.intervalMs} ms`],
@@ -108,11 +113,15 @@ export function service(id) {
           ["Deployment", (part) => String(part.generation ?? ""), "wide number"],
           ["Since", (part) => ago(part.startedAt)],
           ["Error", (part) => h("span", { class: "bad" }, part.error ?? "")],
-        ], it.assignments.map((part) => ({ ...part, key: `${part.slot}/${part.epoch}/${part.hostId}` })), "None runs."));
+        ], it.assignments.map((part) => ({ ...part, key: `${part.slot}/${part.epoch}/${part.hostId}` })), "None runs."),
+        lines("Hosts for it", hosts));
     },
     leave() {
       stop.abort();
       clearInterval(timer);
+      why.stop();
+      way.stop();
     },
   };
+  return view;
 }

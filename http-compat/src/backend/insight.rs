@@ -4,7 +4,8 @@
 use futures::future::BoxFuture;
 use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Wall;
-use skyclaw_protocol::{HostId, JobId, Milli, NodeId, Refusal};
+use skyclaw_protocol::why::{HostWhy, ServiceWhy};
+use skyclaw_protocol::{HostId, JobId, Milli, NodeId, Refusal, ServiceId};
 
 /// How a job came to where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +82,68 @@ pub struct Standing {
     pub needed: usize,
     /// Other coordinators that can be had now.
     pub here: usize,
+    /// Its disk, once its store was opened.
+    pub store: Option<StoreRoom>,
+    /// What it could hand to others, to be compared with what they could.
+    pub held: Option<Held>,
+    /// How others reach it; none while libp2p is off.
+    pub reach: Option<Reach>,
+}
+
+/// The room that a database has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreRoom {
+    /// Bytes of its file.
+    pub bytes: Option<u64>,
+    /// Bytes free where it stands.
+    pub free: Option<u64>,
+    /// So few that nothing new is taken.
+    pub low: bool,
+}
+
+/// The records of a node that others can have: nodes with the same fingerprint hold the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// How many.
+    pub records: u64,
+    /// Of all of them.
+    pub fingerprint: String,
+}
+
+/// How others reach a node over libp2p, as far as it knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// `public`, `near` (by neighbours alone), `relayed`, `unreached` (others tried in vain) or `unknown`.
+    pub how: String,
+    /// Relays at which it holds a place.
+    pub relays: u64,
+    /// Relayed connections that became direct ones, and those that did not.
+    pub punched: (u64, u64),
+    /// Of each topic of gossip, the nodes that pass on to this one; none where it takes no part.
+    pub mesh: Vec<(String, u64)>,
+    /// Coordinators connected that do not hear gossip.
+    pub deaf: u64,
+}
+
+/// Who votes on a record, and who of them can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voters {
+    /// All.
+    pub all: Vec<NodeId>,
+    /// Those that are not connected with this node.
+    pub away: Vec<NodeId>,
+    /// Votes that decide.
+    pub quorum: usize,
+    /// Coordinators of the original that answer: what one of them holds may count, too.
+    pub originals: usize,
+}
+
+impl Voters {
+    /// Whether those that are there, and originals, are too few.
+    #[must_use]
+    pub const fn are_too_few(&self) -> bool {
+        self.all.len() - self.away.len() + self.originals < self.quorum
+    }
 }
 
 /// What can be asked beyond the records themselves. Nothing of it changes anything.
@@ -91,6 +154,15 @@ pub trait Insight: Send + Sync {
     fn standing(&self) -> Result<Standing, Refusal>;
     /// Who keeps the newest jobs, at most so many of them.
     fn keepers(&self, most: usize) -> BoxFuture<'_, Result<Vec<Keepers>, Refusal>>;
+    /// Who votes on a job or a service; none if it is not kept here.
+    fn voters(&self, shown: &Shown) -> Option<Voters>;
+    /// What the rules say of each host, for one service; none if it is not decided by nodes such as this.
+    fn why_service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceWhy>, Refusal>>;
+    /// What the rules say of one host, or of all; of those that originals registered nothing.
+    fn why_hosts(
+        &self,
+        only: Option<HostId>,
+    ) -> BoxFuture<'_, Result<Vec<(HostId, HostWhy)>, Refusal>>;
     /// Whether something of it is here of which nothing is decided yet: it is being made.
     fn is_undecided(&self, shown: &Shown) -> bool;
 }
@@ -109,6 +181,21 @@ impl Insight for NoInsight {
     }
 
     fn keepers(&self, _most: usize) -> BoxFuture<'_, Result<Vec<Keepers>, Refusal>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn voters(&self, _shown: &Shown) -> Option<Voters> {
+        None
+    }
+
+    fn why_service(&self, _id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceWhy>, Refusal>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn why_hosts(
+        &self,
+        _only: Option<HostId>,
+    ) -> BoxFuture<'_, Result<Vec<(HostId, HostWhy)>, Refusal>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use skyclaw_protocol::{HostId, NodeId, ServiceId, ServiceStatus, ServiceView};
+use skyclaw_protocol::{Assignment, HostId, NodeId, ServiceId, ServiceStatus, ServiceView};
 use url::{Host, Url};
 
 /// Endpoints of one service that are used; services have at most that many instances, a table
@@ -220,23 +220,51 @@ impl Table {
     }
 }
 
+/// Why an instance is no endpoint.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreached {
+    /// It was not last reported running.
+    #[error("it is {}, not running", .0.as_str())]
+    NotRunning(ServiceStatus),
+    /// It has no address of its own, and no node through which it is reached.
+    #[error("its host told no address, and is not attached over libp2p")]
+    NoPlace,
+    /// Its address is none.
+    #[error("its address cannot be used: {0}")]
+    BadUrl(#[from] BadUrl),
+}
+
+/// Where an instance answers.
+///
+/// # Errors
+/// If it is passed over.
+pub fn endpoint(service: &ServiceId, part: &Assignment) -> Result<Endpoint, Unreached> {
+    if part.status != ServiceStatus::Running {
+        return Err(Unreached::NotRunning(part.status));
+    }
+    let http = match part.endpoint.as_deref().map(HttpPlace::parse) {
+        Some(Ok(place)) => Some(place),
+        // It has another way.
+        Some(Err(_)) | None if part.node.is_some() => None,
+        Some(Err(bad)) => return Err(bad.into()),
+        None => return Err(Unreached::NoPlace),
+    };
+    Ok(Endpoint {
+        id: EndpointId {
+            service: service.clone(),
+            epoch: part.epoch,
+            url: http.is_some().then(|| part.endpoint.clone()).flatten(),
+            node: part.node,
+        },
+        host: part.host.clone(),
+        slot: part.slot,
+        http,
+        node: part.node,
+    })
+}
+
 fn route(service: &ServiceView) -> Route {
-    let running = service.assignments.iter().filter(|it| it.status == ServiceStatus::Running);
-    let endpoints = running.filter_map(|it| {
-        let http = it.endpoint.as_deref().and_then(|url| HttpPlace::parse(url).ok());
-        (http.is_some() || it.node.is_some()).then(|| Endpoint {
-            id: EndpointId {
-                service: service.id.clone(),
-                epoch: it.epoch,
-                url: http.is_some().then(|| it.endpoint.clone()).flatten(),
-                node: it.node,
-            },
-            host: it.host.clone(),
-            slot: it.slot,
-            http,
-            node: it.node,
-        })
-    });
+    let endpoints = service.assignments.iter().filter_map(|part| endpoint(&service.id, part).ok());
     let health = service.def.health.as_ref().map(|health| health.path.clone());
     Route::new(service.id.clone(), service.def.name.clone(), health, endpoints.collect())
 }

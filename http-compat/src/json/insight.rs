@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{iso, number, put};
-use crate::backend::{History, Keepers, Readiness, Report, Standing};
+use crate::backend::{History, Keepers, Reach, Readiness, Report, Standing, StoreRoom};
 use crate::receipt::peer_id;
 
 /// The members of `GET /v1/jobs/:id/why` that say how the job came there.
@@ -58,7 +58,30 @@ pub(crate) fn standing(name: &str, standing: &Standing, ready: &Readiness) -> Va
     put(&mut map, "jobs", Some(jobs));
     let others = json!({ "needed": standing.needed, "connected": standing.here });
     put(&mut map, "coordinators", Some(others));
+    put(&mut map, "store", standing.store.map(room));
+    let held = standing
+        .held
+        .as_ref()
+        .map(|held| json!({ "records": held.records, "fingerprint": held.fingerprint }));
+    put(&mut map, "held", held);
+    put(&mut map, "reach", standing.reach.as_ref().map(reach));
     Value::Object(map)
+}
+
+fn room(room: StoreRoom) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "bytes", room.bytes);
+    put(&mut map, "freeBytes", room.free);
+    put(&mut map, "low", Some(room.low));
+    Value::Object(map)
+}
+
+fn reach(reach: &Reach) -> Value {
+    let (punched, not_punched) = reach.punched;
+    let mesh: Map<String, Value> =
+        reach.mesh.iter().map(|(topic, peers)| (topic.clone(), json!(peers))).collect();
+    json!({ "how": reach.how, "relays": reach.relays, "punched": punched,
+        "notPunched": not_punched, "mesh": mesh, "deaf": reach.deaf })
 }
 
 /// Jobs on which the same nodes vote.

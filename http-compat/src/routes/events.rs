@@ -4,7 +4,7 @@
 //! event: hello    data: {"nodeId"}         first; whoever reconnects reads its lists again
 //! event: job      data: a job in brief     it was made, or is another than before
 //! event: service  data: the service
-//! event: host     data: the host
+//! event: host     data: the host           also when it falls silent, and when it is heard again
 //! event: gone     data: {"kind", "id"}     nothing is known of it any more
 //! event: missed   data: {}                 more changed than was told: read your lists again
 //! ```

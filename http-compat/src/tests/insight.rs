@@ -42,6 +42,29 @@ async fn whoever_may_not_see_hosts_is_told_the_reason_without_them() {
 }
 
 #[tokio::test]
+async fn an_owner_is_told_why_a_service_lacks_instances_and_nobody_else_is() {
+    let rig = rig();
+    rig.host("h").await;
+    let [own, other] = [key(&rig, "ci", &[Scope::Deploy]), key(&rig, "else", &[Scope::Deploy])];
+    let body = json!({ "serviceId": "s", "name": "s", "command": "sh" }).to_string();
+    rig.call("POST", "/v1/services", &[("x-skyclaw-token", own.as_str())], body).await.ok();
+    for path in ["/v1/services/s/why", "/v1/services/s/routes/why"] {
+        let told = rig.call("GET", path, &[("x-skyclaw-token", own.as_str())], "").await.ok();
+        let why = &told["why"];
+        assert!(why["because"].is_string() && why["status"].is_string(), "{told}");
+        let kept = [&why["hosts"], &why["rules"], &why["then"], &why["gateways"]];
+        assert!(kept.iter().all(|part| part.is_null()), "{told}");
+        let headers = [("x-skyclaw-token", other.as_str())];
+        rig.call("GET", path, &headers, "").await.refused(404, "service not found");
+        assert!(rig.get(path).await.ok()["why"]["instances"].is_array());
+    }
+    let headers = [("x-skyclaw-token", own.as_str())];
+    assert_eq!(rig.call("GET", "/v1/hosts/h/why", &headers, "").await.status, 403);
+    let why = rig.get("/v1/hosts/h/why").await.ok()["why"].clone();
+    assert_eq!((&why["kind"], &why["id"]), (&json!("host"), &json!("h")));
+}
+
+#[tokio::test]
 async fn the_status_says_what_hinders_the_node() {
     let rig = rig();
     let status = rig.get("/v1/status").await.ok();

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
+use skyclaw_protocol::limits::HOST_SILENT_MS;
 
 use super::Rejection;
 use super::words::text;
 
-/// Without a sign of life for so long a host counts as silent, in seconds: coordinators give it up
-/// after 15 by default, and what they tell of each other's hosts is some seconds old.
-pub(super) const SILENT_S: i64 = 20;
+/// Without a sign of life for so long a host counts as silent, in seconds.
+pub(super) const SILENT_S: i64 = HOST_SILENT_MS.cast_signed() / 1000;
 
 /// Seconds since a host was heard of.
 #[must_use]

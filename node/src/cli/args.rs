@@ -106,7 +106,8 @@ pub(super) enum Command {
         /// Name or id of the service
         name: String,
     },
-    /// Say why a job waits, runs or ended, and what would change that
+    /// Say why a job waits, a service lacks instances, a host is idle or calls do not arrive, and what would
+    /// change that
     Why(Why),
     /// Print its host's signed word of the run of a job, to be kept
     Receipt(Receipt),

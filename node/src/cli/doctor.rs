@@ -5,12 +5,17 @@
 
 mod clock;
 mod coordinators;
+mod disk;
 mod facts;
+mod gossip;
 mod here;
 mod hosts;
 mod jobs;
 mod openclaw;
 mod peers;
+mod ports;
+mod reach;
+mod records;
 mod sandbox;
 mod token;
 
@@ -30,11 +35,16 @@ use facts::Facts;
 type Check = fn(&Facts) -> Vec<Finding>;
 
 /// All checks, in the order in which they are told: what stands first may be the cause of the rest.
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 14] = [
     coordinators::check,
     token::check,
     clock::check,
+    disk::check,
     peers::check,
+    reach::check,
+    ports::check,
+    gossip::check,
+    records::check,
     hosts::check,
     sandbox::check,
     here::check,

@@ -48,6 +48,20 @@ pub enum CliError {
         /// Their ids.
         ids: Vec<String>,
     },
+    /// No host has that id or name.
+    #[error("no host {0}")]
+    NoHost(String),
+    /// Several hosts have that name.
+    #[error("several hosts are named {name}: {}", .ids.join(", "))]
+    ManyHosts {
+        /// The name.
+        name: String,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// Nothing has that id or name.
+    #[error("no job, service or host {0}")]
+    Nothing(String),
     /// What is to be deployed or taken over is not there or cannot be read. Nothing was done.
     #[error("{0}")]
     Source(String),
@@ -135,8 +149,10 @@ impl CliError {
             Self::Client(ClientError::Setup(_)) => "config",
             Self::Client(_) | Self::Answer(_) => "bad_answer",
             Self::StillRunning { .. } | Self::StillStarting { .. } => "timeout",
-            Self::NoService(_) | Self::NothingOf(_) => "not_found",
-            Self::ManyServices { .. } => "ambiguous",
+            Self::NoService(_) | Self::NoHost(_) | Self::Nothing(_) | Self::NothingOf(_) => {
+                "not_found"
+            }
+            Self::ManyServices { .. } | Self::ManyHosts { .. } => "ambiguous",
             Self::Source(_) => "source",
             Self::NotRunning { .. } => "not_running",
             Self::PartlyImported { .. } => "partly_imported",
@@ -178,10 +194,17 @@ impl CliError {
             ),
             Self::StillRunning { id, .. } => Some(format!("ask again with `skyclaw job {id}`")),
             Self::NoService(_) => Some("`skyclaw services` lists the services".to_owned()),
+            Self::NoHost(_) => Some("`skyclaw hosts` lists the hosts".to_owned()),
+            Self::Nothing(_) => Some(
+                "`skyclaw jobs`, `skyclaw services` and `skyclaw hosts` list what there is"
+                    .to_owned(),
+            ),
             Self::NothingOf(_) => {
                 Some("`skyclaw jobs` lists the jobs, `skyclaw services` the services".to_owned())
             }
-            Self::ManyServices { .. } => Some("name one of them by its id".to_owned()),
+            Self::ManyServices { .. } | Self::ManyHosts { .. } => {
+                Some("name one of them by its id".to_owned())
+            }
             Self::NotRunning { name, .. } => Some(format!(
                 "`skyclaw logs {name}` shows what it said, `skyclaw service {name}` where it stands"
             )),

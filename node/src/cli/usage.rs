@@ -12,7 +12,7 @@ Commands:
   agent [options]                         give an OpenClaw agent something to do: --message TEXT
   job ID [--wait] [--timeout S]           show a job with its output
   jobs [--status S] [--limit N]           list jobs
-  why ID                                  say why a job waits, runs or ended
+  why [job|service|host|route] ID         say why a job waits, a service or a host does not run
   cancel ID                               end a job
   receipt ID                              print a host's signed word of a job's run, to be kept
   verify FILE [--job FILE|ID] [--host P]  check such a receipt, without asking anybody

@@ -55,7 +55,7 @@ pub enum NodeCommand {
     },
     /// Start a local network of processes.
     Testnet {
-        /// Hosts, beside two coordinators.
+        /// Hosts, beside three coordinators.
         nodes: u16,
         /// The nodes find each other on the LAN instead of by given addresses.
         mdns: bool,
@@ -217,7 +217,7 @@ pub fn command() -> Command {
         .subcommand(Command::new("testnet-service").hide(true))
         .subcommand(
             Command::new("testnet")
-                .about("Start a local network: two coordinators, some hosts and a gateway")
+                .about("Start a local network: three coordinators, some hosts and a gateway")
                 // Here, and so not taken over from above: known, to be refused in words.
                 .args(
                     SETTINGS
@@ -231,7 +231,7 @@ pub fn command() -> Command {
                         .long("nodes")
                         .value_name("N")
                         .value_parser(clap::value_parser!(u16).range(2..=64))
-                        .help("Hosts, beside two coordinators [default: 3]"),
+                        .help("Hosts, beside three coordinators [default: 3]"),
                 )
                 .arg(
                     Arg::new(MDNS)

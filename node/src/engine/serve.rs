@@ -1,6 +1,6 @@
 //! One incarnation: a machine over an open store, until told to stop or the store fails.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::Instant;
 
@@ -9,12 +9,12 @@ use skyclaw_protocol::clock::Now;
 use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
 use skyclaw_protocol::machine::{Effect, Machine, Token};
 use skyclaw_protocol::wire::Message;
-use skyclaw_protocol::{Command, Refusal};
+use skyclaw_protocol::{Command, HostId, Refusal};
 use skyclaw_store::{Opened, Reader, Store};
 use tokio::sync::oneshot;
 
 use super::{End, Input, Life, ReplySender, Status, Witness, chain};
-use crate::limits::{EARLIEST_WALL_MS, ENGINE_TICK};
+use crate::limits::{EARLIEST_WALL_MS, ENGINE_TICK, SILENCE_LOOK};
 use crate::time;
 
 struct Incarnation<'a> {
@@ -26,6 +26,13 @@ struct Incarnation<'a> {
     /// Told after the next commit. No more than one round takes from the inbox.
     marks: Vec<oneshot::Sender<()>>,
     space: SpaceWatch,
+    silent: SilenceWatch,
+}
+
+/// Hosts that are silent, looked for once a second: nothing else changes when one falls silent.
+struct SilenceWatch {
+    looked: Instant,
+    hosts: BTreeSet<HostId>,
 }
 
 /// Free space, looked up at most once per tick unless it is low: new work is refused then.
@@ -73,6 +80,7 @@ impl Life {
             waiting: HashMap::new(),
             marks: Vec::new(),
             space,
+            silent: SilenceWatch { looked: Instant::now(), hosts: BTreeSet::new() },
         };
         self.shared.set_gauges(incarnation.machine.gauges());
         self.shared.set_controls(incarnation.machine.controls());
@@ -115,6 +123,7 @@ impl Incarnation<'_> {
             let now = time::now();
             self.machine.expire(now, &self.reader);
             self.look_at_clock(now);
+            self.look_for_silence(now);
             if let Some(fence) = self.machine.fenced() {
                 let why = Refusal::Store(fence.to_string());
                 self.refuse_all(&why);
@@ -183,6 +192,12 @@ impl Incarnation<'_> {
             Input::HostNode { host, reply } => {
                 let _ = reply.send(Ok(self.machine.host_node(&host)));
             }
+            Input::WhyService { id, reply } => {
+                let _ = reply.send(Ok(self.machine.why_service(time::now(), &id)));
+            }
+            Input::WhyHosts { only, reply } => {
+                let _ = reply.send(Ok(self.machine.why_hosts(time::now(), only.as_ref())));
+            }
             Input::Hosts(reply) => {
                 let _ = reply.send(Ok(self.machine.host_views()));
             }
@@ -211,6 +226,22 @@ impl Incarnation<'_> {
             self.space = SpaceWatch::look(&self.reader, self.space.low.as_deref());
         }
         self.space.low.clone().map(Refusal::LowSpace)
+    }
+
+    /// Tells those who follow of hosts that fell silent, and of those that are heard again.
+    fn look_for_silence(&mut self, now: Now) {
+        if self.silent.looked.elapsed() < SILENCE_LOOK {
+            return;
+        }
+        self.silent.looked = Instant::now();
+        let silent = self.machine.silent_hosts(now);
+        self.life.shared.set_silent_hosts(silent.len());
+        let news: Vec<Shown> =
+            silent.symmetric_difference(&self.silent.hosts).cloned().map(Shown::Host).collect();
+        if !news.is_empty() {
+            self.life.shared.changed(news);
+        }
+        self.silent.hosts = silent;
     }
 
     /// Says so in the log when this machine's clock left that of the others, or is back.

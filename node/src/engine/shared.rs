@@ -1,7 +1,7 @@
 //! What others may read of the engine without entering it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use skyclaw_protocol::NodeId;
@@ -86,6 +86,7 @@ pub struct Shared {
     controls: watch::Sender<Arc<Controls>>,
     /// Why this machine's clock is wrong.
     clock_off: Mutex<Option<String>>,
+    silent_hosts: AtomicUsize,
 }
 
 impl Shared {
@@ -133,6 +134,16 @@ impl Shared {
 
     pub(super) fn set_gauges(&self, gauges: Gauges) {
         *self.gauges.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+    }
+
+    /// Hosts of which nothing was heard for a while.
+    #[must_use]
+    pub fn silent_hosts(&self) -> usize {
+        self.silent_hosts.load(Relaxed)
+    }
+
+    pub(super) fn set_silent_hosts(&self, hosts: usize) {
+        self.silent_hosts.store(hosts, Relaxed);
     }
 
     /// Where frames to other coordinators go; set once, when libp2p is set up.

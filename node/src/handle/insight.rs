@@ -2,16 +2,23 @@
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use skyclaw_http_compat::{History, Insight, JobTally, Keepers, Report, Standing};
+use skyclaw_http_compat::{
+    Held, History, Insight, JobTally, Keepers, Report, Standing, StoreRoom, Voters,
+};
 use skyclaw_protocol::batch::{Shelf, Shown, StoredRegister};
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Phase;
-use skyclaw_protocol::{JobId, Refusal};
+use skyclaw_protocol::repair::{Inventory, Range};
+use skyclaw_protocol::why::{HostWhy, ServiceWhy};
+use skyclaw_protocol::{HostId, JobId, Refusal, ServiceId};
 use skyclaw_store::{JobCounts, Order, Phases};
+use tokio::sync::oneshot;
 
 use super::{NodeHandle, chain, store_refusal};
+use crate::bridge::Board;
+use crate::engine::Input;
 
 /// Attempts looked for, the last ones: results hold outputs, so each may be a megabyte to read.
 const ATTEMPTS: u32 = 20;
@@ -37,6 +44,15 @@ impl NodeHandle {
             failed: state.failed,
             keepers,
         }))
+    }
+}
+
+/// What is decided by votes; hosts are not.
+fn subject(shown: &Shown) -> Option<Subject> {
+    match shown {
+        Shown::Job(id) => Some(Subject::Job(id.clone())),
+        Shown::Service(id) => Some(Subject::Service(id.clone())),
+        Shown::Host(_) => None,
     }
 }
 
@@ -87,22 +103,67 @@ impl Insight for NodeHandle {
     }
 
     fn standing(&self) -> Result<Standing, Refusal> {
-        let counts = self.reader()?.job_counts();
+        let reader = self.reader()?;
+        let counts = reader.job_counts();
         let counts = counts.map_err(|error| Refusal::Store(chain(&error)))?;
         Ok(Standing {
             node: self.node(),
             jobs: tally(&counts),
             needed: self.0.others.needed,
             here: self.others_here(),
+            store: Some(StoreRoom {
+                bytes: reader.file_bytes(),
+                free: reader.free_space().ok(),
+                low: reader.space_check().is_err(),
+            }),
+            held: reader.sum(Range::ALL).ok().map(|sum| {
+                let fingerprint = sum.fingerprint();
+                let hex = fingerprint.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+                Held { records: fingerprint.count, fingerprint: hex }
+            }),
+            reach: self.0.net.reached(),
         })
     }
 
+    fn voters(&self, shown: &Shown) -> Option<Voters> {
+        let register = self.reader().ok()?.register(&subject(shown)?).ok()??;
+        let spec = register.spec.body();
+        let connected = self.0.net.coordinators().borrow().clone();
+        let away = spec
+            .voters
+            .iter()
+            .filter(|node| Some(**node) != self.node() && !connected.contains(node));
+        Some(Voters {
+            all: spec.voters.clone(),
+            away: away.copied().collect(),
+            quorum: spec.quorum.into(),
+            originals: self.0.board.get().map_or(0, Board::alive),
+        })
+    }
+
+    fn why_service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceWhy>, Refusal>> {
+        async move {
+            let (reply, answer) = oneshot::channel();
+            self.send(Input::WhyService { id, reply })?;
+            answer.await.unwrap_or(Err(Refusal::Stopping))
+        }
+        .boxed()
+    }
+
+    fn why_hosts(
+        &self,
+        only: Option<HostId>,
+    ) -> BoxFuture<'_, Result<Vec<(HostId, HostWhy)>, Refusal>> {
+        async move {
+            let (reply, answer) = oneshot::channel();
+            self.send(Input::WhyHosts { only, reply })?;
+            answer.await.unwrap_or(Err(Refusal::Stopping))
+        }
+        .boxed()
+    }
+
     fn is_undecided(&self, shown: &Shown) -> bool {
-        let subject = match shown {
-            Shown::Job(id) => Subject::Job(id.clone()),
-            Shown::Service(id) => Subject::Service(id.clone()),
-            Shown::Host(_) => return false,
-        };
+        let Some(subject) = subject(shown) else { return false };
         let register =
             self.reader().ok().and_then(|reader| reader.register(&subject).ok().flatten());
         register.is_some_and(|register| register.chosen().is_none())

@@ -78,6 +78,7 @@ impl Task {
             &mut *self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner),
         );
         let topic = self.topics.hash(Topic::State);
+        let topics = Topic::ALL.map(|topic| self.topics.hash(topic));
         let gossip = self.swarm.behaviour_mut().gossip.inner();
         let hears = |peer: &PeerId| {
             // Looked up among all: this is once a second.
@@ -92,7 +93,7 @@ impl Task {
             .filter(|(peer, _)| gossip.peer_score(peer).is_none_or(|score| score > NOT_HEARD))
             .collect();
         let counts = &self.shared.counts;
-        counts.gossip_mesh.store(gossip.mesh_peers(&topic).count() as u64, Relaxed);
+        counts.set_meshes(topics.map(|topic| gossip.mesh_peers(&topic).count()));
         counts.deaf.store(deaf.iter().filter(|(_, hears)| !hears).count() as u64, Relaxed);
         for (peer, hears) in deaf {
             if self.watch.mends(peer, now) {

@@ -48,13 +48,17 @@ impl Topic {
         }
     }
 
-    fn name(self, network: NetworkId) -> IdentTopic {
-        let name = match self {
+    /// Its name among topics.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
             Self::State => "state",
             Self::Work => "work",
             Self::Control => "control",
-        };
-        IdentTopic::new(format!("/skyclaw/{}/{name}/1", hex(network)))
+        }
+    }
+
+    fn name(self, network: NetworkId) -> IdentTopic {
+        IdentTopic::new(format!("/skyclaw/{}/{}/1", hex(network), self.word()))
     }
 }
 

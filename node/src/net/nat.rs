@@ -51,6 +51,10 @@ impl Task {
             BehaviourEvent::Reached(event) => {
                 let (address, reached) = (event.tested_addr, event.result.is_ok());
                 tracing::debug!(%address, reached, "another node tried to reach this one");
+                if !reached {
+                    counts.unreached.fetch_add(1, Relaxed);
+                    self.note_how();
+                }
             }
             BehaviourEvent::Reaches(event) => self.tried(event.client),
             BehaviourEvent::Kad(event) => self.take_dht(event),

@@ -26,6 +26,7 @@ use super::limits::{
 use super::members::Rank;
 use super::swarm::{Link, Task};
 use super::tunnel::PathKind;
+use super::view::How;
 
 /// A relay that does not work yet.
 pub(super) fn server(own: PeerId) -> relay::Behaviour {
@@ -156,6 +157,18 @@ impl Task {
             tracing::debug!(%relay, "no place at a relay");
         }
         relay.is_some()
+    }
+
+    /// How others reach this node, for people.
+    pub(super) fn note_how(&self) {
+        let counts = &self.shared.counts;
+        counts.set_how(match () {
+            () if self.is_public() => How::Public,
+            () if counts.berths.load(Relaxed) > 0 => How::Relayed,
+            () if !self.external.is_empty() => How::Near,
+            () if counts.unreached.load(Relaxed) > 0 => How::Unreached,
+            () => How::Unknown,
+        });
     }
 
     /// Ways through relays by which others reach this node.

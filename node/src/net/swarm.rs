@@ -223,6 +223,7 @@ impl Task {
         addresses.truncate(MAX_ADDRESSES - ways.len());
         addresses.extend(ways);
         self.count_berths();
+        self.note_how();
         let told = addresses.iter().map(|address| ByteBuf::from(address.to_vec()));
         let description = Description { addresses: told.collect(), ..self.about.clone() };
         self.shared.set_own(self.own, addresses, description.encode());

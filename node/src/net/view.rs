@@ -1,7 +1,7 @@
 //! What others may read of the network part, and what it counts.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use libp2p::{Multiaddr, PeerId};
@@ -10,10 +10,11 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use skyclaw_http_compat::{NetworkView, PeerView, RefusedPeer};
+use skyclaw_http_compat::{NetworkView, PeerView, Reach, RefusedPeer};
 use tokio::sync::mpsc;
 
 use super::frames::Links;
+use super::gossip::Topic;
 use super::hello::Why;
 use super::kinds::Kinds;
 use super::limits::MAX_REFUSALS;
@@ -82,6 +83,14 @@ pub(super) struct Counts {
     pub(super) gossip_rejected: AtomicU64,
     pub(super) gossip_dropped: AtomicU64,
     pub(super) gossip_mesh: AtomicU64,
+    mesh_work: AtomicU64,
+    mesh_control: AtomicU64,
+    /// The meshes were looked at: this node gossips.
+    mesh_known: AtomicBool,
+    /// How others reach this node, as [`How`].
+    how: AtomicU8,
+    /// Attempts of others to reach this node that failed.
+    pub(super) unreached: AtomicU64,
     pub(super) deaf: AtomicU64,
     pub(super) deaf_mended: AtomicU64,
     pub(super) asks_answered: AtomicU64,
@@ -137,7 +146,62 @@ pub(super) struct TunnelCounts {
     pub(super) opened: AtomicU64,
 }
 
+/// How others reach a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum How {
+    /// Nobody tried, or said so.
+    Unknown,
+    /// Anybody does.
+    Public,
+    /// Neighbours do.
+    Near,
+    /// Through relays.
+    Relayed,
+    /// Others tried in vain.
+    Unreached,
+}
+
+impl How {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Unknown, "unknown"),
+        (Self::Public, "public"),
+        (Self::Near, "near"),
+        (Self::Relayed, "relayed"),
+        (Self::Unreached, "unreached"),
+    ];
+}
+
 impl Counts {
+    pub(super) fn set_how(&self, how: How) {
+        self.how.store(how as u8, Relaxed);
+    }
+
+    /// So many nodes pass on to this one what is said on each topic, in the order of [`Topic::ALL`].
+    pub(super) fn set_meshes(&self, [state, work, control]: [usize; Topic::ALL.len()]) {
+        self.gossip_mesh.store(state as u64, Relaxed);
+        self.mesh_work.store(work as u64, Relaxed);
+        self.mesh_control.store(control as u64, Relaxed);
+        self.mesh_known.store(true, Relaxed);
+    }
+
+    fn reach(&self) -> Reach {
+        let how = self.how.load(Relaxed);
+        let how = How::ALL.into_iter().find(|(known, _)| *known as u8 == how);
+        let meshes = [&self.gossip_mesh, &self.mesh_work, &self.mesh_control];
+        let mesh = Topic::ALL
+            .into_iter()
+            .zip(meshes)
+            .map(|(topic, peers)| (topic.word().to_owned(), peers.load(Relaxed)));
+        Reach {
+            how: how.map_or("unknown", |(_, word)| word).to_owned(),
+            relays: self.berths.load(Relaxed),
+            punched: (self.punched.load(Relaxed), self.not_punched.load(Relaxed)),
+            mesh: if self.mesh_known.load(Relaxed) { mesh.collect() } else { Vec::new() },
+            deaf: self.deaf.load(Relaxed),
+        }
+    }
+
     /// A member did what its roles do not allow, and it was not taken.
     pub(super) fn overstepped(&self, what: Overstep) {
         self.overstepped[what as usize].fetch_add(1, Relaxed);
@@ -233,6 +297,12 @@ impl Shared {
         let peer = peer.to_string();
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.retain(|old| old.peer_id != peer);
+    }
+
+    /// How others reach this node; none while it has no place in the network.
+    pub(super) fn reach(&self) -> Option<Reach> {
+        let there = self.own.read().unwrap_or_else(PoisonError::into_inner).peer.is_some();
+        there.then(|| self.counts.reach())
     }
 
     pub(super) fn view(&self) -> NetworkView {

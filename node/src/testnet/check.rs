@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{COORDINATORS, GLANCE, STEP, Testnet, TestnetError, say};
+use super::{COORDINATORS, COPIES, GLANCE, STEP, Testnet, TestnetError, say};
 use crate::client::{ClientError, segment};
 
 impl Testnet {
@@ -51,7 +51,7 @@ impl Testnet {
             }
         }
         let ms = begun.elapsed().as_millis();
-        say(&format!("both coordinators know all {count} hosts ({ms} ms)"));
+        say(&format!("all coordinators know all {count} hosts ({ms} ms)"));
         Ok(())
     }
 
@@ -80,7 +80,7 @@ impl Testnet {
             Err(error) => return Err(self.blame(error).await),
         };
         let ms = begun.elapsed().as_millis();
-        say(&format!("{submitted} is safe on {COORDINATORS} coordinators ({ms} ms)"));
+        say(&format!("{submitted} is safe on {COPIES} coordinators ({ms} ms)"));
 
         let job = self.follow(0, &submitted, begun).await?;
         let took = begun.elapsed().as_millis();

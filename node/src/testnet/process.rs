@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -55,6 +56,7 @@ pub(super) struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    over: bool,
 }
 
 impl Process {
@@ -94,7 +96,7 @@ impl Process {
             command.env("PATH", path);
         }
         let child = command.spawn().map_err(system("a node could not be started"))?;
-        Ok(Self { name: name.into(), child, log })
+        Ok(Self { name: name.into(), child, log, over: false })
     }
 
     /// Reads nothing of what it says on standard output: a pipe that fills up would stop it.
@@ -136,7 +138,35 @@ impl Process {
         }
     }
 
-    fn fault(&self, what: &'static str) -> TestnetError {
+    /// How it ended, said once.
+    pub(super) fn has_just_ended(&mut self) -> Option<String> {
+        if self.over {
+            return None;
+        }
+        let how = match self.child.try_wait() {
+            Ok(None) => return None,
+            Ok(Some(status)) => match (status.signal(), status.code()) {
+                (Some(signal), _) => format!("signal {signal}"),
+                (None, Some(code)) => format!("exit code {code}"),
+                (None, None) => "nobody knows how".to_owned(),
+            },
+            Err(error) => error.to_string(),
+        };
+        self.over = true;
+        Some(format!("{} has ended ({how})", self.name))
+    }
+
+    /// Whether it was said to have ended.
+    pub(super) const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// The id of the process while it runs.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    pub(super) fn fault(&self, what: &'static str) -> TestnetError {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n");

@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use super::process::Process;
-use super::{COORDINATORS, Coordinator, Gateway, STEP, Testnet, TestnetError, Token, say};
+use super::{COORDINATORS, COPIES, Coordinator, Gateway, STEP, Testnet, TestnetError, Token, say};
 use crate::client::Client;
 use crate::config::Secret;
 
-/// Port of the first coordinator's API, if it is free; the second one's is the next.
+/// Port of the first coordinator's API, if it is free; those of the others are the next.
 const API_PORT: u16 = 8787;
 
 /// Port of the gateway, if it is free.
@@ -58,7 +58,7 @@ impl Testnet {
             ("SKYCLAW_ROLE", "coordinator".into()),
             ("SKYCLAW_COORDINATOR_HOST", "127.0.0.1".into()),
             ("SKYCLAW_COORDINATOR_NODE_ID", format!("testnet-{name}")),
-            ("SKYCLAW_MIN_REPLICATIONS", COORDINATORS.to_string()),
+            ("SKYCLAW_MIN_REPLICATIONS", COPIES.to_string()),
         ]);
         if !self.options.mdns {
             name_address(&mut settings)?;

@@ -60,6 +60,12 @@ impl Parked {
         self.claims.len()
     }
 
+    /// What the claim of this host that is parked has no room for; none if none is.
+    pub(super) fn without(&self, host: &HostId) -> Option<&[String]> {
+        let seq = self.by_host.get(host)?.first()?;
+        self.claims.get(seq).map(|claim| claim.without.as_slice())
+    }
+
     #[cfg(test)]
     pub(super) fn tokens(&self) -> impl Iterator<Item = Token> {
         self.claims.values().filter_map(|claim| match claim.reply.to {

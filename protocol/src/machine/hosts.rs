@@ -195,6 +195,11 @@ impl Hosts {
         all.map(|(id, leases)| (id.clone(), leases.keys().cloned().collect()))
     }
 
+    /// All that are known.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &HostId> {
+        self.hosts.keys()
+    }
+
     pub(super) fn get(&self, id: &HostId) -> Option<&Host> {
         self.hosts.get(id)
     }
@@ -262,6 +267,11 @@ impl Hosts {
 }
 
 impl Host {
+    /// When it spoke to this very node last.
+    pub(super) const fn heard_at(&self) -> Option<Wall> {
+        self.heard
+    }
+
     /// The coordinator that registered it.
     pub(super) const fn signer(&self) -> NodeId {
         self.raw.signer

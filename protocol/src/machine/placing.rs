@@ -15,11 +15,12 @@ use crate::limits::{
     ALIVE_MS, FAILED_FOR_MS, GIVE_UP_WINDOW_MS, MAX_FAILED_HOSTS, PLACE_MS, PLACE_SOON_MS,
     START_LATE_MS,
 };
-use crate::placement::meets;
+use crate::placement::lacking;
 use crate::record::spec::Subject;
 use crate::register::{ServiceState, Val};
 use crate::slots::{self, Candidate, Hosts};
-use crate::view::{Assignment, ServiceStatus};
+use crate::view::{Assignment, OnPartition, ServiceDef, ServiceStatus};
+use crate::why::NoInstance;
 
 /// One in so many hosts may be given up within a minute, and always one.
 const GIVEN_UP_OF: usize = 10;
@@ -203,7 +204,7 @@ impl Machine {
         while self.placing.given_up.front().is_some_and(|(at, _)| over(at)) {
             self.placing.given_up.pop_front();
         }
-        let most = (self.hosts.len() / GIVEN_UP_OF).max(1);
+        let most = self.most_given_up();
         let mut lost = BTreeSet::new();
         for part in &state.assignments {
             let policy = state.def_of(part.generation).unwrap_or(&state.def).on_partition;
@@ -233,8 +234,7 @@ impl Machine {
         let care = self.placing.cares.get(id);
         let able = |host: &HostId| {
             let known = self.hosts.get(host)?;
-            let lives = self.life_of(now, host, state.def.on_partition) == Life::Serves;
-            (lives && meets(&known.record.capabilities, &state.def.required)).then(|| Candidate {
+            self.unfit(now, host, &state.def).is_none().then(|| Candidate {
                 host: host.clone(),
                 site: known.signer(),
                 load: load.get(host).copied().unwrap_or_default(),
@@ -253,5 +253,69 @@ impl Machine {
                 })
                 .unwrap_or_default(),
         }
+    }
+
+    /// The first rule by which a host is no candidate for an instance, whatever failed on it.
+    pub(super) fn unfit(&self, now: Now, host: &HostId, def: &ServiceDef) -> Option<NoInstance> {
+        if let Some(unfit) = self.unfit_at_all(now, host, def.on_partition) {
+            return Some(unfit);
+        }
+        let known = self.hosts.get(host)?;
+        let lacks = lacking(&known.record.capabilities, &def.required);
+        let lacks: Vec<String> = lacks.map(str::to_owned).collect();
+        (!lacks.is_empty()).then_some(NoInstance::Lacks(lacks))
+    }
+
+    /// The same, whatever the service needs.
+    pub(super) fn unfit_at_all(
+        &self,
+        now: Now,
+        host: &HostId,
+        policy: OnPartition,
+    ) -> Option<NoInstance> {
+        if self.revoking.has_host(host) {
+            return Some(NoInstance::Revoked);
+        }
+        if !self.presence.takes_orders(host) {
+            return Some(NoInstance::TakesNoOrders);
+        }
+        let silent_ms = self.presence.silence(now.mono, host);
+        match self.life_of(now, host, policy) {
+            Life::Serves => None,
+            Life::Doubtful => Some(NoInstance::Doubtful { silent_ms }),
+            Life::Gone => Some(NoInstance::Gone { silent_ms }),
+        }
+    }
+
+    /// What is wanted failed there lately, as far as it is remembered here.
+    pub(super) fn failed_there(
+        &self,
+        now: Now,
+        id: &ServiceId,
+        generation: u64,
+        host: &HostId,
+    ) -> Option<NoInstance> {
+        let care = self.placing.cares.get(id).filter(|care| care.generation == generation)?;
+        let until = care.failed.get(host).filter(|until| **until > now.mono)?;
+        Some(NoInstance::Failed { for_ms: now.mono.ms_until(*until) })
+    }
+
+    /// Hosts that are given up within a minute at most.
+    fn most_given_up(&self) -> usize {
+        (self.hosts.len() / GIVEN_UP_OF).max(1)
+    }
+
+    /// Hosts of this service that are gone and not given up yet, since enough were within a minute.
+    pub(super) fn spared(&self, now: Now, state: &ServiceState) -> Vec<HostId> {
+        let given_up = &self.placing.given_up;
+        if given_up.len() < self.most_given_up() {
+            return Vec::new();
+        }
+        let spared = |part: &&Assignment| {
+            let policy = state.def_of(part.generation).unwrap_or(&state.def).on_partition;
+            self.life_of(now, &part.host, policy) == Life::Gone
+                && !given_up.iter().any(|(_, host)| *host == part.host)
+        };
+        state.assignments.iter().filter(spared).map(|part| part.host.clone()).collect()
     }
 }

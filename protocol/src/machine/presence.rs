@@ -80,6 +80,12 @@ impl Presence {
         self.here.contains_key(host) || self.told.values().any(|all| all.contains_key(host))
     }
 
+    /// Since a host was heard of, in milliseconds; of one that never was, since this node listens.
+    pub(super) fn silence(&self, now: Mono, host: &HostId) -> u64 {
+        let heard = self.latest(now, host).map_or(self.since, |(sign, _)| sign.heard);
+        heard.ms_until(now)
+    }
+
     /// All hosts that ever asked for orders, of late.
     fn hosts(&self) -> impl Iterator<Item = &HostId> {
         self.here.keys().chain(self.told.values().flat_map(BTreeMap::keys))

@@ -85,6 +85,14 @@ impl Usages {
         self.of.get(who).map_or(0, |usage| usage.running)
     }
 
+    /// Of each submitter whose jobs are passed over, the oldest of them and how many they are.
+    pub(super) fn held_jobs(&self) -> impl Iterator<Item = (&JobId, u64)> {
+        self.of.values().filter_map(|usage| {
+            let (_, job) = usage.held.first()?;
+            Some((job, usage.held.len() as u64))
+        })
+    }
+
     /// Jobs that are passed over.
     pub(super) fn held(&self) -> usize {
         self.held.len()
@@ -157,16 +165,23 @@ impl Machine {
     /// True if a queued job is not granted now, since its submitter runs as many as it may: it is
     /// taken from the queue.
     pub(super) fn passes_over(&mut self, job: &JobId) -> bool {
-        let Some(entry) = self.registers.get(&Subject::Job(job.clone())) else { return false };
-        let Some(who) = entry.head.submitter.clone() else { return false };
-        let most = self.quotas_of(&who).and_then(|quotas| quotas.running);
-        if entry.in_flight() || most.is_none_or(|most| self.usages.running(&who) < most as usize) {
+        if !self.is_over_quota(job) {
             return false;
         }
+        let Some(entry) = self.registers.get(&Subject::Job(job.clone())) else { return false };
+        let Some(who) = entry.head.submitter.clone() else { return false };
         let (required, created) = (entry.head.required.clone(), entry.head.created);
         self.dequeue(&required, created, job);
         self.usages.hold(who, created, job.clone());
         true
+    }
+
+    /// True if the submitter of a queued job runs as many as it may.
+    pub(super) fn is_over_quota(&self, job: &JobId) -> bool {
+        let Some(entry) = self.registers.get(&Subject::Job(job.clone())) else { return false };
+        let Some(who) = &entry.head.submitter else { return false };
+        let most = self.quotas_of(who).and_then(|quotas| quotas.running);
+        !entry.in_flight() && most.is_some_and(|most| self.usages.running(who) >= most as usize)
     }
 
     /// A job is not held back any more, for whatever reason it was.

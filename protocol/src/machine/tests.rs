@@ -34,5 +34,6 @@ mod takeover;
 mod unheard;
 mod verifying;
 mod vouching;
+mod why;
 mod without;
 mod world;

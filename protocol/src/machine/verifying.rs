@@ -64,11 +64,7 @@ impl Machine {
     ) -> Option<JobId> {
         let classes: Vec<_> = self.queue.again_for(capabilities).collect();
         let each = (AGAIN_AHEAD / classes.len().max(1)).max(1);
-        let may = |(_, job): &&(Hlc, JobId)| {
-            !self.has_told(job, host, node)
-                && self.may_be_granted(now, job)
-                && !self.avoids(now, job, host)
-        };
+        let may = |(_, job): &&(Hlc, JobId)| self.rejects(now, job, host, node).is_none();
         let found = classes.into_iter().filter_map(|class| class.iter().take(each).find(may));
         found.min().map(|(_, job)| job.clone())
     }

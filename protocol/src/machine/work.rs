@@ -191,6 +191,20 @@ impl Machine {
             .map(|(_, home)| home)
     }
 
+    /// What others announced lately: who, what it needs, and how many jobs.
+    pub(super) fn announced_elsewhere(
+        &self,
+        now: Now,
+    ) -> impl Iterator<Item = (NodeId, &[String], u64)> {
+        let fresh = self.avail.iter();
+        let fresh =
+            fresh.filter(move |(home, waits)| waits.is_fresh(now) && self.peers.contains(home));
+        fresh.flat_map(|(home, waits)| {
+            let open = waits.classes.iter().filter(|class| class.queued > 0);
+            open.map(|class| (*home, class.required.as_slice(), u64::from(class.queued)))
+        })
+    }
+
     /// Nothing waits here for this host: another coordinator is asked. Gives the claim back if there
     /// is none.
     pub(super) fn claim_elsewhere(

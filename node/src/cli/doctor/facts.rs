@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::here::Here;
+use super::ports::{self, Port};
 use crate::cli::original;
 use crate::client::{Client, ClientError, Seen};
 
@@ -21,6 +22,8 @@ pub(super) struct Coordinator {
     pub(super) ready: Option<Seen>,
     /// `GET /health`, which needs the token, if it lives.
     pub(super) inside: Option<Seen>,
+    /// `GET /v1/status`, if it lets this client in.
+    pub(super) status: Option<Value>,
     /// The clock here when it answered, in seconds since 1970.
     pub(super) asked_at: i64,
 }
@@ -38,6 +41,8 @@ pub(super) struct Facts {
     pub(super) queued: Vec<Value>,
     /// Whether there are more of those.
     pub(super) more: bool,
+    /// Where the first that answers listens for nodes, as tried from here.
+    pub(super) ports: Vec<Port>,
     /// What a host on this machine would find, or why that cannot be said.
     pub(super) here: Option<Result<Here, String>>,
     /// This client shows no token.
@@ -66,7 +71,22 @@ impl Facts {
                 facts.queued = jobs;
             }
         }
+        for (at, coordinator) in facts.coordinators.iter_mut().enumerate() {
+            if coordinator.lets_in() {
+                let seen = client.look(at, "/v1/status").await.ok();
+                coordinator.status = seen.filter(|seen| seen.status == 200).map(|seen| seen.body);
+            }
+        }
+        if let Some(network) = &facts.network {
+            facts.ports = ports::look(network).await;
+        }
         facts
+    }
+
+    /// What each coordinator that says so says of itself, with its url.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let all = self.coordinators.iter();
+        all.filter_map(|one| Some((one.url.as_str(), one.status.as_ref()?)))
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use rmcp::schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::cli::why::Kind;
+
 /// A command to run.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -131,6 +133,39 @@ pub(super) struct Input {
 pub(super) struct JobId {
     /// Id of the job.
     pub(super) id: String,
+}
+
+/// What stands as it does.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(crate = "rmcp::schemars")]
+pub(super) struct Why {
+    /// Id of a job, or id or name of a service or a host.
+    pub(super) id: String,
+    /// What it is, where several have that name; `route` asks about the way of callers to a service.
+    pub(super) kind: Option<WhyKind>,
+}
+
+/// What is asked about.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(crate = "rmcp::schemars")]
+pub(super) enum WhyKind {
+    Job,
+    Service,
+    Host,
+    Route,
+}
+
+impl From<WhyKind> for Kind {
+    fn from(kind: WhyKind) -> Self {
+        match kind {
+            WhyKind::Job => Self::Job,
+            WhyKind::Service => Self::Service,
+            WhyKind::Host => Self::Host,
+            WhyKind::Route => Self::Route,
+        }
+    }
 }
 
 /// A job, and how long to wait for it.

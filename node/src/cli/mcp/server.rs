@@ -15,7 +15,7 @@ use super::answer::{self, Done};
 use super::heard::Heard;
 use super::params::{
     Deploy, JobId, JobOutput, JobStatus, ListJobs, ScaleService, ServiceLogs, ServiceName,
-    SubmitAgent, SubmitJob,
+    SubmitAgent, SubmitJob, Why,
 };
 use super::tools::{jobs, network, services};
 use crate::cli::error::CliError;
@@ -171,13 +171,14 @@ impl Server {
     }
 
     #[tool(
-        description = "Say why a job waits, runs or ended, what keeps each host from it, and what \
-                       would change that.",
+        description = "Say why a job waits, runs or ended, why a service runs fewer instances than \
+                       it should, why a host does nothing, or why calls to a service do not \
+                       arrive; what keeps each host from it, and what would change that.",
         annotations(read_only_hint = true, idempotent_hint = true, open_world_hint = false)
     )]
     async fn why(
         &self,
-        Parameters(asked): Parameters<JobId>,
+        Parameters(asked): Parameters<Why>,
         given_up: CancellationToken,
     ) -> CallToolResult {
         let heard = Heard::default();

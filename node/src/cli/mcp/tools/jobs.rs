@@ -8,7 +8,7 @@ use crate::cli::error::CliError;
 use crate::cli::mcp::answer::{self, Done};
 use crate::cli::mcp::heard::Heard;
 use crate::cli::mcp::params::{
-    Input, JobId, JobOutput, JobStatus, ListJobs, Status, SubmitAgent, SubmitJob, ToolPolicy,
+    Input, JobId, JobOutput, JobStatus, ListJobs, Status, SubmitAgent, SubmitJob, ToolPolicy, Why,
 };
 use crate::cli::mcp::server::{Shared, wait};
 use crate::cli::output::Output;
@@ -163,8 +163,8 @@ pub(in crate::cli::mcp) async fn cancel(shared: &Shared, asked: JobId, heard: He
     Ok(vec![heard.text(), heard.words()])
 }
 
-pub(in crate::cli::mcp) async fn why(shared: &Shared, asked: JobId) -> Done {
-    let why = why::about(&shared.client, &asked.id).await?;
+pub(in crate::cli::mcp) async fn why(shared: &Shared, asked: Why) -> Done {
+    let why = why::about(&shared.client, asked.kind.map(Into::into), &asked.id).await?;
     Ok(vec![answer::document(why.document())])
 }
 

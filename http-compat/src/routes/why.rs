@@ -1,0 +1,208 @@
+//! Why a job, a service, a host or the way to a service stands where it does: what people ask first when
+//! something waits.
+//!
+//! Always: hosts and nodes are named only to whoever may see them; others are told the reason.
+
+use axum::response::Response;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use skyclaw_protocol::batch::Shown;
+use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::why::NoInstance;
+use skyclaw_protocol::{HostId, HostView, NodeId, ServiceStatus, ServiceView};
+
+use crate::backend::{NetworkView, Readiness, Voters};
+use crate::body::LARGE;
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::json;
+use crate::receipt::peer_id;
+use crate::routes::elsewhere;
+use crate::why::{self, Told, Undecided, host, route, service};
+
+/// Services that lack instances and are looked at to say why a host runs none: the oldest.
+const SERVICES: usize = 20;
+
+/// Hosts that are told of in one answer: a page shows no more, and each is judged for all that waits.
+const HOSTS: usize = 500;
+
+/// `GET /v1/jobs/:id/why`: the reason in words, and how it came to that.
+pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
+    let id = call.job_id()?;
+    let job = call.backend().job(id.clone()).await?;
+    let job = job.filter(|job| call.who.sees(job.submitted_by.as_ref()));
+    let job = job.ok_or(ApiError::NoRecord("job"))?;
+    let insight = call.backend().insight();
+    let undecided = undecided(&call, insight.voters(&Shown::Job(id.clone())));
+    let (hosts, history) = (call.backend().hosts().await?, insight.history(id).await?);
+    let all = call.who.sees(None);
+    elsewhere(job.payload.len() >= LARGE || hosts.len() > 100, move || {
+        let job = json::job::show(&job);
+        let mut hosts: Vec<Value> = hosts.iter().map(json::host::show).collect();
+        if !all && job["status"] != "queued" {
+            // Of what holds or held it the job itself tells the id, and no more is told.
+            hosts.clear();
+        }
+        let mut why = why::explain(&job, &hosts, Timestamp::now());
+        if all {
+            why = why.without(undecided);
+        } else {
+            why.hosts.clear();
+            why.then = None;
+        }
+        let mut shown = why.document();
+        for (at, host) in why.hosts.iter().enumerate() {
+            shown["hosts"][at]["words"] = host.words().into();
+        }
+        if let Some(history) = history {
+            shown["history"] = json::insight::history(&history);
+            if !all {
+                shown["history"].as_object_mut().map(|history| history.remove("keepers"));
+            }
+        }
+        json::answer(&json!({ "why": shown }))
+    })
+    .await
+}
+
+/// `GET /v1/services/:id/why`: why fewer instances run than are wanted.
+pub(super) async fn service(call: Call) -> Result<Response, ApiError> {
+    let id = call.service_id()?;
+    let found = owned(&call).await?;
+    let insight = call.backend().insight();
+    let (hosts, judged) = (known_hosts(&call).await?, insight.why_service(id.clone()).await?);
+    let all = call.who.sees(None);
+    let undecided = undecided(&call, insight.voters(&Shown::Service(id))).filter(|_| all);
+    let network = call.backend().network();
+    let leader = judged.as_ref().filter(|judged| !judged.leads);
+    let leader = leader.map(|judged| label(&network, judged.leader));
+    let told = service::explain(&service::Case {
+        service: &found,
+        hosts: &hosts,
+        judged: judged.as_ref(),
+        leader: leader.as_deref(),
+        undecided: undecided.as_ref(),
+        now: now(),
+    });
+    let mut shown = answer(all, told);
+    if let Some(undecided) = undecided {
+        shown["why"]["undecided"] = undecided.document();
+    }
+    if let Some(leader) = leader.filter(|_| all) {
+        shown["why"]["decidedBy"] = leader.into();
+    }
+    Ok(json::answer(&shown))
+}
+
+/// `GET /v1/services/:id/routes/why`: whether a call through a gateway gets there.
+pub(super) async fn route(call: Call) -> Result<Response, ApiError> {
+    let found = owned(&call).await?;
+    let (services, hosts) = (call.backend().services().await?, known_hosts(&call).await?);
+    let network = call.backend().network();
+    let told = route::explain(&route::Case {
+        service: &found,
+        services: &services,
+        hosts: &hosts,
+        network: &network,
+        now: now(),
+    });
+    Ok(json::answer(&answer(call.who.sees(None), told)))
+}
+
+/// `GET /v1/hosts/:id/why`: why it gets no work.
+pub(super) async fn host(call: Call) -> Result<Response, ApiError> {
+    let id = call.host_id()?;
+    let found = call.backend().host(id.clone()).await?.ok_or(ApiError::NoRecord("host"))?;
+    let insight = call.backend().insight();
+    let judged = insight.why_hosts(Some(id.clone())).await?;
+    let mut services = Vec::new();
+    for service in call.backend().services().await?.into_iter().filter(lacks).take(SERVICES) {
+        let Some(judged) = insight.why_service(service.id.clone()).await? else { continue };
+        let of_it = judged.hosts.into_iter().find(|(host, _)| *host == id);
+        if let Some((_, rejected)) = of_it {
+            services.push((service, rejected));
+        }
+    }
+    let closed = closed(&call);
+    let told = host::explain(&host::Case {
+        host: &found,
+        judged: judged.first().map(|(_, judged)| judged),
+        services: &services,
+        closed: &closed,
+        now: now(),
+    });
+    Ok(json::answer(&json!({ "why": told.document() })))
+}
+
+/// Of each host how it stands and why, for lists of them: without services, which are looked at for one.
+pub(super) async fn hosts(call: &Call) -> Result<Value, ApiError> {
+    let judged = call.backend().insight().why_hosts(None).await?;
+    let closed = closed(call);
+    let services: [(ServiceView, Option<NoInstance>); 0] = [];
+    let of = |id: &HostId| judged.iter().find(|(host, _)| host == id).map(|(_, judged)| judged);
+    let hosts = call.backend().hosts().await?;
+    let told = hosts.iter().take(HOSTS).map(|one| {
+        let case = host::Case {
+            host: one,
+            judged: of(&one.id),
+            services: &services,
+            closed: &closed,
+            now: now(),
+        };
+        let told = host::explain(&case);
+        json!({ "id": told.id, "status": told.status, "because": told.because })
+    });
+    Ok(told.collect())
+}
+
+/// The service of the path, if the caller may see it.
+async fn owned(call: &Call) -> Result<ServiceView, ApiError> {
+    let found = call.backend().service(call.service_id()?).await?;
+    let found = found.filter(|service| call.who.sees(service.owner.as_ref()));
+    found.ok_or(ApiError::NoRecord("service"))
+}
+
+/// Whether an instance of it is missing.
+fn lacks(service: &ServiceView) -> bool {
+    let running = service.assignments.iter().filter(|part| part.status == ServiceStatus::Running);
+    running.count() < service.def.replicas as usize
+}
+
+/// Hosts by name, for whoever may see them; others read the ids that a service's assignments have anyway.
+async fn known_hosts(call: &Call) -> Result<Vec<HostView>, ApiError> {
+    Ok(if call.who.sees(None) { call.backend().hosts().await? } else { Vec::new() })
+}
+
+/// Whoever may not see hosts is told the reason alone.
+fn answer(all: bool, told: Told) -> Value {
+    json!({ "why": if all { told } else { told.reason_alone() }.document() })
+}
+
+fn closed(call: &Call) -> Vec<String> {
+    match call.backend().readiness() {
+        Readiness::Ready => Vec::new(),
+        Readiness::NotReady(reasons) => reasons,
+    }
+}
+
+fn undecided(call: &Call, voters: Option<Voters>) -> Option<Undecided> {
+    let voters = voters.filter(Voters::are_too_few)?;
+    let network = call.backend().network();
+    Some(Undecided {
+        away: voters.away.iter().map(|node| label(&network, *node)).collect(),
+        needed: voters.quorum,
+        voters: voters.all.len(),
+    })
+}
+
+/// The name of a node, as far as it is known.
+fn label(network: &NetworkView, node: NodeId) -> String {
+    let id = peer_id(node);
+    let known = network.peers.iter().find(|peer| peer.peer_id == id);
+    let label = known.map(|peer| peer.label.clone()).filter(|label| !label.is_empty());
+    label.unwrap_or(id)
+}
+
+fn now() -> Wall {
+    Wall(u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default())
+}

@@ -1,0 +1,173 @@
+//! Why things stand where they do, as real nodes say it to people and programs.
+
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use skyclaw_tests::{Api, Node, Setup, binary, capabilities, eventually, shell};
+
+use crate::cluster::{nodes, until_status};
+use crate::text;
+
+/// `skyclaw` at a node, with the token of a cluster.
+fn skyclaw(node: &Node) -> Command {
+    let mut command = Command::new(binary("skyclaw"));
+    command.env_clear().env("SKYCLAW_COORDINATOR_URL", node.url()).env("SKYCLAW_TOKEN", "secret");
+    command
+}
+
+#[track_caller]
+fn said(node: &Node, args: &[&str]) -> String {
+    let output = skyclaw(node).args(args).output().expect("skyclaw starts");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {err}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn why(api: &Api, path: &str) -> Value {
+    api.get(&format!("/v1/{path}/why")).ok()["why"].clone()
+}
+
+fn lends(setup: Setup) -> Setup {
+    setup
+        .env("SKYCLAW_SERVICE_HOST_ENABLED", 1)
+        .env("SKYCLAW_ALLOWED_COMMANDS", "sh")
+        .env("SKYCLAW_HOST_NAME", "box")
+        .env("SKYCLAW_POLL_MS", 100)
+}
+
+fn deploy(node: &Node, script: &str, more: &Value) {
+    let mut body =
+        json!({ "serviceId": "svc-1", "name": "web", "command": "sh", "args": ["-c", script] });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        body[name.as_str()] = value.clone();
+    }
+    node.api.post("/v1/services", &body).ok();
+}
+
+#[test]
+fn a_service_that_no_host_may_run_says_which_rule_rejects_each_and_the_nearest_change() {
+    let node = lends(Setup::both()).start();
+    node.api.until_hosts(1);
+    deploy(&node, "sleep 60", &json!({ "requiredCapabilities": ["service-host", "gpu"] }));
+    let told = eventually("the host is judged by what it has", || {
+        let told = why(&node.api, "services/svc-1");
+        let rule = told["hosts"][0]["rule"].as_str();
+        if rule == Some("capabilities") { Ok(told) } else { Err(told.to_string()) }
+    });
+    assert_eq!(told["because"], "0 of 1 wanted instances run; no host has gpu");
+    assert!(text(&told, "then").starts_with("box is nearest"), "{told}");
+    let rejects = |rule: &str| {
+        let all = told["rules"].as_array().into_iter().flatten();
+        all.clone().find(|one| one["rule"] == rule).map(|one| one["rejects"].clone())
+    };
+    assert_eq!(rejects("capabilities"), Some(json!(["box"])));
+    assert_eq!(rejects("silent"), Some(json!([])));
+
+    // By its name, without a word about what it is; and the way to it.
+    let shown = said(&node, &["why", "web"]);
+    assert!(shown.starts_with("service web is down: 0 of 1 wanted instances run; no host has gpu"));
+    assert!(shown.contains("  box: has no gpu\n"), "{shown}");
+    let shown = said(&node, &["why", "route", "web"]);
+    assert!(shown.starts_with("route web is closed: no instance runs: gateways answer 503"));
+    // The host, for its part, says what waits for others.
+    let shown = said(&node, &["why", "box"]);
+    assert!(shown.starts_with("host box is idle: no job waits"), "{shown}");
+    assert!(shown.contains("  service web: has no gpu\n"), "{shown}");
+    let nothing = skyclaw(&node).args(["why", "nobody"]).output().expect("skyclaw starts");
+    let nothing = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert!(nothing.contains("no job, service or host nobody"), "{nothing}");
+}
+
+#[test]
+fn a_service_that_fails_says_where_and_what_its_host_said() {
+    let node = lends(Setup::both()).start();
+    node.api.until_hosts(1);
+    deploy(&node, "true", &json!({ "command": "node" }));
+    let told = eventually("the failure is told, and remembered", || {
+        let told = why(&node.api, "services/svc-1");
+        if told["hosts"][0]["rule"] == "failed" { Ok(told) } else { Err(told.to_string()) }
+    });
+    assert!(text(&told, "because").contains("on box it failed: command not allowed"), "{told}");
+    assert!(text(&told, "then").contains("SKYCLAW_ALLOWED_COMMANDS"), "{told}");
+    assert!(text(&told["instances"][0], "words").contains("command not allowed"), "{told}");
+}
+
+#[test]
+fn a_host_says_for_each_kind_of_job_what_keeps_it_from_it() {
+    let node = Setup::both().env("SKYCLAW_HOST_NAME", "box").start();
+    let host = text(&node.api.until_hosts(1)[0], "id").to_owned();
+    assert_eq!(why(&node.api, &format!("hosts/{host}"))["status"], "idle");
+    for _ in 0..2 {
+        node.api.submit(&capabilities(shell("true"), &["gpu"]));
+    }
+    let told = why(&node.api, &format!("hosts/{host}"));
+    assert_eq!((&told["kind"], &told["status"]), (&json!("host"), &json!("idle")));
+    assert!(text(&told, "because").starts_with("2 jobs wait, and it may run none"), "{told}");
+    assert_eq!(told["waiting"][0]["words"], "has no gpu", "{told}");
+    assert_eq!(
+        (&told["waiting"][0]["jobs"], &told["waiting"][0]["rule"]),
+        (&json!(2), &json!("capabilities"))
+    );
+    assert!(text(&told, "then").contains("add gpu to its SKYCLAW_CAPABILITIES"), "{told}");
+    let listed = node.api.get("/v1/status?hosts=1").ok()["hosts"].clone();
+    assert_eq!((&listed[0]["id"], &listed[0]["because"]), (&json!(host), &told["because"]));
+    assert_eq!(node.api.get("/v1/hosts/none/why").error(404), "host not found");
+    assert_eq!(node.api.get("/v1/services/none/why").error(404), "service not found");
+}
+
+/// What only the leader of a service knows is said by it, and others name it.
+#[test]
+fn each_coordinator_explains_a_service_and_names_the_one_that_decides() {
+    let nodes = nodes(2, 2);
+    nodes[0]
+        .api
+        .post("/v1/services", &json!({ "serviceId": "s", "name": "s", "command": "sh" }))
+        .ok();
+    eventually("both know it", || match nodes[1].api.get("/v1/services/s").status {
+        200 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    let told: Vec<Value> = nodes.iter().map(|node| why(&node.api, "services/s")).collect();
+    assert!(
+        told.iter().all(|told| text(told, "because").contains("there are no hosts")),
+        "{told:?}"
+    );
+    assert_eq!(told.iter().filter(|told| told["decidedBy"].is_string()).count(), 1, "{told:?}");
+}
+
+#[test]
+fn while_a_voter_is_away_whoever_waits_hears_which_one_and_how_many_are_needed() {
+    let mut nodes = nodes(2, 2);
+    nodes[0].api.register("h", &["shell"], 1);
+    let id = text(&nodes[0].api.submit(&shell("true")), "id").to_owned();
+    assert_eq!(nodes[0].api.claim("h")["id"], *id);
+    until_status(&nodes[1], &id, "leased");
+    nodes[1].kill();
+    let told = eventually("the voter is missed", || {
+        let told = why(&nodes[0].api, &format!("jobs/{id}"));
+        if told["undecided"].is_object() { Ok(told) } else { Err(told.to_string()) }
+    });
+    let sentence = "nothing can be decided: coordinator n1 (a voter of this job) is not connected; \
+                    2 of 2 voters are needed";
+    assert!(text(&told, "because").contains(sentence), "{told}");
+    assert_eq!(told["undecided"], json!({ "away": ["n1"], "needed": 2, "voters": 2 }));
+    assert!(said(&nodes[0], &["why", &id]).contains(sentence));
+
+    // Whoever waits is told too, and that it goes on once the voter is back.
+    let mut waits = skyclaw(&nodes[0]);
+    waits.args(["job", &id, "--wait", "--timeout", "60"]).stdout(Stdio::null());
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("said");
+    waits.stderr(std::fs::File::create(&path).expect("it is writable"));
+    let mut waits = waits.spawn().expect("skyclaw starts");
+    eventually("it says what it waits for", || {
+        let heard = std::fs::read_to_string(&path).unwrap_or_default();
+        if heard.contains(sentence) { Ok(()) } else { Err(heard) }
+    });
+    nodes[1].start_again();
+    eventually("the job can be ended again", || {
+        let answer = nodes[0].api.complete(&id, "h");
+        if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+    });
+    assert!(waits.wait().expect("it ends").success());
+}
