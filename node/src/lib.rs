@@ -24,6 +24,7 @@ pub mod limits;
 pub mod net;
 pub mod openclaw;
 pub mod originals;
+pub mod pages;
 pub mod repair;
 pub mod run;
 pub mod sandbox;

@@ -40,6 +40,7 @@ mod namespaces;
 mod nat;
 mod network;
 mod packaging;
+mod pages;
 mod peers;
 mod policy;
 mod principals;
@@ -59,6 +60,7 @@ mod start;
 mod testnet;
 mod tickets;
 mod tls;
+mod top;
 mod ts_api;
 mod verify;
 

@@ -5,8 +5,10 @@ mod care;
 mod isolation;
 mod keys;
 mod network;
+mod pages;
 mod receipt;
 mod services;
+mod top;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,8 +23,10 @@ pub(super) use keys::{Create as KeysCreate, Keys, KeysWhat};
 #[cfg(test)]
 pub(super) use network::lifetime;
 pub(super) use network::{Invite, Join, Network, NetworkWhat};
+pub(super) use pages::{Completions, Man, all};
 pub(super) use receipt::{Receipt, Verify};
 pub(super) use services::{Deploy, Logs, Scale};
+pub(super) use top::Top;
 
 /// `skyclaw`, without the original's commands: those take their arguments verbatim.
 #[derive(Debug, Parser)]
@@ -114,6 +118,8 @@ pub(super) enum Command {
     Verify(Verify),
     /// List hosts
     Hosts,
+    /// Show jobs, hosts and services as they change, until `q` is pressed
+    Top(Top),
     /// Say what is wrong with the network as seen from here, and what to do
     Doctor,
     /// List the nodes that the coordinator has found, and those it refused
@@ -130,6 +136,10 @@ pub(super) enum Command {
     Mcp(Mcp),
     /// Take over what an original coordinator kept in its database
     Import(Import),
+    /// Print what lets a shell complete this command line
+    Completions(Completions),
+    /// Print the man page, or write that of each command to a folder
+    Man(Man),
 }
 
 /// `skyclaw import`.

@@ -64,6 +64,16 @@ pub enum NodeCommand {
     },
     /// Be the service that a testnet deploys.
     TestnetService,
+    /// Print what lets a shell complete the command line.
+    Completions {
+        /// The shell.
+        shell: String,
+    },
+    /// Print the man page, or write one for each subcommand.
+    Man {
+        /// Where to; without it, to standard output.
+        folder: Option<PathBuf>,
+    },
 }
 
 /// Settings shown by `-h`; `--help` shows all.
@@ -124,6 +134,10 @@ impl NodeArgs {
                 once: inner.get_flag("once"),
             },
             "testnet-service" => NodeCommand::TestnetService,
+            "completions" => NodeCommand::Completions {
+                shell: inner.get_one("shell").cloned().unwrap_or_default(),
+            },
+            "man" => NodeCommand::Man { folder: inner.get_one("folder").cloned() },
             _ => NodeCommand::Run,
         };
         let stop_with_parent = inner.get_one(STOP_WITH_PARENT).copied();
@@ -145,8 +159,9 @@ const MDNS: &str = "SKYCLAW_MDNS";
 fn idle_flag(command: &str, matches: &ArgMatches) -> Option<&'static str> {
     let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
     match command {
-        "testnet" => {
-            let idle = |setting: &Setting| setting.env != MDNS && given(setting.env);
+        "testnet" | "completions" | "man" => {
+            let used = |setting: &Setting| command == "testnet" && setting.env == MDNS;
+            let idle = |setting: &Setting| !used(setting) && given(setting.env);
             SETTINGS.iter().find_map(|setting| setting.flag.filter(|_| idle(setting)))
         }
         "config" | "backup" | "restore" | "compact" | "policy" => {
@@ -214,18 +229,34 @@ pub fn command() -> Command {
                 )
                 .arg(stop_with_parent().hide(true)),
         )
+        .subcommand(
+            Command::new("completions")
+                .about("Print what lets a shell complete this command line")
+                .arg(
+                    Arg::new("shell")
+                        .value_name("SHELL")
+                        .value_parser(crate::pages::SHELLS)
+                        .required(true)
+                        .help("The shell, which is to read it: `source <(skyclaw-node completions bash)`"),
+                )
+                .args(unused()),
+        )
+        .subcommand(
+            Command::new("man")
+                .about("Print the man page, or write that of each subcommand to a folder")
+                .arg(
+                    Arg::new("folder")
+                        .value_name("DIR")
+                        .value_parser(clap::value_parser!(PathBuf))
+                        .help("Folder for the pages; without it, to standard output"),
+                )
+                .args(unused()),
+        )
         .subcommand(Command::new("testnet-service").hide(true))
         .subcommand(
             Command::new("testnet")
                 .about("Start a local network: two coordinators, some hosts and a gateway")
-                // Here, and so not taken over from above: known, to be refused in words.
-                .args(
-                    SETTINGS
-                        .iter()
-                        .filter_map(arg)
-                        .filter(|arg| arg.get_id() != MDNS)
-                        .map(|arg| arg.hide(true)),
-                )
+                .args(unused().filter(|arg| arg.get_id() != MDNS))
                 .arg(
                     Arg::new("nodes")
                         .long("nodes")
@@ -248,6 +279,12 @@ pub fn command() -> Command {
                         .help("End after the check, with 0 if it went well"),
                 ),
         )
+}
+
+/// The settings for a subcommand that has none. They stand there, and so are not taken over from
+/// above: known, to be refused in words.
+fn unused() -> impl Iterator<Item = Arg> {
+    SETTINGS.iter().filter_map(arg).map(|arg| arg.hide(true))
 }
 
 fn file(help: &'static str) -> Arg {
