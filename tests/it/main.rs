@@ -12,6 +12,7 @@ mod blobs;
 mod bridge;
 mod care;
 mod chaos;
+mod check;
 mod cli;
 mod clock;
 mod cluster;

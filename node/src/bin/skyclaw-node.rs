@@ -19,11 +19,13 @@ fn main() -> ExitCode {
             return if text.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
+    let checks = matches!(args.command, NodeCommand::Check { .. });
     match start(args) {
         Ok(code) => code,
         Err(text) => {
             let _ = writeln!(std::io::stderr().lock(), "{text}");
-            ExitCode::FAILURE
+            // Of a file that was not looked at nothing is known to be wrong.
+            if checks { ExitCode::from(copies::UNKNOWN) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -73,6 +75,16 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
             run::policy::ask(&config, section, command).map_err(|error| said(&error))?;
         // A closed pipe is the reader's choice.
         let _ = writeln!(std::io::stdout().lock(), "{text}");
+        return Ok(ExitCode::from(code));
+    }
+    if let NodeCommand::Check { file, json } = &args.command {
+        let (text, code) = copies::check(&config, file.as_deref(), *json);
+        // A closed pipe is the reader's choice.
+        let _ = if *json || code == 0 {
+            writeln!(std::io::stdout().lock(), "{text}")
+        } else {
+            writeln!(std::io::stderr().lock(), "{}", said(&text))
+        };
         return Ok(ExitCode::from(code));
     }
     let done = match &args.command {

@@ -44,6 +44,13 @@ pub enum NodeCommand {
         /// The backup.
         file: PathBuf,
     },
+    /// Say whether a database, or a backup, is whole.
+    Check {
+        /// Which; that of the settings if none is named.
+        file: Option<PathBuf>,
+        /// As one JSON document.
+        json: bool,
+    },
     /// Give the free room in the database back.
     Compact,
     /// Say what the host's rules come to, or what they say to a command.
@@ -97,6 +104,10 @@ Settings are taken from flags, then SKYCLAW_* variables, then skyclaw.toml, then
 Secrets have no flag: SKYCLAW_TOKEN, SKYCLAW_TOKEN_OLD, SKYCLAW_PUBLIC_API_KEYS, or the file.
 `skyclaw-node config` shows every setting and where it comes from.";
 
+const CHECK_HELP: &str = "\
+Exit code: 0 if nothing is wrong, 1 if something is, 2 if it could not be checked.
+Of a node that runs: `skyclaw-node backup FILE`, then `skyclaw-node check FILE`.";
+
 impl NodeArgs {
     /// Parses the arguments, the program's name first.
     ///
@@ -123,6 +134,10 @@ impl NodeArgs {
             "config" => NodeCommand::Config { json: inner.get_flag("json") },
             "backup" => NodeCommand::Backup { file: path(inner) },
             "restore" => NodeCommand::Restore { file: path(inner) },
+            "check" => NodeCommand::Check {
+                file: inner.get_one("file").cloned(),
+                json: inner.get_flag("json"),
+            },
             "compact" => NodeCommand::Compact,
             "policy" => NodeCommand::Policy {
                 services: inner.get_flag("services"),
@@ -164,7 +179,7 @@ fn idle_flag(command: &str, matches: &ArgMatches) -> Option<&'static str> {
             let idle = |setting: &Setting| !used(setting) && given(setting.env);
             SETTINGS.iter().find_map(|setting| setting.flag.filter(|_| idle(setting)))
         }
-        "config" | "backup" | "restore" | "compact" | "policy" => {
+        "config" | "backup" | "check" | "restore" | "compact" | "policy" => {
             given(STOP_WITH_PARENT).then_some(STOP_WITH_PARENT)
         }
         _ => None,
@@ -204,6 +219,21 @@ pub fn command() -> Command {
                     "Make a database at SKYCLAW_DB_PATH from a backup; the node is a new one then",
                 )
                 .arg(file("What `backup` made"))
+                .arg(stop_with_parent().hide(true)),
+        )
+        .subcommand(
+            Command::new("check")
+                .about(
+                    "Say whether a database that no node uses, or a backup, is whole; it is not changed",
+                )
+                .after_help(CHECK_HELP)
+                .arg(file("The file; the database at SKYCLAW_DB_PATH if none is named").required(false))
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .action(ArgAction::SetTrue)
+                        .help("As one JSON document"),
+                )
                 .arg(stop_with_parent().hide(true)),
         )
         .subcommand(
