@@ -28,6 +28,7 @@ mod show;
 mod top;
 mod upload;
 mod usage;
+mod waiting;
 mod why;
 
 use std::ffi::OsString;

@@ -23,9 +23,10 @@ impl Pty {
     /// Starts `skyclaw ARGS` on a terminal of that many lines and columns.
     #[must_use]
     pub fn start(args: &[&str], env: &[(&str, &str)], rows: u16, columns: u16) -> Self {
-        // Whatever happens to the program is told by what the shell writes after it.
+        // Whatever happens to the program is told by what the shell writes after it, also if both are sent
+        // SIGINT by the terminal.
         let inner = format!(
-            "stty rows {rows} cols {columns}; echo \"before $(stty -g)\"; \"$PROGRAM\" {}; \
+            "trap : INT; stty rows {rows} cols {columns}; echo \"before $(stty -g)\"; \"$PROGRAM\" {}; \
              echo \"code $?\"; echo \"after $(stty -g)\"",
             args.join(" ")
         );

@@ -22,6 +22,7 @@ mod disk;
 mod egress;
 mod elsewhere;
 mod events;
+mod examples;
 mod fakes;
 mod framing;
 mod fuzz;
@@ -64,6 +65,7 @@ mod tls;
 mod top;
 mod ts_api;
 mod verify;
+mod waiting;
 
 use serde_json::Value;
 

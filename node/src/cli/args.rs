@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::waiting::EXIT_CODES;
 use crate::config::{Key, Layer, Origin, Value};
 pub(super) use agent::Agent;
 pub(super) use care::{Mcp, Why};
@@ -175,10 +176,14 @@ pub(super) enum PeersWhat {
 
 /// `skyclaw submit`.
 #[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
 pub(super) struct Submit {
     /// Wait until it has ended; exit with 0 if it went well, else 1
     #[arg(long)]
     pub(super) wait: bool,
+    /// Longest wait, in seconds; then exit with 124
+    #[arg(long, value_name = "SECONDS", requires = "wait", value_parser = seconds)]
+    pub(super) timeout: Option<Duration>,
     /// Longest run, in milliseconds
     #[arg(long, value_name = "MS")]
     pub(super) timeout_ms: Option<u64>,
@@ -215,6 +220,7 @@ pub(super) struct Submit {
 
 /// `skyclaw job`.
 #[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
 pub(super) struct Job {
     /// Id of the job
     pub(super) id: String,

@@ -34,6 +34,22 @@ pub enum CliError {
         /// How long the wait was.
         seconds: f64,
     },
+    /// No coordinator answered for too long while a job was waited for. The job goes on.
+    #[error("{cause}: nothing was heard of {id} for too long")]
+    OutOfSight {
+        /// The job.
+        id: String,
+        /// What was said last.
+        cause: ClientError,
+    },
+    /// Whoever waited wants to wait no longer. What was waited for goes on.
+    #[error("interrupted; {what} goes on")]
+    Interrupted {
+        /// What was waited for.
+        what: String,
+        /// What can be done about it.
+        next: String,
+    },
     /// No service has that id or name.
     #[error("no service {0}")]
     NoService(String),
@@ -108,10 +124,15 @@ impl CliError {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// The exit code: 1 as in the original, and what `timeout` gives for a wait that ran out.
+    /// The exit code: 1 as in the original, and of a wait what `timeout` gives for one that ran out, what
+    /// `sysexits.h` has for a service that is not there, and what shells have for SIGINT.
     pub(super) fn exit_code(&self) -> ExitCode {
-        let ran_out = matches!(self, Self::StillRunning { .. } | Self::StillStarting { .. });
-        ExitCode::from(if ran_out { 124 } else { 1 })
+        ExitCode::from(match self {
+            Self::StillRunning { .. } | Self::StillStarting { .. } => 124,
+            Self::OutOfSight { .. } => 69,
+            Self::Interrupted { .. } => 130,
+            _ => 1,
+        })
     }
 
     /// A word for programs.
@@ -132,6 +153,8 @@ impl CliError {
             Self::Client(ClientError::Setup(_)) => "config",
             Self::Client(_) | Self::Answer(_) => "bad_answer",
             Self::StillRunning { .. } | Self::StillStarting { .. } => "timeout",
+            Self::OutOfSight { .. } => "network",
+            Self::Interrupted { .. } => "interrupted",
             Self::NoService(_) => "not_found",
             Self::ManyServices { .. } => "ambiguous",
             Self::Source(_) => "source",
@@ -173,6 +196,21 @@ impl CliError {
                 }
                 .to_owned(),
             ),
+            Self::Client(ClientError::Status { status: 403, .. }) => Some(
+                "`skyclaw keys`, with the token of the coordinator, shows what each key may do"
+                    .to_owned(),
+            ),
+            Self::Client(ClientError::Status { status: 429, .. }) => {
+                Some("nothing was done: try again later".to_owned())
+            }
+            Self::Client(ClientError::Status { status: 503, .. }) => {
+                Some("try again; if it stays so, `skyclaw doctor` says what is wrong".to_owned())
+            }
+            Self::OutOfSight { id, .. } => Some(format!(
+                "it goes on: once a coordinator answers, {}",
+                super::waiting::after_job(id)
+            )),
+            Self::Interrupted { next, .. } => Some(next.clone()),
             Self::StillRunning { id, .. } => Some(format!("ask again with `skyclaw job {id}`")),
             Self::NoService(_) => Some("`skyclaw services` lists the services".to_owned()),
             Self::ManyServices { .. } => Some("name one of them by its id".to_owned()),

@@ -13,6 +13,7 @@ use super::original;
 use super::output::Output;
 use super::passes;
 use super::show;
+use super::waiting::{Spinner, after_job, unless_interrupted};
 use crate::client::{Client, ClientError, segment};
 
 /// Jobs asked for at once: results may be large.
@@ -34,8 +35,11 @@ pub(super) async fn submit(
     let answer = client.post("/v1/jobs", &request(&args)).await?;
     let id = job_of(&answer)?["id"].as_str().ok_or(CliError::Answer("id"))?.to_owned();
     if args.wait {
-        output.say(&format!("submitted {id}, waiting for it"));
-        let answer = wait(client, &id, None, output).await?;
+        let waited = async {
+            output.say(&format!("submitted {id}, waiting for it"));
+            wait(client, &id, args.timeout, output).await
+        };
+        let answer = unless_interrupted(&id, &after_job(&id), waited).await?;
         return print(&answer, json, true, output);
     }
     if json {
@@ -91,7 +95,8 @@ pub(super) async fn job(
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let answer = if args.wait {
-        wait(client, &args.id, args.timeout, output).await?
+        let waited = wait(client, &args.id, args.timeout, output);
+        unless_interrupted(&args.id, &after_job(&args.id), waited).await?
     } else {
         look(client, &args.id).await?
     };
@@ -232,6 +237,7 @@ pub(super) async fn wait(
     let mut pause = FIRST_PAUSE;
     let mut gone_since: Option<Instant> = None;
     let mut status = "unknown".to_owned();
+    let spinner = Spinner::new();
     loop {
         match look(client, id).await {
             Ok(answer) => {
@@ -240,15 +246,19 @@ pub(super) async fn wait(
                 if status == "completed" || status == "failed" {
                     return Ok(answer);
                 }
+                spinner.set(&format!("{id} is {status}"));
             }
             Err(error) => {
                 let now = Instant::now();
                 let since = *gone_since.get_or_insert(now);
-                if !passes(&error) || now - since > PATIENCE {
+                if !passes(&error) {
                     return Err(error.into());
                 }
+                if now - since > PATIENCE {
+                    return Err(CliError::OutOfSight { id: id.to_owned(), cause: error });
+                }
                 if since == now {
-                    output.say(&format!("{error}; trying again"));
+                    spinner.say(&format!("{error}; trying again"), output);
                 }
             }
         }

@@ -260,6 +260,58 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
+fn a_reader_of_tables_that_goes_away_is_no_failure() {
+    let many = |kind: &str| {
+        let one = |n| json!({ "id": format!("{kind}_{n}"), "name": "x", "status": "queued" });
+        (0..5000).map(one).collect::<Value>()
+    };
+    let all = json!({ "jobs": many("job"), "hosts": many("host"), "services": many("svc") });
+    for args in [
+        &["jobs"][..],
+        &["jobs", "--json"],
+        &["hosts"],
+        &["hosts", "--json"],
+        &["services"],
+        &["services", "--json"],
+    ] {
+        let server = Server::new(vec![ok(all.clone())]);
+        let mut child = skyclaw(&[("SKYCLAW_COORDINATOR_URL", &server.url)], args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        drop(child.stdout.take());
+        check(&child.wait_with_output().expect("it ends"), 0, "", "");
+    }
+}
+
+#[test]
+fn what_is_refused_is_said_with_what_to_do() {
+    for (status, words) in [(403, "`skyclaw keys`"), (429, "try again"), (503, "`skyclaw doctor`")]
+    {
+        let server = Server::new(vec![Reply::Body(status, "{\"error\":\"no\"}".to_owned())]);
+        let output = at(&server, &["submit", "--", "true"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));
+        // The original's commands say what they always said.
+        let output = at(&server, &["enqueue-shell", "true"]);
+        assert!(!text(&output.stderr).contains(words), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn the_help_of_what_waits_tells_its_exit_codes() {
+    for command in ["submit", "job", "agent"] {
+        let output = run(&[], &[command, "--help"]);
+        let help = text(&output.stdout);
+        for code in ["124 if", "69 if", "130 after"] {
+            let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains(code), "{command}: {help}");
+        }
+    }
+}
+
+#[test]
 fn help_and_version_go_to_standard_output() {
     for args in [&["--version"][..], &["jobs", "--help"], &["submit", "-h"]] {
         let output = run(&[], args);

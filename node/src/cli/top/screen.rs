@@ -168,10 +168,15 @@ type Row = (Vec<String>, Look);
 
 /// The rows of a list, below the names of its columns.
 fn table(list: usize, rows: &[&Value], now: Timestamp) -> Vec<Line> {
-    let (names, row): (&[&str], fn(&Value, Timestamp) -> Row) = match list {
-        0 => (&["ID", "STATUS", "AGE", "TOOK", "HOST", "COMMAND"], job),
-        1 => (&["NAME", "ID", "SEEN", "JOBS", "LOAD", "SANDBOX"], host),
-        _ => (&["NAME", "STATUS", "INSTANCES", "AGE", "ID"], of_service),
+    let names: &[&str] = match list {
+        0 => &["ID", "STATUS", "AGE", "TOOK", "HOST", "COMMAND"],
+        1 => &["NAME", "ID", "SEEN", "JOBS", "LOAD", "SANDBOX"],
+        _ => &["NAME", "STATUS", "INSTANCES", "AGE", "ID"],
+    };
+    let row: fn(&Value, Timestamp) -> Row = match list {
+        0 => job,
+        1 => host,
+        _ => of_service,
     };
     let rows: Vec<Row> = rows.iter().map(|value| row(value, now)).collect();
     let mut widths: Vec<usize> = names.iter().map(|name| name.width()).collect();
