@@ -75,9 +75,9 @@ pub fn main(invocation: &Invocation) -> ExitCode {
                 // If that cannot be written either, the words below still tell.
                 drop(output.json(&error.document()));
             }
-            output.say(&error.to_string());
             // The original's commands say what they always said, and why nobody was reached.
             let legacy = words.first().is_some_and(|word| Legacy::parse(word).is_some());
+            output.say(&if legacy { error.to_string() } else { error.words() });
             let unreached = matches!(error, CliError::Client(ClientError::Network { .. }));
             if let Some(hint) = error.hint().filter(|_| unreached || !legacy) {
                 output.hint(&hint);

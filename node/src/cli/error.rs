@@ -135,6 +135,18 @@ impl CliError {
         })
     }
 
+    /// The failure for people: what the coordinator said, without the JSON around it.
+    pub(super) fn words(&self) -> String {
+        let Self::Client(ClientError::Status { status, body }) = self else {
+            return self.to_string();
+        };
+        let said = serde_json::from_str::<Value>(body).ok();
+        match said.as_ref().and_then(|said| said["error"].as_str()) {
+            Some(said) if !said.is_empty() => format!("{said} ({status})"),
+            _ => self.to_string(),
+        }
+    }
+
     /// A word for programs.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -186,16 +198,19 @@ impl CliError {
             Self::Client(ClientError::Status { status: 401, .. }) => {
                 Some("set SKYCLAW_TOKEN to the token of the coordinator".to_owned())
             }
-            Self::Client(ClientError::Status { status: 404, body }) => Some(
-                if body.contains("\"not found\"") {
-                    "this coordinator cannot do that: it is of another version, perhaps an original"
-                } else if body.contains("service") {
-                    "`skyclaw services` lists the services"
-                } else {
-                    "`skyclaw jobs` lists the jobs"
-                }
-                .to_owned(),
-            ),
+            Self::Client(ClientError::Status { status: 404, body }) => {
+                let lists = [
+                    (
+                        "\"not found\"",
+                        "this coordinator cannot do that: it is of another version, perhaps an original",
+                    ),
+                    ("principal", "`skyclaw keys` lists the keys"),
+                    ("service", "`skyclaw services` lists the services"),
+                    ("job", "`skyclaw jobs` lists the jobs"),
+                ];
+                let found = lists.into_iter().find(|(word, _)| body.contains(word));
+                found.map(|(_, hint)| hint.to_owned())
+            }
             Self::Client(ClientError::Status { status: 403, .. }) => Some(
                 "`skyclaw keys`, with the token of the coordinator, shows what each key may do"
                     .to_owned(),

@@ -187,6 +187,12 @@ fn cancel_asks_for_the_end_of_the_job() {
     assert_eq!(document(&at(&server, &["cancel", "job_1", "--json"])), answer);
 }
 
+#[track_caller]
+fn check_words(output: &std::process::Output, stderr: &str) {
+    assert_eq!(text(&output.stderr), stderr);
+    assert_eq!(output.status.code(), Some(1));
+}
+
 #[test]
 fn failures_are_one_document_with_json() {
     let job = Reply::Body(404, r#"{"error":"job not found"}"#.to_owned());
@@ -198,7 +204,12 @@ fn failures_are_one_document_with_json() {
         json!({ "ok": false, "error": { "type": "not_found",
             "message": "request failed (404): {\"error\":\"job not found\"}" } })
     );
-    assert!(text(&output.stderr).contains("`skyclaw jobs` lists"), "what to do next");
+    check_words(&output, "[skyclaw] job not found (404)\n`skyclaw jobs` lists the jobs\n");
+    let gone = Reply::Body(404, r#"{"error":"unknown principal: ci"}"#.to_owned());
+    let output = at(&Server::new(vec![gone]), &["keys", "revoke", "ci"]);
+    check_words(&output, "[skyclaw] unknown principal: ci (404)\n`skyclaw keys` lists the keys\n");
+    let broken = Server::new(vec![Reply::Body(500, "broken".to_owned())]);
+    check_words(&at(&broken, &["jobs"]), "[skyclaw] request failed (500): broken\n");
     for (vars, args, kind) in [
         (("SKYCLAW_COORDINATOR_URL", NOBODY), &["hosts", "--json"][..], "network"),
         (("SKYCLAW_COORDINATOR_URLS", ","), &["hosts", "--json"], "no_coordinators"),

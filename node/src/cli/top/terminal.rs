@@ -37,9 +37,10 @@ impl Terminal {
                 before(info);
             }));
         });
-        enable_raw_mode()?;
-        TAKEN.store(true, Ordering::SeqCst);
         let terminal = Self { colours, size: size()?, shown: Vec::new() };
+        TAKEN.store(true, Ordering::SeqCst);
+        // From here on it is given back, also if one of these fails.
+        enable_raw_mode()?;
         execute!(io::stdout(), EnterAlternateScreen, Hide, Clear(ClearType::All))?;
         Ok(terminal)
     }
