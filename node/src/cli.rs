@@ -19,13 +19,16 @@ mod mcp;
 mod network;
 mod original;
 mod output;
+mod pages;
 mod peers;
 mod progress;
 mod receipt;
 mod services;
 mod show;
+mod top;
 mod upload;
 mod usage;
+mod waiting;
 mod why;
 
 use std::ffi::OsString;
@@ -41,7 +44,7 @@ use crate::config::{ClientConfig, DEFAULT_FILE, EnvVars, Key, Layer, Layers};
 use args::{Cli, Command};
 pub use error::CliError;
 use legacy::Legacy;
-pub use output::Output;
+pub use output::{Output, wants_colours};
 
 /// How the program was called.
 #[derive(Clone, Debug)]
@@ -54,11 +57,13 @@ pub struct Invocation {
     pub exe: Option<PathBuf>,
     /// The user's own folder.
     pub home: Option<PathBuf>,
+    /// Whether the user has nothing against colours, see [`wants_colours`].
+    pub colours: bool,
 }
 
 /// Does what the arguments say. Errors are printed.
 pub fn main(invocation: &Invocation) -> ExitCode {
-    let mut output = Output::stdio();
+    let mut output = Output::stdio(invocation.colours);
     let rest = invocation.args.get(1..).unwrap_or_default();
     let words: Vec<String> = rest.iter().map(|w| w.to_string_lossy().into_owned()).collect();
     let mut json = false;
@@ -70,9 +75,9 @@ pub fn main(invocation: &Invocation) -> ExitCode {
                 // If that cannot be written either, the words below still tell.
                 drop(output.json(&error.document()));
             }
-            output.say(&error.to_string());
             // The original's commands say what they always said, and why nobody was reached.
             let legacy = words.first().is_some_and(|word| Legacy::parse(word).is_some());
+            output.say(&if legacy { error.to_string() } else { error.words() });
             let unreached = matches!(error, CliError::Client(ClientError::Network { .. }));
             if let Some(hint) = error.hint().filter(|_| unreached || !legacy) {
                 output.hint(&hint);
@@ -130,6 +135,11 @@ fn modern(
         }
     };
     *json = cli.global.json;
+    match &cli.command {
+        Command::Completions(args) => return pages::completions(args, output),
+        Command::Man(args) => return pages::man(args, output),
+        _ => {}
+    }
     let client = client(&invocation.env, cli.global.layer(), output)?;
     runtime()?.block_on(async {
         match cli.command {
@@ -147,6 +157,7 @@ fn modern(
             Command::Receipt(args) => receipt::fetch(&client, &args, output).await,
             Command::Verify(args) => receipt::verify(&client, &args, *json, output).await,
             Command::Hosts => hosts(&client, *json, output).await,
+            Command::Top(args) => top::top(&client, &args, *json, output).await,
             Command::Why(args) => why::why(&client, &args, *json, output).await,
             Command::Doctor => {
                 let settings = (&invocation.env, cli.global.layer());
@@ -166,6 +177,8 @@ fn modern(
                 mcp::serve(client, &args, invocation.home.as_deref(), output).await
             }
             Command::Import(args) => import::import(&client, &args, *json, output).await,
+            Command::Completions(args) => pages::completions(&args, output),
+            Command::Man(args) => pages::man(&args, output),
         }
     })
 }

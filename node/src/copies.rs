@@ -1,7 +1,9 @@
-//! `skyclaw-node backup`, `restore` and `compact`: what is done about a database from outside.
+//! `skyclaw-node backup`, `check`, `restore` and `compact`: what is done about a database from outside.
 //!
 //! Always: nothing that stands somewhere is overwritten. A running node is asked to write its copy
 //! beside its own database, where it chooses; this process, which may read it there, moves it.
+
+mod check;
 
 use std::fs;
 use std::io;
@@ -14,6 +16,7 @@ use skyclaw_store::{OpenError, Options, Reader, Store};
 use crate::client::Client;
 use crate::config::{Config, CoordinatorConfig};
 use crate::engine::chain;
+pub use check::{UNKNOWN, check};
 
 /// Says what was done, or what is wrong.
 type Done = Result<String, String>;

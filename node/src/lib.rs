@@ -26,6 +26,7 @@ mod numbers;
 pub mod openclaw;
 pub mod originals;
 pub mod output;
+pub mod pages;
 pub mod repair;
 pub mod run;
 pub mod sandbox;

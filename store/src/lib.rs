@@ -9,6 +9,7 @@
 //! Start at `tables`. [`Store`] is the single writer and belongs to the engine's thread;
 //! [`Reader`] is for everybody.
 
+mod check;
 mod commit;
 mod error;
 mod history;
@@ -26,6 +27,7 @@ mod tables;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use check::{Checked, FaultKind, Finding, Indexes, check};
 pub use commit::Store;
 pub use error::{CommitError, LowSpace, OpenError, ReadError};
 pub use history::restore;

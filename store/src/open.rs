@@ -10,6 +10,7 @@ mod probe;
 
 pub use compact::{Compacted, compact};
 pub(crate) use create::{copy_draft, draft_beside, publish_draft};
+pub(crate) use probe::{Hold, over_memory};
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -138,7 +139,7 @@ impl Store {
 }
 
 /// Looks at the first bytes before redb does: it would fill an empty file.
-fn check_header(path: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_header(path: &Path) -> Result<(), OpenError> {
     const SQLITE: &[u8] = b"SQLite format 3\0";
     const REDB: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
     let not_ours = |what, hint| Err(OpenError::NotOurs { path: path.to_owned(), what, hint });

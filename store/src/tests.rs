@@ -1,5 +1,6 @@
 //! Behaviours of the store, on real files and on disks that fail.
 
+mod check;
 mod controls;
 mod crash;
 mod damage;

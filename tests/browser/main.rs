@@ -8,6 +8,7 @@ mod live;
 mod page;
 mod size;
 mod views;
+mod website;
 
 use skyclaw_tests::Need;
 

@@ -179,6 +179,21 @@ fn the_example_settings_are_taken() {
     }
 }
 
+/// Where the package takes pages from.
+const PAGES: &str = "../target/pages/";
+
+/// Makes them, as the README has it done before the package is built.
+fn pages(out: &std::path::Path) {
+    let programs = skyclaw_tests::binary("skyclaw");
+    let programs = programs.parent().expect("they lie in a folder");
+    let made = Command::new(path("pages")).arg(programs).arg(out).status();
+    assert!(made.expect("there is a shell").success());
+    let readme = fs::read_to_string(workspace_root().join("README.md")).unwrap_or_default();
+    let steps = ["node/packaging/pages ", "cargo deb -p skyclaw-node "];
+    let [first, then] = steps.map(|step| readme.find(step).expect("README names the step"));
+    assert!(first < then, "the package is built of them");
+}
+
 /// What the package takes along is there, and its scripts are scripts.
 #[test]
 fn the_package_has_what_it_names() {
@@ -189,7 +204,26 @@ fn the_package_has_what_it_names() {
     let deb = &node.expect("the node is a crate").metadata["deb"];
     let assets = deb["assets"].as_array().expect("it has assets");
     let from_tree = assets.iter().filter_map(|asset| asset[0].as_str());
-    let from_tree: Vec<_> = from_tree.filter(|from| !from.starts_with("target/")).collect();
+    let (made, from_tree): (Vec<_>, Vec<_>) = from_tree
+        .filter(|from| !from.starts_with("target/"))
+        .partition(|from| from.starts_with(PAGES));
+    let out = tempfile::tempdir().expect("a folder");
+    pages(out.path());
+    for from in &made {
+        let folder = from.strip_prefix(PAGES).and_then(|from| from.strip_suffix("/*"));
+        let files = fs::read_dir(out.path().join(folder.expect("all files of a folder")));
+        let names: BTreeSet<_> =
+            files.expect("it was made").flatten().map(|file| file.file_name()).collect();
+        for program in ["skyclaw", "skyclaw-node"] {
+            let of_it = |name: &&std::ffi::OsString| {
+                let name = name.to_string_lossy();
+                let name = name.trim_start_matches('_');
+                name.split('.').next() == Some(program)
+            };
+            assert!(names.iter().any(|name| of_it(&name)), "{from}: {program} in {names:?}");
+        }
+    }
+    assert_eq!(made.len(), 4, "{made:?}");
     assert!(from_tree.len() > 5, "{assets:?}");
     for from in from_tree {
         assert!(workspace_root().join("node").join(from).is_file(), "{from} is missing");

@@ -1,12 +1,12 @@
 //! The daemon.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use skyclaw_node::config::{Config, EnvVars, Layers, NodeArgs, NodeCommand, Resolved};
 use skyclaw_node::supervisor::policy::Section;
-use skyclaw_node::{copies, run, supervisor, telemetry, testnet};
+use skyclaw_node::{config, copies, pages, run, supervisor, telemetry, testnet};
 
 fn main() -> ExitCode {
     // First of all: this process may be the keeper of one job.
@@ -19,11 +19,13 @@ fn main() -> ExitCode {
             return if text.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
+    let checks = matches!(args.command, NodeCommand::Check { .. });
     match start(args) {
         Ok(code) => code,
         Err(text) => {
             let _ = writeln!(std::io::stderr().lock(), "{text}");
-            ExitCode::FAILURE
+            // Of a file that was not looked at nothing is known to be wrong.
+            if checks { ExitCode::from(copies::UNKNOWN) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -46,6 +48,9 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
     if args.command == NodeCommand::TestnetService {
         runtime()?.block_on(testnet::hello::serve()).map_err(|error| said(&error))?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(told) = told_of(&args.command) {
+        return told.map(|()| ExitCode::SUCCESS).map_err(|error| said(&error));
     }
     let env = EnvVars::from_os(std::env::vars_os());
     let default_file = Path::new(skyclaw_node::config::DEFAULT_FILE);
@@ -72,6 +77,16 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
         let _ = writeln!(std::io::stdout().lock(), "{text}");
         return Ok(ExitCode::from(code));
     }
+    if let NodeCommand::Check { file, json } = &args.command {
+        let (text, code) = copies::check(&config, file.as_deref(), *json);
+        // A closed pipe is the reader's choice.
+        let _ = if *json || code == 0 {
+            writeln!(std::io::stdout().lock(), "{text}")
+        } else {
+            writeln!(std::io::stderr().lock(), "{}", said(&text))
+        };
+        return Ok(ExitCode::from(code));
+    }
     let done = match &args.command {
         NodeCommand::Backup { file } => Some(runtime()?.block_on(copies::backup(&config, file))),
         NodeCommand::Restore { file } => Some(copies::restore(&config, file)),
@@ -89,6 +104,24 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
         tracing::warn!("{warning}");
     }
     Ok(runtime()?.block_on(run::run(&config)))
+}
+
+/// Completions and man pages, which need no settings.
+fn told_of(command: &NodeCommand) -> Option<io::Result<()>> {
+    let text = match command {
+        NodeCommand::Completions { shell } => {
+            pages::completions(shell, config::node_command()).map(Ok)?
+        }
+        NodeCommand::Man { folder: Some(folder) } => {
+            return Some(pages::man_pages(config::node_command(), folder));
+        }
+        NodeCommand::Man { folder: None } => pages::man_page(config::node_command()),
+        _ => return None,
+    };
+    Some(text.map(|text| {
+        // A closed pipe is the reader's choice.
+        let _ = io::stdout().lock().write_all(&text);
+    }))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {

@@ -14,5 +14,6 @@ fn main() -> ExitCode {
         env: EnvVars::from_os(std::env::vars_os()),
         exe: std::env::current_exe().ok(),
         home: std::env::home_dir(),
+        colours: cli::wants_colours(|name| std::env::var_os(name)),
     })
 }

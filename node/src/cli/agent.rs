@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::args::Agent;
 use super::error::CliError;
 use super::output::Output;
+use super::waiting::{after_job, unless_interrupted};
 use super::{jobs, legacy, show};
 use crate::client::Client;
 
@@ -44,8 +45,11 @@ pub(super) async fn agent(
         }
         return Ok(ExitCode::SUCCESS);
     }
-    output.say(&format!("submitted {id}, waiting for it"));
-    let answer = jobs::wait(client, &id, None, output).await?;
+    let waited = async {
+        output.say(&format!("submitted {id}, waiting for it"));
+        jobs::wait(client, &id, None, output).await
+    };
+    let answer = unless_interrupted(&id, &after_job(&id), waited).await?;
     let job = jobs::job_of(&answer)?;
     // What was kept, of runs that succeeded, is saved also if nobody reads the answer.
     let saved = match &folder {

@@ -5,14 +5,17 @@ mod care;
 mod isolation;
 mod keys;
 mod network;
+mod pages;
 mod receipt;
 mod services;
+mod top;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::waiting::EXIT_CODES;
 use crate::config::{Key, Layer, Origin, Value};
 pub(super) use agent::Agent;
 pub(super) use care::{Mcp, Why};
@@ -21,8 +24,10 @@ pub(super) use keys::{Create as KeysCreate, Keys, KeysWhat};
 #[cfg(test)]
 pub(super) use network::lifetime;
 pub(super) use network::{Invite, Join, Network, NetworkWhat};
+pub(super) use pages::{Completions, Man, all};
 pub(super) use receipt::{Receipt, Verify};
 pub(super) use services::{Deploy, Logs, Scale};
+pub(super) use top::Top;
 
 /// `skyclaw`, without the original's commands: those take their arguments verbatim.
 #[derive(Debug, Parser)]
@@ -115,6 +120,8 @@ pub(super) enum Command {
     Verify(Verify),
     /// List hosts
     Hosts,
+    /// Show jobs, hosts and services as they change, until `q` is pressed
+    Top(Top),
     /// Say what is wrong with the network as seen from here, and what to do
     Doctor,
     /// List the nodes that the coordinator has found, and those it refused
@@ -131,6 +138,10 @@ pub(super) enum Command {
     Mcp(Mcp),
     /// Take over what an original coordinator kept in its database
     Import(Import),
+    /// Print what lets a shell complete this command line
+    Completions(Completions),
+    /// Print the man page, or write that of each command to a folder
+    Man(Man),
 }
 
 /// `skyclaw import`.
@@ -166,6 +177,7 @@ pub(super) enum PeersWhat {
 
 /// `skyclaw submit`.
 #[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
 pub(super) struct Submit {
     /// Wait until it has ended; exit with 0 if it went well, else 1
     #[arg(long)]
@@ -173,6 +185,9 @@ pub(super) struct Submit {
     /// Show what it writes as it comes, until it has ended; exit with 0 if it went well, else 1
     #[arg(short, long, conflicts_with = "wait")]
     pub(super) follow: bool,
+    /// Longest wait, in seconds; then exit with 124
+    #[arg(long, value_name = "SECONDS", requires = "wait", value_parser = seconds)]
+    pub(super) timeout: Option<Duration>,
     /// Longest run, in milliseconds
     #[arg(long, value_name = "MS")]
     pub(super) timeout_ms: Option<u64>,
@@ -209,6 +224,7 @@ pub(super) struct Submit {
 
 /// `skyclaw job`.
 #[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
 pub(super) struct Job {
     /// Id of the job
     pub(super) id: String,

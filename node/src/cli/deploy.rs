@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::args::Deploy;
 use super::error::CliError;
 use super::output::Output;
+use super::waiting::unless_interrupted;
 use super::{services, upload};
 use crate::client::Client;
 
@@ -47,7 +48,9 @@ pub(super) async fn deploy(
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let running = wait::until_it_runs(client, &wanted, args.timeout, output).await?;
+    let waited = wait::until_it_runs(client, &wanted, args.timeout, output);
+    let next = format!("`skyclaw service {name}` shows it, `skyclaw remove {name}` ends it");
+    let running = unless_interrupted(&name, &next, waited).await?;
     let urls = gateways::urls(client, &name).await;
     if json {
         answer["service"] = running;

@@ -34,6 +34,22 @@ pub enum CliError {
         /// How long the wait was.
         seconds: f64,
     },
+    /// No coordinator answered for too long while a job was waited for. The job goes on.
+    #[error("{cause}: nothing was heard of {id} for too long")]
+    OutOfSight {
+        /// The job.
+        id: String,
+        /// What was said last.
+        cause: ClientError,
+    },
+    /// Whoever waited wants to wait no longer. What was waited for goes on.
+    #[error("interrupted; {what} goes on")]
+    Interrupted {
+        /// What was waited for.
+        what: String,
+        /// What can be done about it.
+        next: String,
+    },
     /// No service has that id or name.
     #[error("no service {0}")]
     NoService(String),
@@ -125,10 +141,27 @@ impl CliError {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// The exit code: 1 as in the original, and what `timeout` gives for a wait that ran out.
+    /// The exit code: 1 as in the original, and of a wait what `timeout` gives for one that ran out, what
+    /// `sysexits.h` has for a service that is not there, and what shells have for SIGINT.
     pub(super) fn exit_code(&self) -> ExitCode {
-        let ran_out = matches!(self, Self::StillRunning { .. } | Self::StillStarting { .. });
-        ExitCode::from(if ran_out { 124 } else { 1 })
+        ExitCode::from(match self {
+            Self::StillRunning { .. } | Self::StillStarting { .. } => 124,
+            Self::OutOfSight { .. } => 69,
+            Self::Interrupted { .. } => 130,
+            _ => 1,
+        })
+    }
+
+    /// The failure for people: what the coordinator said, without the JSON around it.
+    pub(super) fn words(&self) -> String {
+        let Self::Client(ClientError::Status { status, body }) = self else {
+            return self.to_string();
+        };
+        let said = serde_json::from_str::<Value>(body).ok();
+        match said.as_ref().and_then(|said| said["error"].as_str()) {
+            Some(said) if !said.is_empty() => format!("{said} ({status})"),
+            _ => self.to_string(),
+        }
     }
 
     /// A word for programs.
@@ -149,6 +182,8 @@ impl CliError {
             Self::Client(ClientError::Setup(_)) => "config",
             Self::Client(_) | Self::Answer(_) => "bad_answer",
             Self::StillRunning { .. } | Self::StillStarting { .. } => "timeout",
+            Self::OutOfSight { .. } => "network",
+            Self::Interrupted { .. } => "interrupted",
             Self::NoService(_) | Self::NoHost(_) | Self::Nothing(_) | Self::NothingOf(_) => {
                 "not_found"
             }
@@ -182,16 +217,34 @@ impl CliError {
             Self::Client(ClientError::Status { status: 401, .. }) => {
                 Some("set SKYCLAW_TOKEN to the token of the coordinator".to_owned())
             }
-            Self::Client(ClientError::Status { status: 404, body }) => Some(
-                if body.contains("\"not found\"") {
-                    "this coordinator cannot do that: it is of another version, perhaps an original"
-                } else if body.contains("service") {
-                    "`skyclaw services` lists the services"
-                } else {
-                    "`skyclaw jobs` lists the jobs"
-                }
-                .to_owned(),
+            Self::Client(ClientError::Status { status: 404, body }) => {
+                let lists = [
+                    (
+                        "\"not found\"",
+                        "this coordinator cannot do that: it is of another version, perhaps an original",
+                    ),
+                    ("principal", "`skyclaw keys` lists the keys"),
+                    ("service", "`skyclaw services` lists the services"),
+                    ("job", "`skyclaw jobs` lists the jobs"),
+                ];
+                let found = lists.into_iter().find(|(word, _)| body.contains(word));
+                found.map(|(_, hint)| hint.to_owned())
+            }
+            Self::Client(ClientError::Status { status: 403, .. }) => Some(
+                "`skyclaw keys`, with the token of the coordinator, shows what each key may do"
+                    .to_owned(),
             ),
+            Self::Client(ClientError::Status { status: 429, .. }) => {
+                Some("nothing was done: try again later".to_owned())
+            }
+            Self::Client(ClientError::Status { status: 503, .. }) => {
+                Some("try again; if it stays so, `skyclaw doctor` says what is wrong".to_owned())
+            }
+            Self::OutOfSight { id, .. } => Some(format!(
+                "it goes on: once a coordinator answers, {}",
+                super::waiting::after_job(id)
+            )),
+            Self::Interrupted { next, .. } => Some(next.clone()),
             Self::StillRunning { id, .. } => Some(format!("ask again with `skyclaw job {id}`")),
             Self::NoService(_) => Some("`skyclaw services` lists the services".to_owned()),
             Self::NoHost(_) => Some("`skyclaw hosts` lists the hosts".to_owned()),

@@ -14,6 +14,7 @@ use super::logs;
 use super::original;
 use super::output::Output;
 use super::passes;
+use super::waiting::{Spinner, after_job, unless_interrupted};
 use super::{show, why};
 use crate::client::{Client, ClientError, segment};
 
@@ -44,8 +45,11 @@ pub(super) async fn submit(
         return logs::job::follow(client, &id, true, json, output).await;
     }
     if args.wait {
-        output.say(&format!("submitted {id}, waiting for it"));
-        let answer = wait(client, &id, None, output).await?;
+        let waited = async {
+            output.say(&format!("submitted {id}, waiting for it"));
+            wait(client, &id, args.timeout, output).await
+        };
+        let answer = unless_interrupted(&id, &after_job(&id), waited).await?;
         return print(&answer, json, true, output);
     }
     if json {
@@ -101,7 +105,8 @@ pub(super) async fn job(
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let answer = if args.wait {
-        wait(client, &args.id, args.timeout, output).await?
+        let waited = wait(client, &args.id, args.timeout, output);
+        unless_interrupted(&args.id, &after_job(&args.id), waited).await?
     } else {
         look(client, &args.id).await?
     };
@@ -243,6 +248,7 @@ pub(super) async fn wait(
     let mut gone_since: Option<Instant> = None;
     let mut status = "unknown".to_owned();
     let mut doubts = Doubts { asked: began, said: None };
+    let spinner = Spinner::new();
     loop {
         match look(client, id).await {
             Ok(answer) => {
@@ -252,15 +258,19 @@ pub(super) async fn wait(
                     return Ok(answer);
                 }
                 doubts.look(client, id, output).await;
+                spinner.set(&format!("{id} is {status}"));
             }
             Err(error) => {
                 let now = Instant::now();
                 let since = *gone_since.get_or_insert(now);
-                if !passes(&error) || now - since > PATIENCE {
+                if !passes(&error) {
                     return Err(error.into());
                 }
+                if now - since > PATIENCE {
+                    return Err(CliError::OutOfSight { id: id.to_owned(), cause: error });
+                }
                 if since == now {
-                    output.say(&format!("{error}; trying again"));
+                    spinner.say(&format!("{error}; trying again"), output);
                 }
             }
         }

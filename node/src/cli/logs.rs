@@ -15,7 +15,7 @@ use super::error::CliError;
 use super::output::{Output, harmless};
 use super::{jobs, passes, services};
 use crate::client::{Client, ClientError};
-use events::Events;
+pub(super) use events::Events;
 use line::{Line, Seen};
 
 /// Longest silence: a coordinator says at least that it is there. Without it a lost connection

@@ -3,6 +3,7 @@
 //! Always: text of others (names, outputs, errors) cannot steer a terminal.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 
 use serde_json::Value;
@@ -15,26 +16,36 @@ pub struct Output {
     terminal: bool,
     /// Standard error is a terminal.
     errors_shown: bool,
+    colours: bool,
 }
 
 impl Output {
-    /// Those of the process.
+    /// Those of the process; `colours` if the user has nothing against them.
     #[must_use]
-    pub fn stdio() -> Self {
+    pub fn stdio(colours: bool) -> Self {
         let terminal = io::stdout().is_terminal();
         let errors_shown = io::stderr().is_terminal();
-        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), terminal, errors_shown }
+        let colours = colours && terminal;
+        let (out, err) = (Box::new(io::stdout()), Box::new(io::stderr()));
+        Self { out, err, terminal, errors_shown, colours }
     }
 
     /// Others, which are no terminals: of a command that is a part of something larger.
     pub(super) fn into(out: impl Write + Send + 'static, err: impl Write + Send + 'static) -> Self {
-        Self { out: Box::new(out), err: Box::new(err), terminal: false, errors_shown: false }
+        let (out, err) = (Box::new(out), Box::new(err));
+        Self { out, err, terminal: false, errors_shown: false, colours: false }
     }
 
     /// Whether a person reads standard output.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Whether what a person reads may be coloured.
+    #[must_use]
+    pub fn colours(&self) -> bool {
+        self.colours
     }
 
     /// Text on standard output, as it is.
@@ -97,6 +108,14 @@ impl std::fmt::Debug for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Output").field("terminal", &self.terminal).finish_non_exhaustive()
     }
+}
+
+/// Whether the user has nothing against colours, as <https://no-color.org> and CLICOLOR have it.
+#[must_use]
+pub fn wants_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let is = |name: &str, value: &str| variable(name).is_some_and(|held| held == value);
+    let refused = variable("NO_COLOR").is_some_and(|held| !held.is_empty());
+    !refused && !is("CLICOLOR", "0") && !is("TERM", "dumb")
 }
 
 /// Without control characters, but with lines and tabs.

@@ -244,7 +244,7 @@ fn shorten(text: &str) -> String {
 }
 
 /// How long ago, in the largest unit that fits.
-fn age(time: &Value, now: Timestamp) -> String {
+pub(super) fn age(time: &Value, now: Timestamp) -> String {
     let Some(then) = time.as_str().and_then(|text| text.parse::<Timestamp>().ok()) else {
         return "-".to_owned();
     };

@@ -23,6 +23,7 @@ Commands:
   logs NAME [-f] [--tail N]               show what a service says
   remove NAME                             end a service everywhere
   hosts                                   list hosts
+  top [--once]                            show jobs, hosts and services as they change
   doctor                                  say what is wrong, and what to do
   peers                                   list the nodes found, and those refused
   peers forget URL                        an original coordinator is gone for good
@@ -36,6 +37,8 @@ Commands:
   keys revoke NAME                        refuse a key from now on
   mcp [--allow-path DIR]                  serve these commands to an agent, over MCP
   import PATH [--dry-run] [--no-wait]     take over the database of an original coordinator
+  completions bash|zsh|fish               print what lets a shell complete this
+  man [DIR]                               print the man page, or write that of each command
 
   enqueue-shell COMMAND [ARG...]          submit a shell job, print its id
   enqueue-openclaw [ARG...]               submit an openclaw job, print its id

@@ -44,6 +44,13 @@ pub enum NodeCommand {
         /// The backup.
         file: PathBuf,
     },
+    /// Say whether a database, or a backup, is whole.
+    Check {
+        /// Which; that of the settings if none is named.
+        file: Option<PathBuf>,
+        /// As one JSON document.
+        json: bool,
+    },
     /// Give the free room in the database back.
     Compact,
     /// Say what the host's rules come to, or what they say to a command.
@@ -64,6 +71,16 @@ pub enum NodeCommand {
     },
     /// Be the service that a testnet deploys.
     TestnetService,
+    /// Print what lets a shell complete the command line.
+    Completions {
+        /// The shell.
+        shell: String,
+    },
+    /// Print the man page, or write one for each subcommand.
+    Man {
+        /// Where to; without it, to standard output.
+        folder: Option<PathBuf>,
+    },
 }
 
 /// Settings shown by `-h`; `--help` shows all.
@@ -86,6 +103,10 @@ const AFTER_HELP: &str = "\
 Settings are taken from flags, then SKYCLAW_* variables, then skyclaw.toml, then defaults.
 Secrets have no flag: SKYCLAW_TOKEN, SKYCLAW_TOKEN_OLD, SKYCLAW_PUBLIC_API_KEYS, or the file.
 `skyclaw-node config` shows every setting and where it comes from.";
+
+const CHECK_HELP: &str = "\
+Exit code: 0 if nothing is wrong, 1 if something is, 2 if it could not be checked.
+Of a node that runs: `skyclaw-node backup FILE`, then `skyclaw-node check FILE`.";
 
 impl NodeArgs {
     /// Parses the arguments, the program's name first.
@@ -113,6 +134,10 @@ impl NodeArgs {
             "config" => NodeCommand::Config { json: inner.get_flag("json") },
             "backup" => NodeCommand::Backup { file: path(inner) },
             "restore" => NodeCommand::Restore { file: path(inner) },
+            "check" => NodeCommand::Check {
+                file: inner.get_one("file").cloned(),
+                json: inner.get_flag("json"),
+            },
             "compact" => NodeCommand::Compact,
             "policy" => NodeCommand::Policy {
                 services: inner.get_flag("services"),
@@ -124,6 +149,10 @@ impl NodeArgs {
                 once: inner.get_flag("once"),
             },
             "testnet-service" => NodeCommand::TestnetService,
+            "completions" => NodeCommand::Completions {
+                shell: inner.get_one("shell").cloned().unwrap_or_default(),
+            },
+            "man" => NodeCommand::Man { folder: inner.get_one("folder").cloned() },
             _ => NodeCommand::Run,
         };
         let stop_with_parent = inner.get_one(STOP_WITH_PARENT).copied();
@@ -145,11 +174,12 @@ const MDNS: &str = "SKYCLAW_MDNS";
 fn idle_flag(command: &str, matches: &ArgMatches) -> Option<&'static str> {
     let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
     match command {
-        "testnet" => {
-            let idle = |setting: &Setting| setting.env != MDNS && given(setting.env);
+        "testnet" | "completions" | "man" => {
+            let used = |setting: &Setting| command == "testnet" && setting.env == MDNS;
+            let idle = |setting: &Setting| !used(setting) && given(setting.env);
             SETTINGS.iter().find_map(|setting| setting.flag.filter(|_| idle(setting)))
         }
-        "config" | "backup" | "restore" | "compact" | "policy" => {
+        "config" | "backup" | "check" | "restore" | "compact" | "policy" => {
             given(STOP_WITH_PARENT).then_some(STOP_WITH_PARENT)
         }
         _ => None,
@@ -192,6 +222,21 @@ pub fn command() -> Command {
                 .arg(stop_with_parent().hide(true)),
         )
         .subcommand(
+            Command::new("check")
+                .about(
+                    "Say whether a database that no node uses, or a backup, is whole; it is not changed",
+                )
+                .after_help(CHECK_HELP)
+                .arg(file("The file; the database at SKYCLAW_DB_PATH if none is named").required(false))
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .action(ArgAction::SetTrue)
+                        .help("As one JSON document"),
+                )
+                .arg(stop_with_parent().hide(true)),
+        )
+        .subcommand(
             Command::new("compact")
                 .about("Give free room in the database back, while the node stands still")
                 .arg(stop_with_parent().hide(true)),
@@ -214,18 +259,34 @@ pub fn command() -> Command {
                 )
                 .arg(stop_with_parent().hide(true)),
         )
+        .subcommand(
+            Command::new("completions")
+                .about("Print what lets a shell complete this command line")
+                .arg(
+                    Arg::new("shell")
+                        .value_name("SHELL")
+                        .value_parser(crate::pages::SHELLS)
+                        .required(true)
+                        .help("The shell, which is to read it: `source <(skyclaw-node completions bash)`"),
+                )
+                .args(unused()),
+        )
+        .subcommand(
+            Command::new("man")
+                .about("Print the man page, or write that of each subcommand to a folder")
+                .arg(
+                    Arg::new("folder")
+                        .value_name("DIR")
+                        .value_parser(clap::value_parser!(PathBuf))
+                        .help("Folder for the pages; without it, to standard output"),
+                )
+                .args(unused()),
+        )
         .subcommand(Command::new("testnet-service").hide(true))
         .subcommand(
             Command::new("testnet")
                 .about("Start a local network: three coordinators, some hosts and a gateway")
-                // Here, and so not taken over from above: known, to be refused in words.
-                .args(
-                    SETTINGS
-                        .iter()
-                        .filter_map(arg)
-                        .filter(|arg| arg.get_id() != MDNS)
-                        .map(|arg| arg.hide(true)),
-                )
+                .args(unused().filter(|arg| arg.get_id() != MDNS))
                 .arg(
                     Arg::new("nodes")
                         .long("nodes")
@@ -248,6 +309,12 @@ pub fn command() -> Command {
                         .help("End after the check, with 0 if it went well"),
                 ),
         )
+}
+
+/// The settings for a subcommand that has none. They stand there, and so are not taken over from
+/// above: known, to be refused in words.
+fn unused() -> impl Iterator<Item = Arg> {
+    SETTINGS.iter().filter_map(arg).map(|arg| arg.hide(true))
 }
 
 fn file(help: &'static str) -> Arg {

@@ -187,6 +187,12 @@ fn cancel_asks_for_the_end_of_the_job() {
     assert_eq!(document(&at(&server, &["cancel", "job_1", "--json"])), answer);
 }
 
+#[track_caller]
+fn check_words(output: &std::process::Output, stderr: &str) {
+    assert_eq!(text(&output.stderr), stderr);
+    assert_eq!(output.status.code(), Some(1));
+}
+
 #[test]
 fn failures_are_one_document_with_json() {
     let job = Reply::Body(404, r#"{"error":"job not found"}"#.to_owned());
@@ -198,7 +204,12 @@ fn failures_are_one_document_with_json() {
         json!({ "ok": false, "error": { "type": "not_found",
             "message": "request failed (404): {\"error\":\"job not found\"}" } })
     );
-    assert!(text(&output.stderr).contains("`skyclaw jobs` lists"), "what to do next");
+    check_words(&output, "[skyclaw] job not found (404)\n`skyclaw jobs` lists the jobs\n");
+    let gone = Reply::Body(404, r#"{"error":"unknown principal: ci"}"#.to_owned());
+    let output = at(&Server::new(vec![gone]), &["keys", "revoke", "ci"]);
+    check_words(&output, "[skyclaw] unknown principal: ci (404)\n`skyclaw keys` lists the keys\n");
+    let broken = Server::new(vec![Reply::Body(500, "broken".to_owned())]);
+    check_words(&at(&broken, &["jobs"]), "[skyclaw] request failed (500): broken\n");
     for (vars, args, kind) in [
         (("SKYCLAW_COORDINATOR_URL", NOBODY), &["hosts", "--json"][..], "network"),
         (("SKYCLAW_COORDINATOR_URLS", ","), &["hosts", "--json"], "no_coordinators"),
@@ -257,6 +268,58 @@ fn a_reader_that_goes_away_is_no_failure() {
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
     check(&output, 0, "", "");
+}
+
+#[test]
+fn a_reader_of_tables_that_goes_away_is_no_failure() {
+    let many = |kind: &str| {
+        let one = |n| json!({ "id": format!("{kind}_{n}"), "name": "x", "status": "queued" });
+        (0..5000).map(one).collect::<Value>()
+    };
+    let all = json!({ "jobs": many("job"), "hosts": many("host"), "services": many("svc") });
+    for args in [
+        &["jobs"][..],
+        &["jobs", "--json"],
+        &["hosts"],
+        &["hosts", "--json"],
+        &["services"],
+        &["services", "--json"],
+    ] {
+        let server = Server::new(vec![ok(all.clone())]);
+        let mut child = skyclaw(&[("SKYCLAW_COORDINATOR_URL", &server.url)], args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        drop(child.stdout.take());
+        check(&child.wait_with_output().expect("it ends"), 0, "", "");
+    }
+}
+
+#[test]
+fn what_is_refused_is_said_with_what_to_do() {
+    for (status, words) in [(403, "`skyclaw keys`"), (429, "try again"), (503, "`skyclaw doctor`")]
+    {
+        let server = Server::new(vec![Reply::Body(status, "{\"error\":\"no\"}".to_owned())]);
+        let output = at(&server, &["submit", "--", "true"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));
+        // The original's commands say what they always said.
+        let output = at(&server, &["enqueue-shell", "true"]);
+        assert!(!text(&output.stderr).contains(words), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn the_help_of_what_waits_tells_its_exit_codes() {
+    for command in ["submit", "job", "agent"] {
+        let output = run(&[], &[command, "--help"]);
+        let help = text(&output.stdout);
+        for code in ["124 if", "69 if", "130 after"] {
+            let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains(code), "{command}: {help}");
+        }
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::backends::FileBackend;
-use redb::{BackendError, StorageBackend};
+use redb::{BackendError, Database, StorageBackend};
 
 use super::{open_database, read_meta};
 use crate::error::OpenError;
@@ -26,11 +26,31 @@ const CACHE_BYTES: usize = 4 << 20;
 
 /// Opens the file without changing it.
 pub(super) fn probe(path: &Path, file: FileBackend) -> Result<(), OpenError> {
-    let len = file.len().map_err(|error| OpenError::environment(path, error))?;
-    let overlay =
-        Overlay { file, changes: Mutex::new(Changes { len, kept: len, pages: BTreeMap::new() }) };
-    let db = open_database(path, overlay, CACHE_BYTES, true)?;
+    let db = over_memory(path, file, CACHE_BYTES, Hold::Alone)?;
     read_meta(path, &db, &Refusals::default(), MIGRATIONS.len()).map(drop)
+}
+
+/// How a file is held meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// As a node holds it.
+    Alone,
+    /// Others may read it as well; no node starts on it. For a file that was opened to be read alone, which
+    /// cannot be locked otherwise.
+    WithReaders,
+}
+
+/// The database in a file, every page of it checked; what is written goes to memory.
+pub(crate) fn over_memory(
+    path: &Path,
+    file: FileBackend,
+    cache_bytes: usize,
+    hold: Hold,
+) -> Result<Database, OpenError> {
+    let len = file.len().map_err(|error| OpenError::environment(path, error))?;
+    let changes = Mutex::new(Changes { len, kept: len, pages: BTreeMap::new() });
+    let overlay = Overlay { file, hold, changes };
+    open_database(path, overlay, cache_bytes, true)
 }
 
 const PAGE: u64 = 4096;
@@ -48,6 +68,7 @@ struct Changes {
 #[derive(Debug)]
 struct Overlay {
     file: FileBackend,
+    hold: Hold,
     changes: Mutex<Changes>,
 }
 
@@ -146,7 +167,10 @@ impl StorageBackend for Overlay {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
+        match self.hold {
+            Hold::Alone => self.file.try_lock_range(start, end),
+            Hold::WithReaders => self.file.try_lock_shared_range(start, end),
+        }
     }
 
     fn try_lock_shared_range(
@@ -158,7 +182,10 @@ impl StorageBackend for Overlay {
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_range(start, end)
+        match self.hold {
+            Hold::Alone => self.file.lock_range(start, end),
+            Hold::WithReaders => self.file.lock_shared_range(start, end),
+        }
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {

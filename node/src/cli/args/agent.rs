@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use skyclaw_protocol::limits::{MAX_RETRY, MAX_TIMEOUT_MS};
 
+use crate::cli::waiting::EXIT_CODES;
+
 /// `skyclaw agent`.
 #[derive(Args, Clone, Debug, Default)]
+#[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct Agent {
     /// What the agent is to do; without it and --message-file it is read from standard input
     #[arg(long, value_name = "TEXT", conflicts_with = "message_file", allow_hyphen_values = true)]

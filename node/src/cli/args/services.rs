@@ -10,6 +10,9 @@ use super::{pair, seconds};
 
 /// `skyclaw deploy`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Exit code: 0 once all instances run, 1 if it does not come up, 124 if the wait was as long as allowed, 130
+after Ctrl-C. After these two it goes on, and `skyclaw service NAME` shows where it stands.")]
 pub(in crate::cli) struct Deploy {
     /// Folder with the code; what .skyclawignore and .gitignore name stays here
     pub(in crate::cli) dir: PathBuf,

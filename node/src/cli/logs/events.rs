@@ -7,20 +7,20 @@ const MOST: usize = 1 << 20;
 
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Event {
+pub(in crate::cli) struct Event {
     /// Its name; empty if it has none.
-    pub(super) name: String,
+    pub(in crate::cli) name: String,
     /// Its data, the lines joined.
-    pub(super) data: String,
+    pub(in crate::cli) data: String,
 }
 
 /// An event is longer than is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(in crate::cli) struct TooLong;
 
 /// Takes bytes and gives events.
 #[derive(Debug, Default)]
-pub(super) struct Events {
+pub(in crate::cli) struct Events {
     line: Vec<u8>,
     name: String,
     data: Option<String>,
@@ -30,7 +30,7 @@ pub(super) struct Events {
 
 impl Events {
     /// The events that these bytes complete.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Event>, TooLong> {
+    pub(in crate::cli) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Event>, TooLong> {
         let mut done = Vec::new();
         for &byte in bytes {
             let after_return = std::mem::replace(&mut self.after_return, byte == b'\r');

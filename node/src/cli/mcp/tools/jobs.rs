@@ -37,6 +37,7 @@ pub(in crate::cli::mcp) async fn submit(
         agree: None,
         wait: false,
         follow: false,
+        timeout: None,
         timeout_ms: asked.timeout_seconds.map(|seconds| seconds.saturating_mul(1000)),
         queue_timeout_ms: None,
         max_attempts: MAX_ATTEMPTS,

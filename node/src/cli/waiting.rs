@@ -1,0 +1,72 @@
+//! What those who wait see and can do: how long it has been, and SIGINT, which ends the wait and not what
+//! is waited for.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::error::CliError;
+use super::output::{Output, one_line};
+
+/// How the exit codes of commands that wait for a job are told in their help.
+pub(super) const EXIT_CODES: &str = "\
+Exit code: 0 if what was asked for went well, 1 if not. With --wait the job decides: 0 if it completed, 1 if
+it failed; 124 if the wait was as long as allowed, 69 if no coordinator answered for 30 seconds, 130 after
+Ctrl-C. After these three the job goes on, and `skyclaw job ID --wait` goes on waiting.";
+
+/// Waits, unless SIGINT comes: then `what` goes on, and `next` says how to go on with it.
+pub(super) async fn unless_interrupted<T>(
+    what: &str,
+    next: &str,
+    wait: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let mut int = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        done = wait => done,
+        _ = int.recv() => {
+            Err(CliError::Interrupted { what: what.to_owned(), next: next.to_owned() })
+        }
+    }
+}
+
+/// How to go on with a job.
+pub(super) fn after_job(id: &str) -> String {
+    format!("`skyclaw job {id} --wait` waits on, `skyclaw cancel {id}` ends it")
+}
+
+/// A line on standard error that says what is waited for and how long, where that is a terminal.
+#[derive(Debug)]
+pub(super) struct Spinner(ProgressBar);
+
+impl Spinner {
+    pub(super) fn new() -> Self {
+        /// Between two turns of it.
+        const TURN: Duration = Duration::from_millis(250);
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        // The template is ours; a wrong one leaves the usual bar.
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+            bar.set_style(style.tick_chars("|/-\\ "));
+        }
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(TURN);
+        }
+        Self(bar)
+    }
+
+    /// What is waited for.
+    pub(super) fn set(&self, words: &str) {
+        self.0.set_message(one_line(words));
+    }
+
+    /// Says something beside it.
+    pub(super) fn say(&self, words: &str, output: &mut Output) {
+        self.0.suspend(|| output.say(words));
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
