@@ -12,7 +12,7 @@ use crate::json::{self, iso};
 const USUAL_LIFE_MS: u64 = 86_400_000;
 
 /// Roles that one ticket may name; there are four.
-const MAX_ROLES: usize = 8;
+pub(crate) const MAX_ROLES: usize = 8;
 
 /// `GET /v1/network/members`.
 pub(super) async fn list(call: Call) -> Result<Response, ApiError> {

@@ -1,0 +1,156 @@
+//! Other nodes: who is there, who may be, and a copy of this one.
+
+use skyclaw_protocol::limits::MAX_TEXT_BYTES;
+
+use super::operation::{Op, only, op};
+use super::shape::{
+    Shape, count, flag, list, may, moment, named, need, number, object, opt, short, text, whole,
+    word,
+};
+use crate::routes::membership::MAX_ROLES;
+
+const TAG: &str = "network";
+const NO_TICKETS: &str =
+    "This node or network cannot: it has no tickets, or is not the one to make them.";
+
+pub(super) fn ops() -> Vec<Op> {
+    let of = |method, route, name, summary| op(TAG, (method, route), name, summary);
+    vec![
+        of("GET", "/v1/network", "showNetwork", "Nodes as libp2p knows them").answers(
+            200,
+            "They.",
+            named("Network"),
+        ),
+        of("GET", "/v1/network/peers", "listPeers", "Urls of other coordinators").answers(
+            200,
+            "They.",
+            named("Peers"),
+        ),
+        of("POST", "/v1/network/join", "joinNetwork", "Tell of a coordinator")
+            .body(only("url", short(MAX_TEXT_BYTES).such_as("http://192.0.2.1:8787")))
+            .answers(200, "It is known now.", named("Peers")),
+        of(
+            "POST",
+            "/v1/network/forget",
+            "forgetPeer",
+            "Say that a coordinator of the original is gone for good",
+        )
+        .body(only("url", short(MAX_TEXT_BYTES).such_as("http://192.0.2.1:8787")))
+        .answers(200, "It is forgotten.", named("Peers")),
+        of("GET", "/v1/network/members", "listMembers", "Members of a network with tickets")
+            .answers(200, "They.", only("members", list(named("Member"))))
+            .error(409, NO_TICKETS),
+        of("POST", "/v1/network/invites", "invite", "Make a ticket")
+            .body(named("Invite"))
+            .answers(200, "The ticket: whoever has it can use it.", named("Ticket"))
+            .error(409, NO_TICKETS),
+        of(
+            "POST",
+            "/v1/network/revocations",
+            "revokeMember",
+            "Take a ticket or a membership back, for good",
+        )
+        .more("One of the two is needed.")
+        .body(object([
+            opt("peer", text().says("A peer's id.")),
+            opt("serial", text().says("The serial of a ticket.")),
+        ]))
+        .answers(
+            200,
+            "It does not count any more.",
+            object([need("revoked", text()), need("revokedAt", moment())]),
+        )
+        .error(409, NO_TICKETS),
+        of("POST", "/v1/backup", "backup", "Copy the database, beside itself").answers(
+            200,
+            "Where the copy lies, on the node's machine.",
+            only("path", text()),
+        ),
+    ]
+}
+
+pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
+    let peer = object([
+        need("peerId", text()),
+        need("label", text()),
+        need("roles", list(text())),
+        may("url", text()),
+        need("addresses", list(text())),
+        need("connected", flag()),
+        need("since", moment()),
+        may("rttMs", number()),
+        may("path", word(&["direct", "relayed"])),
+        may("original", flag()),
+        may("why", text()),
+    ]);
+    let refused = object([
+        need("peerId", text()),
+        need("address", text()),
+        need("why", text()),
+        need("by", word(&["them", "us"])),
+        need("at", moment()),
+    ]);
+    let adopted = object([
+        need("jobs", count()),
+        need("services", count()),
+        need("waiting", count()),
+        need("complete", flag()),
+    ]);
+    vec![
+        (
+            "Network",
+            object([
+                need("nodeId", text()),
+                may("peerId", text()),
+                need("network", text()),
+                need("addresses", list(text())),
+                need("peers", list(peer)),
+                need("refused", list(refused)),
+            ]),
+        ),
+        (
+            "Peers",
+            object([
+                may("ok", flag()),
+                need("nodeId", text()),
+                may("self", text()),
+                need("peers", list(text())),
+                may("left", text()),
+                may("adopted", adopted),
+            ]),
+        ),
+        (
+            "Member",
+            object([
+                need("peerId", text()),
+                may("label", text()),
+                need("roles", list(text())),
+                need("expiresAt", moment()),
+                need("serial", text()),
+                need("connected", flag()),
+                may("lastSeenAt", moment()),
+                may("revokedAt", moment()),
+            ]),
+        ),
+        (
+            "Invite",
+            object([
+                need("roles", list(text().such_as("host")).not_empty().up_to(MAX_ROLES)),
+                opt("expiresMs", whole().at_least(0)),
+                opt("uses", whole().at_least(0)),
+                opt("peer", text().says("The one that may use it.")),
+            ]),
+        ),
+        (
+            "Ticket",
+            object([
+                need("ticket", text()),
+                need("network", text()),
+                need("serial", text()),
+                need("roles", list(text())),
+                need("expiresAt", moment()),
+                need("uses", count()),
+            ]),
+        ),
+    ]
+}

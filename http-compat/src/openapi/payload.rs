@@ -1,0 +1,115 @@
+//! What jobs are to do: the three kinds of payload.
+
+use skyclaw_protocol::limits::{
+    MAX_AGENT_FALLBACKS, MAX_AGENT_MESSAGE_BYTES, MAX_AGENT_TIMEOUT_S, MAX_BUNDLE_PATH,
+    MAX_CAPABILITY_BYTES, MAX_JOB_FILES, MAX_NETWORK_HOSTS, MAX_TIMEOUT_MS,
+};
+
+use super::shape::{
+    Shape, any_of, closed, flag, hash, list, map, need, number, object, one_by, opt, short,
+    startable, startable_filled, text, whole, word,
+};
+
+fn inputs() -> Shape {
+    list(object([
+        need("hash", hash()),
+        opt("path", short(MAX_BUNDLE_PATH)),
+        opt("unpack", flag().says("It is a bundle, and unpacked there.")),
+    ]))
+    .up_to(MAX_JOB_FILES)
+    .says("Blobs that are placed into its directory before it runs.")
+}
+
+fn outputs() -> Shape {
+    list(short(MAX_BUNDLE_PATH).shortest(1))
+        .up_to(MAX_JOB_FILES)
+        .says("Globs: files that match after a run that succeeded are kept.")
+}
+
+fn timeout() -> Shape {
+    number()
+        .at_least(0)
+        .at_most(MAX_TIMEOUT_MS)
+        .says("How long a run may take; 0 is what its host has.")
+}
+
+/// What a command is to reach.
+fn network() -> Shape {
+    // A host that is surely one; what else there is, its text says.
+    let host = text().like(r"^(\*\.)?([a-z][a-z0-9]{0,20}\.){1,3}[a-z]{2,8}(:[1-9][0-9]{0,3})?$");
+    any_of([word(&["none", "any"]), list(host).not_empty().up_to(MAX_NETWORK_HOSTS)])
+        .says("What it is to reach: `none`, `any`, or hosts, `*.example.org:8443` among them.")
+}
+
+/// A name on OpenClaw's command line.
+fn name() -> Shape {
+    let most = MAX_CAPABILITY_BYTES - "model:".len();
+    short(most).shortest(1).like(r"^[!-,.-~]([ -~]*[!-~])?$")
+}
+
+fn model() -> Shape {
+    let most = MAX_CAPABILITY_BYTES - "model:".len();
+    short(most).shortest(1).like("^[A-Za-z0-9][!-~]*$").such_as("provider/model")
+}
+
+pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
+    let shell = object([
+        need("kind", word(&["shell"])),
+        need("command", startable().shortest(1)),
+        opt("args", list(startable())),
+        opt("cwd", startable()),
+        opt("env", map(startable())),
+        opt("timeoutMs", timeout()),
+        opt("network", network()),
+        opt("inputs", inputs()),
+        opt("outputs", outputs()),
+    ]);
+    let agent = closed([
+        need("kind", word(&["openclaw-agent"])),
+        need("message", startable_filled().longest(MAX_AGENT_MESSAGE_BYTES)),
+        opt("mode", word(&["exec", "gateway"])),
+        opt("agentId", name().says("For `mode` `gateway` alone, as are the two that follow.")),
+        opt("sessionKey", name()),
+        opt("sessionId", name()),
+        opt("model", model()),
+        opt(
+            "fallbacks",
+            list(model())
+                .up_to(MAX_AGENT_FALLBACKS)
+                .says("They need a `model` to follow, and `mode` `exec`."),
+        ),
+        opt("thinking", short(32).like("^[a-z][a-z-]*$").such_as("low")),
+        opt("timeoutSeconds", whole().at_least(1).at_most(MAX_AGENT_TIMEOUT_S)),
+        opt("localModelLean", flag().says("Not for `mode` `gateway`.")),
+        opt(
+            "toolPolicy",
+            word(&["none", "allowlist", "full"])
+                .says("It may ask for less than its host allows, not for more."),
+        ),
+        opt("inputs", inputs()),
+        opt("outputs", outputs()),
+        opt("idempotent", flag().says("It may be begun again when its host is lost.")),
+    ]);
+    let run = object([
+        need("kind", word(&["openclaw-run"])),
+        opt("openclawDir", startable()),
+        opt("args", list(startable())),
+        opt("cwd", startable()),
+        opt("env", map(startable())),
+        opt("timeoutMs", timeout()),
+        opt("idempotent", flag()),
+        opt("inputs", inputs()),
+        opt("outputs", outputs()),
+    ]);
+    let kinds = [
+        ("shell", "ShellPayload"),
+        ("openclaw-agent", "AgentPayload"),
+        ("openclaw-run", "OpenclawRunPayload"),
+    ];
+    vec![
+        ("Payload", one_by("kind", &kinds)),
+        ("ShellPayload", shell.says("A command.")),
+        ("AgentPayload", agent.says("The turn of an OpenClaw agent.")),
+        ("OpenclawRunPayload", run.says("The original's kind of job: a command line of OpenClaw.")),
+    ]
+}

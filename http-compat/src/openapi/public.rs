@@ -1,0 +1,28 @@
+//! The API for customers.
+
+use super::jobs::{job_id, submission};
+use super::operation::{Op, only, op};
+use super::shape::named;
+
+/// The area that has a description of its own.
+pub(super) const TAG: &str = "public";
+
+// Soon here: POST /v1/public/jobs/:id/cancel, GET /v1/public/jobs/:id/logs.
+pub(super) fn ops() -> Vec<Op> {
+    let of = |method, route, name, summary| op(TAG, (method, route), name, summary);
+    vec![
+        submission(of("POST", "/v1/public/jobs", "submitPublicJob", "Submit a job"))
+            .more("The job belongs to the key's label, and may ask for what the key covers.")
+            .body(named("JobRequest"))
+            .error(403, "The key does not cover what is asked for."),
+        of(
+            "GET",
+            "/v1/public/jobs/:id",
+            "getPublicJob",
+            "A job, with its result once it has ended",
+        )
+        .id(job_id())
+        .answers(200, "The job.", only("job", named("Job")))
+        .missing("There is no such job, or it is another's."),
+    ]
+}
