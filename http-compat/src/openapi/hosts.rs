@@ -1,12 +1,12 @@
 //! Hosts: what they say of themselves, and how they get work.
 
-use skyclaw_protocol::limits::{MAX_CLAIM_WAIT_MS, MAX_ID_BYTES, MAX_PARALLEL, MAX_TEXT_BYTES};
+use skyclaw_protocol::limits::{MAX_CLAIM_WAIT_MS, MAX_PARALLEL, MAX_TEXT_BYTES};
 
 use super::jobs::{capabilities, level};
 use super::operation::{Op, only, op};
 use super::shape::{
     Shape, any, any_of, count, filled, flag, hash, id, list, may, moment, named, need, number,
-    object, opt, text,
+    object, opt, text, trimmed_id,
 };
 use crate::json::orders::MAX_NAMED;
 
@@ -14,7 +14,7 @@ const TAG: &str = "hosts";
 const MISSING: &str = "There is no such host.";
 
 pub(super) fn host_id() -> Shape {
-    id().shortest(1).such_as("host_00000000-0000-4000-8000-000000000000")
+    id().such_as("host_00000000-0000-4000-8000-000000000000")
 }
 
 pub(super) fn null() -> Shape {
@@ -32,7 +32,7 @@ pub(super) fn ops() -> Vec<Op> {
         ),
         of("GET", "/v1/hosts/:id", "getHost", "A host")
             .id(host_id())
-            .answers(200, "It.", only("host", named("Host")))
+            .answers(200, "It.", named("HostAnswer"))
             .missing(MISSING),
         of(
             "POST",
@@ -42,7 +42,7 @@ pub(super) fn ops() -> Vec<Op> {
         )
         .body(named("Registration"))
         .once()
-        .answers(200, "The host, with the id that it is to use.", only("host", named("Host")))
+        .answers(200, "The host, with the id that it is to use.", named("HostAnswer"))
         .error(409, "The id is that of a host which another node speaks for."),
         of("DELETE", "/v1/hosts/:id", "removeHost", "Forget a host")
             .id(host_id())
@@ -127,7 +127,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
     ]);
     let registration = object([
         need("name", filled().longest(MAX_TEXT_BYTES)),
-        opt("hostId", id().longest(MAX_ID_BYTES).says("One is made unless it is said.")),
+        opt("hostId", trimmed_id().says("One is made unless it is said.")),
         opt("capabilities", capabilities()),
         opt("maxParallel", number().at_most(MAX_PARALLEL).says("Less than 1 counts as 1.")),
         opt(
@@ -140,12 +140,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         opt("leases", any().says("Which they are: a list of their ids.")),
     ]);
     let question = object([
-        opt(
-            "running",
-            list(id().shortest(1).longest(MAX_ID_BYTES))
-                .up_to(MAX_NAMED)
-                .says("Services that it runs."),
-        ),
+        opt("running", list(id()).up_to(MAX_NAMED).says("Services that it runs.")),
         opt("mark", hash().says("`mark` of the answer before: wait until there is another one.")),
         opt("waitMs", super::shape::whole().says("How long.")),
     ]);
@@ -164,6 +159,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
     let over = object([need("id", any()), need("ver", any())]);
     vec![
         ("Host", host),
+        ("HostAnswer", only("host", named("Host"))),
         ("Registration", registration),
         ("Heartbeat", heartbeat),
         ("OrdersQuestion", question),

@@ -2,7 +2,7 @@
 
 use skyclaw_protocol::limits::MAX_COPIES;
 
-use super::jobs::level;
+use super::jobs::{files, level};
 use super::shape::{
     Shape, count, flag, hash, list, may, moment, named, need, number, object, text, whole,
 };
@@ -49,7 +49,6 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         may("then", text().says("The nearest change that would help.")),
         may("history", history),
     ]);
-    let file = object([need("path", text()), need("hash", hash()), need("bytes", count())]);
     let receipt = object([
         need("version", count()),
         need("network", object([need("name", text()), need("id", text())])),
@@ -67,7 +66,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         may("error", hash()),
         need("stdout", hash()),
         need("stderr", hash()),
-        need("outputs", list(file)),
+        need("outputs", files()),
         need("truncated", flag()),
         need("sandbox", level()),
         need("policy", hash()),

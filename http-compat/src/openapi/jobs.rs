@@ -8,7 +8,7 @@ use skyclaw_protocol::{JobStatus, SandboxLevel};
 
 use super::operation::{Op, only, op};
 use super::shape::{
-    Shape, any, closed, count, flag, hash, id, list, may, moment, named, need, number, object, opt,
+    Shape, closed, count, flag, hash, id, list, may, moment, named, need, number, object, opt,
     short, text, whole, word,
 };
 use crate::json::job::{MAX_PAGE, PAGE};
@@ -19,13 +19,17 @@ const MISSING: &str = "There is no such job, or it is another's.";
 /// A cursor as answers give it: hex of a time, a counter and an id.
 const CURSOR: &str = "^[0-9a-f]{16}(2[1-9a-f]|[3-6][0-9a-f]|7[0-9a-e]){1,256}$";
 
-pub(super) fn statuses() -> Shape {
+fn statuses() -> Shape {
+    named("JobStatus")
+}
+
+fn status() -> Shape {
     use JobStatus::{Completed, Failed, Leased, Queued};
     word(&[Queued, Leased, Completed, Failed].map(JobStatus::as_str))
 }
 
 pub(super) fn job_id() -> Shape {
-    id().shortest(1).such_as("job_00000000-0000-4000-8000-000000000000")
+    id().such_as("job_00000000-0000-4000-8000-000000000000")
 }
 
 pub(super) fn ops() -> Vec<Op> {
@@ -55,7 +59,7 @@ pub(super) fn ops() -> Vec<Op> {
             ),
         of("GET", "/v1/jobs/:id", "getJob", "A job, with its result once it has ended")
             .id(job_id())
-            .answers(200, "The job.", only("job", named("Job")))
+            .answers(200, "The job.", named("JobAnswer"))
             .missing(MISSING),
         of(
             "GET",
@@ -74,14 +78,14 @@ pub(super) fn ops() -> Vec<Op> {
             .id(job_id())
             .body(named("Completion"))
             .once()
-            .answers(200, "The job as it stands now.", only("job", named("Job")))
+            .answers(200, "The job as it stands now.", named("JobAnswer"))
             .missing("There is no such host or job.")
             .error(409, "The job is another host's, or is not leased."),
         of("POST", "/v1/jobs/:id/cancel", "cancelJob", "End a job")
             .id(job_id())
             .reads()
             .once()
-            .answers(200, "It is cancelled.", only("job", named("Job")))
+            .answers(200, "It is cancelled.", named("JobAnswer"))
             .answers(
                 202,
                 "Its coordinator cannot be asked now: it is tried again until it is done.",
@@ -99,22 +103,22 @@ pub(super) fn submission(of: Op) -> Op {
         .answers(
             200,
             "It is on the disks of as many coordinators as it must be.",
-            only("job", named("Job")),
+            named("JobAnswer"),
         )
         .error(503, "It was given up: too few coordinators have it.")
         .with("x-skyclaw-job-id", "The job that was given up, and that may still be found.")
 }
 
 pub(super) fn level() -> Shape {
-    word(&SandboxLevel::ALL.map(SandboxLevel::as_str))
+    named("SandboxLevel")
 }
 
 pub(super) fn capabilities() -> Shape {
     list(text()).says("Words that the host must have, of at most 256 bytes; at most 64 of them.")
 }
 
-fn files() -> Shape {
-    list(object([need("path", text()), need("hash", hash()), need("bytes", count())]))
+pub(super) fn files() -> Shape {
+    list(named("File"))
 }
 
 pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
@@ -137,12 +141,12 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
     ]);
     let request = object([
         need("payload", named("Payload")),
-        opt("requirement", requirement),
+        opt("requirement", named("Requirement")),
         opt("submittedBy", short(MAX_TEXT_BYTES).says("A name; of whoever shows a key it is the key's.")),
         opt("maxAttempts", whole().at_least(1).at_most(MAX_ATTEMPTS.into()).says("Hosts that may be lost before it counts as failed.")),
         opt("retry", whole().at_least(0).at_most(MAX_RETRY.into()).says("How often a command that failed is run again.")),
         opt("queueTimeoutMs", whole().at_least(1).at_most(MAX_TIMEOUT_MS).says("How long it may wait for a host.")),
-        opt("verify", verify.says("Several hosts run it, and enough must say the same. Not for agent jobs, nor with `retry`.")),
+        opt("verify", named("Verify").says("Several hosts run it, and enough must say the same. Not for agent jobs, nor with `retry`.")),
     ]);
     let result = object([
         need("finishedAt", moment()),
@@ -226,10 +230,16 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
                 "The account of an agent's run, of at most {MAX_AGENT_BYTES} bytes."
             )),
         ),
-        opt("receipt", any().says("The signed word of the run, as `getReceipt` shows it.")),
+        opt("receipt", named("Receipt")),
     ]);
     vec![
         ("JobRequest", request),
+        ("Requirement", requirement),
+        ("Verify", verify),
+        ("JobStatus", status()),
+        ("SandboxLevel", word(&SandboxLevel::ALL.map(SandboxLevel::as_str))),
+        ("File", object([need("path", text()), need("hash", hash()), need("bytes", count())])),
+        ("JobAnswer", only("job", named("Job"))),
         ("Job", job),
         ("JobInBrief", brief),
         ("Result", result),

@@ -4,9 +4,10 @@ use skyclaw_protocol::limits::MAX_TEXT_BYTES;
 
 use super::operation::{Op, only, op};
 use super::shape::{
-    Shape, count, flag, list, may, moment, named, need, number, object, opt, short, text, whole,
+    Shape, any_of, count, flag, list, may, moment, named, need, number, object, opt, short, text,
     word,
 };
+use crate::json::fields::MAX_EXACT;
 use crate::routes::membership::MAX_ROLES;
 
 const TAG: &str = "network";
@@ -50,10 +51,9 @@ pub(super) fn ops() -> Vec<Op> {
             "revokeMember",
             "Take a ticket or a membership back, for good",
         )
-        .more("One of the two is needed.")
-        .body(object([
-            opt("peer", text().says("A peer's id.")),
-            opt("serial", text().says("The serial of a ticket.")),
+        .body(any_of([
+            object([need("peer", text().says("A peer's id."))]),
+            object([need("serial", text().says("The serial of a ticket."))]),
         ]))
         .answers(
             200,
@@ -136,8 +136,8 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
             "Invite",
             object([
                 need("roles", list(text().such_as("host")).not_empty().up_to(MAX_ROLES)),
-                opt("expiresMs", whole().at_least(0)),
-                opt("uses", whole().at_least(0)),
+                opt("expiresMs", count().at_most(MAX_EXACT)),
+                opt("uses", count().at_most(MAX_EXACT)),
                 opt("peer", text().says("The one that may use it.")),
             ]),
         ),

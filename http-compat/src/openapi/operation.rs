@@ -224,7 +224,7 @@ impl Op {
                 let who = format!("Needs the token, or a key with {}.", Enough(scopes));
                 let all = all.error(403, "The key does not cover this.");
                 let more = if all.more.is_empty() { who } else { format!("{} {who}", all.more) };
-                Op { more, ..all }
+                Self { more, ..all }
             }
             _ => all,
         };

@@ -1,7 +1,7 @@
 //! What coordinators of the original ask of one another, and taking over what one kept.
 
 use super::operation::{Op, op};
-use super::shape::{Shape, any, count, flag, list, map, named, need, object, opt, text};
+use super::shape::{Shape, any, count, flag, list, named, need, object, opt, text};
 
 const TAG: &str = "originals";
 
@@ -25,14 +25,14 @@ pub(super) fn ops() -> Vec<Op> {
             "Take what a coordinator of the original has",
         )
         .more("Records that cannot be are refused alone.")
-        .body(named("Snapshot"))
+        .any_body(named("Snapshot"))
         .answers(
             200,
             "What could be was taken.",
             object([need("ok", flag()), need("changed", flag()), need("nodeId", text())]),
         ),
         of("POST", "/v1/import", "importRecords", "Take over what an original kept, a page of it")
-            .body(named("Snapshot"))
+            .any_body(named("Snapshot"))
             .answers(200, "What became of each record.", named("Imported")),
     ]
 }
@@ -46,7 +46,8 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
             need("idempotency", count()),
         ])
     };
-    let records = || list(map(any())).says("Records as the original writes them.");
+    let records =
+        || list(any()).says("Records as the original writes them; what is none is refused alone.");
     vec![
         (
             "Snapshot",

@@ -6,18 +6,14 @@ use skyclaw_protocol::limits::{
 };
 
 use super::shape::{
-    Shape, any_of, closed, flag, hash, list, map, need, number, object, one_by, opt, short,
+    Shape, any_of, closed, flag, hash, list, map, named, need, number, object, one_by, opt, short,
     startable, startable_filled, text, whole, word,
 };
 
 fn inputs() -> Shape {
-    list(object([
-        need("hash", hash()),
-        opt("path", short(MAX_BUNDLE_PATH)),
-        opt("unpack", flag().says("It is a bundle, and unpacked there.")),
-    ]))
-    .up_to(MAX_JOB_FILES)
-    .says("Blobs that are placed into its directory before it runs.")
+    list(named("InputFile"))
+        .up_to(MAX_JOB_FILES)
+        .says("Blobs that are placed into its directory before it runs.")
 }
 
 fn outputs() -> Shape {
@@ -67,7 +63,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
     let agent = closed([
         need("kind", word(&["openclaw-agent"])),
         need("message", startable_filled().longest(MAX_AGENT_MESSAGE_BYTES)),
-        opt("mode", word(&["exec", "gateway"])),
+        opt("mode", named("AgentMode")),
         opt("agentId", name().says("For `mode` `gateway` alone, as are the two that follow.")),
         opt("sessionKey", name()),
         opt("sessionId", name()),
@@ -83,8 +79,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         opt("localModelLean", flag().says("Not for `mode` `gateway`.")),
         opt(
             "toolPolicy",
-            word(&["none", "allowlist", "full"])
-                .says("It may ask for less than its host allows, not for more."),
+            named("ToolPolicy").says("It may ask for less than its host allows, not for more."),
         ),
         opt("inputs", inputs()),
         opt("outputs", outputs()),
@@ -106,7 +101,15 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         ("openclaw-agent", "AgentPayload"),
         ("openclaw-run", "OpenclawRunPayload"),
     ];
+    let input = object([
+        need("hash", hash()),
+        opt("path", short(MAX_BUNDLE_PATH)),
+        opt("unpack", flag().says("It is a bundle, and unpacked there.")),
+    ]);
     vec![
+        ("InputFile", input),
+        ("AgentMode", word(&["exec", "gateway"])),
+        ("ToolPolicy", word(&["none", "allowlist", "full"])),
         ("Payload", one_by("kind", &kinds)),
         ("ShellPayload", shell.says("A command.")),
         ("AgentPayload", agent.says("The turn of an OpenClaw agent.")),

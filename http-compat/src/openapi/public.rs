@@ -1,7 +1,7 @@
 //! The API for customers.
 
 use super::jobs::{job_id, submission};
-use super::operation::{Op, only, op};
+use super::operation::{Op, op};
 use super::shape::named;
 
 /// The area that has a description of its own.
@@ -22,7 +22,7 @@ pub(super) fn ops() -> Vec<Op> {
             "A job, with its result once it has ended",
         )
         .id(job_id())
-        .answers(200, "The job.", only("job", named("Job")))
+        .answers(200, "The job.", named("JobAnswer"))
         .missing("There is no such job, or it is another's."),
     ]
 }

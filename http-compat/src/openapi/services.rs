@@ -1,21 +1,22 @@
 //! Services: deploying them, seeing them, changing them, and what hosts report of them.
 
-use skyclaw_protocol::limits::{MAX_ID_BYTES, MAX_REPLICAS, MAX_TEXT_BYTES};
+use skyclaw_protocol::limits::{MAX_REPLICAS, MAX_TEXT_BYTES};
 use skyclaw_protocol::{OnPartition, ServiceStatus};
 
 use super::jobs::{capabilities, level};
 use super::operation::{Op, only, op};
 use super::shape::{
     Shape, any_of, closed, count, filled, hash, id, list, map, may, moment, named, need, object,
-    opt, short, startable, startable_filled, text, whole, word,
+    opt, short, startable, startable_filled, text, trimmed_id, whole, word,
 };
 use crate::json::deploy::{MAX_BACKOFF_MS, MAX_INTERVAL_MS, MIN_BACKOFF_MS, MIN_INTERVAL_MS};
+use crate::json::fields::MAX_EXACT;
 
 const TAG: &str = "services";
 const MISSING: &str = "There is no such service, or it is another's.";
 
 pub(super) fn service_id() -> Shape {
-    id().shortest(1).such_as("svc_00000000-0000-4000-8000-000000000000")
+    id().such_as("svc_00000000-0000-4000-8000-000000000000")
 }
 
 // Soon here: GET /v1/services/:id/why.
@@ -34,13 +35,13 @@ pub(super) fn ops() -> Vec<Op> {
             .body(named("ServiceRequest"))
             .once()
             .bounded()
-            .answers(200, "The service.", only("service", named("Service")))
+            .answers(200, "The service.", named("ServiceAnswer"))
             .error(409, "The service of that id is somebody else's."),
         details(of("GET", "/v1/services", "listServices", "All services that the caller may see"))
             .answers(200, "They.", only("services", list(named("Service")))),
         details(of("GET", "/v1/services/:id", "getService", "A service"))
             .id(service_id())
-            .answers(200, "It.", only("service", named("Service")))
+            .answers(200, "It.", named("ServiceAnswer"))
             .missing(MISSING),
         details(of("PATCH", "/v1/services/:id", "changeService", "Change what is named, and nothing else"))
             .more("Null clears a member; in `env` the variables with null go. `replicas` alone leaves the instances in place.")
@@ -48,7 +49,7 @@ pub(super) fn ops() -> Vec<Op> {
             .body(named("ServiceChange"))
             .once()
             .bounded()
-            .answers(200, "The service.", only("service", named("Service")))
+            .answers(200, "The service.", named("ServiceAnswer"))
             .missing(MISSING)
             .error(403, "The service is somebody else's."),
         of("DELETE", "/v1/services/:id", "removeService", "End a service everywhere")
@@ -62,7 +63,7 @@ pub(super) fn ops() -> Vec<Op> {
             .id(service_id())
             .body(named("ServiceReport"))
             .once()
-            .answers(200, "The service.", only("service", named("Service")))
+            .answers(200, "The service.", named("ServiceAnswer"))
             .missing("There is no such service.")
             .error(409, "The host has no instance of it."),
         of("GET", "/v1/services/:id/logs", "serviceLogs", "What its instances write, as server-sent events")
@@ -106,7 +107,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
     let request = object([
         need("name", filled().longest(MAX_TEXT_BYTES)),
         need("command", startable_filled()),
-        opt("serviceId", id().longest(MAX_ID_BYTES).says("One is made unless it is said.")),
+        opt("serviceId", trimmed_id().says("One is made unless it is said.")),
         opt("args", list(startable())),
         opt("cwd", startable()),
         opt(
@@ -147,7 +148,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
     let all = [ServiceStatus::Pending, ServiceStatus::Running, ServiceStatus::Failed];
     let statuses = || word(&all.map(ServiceStatus::as_str));
     let report = object([
-        opt("hostId", id().longest(MAX_ID_BYTES)),
+        opt("hostId", id()),
         need("status", statuses()),
         opt(
             "endpoint",
@@ -155,7 +156,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
                 .says("The url of the instance, at an address of the host itself."),
         ),
         opt("error", text()),
-        opt("epoch", count().at_most((1 << 53) - 1)),
+        opt("epoch", count().at_most(MAX_EXACT)),
     ]);
     let assignment = object([
         need("hostId", text()),
@@ -202,5 +203,6 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         ("ServiceChange", change),
         ("ServiceReport", report),
         ("Service", service),
+        ("ServiceAnswer", only("service", named("Service"))),
     ]
 }

@@ -97,8 +97,13 @@ pub(super) fn hash() -> Shape {
     text().like("^[0-9a-f]{64}$").such_as("0".repeat(64))
 }
 
-/// Without control characters, blanks at its ends aside.
+/// An id as it stands in a path: without control characters, and of at most 256 bytes.
 pub(super) fn id() -> Shape {
+    text().shortest(1).like(r"^[^\u0000-\u001f\u007f-\u009f]*$")
+}
+
+/// An id in a body, where blanks around it are trimmed; nothing left is as if it were not there.
+pub(super) fn trimmed_id() -> Shape {
     text().like(&format!("^[{BLANKS}]*[^\\u0000-\\u001f\\u007f-\\u009f]*[{BLANKS}]*$"))
 }
 
@@ -203,9 +208,9 @@ impl Shape {
             other => other.clone(),
         };
         match &mut self.0 {
-            RefOr::T(Schema::Object(object)) => {
+            // Null is none of the words, and generated clients would make a type of it.
+            RefOr::T(Schema::Object(object)) if object.enum_values.is_none() => {
                 object.schema_type = both(&object.schema_type);
-                object.enum_values.iter_mut().for_each(|words| words.push(Value::Null));
                 self
             }
             RefOr::T(Schema::Array(array)) => {
