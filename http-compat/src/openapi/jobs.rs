@@ -1,8 +1,8 @@
 //! Jobs: submitting them, seeing them, ending them, and what hosts report of them.
 
 use skyclaw_protocol::limits::{
-    MAX_AGENT_BYTES, MAX_ATTEMPTS, MAX_COPIES, MAX_JOB_FILES, MAX_OUTPUT_BYTES, MAX_RETRY,
-    MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
+    MAX_AGENT_BYTES, MAX_ATTEMPTS, MAX_CAPABILITY_BYTES, MAX_COPIES, MAX_JOB_FILES,
+    MAX_OUTPUT_BYTES, MAX_RETRY, MAX_TEXT_BYTES, MAX_TIMEOUT_MS,
 };
 use skyclaw_protocol::{JobStatus, SandboxLevel};
 
@@ -114,7 +114,8 @@ pub(super) fn level() -> Shape {
 }
 
 pub(super) fn capabilities() -> Shape {
-    list(text()).says("Words that the host must have, of at most 256 bytes; at most 64 of them.")
+    let most = "Words that hosts are matched by; at most 64 of them, blanks and doubles aside.";
+    list(short(MAX_CAPABILITY_BYTES)).says(most)
 }
 
 pub(super) fn files() -> Shape {

@@ -1,13 +1,13 @@
 //! Other nodes: who is there, who may be, and a copy of this one.
 
-use skyclaw_protocol::limits::MAX_TEXT_BYTES;
+use skyclaw_protocol::limits::{MAX_INVITE_LIFE_MS, MAX_INVITE_USES, MAX_TEXT_BYTES};
+use skyclaw_protocol::network::Roles;
 
 use super::operation::{Op, only, op};
 use super::shape::{
     Shape, any_of, count, flag, list, may, moment, named, need, number, object, opt, short, text,
-    word,
+    whole, word,
 };
-use crate::json::fields::MAX_EXACT;
 use crate::routes::membership::MAX_ROLES;
 
 const TAG: &str = "network";
@@ -135,9 +135,9 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         (
             "Invite",
             object([
-                need("roles", list(text().such_as("host")).not_empty().up_to(MAX_ROLES)),
-                opt("expiresMs", count().at_most(MAX_EXACT)),
-                opt("uses", count().at_most(MAX_EXACT)),
+                need("roles", list(word(&Roles::ALL.words())).not_empty().up_to(MAX_ROLES)),
+                opt("expiresMs", whole().at_least(1000).at_most(MAX_INVITE_LIFE_MS)),
+                opt("uses", whole().at_least(1).at_most(MAX_INVITE_USES.into())),
                 opt("peer", text().says("The one that may use it.")),
             ]),
         ),

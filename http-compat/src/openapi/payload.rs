@@ -6,8 +6,8 @@ use skyclaw_protocol::limits::{
 };
 
 use super::shape::{
-    Shape, any_of, closed, flag, hash, list, map, named, need, number, object, one_by, opt, short,
-    startable, startable_filled, text, whole, word,
+    Shape, any_of, closed, flag, hash, list, named, need, number, object, one_by, opt, short,
+    startable, startable_filled, text, variables, whole, word,
 };
 
 fn inputs() -> Shape {
@@ -54,7 +54,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         need("command", startable().shortest(1)),
         opt("args", list(startable())),
         opt("cwd", startable()),
-        opt("env", map(startable())),
+        opt("env", variables(startable())),
         opt("timeoutMs", timeout()),
         opt("network", network()),
         opt("inputs", inputs()),
@@ -90,7 +90,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         opt("openclawDir", startable()),
         opt("args", list(startable())),
         opt("cwd", startable()),
-        opt("env", map(startable())),
+        opt("env", variables(startable())),
         opt("timeoutMs", timeout()),
         opt("idempotent", flag()),
         opt("inputs", inputs()),

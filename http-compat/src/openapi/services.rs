@@ -7,7 +7,7 @@ use super::jobs::{capabilities, level};
 use super::operation::{Op, only, op};
 use super::shape::{
     Shape, any_of, closed, count, filled, hash, id, list, map, may, moment, named, need, object,
-    opt, short, startable, startable_filled, text, trimmed_id, whole, word,
+    opt, short, startable, startable_filled, text, trimmed_id, variables, whole, word,
 };
 use crate::json::deploy::{MAX_BACKOFF_MS, MAX_INTERVAL_MS, MIN_BACKOFF_MS, MIN_INTERVAL_MS};
 use crate::json::fields::MAX_EXACT;
@@ -112,7 +112,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         opt("cwd", startable()),
         opt(
             "env",
-            map(startable()).says(
+            variables(startable()).says(
                 "Answers show `***` for each value; to send that keeps the one that is there.",
             ),
         ),
@@ -134,7 +134,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         may("command", startable_filled()),
         may("args", list(startable())),
         opt("cwd", startable()),
-        opt("env", map(any_of([startable(), super::hosts::null()]))),
+        opt("env", variables(any_of([startable(), super::hosts::null()]))),
         may("replicas", whole().at_least(1).at_most(MAX_REPLICAS.into())),
         may("requiredCapabilities", capabilities()),
         opt("bundle", hash()),

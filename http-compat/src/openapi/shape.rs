@@ -81,9 +81,9 @@ pub(super) fn any() -> Shape {
     any.into()
 }
 
-pub(super) fn word(words: &[&str]) -> Shape {
+pub(super) fn word<T: AsRef<str>>(words: &[T]) -> Shape {
     let mut word = of(Type::String);
-    word.enum_values = Some(words.iter().map(|word| json!(word)).collect());
+    word.enum_values = Some(words.iter().map(|word| json!(word.as_ref())).collect());
     word.into()
 }
 
@@ -131,6 +131,15 @@ pub(super) fn map(of_each: Shape) -> Shape {
     let mut map = of(Type::Object);
     map.additional_properties = Some(Box::new(AdditionalProperties::RefOr(of_each.0)));
     map.into()
+}
+
+/// Variables of a process, by their names.
+pub(super) fn variables(of_each: Shape) -> Shape {
+    map(of_each).object(|map| {
+        if let RefOr::T(names) = startable().0 {
+            map.property_names = Some(Box::new(names));
+        }
+    })
 }
 
 /// An object with these members, and maybe others.
