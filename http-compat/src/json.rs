@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use skyclaw_protocol::Milli;
 use skyclaw_protocol::clock::Wall;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// 24 characters whose order is the order of time.
 const ISO: DateTimePrinter = DateTimePrinter::new().precision(Some(3));

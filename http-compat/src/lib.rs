@@ -23,6 +23,7 @@ mod idempotency;
 pub mod import;
 mod json;
 mod metrics;
+mod openapi;
 mod peer_url;
 mod quota;
 pub mod receipt;

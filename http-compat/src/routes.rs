@@ -7,6 +7,7 @@
 
 mod blobs;
 mod dashboard;
+mod docs;
 pub(crate) mod events;
 mod health;
 mod hosts;
@@ -14,10 +15,11 @@ mod import;
 mod insight;
 mod jobs;
 pub(crate) mod logs;
-mod membership;
+pub(crate) mod membership;
 mod network;
 mod orders;
 mod output;
+mod page;
 mod principals;
 mod public;
 mod replicate;
@@ -59,16 +61,16 @@ const LISTINGS: usize = 4;
 
 type Answered = Result<Response, ApiError>;
 
-struct Route {
-    method: &'static str,
-    template: &'static str,
-    needs: Needs,
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
+    pub(crate) template: &'static str,
+    pub(crate) needs: Needs,
     run: fn(Call) -> BoxFuture<'static, Answered>,
 }
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Needs {
+pub(crate) enum Needs {
     /// Whoever asks.
     Nothing,
     /// Customers; which one, the handler looks up.
@@ -78,7 +80,7 @@ enum Needs {
 }
 
 /// Whoever is let in at all.
-const ANY: Needs = Needs::Scope(&Scope::ALL);
+pub(crate) const ANY: Needs = Needs::Scope(&Scope::ALL);
 const ADMIN: Needs = Needs::Scope(&[Scope::Admin]);
 const HOST: Needs = Needs::Scope(&[Scope::Host]);
 const READ: Needs = Needs::Scope(&[Scope::Read]);
@@ -105,8 +107,8 @@ macro_rules! routes {
     };
 }
 
-/// Every route there is, and who may use it.
-static ROUTES: &[Route] = routes! {
+/// Every route there is, and who may use it. `crate::openapi` describes each of them.
+pub(crate) static ROUTES: &[Route] = routes! {
     GET "/healthz", Needs::Nothing => health::alive,
     GET "/readyz", Needs::Nothing => health::ready,
     GET "/metrics", Needs::Nothing => health::metrics,
@@ -114,6 +116,10 @@ static ROUTES: &[Route] = routes! {
     GET "/", Needs::Nothing => dashboard::page,
     GET "/dashboard/:id", Needs::Nothing => dashboard::file,
     GET "/dashboard/views/:id", Needs::Nothing => dashboard::view,
+    GET "/docs", Needs::Nothing => docs::index,
+    GET "/docs/:id", Needs::Nothing => docs::file,
+    GET "/openapi.json", Needs::Nothing => docs::whole,
+    GET "/openapi/public.json", Needs::Nothing => docs::public,
     GET "/v1/state", READ => replicate::state,
     POST "/v1/replicate/snapshot", ADMIN => replicate::snapshot,
     POST "/v1/jobs", SUBMIT => jobs::submit,
@@ -255,7 +261,7 @@ impl Area {
         match path.strip_prefix("/v1/public/jobs") {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => Self::Public,
             _ if matches!(path, "/healthz" | "/readyz" | "/metrics") => Self::Open,
-            _ if dashboard::is_file(path) => Self::Open,
+            _ if dashboard::is_file(path) || docs::is_file(path) => Self::Open,
             _ => Self::Private,
         }
     }
@@ -265,14 +271,15 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let inbound = Inbound::new(&parts.headers, body);
-    let area = match Area::of(parts.uri.path()) {
-        // What is no file of it is any path, and asked for as the original has it.
-        _ if dashboard::lacks(parts.method.as_str(), parts.uri.path(), &parts.headers) => {
+    let (method, path) = (parts.method.as_str(), parts.uri.path());
+    let area = match Area::of(path) {
+        // What is no file of theirs is any path, and asked for as the original has it.
+        _ if dashboard::lacks(method, path, &parts.headers) || docs::lacks(method, path) => {
             Area::Private
         }
         area => area,
     };
-    let found = find(parts.method.as_str(), parts.uri.path());
+    let found = find(method, path);
     let (method, template) =
         found.as_ref().map_or(("-", "other"), |(route, _)| (route.method, route.template));
     let answered = match admit(&api, area, &parts) {

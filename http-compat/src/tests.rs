@@ -6,6 +6,7 @@ mod auth;
 mod blobs;
 mod dashboard;
 mod deploy;
+mod docs;
 mod events;
 mod fake;
 mod framing;

@@ -4,6 +4,7 @@
 //! in the folder that `SKYCLAW_SCREENSHOTS` names. In every test a complaint of the browser, and a request to
 //! anything but the node, is a failure.
 
+mod docs;
 mod live;
 mod page;
 mod size;

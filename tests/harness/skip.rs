@@ -1,6 +1,7 @@
 //! Tests that need what a machine may not have.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use skyclaw_node::sandbox::{Sandbox, Wanted};
@@ -14,6 +15,8 @@ pub enum Need {
     Root,
     /// A program is in `PATH`.
     Tool(&'static str),
+    /// Python 3 can make a place of its own for what is installed.
+    PythonVenv,
     /// The machine is of this architecture.
     Machine(&'static str),
     /// Nodes keep what they run at this level at least.
@@ -28,6 +31,11 @@ impl Need {
             Self::Root => rustix::process::geteuid().is_root(),
             Self::Tool(name) => std::env::var_os("PATH")
                 .is_some_and(|path| std::env::split_paths(&path).any(|dir| is_in(&dir, name))),
+            Self::PythonVenv => {
+                let mut python = Command::new("python3");
+                python.args(["-c", "import ensurepip, venv"]).stdin(Stdio::null());
+                python.output().is_ok_and(|output| output.status.success())
+            }
             Self::Sandbox(name) => level() >= rank(name),
             Self::Machine(name) => std::env::consts::ARCH == name,
             Self::NotLeftOutBy(name) => std::env::var_os(name).is_none_or(|value| value != "1"),

@@ -22,15 +22,15 @@ const SERVICE_HOST: &str = "service-host";
 
 /// Bounds of the time between two health checks, in milliseconds: more often they are a load of
 /// their own, less often than hourly they tell nothing.
-const MIN_INTERVAL_MS: u64 = 100;
-const MAX_INTERVAL_MS: u64 = 3_600_000;
+pub(crate) const MIN_INTERVAL_MS: u64 = 100;
+pub(crate) const MAX_INTERVAL_MS: u64 = 3_600_000;
 
 /// Between health checks where nothing was said.
 const INTERVAL_MS: u64 = 5000;
 
 /// Bounds of the first pause before a restart, in milliseconds.
-const MIN_BACKOFF_MS: u64 = 10;
-const MAX_BACKOFF_MS: u64 = 3_600_000;
+pub(crate) const MIN_BACKOFF_MS: u64 = 10;
+pub(crate) const MAX_BACKOFF_MS: u64 = 3_600_000;
 
 /// What is bounded, as refusals name it.
 const WHOLE: &str = "the service (command, args, cwd and env)";

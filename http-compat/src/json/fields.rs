@@ -10,7 +10,7 @@ use crate::error::ApiError;
 use crate::text::{capability_list, trim};
 
 /// Largest integer that a JSON number names exactly in every client (2^53 - 1).
-const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
+pub(crate) const MAX_EXACT: u64 = (1 << 53) - 1;
 
 /// A body that was parsed. Keeps its share of the memory for large bodies until dropped.
 #[derive(Debug)]
@@ -135,11 +135,11 @@ impl<'a> Fields<'a> {
     }
 
     /// A whole number that is exact in every client; `2.0` is one.
-    #[allow(clippy::cast_possible_truncation)] // bounded by MAX_EXACT
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // bounded by MAX_EXACT
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>, ApiError> {
         match self.number(name)? {
             None => Ok(None),
-            Some(number) if number.fract() == 0.0 && number.abs() <= MAX_EXACT => {
+            Some(number) if number.fract() == 0.0 && number.abs() <= MAX_EXACT as f64 => {
                 Ok(Some(number as i64))
             }
             Some(number) => Err(self.bad(name, &format!("must be a whole number, not {number}"))),

@@ -16,8 +16,8 @@ use crate::error::ApiError;
 use crate::receipt::peer_id;
 
 /// Jobs on a page unless asked otherwise, and at most.
-const PAGE: usize = 100;
-const MAX_PAGE: usize = 1000;
+pub(crate) const PAGE: usize = 100;
+pub(crate) const MAX_PAGE: usize = 1000;
 
 pub(crate) fn show(job: &JobView) -> Value {
     let mut map = Map::new();

@@ -10,7 +10,7 @@ use super::{put, service};
 use crate::error::ApiError;
 
 /// Services a host may name: more than one can run.
-const MAX_NAMED: usize = 1024;
+pub(crate) const MAX_NAMED: usize = 1024;
 
 /// `{running, mark, waitMs}`, all optional.
 pub(crate) fn asked(host: HostId, document: &Document) -> Result<Question, ApiError> {

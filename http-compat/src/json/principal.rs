@@ -10,7 +10,10 @@ use crate::backend::NewPrincipal;
 use crate::error::ApiError;
 
 /// Longest life of a key that expires, in milliseconds: ten years.
-const MAX_LIFE_MS: u64 = 3650 * 86_400_000;
+pub(crate) const MAX_LIFE_MS: u64 = 3650 * 86_400_000;
+
+/// Largest bound of bytes a day that can be asked for: a pebibyte, which is as good as none.
+pub(crate) const MAX_BYTES_PER_DAY: u64 = 1 << 50;
 
 /// Members of a request.
 const MEMBERS: &[&str] = &["name", "scopes", "quotas", "expiresInMs"];
@@ -52,7 +55,7 @@ fn quotas(fields: &Fields<'_>) -> Result<Quotas, ApiError> {
         queued: count("queued")?,
         running: count("running")?,
         per_minute: count("perMinute")?,
-        bytes_per_day: within(&inner, "bytesPerDay", 1..=1 << 50)?,
+        bytes_per_day: within(&inner, "bytesPerDay", 1..=MAX_BYTES_PER_DAY)?,
     })
 }
 

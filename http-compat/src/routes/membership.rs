@@ -12,7 +12,7 @@ use crate::json::{self, iso};
 const USUAL_LIFE_MS: u64 = 86_400_000;
 
 /// Roles that one ticket may name; there are four.
-const MAX_ROLES: usize = 8;
+pub(crate) const MAX_ROLES: usize = 8;
 
 /// `GET /v1/network/members`.
 pub(super) async fn list(call: Call) -> Result<Response, ApiError> {
@@ -34,9 +34,10 @@ pub(super) async fn invite(mut call: Call) -> Result<Response, ApiError> {
         _ => None,
     };
     let roles = roles.ok_or_else(|| bad("roles is a list of words, such as [\"host\"]"))?;
-    let number = |name: &str, usual: u64| match &body[name] {
-        Value::Null => Ok(usual),
-        value => value.as_u64().ok_or_else(|| bad(&format!("{name} is a whole number"))),
+    let fields = document.fields();
+    let number = |name: &str, usual: u64| match fields.integer(name)?.map(u64::try_from) {
+        None => Ok(usual),
+        Some(number) => number.map_err(|_| bad(&format!("{name} must not be negative"))),
     };
     let peer = match &body["peer"] {
         Value::Null => None,

@@ -78,6 +78,13 @@ impl Rig {
         Reply { status: parts.status.as_u16(), headers: parts.headers, text }
     }
 
+    /// The status and the bytes at that path.
+    pub(super) async fn bytes(&self, path: &str) -> (u16, Vec<u8>) {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        (parts.status.as_u16(), body.collect().await.unwrap().to_bytes().to_vec())
+    }
+
     pub(super) async fn call(
         &self,
         method: &str,
