@@ -8,8 +8,8 @@ use skyclaw_protocol::{JobStatus, SandboxLevel};
 
 use super::operation::{Op, only, op};
 use super::shape::{
-    Shape, closed, count, flag, hash, id, list, may, moment, named, need, number, object, opt,
-    short, text, whole, word,
+    Shape, closed, count, event, flag, hash, id, list, may, moment, named, need, number, object,
+    opt, short, text, whole, word,
 };
 use crate::json::job::{MAX_PAGE, PAGE};
 
@@ -118,7 +118,7 @@ pub(super) fn written(of: Op) -> Op {
     .query("attempt", count().at_most(u32::MAX.into()), "The run that was read last.")
     .query("stdout", count().at_most(u32::MAX.into()), read)
     .query("stderr", count().at_most(u32::MAX.into()), read)
-    .answers_as(200, "What it wrote.", "text/event-stream", text())
+    .answers_as(200, "What it wrote.", "text/event-stream", event())
     .missing(MISSING)
 }
 

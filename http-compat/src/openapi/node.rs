@@ -1,7 +1,7 @@
 //! The node itself: whether it lives and is ready, how it does, its pages, what it is described by.
 
 use super::operation::{Op, only, op};
-use super::shape::{Shape, any, count, flag, list, map, may, named, need, object, text};
+use super::shape::{Shape, any, count, event, flag, list, map, may, named, need, object, text};
 
 const TAG: &str = "node";
 
@@ -27,7 +27,7 @@ pub(super) fn ops() -> Vec<Op> {
             )
             .query("kinds", text().like("^(job|service|host)(,(job|service|host))*$"),
                 "Some of job, service, host, with commas between; all of them unless said.")
-            .answers_as(200, "A stream that does not end.", "text/event-stream", text()),
+            .answers_as(200, "A stream that does not end.", "text/event-stream", event()),
         page(of("/", "dashboard", "The dashboard, for browsers"), &["text/html"])
             .missing("A page was not asked for."),
         file(of("/dashboard/:id", "dashboardFile", "A file of the dashboard")),
@@ -101,7 +101,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
                         need("punched", count()),
                         need("notPunched", count()),
                         need("mesh", map(count())),
-                        need("deaf", flag()),
+                        need("deaf", count()),
                     ])
                     .says("How other nodes reach it, and who passes its gossip on."),
                 ),

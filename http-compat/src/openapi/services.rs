@@ -6,8 +6,8 @@ use skyclaw_protocol::{OnPartition, ServiceStatus};
 use super::jobs::{capabilities, level};
 use super::operation::{Op, only, op};
 use super::shape::{
-    Shape, any_of, closed, count, filled, hash, id, list, map, may, moment, named, need, object,
-    opt, short, startable, startable_filled, text, trimmed_id, variables, whole, word,
+    Shape, any_of, closed, count, event, filled, hash, id, list, map, may, moment, named, need,
+    object, opt, short, startable, startable_filled, text, trimmed_id, variables, whole, word,
 };
 use crate::json::deploy::{MAX_BACKOFF_MS, MAX_INTERVAL_MS, MIN_BACKOFF_MS, MIN_INTERVAL_MS};
 use crate::json::fields::MAX_EXACT;
@@ -79,7 +79,7 @@ pub(super) fn ops() -> Vec<Op> {
             .query("follow", word(&["1", "0", "true", "false"]), "Go on with what is written later.")
             .query("tail", count().at_most(u32::MAX.into()), "Lines of each instance to begin with; 100 unless said.")
             .query("replica", count().at_most(u32::MAX.into()), "Of this instance alone.")
-            .answers_as(200, "The lines.", "text/event-stream", text())
+            .answers_as(200, "The lines.", "text/event-stream", event())
             .missing(MISSING),
     ]
 }

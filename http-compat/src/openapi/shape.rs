@@ -123,6 +123,11 @@ pub(super) fn trimmed(form: &str) -> Shape {
     text().like(&format!("^[{BLANKS}]*{form}[{BLANKS}]*$"))
 }
 
+/// One of the server-sent events of a stream.
+pub(super) fn event() -> Shape {
+    object([need("data", text()), may("event", text()), may("id", text())])
+}
+
 pub(super) fn list(of: Shape) -> Shape {
     Shape(RefOr::T(Schema::Array(Array::new(of.0))))
 }
