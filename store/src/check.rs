@@ -47,6 +47,9 @@ pub struct Checked {
     pub findings: Vec<Finding>,
     /// How many more there are.
     pub more: u64,
+    /// How many there are of each kind, all of them: what follows from a kind must not hang on the order in
+    /// which tables are looked at.
+    found: [u64; 3],
 }
 
 /// How the derived tables stand.
@@ -93,7 +96,11 @@ impl Checked {
     /// Whether something of this kind is wrong.
     #[must_use]
     pub fn has(&self, fault: FaultKind) -> bool {
-        self.findings.iter().any(|finding| finding.fault == fault)
+        self.count(fault) > 0
+    }
+
+    fn count(&self, fault: FaultKind) -> u64 {
+        self.found[fault as usize]
     }
 
     fn find(
@@ -103,6 +110,7 @@ impl Checked {
         key: String,
         what: impl Into<String>,
     ) {
+        self.found[fault as usize] += 1;
         if self.findings.len() < MOST {
             self.findings.push(Finding { fault, table, key, what: what.into() });
         } else {

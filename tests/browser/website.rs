@@ -2,18 +2,21 @@
 
 use std::fs;
 
-use skyclaw_tests::{Setup, can, workspace_root};
+use skyclaw_tests::{Reply, Server, Setup, can, workspace_root};
 
 use crate::NEEDS;
 use crate::page;
 
-/// The settings that its README gives the node.
-fn settings() -> Vec<(String, String)> {
+const CORS: &str = "SKYCLAW_PUBLIC_CORS_ORIGIN";
+
+/// The settings that its README gives the node, with this key, and the origin that is let in.
+fn settings(key: &str) -> Vec<(String, String)> {
     let readme = workspace_root().join("examples/website_jobs/README.md");
     let readme = fs::read_to_string(readme).expect("it has a README");
     let line = readme.lines().find(|line| line.ends_with("skyclaw-node")).expect("the command");
     let pairs = line.split(' ').filter_map(|word| word.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect()
+    let value = |value: &str| value.trim_matches('"').replace("$key", key);
+    pairs.map(|(name, text)| (name.to_owned(), value(text))).collect()
 }
 
 #[test]
@@ -21,13 +24,23 @@ fn the_page_of_the_example_submits_a_job_and_shows_what_came_of_it() {
     if !can(&NEEDS) {
         return;
     }
-    let given = settings();
-    assert_eq!(given.len(), 2, "{given:?}");
+    let page = fs::read(workspace_root().join("examples/website_jobs/index.html"));
+    let page = page.expect("it is there");
+    let site = Server::start(move |_| {
+        Reply::raw(200, page.clone()).header("content-type", "text/html; charset=utf-8")
+    });
+    let mut given = settings("made-for-this-test");
+    let [(keys, key), (cors, origin)] = &mut given[..] else { panic!("{given:?}") };
+    assert_eq!((keys.as_str(), cors.as_str()), ("SKYCLAW_PUBLIC_API_KEYS", CORS));
+    assert!(key.starts_with("made-for-this-test:"), "the key is made: {key}");
+    assert!(origin.starts_with("http://127.0.0.1:"), "it lets in one origin: {origin}");
+    // Where the README has the page may be taken here.
+    *origin = site.url();
     let node = given.iter().fold(Setup::both(), |setup, (name, value)| setup.env(name, value));
     let node = node.start();
-    let file = workspace_root().join("examples/website_jobs/index.html");
-    page::with(&format!("file://{}", file.display()), async |page| {
+    page::with(&site.url(), async |page| {
         page.fill("[name=node]", &node.url()).await;
+        page.fill("[name=key]", "made-for-this-test").await;
         page.fill("[name=script]", "echo made at $((40 + 2))").await;
         page.click("button").await;
         page.until_text("#state", "completed").await;

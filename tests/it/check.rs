@@ -157,4 +157,8 @@ fn what_cannot_be_checked_is_told_from_what_is_wrong() {
     let alone = run(&nowhere, 0, &["--role", "host", "check"]);
     assert!(code(&alone, 2).stderr.contains("name the file"), "{}", alone.stderr);
     code(&run(&nowhere, 0, &["--role", "king", "check"]), 2);
+    // A word too much is no damage, either.
+    code(&run(&nowhere, 0, &["--role", "host", "check", "--jason"]), 2);
+    code(&run(&nowhere, 0, &["check", "one.db", "two.db"]), 2);
+    code(&run(&nowhere, 0, &["compact", "check"]), 1);
 }

@@ -208,7 +208,13 @@ fn the_package_has_what_it_names() {
         .filter(|from| !from.starts_with("target/"))
         .partition(|from| from.starts_with(PAGES));
     let out = tempfile::tempdir().expect("a folder");
+    let (kept, old) = (out.path().join("bash/mine"), out.path().join("man1/skyclaw-old.1"));
+    for file in [&kept, &old] {
+        fs::create_dir_all(file.parent().expect("a folder")).expect("it is writable");
+        fs::write(file, "was here before").expect("it is writable");
+    }
     pages(out.path());
+    assert!(kept.is_file() && !old.exists(), "what is not ours stays, and old pages go");
     for from in &made {
         let folder = from.strip_prefix(PAGES).and_then(|from| from.strip_suffix("/*"));
         let files = fs::read_dir(out.path().join(folder.expect("all files of a folder")));

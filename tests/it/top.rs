@@ -25,6 +25,8 @@ fn top_shows_a_job_as_it_comes_and_ends_and_gives_the_terminal_back() {
     let seen = screen.until(seen, &format!("{id}  queued"));
     node.api.claim("box");
     let seen = screen.until(seen, &format!("{id}  leased"));
+    // No event tells of it.
+    let seen = screen.until(seen, "1/4");
     node.api.complete(&id, "box").ok();
     let seen = screen.until(seen, &format!("{id}  completed"));
     screen.until(seen, "1 completed");

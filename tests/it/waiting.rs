@@ -1,7 +1,14 @@
 //! Waits that end before what is waited for: by time, by a lost coordinator, by Ctrl-C.
 
-use rustix::process::Signal;
-use skyclaw_tests::{Need, Node, PATIENCE, Process, Pty, Setup, binary, can, eventually};
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use skyclaw_tests::{
+    Need, Node, PATIENCE, Process, Pty, Reply, Server, Setup, binary, can, eventually,
+};
 
 use crate::text;
 
@@ -43,6 +50,79 @@ fn a_submission_may_be_waited_for_as_long_as_one_likes() {
     let ended = start(&node, &folder, &args).wait(PATIENCE);
     assert_eq!(ended.code, Some(124), "{}", ended.stderr);
     assert!(ended.stderr.contains("ask again with `skyclaw job "), "{}", ended.stderr);
+}
+
+#[test]
+fn a_coordinator_that_never_answers_does_not_prolong_a_wait() {
+    let server = Server::start(|_| Reply::silence());
+    let folder = tempfile::tempdir().expect("a folder");
+    let env = [("SKYCLAW_COORDINATOR_URL".to_owned(), server.url().into())];
+    let args = ["job", "job_1", "--wait", "--timeout", "1.5"];
+    let begun = Instant::now();
+    let program = binary("skyclaw");
+    let ended = Process::start(&program, &args, &env, folder.path(), folder.path()).wait(PATIENCE);
+    assert_eq!(ended.code, Some(124), "{}", ended.stderr);
+    // A request alone may take half a minute.
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn output_that_is_followed_no_longer_says_how_to_go_on() {
+    let node = Setup::both().start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let job = ["submit", "--follow", "--", "sh", "-c", "echo begun; exec sleep 600"];
+    let mut submitted = start(&node, &folder, &job);
+    until_said(&submitted, "it goes on if this is ended");
+    let jobs = node.api.get("/v1/jobs").ok();
+    let id = text(&jobs["jobs"][0], "id").to_owned();
+    let again = tempfile::tempdir().expect("a folder");
+    let mut logs = start(&node, &again, &["logs", &id, "-f"]);
+    for following in [&submitted, &logs] {
+        eventually("it follows", || match following.stdout() {
+            shown if shown.contains("begun") => Ok(()),
+            shown => Err(shown + &following.log()),
+        });
+    }
+    for following in [&mut submitted, &mut logs] {
+        following.signal(Signal::INT);
+        let ended = following.wait(PATIENCE);
+        assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("{id} goes on")), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("`skyclaw logs {id} -f`")), "{}", ended.stderr);
+    }
+    assert_eq!(text(&node.api.job(&id), "status"), "leased");
+}
+
+#[test]
+fn after_a_wait_ctrl_c_ends_the_program_as_ever() {
+    let node = Setup::coordinator().start();
+    node.api.register("box", &["shell"], 1);
+    let mut waiting = Command::new(binary("skyclaw"))
+        .args(["submit", "--wait", "--json", "--", "true"])
+        .env("SKYCLAW_COORDINATOR_URL", node.url())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let job = eventually("there is a job", || {
+        let job = node.api.claim("box");
+        if job.is_null() { Err("none".to_owned()) } else { Ok(job) }
+    });
+    // More than a pipe holds, so that it is stuck when it prints.
+    let body = json!({
+        "hostId": "box", "success": true, "durationMs": 5, "exitCode": 0, "stderr": "",
+        "stdout": "x".repeat(300_000),
+    });
+    node.api.post(&format!("/v1/jobs/{}/complete", text(&job, "id")), &body).ok();
+    let mut out = waiting.stdout.take().expect("it is piped");
+    out.read_exact(&mut [0; 100]).expect("it prints");
+    let pid = Pid::from_raw(waiting.id().cast_signed()).expect("a number");
+    kill_process(pid, Signal::INT).expect("it runs");
+    let ended = eventually("it ends", || match waiting.try_wait().expect("a child") {
+        Some(ended) => Ok(ended),
+        None => Err("it runs".to_owned()),
+    });
+    assert_eq!(ended.code(), Some(130));
 }
 
 /// This takes the half minute for which a coordinator may be away.

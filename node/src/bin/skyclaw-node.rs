@@ -1,5 +1,6 @@
 //! The daemon.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,7 +17,12 @@ fn main() -> ExitCode {
         Err(text) => {
             // Help and version are no mistakes; everything else ends with 1, as all our errors do.
             let _ = text.print();
-            return if text.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            return match text.use_stderr() {
+                // There 1 says that the file is damaged.
+                true if names_check(std::env::args_os().skip(1)) => ExitCode::from(copies::UNKNOWN),
+                true => ExitCode::FAILURE,
+                false => ExitCode::SUCCESS,
+            };
         }
     };
     let checks = matches!(args.command, NodeCommand::Check { .. });
@@ -28,6 +34,12 @@ fn main() -> ExitCode {
             if checks { ExitCode::from(copies::UNKNOWN) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Whether arguments that make no sense are those of `check`: the first of them that is a subcommand.
+fn names_check(mut args: impl Iterator<Item = OsString>) -> bool {
+    let command = config::node_command();
+    args.find(|arg| command.find_subcommand(arg).is_some()).is_some_and(|arg| arg == "check")
 }
 
 fn start(args: NodeArgs) -> Result<ExitCode, String> {

@@ -135,6 +135,12 @@ pub enum CliError {
     Output(#[from] io::Error),
 }
 
+/// Whether it was a change is not known here, nor whether another coordinator, which did not answer, took it
+/// before this one refused.
+const MAYBE_TAKEN: &str = "\
+    what only reads may be asked again; a change may have been taken: look at `skyclaw jobs` or \
+    `skyclaw services` first";
+
 impl CliError {
     /// Whether the reader of the output has gone, which is no failure: `skyclaw jobs | head`.
     pub(super) fn reader_has_gone(&self) -> bool {
@@ -235,10 +241,10 @@ impl CliError {
                     .to_owned(),
             ),
             Self::Client(ClientError::Status { status: 429, .. }) => {
-                Some("nothing was done: try again later".to_owned())
+                Some(format!("too much was asked for at once: wait a moment\n{MAYBE_TAKEN}"))
             }
             Self::Client(ClientError::Status { status: 503, .. }) => {
-                Some("try again; if it stays so, `skyclaw doctor` says what is wrong".to_owned())
+                Some(format!("{MAYBE_TAKEN}\nif it stays so, `skyclaw doctor` says what is wrong"))
             }
             Self::OutOfSight { id, .. } => Some(format!(
                 "it goes on: once a coordinator answers, {}",

@@ -244,43 +244,59 @@ pub(super) async fn wait(
     output: &mut Output,
 ) -> Result<Value, CliError> {
     let began = Instant::now();
+    let left_of = || timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
     let mut pause = FIRST_PAUSE;
     let mut gone_since: Option<Instant> = None;
     let mut status = "unknown".to_owned();
     let mut doubts = Doubts { asked: began, said: None };
     let spinner = Spinner::new();
     loop {
-        match look(client, id).await {
-            Ok(answer) => {
+        let looked = Instant::now();
+        match within(left_of(), look(client, id)).await {
+            // The time is over, and so is the wait, below.
+            None => {}
+            Some(Ok(answer)) => {
                 gone_since = None;
                 status = status_of(&answer)?.to_owned();
                 if status == "completed" || status == "failed" {
                     return Ok(answer);
                 }
-                doubts.look(client, id, output).await;
+                within(left_of(), doubts.look(client, id, output)).await;
                 spinner.set(&format!("{id} is {status}"));
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 let now = Instant::now();
-                let since = *gone_since.get_or_insert(now);
+                // What is answered now was asked before.
+                let first = gone_since.is_none();
+                let since = *gone_since.get_or_insert(looked);
                 if !passes(&error) {
                     return Err(error.into());
                 }
                 if now - since > PATIENCE {
                     return Err(CliError::OutOfSight { id: id.to_owned(), cause: error });
                 }
-                if since == now {
+                if first {
                     spinner.say(&format!("{error}; trying again"), output);
                 }
             }
         }
-        let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+        let left = left_of();
         if left.is_some_and(|left| left.is_zero()) {
             let seconds = timeout.unwrap_or_default().as_secs_f64();
             return Err(CliError::StillRunning { id: id.to_owned(), status, seconds });
         }
         tokio::time::sleep(left.map_or(pause, |left| pause.min(left))).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// The outcome, if it comes in the time that is left.
+async fn within<T>(left: Option<Duration>, look: impl Future<Output = T>) -> Option<T> {
+    /// The shortest wait sees the job once, too.
+    const ONE_LOOK: Duration = Duration::from_secs(1);
+    match left {
+        Some(left) => tokio::time::timeout(left.max(ONE_LOOK), look).await.ok(),
+        None => Some(look.await),
     }
 }
 

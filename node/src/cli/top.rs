@@ -111,10 +111,11 @@ async fn live(
     }
 }
 
-/// Whether a key ends it. A terminal in this mode sends no SIGINT.
+/// Whether a key ends it. A terminal in this mode sends no SIGINT. Escape does not: it is how an arrow key
+/// begins, and over a slow line the rest of it may come later.
 fn ends(key: KeyEvent) -> bool {
     match key.code {
-        KeyCode::Char('q' | 'Q') | KeyCode::Esc => true,
+        KeyCode::Char('q' | 'Q') => true,
         KeyCode::Char('c' | 'd') => key.modifiers.contains(KeyModifiers::CONTROL),
         _ => false,
     }
@@ -152,5 +153,19 @@ impl Signals {
             })
         });
         select_all(all).await.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_an_arrow_key_ends_nothing() {
+        let ends = |code, modifiers| super::ends(KeyEvent::new(code, modifiers));
+        assert!(!ends(KeyCode::Esc, KeyModifiers::NONE));
+        assert!(ends(KeyCode::Char('q'), KeyModifiers::NONE));
+        assert!(ends(KeyCode::Char('c'), KeyModifiers::CONTROL));
+        assert!(!ends(KeyCode::Char('c'), KeyModifiers::NONE));
     }
 }

@@ -1,9 +1,15 @@
 //! What those who wait see and can do: how long it has been, and SIGINT, which ends the wait and not what
 //! is waited for.
+//!
+//! Always: SIGINT ends this process: politely while it waits, at once after that and when it comes again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
@@ -21,18 +27,32 @@ pub(super) async fn unless_interrupted<T>(
     next: &str,
     wait: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
+    /// What shells have for a process that SIGINT ended.
+    const INTERRUPTED: i32 = 130;
+    // Once anybody has listened for it, SIGINT does nothing by itself in this process any more.
+    let ends = Arc::new(AtomicBool::new(false));
+    flag::register_conditional_shutdown(SIGINT, INTERRUPTED, Arc::clone(&ends))?;
+    // In this order: the one that sets the flag does not end it yet.
+    flag::register(SIGINT, Arc::clone(&ends))?;
     let mut int = signal(SignalKind::interrupt())?;
-    tokio::select! {
+    let done = tokio::select! {
         done = wait => done,
         _ = int.recv() => {
             Err(CliError::Interrupted { what: what.to_owned(), next: next.to_owned() })
         }
-    }
+    };
+    ends.store(true, Ordering::SeqCst);
+    done
 }
 
 /// How to go on with a job.
 pub(super) fn after_job(id: &str) -> String {
     format!("`skyclaw job {id} --wait` waits on, `skyclaw cancel {id}` ends it")
+}
+
+/// How to go on with the output of a job.
+pub(super) fn after_output(id: &str) -> String {
+    format!("`skyclaw logs {id} -f` follows it again, `skyclaw cancel {id}` ends it")
 }
 
 /// A line on standard error that says what is waited for and how long, where that is a terminal.

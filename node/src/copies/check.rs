@@ -106,8 +106,9 @@ fn advice(checked: &Checked) -> Vec<&'static str> {
     }
     if checked.has(FaultKind::Index) {
         said.push(
-            "The lists can be made anew from the records: start the node once with another \
-             SKYCLAW_RETENTION_MS than now, then as before. Nothing is lost by it.",
+            // A smaller number would delete what is older than that.
+            "The lists can be made anew from the records: start the node once with a larger \
+             SKYCLAW_RETENTION_MS (one millisecond more is enough), then as before. Nothing is lost by it.",
         );
     }
     said

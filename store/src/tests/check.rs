@@ -16,7 +16,7 @@ use crate::tables::{
     META_SEED, RESULTS, ROWS, SEALED, SPECS, Sealed,
 };
 use crate::testing::Chance;
-use crate::{Checked, FaultKind, Indexes, OpenError, Store, check};
+use crate::{Checked, FaultKind, Indexes, OpenError, Options, Store, check};
 
 fn network() -> NetworkId {
     NetworkId::of_name("test")
@@ -248,6 +248,39 @@ fn records_of_another_network_are_told_from_damaged_ones() {
     let checked = check(&path, NetworkId::of_name("other")).unwrap();
     assert!(checked.has(FaultKind::Signature) && !checked.has(FaultKind::Record));
     assert_eq!((checked.findings.len(), checked.more), (100, 0));
+}
+
+#[test]
+fn what_is_found_after_the_first_hundred_counts_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path());
+    change(&path, |txn| drop(txn.open_table(DUE).unwrap().pop_first().unwrap()));
+    let checked = check(&path, NetworkId::of_name("other")).unwrap();
+    assert!(checked.has(FaultKind::Signature) && checked.has(FaultKind::Index));
+    assert_eq!((checked.findings.len(), checked.more), (100, 1));
+}
+
+/// What `skyclaw-node check` tells those to do who have such a file.
+#[test]
+fn a_start_with_a_longer_retention_mends_the_lists() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path());
+    // As many rows as there should be, so that no start sees it.
+    change(&path, |txn| {
+        let mut due = txn.open_table(DUE).unwrap();
+        due.pop_first().unwrap().unwrap();
+        due.insert((5, &b"jx"[..]), ()).unwrap();
+    });
+    let usual = options();
+    drop(Store::open(&path, &usual).unwrap());
+    let before = look(&path).unwrap();
+    assert!(before.has(FaultKind::Index), "{before:?}");
+    let longer = Options { retention_ms: usual.retention_ms + 1, ..usual.clone() };
+    drop(Store::open(&path, &longer).unwrap());
+    drop(Store::open(&path, &usual).unwrap());
+    let after = look(&path).unwrap();
+    assert!(after.is_clean(), "{after:?}");
+    assert_eq!(after.records, before.records);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{Ended, FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, stream};
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, harmless};
+use crate::cli::waiting::{after_output, unless_interrupted};
 use crate::cli::{jobs, passes};
 use crate::client::Client;
 
@@ -84,8 +85,19 @@ impl Place {
     }
 }
 
-/// Shows it. Whoever follows hears how the job ended by the exit code.
+/// Shows it. Whoever follows hears how the job ended by the exit code, and after SIGINT that it goes on.
 pub(in crate::cli) async fn follow(
+    client: &Client,
+    id: &str,
+    follow: bool,
+    json: bool,
+    output: &mut Output,
+) -> Result<ExitCode, CliError> {
+    let shown = show(client, id, follow, json, output);
+    if follow { unless_interrupted(id, &after_output(id), shown).await } else { shown.await }
+}
+
+async fn show(
     client: &Client,
     id: &str,
     follow: bool,

@@ -27,6 +27,9 @@ pub(super) enum News {
     },
     /// How many jobs stand where.
     Status(Value),
+    /// All hosts: that they were heard of, and how busy they are, comes with no event. And gateways, if
+    /// anything was said of them.
+    Around { hosts: Vec<Value>, gateways: Option<Vec<String>> },
     /// A record is new, another than before, or gone.
     Event { kind: String, value: Value },
     /// Nobody tells anything for now.
@@ -82,12 +85,21 @@ impl World {
                 self.hosts = by_id(hosts);
                 self.services = by_id(services);
                 self.gateways = gateways;
-                self.samples.clear();
                 self.count(&status, Instant::now());
                 self.lost = None;
             }
             News::Status(status) => self.count(&status, Instant::now()),
-            News::Lost(why) => self.lost = Some(why),
+            News::Around { hosts, gateways } => {
+                self.hosts = by_id(hosts);
+                if let Some(gateways) = gateways {
+                    self.gateways = gateways;
+                }
+            }
+            News::Lost(why) => {
+                // What happens until something is heard again is no rate of the seconds before.
+                self.samples.clear();
+                self.lost = Some(why);
+            }
             News::Event { kind, value } => match kind.as_str() {
                 "job" => {
                     put(&mut self.jobs, value);
@@ -110,7 +122,12 @@ impl World {
     }
 
     fn count(&mut self, status: &Value, now: Instant) {
-        status["nodeId"].as_str().unwrap_or_default().clone_into(&mut self.node);
+        let node = status["nodeId"].as_str().unwrap_or_default();
+        if node != self.node {
+            // Another node may know of other jobs.
+            self.samples.clear();
+            node.clone_into(&mut self.node);
+        }
         self.ready = status["ready"] == true;
         self.counts = Counts::of(status);
         self.samples.push_back((now, self.counts));
@@ -234,5 +251,39 @@ mod tests {
         // Those whose time was over were deleted.
         world.count(&status(0, 5), begin + Duration::from_secs(30));
         assert_eq!(world.rates(), (0.0, 0.0));
+    }
+
+    #[test]
+    fn rates_begin_anew_with_another_node_and_after_a_loss_and_not_with_new_lists() {
+        let status = |completed: u64| json!({ "nodeId": "n", "jobs": { "completed": completed } });
+        let mut world = World::default();
+        let lists = |status| News::Lists {
+            status,
+            jobs: Vec::new(),
+            hosts: Vec::new(),
+            services: Vec::new(),
+            gateways: Vec::new(),
+        };
+        world.take(lists(status(10)));
+        world.take(lists(status(10)));
+        assert_eq!(world.samples.len(), 2);
+        // Another node counts for itself, and so does one that was lost.
+        world.take(lists(json!({ "nodeId": "other" })));
+        assert_eq!(world.samples.len(), 1);
+        world.take(News::Lost("gone".to_owned()));
+        assert_eq!(world.rates(), (0.0, 0.0));
+        assert!(world.samples.is_empty());
+    }
+
+    #[test]
+    fn how_busy_hosts_are_is_known_without_an_event() {
+        let mut world = World::default();
+        told(&mut world, "host", json!({ "id": "h", "activeLeases": 0 }));
+        told(&mut world, "host", json!({ "id": "gone" }));
+        world.gateways = vec!["g".to_owned()];
+        let hosts = vec![json!({ "id": "h", "activeLeases": 1 })];
+        world.take(News::Around { hosts, gateways: None });
+        assert_eq!(world.hosts(), [&json!({ "id": "h", "activeLeases": 1 })]);
+        assert_eq!(world.gateways, ["g"]);
     }
 }
