@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 pub use hosts::{age, alive, name, trouble};
 pub use told::{Line, Told, print};
-pub use undecided::Undecided;
+pub use undecided::{Away, Undecided};
 pub use words::{one_line, text, took};
 
 /// Why a job stands where it does.

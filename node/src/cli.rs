@@ -9,6 +9,7 @@ mod args;
 mod daemon;
 mod deploy;
 mod doctor;
+mod doubts;
 mod error;
 mod import;
 mod jobs;

@@ -114,13 +114,22 @@ pub enum Input {
     WhyService {
         /// Which service.
         id: ServiceId,
+        /// Of this host alone.
+        only: Option<HostId>,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Option<ServiceWhy>, Refusal>>,
     },
-    /// What the rules say of hosts.
+    /// What the rules say of a host, and of all that waits.
+    WhyHost {
+        /// Which host.
+        id: HostId,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Option<HostWhy>, Refusal>>,
+    },
+    /// What the rules say of hosts, as far as the reason of each needs it.
     WhyHosts {
-        /// Of this one alone.
-        only: Option<HostId>,
+        /// Which hosts.
+        ids: Vec<HostId>,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Vec<(HostId, HostWhy)>, Refusal>>,
     },
@@ -320,6 +329,9 @@ impl Life {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
                 Ok(Input::WhyService { reply, .. }) => {
+                    let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
+                }
+                Ok(Input::WhyHost { reply, .. }) => {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
                 Ok(Input::WhyHosts { reply, .. }) => {

@@ -177,27 +177,32 @@ impl Testnet {
     async fn until_none_is_left(&mut self) -> TestnetError {
         loop {
             tokio::time::sleep(LOOK).await;
+            let before = self.coordinators_left();
             let ended: Vec<String> = self.processes().filter_map(Process::has_just_ended).collect();
-            if ended.is_empty() {
-                continue;
-            }
-            let mut left = self.coordinators.iter().filter(|node| !node.process.is_over());
-            let Some(first) = left.next() else { return self.last_words() };
+            let left = self.coordinators_left();
+            let goes_on = if left.is_empty() { "" } else { "; the others go on" };
             for what in &ended {
-                say(&format!("{what}; the others go on"));
+                say(&format!("{what}{goes_on}"));
             }
-            if self.coordinators[0].process.is_over() {
-                say(&format!("the dashboard is at {}/ now", first.url));
+            let Some(&first) = left.first() else { return self.last_words(before.last().copied()) };
+            if before.first() != Some(&first) {
+                say(&format!("the dashboard is at {}/ now", self.coordinators[first].url));
             }
-            if 1 + left.count() < usize::from(COPIES) {
+            if left.len() < before.len() && left.len() < usize::from(COPIES) {
                 say("one coordinator alone decides nothing: a job is taken by two of them");
             }
         }
     }
 
-    /// How the last coordinator ended.
-    fn last_words(&self) -> TestnetError {
-        match self.coordinators.last() {
+    /// Which coordinators have not ended, as far as it was said.
+    fn coordinators_left(&self) -> Vec<usize> {
+        let all = self.coordinators.iter().enumerate();
+        all.filter(|(_, node)| !node.process.is_over()).map(|(at, _)| at).collect()
+    }
+
+    /// How the last coordinator ended: one of those that were left a moment before.
+    fn last_words(&self, last: Option<usize>) -> TestnetError {
+        match last.and_then(|last| self.coordinators.get(last)) {
             Some(node) => node.process.fault("has ended, as the last coordinator"),
             None => TestnetError::Check("there is no coordinator".to_owned()),
         }

@@ -164,6 +164,33 @@ fn bounds_of_a_key_are_429_and_a_principal_that_runs_enough_is_passed_over() {
 }
 
 #[test]
+fn a_key_that_sees_its_own_alone_is_told_the_reason_and_names_of_nobody_else() {
+    let setup = Setup::both().env("SKYCLAW_TOKEN", "secret").env("SKYCLAW_HOST_NAME", "box");
+    let node = setup.start();
+    let host = text(&node.api.until_hosts(1)[0], "id").to_owned();
+    let service = |id: &str| json!({ "serviceId": id, "name": "web", "command": "sh", "requiredCapabilities": ["gpu"] });
+    node.api.post("/v1/services", &service("first")).ok();
+    let ci = with(&node, &key(&node, "ci", &["--scope", "deploy"]));
+    ci.post("/v1/services", &service("mine")).ok();
+    let told = ci.get("/v1/services/mine/why").ok()["why"].clone();
+    assert!(text(&told, "because").starts_with("0 of 1 wanted instances run; "), "{told}");
+    assert!(!told.to_string().contains("box"), "{told}");
+    for hidden in ["hosts", "instances", "rules", "then", "decidedBy"] {
+        assert!(told[hidden].is_null(), "{told}");
+    }
+    let way = |api: &Api| api.get("/v1/services/mine/routes/why").ok()["why"].clone();
+    let told = way(&ci);
+    assert_eq!(told["because"], "the name web leads to another service, which is older");
+    assert!(told["gateways"].is_null() && told["instances"].is_null(), "{told}");
+    assert!(
+        text(&way(&node.api), "because").contains("leads to the service first, which is older")
+    );
+    ci.get("/v1/services/first/why").error(404);
+    ci.get("/v1/services/first/routes/why").error(404);
+    ci.get(&format!("/v1/hosts/{host}/why")).error(403);
+}
+
+#[test]
 fn a_key_is_in_no_file_log_or_answer_but_the_one_that_made_it() {
     let mut node = Setup::both().env("SKYCLAW_TOKEN", "secret").env("SKYCLAW_LOG", "debug").start();
     let ci = key(&node, "ci", &["--scope", "submit", "--scope", "deploy"]);

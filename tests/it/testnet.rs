@@ -105,7 +105,8 @@ fn a_dead_coordinator_is_named_and_what_it_led_goes_on() {
     let mut net = start(folder.path(), &[]);
     let said = until_up(&mut net);
     let urls: Vec<&str> = urls(&said).split(',').collect();
-    let id = skyclaw(urls[0], &["submit", "--", "sh", "-c", "sleep 4; echo went on"]);
+    // It has to outlast the kill, which is looked at below.
+    let id = skyclaw(urls[0], &["submit", "--", "sh", "-c", "sleep 12; echo went on"]);
     let id = id.trim();
     let path = format!("/v1/jobs/{id}");
     let api = |url: &str| {
@@ -120,6 +121,8 @@ fn a_dead_coordinator_is_named_and_what_it_led_goes_on() {
     until_said(&mut net, "coordinator-1 has ended (signal 9); the others go on");
     until_said(&mut net, &format!("the dashboard is at {}/ now", urls[1]));
     assert!(said.contains(&format!("the dashboard, in a browser, is at {}/", urls[0])), "{said}");
+    let job = api(urls[1]).get(&path).ok()["job"].clone();
+    assert_eq!(job["status"], "leased", "{job}");
     let ended = skyclaw_tests::within(CHECK, "the job ends", || {
         let job = api(urls[1]).get(&path).ok()["job"].clone();
         if job["status"] == "completed" { Ok(job) } else { Err(job.to_string()) }
@@ -133,22 +136,26 @@ fn a_dead_coordinator_is_named_and_what_it_led_goes_on() {
     until_nothing_is_left(folder.path());
 }
 
-/// With the last coordinator it ends, and says how that one did.
+/// With the last coordinator it ends, whichever that is, and says how that one did. Where the dashboard is
+/// is said anew only when it is elsewhere.
 #[test]
 fn without_a_coordinator_the_network_ends() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut net = start(folder.path(), &["--nodes", "2"]);
     until_up(&mut net);
-    for n in 1..=3 {
-        kill(&net, folder.path(), &format!("coordinator-{n}"));
+    for name in ["coordinator-3", "coordinator-1", "host-1"] {
+        kill(&net, folder.path(), name);
+        until_said(&mut net, &format!("{name} has ended (signal 9); the others go on"));
     }
+    kill(&net, folder.path(), "coordinator-2");
     let ended = net.wait(CHECK);
     assert_eq!(ended.code, Some(1));
-    assert!(
-        ended.stderr.contains("has ended, as the last coordinator. Its log ends:"),
-        "{}",
-        ended.stderr
-    );
+    let last = "coordinator-2 has ended, as the last coordinator. Its log ends:";
+    assert!(ended.stderr.contains(last), "{}", ended.stderr);
+    assert!(ended.stdout.contains("coordinator-2 has ended (signal 9)\n"), "{}", ended.stdout);
+    for once in ["the dashboard is at ", "one coordinator alone decides nothing"] {
+        assert_eq!(ended.stdout.matches(once).count(), 1, "{once}: {}", ended.stdout);
+    }
     until_nothing_is_left(folder.path());
     assert_eq!(left_in(folder.path()), 0);
 }

@@ -142,8 +142,16 @@ fn while_a_voter_is_away_whoever_waits_hears_which_one_and_how_many_are_needed()
     let id = text(&nodes[0].api.submit(&shell("true")), "id").to_owned();
     assert_eq!(nodes[0].api.claim("h")["id"], *id);
     until_status(&nodes[1], &id, "leased");
+    // Of a key that sees no nodes.
+    let body = json!({ "name": "ci", "scopes": ["submit"] });
+    let key = text(&nodes[0].api.post("/v1/principals", &body).ok(), "key").to_owned();
+    let ci = Api::new(nodes[0].api.address(), Some(key));
+    let its = text(&ci.submit(&capabilities(shell("true"), &["gpu"])), "id").to_owned();
+    until_status(&nodes[1], &its, "queued");
     nodes[1].kill();
     let told = eventually("the voter is missed", || {
+        // A host that says nothing loses the job, and what is told is another story.
+        nodes[0].api.heartbeat("h", &json!({ "activeLeases": 1 }));
         let told = why(&nodes[0].api, &format!("jobs/{id}"));
         if told["undecided"].is_object() { Ok(told) } else { Err(told.to_string()) }
     });
@@ -152,6 +160,10 @@ fn while_a_voter_is_away_whoever_waits_hears_which_one_and_how_many_are_needed()
     assert!(text(&told, "because").contains(sentence), "{told}");
     assert_eq!(told["undecided"], json!({ "away": ["n1"], "needed": 2, "voters": 2 }));
     assert!(said(&nodes[0], &["why", &id]).contains(sentence));
+    let told = why(&ci, &format!("jobs/{its}"));
+    assert_eq!(told["undecided"], json!({ "away": 1, "needed": 2, "voters": 2 }));
+    assert!(text(&told, "because").contains("1 voter of this job is not connected"), "{told}");
+    assert!(!told.to_string().contains("n1"), "{told}");
 
     // Whoever waits is told too, and that it goes on once the voter is back.
     let mut waits = skyclaw(&nodes[0]);
@@ -161,11 +173,13 @@ fn while_a_voter_is_away_whoever_waits_hears_which_one_and_how_many_are_needed()
     waits.stderr(std::fs::File::create(&path).expect("it is writable"));
     let mut waits = waits.spawn().expect("skyclaw starts");
     eventually("it says what it waits for", || {
+        nodes[0].api.heartbeat("h", &json!({ "activeLeases": 1 }));
         let heard = std::fs::read_to_string(&path).unwrap_or_default();
         if heard.contains(sentence) { Ok(()) } else { Err(heard) }
     });
     nodes[1].start_again();
     eventually("the job can be ended again", || {
+        nodes[0].api.heartbeat("h", &json!({ "activeLeases": 1 }));
         let answer = nodes[0].api.complete(&id, "h");
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
     });

@@ -4,6 +4,23 @@ import { ago, facts, h, hostLink, jobLink, patch, seconds, state, table } from "
 import { asked, lines } from "../why.js";
 import { newestFirst, SILENT_S, world } from "../world.js";
 
+/** How a host stands of which no coordinator says so, by what is shown of it and of jobs anyway. */
+function stands(host, waiting) {
+  const silent = seconds(host.lastSeenAt);
+  if (silent >= SILENT_S) return { status: "silent", because: `not heard of for ${Math.round(silent)} s` };
+  if (host.activeLeases >= host.maxParallel) return { status: "busy", because: "all its slots are taken" };
+  if (host.activeLeases > 0) return { status: "running", because: "has slots free" };
+  if (waiting.length === 0) return { status: "idle", because: "no job waits" };
+  const missing = new Set();
+  for (const job of waiting) {
+    const lacks = (job.needs ?? []).filter((need) => !host.capabilities.includes(need));
+    if (lacks.length === 0) return { status: "idle", because: "about to take a job, or it rests" };
+    for (const need of lacks) missing.add(need);
+  }
+  return { status: "idle", because: `the jobs that wait need ${[...missing].slice(0, 5).join(", ")}` };
+}
+
+const waiting = () => [...world.jobs.values()].filter((job) => job.status === "queued");
 const can = (host) => host.capabilities.filter((word) => !word.startsWith("sandbox:")).join(", ");
 const openclaw = (host) => host.openclaw && (host.openclaw.trouble ?? host.openclaw.version ?? "yes");
 
@@ -14,7 +31,10 @@ export function hosts() {
   const view = {
     element: h("div", {}, h("h2", {}, "Hosts"), said, list),
     draw() {
-      const stands = new Map((why.answer?.hosts ?? []).map((host) => [host.id, host]));
+      // A coordinator looks at so many hosts for one answer; of the others it says nothing.
+      const told = new Map((why.answer?.hosts ?? []).map((host) => [host.id, host]));
+      const jobs = waiting();
+      const of = (host) => told.get(host.id) ?? stands(host, jobs);
       const all = [...world.hosts.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
       const slots = all.reduce((sum, host) => sum + host.maxParallel, 0);
       const taken = all.reduce((sum, host) => sum + host.activeLeases, 0);
@@ -22,8 +42,8 @@ export function hosts() {
       said.textContent = `${heard} of ${all.length} hosts heard of; ${taken} of ${slots} slots taken`;
       patch(list, table("Hosts", [
         ["Host", (host) => hostLink(host.id, host.name)],
-        ["State", (host) => state(stands.get(host.id)?.status ?? "")],
-        ["Why", (host) => stands.get(host.id)?.because ?? "", "wide"],
+        ["State", (host) => state(of(host).status)],
+        ["Why", (host) => of(host).because, "wide"],
         ["Runs", (host) => `${host.activeLeases} of ${host.maxParallel}`, "number"],
         ["Sandbox", (host) => host.sandbox ?? "none"],
         ["OpenClaw", (host) => openclaw(host) ?? "", "wide"],
@@ -44,10 +64,10 @@ export function host(id) {
     draw() {
       const it = world.hosts.get(id);
       if (!it) return patch(body, h("p", { "data-key": "none" }, world.status ? "No such host is known." : ""));
-      const why = asking.answer?.why ?? {};
+      const why = asking.answer?.why ?? stands(it, waiting());
       const its = [...world.jobs.values()].filter((job) => job.assignedHostId === id).sort(newestFirst);
       return patch(body,
-        facts([["Name", it.name], ["State", state(why.status ?? "")], ["Because", why.because], ["Then", why.then], ["Runs", `${it.activeLeases} of ${it.maxParallel}`],
+        facts([["Name", it.name], ["State", state(why.status)], ["Because", why.because], ["Then", why.then], ["Runs", `${it.activeLeases} of ${it.maxParallel}`],
           ["Sandbox", it.sandbox ?? "none"], ["OpenClaw", openclaw(it)], ["Can", can(it)], ["Seen", ago(it.lastSeenAt)],
           ["Registered", ago(it.registeredAt)], ["Told by", it.updatedBy]]),
         lines("What waits", why.waiting),

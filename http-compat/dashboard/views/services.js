@@ -96,7 +96,7 @@ export function service(id) {
       const it = world.services.get(id);
       if (!it) return patch(top, h("p", { "data-key": "none" }, world.status ? "There is no such service." : ""));
       if (!touched && document.activeElement !== replicas) replicas.value = it.replicas;
-      const { because, then, hosts } = why.answer?.why ?? {};
+      const { because, then, hosts, moreHosts } = why.answer?.why ?? {};
       return patch(top,
         facts([["State", state(it.status)], ["Because", because], ["Then", then],
           ["Callers", way.answer?.why && `${way.answer.why.status}: ${way.answer.why.because}`], ["Deployment", it.generation?.toString()],
@@ -114,7 +114,8 @@ export function service(id) {
           ["Since", (part) => ago(part.startedAt)],
           ["Error", (part) => h("span", { class: "bad" }, part.error ?? "")],
         ], it.assignments.map((part) => ({ ...part, key: `${part.slot}/${part.epoch}/${part.hostId}` })), "None runs."),
-        lines("Hosts for it", hosts));
+        lines("Hosts for it", hosts),
+        moreHosts > 0 && h("p", { "data-key": "more hosts" }, `and ${moreHosts} more, which are further from it`));
     },
     leave() {
       stop.abort();

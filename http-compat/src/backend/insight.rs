@@ -121,6 +121,8 @@ pub struct Reach {
     pub punched: (u64, u64),
     /// Of each topic of gossip, the nodes that pass on to this one; none where it takes no part.
     pub mesh: Vec<(String, u64)>,
+    /// Coordinators connected over libp2p: those alone gossip.
+    pub coordinators: u64,
     /// Coordinators connected that do not hear gossip.
     pub deaf: u64,
 }
@@ -156,13 +158,18 @@ pub trait Insight: Send + Sync {
     fn keepers(&self, most: usize) -> BoxFuture<'_, Result<Vec<Keepers>, Refusal>>;
     /// Who votes on a job or a service; none if it is not kept here.
     fn voters(&self, shown: &Shown) -> Option<Voters>;
-    /// What the rules say of each host, for one service; none if it is not decided by nodes such as this.
-    fn why_service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceWhy>, Refusal>>;
-    /// What the rules say of one host, or of all; of those that originals registered nothing.
-    fn why_hosts(
+    /// What the rules say of each host or of one alone, for one service; none if it is not decided by
+    /// nodes such as this.
+    fn why_service(
         &self,
+        id: ServiceId,
         only: Option<HostId>,
-    ) -> BoxFuture<'_, Result<Vec<(HostId, HostWhy)>, Refusal>>;
+    ) -> BoxFuture<'_, Result<Option<ServiceWhy>, Refusal>>;
+    /// What the rules say of a host, and of all that waits; nothing of one that an original registered.
+    fn why_host(&self, id: HostId) -> BoxFuture<'_, Result<Option<HostWhy>, Refusal>>;
+    /// The same of each of these, the first `MAX_WHY_HOSTS`, as far as the reason of each needs it.
+    fn why_hosts(&self, ids: Vec<HostId>)
+    -> BoxFuture<'_, Result<Vec<(HostId, HostWhy)>, Refusal>>;
     /// Whether something of it is here of which nothing is decided yet: it is being made.
     fn is_undecided(&self, shown: &Shown) -> bool;
 }
@@ -188,13 +195,21 @@ impl Insight for NoInsight {
         None
     }
 
-    fn why_service(&self, _id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceWhy>, Refusal>> {
+    fn why_service(
+        &self,
+        _id: ServiceId,
+        _only: Option<HostId>,
+    ) -> BoxFuture<'_, Result<Option<ServiceWhy>, Refusal>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn why_host(&self, _id: HostId) -> BoxFuture<'_, Result<Option<HostWhy>, Refusal>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 
     fn why_hosts(
         &self,
-        _only: Option<HostId>,
+        _ids: Vec<HostId>,
     ) -> BoxFuture<'_, Result<Vec<(HostId, HostWhy)>, Refusal>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }

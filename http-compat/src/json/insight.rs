@@ -81,7 +81,8 @@ fn reach(reach: &Reach) -> Value {
     let mesh: Map<String, Value> =
         reach.mesh.iter().map(|(topic, peers)| (topic.clone(), json!(peers))).collect();
     json!({ "how": reach.how, "relays": reach.relays, "punched": punched,
-        "notPunched": not_punched, "mesh": mesh, "deaf": reach.deaf })
+        "notPunched": not_punched, "mesh": mesh, "coordinators": reach.coordinators,
+        "deaf": reach.deaf })
 }
 
 /// Jobs on which the same nodes vote.

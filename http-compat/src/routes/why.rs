@@ -3,12 +3,15 @@
 //!
 //! Always: hosts and nodes are named only to whoever may see them; others are told the reason.
 
+use std::collections::BTreeMap;
+
 use axum::response::Response;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Wall;
-use skyclaw_protocol::why::NoInstance;
+use skyclaw_protocol::limits::MAX_WHY_HOSTS;
+use skyclaw_protocol::why::HostWhy;
 use skyclaw_protocol::{HostId, HostView, NodeId, ServiceStatus, ServiceView};
 
 use crate::backend::{NetworkView, Readiness, Voters};
@@ -18,13 +21,13 @@ use crate::error::ApiError;
 use crate::json;
 use crate::receipt::peer_id;
 use crate::routes::elsewhere;
-use crate::why::{self, Told, Undecided, host, route, service};
+use crate::why::{self, Away, Told, Undecided, host, route, service};
 
 /// Services that lack instances and are looked at to say why a host runs none: the oldest.
 const SERVICES: usize = 20;
 
-/// Hosts that are told of in one answer: a page shows no more, and each is judged for all that waits.
-const HOSTS: usize = 500;
+/// So many hosts are looked through in a moment; more are, beside the requests of others.
+const MANY: usize = 100;
 
 /// `GET /v1/jobs/:id/why`: the reason in words, and how it came to that.
 pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
@@ -36,7 +39,7 @@ pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
     let undecided = undecided(&call, insight.voters(&Shown::Job(id.clone())));
     let (hosts, history) = (call.backend().hosts().await?, insight.history(id).await?);
     let all = call.who.sees(None);
-    elsewhere(job.payload.len() >= LARGE || hosts.len() > 100, move || {
+    elsewhere(job.payload.len() >= LARGE || hosts.len() > MANY, move || {
         let job = json::job::show(&job);
         let mut hosts: Vec<Value> = hosts.iter().map(json::host::show).collect();
         if !all && job["status"] != "queued" {
@@ -44,12 +47,11 @@ pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
             hosts.clear();
         }
         let mut why = why::explain(&job, &hosts, Timestamp::now());
-        if all {
-            why = why.without(undecided);
-        } else {
+        if !all {
             why.hosts.clear();
             why.then = None;
         }
+        why = why.without(undecided);
         let mut shown = why.document();
         for (at, host) in why.hosts.iter().enumerate() {
             shown["hosts"][at]["words"] = host.words().into();
@@ -70,28 +72,33 @@ pub(super) async fn service(call: Call) -> Result<Response, ApiError> {
     let id = call.service_id()?;
     let found = owned(&call).await?;
     let insight = call.backend().insight();
-    let (hosts, judged) = (known_hosts(&call).await?, insight.why_service(id.clone()).await?);
+    let hosts = known_hosts(&call).await?;
+    let judged = insight.why_service(id.clone(), None).await?;
     let all = call.who.sees(None);
-    let undecided = undecided(&call, insight.voters(&Shown::Service(id))).filter(|_| all);
+    let undecided = undecided(&call, insight.voters(&Shown::Service(id)));
     let network = call.backend().network();
     let leader = judged.as_ref().filter(|judged| !judged.leads);
     let leader = leader.map(|judged| label(&network, judged.leader));
-    let told = service::explain(&service::Case {
-        service: &found,
-        hosts: &hosts,
-        judged: judged.as_ref(),
-        leader: leader.as_deref(),
-        undecided: undecided.as_ref(),
-        now: now(),
-    });
-    let mut shown = answer(all, told);
-    if let Some(undecided) = undecided {
-        shown["why"]["undecided"] = undecided.document();
-    }
-    if let Some(leader) = leader.filter(|_| all) {
-        shown["why"]["decidedBy"] = leader.into();
-    }
-    Ok(json::answer(&shown))
+    let judges = judged.as_ref().map_or(0, |judged| judged.hosts.len());
+    elsewhere(hosts.len().max(judges) > MANY, move || {
+        let told = service::explain(&service::Case {
+            service: &found,
+            hosts: &hosts,
+            judged: judged.as_ref(),
+            leader: leader.as_deref(),
+            undecided: undecided.as_ref(),
+            now: now(),
+        });
+        let mut shown = answer(all, told);
+        if let Some(undecided) = undecided {
+            shown["why"]["undecided"] = undecided.document();
+        }
+        if let Some(leader) = leader.filter(|_| all) {
+            shown["why"]["decidedBy"] = leader.into();
+        }
+        json::answer(&shown)
+    })
+    .await
 }
 
 /// `GET /v1/services/:id/routes/why`: whether a call through a gateway gets there.
@@ -102,6 +109,7 @@ pub(super) async fn route(call: Call) -> Result<Response, ApiError> {
     let told = route::explain(&route::Case {
         service: &found,
         services: &services,
+        sees_all: call.who.sees(None),
         hosts: &hosts,
         network: &network,
         now: now(),
@@ -114,11 +122,13 @@ pub(super) async fn host(call: Call) -> Result<Response, ApiError> {
     let id = call.host_id()?;
     let found = call.backend().host(id.clone()).await?.ok_or(ApiError::NoRecord("host"))?;
     let insight = call.backend().insight();
-    let judged = insight.why_hosts(Some(id.clone())).await?;
+    let judged = insight.why_host(id.clone()).await?;
     let mut services = Vec::new();
     for service in call.backend().services().await?.into_iter().filter(lacks).take(SERVICES) {
-        let Some(judged) = insight.why_service(service.id.clone()).await? else { continue };
-        let of_it = judged.hosts.into_iter().find(|(host, _)| *host == id);
+        let Some(judged) = insight.why_service(service.id.clone(), Some(id.clone())).await? else {
+            continue;
+        };
+        let of_it = judged.hosts.into_iter().next();
         if let Some((_, rejected)) = of_it {
             services.push((service, rejected));
         }
@@ -126,7 +136,7 @@ pub(super) async fn host(call: Call) -> Result<Response, ApiError> {
     let closed = closed(&call);
     let told = host::explain(&host::Case {
         host: &found,
-        judged: judged.first().map(|(_, judged)| judged),
+        judged: judged.as_ref(),
         services: &services,
         closed: &closed,
         now: now(),
@@ -134,25 +144,30 @@ pub(super) async fn host(call: Call) -> Result<Response, ApiError> {
     Ok(json::answer(&json!({ "why": told.document() })))
 }
 
-/// Of each host how it stands and why, for lists of them: without services, which are looked at for one.
+/// Of each of the first [`MAX_WHY_HOSTS`] hosts how it stands and why, for lists of them: without services,
+/// which are looked at for one. Of the others nothing is said, as they are not looked at.
 pub(super) async fn hosts(call: &Call) -> Result<Value, ApiError> {
-    let judged = call.backend().insight().why_hosts(None).await?;
+    let mut hosts = call.backend().hosts().await?;
+    hosts.truncate(MAX_WHY_HOSTS);
+    let ids = hosts.iter().map(|host| host.id.clone()).collect();
+    // After they were listed: whoever was silent then is so now, or was heard of.
+    let judged = call.backend().insight().why_hosts(ids).await?;
     let closed = closed(call);
-    let services: [(ServiceView, Option<NoInstance>); 0] = [];
-    let of = |id: &HostId| judged.iter().find(|(host, _)| host == id).map(|(_, judged)| judged);
-    let hosts = call.backend().hosts().await?;
-    let told = hosts.iter().take(HOSTS).map(|one| {
-        let case = host::Case {
-            host: one,
-            judged: of(&one.id),
-            services: &services,
-            closed: &closed,
-            now: now(),
-        };
-        let told = host::explain(&case);
-        json!({ "id": told.id, "status": told.status, "because": told.because })
-    });
-    Ok(told.collect())
+    elsewhere(hosts.len() > MANY, move || {
+        let judged: BTreeMap<HostId, HostWhy> = judged.into_iter().collect();
+        let told = hosts.iter().map(|one| {
+            let told = host::explain(&host::Case {
+                host: one,
+                judged: judged.get(&one.id),
+                services: &[],
+                closed: &closed,
+                now: now(),
+            });
+            json!({ "id": told.id, "status": told.status, "because": told.because })
+        });
+        told.collect()
+    })
+    .await
 }
 
 /// The service of the path, if the caller may see it.
@@ -185,14 +200,16 @@ fn closed(call: &Call) -> Vec<String> {
     }
 }
 
+/// Too few voters, if they are: for whoever may not see nodes as numbers.
 fn undecided(call: &Call, voters: Option<Voters>) -> Option<Undecided> {
     let voters = voters.filter(Voters::are_too_few)?;
     let network = call.backend().network();
-    Some(Undecided {
-        away: voters.away.iter().map(|node| label(&network, *node)).collect(),
+    let undecided = Undecided {
+        away: Away::Named(voters.away.iter().map(|node| label(&network, *node)).collect()),
         needed: voters.quorum,
         voters: voters.all.len(),
-    })
+    };
+    Some(if call.who.sees(None) { undecided } else { undecided.without_names() })
 }
 
 /// The name of a node, as far as it is known.

@@ -62,6 +62,7 @@ pub fn explain(case: &Case<'_>) -> Told {
         because,
         then,
         lists: vec![("waiting", waiting)],
+        more_hosts: 0,
         rules,
     }
 }

@@ -21,6 +21,8 @@ pub struct Case<'a> {
     pub service: &'a ServiceView,
     /// All services: a name leads to the oldest of that name.
     pub services: &'a [ServiceView],
+    /// Whether whoever asks sees all services; else only those of the owner of this one.
+    pub sees_all: bool,
     /// All hosts.
     pub hosts: &'a [HostView],
     /// The network, as the coordinator sees it.
@@ -42,6 +44,7 @@ pub fn explain(case: &Case<'_>) -> Told {
         because,
         then,
         lists: vec![("instances", case.instances()), ("gateways", case.gateways())],
+        more_hosts: 0,
         rules: Vec::new(),
     }
 }
@@ -63,8 +66,11 @@ impl Case<'_> {
         let (id, name) = (&service.id, one_line(&service.def.name));
         let table = Table::of_views(self.services);
         if let Some(older) = table.find(&service.def.name).filter(|found| found.id != *id) {
-            let because =
-                format!("the name {name} leads to the service {}, which is older", older.id);
+            let one = self.services.iter().find(|one| one.id == older.id);
+            let sees = self.sees_all || one.is_some_and(|one| one.owner == service.owner);
+            let which =
+                if sees { format!("the service {}", older.id) } else { "another service".into() };
+            let because = format!("the name {name} leads to {which}, which is older");
             let then = format!("call it by its id, /v1/gateway/{id}/, or remove the other one");
             return (false, because, Some(then));
         }
@@ -230,10 +236,19 @@ mod tests {
     }
 
     fn asked(services: &[ServiceView], peers: Vec<PeerView>) -> Told {
+        asked_by(true, services, peers)
+    }
+
+    fn asked_by(sees_all: bool, services: &[ServiceView], peers: Vec<PeerView>) -> Told {
         let network = NetworkView { peers, ..NetworkView::default() };
-        let case =
-            Case { service: &services[0], services, hosts: &[], network: &network, now: NOW };
-        explain(&case)
+        explain(&Case {
+            service: &services[0],
+            services,
+            sees_all,
+            hosts: &[],
+            network: &network,
+            now: NOW,
+        })
     }
 
     #[test]
@@ -270,10 +285,23 @@ mod tests {
             asked(&[service("a", "api", 1, running(None, Some(2)))], vec![peer(2, &[], false)]);
         assert_eq!(told.status, "closed");
         assert!(told.because.contains("none of these is connected here"), "{told:?}");
-        let older = service("old", "api", 1, Vec::new());
-        let told =
-            asked(&[service("a", "api", 2, running(Some("http://h:1"), None)), older], Vec::new());
+        let both = |owners: [Option<&str>; 2]| {
+            let mut both = [
+                service("a", "api", 2, running(Some("http://h:1"), None)),
+                service("old", "api", 1, Vec::new()),
+            ];
+            for (one, owner) in both.iter_mut().zip(owners) {
+                one.owner = owner.map(str::to_owned);
+            }
+            both
+        };
+        let others = both([Some("key:a"), Some("key:b")]);
+        let told = asked(&others, Vec::new());
         assert!(told.because.contains("leads to the service old"), "{told:?}");
+        let told = asked_by(false, &both([Some("key:a"), Some("key:a")]), Vec::new());
+        assert!(told.because.contains("leads to the service old"), "{told:?}");
+        let told = asked_by(false, &others, Vec::new());
+        assert!(told.because.contains("leads to another service, which is older"), "{told:?}");
     }
 
     #[test]

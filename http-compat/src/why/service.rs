@@ -1,6 +1,6 @@
 //! Why fewer instances of a service run than are wanted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::why::{NoInstance, ServiceWhy};
@@ -9,6 +9,9 @@ use skyclaw_protocol::{Assignment, HostId, HostView, SandboxLevel, ServiceStatus
 use super::told::{Line, Told, count, lasting};
 use super::undecided::Undecided;
 use super::words::one_line;
+
+/// Hosts that are listed: people read them, and there may be very many.
+const LISTED: usize = 100;
 
 /// What is known of a service and of hosts.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +30,21 @@ pub struct Case<'a> {
     pub now: Wall,
 }
 
+/// The same, by the ids of hosts: each is looked for many times.
+struct Looked<'a> {
+    service: &'a ServiceView,
+    judged: Option<&'a ServiceWhy>,
+    leader: Option<&'a str>,
+    now: Wall,
+    names: BTreeMap<&'a HostId, &'a str>,
+    rejections: BTreeMap<&'a HostId, &'a NoInstance>,
+}
+
 /// Explains from that alone.
 #[must_use]
 pub fn explain(case: &Case<'_>) -> Told {
     let service = case.service;
+    let looked = Looked::of(case);
     let wanted = service.def.replicas as usize;
     let running = running(service).len();
     let (mut because, mut then) = match () {
@@ -38,8 +52,8 @@ pub fn explain(case: &Case<'_>) -> Told {
             let then = format!("`skyclaw scale {} 1` has one", service.def.name);
             ("no instance is wanted".to_owned(), Some(then))
         }
-        () if running >= wanted => case.enough(wanted),
-        () => case.short(wanted, running),
+        () if running >= wanted => looked.enough(wanted),
+        () => looked.short(wanted, running),
     };
     if let Some(undecided) = case.undecided {
         because = format!("{because}; {}", undecided.words("service"));
@@ -51,7 +65,8 @@ pub fn explain(case: &Case<'_>) -> Told {
         few if few < wanted => "short",
         _ => "well",
     };
-    let (hosts, rules) = case.judge();
+    let (hosts, rules) = looked.judge();
+    let judged = case.judged.map_or(0, |judged| judged.hosts.len());
     Told {
         kind: "service",
         id: service.id.to_string(),
@@ -59,7 +74,8 @@ pub fn explain(case: &Case<'_>) -> Told {
         status: status.to_owned(),
         because,
         then,
-        lists: vec![("instances", case.instances()), ("hosts", hosts)],
+        more_hosts: (judged - hosts.len()) as u64,
+        lists: vec![("instances", looked.instances()), ("hosts", hosts)],
         rules,
     }
 }
@@ -72,16 +88,26 @@ fn running(service: &ServiceView) -> BTreeSet<u32> {
     service.assignments.iter().filter(runs).map(|part| part.slot).collect()
 }
 
-impl Case<'_> {
-    fn named(&self, host: &HostId) -> String {
-        let known = self.hosts.iter().find(|known| known.id == *host);
-        let name = known.map(|known| known.name.as_str()).filter(|name| !name.is_empty());
-        one_line(name.unwrap_or(host.as_str()))
+impl<'a> Looked<'a> {
+    fn of(case: &Case<'a>) -> Self {
+        let named = case.hosts.iter().filter(|host| !host.name.is_empty());
+        let judged = case.judged.iter().flat_map(|judged| &judged.hosts);
+        Self {
+            service: case.service,
+            judged: case.judged,
+            leader: case.leader,
+            now: case.now,
+            names: named.map(|host| (&host.id, host.name.as_str())).collect(),
+            rejections: judged.filter_map(|(host, no)| Some((host, no.as_ref()?))).collect(),
+        }
     }
 
-    fn rejection(&self, host: &HostId) -> Option<&NoInstance> {
-        let all = self.judged?.hosts.iter();
-        all.into_iter().find(|(known, _)| known == host)?.1.as_ref()
+    fn named(&self, host: &HostId) -> String {
+        one_line(self.names.get(host).copied().unwrap_or(host.as_str()))
+    }
+
+    fn rejection(&self, host: &HostId) -> Option<&'a NoInstance> {
+        self.rejections.get(host).copied()
     }
 
     /// As many run as are wanted; what is wrong all the same.
@@ -253,11 +279,12 @@ impl Case<'_> {
         parts.into_iter().map(line).collect()
     }
 
-    /// Each host, those first to which the least is lacking; and each rule, with those it rejects.
+    /// The nearest hosts, those first to which the least is lacking; and each rule, with those it rejects.
     fn judge(&self) -> (Vec<Line>, Vec<(&'static str, Vec<String>)>) {
         let Some(judged) = self.judged else { return (Vec::new(), Vec::new()) };
         let mut all: Vec<_> = judged.hosts.iter().collect();
         all.sort_by_key(|(_, rejected)| rejected.as_ref().map(distance));
+        all.truncate(LISTED);
         let line = |(host, rejected): &&(HostId, Option<NoInstance>)| {
             let runs = self.service.assignments.iter().filter(|part| part.host == *host).count();
             let words = match (rejected, runs) {
@@ -348,6 +375,15 @@ fn help(name: &str, error: &str) -> String {
         }
         () if error.contains("did not answer") => {
             format!("it started and is not healthy: is the path of --health right? {logs}")
+        }
+        () if error.contains("there is no directory") => {
+            "deploy with a --cwd that is in the folder that is sent".to_owned()
+        }
+        () if error.contains("its bundle cannot be unpacked") => {
+            "what was sent is no whole archive: deploy its folder again".to_owned()
+        }
+        () if error.contains("its bundle cannot be kept") => {
+            "see to room on the disk of that host, and to who owns its data folder".to_owned()
         }
         () if error.contains("its bundle") => {
             "the code did not get to that host: is the coordinator that took it connected? deploy again \

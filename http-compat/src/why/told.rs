@@ -10,6 +10,9 @@ use super::words::{one_line, text};
 /// Lists that an answer may have, in the order in which people read them.
 const LISTS: [&str; 4] = ["instances", "hosts", "waiting", "gateways"];
 
+/// Names of those that a rule rejects which are told: people read them.
+const NAMES: usize = 100;
+
 /// Why something stands where it does.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Told {
@@ -27,6 +30,8 @@ pub struct Told {
     pub then: Option<String>,
     /// What was looked at, by the name of the list.
     pub lists: Vec<(&'static str, Vec<Line>)>,
+    /// Hosts that are not in their list, as too many are: those that are further from it.
+    pub more_hosts: u64,
     /// The rules in the order in which they are looked at, each with the names of those it rejects first.
     pub rules: Vec<(&'static str, Vec<String>)>,
 }
@@ -73,8 +78,17 @@ impl Told {
         if let Some(then) = &self.then {
             shown["then"] = json!(then);
         }
-        let rule =
-            |(rule, rejects): &(&str, Vec<String>)| json!({ "rule": rule, "rejects": rejects });
+        if self.more_hosts > 0 {
+            shown["moreHosts"] = self.more_hosts.into();
+        }
+        let rule = |(rule, rejects): &(&str, Vec<String>)| {
+            let first = &rejects[..rejects.len().min(NAMES)];
+            let mut shown = json!({ "rule": rule, "rejects": first });
+            if rejects.len() > NAMES {
+                shown["more"] = (rejects.len() - NAMES).into();
+            }
+            shown
+        };
         if !self.rules.is_empty() {
             shown["rules"] = self.rules.iter().map(rule).collect();
         }
@@ -89,6 +103,7 @@ impl Told {
     pub fn reason_alone(mut self) -> Self {
         self.lists.clear();
         self.rules.clear();
+        self.more_hosts = 0;
         self.then = None;
         self
     }
@@ -105,6 +120,10 @@ pub fn print(told: &Value) -> String {
     for list in LISTS {
         for line in told[list].as_array().into_iter().flatten() {
             let _ = writeln!(shown, "  {}: {}", text(line, "name"), text(line, "words"));
+        }
+        let more = told["moreHosts"].as_u64().filter(|_| list == "hosts").unwrap_or_default();
+        if more > 0 {
+            let _ = writeln!(shown, "  and {} more", count(more, "host"));
         }
     }
     if let Some(then) = told["then"].as_str() {
@@ -143,6 +162,7 @@ mod tests {
                 "hosts",
                 vec![Line::new("box", "has no gpu").with("rule", "capabilities")],
             )],
+            more_hosts: 0,
             rules: vec![("capabilities", vec!["box".into()])],
         };
         let document = told.document();

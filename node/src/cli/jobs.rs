@@ -5,17 +5,17 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use skyclaw_http_compat::why::Undecided;
 
 use super::args::{Job, Jobs, Submit};
+use super::doubts::Doubts;
 use super::error::CliError;
 use super::legacy;
 use super::logs;
 use super::original;
 use super::output::Output;
 use super::passes;
+use super::show;
 use super::waiting::{Spinner, after_job, unless_interrupted};
-use super::{show, why};
 use crate::client::{Client, ClientError, segment};
 
 /// Jobs asked for at once: results may be large.
@@ -24,10 +24,6 @@ const PAGE: usize = 100;
 /// First and longest pause between two looks at a job.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// A job that has not ended for so long is asked about whether anybody can decide about it, and then
-/// again at such pauses.
-const DOUBT: Duration = Duration::from_secs(5);
 
 /// Coordinators may be gone for so long while a job is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -248,7 +244,7 @@ pub(super) async fn wait(
     let mut pause = FIRST_PAUSE;
     let mut gone_since: Option<Instant> = None;
     let mut status = "unknown".to_owned();
-    let mut doubts = Doubts { asked: began, said: None };
+    let mut doubts = Doubts::begun(began);
     let spinner = Spinner::new();
     loop {
         let looked = Instant::now();
@@ -297,30 +293,5 @@ async fn within<T>(left: Option<Duration>, look: impl Future<Output = T>) -> Opt
     match left {
         Some(left) => tokio::time::timeout(left.max(ONE_LOOK), look).await.ok(),
         None => Some(look.await),
-    }
-}
-
-/// Says once what keeps everybody from deciding about a job, and once that it goes on.
-struct Doubts {
-    asked: Instant,
-    said: Option<Undecided>,
-}
-
-impl Doubts {
-    async fn look(&mut self, client: &Client, id: &str, output: &mut Output) {
-        if self.asked.elapsed() < DOUBT {
-            return;
-        }
-        let now = why::undecided(client, id).await;
-        self.asked = Instant::now();
-        match (&self.said, &now) {
-            (before, Some(undecided)) if before.as_ref() != Some(undecided) => {
-                output.say(&undecided.words("job"));
-                output.hint(&undecided.help());
-            }
-            (Some(_), None) => output.say("enough voters are there again"),
-            _ => {}
-        }
-        self.said = now;
     }
 }

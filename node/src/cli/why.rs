@@ -137,14 +137,18 @@ async fn job(client: &Client, id: &str) -> Result<Why, CliError> {
     let hosts = hosts(client).await?;
     let hosts = hosts["hosts"].as_array().map(Vec::as_slice).unwrap_or_default();
     let why = explain(job, hosts, Timestamp::now());
-    Ok(why.without(undecided(client, id).await))
+    // What the job itself says is worth telling also if this is not answered.
+    Ok(why.without(undecided(client, id).await.ok().flatten()))
 }
 
 /// The voters of a job that are away, if nothing can be decided about it without them. Coordinators that
 /// do not know say nothing.
-pub(super) async fn undecided(client: &Client, id: &str) -> Option<Undecided> {
-    let answer = client.get(&format!("{}/why", jobs::path(id))).await.ok()?;
-    Undecided::read(&answer["why"]["undecided"])
+pub(super) async fn undecided(client: &Client, id: &str) -> Result<Option<Undecided>, ClientError> {
+    match client.get(&format!("{}/why", jobs::path(id))).await {
+        Ok(answer) => Ok(Undecided::read(&answer["why"]["undecided"])),
+        Err(error) if original::has_no_route(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn service(client: &Client, name: &str) -> Result<About, CliError> {

@@ -192,11 +192,15 @@ impl Incarnation<'_> {
             Input::HostNode { host, reply } => {
                 let _ = reply.send(Ok(self.machine.host_node(&host)));
             }
-            Input::WhyService { id, reply } => {
-                let _ = reply.send(Ok(self.machine.why_service(time::now(), &id)));
+            Input::WhyService { id, only, reply } => {
+                let why = self.machine.why_service(time::now(), &id, only.as_ref());
+                let _ = reply.send(Ok(why));
             }
-            Input::WhyHosts { only, reply } => {
-                let _ = reply.send(Ok(self.machine.why_hosts(time::now(), only.as_ref())));
+            Input::WhyHost { id, reply } => {
+                let _ = reply.send(Ok(self.machine.why_host(time::now(), &id)));
+            }
+            Input::WhyHosts { ids, reply } => {
+                let _ = reply.send(Ok(self.machine.why_hosts(time::now(), &ids)));
             }
             Input::Hosts(reply) => {
                 let _ = reply.send(Ok(self.machine.host_views()));

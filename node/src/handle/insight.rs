@@ -3,7 +3,7 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_http_compat::{
-    Held, History, Insight, JobTally, Keepers, Report, Standing, StoreRoom, Voters,
+    Held, History, Insight, JobTally, Keepers, Reach, Report, Standing, StoreRoom, Voters,
 };
 use skyclaw_protocol::batch::{Shelf, Shown, StoredRegister};
 use skyclaw_protocol::record::Signed;
@@ -121,7 +121,10 @@ impl Insight for NodeHandle {
                 let hex = fingerprint.digest.iter().map(|byte| format!("{byte:02x}")).collect();
                 Held { records: fingerprint.count, fingerprint: hex }
             }),
-            reach: self.0.net.reached(),
+            reach: self.0.net.reached().map(|reach| Reach {
+                coordinators: self.0.net.coordinators().borrow().len() as u64,
+                ..reach
+            }),
         })
     }
 
@@ -141,10 +144,23 @@ impl Insight for NodeHandle {
         })
     }
 
-    fn why_service(&self, id: ServiceId) -> BoxFuture<'_, Result<Option<ServiceWhy>, Refusal>> {
+    fn why_service(
+        &self,
+        id: ServiceId,
+        only: Option<HostId>,
+    ) -> BoxFuture<'_, Result<Option<ServiceWhy>, Refusal>> {
         async move {
             let (reply, answer) = oneshot::channel();
-            self.send(Input::WhyService { id, reply })?;
+            self.send(Input::WhyService { id, only, reply })?;
+            answer.await.unwrap_or(Err(Refusal::Stopping))
+        }
+        .boxed()
+    }
+
+    fn why_host(&self, id: HostId) -> BoxFuture<'_, Result<Option<HostWhy>, Refusal>> {
+        async move {
+            let (reply, answer) = oneshot::channel();
+            self.send(Input::WhyHost { id, reply })?;
             answer.await.unwrap_or(Err(Refusal::Stopping))
         }
         .boxed()
@@ -152,11 +168,11 @@ impl Insight for NodeHandle {
 
     fn why_hosts(
         &self,
-        only: Option<HostId>,
+        ids: Vec<HostId>,
     ) -> BoxFuture<'_, Result<Vec<(HostId, HostWhy)>, Refusal>> {
         async move {
             let (reply, answer) = oneshot::channel();
-            self.send(Input::WhyHosts { only, reply })?;
+            self.send(Input::WhyHosts { ids, reply })?;
             answer.await.unwrap_or(Err(Refusal::Stopping))
         }
         .boxed()

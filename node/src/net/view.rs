@@ -198,6 +198,8 @@ impl Counts {
             relays: self.berths.load(Relaxed),
             punched: (self.punched.load(Relaxed), self.not_punched.load(Relaxed)),
             mesh: if self.mesh_known.load(Relaxed) { mesh.collect() } else { Vec::new() },
+            // Who asks for this knows them.
+            coordinators: 0,
             deaf: self.deaf.load(Relaxed),
         }
     }

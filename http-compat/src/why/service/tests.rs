@@ -2,6 +2,7 @@
 
 use skyclaw_protocol::{Milli, NodeId, Reverted, ServiceDef, ServiceId};
 
+use super::super::undecided::Away;
 use super::*;
 
 const NOW: Wall = Wall(1_800_000_100_000);
@@ -134,6 +135,11 @@ fn an_instance_that_fails_says_where_and_what_can_be_done() {
     );
     assert!(told.then.unwrap().contains("SKYCLAW_ALLOWED_COMMANDS"));
     assert!(failed("did not listen on port 9 (PORT) within 60 s").then.unwrap().contains("PORT"));
+    let help = |error| failed(error).then.unwrap();
+    assert!(help("there is no directory src in its bundle").contains("--cwd"));
+    assert!(help("its bundle cannot be fetched: nobody has it").contains("is the coordinator"));
+    assert!(help("its bundle cannot be unpacked: no archive").contains("deploy its folder again"));
+    assert!(help("its bundle cannot be kept here: disk full").contains("room on the disk"));
     assert!(failed("did not answer GET /x well within 60 s").then.unwrap().contains("--health"));
     assert!(
         failed("service process exited with code 1").then.unwrap().contains("skyclaw logs api")
@@ -172,7 +178,8 @@ fn what_runs_is_told_with_what_is_wrong_all_the_same() {
 #[test]
 fn without_a_quorum_that_is_what_is_said_to_help() {
     let api = service(1, Vec::new());
-    let undecided = Undecided { away: vec!["b".into()], needed: 2, voters: 2 };
+    let away = Away::Named(vec!["b".into()]);
+    let undecided = Undecided { away, needed: 2, voters: 2 };
     let case = Case {
         service: &api,
         hosts: &[],
@@ -184,4 +191,21 @@ fn without_a_quorum_that_is_what_is_said_to_help() {
     let told = explain(&case);
     assert!(told.because.contains("coordinator b (a voter of this service) is not connected"));
     assert!(told.then.unwrap().starts_with("start b again"));
+}
+
+#[test]
+fn of_many_hosts_the_nearest_are_listed_and_the_rest_counted() {
+    let names: Vec<String> = (0..300).map(|n| format!("h{n}")).collect();
+    let far = || Some(NoInstance::TakesNoOrders);
+    let mut judged: Vec<_> = names.iter().map(|name| (name.as_str(), far())).collect();
+    judged[299].1 = None;
+    let told = asked(&service(1, Vec::new()), &judged).document();
+    let hosts = told["hosts"].as_array().unwrap();
+    assert_eq!((hosts.len(), &hosts[0]["id"]), (100, &serde_json::json!("h299")));
+    assert_eq!(told["moreHosts"], 200);
+    let orders = &told["rules"][1];
+    assert_eq!((&orders["rule"], &orders["more"]), (&"orders".into(), &199.into()));
+    assert_eq!(orders["rejects"].as_array().map(Vec::len), Some(100));
+    let shown = super::super::print(&told);
+    assert!(shown.contains("  and 200 hosts more\n"), "{shown}");
 }

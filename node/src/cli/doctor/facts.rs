@@ -1,15 +1,21 @@
 //! What the checks judge: asked for once, as it is told.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::here::Here;
 use super::ports::{self, Port};
+use super::records;
 use crate::cli::original;
 use crate::client::{Client, ClientError, Seen};
 
 /// Queued jobs that are looked at: the newest. More of them say the same.
 const QUEUED: usize = 50;
+
+/// Pause before coordinators that differ are asked again: what is under way gets to all in that time.
+const AGAIN: Duration = Duration::from_millis(2500);
 
 /// One coordinator of the settings.
 #[derive(Debug, Default)]
@@ -24,6 +30,8 @@ pub(super) struct Coordinator {
     pub(super) inside: Option<Seen>,
     /// `GET /v1/status`, if it lets this client in.
     pub(super) status: Option<Value>,
+    /// The same some seconds later, where coordinators did not hold the same.
+    pub(super) later: Option<Value>,
     /// The clock here when it answered, in seconds since 1970.
     pub(super) asked_at: i64,
 }
@@ -73,8 +81,15 @@ impl Facts {
         }
         for (at, coordinator) in facts.coordinators.iter_mut().enumerate() {
             if coordinator.lets_in() {
-                let seen = client.look(at, "/v1/status").await.ok();
-                coordinator.status = seen.filter(|seen| seen.status == 200).map(|seen| seen.body);
+                coordinator.status = status(client, at).await;
+            }
+        }
+        if records::differ(&facts) {
+            tokio::time::sleep(AGAIN).await;
+            for (at, coordinator) in facts.coordinators.iter_mut().enumerate() {
+                if coordinator.status.is_some() {
+                    coordinator.later = status(client, at).await;
+                }
             }
         }
         if let Some(network) = &facts.network {
@@ -116,6 +131,11 @@ async fn look(client: &Client, at: usize, url: String) -> Coordinator {
     }
     seen.alive = Some(alive);
     seen
+}
+
+async fn status(client: &Client, at: usize) -> Option<Value> {
+    let seen = client.look(at, "/v1/status").await.ok()?;
+    (seen.status == 200).then_some(seen.body)
 }
 
 async fn hosts(client: &Client) -> Result<Vec<Value>, ClientError> {

@@ -12,7 +12,8 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 }
 
 fn judge(url: &str, status: &Value) -> Option<Finding> {
-    let others = status["coordinators"]["connected"].as_u64()?;
+    // Originals count as connected, and do not gossip: those over libp2p are told apart.
+    let others = status["reach"]["coordinators"].as_u64()?;
     let mesh = status["reach"]["mesh"].as_object().filter(|mesh| !mesh.is_empty())?;
     if others == 0 {
         return None;
@@ -49,8 +50,9 @@ mod tests {
     fn a_topic_that_nobody_passes_on_is_named() {
         let judged = |others: u64, control: u64, deaf: u64| {
             let mesh = json!({ "control": control, "state": 2, "work": 2 });
-            let status = json!({ "coordinators": { "connected": others },
-                "reach": { "mesh": mesh, "deaf": deaf } });
+            // Beside them there is always an original.
+            let status = json!({ "coordinators": { "connected": others + 1 },
+                "reach": { "mesh": mesh, "coordinators": others, "deaf": deaf } });
             judge("u", &status).map(|found| (found.level, found.what))
         };
         assert_eq!(judged(0, 0, 0), None, "alone there is nobody to hear");
@@ -59,7 +61,7 @@ mod tests {
         let dry = "nobody passes control on to u (2 coordinators are connected)";
         assert_eq!(judged(2, 0, 0), Some((Level::Warn, dry.to_owned())));
         assert_eq!(judged(2, 1, 1).map(|(level, _)| level), Some(Level::Warn));
-        let silent = json!({ "coordinators": { "connected": 1 }, "reach": { "mesh": {} } });
+        let silent = json!({ "reach": { "mesh": {}, "coordinators": 1 } });
         assert_eq!(judge("u", &silent), None, "it does not gossip");
     }
 }

@@ -12,7 +12,7 @@ fn why_host(world: &World, name: &str) -> HostWhy {
 /// What keeps each host from an instance, by the name of the rule.
 fn rules(world: &World) -> Vec<(String, Option<&'static str>)> {
     let id = ServiceId::new("api".to_owned()).unwrap();
-    let why = world.nodes[0].machine.why_service(world.now, &id).unwrap();
+    let why = world.nodes[0].machine.why_service(world.now, &id, None).unwrap();
     assert!(why.leads);
     let rule = |no: &Option<NoInstance>| no.as_ref().map(NoInstance::rule);
     why.hosts.iter().map(|(host, no)| (host.to_string(), rule(no))).collect()
@@ -54,4 +54,30 @@ fn what_waits_says_what_keeps_a_host_from_it_and_a_free_host_is_kept_by_nothing(
     waiting.sort_by_key(|(jobs, _)| *jobs);
     assert_eq!(waiting, [(1, None), (2, Some(NoJob::Lacks(vec!["gpu".into()])))]);
     assert!(!why.full && !why.asks && why.waiting.iter().all(|one| one.oldest.is_some()));
+}
+
+#[test]
+fn of_many_hosts_no_more_is_judged_than_the_reason_of_each_needs() {
+    let mut world = World::alone();
+    for name in ["a", "b", "c"] {
+        world.host(0, name, 1);
+    }
+    for needs in ["", "gpu", "tpu"] {
+        world.call(0, Command::Submit(request(needs))).unwrap();
+    }
+    let ids = ["c", "a", "nobody"].map(host_id);
+    let told = world.nodes[0].machine.why_hosts(world.now, &ids);
+    assert_eq!(told.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["c", "a"]);
+    for (id, why) in &told {
+        let all = why_host(&world, id.as_str());
+        assert_eq!(all.waiting.len(), 3);
+        assert_eq!(why.waiting, all.waiting[..1], "it is told until one fits");
+        assert_eq!(
+            HostWhy { waiting: Vec::new(), ..all },
+            HostWhy { waiting: Vec::new(), ..why.clone() }
+        );
+    }
+    world.pass(crate::limits::HOST_SILENT_MS);
+    let told = world.nodes[0].machine.why_hosts(world.now, &ids);
+    assert!(told.iter().all(|(_, why)| why.waiting.is_empty()), "nothing is given to the silent");
 }
