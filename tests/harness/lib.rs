@@ -13,6 +13,7 @@
 mod api;
 mod binary;
 mod chance;
+pub mod cluster;
 mod database;
 mod http;
 pub mod lan;

@@ -15,9 +15,7 @@ mod chaos;
 mod check;
 mod cli;
 mod clock;
-mod cluster;
 mod cost;
-mod deploy;
 mod disk;
 mod egress;
 mod elsewhere;
@@ -71,6 +69,7 @@ mod waiting;
 mod why;
 
 use serde_json::Value;
+use skyclaw_tests::cluster;
 
 /// The text member `name` of a record.
 #[track_caller]

@@ -1,10 +1,11 @@
 //! Several coordinators on loopback that know each other.
 
+use crate::{Node, Setup, eventually};
 use serde_json::Value;
-use skyclaw_tests::{Node, Setup, eventually};
 
 /// A coordinator that is found at the same place after a restart.
-pub(crate) fn node(name: &str, copies: u32) -> Setup {
+#[must_use]
+pub fn node(name: &str, copies: u32) -> Setup {
     let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
     let port = free.expect("there is a free port").port();
     Setup::coordinator()
@@ -15,14 +16,16 @@ pub(crate) fn node(name: &str, copies: u32) -> Setup {
 }
 
 /// Its multiaddr over TCP.
-pub(crate) fn address(node: &Node) -> String {
+#[must_use]
+pub fn address(node: &Node) -> String {
     let network = node.api.get("/v1/network").ok();
     let mut all = network["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str);
     all.find(|address| address.contains("/tcp/")).expect("it listens on TCP").to_owned()
 }
 
 /// `count` nodes that keep `copies` of each job and know each other.
-pub(crate) fn nodes(count: usize, copies: u32) -> Vec<Node> {
+#[must_use]
+pub fn nodes(count: usize, copies: u32) -> Vec<Node> {
     let first = node("n0", copies).start();
     let bootstrap = address(&first);
     let mut nodes = vec![first];
@@ -36,16 +39,18 @@ pub(crate) fn nodes(count: usize, copies: u32) -> Vec<Node> {
     nodes
 }
 
+/// Waits until so many peers are connected.
 #[track_caller]
-pub(crate) fn until_peers(node: &Node, count: usize) {
+pub fn until_peers(node: &Node, count: usize) {
     eventually("the peers are there", || match node.api.metric("skyclaw_p2p_peers ") {
         n if n as usize == count => Ok(()),
         n => Err(format!("{n} of {count}; {}", node.api.get("/v1/network").text())),
     });
 }
 
+/// Waits until the job is known there and stands so.
 #[track_caller]
-pub(crate) fn until_status(node: &Node, id: &str, status: &str) {
+pub fn until_status(node: &Node, id: &str, status: &str) {
     eventually("the job is there as well", || {
         let answer = node.api.get(&format!("/v1/jobs/{id}"));
         if answer.status == 200 && answer.json()["job"]["status"] == status {

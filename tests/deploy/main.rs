@@ -1,16 +1,19 @@
 //! From a folder on a laptop to requests answered by hosts: `skyclaw deploy`, a host that dies, a
 //! deployment over another, all under load, on real Node.
+//!
+//! Always: one after another, and with no other tests beside them, as their times are what counts.
 
 mod load;
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use skyclaw_tests::cluster::{address, until_peers};
 use skyclaw_tests::{Need, Node, Setup, binary, can, eventually, processes_with, ts_api, within};
 
-use crate::cluster::{address, until_peers};
 use load::Load;
 
 /// A deployment until it answers, on a network that was just started.
@@ -18,6 +21,20 @@ const DEPLOYED: Duration = Duration::from_secs(10);
 
 /// A replica until it is back on another host.
 const BACK: Duration = Duration::from_secs(15);
+
+/// Held by the test whose turn it is.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[track_caller]
+fn text(record: &Value, name: &str) -> String {
+    let member = record[name].as_str();
+    assert!(member.is_some(), "no text `{name}` in {record}");
+    member.unwrap_or_default().to_owned()
+}
 
 fn node(name: &str, roles: &str) -> Setup {
     let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
@@ -75,17 +92,18 @@ fn assignments(node: &Node) -> Vec<Value> {
 /// The hosts of its running instances.
 fn hosts(node: &Node) -> Vec<String> {
     let running = assignments(node).into_iter().filter(|part| part["status"] == "running");
-    running.map(|part| crate::text(&part, "hostId").to_owned()).collect()
+    running.map(|part| text(&part, "hostId")).collect()
 }
 
 fn host_id(node: &Node, name: &str) -> String {
     let hosts = node.api.get("/v1/hosts").ok();
     let found = hosts["hosts"].as_array().into_iter().flatten().find(|host| host["name"] == name);
-    crate::text(found.expect("the host is known"), "id").to_owned()
+    text(found.expect("the host is known"), "id")
 }
 
 #[test]
 fn skyclaw_deploy_on_a_fresh_network_answers_through_the_gateway_within_ten_seconds() {
+    let _turn = turn();
     let Some(api) = ts_api() else { return };
     let (nodes, _host) = network();
     let begun = Instant::now();
@@ -124,6 +142,7 @@ fn skyclaw_deploy_on_a_fresh_network_answers_through_the_gateway_within_ten_seco
 
 #[test]
 fn a_killed_host_costs_no_request_and_its_replica_is_back_within_fifteen_seconds() {
+    let _turn = turn();
     if !can(&[Need::Tool("node")]) {
         return;
     }
@@ -161,6 +180,7 @@ fn a_killed_host_costs_no_request_and_its_replica_is_back_within_fifteen_seconds
 
 #[test]
 fn a_rolling_update_of_three_replicas_under_load_fails_no_request() {
+    let _turn = turn();
     let Some(api) = ts_api() else { return };
     let (nodes, _host) = network();
     deploy(&nodes[0], &api, &["--replicas", "3", "--health", "/health"]);
@@ -181,6 +201,7 @@ fn a_rolling_update_of_three_replicas_under_load_fails_no_request() {
 
 #[test]
 fn a_broken_update_is_taken_back_and_nobody_notices() {
+    let _turn = turn();
     let Some(api) = ts_api() else { return };
     let (nodes, _host) = network();
     deploy(&nodes[0], &api, &["--replicas", "2", "--health", "/health"]);
