@@ -50,7 +50,8 @@ export async function ask(path, { method = "GET", body } = {}) {
 
 /** The numbers of a node, as [name, labels, value]. */
 export async function metrics(path) {
-  const response = await fetch(path, { headers: headers() });
+  // One that is silent must not hold up the others.
+  const response = await fetch(path, { headers: headers(), signal: AbortSignal.timeout(4000) });
   if (!response.ok) throw await refused(response);
   const rows = [];
   for (const line of (await response.text()).split("\n")) {

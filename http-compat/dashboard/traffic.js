@@ -12,7 +12,7 @@ export function traffic() {
   let last = [];
   let asking = false;
   return async () => {
-    if (asking) return last;
+    if (asking || document.visibilityState === "hidden") return last;
     asking = true;
     const peers = (world.network?.peers ?? []).filter((peer) => peer.connected && peer.roles.includes("gateway")).slice(0, MOST);
     const all = [{ id: "", name: world.network?.nodeId, path: "metrics" }, ...peers.map((peer) => ({

@@ -147,18 +147,26 @@ pub(crate) enum Brought {
 
 /// Reads such a tunnel.
 #[derive(Debug)]
-pub(crate) struct OutputLines<R>(BufReader<R>);
+pub(crate) struct OutputLines<R> {
+    from: BufReader<R>,
+    /// What has come of a line: waiting for it may be broken off.
+    line: Vec<u8>,
+}
 
 impl<R: AsyncRead + Unpin> OutputLines<R> {
     pub(crate) fn new(from: R) -> Self {
-        Self(BufReader::new(from))
+        Self { from: BufReader::new(from), line: Vec::new() }
     }
 
+    /// The next line. It may be dropped while it waits: nothing is lost.
     pub(crate) async fn next(&mut self) -> Brought {
-        let mut bytes = Vec::new();
-        let Ok(1..) = (&mut self.0).take(MAX_LINE).read_until(b'\n', &mut bytes).await else {
+        let room = MAX_LINE.saturating_sub(self.line.len() as u64);
+        // What was read stays in the line, however the wait ends.
+        let read = (&mut self.from).take(room).read_until(b'\n', &mut self.line).await;
+        let bytes = std::mem::take(&mut self.line);
+        if read.is_err() || !bytes.ends_with(b"\n") {
             return Brought::Over;
-        };
+        }
         let Ok(line) = serde_json::from_slice::<Line>(&bytes) else { return Brought::Over };
         match line {
             Line { ended: true, .. } => Brought::Ended,
@@ -211,6 +219,16 @@ mod tests {
         {
             assert_eq!(OutputLines::new(nonsense).next().await, Brought::Over);
         }
+        // Half a line stays when whoever waits for the rest gives up.
+        let (mut to, from) = tokio::io::duplex(1 << 10);
+        let mut lines = OutputLines::new(from);
+        let whole = line(Some(OutputPiece::Full(Stream::Stderr)));
+        let (half, rest) = whole.split_at(7);
+        to.write_all(half).await.unwrap();
+        let short = std::time::Duration::from_millis(20);
+        assert!(tokio::time::timeout(short, lines.next()).await.is_err());
+        to.write_all(rest).await.unwrap();
+        assert_eq!(lines.next().await, Brought::Piece(OutputPiece::Full(Stream::Stderr)));
         let long =
             [b"{\"stream\":\"stdout\",\"text\":\"".as_slice(), &vec![b'x'; 200 << 10]].concat();
         assert_eq!(OutputLines::new(long.as_slice()).next().await, Brought::Over);

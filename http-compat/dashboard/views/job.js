@@ -19,6 +19,7 @@ function live(path) {
   const note = h("p", { class: "soft" });
   let over = false;
   let left = false;
+  let failed = false;
   let stop = null;
   let timer = 0;
 
@@ -39,6 +40,8 @@ function live(path) {
   }
 
   function heard(name, piece) {
+    // What was said of the connection holds no longer.
+    if (failed) [failed, note.textContent] = [false, ""];
     if (name === "note") note.textContent = piece.message;
     else if (name === "attempt" && piece.attempt !== at.attempt) {
       Object.assign(at, { attempt: piece.attempt, stdout: 0, stderr: 0 });
@@ -63,7 +66,7 @@ function live(path) {
       try {
         await events(`${path}/logs?follow=1&attempt=${at.attempt}&stdout=${at.stdout}&stderr=${at.stderr}`, stop.signal, heard);
       } catch (error) {
-        if (error.name !== "AbortError") note.textContent = error.message;
+        if (error.name !== "AbortError") [failed, note.textContent] = [true, error.message];
         if (error.status === 404 || error.wantsToken) return;
       } finally {
         ignore();
@@ -93,6 +96,7 @@ export function job(id) {
   let payload = "";
   let asking = false;
   let stale = true;
+  let again = 0;
   const written = live(path);
 
   async function act(work) {
@@ -123,11 +127,12 @@ export function job(id) {
       stale = false;
       try {
         [job, why] = await Promise.all([
-          ask(path).then((answer) => answer.job), ask(`${path}/why`).then((answer) => answer.why),
+          ask(path).then((answer) => answer.job), ask(`${path}/why`).then((answer) => answer.why, () => ({})),
         ]);
         payload = JSON.stringify(job.payload, null, 2);
         render();
       } catch (error) {
+        again = performance.now() + AGAIN_MS;
         patch(body, h("p", { class: "bad" }, error.message));
       }
     }
@@ -165,6 +170,10 @@ export function job(id) {
         stale = true;
         look();
       } else if (job && !asking) render();
+      else if (!job && !asking && performance.now() > again) {
+        stale = true;
+        look();
+      }
     },
     leave: written.stop,
   };

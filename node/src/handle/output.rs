@@ -171,7 +171,7 @@ impl Follower {
         (self.begun, self.said, self.misses) = (true, None, 0);
         let host = job.assigned_host.clone().filter(|_| attempt == job.attempts);
         self.send(JobOutput::Attempt { attempt, host }).await?;
-        if job.verify.is_some() {
+        if job.verify.is_some() && job.status == JobStatus::Leased {
             let text = "this is one of several copies: what enough of them agree on is the result";
             self.note(text).await?;
         }
@@ -188,12 +188,10 @@ impl Follower {
         self.begin(job.attempts, job).await?;
         let handle = self.handle.clone();
         let over = std::pin::pin!(is_over(&handle, job, changes));
-        let ended = match self.way(job).await {
-            Way::Here(reader) => self.pass_on(Source::Here(reader), over).await?,
+        let source = match self.way(job).await {
+            Way::Here(reader) => Source::Here(reader),
             Way::There(node) => match self.tunnel(node).await {
-                Ok(tunnel) => {
-                    self.pass_on(Source::There(Box::new(OutputLines::new(tunnel))), over).await?
-                }
+                Ok(tunnel) => Source::There(Box::new(OutputLines::new(tunnel))),
                 Err(OpenError::Refused(_)) => return self.missed(job).await,
                 Err(error) => {
                     let host = host_of(job);
@@ -203,15 +201,21 @@ impl Follower {
             },
             Way::Nowhere => return self.missed(job).await,
         };
-        Ok(if ended { LOOK } else { AGAIN })
+        let before = self.at;
+        self.pass_on(source, over).await?;
+        // A host that ends the tunnel at once is not asked all the time.
+        if self.follow && self.at == before {
+            return self.missed(job).await;
+        }
+        Ok(AGAIN)
     }
 
-    /// Passes on what comes until that ends, or a moment after another run counts. Whether the run ended.
+    /// Passes on what comes until that ends, or a moment after another run counts.
     async fn pass_on(
         &mut self,
         mut from: Source,
         mut over: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<bool, Gone> {
+    ) -> Result<(), Gone> {
         let mut until: Option<Instant> = None;
         loop {
             let brought = match (&mut from, until) {
@@ -232,18 +236,25 @@ impl Follower {
                 },
             };
             match brought {
-                Brought::Piece(piece) => self.piece(piece).await?,
-                Brought::Ended => return Ok(true),
-                Brought::Over => return Ok(false),
+                // A host may say anything: what is not the next of a stream is no output.
+                Brought::Piece(piece) if self.goes_on(&piece) => self.piece(piece).await?,
+                Brought::Piece(_) | Brought::Ended | Brought::Over => return Ok(()),
             }
         }
+    }
+
+    /// Whether a piece begins where the reader is, or as near before that as a character is long.
+    fn goes_on(&self, piece: &OutputPiece) -> bool {
+        let OutputPiece::Text { stream, offset, .. } = piece else { return true };
+        let at = if *stream == Stream::Stderr { self.at.stderr } else { self.at.stdout };
+        *offset <= at && at - offset < 4
     }
 
     /// Its host has nothing of the run, or cannot be asked. One that was granted the job a moment ago may
     /// not have begun it, and one that ended it may not have reported it.
     async fn missed(&mut self, job: &JobView) -> Result<Duration, Gone> {
         self.misses = self.misses.saturating_add(1);
-        if self.misses == PATIENT {
+        if self.misses == PATIENT || !self.follow {
             let text = format!(
                 "what the job writes on host {} cannot be read now: it talks HTTP only, or has not begun \
                  or just ended the run. It is shown when the job has ended",
@@ -317,8 +328,12 @@ impl Follower {
     async fn result(&mut self, mut job: JobView) -> Result<(), Gone> {
         let Some(result) = job.result.take() else {
             return match (job.attempts, job.status) {
-                (_, JobStatus::Queued) => Ok(()),
+                (_, JobStatus::Queued) => self.note("the job waits for a host").await,
                 (0, _) => self.note("it never ran").await,
+                // Its copies differ: nobody's word is its result.
+                _ if job.verify.is_some() => {
+                    self.note(job.error.as_deref().unwrap_or("its copies have no result")).await
+                }
                 _ if self.at == OutputPlace { attempt: self.at.attempt, ..Default::default() } => {
                     self.note("nothing of what it wrote is kept").await
                 }

@@ -5,6 +5,8 @@
 //! is kept for readers: they hold a place, and read at their own speed what is kept for the result.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skyclaw_protocol::JobId;
@@ -30,6 +32,8 @@ pub(super) struct Live {
     stderr: Mutex<Capture>,
     /// True once nothing more comes. Told of all that comes.
     ended: watch::Sender<bool>,
+    /// What was kept was taken for the report, as nobody read it.
+    taken: AtomicBool,
 }
 
 /// Enters a run; it leaves when this is dropped, and its readers come to the end.
@@ -74,18 +78,23 @@ pub struct OutputReader {
 impl Outputs {
     pub(super) fn enter(&self, job: JobId, attempt: u32, most: usize) -> Entry {
         let capture = || Mutex::new(Capture::new(most));
-        let live = Live { stdout: capture(), stderr: capture(), ended: watch::Sender::new(false) };
+        let (ended, taken) = (watch::Sender::new(false), AtomicBool::new(false));
+        let live = Live { stdout: capture(), stderr: capture(), ended, taken };
         let (key, live) = ((job, attempt), Arc::new(live));
         self.all().insert(key.clone(), Arc::clone(&live));
         Entry { outputs: self.clone(), key, live }
     }
 
     /// Reads what a run has written and goes on to write, from those bytes of its texts on. None if it
-    /// is not under way here.
+    /// is not under way here, or its output was taken for its report.
     #[must_use]
     pub fn read(&self, job: &JobId, attempt: u32, from: [usize; 2]) -> Option<OutputReader> {
         let live = Arc::clone(self.all().get(&(job.clone(), attempt))?);
+        // Whoever takes the text later sees the reader, and leaves it there.
         let ended = live.ended.subscribe();
+        if live.taken.load(SeqCst) {
+            return None;
+        }
         let [stdout, stderr] = from.map(Place::at);
         let places = [(Stream::Stdout, stdout, false), (Stream::Stderr, stderr, false)];
         Some(OutputReader { live, ended, places })
@@ -130,8 +139,11 @@ impl Live {
     /// The text of a stream to report: to be called when all has come. Where there are readers, it stays
     /// for them.
     pub(super) fn text(&self, stream: Stream) -> String {
-        let read = self.ended.receiver_count() > 0;
-        let text = if read { self.of(stream).last() } else { self.of(stream).text() };
+        self.taken.store(true, SeqCst);
+        if self.ended.receiver_count() == 0 {
+            return self.of(stream).text();
+        }
+        let text = self.of(stream).last();
         self.ended.send_modify(|_| {});
         text
     }

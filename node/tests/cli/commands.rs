@@ -298,7 +298,8 @@ fn a_reader_of_tables_that_goes_away_is_no_failure() {
 
 #[test]
 fn what_is_refused_is_said_with_what_to_do() {
-    for (status, words) in [(403, "`skyclaw keys`"), (429, "try again"), (503, "`skyclaw doctor`")]
+    for (status, words) in
+        [(403, "`skyclaw keys`"), (429, "a change may have been taken"), (503, "`skyclaw doctor`")]
     {
         let server = Server::new(vec![Reply::Body(status, "{\"error\":\"no\"}".to_owned())]);
         let output = at(&server, &["submit", "--", "true"]);

@@ -59,7 +59,7 @@ impl Place {
             "note" => value["message"].as_str().map(|text| Shown::Say(text.to_owned())),
             "" | "message" => {
                 let (offset, text) = (value["offset"].as_u64()?, value["text"].as_str()?);
-                let end = offset + text.len() as u64;
+                let end = offset.saturating_add(text.len() as u64);
                 let is_error = value["stream"] == "stderr";
                 let known = if is_error { &mut self.stderr } else { &mut self.stdout };
                 let old = usize::try_from(known.saturating_sub(offset)).unwrap_or(usize::MAX);
