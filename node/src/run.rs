@@ -237,7 +237,7 @@ impl Coordinator {
         };
         let net = NetHandle::new(p2p::membership(config));
         metrics.add(net.numbers());
-        duties::serve_numbers(&net, Arc::clone(&metrics));
+        duties::serve_numbers(&net, &metrics);
         let network = config.network_id();
         let repair = Repair::new(engine.shared(), engine.inbox(), network);
         metrics.add(repair.numbers());

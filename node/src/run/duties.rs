@@ -1,7 +1,7 @@
 //! What other members get from a host by tunnels: HTTP to an instance of a service, its log, what jobs
 //! write while they run; and of any node what it counts.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -62,8 +62,8 @@ pub(super) fn serve_output(net: &NetHandle, outputs: Outputs) {
 }
 
 /// Tells what this node counts from now on.
-pub(super) fn serve_numbers(net: &NetHandle, metrics: Arc<Metrics>) {
-    let port = NumbersDuty { metrics, coordinators: net.coordinators() };
+pub(super) fn serve_numbers(net: &NetHandle, metrics: &Arc<Metrics>) {
+    let port = NumbersDuty { metrics: Arc::downgrade(metrics), coordinators: net.coordinators() };
     if !net.serve(Duty::Numbers, Arc::new(port)) {
         tracing::error!("the numbers of this node are served twice");
     }
@@ -71,7 +71,8 @@ pub(super) fn serve_numbers(net: &NetHandle, metrics: Arc<Metrics>) {
 
 /// Coordinators show them to whoever may read.
 struct NumbersDuty {
-    metrics: Arc<Metrics>,
+    /// They hold what is counted, the network too, which holds this: a circle would outlive the node.
+    metrics: Weak<Metrics>,
     coordinators: watch::Receiver<Vec<NodeId>>,
 }
 
@@ -82,11 +83,12 @@ impl Tunnels for NumbersDuty {
         from: NodeId,
         _header: Vec<u8>,
     ) -> BoxFuture<'static, Result<Serving, String>> {
-        let may = self.coordinators.borrow().contains(&from);
-        let metrics = Arc::clone(&self.metrics);
-        let serving = may.then(|| boxed(move |tunnel| numbers::tell(metrics, tunnel)));
-        let why = || "the numbers of a node are for coordinators".to_owned();
-        std::future::ready(serving.ok_or_else(why)).boxed()
+        let serving = match (self.coordinators.borrow().contains(&from), self.metrics.upgrade()) {
+            (true, Some(metrics)) => Ok(boxed(move |tunnel| numbers::tell(metrics, tunnel))),
+            (true, None) => Err("the node stops".to_owned()),
+            (false, _) => Err("the numbers of a node are for coordinators".to_owned()),
+        };
+        std::future::ready(serving).boxed()
     }
 }
 

@@ -86,7 +86,7 @@ impl Member {
         let handle = NetHandle::new(membership);
         let (metrics, gateway_metrics) = Metrics::new(GatewayMetrics::register);
         metrics.add(handle.numbers());
-        duties::serve_numbers(&handle, Arc::clone(&metrics));
+        duties::serve_numbers(&handle, &metrics);
         let tasks = Tasks::default();
         let blobs = blobs::beside(&link.db_path, link.db_min_free_bytes).await;
         if let Some(blobs) = &blobs {
