@@ -39,6 +39,7 @@ export function gateways() {
   function draw() {
     const peers = (world.network?.peers ?? []).filter((peer) => peer.roles.includes("gateway"));
     patch(body,
+      through.map(one),
       h("h3", { "data-key": "known" }, "Other nodes that are gateways"),
       table("Other nodes that are gateways", [
         ["Gateway", (peer) => peer.label || peer.peerId],
@@ -46,7 +47,6 @@ export function gateways() {
         ["Path", (peer) => peer.path ?? ""],
         ["Since", (peer) => ago(peer.since)],
       ], peers, "None is known here."),
-      through.map(one),
       peers.filter((peer) => peer.connected).length > MOST
         && h("p", { class: "soft", "data-key": "note" }, `Of the connected ones ${MOST} are asked what goes through them.`));
   }

@@ -89,6 +89,7 @@ const bytes = (text) => new TextEncoder().encode(text).length;
 
 export function job(id) {
   const body = h("div", {});
+  const asked = h("div", {});
   const said = h("p", { role: "status" });
   const path = `v1/jobs/${encodeURIComponent(id)}`;
   let job = null;
@@ -156,13 +157,13 @@ export function job(id) {
       job.status === "queued" && why.hosts?.length > 0 && section("Hosts", h("ul", {}, why.hosts.map((host) =>
         h("li", { "data-key": host.id }, known(host.id), `: ${host.words}`)))),
       section("Timeline", timeline(job, why.history, known)),
-      why.history && section("Kept by", keepers(why.history.keepers)),
-      output("Payload", payload));
+      why.history && section("Kept by", keepers(why.history.keepers)));
+    patch(asked, output("Payload", payload));
   }
 
   look();
   return {
-    element: h("div", {}, h("h2", {}, "Job ", h("code", {}, id)), said, body, written.element),
+    element: h("div", {}, h("h2", {}, "Job ", h("code", {}, id)), said, body, written.element, asked),
     draw() {
       const told = world.jobs.get(id);
       const moved = told && job && (told.updatedAt !== job.updatedAt || told.status !== job.status);

@@ -134,11 +134,24 @@ fn is_missing(error: &CliError) -> bool {
 async fn job(client: &Client, id: &str) -> Result<Why, CliError> {
     let answer = jobs::look(client, id).await?;
     let job = jobs::job_of(&answer)?;
-    let hosts = hosts(client).await?;
+    let hosts = match hosts(client).await {
+        Err(CliError::Client(ClientError::Status { status: 403, .. })) => {
+            return reason(client, id, job).await;
+        }
+        hosts => hosts?,
+    };
     let hosts = hosts["hosts"].as_array().map(Vec::as_slice).unwrap_or_default();
     let why = explain(job, hosts, Timestamp::now());
     // What the job itself says is worth telling also if this is not answered.
     Ok(why.without(undecided(client, id).await.ok().flatten()))
+}
+
+/// What a coordinator says of a job to a key that sees no hosts.
+async fn reason(client: &Client, id: &str, job: &Value) -> Result<Why, CliError> {
+    let answer = client.get(&format!("{}/why", jobs::path(id))).await?;
+    let because = answer["why"]["because"].as_str().ok_or(CliError::Answer("why"))?;
+    let why = explain(job, &[], Timestamp::now());
+    Ok(Why { because: because.to_owned(), then: None, hosts: Vec::new(), ..why })
 }
 
 /// The voters of a job that are away, if nothing can be decided about it without them. Coordinators that
