@@ -4,14 +4,11 @@
 //! be known is one of the name `note`, `{message}`. Without `follow=1` the answer ends after the
 //! lines that are there. While nothing comes a comment says that the node is there.
 
-use std::time::Duration;
-
 use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::SEE_SERVICES;
 use super::sse::{self, Feed, QUIET};
@@ -19,6 +16,8 @@ use crate::backend::{LogLine, LogPiece, LogPieces, LogQuery};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::json;
+
+const HELLO: &[u8] = b": log\n\n";
 
 /// Lines of each instance if none are asked for.
 const TAIL: u32 = 100;
@@ -33,17 +32,10 @@ pub(super) async fn logs(call: Call) -> Result<Response, ApiError> {
         return Err(ApiError::NoRecord("service"));
     }
     let may = sse::still(&call, move |who| who.may(SEE_SERVICES) && who.sees(owner.as_ref()));
-    let place = sse::place(&call.api.readers, call.who.mark())?;
+    let place = Some(sse::place(&call.api.readers, call.who.mark())?);
     let pieces = call.backend().logs(id, query).await?.ok_or(ApiError::NoRecord("service"))?;
-    let events = events(pieces).map(move |bytes| {
-        let _held = &place;
-        bytes
-    });
-    Ok(feed(QUIET, may, call.stop).answer(events.boxed()))
-}
-
-fn feed(quiet: Duration, may: sse::May, stop: CancellationToken) -> Feed {
-    Feed { hello: b": log\n\n", quiet, may, stop }
+    let feed = Feed { hello: HELLO, quiet: QUIET, may, stop: call.stop, place };
+    Ok(feed.answer(events(pieces)))
 }
 
 fn query(text: &str) -> Result<LogQuery, ApiError> {
@@ -87,6 +79,7 @@ fn show(line: &LogLine) -> Value {
 }
 
 #[cfg(test)]
-pub(crate) fn body(pieces: LogPieces, quiet: Duration) -> axum::body::Body {
-    feed(quiet, Box::new(|| true), CancellationToken::new()).body(events(pieces))
+pub(crate) fn body(pieces: LogPieces, quiet: std::time::Duration) -> axum::body::Body {
+    let stop = tokio_util::sync::CancellationToken::new();
+    Feed { hello: HELLO, quiet, may: Box::new(|| true), stop, place: None }.body(events(pieces))
 }

@@ -21,8 +21,8 @@ use skyclaw_protocol::JobId;
 
 use super::SEE_JOBS;
 use super::jobs::found;
+use super::public::own;
 use super::sse::{self, Feed, QUIET};
-use crate::auth;
 use crate::backend::{JobOutput, JobOutputs, OutputPlace, OutputQuery, OutputStream};
 use crate::call::Call;
 use crate::error::ApiError;
@@ -41,12 +41,9 @@ pub(super) async fn private(call: Call) -> Result<Response, ApiError> {
 
 /// `GET /v1/public/jobs/:id/logs`: of the caller's own jobs.
 pub(super) async fn public(call: Call) -> Result<Response, ApiError> {
-    let submitter = auth::find_key(&call.api.keys, &call.headers)?.submitter();
-    let job = call.backend().job(call.job_id()?).await?;
-    let own = job.filter(|job| job.submitted_by.as_ref() == Some(&submitter));
-    own.ok_or(ApiError::NoRecord("job"))?;
+    let submitter = own(&call).await?.submitted_by;
     // These keys are settings: they hold for as long as the node runs.
-    let place = sse::place(&call.api.customers, Some(submitter))?;
+    let place = sse::place(&call.api.customers, submitter)?;
     open(&call, place, Box::new(|| true)).await
 }
 
@@ -54,12 +51,9 @@ async fn open(call: &Call, place: Place, may: sse::May) -> Result<Response, ApiE
     let query = query(call.query.as_deref().unwrap_or_default(), &call.headers)?;
     let id: JobId = call.job_id()?;
     let pieces = call.backend().output(id, query).await?.ok_or(ApiError::NoRecord("job"))?;
-    let events = events(pieces, query.from).map(move |bytes| {
-        let _held = &place;
-        bytes
-    });
-    let feed = Feed { hello: b": output\n\n", quiet: QUIET, may, stop: call.stop.clone() };
-    Ok(feed.answer(events.boxed()))
+    let (stop, place) = (call.stop.clone(), Some(place));
+    let feed = Feed { hello: b": output\n\n", quiet: QUIET, may, stop, place };
+    Ok(feed.answer(events(pieces, query.from)))
 }
 
 fn query(text: &str, headers: &HeaderMap) -> Result<OutputQuery, ApiError> {

@@ -27,20 +27,21 @@ pub(super) async fn submit(mut call: Call) -> Result<Response, ApiError> {
 
 /// `GET /v1/public/jobs/:id`: the job, if it is the caller's.
 pub(super) async fn get(call: Call) -> Result<Response, ApiError> {
+    jobs::show(own(&call).await?, shape).await
+}
+
+/// The job that is asked for, if it is the caller's: its key's label submitted it.
+pub(super) async fn own(call: &Call) -> Result<JobView, ApiError> {
     let submitter = auth::find_key(&call.api.keys, &call.headers)?.submitter();
     let job = call.backend().job(call.job_id()?).await?;
     let own = job.filter(|job| job.submitted_by.as_ref() == Some(&submitter));
-    jobs::show(own.ok_or(ApiError::NoRecord("job"))?, shape).await
+    own.ok_or(ApiError::NoRecord("job"))
 }
 
 /// `POST /v1/public/jobs/:id/cancel`, of the caller's own: 200 once it is decided, 202 if the node goes on trying.
 pub(super) async fn cancel(mut call: Call) -> Result<Response, ApiError> {
-    let key = auth::find_key(&call.api.keys, &call.headers)?;
-    let (asker, submitter) = (key.asker(), key.submitter());
-    let id = call.job_id()?;
-    let job = call.backend().job(id.clone()).await?;
-    let own = job.filter(|job| job.submitted_by.as_ref() == Some(&submitter));
-    own.ok_or(ApiError::NoRecord("job"))?;
+    let asker = auth::find_key(&call.api.keys, &call.headers)?.asker();
+    let id = own(&call).await?.id;
     let taken = call.taken().await?;
     let once = call.once(asker, || idempotency::fingerprint_bytes(&taken.bytes))?;
     drop(taken);

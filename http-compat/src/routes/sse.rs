@@ -63,21 +63,24 @@ pub(crate) struct Feed {
     pub(crate) quiet: Duration,
     pub(crate) may: May,
     pub(crate) stop: CancellationToken,
+    /// Held for as long as it stays.
+    pub(crate) place: Option<Place>,
 }
 
 impl Feed {
     /// Of what it sends until `events` end.
     pub(crate) fn body(self, events: BoxStream<'static, Bytes>) -> Body {
-        let Self { hello, quiet, may, stop } = self;
+        let Self { hello, quiet, may, stop, place } = self;
         let hello = stream::iter([Ok::<_, Infallible>(Bytes::from_static(hello))]);
-        let rest = stream::unfold((events, may), move |(mut events, may)| async move {
-            let bytes = match tokio::time::timeout(quiet, events.next()).await {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) => return None,
-                Err(_) => Bytes::from_static(b": quiet\n\n"),
-            };
-            may().then_some((Ok(bytes), (events, may)))
-        });
+        let rest =
+            stream::unfold((events, may, place), move |(mut events, may, place)| async move {
+                let bytes = match tokio::time::timeout(quiet, events.next()).await {
+                    Ok(Some(bytes)) => bytes,
+                    Ok(None) => return None,
+                    Err(_) => Bytes::from_static(b": quiet\n\n"),
+                };
+                may().then_some((Ok(bytes), (events, may, place)))
+            });
         let stopped = async move { stop.cancelled().await }.boxed();
         Body::from_stream(hello.chain(rest).take_until(stopped))
     }
