@@ -8,6 +8,7 @@ mod docs;
 mod live;
 mod page;
 mod size;
+mod soak;
 mod views;
 mod website;
 

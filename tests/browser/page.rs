@@ -77,7 +77,10 @@ impl Drop for Driver {
 }
 
 /// What is looked at.
-pub(crate) struct Page(WebDriver);
+pub(crate) struct Page {
+    browser: WebDriver,
+    profile: String,
+}
 
 /// Opens a page, looks at it, and ends the browser.
 pub(crate) fn with(url: &str, look: impl AsyncFnOnce(&Page)) {
@@ -94,14 +97,15 @@ pub(crate) fn with(url: &str, look: impl AsyncFnOnce(&Page)) {
         caps.add_arg(&profile).expect("an argument");
         caps.set_browser_log_level(LoggingPrefsLogLevel::All).expect("a level");
         let browser = WebDriver::new(format!("http://127.0.0.1:{}", driver.port), caps).await;
-        let page = Page(browser.expect("the browser starts"));
+        let page =
+            Page { browser: browser.expect("the browser starts"), profile: driver.profile() };
         page.resize(1200, 900).await;
         page.open(url).await;
         let looked = AssertUnwindSafe(look(&page)).catch_unwind().await;
         if looked.is_err() {
             page.keep("failed").await;
         }
-        let ended = page.0.quit().await;
+        let ended = page.browser.quit().await;
         looked.unwrap_or_else(|panic| resume_unwind(panic));
         ended.expect("the browser ends");
     });
@@ -120,13 +124,18 @@ pub(crate) async fn patiently(what: &str, look: impl AsyncFn() -> Result<(), Str
 }
 
 impl Page {
+    /// What the command line of each process of the browser names.
+    pub(crate) fn profile(&self) -> &str {
+        &self.profile
+    }
+
     pub(crate) async fn open(&self, url: &str) {
-        self.0.goto(url).await.expect("the page opens");
+        self.browser.goto(url).await.expect("the page opens");
     }
 
     /// What a script returns.
     pub(crate) async fn run(&self, script: &str, args: Vec<Value>) -> Value {
-        let value = self.0.execute(script, args).await.expect("it runs");
+        let value = self.browser.execute(script, args).await.expect("it runs");
         value.json().clone()
     }
 
@@ -158,7 +167,8 @@ impl Page {
     /// Clicks on the first that fits, once it is there.
     pub(crate) async fn click(&self, css: &str) {
         let look = async || {
-            let element = self.0.find(By::Css(css)).await.map_err(|error| error.to_string())?;
+            let element =
+                self.browser.find(By::Css(css)).await.map_err(|error| error.to_string())?;
             element.click().await.map_err(|error| error.to_string())
         };
         patiently(css, look).await;
@@ -166,7 +176,13 @@ impl Page {
 
     /// Follows a link of the navigation to the view it is named by.
     pub(crate) async fn follow(&self, view: &str) {
-        self.0.find(By::LinkText(view)).await.expect("a link").click().await.expect("a click");
+        self.browser
+            .find(By::LinkText(view))
+            .await
+            .expect("a link")
+            .click()
+            .await
+            .expect("a click");
         self.until_text("main h2", view).await;
     }
 
@@ -194,7 +210,7 @@ impl Page {
     }
 
     pub(crate) async fn press(&self, keys: impl Into<TypingData>) {
-        let chain = self.0.action_chain().send_keys(keys);
+        let chain = self.browser.action_chain().send_keys(keys);
         chain.perform().await.expect("a key is pressed");
     }
 
@@ -228,12 +244,13 @@ impl Page {
     }
 
     pub(crate) async fn devtools(&self, command: &str, params: Value) -> Value {
-        self.0.cdp().send_raw(command, params).await.expect("the browser does it")
+        self.browser.cdp().send_raw(command, params).await.expect("the browser does it")
     }
 
     pub(crate) async fn fill(&self, css: &str, text: &str) {
         let look = async || {
-            let element = self.0.find(By::Css(css)).await.map_err(|error| error.to_string())?;
+            let element =
+                self.browser.find(By::Css(css)).await.map_err(|error| error.to_string())?;
             element.clear().await.map_err(|error| error.to_string())?;
             element.send_keys(text).await.map_err(|error| error.to_string())
         };
@@ -241,7 +258,7 @@ impl Page {
     }
 
     pub(crate) async fn title(&self) -> String {
-        self.0.title().await.expect("a title")
+        self.browser.title().await.expect("a title")
     }
 
     pub(crate) async fn resize(&self, width: u32, height: u32) {
@@ -253,13 +270,13 @@ impl Page {
     pub(crate) async fn keep(&self, name: &str) {
         let Some(folder) = std::env::var_os("SKYCLAW_SCREENSHOTS") else { return };
         fs::create_dir_all(&folder).expect("the folder can be made");
-        let picture = self.0.screenshot_as_png().await.expect("a picture");
+        let picture = self.browser.screenshot_as_png().await.expect("a picture");
         fs::write(Path::new(&folder).join(format!("{name}.png")), picture).expect("it is written");
     }
 
     /// The browser complained of nothing, but for lines with these words; and nothing was loaded from elsewhere.
     pub(crate) async fn nothing_is_wrong(&self, but: &str) {
-        let said = self.0.browser_log().await.expect("a log");
+        let said = self.browser.browser_log().await.expect("a log");
         let said: Vec<String> = said.into_iter().map(|line| line.message).collect();
         let wrong: Vec<&String> = said.iter().filter(|line| !line.contains(but)).collect();
         assert!(wrong.is_empty(), "{wrong:?}");

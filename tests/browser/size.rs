@@ -9,8 +9,8 @@ use skyclaw_tests::{Api, Setup, can};
 use crate::NEEDS;
 use crate::page::{self, Page};
 
-const JOBS: usize = 10_000;
-const HOSTS: usize = 200;
+pub(crate) const JOBS: usize = 10_000;
+pub(crate) const HOSTS: usize = 200;
 /// Further ones that come while it is looked at.
 const MORE: usize = 2500;
 /// Clients at once.
@@ -22,7 +22,7 @@ const UPDATE_MS: f64 = 250.0;
 const HEAP_BYTES: f64 = 10e6;
 
 /// Submits `count` jobs that no host takes.
-fn submit(api: &Api, count: usize, what: &str) {
+pub(crate) fn submit(api: &Api, count: usize, what: &str) {
     thread::scope(|scope| {
         for client in 0..CLIENTS {
             let api = api.clone();
