@@ -8,6 +8,7 @@
 mod ended;
 pub mod host;
 mod hosts;
+mod lost;
 mod queued;
 pub mod route;
 pub mod service;
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use hosts::{age, alive, name, trouble};
+pub use lost::{AfterLoss, lease_end};
 pub use told::{Line, Told, print};
 pub use undecided::{Away, Undecided};
 pub use words::{one_line, text, took};

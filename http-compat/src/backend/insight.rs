@@ -18,6 +18,8 @@ pub struct History {
     pub lost: u32,
     /// Runs that failed and were followed by another one.
     pub failed: u32,
+    /// Length of the last lease and of each extension, in milliseconds.
+    pub lease_ms: u64,
     /// Who keeps it.
     pub keepers: Keepers,
 }
