@@ -153,9 +153,15 @@ impl Rejection {
         if parts.is_empty() { "may run it".to_owned() } else { parts.join("; ") }
     }
 
+    /// Whether nothing keeps it from the job but that all its slots are taken.
+    #[must_use]
+    pub fn may_in_time(&self) -> bool {
+        self.missing.is_empty() && self.silent.is_none() && !self.told
+    }
+
     /// Whether nothing keeps it from the job.
     #[must_use]
     pub fn fits(&self) -> bool {
-        self.missing.is_empty() && self.silent.is_none() && !self.full && !self.told
+        self.may_in_time() && !self.full
     }
 }

@@ -1,9 +1,12 @@
 //! Why things stand where they do, as real nodes say it to people and programs.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Api, Node, Setup, binary, capabilities, eventually, shell};
+use skyclaw_tests::{
+    Api, Node, Setup, binary, capabilities, eventually, shell, within,
+};
 
 use crate::cluster::{nodes, until_status};
 use crate::text;
@@ -191,4 +194,34 @@ fn while_a_voter_is_away_whoever_waits_hears_which_one_and_how_many_are_needed()
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
     });
     assert!(waits.wait().expect("it ends").success());
+}
+
+/// Longest a host may be silent before it counts as that, and some time for a machine that is busy.
+const SILENT: Duration = Duration::from_secs(60);
+
+/// At the coordinator that leads it and at another one, which knows only when the host was heard of.
+#[test]
+fn a_job_whose_host_fell_silent_says_when_its_lease_ends_and_what_happens_then() {
+    let nodes = nodes(2, 2);
+    nodes[0].api.register("h", &["shell"], 1);
+    let id = text(&nodes[0].api.submit(&shell("true")), "id").to_owned();
+    assert_eq!(nodes[0].api.claim("h")["id"], *id);
+    until_status(&nodes[1], &id, "leased");
+    assert!(
+        text(&why(&nodes[1].api, &format!("jobs/{id}")), "because").starts_with("it runs on h,")
+    );
+    nodes[0].api.register("spare", &["shell"], 1);
+    for node in &nodes {
+        let told = within(SILENT, "its host is missed", || {
+            nodes[0].api.heartbeat("spare", &json!({}));
+            let told = why(&node.api, &format!("jobs/{id}"));
+            let silent = text(&told, "because").starts_with("its host h is silent since ");
+            if silent { Ok(told) } else { Err(told.to_string()) }
+        });
+        assert!(text(&told, "because").contains(" s; its lease ends in "), "{told}");
+        assert_eq!(told["then"], "if h stays silent, then another host runs it");
+        let shown = said(node, &["why", &id]);
+        assert!(shown.contains("its host h is silent since "), "{shown}");
+        assert!(shown.ends_with("\nif h stays silent, then another host runs it\n"), "{shown}");
+    }
 }

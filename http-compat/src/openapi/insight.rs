@@ -89,6 +89,10 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         need("outputs", files()),
         need("truncated", flag()),
         need("sandbox", level()),
+        may(
+            "leaseExpiresAt",
+            moment().says("While it is leased: the end of that, unless its host is heard of."),
+        ),
         need("policy", hash()),
         may("agent", hash()),
         need("signature", text()),

@@ -34,7 +34,7 @@ pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
     let id = call.job_id()?;
     let job = call.backend().job(id.clone()).await?;
     let job = job.filter(|job| call.who.sees(job.submitted_by.as_ref()));
-    let job = job.ok_or(ApiError::NoRecord("job"))?;
+    let mut job = job.ok_or(ApiError::NoRecord("job"))?;
     let insight = call.backend().insight();
     let undecided = undecided(&call, insight.voters(&Shown::Job(id.clone())));
     let (hosts, history) = (call.backend().hosts().await?, insight.history(id).await?);
@@ -47,6 +47,12 @@ pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
             hosts.clear();
         }
         let mut why = why::explain(&job, &hosts, Timestamp::now());
+    let holds = hosts.iter().find(|host| Some(&host.id) == job.assigned_host.as_ref());
+    let leads = history.as_ref().is_some_and(|history| {
+        call.backend().network().peer_id == Some(peer_id(history.keepers.leader))
+    });
+    let leased_until = why::lease_end(&job, history.as_ref(), holds, leads);
+    job.lease_expires = leased_until;
         if !all {
             why.hosts.clear();
             why.then = None;
@@ -65,6 +71,9 @@ pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
         json::answer(&json!({ "why": shown }))
     })
     .await
+        if let Some(until) = leased_until {
+            shown["leaseExpiresAt"] = json::iso(until);
+        }
 }
 
 /// `GET /v1/services/:id/why`: why fewer instances run than are wanted.
