@@ -115,7 +115,8 @@ pub struct Held {
 /// How others reach a node over libp2p, as far as it knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
-    /// `public`, `near` (by neighbours alone), `relayed`, `unreached` (others tried in vain) or `unknown`.
+    /// `public`, `near` (by neighbours alone), `loopback` (by its own machine alone), `relayed`, `unreached`
+    /// (others tried in vain) or `unknown`.
     pub how: String,
     /// Relays at which it holds a place.
     pub relays: u64,
