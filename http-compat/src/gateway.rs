@@ -20,6 +20,7 @@ mod forward;
 mod front;
 pub(crate) mod headers;
 mod health;
+mod known;
 mod legacy;
 mod live;
 mod metrics;

@@ -8,6 +8,7 @@
 mod ended;
 pub mod host;
 mod hosts;
+mod lost;
 mod queued;
 pub mod route;
 pub mod service;
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use hosts::{age, alive, name, trouble};
+pub use lost::{AfterLoss, lease_end};
 pub use told::{Line, Told, print};
 pub use undecided::{Away, Undecided};
 pub use words::{one_line, text, took};
@@ -151,9 +153,15 @@ impl Rejection {
         if parts.is_empty() { "may run it".to_owned() } else { parts.join("; ") }
     }
 
+    /// Whether nothing keeps it from the job but that all its slots are taken.
+    #[must_use]
+    pub fn may_in_time(&self) -> bool {
+        self.missing.is_empty() && self.silent.is_none() && !self.told
+    }
+
     /// Whether nothing keeps it from the job.
     #[must_use]
     pub fn fits(&self) -> bool {
-        self.missing.is_empty() && self.silent.is_none() && !self.full && !self.told
+        self.may_in_time() && !self.full
     }
 }

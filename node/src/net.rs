@@ -56,6 +56,7 @@ mod swarm;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod trouble;
 mod tunnel;
 mod view;
 

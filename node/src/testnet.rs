@@ -5,6 +5,7 @@
 //! network has a name of its own, and a token where others can reach it.
 
 mod check;
+mod command;
 pub mod hello;
 mod process;
 mod service;
@@ -245,11 +246,7 @@ impl Testnet {
     }
 
     fn tell_how_to_go_on(&self) {
-        let skyclaw = std::env::current_exe()
-            .ok()
-            .map(|exe| exe.with_file_name("skyclaw"))
-            .filter(|path| path.exists())
-            .map_or_else(|| "skyclaw".to_owned(), |path| path.display().to_string());
+        let skyclaw = command::client(std::env::current_exe().ok().as_deref());
         let urls: Vec<&str> = self.coordinators.iter().map(|node| node.url.as_str()).collect();
         let gateway = self.gateway.as_ref().map_or("", |gateway| gateway.url.as_str());
         say(&format!("the API is at {}", urls.join(" and at ")));

@@ -53,7 +53,9 @@ fn doctor_compares_coordinators_and_says_how_they_hear_and_are_reached() {
         let told = document(&command.env("SKYCLAW_TOKEN", "secret").output().expect("it starts"));
         let seen = (levels(&told, "gossip"), levels(&told, "records"));
         let each = (levels(&told, "disk").len(), levels(&told, "reach").len());
-        if seen == (vec!["ok", "ok"], vec!["ok"]) && each == (2, 2) {
+        // They listen on loopback.
+        let alone = told.to_string().matches("is reached by its own machine alone").count();
+        if seen == (vec!["ok", "ok"], vec!["ok"]) && each == (2, 2) && alone == 2 {
             Ok(())
         } else {
             Err(told.to_string())
@@ -63,6 +65,26 @@ fn doctor_compares_coordinators_and_says_how_they_hear_and_are_reached() {
     assert!(status["store"]["bytes"].as_u64() > Some(0), "{status}");
     assert_eq!(status["held"]["records"], 1, "{status}");
     assert_eq!(status["reach"]["mesh"]["state"], 1, "{status}");
+}
+
+/// An operator may name any address: those of a machine's own lead nobody else there.
+#[test]
+fn doctor_says_how_far_an_address_that_was_named_leads() {
+    for (address, said) in [
+        ("/ip4/127.0.0.1/tcp/4787", "is reached by its own machine alone"),
+        ("/ip4/192.168.7.7/tcp/4787", "is reached by its own network alone"),
+        ("/ip4/192.0.2.1/tcp/4787", "is reached from everywhere"),
+    ] {
+        let node = Setup::coordinator()
+            .env("SKYCLAW_TOKEN", "secret")
+            .env("SKYCLAW_P2P_LISTEN", "/ip4/127.0.0.1/tcp/0")
+            .env("SKYCLAW_P2P_EXTERNAL_ADDR", address)
+            .start();
+        let told = document(&skyclaw(&node, "secret", &["doctor", "--json"]));
+        let all = told["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let reach = all.iter().find(|it| it["name"] == "reach").expect("it is told");
+        assert!(text(reach, "what").contains(said), "{told}");
+    }
 }
 
 #[test]

@@ -18,6 +18,9 @@ use crate::{cluster, text};
 
 const SOON: Duration = Duration::from_secs(30);
 
+/// Leases that a test can wait for.
+const LEASE_MS: u64 = 8000;
+
 /// An open stream of output.
 struct Output(BufReader<TcpStream>);
 
@@ -329,6 +332,68 @@ fn what_runs_on_a_host_that_talks_http_only_is_told_when_it_ended() {
         (told(&rest, "stdout"), told(&rest, "stderr")),
         ("one\ntwo\n".into(), "err\n".into())
     );
+}
+
+/// Whoever follows a job whose host was killed hears in one short sentence what becomes of it, also where the job
+/// is not led; and goes on with the next run.
+#[test]
+fn a_reader_hears_what_becomes_of_a_job_whose_host_was_killed() {
+    let nodes: Vec<Node> = {
+        let first = cluster::node("n0", 2).env("SKYCLAW_P2P_LEASE_MS", LEASE_MS).start();
+        let second = cluster::node("n1", 2).env("SKYCLAW_P2P_LEASE_MS", LEASE_MS);
+        let second = second.env("SKYCLAW_BOOTSTRAP", cluster::address(&first)).start();
+        cluster::until_peers(&second, 1);
+        vec![first, second]
+    };
+    let mut killed = host(&nodes[0]).env("SKYCLAW_MAX_PARALLEL", 2).start();
+    let go = killed.folder().join("go");
+    let jobs = [json!({}), json!({ "maxAttempts": 1 })].map(|mut job| {
+        job["payload"] =
+            json!({ "kind": "shell", "command": "sh", "args": ["-c", waits_for(&go)] });
+        job["requirement"] = json!({ "requiredCapabilities": ["shell"] });
+        text(&nodes[0].api.submit(&job), "id").to_owned()
+    });
+    let mut followed = Vec::new();
+    for (id, then) in jobs.iter().zip([
+        "s, then another host runs it",
+        "s, then it fails: no attempt may be lost (maxAttempts 1)",
+    ]) {
+        for node in &nodes {
+            until_leased(node, id);
+            let mut output = Output::follow(node, id, "");
+            output.until_both("one\n", "err\n");
+            followed.push((output, then));
+        }
+    }
+    // They were extended since, which their leader alone has written down.
+    for id in &jobs {
+        eventually("the lease as it was granted is over", || {
+            let job = nodes[1].api.get(&format!("/v1/jobs/{id}")).ok()["job"].clone();
+            let ends: jiff::Timestamp = text(&job, "leaseExpiresAt").parse().expect("a time");
+            if ends < jiff::Timestamp::now() { Ok(()) } else { Err(job.to_string()) }
+        });
+    }
+    killed.kill();
+    for (output, then) in &mut followed {
+        let (name, _, data) = output.next().expect("it goes on");
+        let told = text(&data, "message");
+        assert_eq!(name, "note", "{data}");
+        let (host, rest) = told.split_once(" cannot be reached; its lease ends in ").expect(told);
+        let (seconds, rest) = rest.split_once(' ').expect(told);
+        assert!(host.starts_with("host ") && rest == *then && told.len() < 140, "{told}");
+        let seconds: u64 = seconds.parse().expect(told);
+        assert!((1..=LEASE_MS / 1000).contains(&seconds), "{told}");
+    }
+    let another = host(&nodes[0]).start();
+    fs::write(&go, "").expect("it is written");
+    for (output, then) in followed {
+        let rest = output.rest();
+        let (end, fails) = (&rest.last().expect("it ends").1, then.contains("fails"));
+        assert_eq!(end["status"], if fails { "failed" } else { "completed" }, "{rest:?}");
+        let again = rest.iter().find(|(name, _)| name == "attempt");
+        assert_eq!(again.map(|(_, data)| &data["attempt"]), (!fails).then_some(&json!(2)));
+    }
+    drop(another);
 }
 
 /// Members that are no coordinators are not given what others' jobs write.

@@ -1,9 +1,12 @@
 //! Why things stand where they do, as real nodes say it to people and programs.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Api, Node, Setup, binary, capabilities, eventually, shell};
+use skyclaw_tests::{
+    Api, Node, Reply, Server, Setup, binary, capabilities, eventually, shell, within,
+};
 
 use crate::cluster::{nodes, until_status};
 use crate::text;
@@ -191,4 +194,120 @@ fn while_a_voter_is_away_whoever_waits_hears_which_one_and_how_many_are_needed()
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
     });
     assert!(waits.wait().expect("it ends").success());
+}
+
+/// Longest a host may be silent before it counts as that, and some time for a machine that is busy.
+const SILENT: Duration = Duration::from_secs(60);
+
+/// At the coordinator that leads it and at another one, which knows only when the host was heard of.
+#[test]
+fn a_job_whose_host_fell_silent_says_when_its_lease_ends_and_what_happens_then() {
+    let nodes = nodes(2, 2);
+    nodes[0].api.register("h", &["shell"], 1);
+    let id = text(&nodes[0].api.submit(&shell("true")), "id").to_owned();
+    assert_eq!(nodes[0].api.claim("h")["id"], *id);
+    until_status(&nodes[1], &id, "leased");
+    assert!(
+        text(&why(&nodes[1].api, &format!("jobs/{id}")), "because").starts_with("it runs on h,")
+    );
+    nodes[0].api.register("spare", &["shell"], 1);
+    for node in &nodes {
+        let told = within(SILENT, "its host is missed", || {
+            nodes[0].api.heartbeat("spare", &json!({}));
+            let told = why(&node.api, &format!("jobs/{id}"));
+            let silent = text(&told, "because").starts_with("its host h is silent since ");
+            if silent { Ok(told) } else { Err(told.to_string()) }
+        });
+        assert!(text(&told, "because").contains(" s; its lease ends in "), "{told}");
+        assert_eq!(told["then"], "if h stays silent, then another host runs it");
+        let shown = said(node, &["why", &id]);
+        assert!(shown.contains("its host h is silent since "), "{shown}");
+        assert!(shown.ends_with("\nif h stays silent, then another host runs it\n"), "{shown}");
+    }
+}
+
+/// A service of instances that these hosts say they run at these addresses.
+fn runs(node: &Node, at: &[(&str, String)]) {
+    let body = json!({ "serviceId": "s", "name": "web", "command": "sh", "replicas": at.len() });
+    for (host, _) in at {
+        node.api.register(host, &["service-host"], 1);
+    }
+    node.api.post("/v1/services", &body).ok();
+    for (host, url) in at {
+        eventually("it gets an instance", || {
+            let path = format!("/v1/hosts/{host}/services/claim");
+            let claimed = node.api.post(&path, &json!({})).ok();
+            if claimed["service"].is_object() { Ok(()) } else { Err(claimed.to_string()) }
+        });
+        let running = json!({ "hostId": host, "status": "running", "endpoint": url });
+        node.api.post("/v1/services/s/report", &running).ok();
+    }
+}
+
+#[test]
+fn a_route_says_what_a_gateway_passes_over_and_why_at_any_coordinator() {
+    let nodes = nodes(2, 1);
+    let gateway = Setup::new("gateway")
+        .env("SKYCLAW_TOKEN", "secret")
+        .env("SKYCLAW_BOOTSTRAP", crate::cluster::address(&nodes[0]))
+        .start();
+    let [good, bad] = [(); 2].map(|()| Server::start(|_| Reply::json(200, json!({}))));
+    runs(&nodes[0], &[("good", good.url()), ("bad", bad.url())]);
+    let calls = Api::new(gateway.gateway(), None);
+    let well = |told: &Value| {
+        let line = &told["gateways"][0];
+        line["knows"] == 2 && line["passesOver"] == json!([]) && line["tableAgeSeconds"].is_u64()
+    };
+    let path = "services/s/routes";
+    for node in &nodes {
+        eventually("the gateway knows both", || {
+            let told = why(&node.api, path);
+            if well(&told) { Ok(()) } else { Err(told.to_string()) }
+        });
+    }
+    bad.stop();
+    for node in &nodes {
+        let told = eventually("the one that is gone is passed over", || {
+            assert_eq!(calls.get("/v1/gateway/web/").status, 200, "the other one answers");
+            let told = why(&node.api, path);
+            let gone = told["gateways"][0]["passesOver"][0].clone();
+            if gone["hostId"] == "bad" { Ok(told) } else { Err(told.to_string()) }
+        });
+        let gone = &told["gateways"][0]["passesOver"];
+        assert_eq!(gone.as_array().map(Vec::len), Some(1), "{told}");
+        assert!(["connect", "probe"].contains(&text(&gone[0], "reason")), "{told}");
+        assert!(gone[0]["seconds"].as_u64() <= Some(10), "{told}");
+        let because = text(&told, "because");
+        assert!(because.starts_with("2 instances are reached; but gateway "), "{told}");
+        assert!(because.contains(" passes over 1 of 2: slot ") && because.contains(" on bad, "));
+        assert!(text(&told, "then").starts_with("`skyclaw logs web` shows what it writes: see"));
+    }
+    let shown = said(&nodes[1], &["why", "route", "web"]);
+    assert!(shown.contains("; knows 2 instances, as of "), "{shown}");
+    assert!(shown.contains("; passes over slot "), "{shown}");
+    bad.start_again();
+    eventually("it is called again", || {
+        let told = why(&nodes[1].api, path);
+        if well(&told) { Ok(()) } else { Err(told.to_string()) }
+    });
+}
+
+#[test]
+fn a_node_that_is_a_gateway_itself_tells_from_its_own_table() {
+    let node = Setup::new("coordinator,gateway").env("SKYCLAW_TOKEN", "secret").start();
+    let server = Server::start(|_| Reply::json(500, json!({})));
+    runs(&node, &[("h", server.url())]);
+    let calls = Api::new(node.gateway(), None);
+    let told = eventually("its only instance is passed over", || {
+        calls.get("/v1/gateway/web/");
+        let told = why(&node.api, "services/s/routes");
+        if told["status"] == "closed" { Ok(told) } else { Err(told.to_string()) }
+    });
+    let because = "1 instance is reached, but every gateway passes over all that it knows, as they failed \
+                   lately: slot 0 on h, ";
+    assert!(text(&told, "because").starts_with(because), "{told}");
+    assert!(text(&told, "because").contains("a status of 500 or more"), "{told}");
+    assert!(text(&told, "then").contains("once it answers with less than 500"), "{told}");
+    let line = &told["gateways"][0];
+    assert_eq!((&line["name"], &line["tableAgeSeconds"]), (&json!("this node"), &json!(0)));
 }

@@ -18,6 +18,8 @@ pub struct History {
     pub lost: u32,
     /// Runs that failed and were followed by another one.
     pub failed: u32,
+    /// Length of the last lease and of each extension, in milliseconds.
+    pub lease_ms: u64,
     /// Who keeps it.
     pub keepers: Keepers,
 }
@@ -113,7 +115,8 @@ pub struct Held {
 /// How others reach a node over libp2p, as far as it knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
-    /// `public`, `near` (by neighbours alone), `relayed`, `unreached` (others tried in vain) or `unknown`.
+    /// `public`, `near` (by neighbours alone), `loopback` (by its own machine alone), `relayed`, `unreached`
+    /// (others tried in vain) or `unknown`.
     pub how: String,
     /// Relays at which it holds a place.
     pub relays: u64,

@@ -62,6 +62,7 @@ pub async fn serve_gateway(
     grace: Duration,
 ) -> io::Result<()> {
     let gateway = Arc::new(Gateway::new(config, connector, metrics));
+    gateway.metrics.known.runs(&gateway);
     // Also if this future is dropped before its end.
     let _ending = gateway.ending.clone().drop_guard();
     let first = Arc::clone(&table.borrow());

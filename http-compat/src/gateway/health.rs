@@ -55,6 +55,12 @@ impl Health {
         if now < until || tried { Standing::Ejected } else { Standing::Trial }
     }
 
+    /// For how long it is still passed over, in milliseconds: 0 once it may be tried; none if it is well.
+    pub(super) fn ejected_for(&self, now: u64) -> Option<u64> {
+        let until = self.ejected_until.load(Relaxed);
+        (until != 0).then(|| until.saturating_sub(now))
+    }
+
     /// Takes the one trial; false if another request was faster.
     pub(super) fn begin_trial(&self, now: u64, cooldown: u64) -> bool {
         let seen = self.trial_since.load(Relaxed);

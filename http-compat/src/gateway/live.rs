@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use hyper::header::HeaderValue;
 use skyclaw_protocol::ServiceId;
@@ -83,6 +83,8 @@ pub(super) struct Upstream {
     pub(super) authority: Option<HeaderValue>,
     pub(super) health: Health,
     pub(super) pool: Pool,
+    /// What failed last, if anything did.
+    pub(super) failed_by: Mutex<&'static str>,
     /// Until when its address is passed over in favour of its node, in milliseconds.
     pub(super) no_tcp_until: AtomicU64,
     shown: [OnceLock<Option<HeaderValue>>; 3],
@@ -227,6 +229,11 @@ impl Kept {
 }
 
 impl Service {
+    /// What it is called. Several may have one name, and each has an id of its own.
+    pub(super) fn name_and_id(&self) -> (&str, &str) {
+        (&self.name, self.id.as_str())
+    }
+
     /// Whose turn it is with the next request.
     pub(super) fn turn(&self) -> usize {
         self.kept.turn.fetch_add(1, Relaxed)
@@ -248,6 +255,7 @@ impl Upstream {
             endpoint,
             health: Health::default(),
             pool,
+            failed_by: Mutex::new(""),
             no_tcp_until: AtomicU64::new(0),
             shown: [const { OnceLock::new() }; 3],
         }
@@ -303,6 +311,7 @@ impl Gateway {
     /// An endpoint failed: it is passed over for a while.
     pub(super) fn note_failure(&self, upstream: &Upstream, reason: &'static str) {
         self.metrics.failed(reason);
+        *upstream.failed_by.lock().unwrap_or_else(PoisonError::into_inner) = reason;
         if upstream.health.failed(self.now(), self.cooldown()) {
             self.metrics.ejections.inc();
             let (service, replica) = (&upstream.endpoint.id.service, &upstream.replica);

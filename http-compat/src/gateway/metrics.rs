@@ -14,6 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::known::Known;
+
 /// Services with series of their own: some twenty series each.
 const MAX_SERVICES: usize = 200;
 
@@ -52,6 +54,7 @@ pub struct GatewayMetrics {
     pub(super) ejections: Counter,
     pub(super) connections: Gauge,
     pub(super) tunnels: Gauge,
+    pub(super) known: Known,
     named: Arc<Mutex<HashSet<String>>>,
 }
 
@@ -67,6 +70,7 @@ impl Default for GatewayMetrics {
             ejections: Counter::default(),
             connections: Gauge::default(),
             tunnels: Gauge::default(),
+            known: Known::default(),
             named: Arc::default(),
         }
     }
@@ -95,7 +99,8 @@ impl GatewayMetrics {
     /// Metrics collected through `registry`: `gateway_answers` by service and status class,
     /// `gateway_seconds` and `gateway_retries` by service, `gateway_endpoint_failures` and
     /// `gateway_refusals` by reason, `gateway_ejections`, `gateway_connections`,
-    /// `gateway_tunnels`.
+    /// `gateway_tunnels`; and what the gateway knows: `gateway_table_age_seconds`, `gateway_endpoints` by service,
+    /// `gateway_ejected_seconds` by service, instance and reason.
     pub fn register(registry: &mut Registry) -> Self {
         let it = Self::default();
         registry.register("gateway_answers", "Answers of services", it.answers.clone());
@@ -118,7 +123,18 @@ impl GatewayMetrics {
         registry.register("gateway_ejections", "Endpoints passed over", it.ejections.clone());
         registry.register("gateway_connections", "Connections held", it.connections.clone());
         registry.register("gateway_tunnels", "Upgraded connections held", it.tunnels.clone());
+        registry.register_collector(Box::new(it.known.clone()));
         it
+    }
+
+    /// A coordinator said just now what the gateway's table is, or that it is as it was.
+    pub fn heard_of_table(&self) {
+        self.known.heard();
+    }
+
+    /// The gateway's table comes from the coordinator in the same process.
+    pub fn has_table_here(&self) {
+        self.known.is_here();
     }
 
     /// How often requests were refused for `reason` so far.

@@ -8,6 +8,24 @@ use super::shape::{
 };
 
 /// What is told of a service, a host or the way to a service.
+fn gateway() -> Shape {
+    let gone = object([
+        need("instance", text()),
+        may("slot", count()),
+        may("hostId", text()),
+        need("seconds", count().says("For how long still; 0 once it may be tried.")),
+        need("reason", text().says("What failed.")),
+    ]);
+    object([
+        need("name", text()),
+        need("words", text()),
+        may("peerId", text()),
+        may("knows", count().says("Instances in its table.")),
+        may("tableAgeSeconds", count().says("Since it heard that this is its table.")),
+        may("passesOver", list(gone).says("Instances that failed and are left alone for a while.")),
+    ])
+}
+
 fn reason() -> Shape {
     let line = || list(object([need("name", text()), need("words", text())]));
     let rule = object([
@@ -24,6 +42,10 @@ fn reason() -> Shape {
         may("rules", list(rule).says("The rules in their order.")),
         may("hosts", line()),
         may("instances", line()),
+        may(
+            "gateways",
+            list(gateway()).says("Of a route: its gateways, and what they told of it."),
+        ),
     ])
 }
 
@@ -67,6 +89,10 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         need("because", text().says("The reason, in one sentence.")),
         need("hosts", list(host).says("What keeps each host from it.")),
         may("then", text().says("The nearest change that would help.")),
+        may(
+            "leaseExpiresAt",
+            moment().says("While it is leased: the end of that, unless its host is heard of."),
+        ),
         may("history", history),
     ]);
     let receipt = object([

@@ -96,7 +96,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
                 may(
                     "reach",
                     object([
-                        need("how", text()),
+                        need("how", text().says("`public`, `near`, `loopback`, `relayed`, `unreached` or `unknown`.")),
                         need("relays", count()),
                         need("punched", count()),
                         need("notPunched", count()),

@@ -4,17 +4,20 @@
 //! Always: hosts and nodes are named only to whoever may see them; others are told the reason.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::response::Response;
+use futures::future::join_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::limits::MAX_WHY_HOSTS;
 use skyclaw_protocol::why::HostWhy;
-use skyclaw_protocol::{HostId, HostView, NodeId, ServiceStatus, ServiceView};
+use skyclaw_protocol::{HostId, HostView, NodeId, ServiceId, ServiceStatus, ServiceView};
+use tokio::time::timeout;
 
-use crate::backend::{NetworkView, Readiness, Voters};
+use crate::backend::{NetworkView, PeerView, Readiness, Voters};
 use crate::body::LARGE;
 use crate::call::Call;
 use crate::error::ApiError;
@@ -26,6 +29,12 @@ use crate::why::{self, Away, Told, Undecided, host, route, service};
 /// Services that lack instances and are looked at to say why a host runs none: the oldest.
 const SERVICES: usize = 20;
 
+/// Gateways that are asked what they know, all at once: each may tell two megabytes.
+const GATEWAYS: usize = 8;
+
+/// Longest wait for them: somebody waits for the answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// So many hosts are looked through in a moment; more are, beside the requests of others.
 const MANY: usize = 100;
 
@@ -34,10 +43,16 @@ pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
     let id = call.job_id()?;
     let job = call.backend().job(id.clone()).await?;
     let job = job.filter(|job| call.who.sees(job.submitted_by.as_ref()));
-    let job = job.ok_or(ApiError::NoRecord("job"))?;
+    let mut job = job.ok_or(ApiError::NoRecord("job"))?;
     let insight = call.backend().insight();
     let undecided = undecided(&call, insight.voters(&Shown::Job(id.clone())));
     let (hosts, history) = (call.backend().hosts().await?, insight.history(id).await?);
+    let holds = hosts.iter().find(|host| Some(&host.id) == job.assigned_host.as_ref());
+    let leads = history.as_ref().is_some_and(|history| {
+        call.backend().network().peer_id == Some(peer_id(history.keepers.leader))
+    });
+    let leased_until = why::lease_end(&job, history.as_ref(), holds, leads);
+    job.lease_expires = leased_until;
     let all = call.who.sees(None);
     elsewhere(job.payload.len() >= LARGE || hosts.len() > MANY, move || {
         let job = json::job::show(&job);
@@ -55,6 +70,9 @@ pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
         let mut shown = why.document();
         for (at, host) in why.hosts.iter().enumerate() {
             shown["hosts"][at]["words"] = host.words().into();
+        }
+        if let Some(until) = leased_until {
+            shown["leaseExpiresAt"] = json::iso(until);
         }
         if let Some(history) = history {
             shown["history"] = json::insight::history(&history);
@@ -106,15 +124,42 @@ pub(super) async fn route(call: Call) -> Result<Response, ApiError> {
     let found = owned(&call).await?;
     let (services, hosts) = (call.backend().services().await?, known_hosts(&call).await?);
     let network = call.backend().network();
+    // What they pass over names hosts.
+    let gateways = match call.who.sees(None) {
+        true => gateways(&call, &network, &found.id).await,
+        false => Vec::new(),
+    };
     let told = route::explain(&route::Case {
         service: &found,
         services: &services,
         sees_all: call.who.sees(None),
         hosts: &hosts,
         network: &network,
+        gateways: &gateways,
         now: now(),
     });
     Ok(json::answer(&answer(call.who.sees(None), told)))
+}
+
+/// What the gateway in this node and those that are connected know of a service.
+async fn gateways(call: &Call, network: &NetworkView, id: &ServiceId) -> Vec<route::Gateway> {
+    let own = route::Knows::read(&call.backend().metrics(), id);
+    let own = own.map(|knows| route::Gateway { peer_id: network.peer_id.clone(), told: Ok(knows) });
+    let is_one = |peer: &&PeerView| peer.connected && peer.roles.iter().any(|it| it == "gateway");
+    let asked = network.peers.iter().filter(is_one).take(GATEWAYS).map(async |peer| {
+        let told = timeout(PATIENCE, call.backend().metrics_of(peer.peer_id.clone())).await;
+        let told = match told {
+            Ok(Ok(Some(text))) => {
+                let old = || "it is older, or serves nobody yet".to_owned();
+                route::Knows::read(&text, id).ok_or_else(old)
+            }
+            Ok(Ok(None)) => Err("it is not known any more".to_owned()),
+            Ok(Err(refusal)) => Err(refusal.to_string()),
+            Err(_) => Err("it did not tell in time".to_owned()),
+        };
+        route::Gateway { peer_id: Some(peer.peer_id.clone()), told }
+    });
+    own.into_iter().chain(join_all(asked).await).collect()
 }
 
 /// `GET /v1/hosts/:id/why`: why it gets no work.

@@ -3,36 +3,35 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Why;
-use super::hosts::{age, alive, named};
+use super::hosts::{age, alive, judge, named, required};
 use super::words::{one_line, text, took};
+use super::{AfterLoss, Why};
 
-/// Where it runs and until when its host holds it.
+/// Where it runs and until when its host holds it; where that fell silent, what becomes of the job.
 pub(super) fn leased(job: &Value, hosts: &[Value], now: Timestamp) -> Why {
     let id = text(job, "assignedHostId");
     let until = text(job, "leaseExpiresAt");
-    let mut because = format!("it runs on {}, which holds it until {until}", named(hosts, &id));
+    let name = named(hosts, &id);
     let host = hosts.iter().find(|host| host["id"] == id.as_str());
     let silent = host.filter(|host| !alive(host, now)).and_then(|host| age(host, now));
-    let then = silent.map(|seconds| {
-        because.push_str(&format!("; but it was last heard of {seconds} s ago"));
-        if may_repeat(job) {
-            "if it stays silent another host gets the job once that time is over".to_owned()
-        } else {
-            "if it stays silent the job ends as failed once that time is over: an agent's work is \
-             not begun twice, unless it was submitted with --idempotent"
-                .to_owned()
-        }
-    });
-    Why { because, then, ..Why::default() }
-}
-
-/// Whether a lost host is no end of it.
-fn may_repeat(job: &Value) -> bool {
-    let payload = &job["payload"];
-    let agent = payload["kind"] == "openclaw-agent"
-        || (payload["kind"] == "openclaw-run" && payload["args"][0] == "agent");
-    !agent || payload["idempotent"] == true
+    let Some(seconds) = silent else {
+        let because = format!("it runs on {name}, which holds it until {until}");
+        return Why { because, ..Why::default() };
+    };
+    let left = until.parse::<Timestamp>().ok().map(|ends| ends.as_second() - now.as_second());
+    let (ends, then) = match left {
+        Some(left @ 1..) => (format!("its lease ends in {left} s, at {until}"), "then"),
+        _ => (format!("its lease ended at {until}"), "soon"),
+    };
+    let because = format!("its host {name} is silent since {seconds} s; {ends}");
+    let mut after = AfterLoss::of_shown(job);
+    let needs = required(job);
+    let mut others = hosts.iter().filter(|host| host["id"] != id.as_str());
+    if after == AfterLoss::Again && !others.any(|host| judge(host, &needs, now).may_in_time()) {
+        after = AfterLoss::Waits;
+    }
+    let then = format!("if {name} stays silent, {then} {}", after.words());
+    Why { because, then: Some(then), ..Why::default() }
 }
 
 /// Where it ran.
@@ -135,12 +134,38 @@ mod tests {
         let job = json!({ "id": "j", "status": "leased", "assignedHostId": "host_1",
             "leaseExpiresAt": "2026-01-01T00:02:00Z", "payload": { "kind": "openclaw-agent" } });
         let told = why(job.clone());
-        assert!(told.because.starts_with("it runs on box, which holds it until 2026-01-01T00:02"));
-        assert!(told.because.ends_with("last heard of 60 s ago"), "{told:?}");
-        assert!(told.then.unwrap().contains("not begun twice"));
-        let mut again = job;
-        again["payload"]["idempotent"] = json!(true);
-        assert!(why(again).then.unwrap().contains("another host gets the job"));
+        assert_eq!(
+            told.because,
+            "its host box is silent since 60 s; its lease ends in 60 s, at 2026-01-01T00:02:00Z"
+        );
+        let then = told.then.unwrap();
+        assert!(then.starts_with("if box stays silent, then it fails: an agent's work is not"));
+        let heard = explain(&job, &[], "2026-01-01T00:01:00Z".parse().unwrap());
+        assert_eq!(heard.because, "it runs on host_1, which holds it until 2026-01-01T00:02:00Z");
+        assert_eq!(heard.then, None);
+    }
+
+    #[test]
+    fn a_job_of_a_silent_host_says_what_becomes_of_it() {
+        let now = "2026-01-01T00:01:00Z".parse().unwrap();
+        let mut job = json!({ "id": "j", "status": "leased", "assignedHostId": "host_1",
+            "leaseExpiresAt": "2026-01-01T00:02:00Z", "payload": { "kind": "shell" } });
+        let host = |n: u32, seen: &str| json!({ "id": format!("host_{n}"), "name": format!("n{n}"), "lastSeenAt": seen });
+        let then = |job: &Value, seen: &str| {
+            let hosts = [host(2, seen), host(1, "2026-01-01T00:00:00Z")];
+            explain(job, &hosts, now).then.unwrap()
+        };
+        let another = "if n1 stays silent, then another host runs it";
+        assert_eq!(then(&job, "2026-01-01T00:00:59Z"), another);
+        let none = "if n1 stays silent, then it waits: no other host that is heard of may run it";
+        assert_eq!(then(&job, "2026-01-01T00:00:01Z"), none);
+        job["leaseExpiresAt"] = json!("2026-01-01T00:00:59Z");
+        assert!(then(&job, "2026-01-01T00:00:59Z").ends_with("soon another host runs it"));
+        let because = explain(&job, &[host(1, "2026-01-01T00:00:00Z")], now).because;
+        assert!(because.ends_with("its lease ended at 2026-01-01T00:00:59Z"), "{because}");
+        job["maxAttempts"] = json!(1);
+        job["attempts"] = json!(1);
+        assert!(then(&job, "2026-01-01T00:00:59Z").contains("soon it fails"), "{job}");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Why a call to a service comes through a gateway, or does not: by the table that gateways make of what
 //! coordinators tell them.
 
+mod gateways;
+mod knows;
+
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::{Assignment, HostView, ServiceView};
 
@@ -9,6 +12,7 @@ use super::words::one_line;
 use crate::backend::{NetworkView, PeerView};
 use crate::gateway::{Table, endpoint};
 use crate::receipt::peer_id;
+pub use knows::{Ejected, Gateway, Knows};
 
 /// A change is told to gateways as it comes; one over HTTP, or one that is just being let in, may be so
 /// far behind, in milliseconds.
@@ -27,6 +31,8 @@ pub struct Case<'a> {
     pub hosts: &'a [HostView],
     /// The network, as the coordinator sees it.
     pub network: &'a NetworkView,
+    /// What gateways told when they were asked; those that were not are missing.
+    pub gateways: &'a [Gateway],
     /// Now.
     pub now: Wall,
 }
@@ -106,13 +112,16 @@ impl Case<'_> {
                 Some(format!("start {host} again, or see `skyclaw doctor` there")),
             );
         }
+        if let Some(closed) = self.passed_over_by_all() {
+            return closed;
+        }
         let gateways: Vec<&PeerView> = self.gateway_peers().collect();
         let here = gateways.iter().filter(|peer| peer.connected).count();
         let mut because = format!("{} reached", are(reached.len() - away));
-        let mut then = None;
+        let mut then = self.told_by_gateways(reached.len(), &mut because);
         if !gateways.is_empty() && here == 0 {
             because.push_str("; but no gateway is connected here, so what they know may be old");
-            then = Some("see with `skyclaw peers` why they are not".to_owned());
+            then = then.or_else(|| Some("see with `skyclaw peers` why they are not".to_owned()));
         }
         let age = self.now.ms_since(service.updated);
         if age < BEHIND_MS {
@@ -121,10 +130,12 @@ impl Case<'_> {
                 lasting(age)
             ));
         }
+        // Where some told what they pass over, nothing is left to be looked up.
+        let none_told = self.gateways.iter().all(|gateway| gateway.told.is_err());
         then = then.or_else(|| {
             let then = "if calls fail all the same, the gateway passes over instances that failed \
-                        lately: its answer and skyclaw_gateway_ejections_total of its /metrics say so";
-            Some(then.to_owned())
+                        lately: its answer and skyclaw_gateway_ejected_seconds of its /metrics say so";
+            none_told.then(|| then.to_owned())
         });
         (true, because, then)
     }
@@ -169,18 +180,6 @@ impl Case<'_> {
 
     fn gateway_peers(&self) -> impl Iterator<Item = &PeerView> {
         self.network.peers.iter().filter(|peer| peer.roles.iter().any(|role| role == "gateway"))
-    }
-
-    fn gateways(&self) -> Vec<Line> {
-        let line = |peer: &PeerView| {
-            let words = match peer.connected {
-                true => "is connected, and told of changes as they come",
-                false => "is not connected: it goes on with the table it has",
-            };
-            let name = if peer.label.is_empty() { &peer.peer_id } else { &peer.label };
-            Line::new(one_line(name), words).with("peerId", peer.peer_id.as_str())
-        };
-        self.gateway_peers().map(line).collect()
     }
 }
 
@@ -240,6 +239,15 @@ mod tests {
     }
 
     fn asked_by(sees_all: bool, services: &[ServiceView], peers: Vec<PeerView>) -> Told {
+        told_by(sees_all, services, peers, &[])
+    }
+
+    fn told_by(
+        sees_all: bool,
+        services: &[ServiceView],
+        peers: Vec<PeerView>,
+        gateways: &[Gateway],
+    ) -> Told {
         let network = NetworkView { peers, ..NetworkView::default() };
         explain(&Case {
             service: &services[0],
@@ -247,6 +255,7 @@ mod tests {
             sees_all,
             hosts: &[],
             network: &network,
+            gateways,
             now: NOW,
         })
     }
@@ -302,6 +311,59 @@ mod tests {
         assert!(told.because.contains("leads to the service old"), "{told:?}");
         let told = asked_by(false, &others, Vec::new());
         assert!(told.because.contains("leads to another service, which is older"), "{told:?}");
+    }
+
+    #[test]
+    fn what_gateways_pass_over_is_told_before_that_their_tables_are_old() {
+        let running = || part(ServiceStatus::Running, Some("http://h:1"), None);
+        let other = Assignment { slot: 1, epoch: 7, ..part(ServiceStatus::Running, None, Some(2)) };
+        let services = [service("a", "api", 1, vec![running(), other])];
+        let peers = || vec![peer(2, &["host"], true), peer(3, &["gateway"], true)];
+        let gone = |instance: &str, reason: &str, for_s| Ejected {
+            instance: instance.into(),
+            for_s,
+            reason: reason.into(),
+        };
+        let asked = |table_age_s, endpoints, passes_over| {
+            let told = Ok(Knows { table_age_s, endpoints: Some(endpoints), passes_over });
+            let gateway = Gateway { peer_id: Some(peer_id(NodeId([3; 32]))), told };
+            told_by(true, &services, peers(), &[gateway])
+        };
+        let well = asked(2, 2, Vec::new());
+        assert_eq!((well.because.as_str(), well.then), ("2 instances are reached", None));
+
+        let one = asked(100, 1, vec![gone("host_1/1/7", "connect", 8)]);
+        let because = "2 instances are reached; but gateway node-3 passes over 1 of 2: slot 1 on host_1, no \
+                       connection to it";
+        // It passes over all that it knows.
+        assert_eq!(one.status, "closed");
+        let one = asked(2, 2, vec![gone("host_1/1/7", "connect", 8)]);
+        assert_eq!((one.status.as_str(), one.because.as_str()), ("open", because));
+        assert!(one.then.as_ref().unwrap().starts_with("`skyclaw logs api` shows"), "{one:?}");
+        let line = &one.document()["gateways"][0];
+        assert_eq!(
+            line["words"],
+            "is connected, and told of changes as they come; knows 2 instances, as of 2 s ago; passes over \
+             slot 1 on host_1 for 8 s more: no connection to it"
+        );
+        assert_eq!((&line["passesOver"][0]["slot"], &line["knows"]), (&1.into(), &2.into()));
+
+        let both = asked(2, 2, vec![gone("host_1/1/7", "status", 0), gone("host_1", "lost", 3)]);
+        assert_eq!(both.status, "closed");
+        assert!(both.because.contains("every gateway passes over all that it knows"), "{both:?}");
+        assert!(both.then.unwrap().contains("less than 500"));
+
+        let behind = asked(2, 1, Vec::new());
+        assert_eq!(behind.because, "2 instances are reached; but gateway node-3 knows 1 of them");
+        let deaf = asked(100, 2, Vec::new());
+        assert!(deaf.because.contains("node-3 has heard of no coordinator for 100 s"), "{deaf:?}");
+        let mute = Gateway { peer_id: Some(peer_id(NodeId([3; 32]))), told: Err("late".into()) };
+        let mute = told_by(true, &services, peers(), &[mute]);
+        assert!(
+            mute.then.as_ref().unwrap().contains("skyclaw_gateway_ejected_seconds"),
+            "{mute:?}"
+        );
+        assert!(mute.document()["gateways"][0]["words"].as_str().unwrap().ends_with("late"));
     }
 
     #[test]

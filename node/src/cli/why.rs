@@ -141,9 +141,16 @@ async fn job(client: &Client, id: &str) -> Result<Why, CliError> {
         hosts => hosts?,
     };
     let hosts = hosts["hosts"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let why = explain(job, hosts, Timestamp::now());
     // What the job itself says is worth telling also if this is not answered.
-    Ok(why.without(undecided(client, id).await.ok().flatten()))
+    let told = client.get(&format!("{}/why", jobs::path(id))).await;
+    let told = told.map(|mut answer| answer["why"].take()).unwrap_or_default();
+    let mut job = job.clone();
+    if told["leaseExpiresAt"].is_string() {
+        // Another coordinator than the one that leads the job shows there the end of the lease as granted.
+        job["leaseExpiresAt"] = told["leaseExpiresAt"].clone();
+    }
+    let why = explain(&job, hosts, Timestamp::now());
+    Ok(why.without(Undecided::read(&told["undecided"])))
 }
 
 /// What a coordinator says of a job to a key that sees no hosts.

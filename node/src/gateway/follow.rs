@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skyclaw_http_compat::gateway::Table;
+use skyclaw_http_compat::gateway::{GatewayMetrics, Table};
 use skyclaw_protocol::attach::{HostAsk, HostTell};
 use skyclaw_protocol::{Hash, ServiceView, codec};
 use tokio::sync::watch;
@@ -49,7 +49,12 @@ pub async fn follow(handle: NodeHandle, table: watch::Sender<Arc<Table>>, stop: 
 }
 
 /// Asks whichever coordinator is connected until `stop`, the next one where one does not answer.
-pub async fn ask(net: NetHandle, table: watch::Sender<Arc<Table>>, stop: CancellationToken) {
+pub async fn ask(
+    net: NetHandle,
+    table: watch::Sender<Arc<Table>>,
+    metrics: GatewayMetrics,
+    stop: CancellationToken,
+) {
     let work = async {
         let mut mark = None;
         let mut turn = 0_usize;
@@ -65,7 +70,11 @@ pub async fn ask(net: NetHandle, table: watch::Sender<Arc<Table>>, stop: Cancell
             };
             let wait_ms = u32::try_from(HELD.as_millis()).unwrap_or(u32::MAX);
             let question = codec::encode(&HostAsk::Table { mark, wait_ms });
-            match read(net.ask(node, Service::Host, question, HELD + SLACK).await.ok()) {
+            let told = read(net.ask(node, Service::Host, question, HELD + SLACK).await.ok());
+            if told.is_some() {
+                metrics.heard_of_table();
+            }
+            match told {
                 // Held as long as it could be; one that does not hold is not asked all the time.
                 Some((_, new)) if mark == Some(new) => sleep(PAUSE).await,
                 Some((services, new)) => {

@@ -42,6 +42,7 @@ impl NodeHandle {
             changed: val.at.wall(),
             lost: state.lost,
             failed: state.failed,
+            lease_ms: state.lease_ms,
             keepers,
         }))
     }

@@ -8,8 +8,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use skyclaw_http_compat::why::{AfterLoss, lease_end};
 use skyclaw_http_compat::{Backend, JobOutput, JobOutputs, OutputPlace, OutputQuery, OutputStream};
 use skyclaw_protocol::batch::Shown;
+use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::{HostId, JobId, JobStatus, JobView, NodeId, Refusal, codec};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -20,6 +22,7 @@ use super::NodeHandle;
 use crate::net::{Duty, OpenError, Tunnel};
 use crate::output::{Brought, OutputHeader, OutputLines};
 use crate::supervisor::{OutputPiece, OutputReader, Outputs, Stream};
+use crate::time;
 
 /// Pieces on their way to whoever reads: 16 KiB each.
 const ROOM: usize = 8;
@@ -39,6 +42,10 @@ const PATIENT: u32 = 8;
 
 /// How long what a run wrote last may take after another one counts.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// So much later than it was told a lease ends only if it was renewed since, in milliseconds: what is known
+/// of a host of others may be some seconds old.
+const RENEWED_MS: u64 = 10_000;
 
 /// Bytes of a result given at once.
 const PIECE: usize = 16 << 10;
@@ -65,8 +72,17 @@ pub(super) async fn open(
     }
     let (to, receiver) = mpsc::channel(ROOM);
     let OutputQuery { follow, from } = query;
-    let follower =
-        Follower { handle, id, follow, at: from, begun: false, said: None, misses: 0, to };
+    let follower = Follower {
+        handle,
+        id,
+        follow,
+        at: from,
+        begun: false,
+        said: None,
+        misses: 0,
+        unreached: None,
+        to,
+    };
     tokio::spawn(follower.run(changes));
     let pieces =
         stream::unfold(
@@ -91,6 +107,8 @@ struct Follower {
     said: Option<String>,
     /// How often in a row its host had nothing of the run.
     misses: u32,
+    /// When the lease of its host was to end, as it was told that this cannot be reached.
+    unreached: Option<Wall>,
     to: mpsc::Sender<JobOutput>,
 }
 
@@ -169,6 +187,7 @@ impl Follower {
             self.at = OutputPlace { attempt, ..OutputPlace::default() };
         }
         (self.begun, self.said, self.misses) = (true, None, 0);
+        self.unreached = None;
         let host = job.assigned_host.clone().filter(|_| attempt == job.attempts);
         self.send(JobOutput::Attempt { attempt, host }).await?;
         if job.verify.is_some() && job.status == JobStatus::Leased {
@@ -194,9 +213,8 @@ impl Follower {
                 Ok(tunnel) => Source::There(Box::new(OutputLines::new(tunnel))),
                 Err(OpenError::Refused(_)) => return self.missed(job).await,
                 Err(error) => {
-                    let host = host_of(job);
-                    self.note(&format!("host {host}: {error}")).await?;
-                    return Ok(LOOK);
+                    tracing::debug!(job = %self.id, %error, "a run's host cannot be asked");
+                    return self.unreached(job).await;
                 }
             },
             Way::Nowhere => return self.missed(job).await,
@@ -265,6 +283,40 @@ impl Follower {
         Ok((AGAIN * self.misses).min(LOOK))
     }
 
+    /// There is no way to its host. It is told once, and again where the host goes on all the same.
+    async fn unreached(&mut self, job: &JobView) -> Result<Duration, Gone> {
+        let (host, ends) = (host_of(job), self.lease_end(job).await);
+        let then = AfterLoss::of_view(job).words();
+        let left_ms = ends.ms_since(time::wall());
+        let text = match self.unreached {
+            Some(told) if ends.ms_since(told) < RENEWED_MS => return Ok(LOOK),
+            Some(_) => format!(
+                "host {host} cannot be reached from here, but goes on renewing its lease: what the job \
+                 writes is shown when it has ended"
+            ),
+            None if left_ms == 0 => {
+                format!("host {host} cannot be reached, and its lease is over: {then}")
+            }
+            None => {
+                let seconds = left_ms.div_ceil(1000);
+                format!("host {host} cannot be reached; its lease ends in {seconds} s, then {then}")
+            }
+        };
+        self.unreached = Some(ends);
+        self.note(&text).await?;
+        Ok(LOOK)
+    }
+
+    /// When the lease of its host ends unless that is heard of.
+    async fn lease_end(&self, job: &JobView) -> Wall {
+        let history = self.handle.insight().history(self.id.clone()).await.ok().flatten();
+        let hosts = self.handle.host_list().await.unwrap_or_default();
+        let host = hosts.iter().find(|host| Some(&host.id) == job.assigned_host.as_ref());
+        let leader = history.as_ref().map(|history| history.keepers.leader);
+        let leads = leader.is_some() && leader == self.handle.node();
+        lease_end(job, history.as_ref(), host, leads).unwrap_or_default()
+    }
+
     async fn way(&self, job: &JobView) -> Way {
         let from = [self.at.stdout, self.at.stderr];
         let here = self.handle.0.outputs.get();
@@ -320,7 +372,7 @@ impl Follower {
             OutputStream::Stdout => self.at.stdout = end,
             OutputStream::Stderr => self.at.stderr = end,
         }
-        (self.said, self.misses) = (None, 0);
+        (self.said, self.misses, self.unreached) = (None, 0, None);
         self.send(JobOutput::Text { stream, offset, text }).await
     }
 

@@ -11,6 +11,7 @@ use super::address;
 use super::book::Backoff;
 use super::limits::{BACKOFF_LATELY, HOPE};
 use super::swarm::Task;
+use super::trouble;
 
 /// A call under way is not repeated for so long; it ends by itself before.
 const CALLING: Duration = Duration::from_secs(15);
@@ -119,10 +120,11 @@ impl Task {
     ) {
         let now = Instant::now();
         self.shared.counts.dial_failures.fetch_add(1, Relaxed);
+        let why = trouble::of_call(error);
         tracing::debug!(?peer, %error, "a node was not reached");
         if let Some(peer) = peer {
             self.book.fail(&peer, now, rand::random());
-            self.not_found(peer, id, &error.to_string());
+            self.not_found(peer, id, why);
         }
         let own = matches!(error, DialError::LocalPeerId { .. });
         self.bootstraps.retain_mut(|bootstrap| {
@@ -135,7 +137,7 @@ impl Task {
                 tracing::info!(address = %bootstrap.address, "this bootstrap address is our own");
             } else if !std::mem::replace(&mut bootstrap.said, true) {
                 let address = &bootstrap.address;
-                tracing::warn!(%address, %error, "nobody at a bootstrap address; trying again");
+                tracing::warn!(%address, why, "nobody at a bootstrap address; trying again");
             }
             !own
         });

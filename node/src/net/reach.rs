@@ -41,7 +41,7 @@ pub(super) struct Reach {
     relayed: Option<Instant>,
     rounds: u32,
     /// What went wrong last.
-    trouble: String,
+    trouble: &'static str,
 }
 
 impl Task {
@@ -77,7 +77,7 @@ impl Task {
             lookup: None,
             relayed: None,
             rounds: 0,
-            trouble: "no way to it is known".to_owned(),
+            trouble: "no way to it is known",
         };
         self.reaches.insert(peer, reach);
         let known = self.book.get(&peer).map(|known| &known.addresses[..]).unwrap_or_default();
@@ -127,7 +127,7 @@ impl Task {
         let Some(reach) = self.reaches.get(&peer) else { return };
         let idle = reach.calls.is_empty() && reach.lookup.is_none();
         if (idle && now - began >= REACH_LEAST) || now >= reach.until {
-            let trouble = reach.trouble.clone();
+            let trouble = reach.trouble.to_owned();
             self.found(peer, Err(trouble));
         }
     }
@@ -182,11 +182,11 @@ impl Task {
     }
 
     /// A call failed.
-    pub(super) fn not_found(&mut self, peer: PeerId, id: ConnectionId, why: &str) {
+    pub(super) fn not_found(&mut self, peer: PeerId, id: ConnectionId, why: &'static str) {
         let Some(reach) = self.reaches.get_mut(&peer) else { return };
         if reach.calls.contains(&id) {
             reach.calls.retain(|call| *call != id);
-            why.clone_into(&mut reach.trouble);
+            reach.trouble = why;
         }
         self.go_on(peer, Instant::now());
     }

@@ -159,13 +159,16 @@ impl Task {
         relay.is_some()
     }
 
-    /// How others reach this node, for people.
+    /// How others reach this node, for people: an operator may name an address of its own network, or of this
+    /// machine, and then nobody else gets there.
     pub(super) fn note_how(&self) {
         let counts = &self.shared.counts;
+        let (external, listening) = (&self.external, &self.listening);
         counts.set_how(match () {
-            () if self.is_public() => How::Public,
+            () if external.iter().any(|known| !address::is_near(known)) => How::Public,
             () if counts.berths.load(Relaxed) > 0 => How::Relayed,
-            () if !self.external.is_empty() => How::Near,
+            () if external.iter().any(|known| !address::is_loopback(known)) => How::Near,
+            () if listens_to_itself(external, listening) => How::Loopback,
             () if counts.unreached.load(Relaxed) > 0 => How::Unreached,
             () => How::Unknown,
         });
@@ -179,6 +182,12 @@ impl Task {
     }
 }
 
+/// Whether it is reached by this machine alone: nothing else is named or confirmed, and it listens nowhere else.
+fn listens_to_itself(external: &[Multiaddr], listening: &[Multiaddr]) -> bool {
+    let mut own = external.iter().chain(listening).peekable();
+    own.peek().is_some() && own.all(address::is_loopback)
+}
+
 impl Link {
     /// Whether it is a member that relays, and is connected directly.
     fn relays(&self) -> bool {
@@ -190,6 +199,16 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_listens_on_loopback_alone_is_reached_by_this_machine_alone() {
+        let here: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+        let lan: Multiaddr = "/ip4/192.168.1.2/tcp/1".parse().unwrap();
+        assert!(listens_to_itself(std::slice::from_ref(&here), std::slice::from_ref(&here)));
+        assert!(listens_to_itself(&[], std::slice::from_ref(&here)));
+        assert!(!listens_to_itself(&[], &[]), "it does not listen yet");
+        assert!(!listens_to_itself(std::slice::from_ref(&here), &[here.clone(), lan]));
+    }
 
     #[test]
     fn a_relay_that_gives_no_place_is_asked_ever_less_often() {

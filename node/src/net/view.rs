@@ -160,15 +160,18 @@ pub(super) enum How {
     Relayed,
     /// Others tried in vain.
     Unreached,
+    /// This machine does.
+    Loopback,
 }
 
 impl How {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Unknown, "unknown"),
         (Self::Public, "public"),
         (Self::Near, "near"),
         (Self::Relayed, "relayed"),
         (Self::Unreached, "unreached"),
+        (Self::Loopback, "loopback"),
     ];
 }
 

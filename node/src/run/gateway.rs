@@ -86,13 +86,14 @@ impl Node {
                 connector =
                     Arc::new(Reached::new(handle.net().clone(), own, self.services.clone()));
                 metrics = coordinator.gateway_metrics.clone();
+                metrics.has_table_here();
                 tasks.spawn(gateway::follow(handle, table, tasks.token()));
             }
             (Link::P2p(_), _, Some(member)) => {
                 let (net, own) = (member.net().clone(), Some(member.id()));
                 metrics = member.gateway_metrics().clone();
                 connector = Arc::new(Reached::new(net.clone(), own, self.services.clone()));
-                tasks.spawn(gateway::ask(net, table, tasks.token()));
+                tasks.spawn(gateway::ask(net, table, metrics.clone(), tasks.token()));
             }
             (Link::Http(urls), ..) => {
                 let fetch = gateway::Fetch::new(urls, config.token.as_ref(), settings.refresh);

@@ -20,9 +20,16 @@ fn judge(url: &str, reach: &Value) -> Option<Finding> {
                 it is reached: SKYCLAW_P2P_EXTERNAL_ADDR";
     Some(match reach["how"].as_str()? {
         "public" => Finding::ok(NAME, format!("{url} is reached from everywhere")),
-        "near" => {
-            Finding::ok(NAME, format!("{url} is reached by its neighbours (no NAT between them)"))
-        }
+        "near" => Finding::ok(
+            NAME,
+            format!(
+                "{url} is reached by its own network alone: its address there is a private one"
+            ),
+        ),
+        "loopback" => Finding::ok(
+            NAME,
+            format!("{url} is reached by its own machine alone: it listens on loopback"),
+        ),
         "relayed" if punched == 0 && not_punched > 0 => Finding::warn(
             NAME,
             format!(
@@ -62,9 +69,13 @@ mod tests {
             let reach = json!({ "how": how, "relays": relays, "punched": 0, "notPunched": not });
             judge("u", &reach).map(|found| (found.level, found.what))
         };
-        for how in ["public", "near", "unknown"] {
+        for how in ["public", "near", "loopback", "unknown"] {
             assert_eq!(judged(how, 0, 0).map(|(level, _)| level), Some(Level::Ok), "{how}");
         }
+        let told = |how: &str| judged(how, 0, 0).map(|(_, what)| what).unwrap_or_default();
+        assert_eq!(told("public"), "u is reached from everywhere");
+        assert!(told("near").contains("by its own network alone"));
+        assert!(told("loopback").contains("by its own machine alone"));
         let told = judged("unreached", 0, 0);
         assert!(told.as_ref().is_some_and(|(_, what)| what.contains("holds no place at a relay")));
         assert_eq!(told.map(|(level, _)| level), Some(Level::Warn));
