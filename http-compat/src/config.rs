@@ -11,6 +11,9 @@ use crate::metrics::HttpMetrics;
 /// on purpose does not keep its memory for longer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Takes a span that was not entered yet, and what the header says, which may be nonsense.
+pub type JoinTrace = fn(&tracing::Span, &str);
+
 /// Settings of the API.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
@@ -29,6 +32,9 @@ pub struct ApiConfig {
     pub endpoint_hosts: Vec<String>,
     /// Where requests and refusals are counted.
     pub metrics: HttpMetrics,
+    /// Leads the span of a request into the trace that its header `traceparent` names; none where nothing
+    /// is traced.
+    pub join_trace: Option<JoinTrace>,
 }
 
 impl Default for ApiConfig {
@@ -43,6 +49,7 @@ impl Default for ApiConfig {
             body_timeout: BODY_TIMEOUT,
             endpoint_hosts: Vec::new(),
             metrics: HttpMetrics::default(),
+            join_trace: None,
         }
     }
 }

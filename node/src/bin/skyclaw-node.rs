@@ -111,11 +111,12 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
         let _ = writeln!(std::io::stdout().lock(), "{text}");
         return Ok(ExitCode::SUCCESS);
     }
-    let filter_warning = telemetry::init(&config.log);
-    for warning in warnings.iter().chain(&filter_warning) {
+    let runtime = runtime()?;
+    let odd = telemetry::init(&config, runtime.handle());
+    for warning in warnings.iter().chain(&odd) {
         tracing::warn!("{warning}");
     }
-    Ok(runtime()?.block_on(run::run(&config)))
+    Ok(runtime.block_on(run::run(&config)))
 }
 
 /// Completions and man pages, which need no settings.

@@ -1,6 +1,7 @@
 //! The settings themselves: each is one row here and nowhere else.
 //!
-//! Always: the key in `skyclaw.toml` is the variable's name without `SKYCLAW_`, in lower case.
+//! Always: the key in `skyclaw.toml` is the variable's name without `SKYCLAW_`, in lower case; what others
+//! named has none.
 //! A row's flag, default and rule are what the parsers, `--help` and `skyclaw-node config` use.
 
 use skyclaw_protocol::limits;
@@ -79,7 +80,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Its key in `skyclaw.toml`; none for the path of that file.
+    /// Its key in `skyclaw.toml`; none for the path of that file and for variables of others.
     #[must_use]
     pub fn toml_key(&self) -> Option<String> {
         let bare = self.env.strip_prefix("SKYCLAW_")?;
@@ -134,6 +135,20 @@ settings! {
         "What is logged: a level, or a filter such as skyclaw_node=debug,info";
     LogFormat "SKYCLAW_LOG_FORMAT" Some("log-format"), Common, Kind::OneOf(&["text", "json"]), Text("text"), Open,
         "How it is logged: text or json";
+    Otlp "SKYCLAW_OTLP" Some("otlp"), Common, Kind::Text, Nothing, Urls,
+        "Url of an OpenTelemetry collector (OTLP over HTTP) that traces are sent to; needs a build with the feature otel";
+    OtelTracesEndpoint "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" None, Common, Kind::Text, Nothing, Urls,
+        "The same under the name that OpenTelemetry has for it, with its path";
+    OtelEndpoint "OTEL_EXPORTER_OTLP_ENDPOINT" None, Common, Kind::Text, Nothing, Urls,
+        "The same without its path, which is /v1/traces";
+    OtelHeaders "OTEL_EXPORTER_OTLP_HEADERS" None, Common, Kind::Verbatim, Nothing, Hidden,
+        "Headers sent to it: name=value, separated by commas";
+    OtelServiceName "OTEL_SERVICE_NAME" None, Common, Kind::Text, Text("skyclaw-node"), Open,
+        "What this node is called in traces";
+    OtelSampler "OTEL_TRACES_SAMPLER" None, Common, Kind::Text, Text("parentbased_always_on"), Open,
+        "Which traces are sent: always_on, always_off, traceidratio, or one of these after parentbased_";
+    OtelSamplerArg "OTEL_TRACES_SAMPLER_ARG" None, Common, Kind::Text, Nothing, Open,
+        "Which share of them, from 0 to 1, where the sampler is a ratio";
     TlsCert "SKYCLAW_TLS_CERT" Some("tls-cert"), Common, Kind::Path, Nothing, Open,
         "PEM file with the certificate that listeners show, and its chain; read again when it changes and on SIGHUP";
     TlsKey "SKYCLAW_TLS_KEY" Some("tls-key"), Common, Kind::Path, Nothing, Open,
