@@ -16,6 +16,8 @@ mod ids;
 #[cfg(feature = "otel")]
 mod sampling;
 #[cfg(any(test, feature = "otel"))]
+mod share;
+#[cfg(any(test, feature = "otel"))]
 mod trouble;
 
 use skyclaw_http_compat::JoinTrace;

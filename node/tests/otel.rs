@@ -158,3 +158,15 @@ fn a_collector_in_the_file_is_used_and_the_sampler_of_the_environment_too() {
     let names: Vec<_> = collector.spans().into_iter().map(|span| span.name).collect();
     assert_eq!(names, ["GET /readyz"]);
 }
+
+#[test]
+fn a_sampler_that_is_none_is_told_and_all_is_sent() {
+    let collector = Collector::start(Manner::Takes);
+    let url = collector.url();
+    let env = [("SKYCLAW_OTLP", url.as_str()), ("OTEL_TRACES_SAMPLER", "some")];
+    let mut a = Node::coordinator("a", &env);
+    a.get("/healthz");
+    until_spans(&collector, "a span", |spans| spans.first().cloned());
+    a.stop(Duration::from_secs(10));
+    assert!(a.log().contains("OTEL_TRACES_SAMPLER (env) is `some`"), "{}", a.log());
+}

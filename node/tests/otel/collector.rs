@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prost::Message;
 
 /// The kind of a span that answers a request.
-pub const SERVER: i32 = 2;
+pub(crate) const SERVER: i32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub(crate) enum Manner {
     Takes,
     /// Reads and never answers.
     Hangs,
@@ -18,22 +18,22 @@ pub enum Manner {
 
 /// A span, as far as tests look at it. Ids in hexadecimal digits.
 #[derive(Clone, Debug)]
-pub struct Span {
-    pub trace: String,
-    pub id: String,
-    pub parent: String,
-    pub name: String,
-    pub kind: i32,
+pub(crate) struct Span {
+    pub(crate) trace: String,
+    pub(crate) id: String,
+    pub(crate) parent: String,
+    pub(crate) name: String,
+    pub(crate) kind: i32,
     /// Trace and span of each.
-    pub links: Vec<(String, String)>,
-    pub attributes: Vec<(String, String)>,
-    pub service: String,
+    pub(crate) links: Vec<(String, String)>,
+    pub(crate) attributes: Vec<(String, String)>,
+    pub(crate) service: String,
     /// Which instance of it.
-    pub node: String,
+    pub(crate) node: String,
 }
 
 impl Span {
-    pub fn attribute(&self, name: &str) -> Option<&str> {
+    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
@@ -45,13 +45,13 @@ struct Taken {
     calls: usize,
 }
 
-pub struct Collector {
+pub(crate) struct Collector {
     address: SocketAddr,
     taken: Arc<Mutex<Taken>>,
 }
 
 impl Collector {
-    pub fn start(manner: Manner) -> Self {
+    pub(crate) fn start(manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it has an address");
         let taken = Arc::<Mutex<Taken>>::default();
@@ -65,19 +65,19 @@ impl Collector {
         Self { address, taken }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub fn spans(&self) -> Vec<Span> {
+    pub(crate) fn spans(&self) -> Vec<Span> {
         self.with(|taken| taken.spans.clone())
     }
 
-    pub fn authorization(&self) -> Option<String> {
+    pub(crate) fn authorization(&self) -> Option<String> {
         self.with(|taken| taken.authorization.clone())
     }
 
-    pub fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.with(|taken| taken.calls)
     }
 

@@ -14,7 +14,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks again and again until `look` finds it.
 #[track_caller]
-pub fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn within<T>(
+    limit: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> T {
     let until = Instant::now() + limit;
     loop {
         match look() {
@@ -26,7 +30,7 @@ pub fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Result<T
 }
 
 /// Ends with the test.
-pub struct Node {
+pub(crate) struct Node {
     process: Child,
     folder: TempDir,
     url: String,
@@ -35,15 +39,15 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn coordinator(name: &str, env: &[(&str, &str)]) -> Self {
+    pub(crate) fn coordinator(name: &str, env: &[(&str, &str)]) -> Self {
         Self::with_file(name, "", env)
     }
 
     /// With these lines in its file with settings.
-    pub fn with_file(name: &str, lines: &str, env: &[(&str, &str)]) -> Self {
+    pub(crate) fn with_file(name: &str, lines: &str, env: &[(&str, &str)]) -> Self {
         let own = [
             ("SKYCLAW_ROLE", "coordinator"),
-            ("SKYCLAW_NODE_ID", name),
+            ("SKYCLAW_COORDINATOR_NODE_ID", name),
             ("SKYCLAW_COORDINATOR_HOST", "127.0.0.1"),
             ("SKYCLAW_COORDINATOR_PORT", "0"),
             ("SKYCLAW_MIN_REPLICATIONS", "1"),
@@ -59,7 +63,7 @@ impl Node {
     }
 
     /// One that has no HTTP, and is told where `coordinator` is.
-    pub fn host(name: &str, coordinator: &Self, env: &[(&str, &str)]) -> Self {
+    pub(crate) fn host(name: &str, coordinator: &Self, env: &[(&str, &str)]) -> Self {
         let network = within(PATIENCE, "it has an address", || {
             let network = coordinator.get("/v1/network");
             let address = network["addresses"][0].as_str().map(str::to_owned);
@@ -110,27 +114,27 @@ impl Node {
         read(&self.folder.path().join(where_))
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.said("stderr")
     }
 
-    pub fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         self.get_with(path, &[])
     }
 
-    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Value {
+    pub(crate) fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Value {
         self.ask(self.client.get(format!("{}{path}", self.url)), headers)
     }
 
     /// Returns the id of the job.
-    pub fn submit(&self, payload: &Value, headers: &[(&str, &str)]) -> String {
+    pub(crate) fn submit(&self, payload: &Value, headers: &[(&str, &str)]) -> String {
         let request = self.client.post(format!("{}/v1/jobs", self.url));
         let request = request.json(&json!({ "payload": payload, "requirement": {} }));
         let answer = self.ask(request, headers);
         answer["job"]["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
-    pub fn until_completed(&self, job: &str) -> Value {
+    pub(crate) fn until_completed(&self, job: &str) -> Value {
         within(PATIENCE, "completed", || {
             let job = self.get(&format!("/v1/jobs/{job}"))["job"].clone();
             if job["status"] == "completed" { Ok(job) } else { Err(job.to_string()) }
@@ -149,7 +153,7 @@ impl Node {
     }
 
     /// Tells it to stop, and waits until it has.
-    pub fn stop(&mut self, limit: Duration) {
+    pub(crate) fn stop(&mut self, limit: Duration) {
         let pid = Pid::from_raw(self.process.id().cast_signed()).expect("it has an id");
         kill_process(pid, Signal::TERM).expect("it runs");
         let ended = within(limit, "it stops", || match self.process.try_wait() {
