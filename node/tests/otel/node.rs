@@ -131,7 +131,8 @@ impl Node {
         let request = self.client.post(format!("{}/v1/jobs", self.url));
         let request = request.json(&json!({ "payload": payload, "requirement": {} }));
         let answer = self.ask(request, headers);
-        answer["job"]["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+        assert!(answer["job"]["id"].is_string(), "{answer}");
+        answer["job"]["id"].as_str().unwrap_or_default().to_owned()
     }
 
     pub(crate) fn until_completed(&self, job: &str) -> Value {
