@@ -11,8 +11,17 @@ use crate::metrics::HttpMetrics;
 /// on purpose does not keep its memory for longer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Takes a span that was not entered yet, and what the header says, which may be nonsense.
-pub type JoinTrace = fn(&tracing::Span, &str);
+/// Who names the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// One who knows the node's token: the span goes on in that trace, and is kept if that is.
+    Trusted,
+    /// Another who was admitted: the span may name that trace, no more.
+    Stranger,
+}
+
+/// Takes a span that was not entered yet, a well-formed `traceparent`, and whose it is.
+pub type JoinTrace = fn(&tracing::Span, &str, Caller);
 
 /// Settings of the API.
 #[derive(Clone, Debug)]
@@ -32,7 +41,7 @@ pub struct ApiConfig {
     pub endpoint_hosts: Vec<String>,
     /// Where requests and refusals are counted.
     pub metrics: HttpMetrics,
-    /// Leads the span of a request into the trace that its header `traceparent` names; none where nothing
+    /// Leads the span of a request to the trace that its header `traceparent` names; none where nothing
     /// is traced.
     pub join_trace: Option<JoinTrace>,
 }

@@ -42,7 +42,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use skyclaw_protocol::principal::Scope;
 use tokio::sync::Semaphore;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::auth::{PublicKey, Secret, Who};
 use crate::backend::Backend;
@@ -264,11 +264,16 @@ impl Area {
     pub(crate) fn of(path: &str) -> Self {
         match path.strip_prefix("/v1/public/jobs") {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => Self::Public,
-            _ if matches!(path, "/healthz" | "/readyz" | "/metrics") => Self::Open,
+            _ if is_probe(path) => Self::Open,
             _ if dashboard::is_file(path) || docs::is_file(path) => Self::Open,
             _ => Self::Private,
         }
     }
+}
+
+/// Asked for all the time, by whoever watches a node.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
 async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -286,9 +291,19 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     let found = find(method, path);
     let (method, template) =
         found.as_ref().map_or(("-", "other"), |(route, _)| (route.method, route.template));
-    let span = span::of_request(method, template, &parts.headers, api.join_trace);
+    let span = match is_probe(path) {
+        true => Span::none(),
+        false => span::of_request(method, template),
+    };
+    let admitted = admit(&api, area, &parts);
+    // Elsewhere nobody was asked who he is.
+    if area == Area::Private
+        && let Ok(Admitted::In(who)) = &admitted
+    {
+        span::join(&span, who, &parts.headers, api.join_trace);
+    }
     let answered = async {
-        match admit(&api, area, &parts) {
+        match admitted {
             Ok(Admitted::Answered(preflight)) => Ok(preflight),
             Ok(Admitted::In(who)) => handle(&api, found, who, parts, inbound).await,
             Err(error) => Err(error),

@@ -9,7 +9,6 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use tokio::runtime::Handle;
 use tracing_subscriber::filter::{Directive, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -23,16 +22,16 @@ use crate::{time, traces};
 const QUIET: &str = "libp2p_kad=error,libp2p_swarm=warn,libp2p_mdns=warn,libp2p_gossipsub=error";
 
 /// Sends logs to stderr, as the settings say; stdout is for what users and scripts read. And traces to
-/// where they say, by `runtime`, in builds that can. Returns what is to be warned of: a filter that does not
+/// where they say, in builds that can. Returns what is to be warned of: a filter that does not
 /// parse (`info` holds then), or what makes no sense about traces.
-pub fn init(config: &Config, runtime: &Handle) -> Vec<String> {
+pub fn init(config: &Config) -> Vec<String> {
     let log = &config.log;
     let mut warnings = Vec::new();
     let filter = filter(&quiet(&log.filter)).unwrap_or_else(|reason| {
         warnings.push(format!("SKYCLAW_LOG is no filter ({reason}); `info` is used"));
         EnvFilter::new(quiet("info"))
     });
-    let layer = traces::layer(config, runtime, &mut warnings);
+    let layer = traces::layer(config, &mut warnings);
     // Set before or by a test: the first subscriber stays.
     let _ = match layer {
         Some(layer) => {

@@ -7,12 +7,13 @@
 //! Always: all spans about one job are in one trace, on whichever node, which each node derives from the job's id
 //! ([`ids`]): nothing of it goes over the wire.
 //!
-//! Never here: payloads, output, headers, urls.
+//! Never here: payloads, output, headers, urls, texts of refusals.
 
 #[cfg(feature = "otel")]
 mod export;
 #[cfg(any(test, feature = "otel"))]
 mod ids;
+mod refusal;
 #[cfg(feature = "otel")]
 mod sampling;
 #[cfg(any(test, feature = "otel"))]
@@ -22,7 +23,6 @@ mod trouble;
 
 use skyclaw_http_compat::JoinTrace;
 use skyclaw_protocol::{Answer, Command, JobId, Refusal};
-use tokio::runtime::Handle;
 use tracing::Span;
 use tracing::field::{Empty, display};
 use tracing_subscriber::Layer;
@@ -34,19 +34,15 @@ use crate::supervisor::Outcome;
 /// What sends spans, where the settings name a collector.
 pub(crate) type Sending = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// The part of the subscriber that sends spans by `runtime`; none where nothing is to be sent. What makes no sense
-/// is added to `warnings` and ends no start: a node does its work without traces.
-pub(crate) fn layer(
-    config: &Config,
-    runtime: &Handle,
-    warnings: &mut Vec<String>,
-) -> Option<Sending> {
+/// The part of the subscriber that sends spans; none where nothing is to be sent. What makes no sense is added to
+/// `warnings` and ends no start: a node does its work without traces.
+pub(crate) fn layer(config: &Config, warnings: &mut Vec<String>) -> Option<Sending> {
     #[cfg(feature = "otel")]
-    return export::layer(config, runtime, warnings);
+    return export::layer(config, warnings);
     #[cfg(not(feature = "otel"))]
     {
         // The settings have said already that this build cannot.
-        let _ = (config, runtime, warnings);
+        let _ = (config, warnings);
         None
     }
 }
@@ -87,6 +83,9 @@ pub(crate) fn ran(outcome: Option<&Outcome>) {
 pub(crate) struct Step {
     span: Span,
     claims: bool,
+    /// Whether the span has its job and attempt already: what is noted twice is sent twice.
+    has_job: bool,
+    has_attempt: bool,
 }
 
 impl Step {
@@ -127,7 +126,12 @@ impl Step {
             }
             _ => Span::none(),
         };
-        Self { span, claims: matches!(command, Command::Claim { .. }) }
+        Self {
+            span,
+            claims: matches!(command, Command::Claim { .. }),
+            has_job: !matches!(command, Command::Submit(_)),
+            has_attempt: matches!(command, Command::Complete(report) if report.attempt.is_some()),
+        }
     }
 
     pub(crate) fn end(self, answer: &Result<Answer, Refusal>) {
@@ -135,16 +139,18 @@ impl Step {
             // Until then the claim was about no job.
             Ok(Answer::Job(job)) if self.claims => Lease::begin(&job.id).end(job.attempts),
             Ok(Answer::Job(job)) if !self.span.is_disabled() => {
-                // The id of a new job is known only now. Of others this repeats what is noted.
-                self.span.record("job", display(&job.id));
-                if job.attempts > 0 {
+                // The id of a new job is known only now.
+                if !self.has_job {
+                    self.span.record("job", display(&job.id));
+                    join_job(&self.span, &job.id);
+                }
+                if !self.has_attempt && job.attempts > 0 {
                     self.span.record("attempt", job.attempts);
                 }
-                join_job(&self.span, &job.id);
             }
             Err(refusal) if !self.span.is_disabled() => {
                 self.span.record("otel.status_code", "ERROR");
-                self.span.record("otel.status_description", display(refusal));
+                self.span.record("otel.status_description", refusal::label(refusal));
             }
             Ok(_) | Err(_) => {}
         }
@@ -166,3 +172,6 @@ impl Lease {
         self.0.record("attempt", attempt);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,12 +111,11 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
         let _ = writeln!(std::io::stdout().lock(), "{text}");
         return Ok(ExitCode::SUCCESS);
     }
-    let runtime = runtime()?;
-    let odd = telemetry::init(&config, runtime.handle());
+    let odd = telemetry::init(&config);
     for warning in warnings.iter().chain(&odd) {
         tracing::warn!("{warning}");
     }
-    Ok(runtime.block_on(run::run(&config)))
+    Ok(runtime()?.block_on(run::run(&config)))
 }
 
 /// Completions and man pages, which need no settings.

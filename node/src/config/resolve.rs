@@ -449,7 +449,7 @@ impl Settled {
         !matches!(self.value(key), Some(Value::Switch(false)))
     }
 
-    fn number(&self, key: Key) -> u64 {
+    pub(super) fn number(&self, key: Key) -> u64 {
         match self.value(key) {
             Some(Value::Int(n)) => u64::try_from(*n).unwrap_or(0),
             _ => 0,
@@ -460,7 +460,7 @@ impl Settled {
         u16::try_from(self.number(key)).unwrap_or(0)
     }
 
-    fn duration(&self, key: Key) -> Duration {
+    pub(super) fn duration(&self, key: Key) -> Duration {
         Duration::from_millis(self.number(key))
     }
 }

@@ -1,16 +1,16 @@
 //! Spans on their way to a collector, by OTLP: protobuf over HTTP.
 //!
 //! ```text
-//!   spans of tracing -> the layer -> a queue -> a thread -> POST, by the runtime -> the collector
+//!   spans of tracing -> the layer -> a queue -> a thread -> POST, by a runtime of its own -> the collector
 //! ```
 //!
 //! Always: whoever ends a span never waits; where the queue is full the span is lost. Of the collector's trouble little
-//! is said, and nothing of the headers it is sent.
+//! is said, and nothing of its url and the headers it is sent.
 
 mod post;
+mod queue;
 
-use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
@@ -25,8 +25,9 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, ShouldSample, SpanData, SpanExporter,
 };
+use skyclaw_http_compat::Caller;
 use skyclaw_protocol::JobId;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
@@ -34,14 +35,18 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::FilterFn;
 
-use super::trouble::{Trouble, Word};
+use super::trouble::Word;
 use super::{Sending, ids, sampling};
 use crate::config::{Config, TraceConfig};
 use crate::supervisor::Outcome;
 use post::Post;
+use queue::{Counting, QUEUE, Queue};
 
-/// Spans that wait: some seconds of a busy node, and about two megabytes.
-const QUEUE: usize = 2048;
+/// What the library is told instead of the collector's url, which its errors and logs would show.
+const NOWHERE: &str = "http://collector.invalid/v1/traces";
+
+/// Look-ups of the collector's name at once: each that nothing answers holds a thread for a while.
+const LOOKUPS: usize = 4;
 
 /// Longest wait for what is left, when the node stops.
 const LAST: Duration = Duration::from_secs(2);
@@ -56,20 +61,27 @@ static SENDER: OnceLock<Sender> = OnceLock::new();
 struct Sender {
     provider: SdkTracerProvider,
     sampler: Box<dyn ShouldSample>,
+    queue: Arc<Queue>,
+    /// Never ends, so that no look-up of a name, which nothing can break off, holds up the end of the node.
+    _runtime: Runtime,
 }
 
-pub(super) fn layer(
-    config: &Config,
-    runtime: &Handle,
-    warnings: &mut Vec<String>,
-) -> Option<Sending> {
+pub(super) fn layer(config: &Config, warnings: &mut Vec<String>) -> Option<Sending> {
     let traces = config.traces.as_ref()?;
+    if SENDER.get().is_some() {
+        return None;
+    }
     let sampler = sampling::sampler(&traces.sampler, traces.share.as_deref(), warnings);
-    let exporter = exporter(traces, runtime)
+    let queue = Arc::<Queue>::default();
+    let (exporter, runtime) = exporter(traces, &queue, warnings)
         .map_err(|reason| warnings.push(format!("no traces are sent: {reason}")))
         .ok()?;
-    // The delay and the size of a batch are those of OTEL_BSP_*, which the library reads.
-    let batches = BatchConfigBuilder::default().with_max_queue_size(QUEUE).build();
+    // The size of a batch is that of OTEL_BSP_MAX_EXPORT_BATCH_SIZE, which the library reads.
+    let batches = BatchConfigBuilder::default()
+        .with_max_queue_size(QUEUE)
+        .with_scheduled_delay(traces.delay)
+        .build();
+    let inner = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
     let resource = Resource::builder()
         .with_service_name(traces.service.clone())
         .with_attributes([
@@ -80,12 +92,12 @@ pub(super) fn layer(
     let provider = SdkTracerProvider::builder()
         .with_sampler(sampler.clone())
         .with_resource(resource)
-        .with_span_processor(
-            BatchSpanProcessor::builder(exporter).with_batch_config(batches).build(),
-        )
+        .with_span_processor(Counting { inner, queue: Arc::clone(&queue) })
         .build();
     let tracer = provider.tracer("skyclaw");
-    if SENDER.set(Sender { provider, sampler }).is_err() {
+    let sender = Sender { provider, sampler, queue, _runtime: runtime };
+    if let Err(second) = SENDER.set(sender) {
+        second._runtime.shutdown_background();
         return None;
     }
     let ours = FilterFn::new(|it| it.is_span() && it.target().starts_with(OURS));
@@ -102,61 +114,60 @@ pub(super) fn layer(
     Some(Box::new(layer))
 }
 
-fn exporter(traces: &TraceConfig, runtime: &Handle) -> Result<Counted, String> {
-    let endpoint = traces.endpoint.expose();
+fn exporter(
+    traces: &TraceConfig,
+    queue: &Arc<Queue>,
+    warnings: &mut Vec<String>,
+) -> Result<(Counted, Runtime), String> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(LOOKUPS)
+        .thread_name("traces")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no thread can be had: {error}"))?;
+    let post = Post::new(traces, runtime.handle().clone(), warnings)?;
     let inner = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(endpoint)
-        .with_headers(headers(traces))
-        .with_http_client(Post::new(endpoint, runtime.clone())?)
+        .with_endpoint(NOWHERE)
+        .with_timeout(traces.timeout)
+        .with_http_client(post)
         .build()
-        .map_err(|error| error.to_string())?;
-    Ok(Counted { inner, trouble: Mutex::default() })
-}
-
-/// As OpenTelemetry writes them in a variable.
-fn headers(traces: &TraceConfig) -> HashMap<String, String> {
-    let text = traces.headers.as_ref().map_or("", |headers| headers.expose());
-    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
-    let decoded = |value: &str| {
-        percent_encoding::percent_decode_str(value.trim()).decode_utf8_lossy().into_owned()
-    };
-    pairs.map(|(name, value)| (name.trim().to_owned(), decoded(value))).collect()
+        // Its text is left out: it may hold what stands in a variable.
+        .map_err(|_| "OpenTelemetry's library refuses its OTEL_* variables".to_owned())?;
+    Ok((Counted { inner, queue: Arc::clone(queue) }, runtime))
 }
 
 /// The library's exporter, whose failures are told.
 #[derive(Debug)]
 struct Counted {
     inner: opentelemetry_otlp::SpanExporter,
-    trouble: Mutex<Trouble>,
+    queue: Arc<Queue>,
 }
 
-impl Counted {
-    fn tell(&self, spans: usize, result: &OTelSdkResult) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        let word = match result {
-            Ok(()) => trouble.taken(),
-            Err(_) => trouble.failed(spans, Instant::now()),
-        };
-        drop(trouble);
-        match (word, result) {
-            (Some(Word::Lost(spans)), Err(error)) => tracing::warn!(
-                spans,
-                %error,
-                "the collector takes no traces: they are lost meanwhile, the node goes on as ever"
-            ),
-            (Some(Word::Again), _) => tracing::info!("the collector takes traces again"),
-            _ => {}
-        }
+fn tell(word: Option<Word>, result: &OTelSdkResult) {
+    match (word, result) {
+        (Some(Word::Lost(spans)), Err(error)) => tracing::warn!(
+            spans,
+            %error,
+            "the collector takes no traces: they are lost meanwhile, the node goes on as ever"
+        ),
+        (Some(Word::Crowded(spans)), _) => tracing::warn!(
+            spans,
+            "more is traced than the collector takes: some spans are lost, the node goes on as ever"
+        ),
+        (Some(Word::Again), _) => tracing::info!("the collector takes traces again"),
+        _ => {}
     }
 }
 
 impl SpanExporter for Counted {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
+        self.queue.begin(spans);
         let result = self.inner.export(batch).await;
-        self.tell(spans, &result);
+        tell(self.queue.end(spans, result.is_ok(), Instant::now()), &result);
         result
     }
 
@@ -186,6 +197,10 @@ pub(super) async fn end() {
         // What is late is lost.
         let _ = tokio::time::timeout(LAST, ended).await;
     }
+    let spans = sender.queue.rest();
+    if spans > 0 {
+        tracing::warn!(spans, "the node ends with spans that no collector took");
+    }
 }
 
 pub(super) fn join_job(span: &Span, job: &JobId) {
@@ -209,10 +224,19 @@ pub(super) fn join_job(span: &Span, job: &JobId) {
     }
 }
 
-pub(super) fn join_caller(span: &Span, traceparent: &str) {
+pub(super) fn join_caller(span: &Span, traceparent: &str, caller: Caller) {
     let parent = TraceContextPropagator::new().extract(&Traceparent(traceparent));
-    if parent.span().span_context().is_valid() {
-        let _ = span.set_parent(parent);
+    let context = parent.span().span_context().clone();
+    if !context.is_valid() {
+        return;
+    }
+    match caller {
+        Caller::Trusted => drop(span.set_parent(parent)),
+        Caller::Stranger => {
+            let (trace, id) = (context.trace_id(), context.span_id());
+            let state = TraceState::default();
+            span.add_link(SpanContext::new(trace, id, TraceFlags::default(), true, state));
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is said of a collector that takes no spans: once, and then seldom.
+//! What is said of spans that are lost: once, and then seldom.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,10 @@ const EVERY: Duration = Duration::from_secs(300);
 /// What is to be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
-    /// So many spans are lost since it was last said.
+    /// So many spans are lost since it was last said, and the collector takes none.
     Lost(usize),
+    /// So many found no place since it was last said, and the collector takes others.
+    Crowded(usize),
     /// They are taken again.
     Again,
 }
@@ -17,24 +19,51 @@ pub(super) enum Word {
 /// How sending went lately.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
-    lost: usize,
-    told: Option<Instant>,
+    lost: Seldom,
+    crowded: Seldom,
     /// A warning stands in the log that nothing took back.
     open: bool,
 }
 
-impl Trouble {
-    pub(super) fn failed(&mut self, spans: usize, now: Instant) -> Option<Word> {
-        self.lost = self.lost.saturating_add(spans);
-        if self.told.is_some_and(|told| now.saturating_duration_since(told) < EVERY) {
+/// Counts, and tells at most every five minutes.
+#[derive(Debug, Default)]
+struct Seldom {
+    spans: usize,
+    told: Option<Instant>,
+}
+
+impl Seldom {
+    fn add(&mut self, spans: usize, now: Instant) -> Option<usize> {
+        self.spans = self.spans.saturating_add(spans);
+        let soon = self.told.is_some_and(|told| now.saturating_duration_since(told) < EVERY);
+        if soon || self.spans == 0 {
             return None;
         }
-        (self.told, self.open) = (Some(now), true);
-        Some(Word::Lost(std::mem::take(&mut self.lost)))
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.spans))
+    }
+}
+
+impl Trouble {
+    pub(super) fn failed(&mut self, spans: usize, now: Instant) -> Option<Word> {
+        let lost = self.lost.add(spans, now)?;
+        self.open = true;
+        Some(Word::Lost(lost))
     }
 
-    pub(super) fn taken(&mut self) -> Option<Word> {
-        std::mem::take(&mut self.open).then_some(Word::Again)
+    /// A batch was taken; so many others had found no place before.
+    pub(super) fn taken(&mut self, dropped: usize, now: Instant) -> Option<Word> {
+        if std::mem::take(&mut self.open) {
+            // One word at a time: what is dropped is said with the next batch, or at the end.
+            self.crowded.spans = self.crowded.spans.saturating_add(dropped);
+            return Some(Word::Again);
+        }
+        self.crowded.add(dropped, now).map(Word::Crowded)
+    }
+
+    /// So many are lost that nothing was said of.
+    pub(super) const fn rest(&self) -> usize {
+        self.lost.spans.saturating_add(self.crowded.spans)
     }
 }
 
@@ -50,14 +79,24 @@ mod tests {
         for second in 0..600 {
             let now = start + Duration::from_secs(second);
             said.extend(trouble.failed(3, now));
-            said.extend(trouble.taken());
+            said.extend(trouble.taken(0, now));
         }
         let expected = [Word::Lost(3), Word::Again, Word::Lost(900), Word::Again];
         assert_eq!(said, expected);
+        assert_eq!(trouble.rest(), 897);
+    }
+
+    #[test]
+    fn a_queue_that_is_often_full_does_not_fill_the_log() {
+        let start = Instant::now();
+        let mut trouble = Trouble::default();
+        let each = (0..600).map(|second| trouble.taken(2, start + Duration::from_secs(second)));
+        let said: Vec<_> = each.flatten().collect();
+        assert_eq!(said, [Word::Crowded(2), Word::Crowded(600)]);
     }
 
     #[test]
     fn what_goes_well_is_not_told() {
-        assert_eq!(Trouble::default().taken(), None);
+        assert_eq!(Trouble::default().taken(0, Instant::now()), None);
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Span {
     /// Trace and span of each.
     pub(crate) links: Vec<(String, String)>,
     pub(crate) attributes: Vec<(String, String)>,
+    /// What its status says.
+    pub(crate) status: String,
     pub(crate) service: String,
     /// Which instance of it.
     pub(crate) node: String,
@@ -148,6 +150,7 @@ fn read(body: &[u8]) -> Vec<Span> {
                 kind: span.kind,
                 links: span.links.iter().map(|it| (hex(&it.trace_id), hex(&it.span_id))).collect(),
                 attributes: texts(&span.attributes),
+                status: span.status.unwrap_or_default().message,
                 service: service.clone(),
                 node: node.clone(),
             }
@@ -218,6 +221,14 @@ struct Sent {
     attributes: Vec<KeyValue>,
     #[prost(message, repeated, tag = "13")]
     links: Vec<Link>,
+    #[prost(message, optional, tag = "15")]
+    status: Option<Status>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Status {
+    #[prost(string, tag = "2")]
+    message: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -52,14 +52,36 @@ impl Node {
             ("SKYCLAW_COORDINATOR_PORT", "0"),
             ("SKYCLAW_MIN_REPLICATIONS", "1"),
         ];
-        let mut node = Self::start(lines, &[&own, env].concat());
+        Self::start(lines, &[&own, env].concat()).listening()
+    }
+
+    /// One whose look-ups of names go to `nameserver`. Needs root.
+    pub(crate) fn with_nameserver(nameserver: &str, env: &[(&str, &str)]) -> Self {
+        let own = [
+            ("SKYCLAW_ROLE", "coordinator"),
+            ("SKYCLAW_COORDINATOR_HOST", "127.0.0.1"),
+            ("SKYCLAW_COORDINATOR_PORT", "0"),
+            ("SKYCLAW_MIN_REPLICATIONS", "1"),
+        ];
+        let folder = tempfile::tempdir().expect("a folder");
+        // Longer than any test waits.
+        let text = format!("nameserver {nameserver}\noptions timeout:30 attempts:5\n");
+        fs::write(folder.path().join("resolv.conf"), text).expect("it is writable");
+        let script = "mount --bind resolv.conf /etc/resolv.conf && exec \"$0\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_skyclaw-node")]);
+        Self::run(command, folder, "", &[&own, env].concat()).listening()
+    }
+
+    fn listening(mut self) -> Self {
+        let node = &mut self;
         node.url = within(PATIENCE, "it listens", || {
             let said = node.said("stdout");
             let rest = said.split_once(" listening on ").map(|(_, rest)| rest);
             let line = rest.and_then(|rest| rest.split_once('\n'));
             line.map(|(url, _)| url.to_owned()).ok_or_else(|| node.log())
         });
-        node
+        self
     }
 
     /// One that has no HTTP, and is told where `coordinator` is.
@@ -81,9 +103,13 @@ impl Node {
 
     fn start(lines: &str, env: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        Self::run(Command::new(env!("CARGO_BIN_EXE_skyclaw-node")), folder, lines, env)
+    }
+
+    fn run(mut command: Command, folder: TempDir, lines: &str, env: &[(&str, &str)]) -> Self {
         fs::write(folder.path().join("skyclaw.toml"), lines).expect("it is writable");
         let file = |name: &str| fs::File::create(folder.path().join(name)).expect("a file");
-        let process = Command::new(env!("CARGO_BIN_EXE_skyclaw-node"))
+        let process = command
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .env("SKYCLAW_MDNS", "0")
@@ -124,6 +150,22 @@ impl Node {
 
     pub(crate) fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Value {
         self.ask(self.client.get(format!("{}{path}", self.url)), headers)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
+        self.ask(self.client.post(format!("{}{path}", self.url)).json(body), &[])
+    }
+
+    /// As somebody who shows `key`, or nothing.
+    pub(crate) fn get_as(&self, key: Option<&str>, path: &str, traceparent: &str) -> u16 {
+        let request = self.client.get(format!("{}{path}", self.url));
+        let request = request.header("traceparent", traceparent);
+        let request = match key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        };
+        let answer = self.runtime.block_on(async { request.send().await }).expect("it answers");
+        answer.status().as_u16()
     }
 
     /// Returns the id of the job.
