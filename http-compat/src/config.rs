@@ -11,6 +11,18 @@ use crate::metrics::HttpMetrics;
 /// on purpose does not keep its memory for longer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Who names the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// One who knows the node's token: the span goes on in that trace, and is kept if that is.
+    Trusted,
+    /// Another who was admitted: the span may name that trace, no more.
+    Stranger,
+}
+
+/// Takes a span that was not entered yet, a well-formed `traceparent`, and whose it is.
+pub type JoinTrace = fn(&tracing::Span, &str, Caller);
+
 /// Settings of the API.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
@@ -29,6 +41,9 @@ pub struct ApiConfig {
     pub endpoint_hosts: Vec<String>,
     /// Where requests and refusals are counted.
     pub metrics: HttpMetrics,
+    /// Leads the span of a request to the trace that its header `traceparent` names; none where nothing
+    /// is traced.
+    pub join_trace: Option<JoinTrace>,
 }
 
 impl Default for ApiConfig {
@@ -43,6 +58,7 @@ impl Default for ApiConfig {
             body_timeout: BODY_TIMEOUT,
             endpoint_hosts: Vec::new(),
             metrics: HttpMetrics::default(),
+            join_trace: None,
         }
     }
 }

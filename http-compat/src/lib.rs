@@ -30,6 +30,7 @@ pub mod receipt;
 mod routes;
 mod serve;
 pub mod snapshot;
+mod span;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -45,7 +46,7 @@ pub use backend::{
     OutputQuery, OutputStream, PeerView, Pieces, Reach, Readiness, Records, RefusedPeer, Report,
     Request, SnapshotRefusal, SnapshotTaken, Standing, State, StoreRoom, Tally, Voters,
 };
-pub use config::ApiConfig;
+pub use config::{ApiConfig, Caller, JoinTrace};
 pub use endpoint::is_allowed as endpoint_is_allowed;
 pub use json::request::{CheckedPayload, check_payload};
 pub use metrics::HttpMetrics;

@@ -42,12 +42,13 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use skyclaw_protocol::principal::Scope;
 use tokio::sync::Semaphore;
+use tracing::{Instrument, Span};
 
 use crate::auth::{PublicKey, Secret, Who};
 use crate::backend::Backend;
 use crate::body::{BodyLimits, Inbound};
 use crate::call::Call;
-use crate::config::ApiConfig;
+use crate::config::{ApiConfig, JoinTrace};
 use crate::cors::Cors;
 use crate::error::ApiError;
 use crate::followers::Followers;
@@ -55,6 +56,7 @@ use crate::json;
 use crate::metrics::HttpMetrics;
 use crate::quota::Quotas;
 use crate::serve::Served;
+use crate::span;
 
 /// Whole listings rendered at once; each may hold every job of the node in memory.
 const LISTINGS: usize = 4;
@@ -182,6 +184,7 @@ pub(crate) struct Api {
     token: Option<Secret>,
     cors: Cors,
     metrics: HttpMetrics,
+    join_trace: Option<JoinTrace>,
     pub(crate) quotas: Quotas,
     listings: Arc<Semaphore>,
     pub(crate) followers: Arc<Followers>,
@@ -239,6 +242,7 @@ pub fn router(backend: Arc<dyn Backend>, config: ApiConfig) -> Router {
         token: config.token,
         cors: Cors::new(&config.cors_origin),
         metrics: config.metrics,
+        join_trace: config.join_trace,
         quotas: Quotas::default(),
         listings: Arc::new(Semaphore::new(LISTINGS)),
         followers: Arc::default(),
@@ -260,11 +264,16 @@ impl Area {
     pub(crate) fn of(path: &str) -> Self {
         match path.strip_prefix("/v1/public/jobs") {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => Self::Public,
-            _ if matches!(path, "/healthz" | "/readyz" | "/metrics") => Self::Open,
+            _ if is_probe(path) => Self::Open,
             _ if dashboard::is_file(path) || docs::is_file(path) => Self::Open,
             _ => Self::Private,
         }
     }
+}
+
+/// Asked for all the time, by whoever watches a node.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
 async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -282,11 +291,25 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     let found = find(method, path);
     let (method, template) =
         found.as_ref().map_or(("-", "other"), |(route, _)| (route.method, route.template));
-    let answered = match admit(&api, area, &parts) {
-        Ok(Admitted::Answered(preflight)) => Ok(preflight),
-        Ok(Admitted::In(who)) => handle(&api, found, who, parts, inbound).await,
-        Err(error) => Err(error),
+    let span = match is_probe(path) {
+        true => Span::none(),
+        false => span::of_request(method, template),
     };
+    let admitted = admit(&api, area, &parts);
+    // Elsewhere nobody was asked who he is.
+    if area == Area::Private
+        && let Ok(Admitted::In(who)) = &admitted
+    {
+        span::join(&span, who, &parts.headers, api.join_trace);
+    }
+    let answered = async {
+        match admitted {
+            Ok(Admitted::Answered(preflight)) => Ok(preflight),
+            Ok(Admitted::In(who)) => handle(&api, found, who, parts, inbound).await,
+            Err(error) => Err(error),
+        }
+    };
+    let answered = answered.instrument(span.clone()).await;
     let mut response = answered.unwrap_or_else(|error| {
         api.metrics.refused(error.reason());
         error.into_response()
@@ -297,6 +320,7 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     if template == hosts::CLAIM {
         hosts::mark_claim(response.headers_mut());
     }
+    span::answered(&span, response.status());
     api.metrics.answered(method, template, response.status().as_u16(), started.elapsed());
     response
 }

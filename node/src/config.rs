@@ -18,6 +18,7 @@ mod resolve;
 mod secret;
 mod setting;
 mod tls;
+mod traces;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ pub use resolve::{DEFAULT_COORDINATOR_URL, Resolved};
 pub use secret::Secret;
 pub use setting::{Fallback, Key, Part, SETTINGS, Secrecy, Setting};
 pub use tls::{AcmeSettings, TlsConfig, TlsSource};
+pub use traces::TraceConfig;
 pub use value::{Kind, Value, integer, list};
 
 /// What a process does.
@@ -86,6 +88,8 @@ pub struct Config {
     pub joined: Option<Joined>,
     /// Logging.
     pub log: LogConfig,
+    /// There if traces are to be sent.
+    pub traces: Option<TraceConfig>,
     /// There if the node is a coordinator.
     pub coordinator: Option<CoordinatorConfig>,
     /// There if the node is a host.
@@ -114,6 +118,13 @@ impl Config {
     #[must_use]
     pub fn acme_dir(&self) -> PathBuf {
         self.state_dir().join("acme")
+    }
+
+    /// What the node is called where several are seen side by side.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        let host = self.host.as_ref().map(|host| host.name.as_str());
+        self.coordinator.as_ref().map(|it| it.node_id.as_str()).or(host).unwrap_or("gateway")
     }
 
     /// The network that signatures are bound to.

@@ -67,6 +67,7 @@ use crate::net::NetHandle;
 use crate::originals::Originals;
 use crate::telemetry::Metrics;
 use crate::time;
+use crate::traces::Step;
 use waiting::Waiting;
 
 /// Cheap to clone. Works until the engine stops, then refuses.
@@ -165,6 +166,13 @@ impl NodeHandle {
     /// # Errors
     /// [`Refusal`], saying what is wrong.
     pub async fn command(&self, request: Request) -> Result<Answer, Refusal> {
+        let step = Step::begin(&request.command);
+        let answer = self.patiently(request).await;
+        step.end(&answer);
+        answer
+    }
+
+    async fn patiently(&self, request: Request) -> Result<Answer, Refusal> {
         if !request.command.begins() || self.0.others.needed == 0 {
             return self.checked(request).await;
         }

@@ -38,3 +38,4 @@ pub mod telemetry;
 pub mod testnet;
 pub mod time;
 pub mod tls;
+mod traces;

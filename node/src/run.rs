@@ -51,6 +51,7 @@ use crate::supervisor::policy::PolicyFile;
 use crate::tasks::Tasks;
 use crate::telemetry::Metrics;
 use crate::tls::Certificates;
+use crate::traces;
 
 pub use error::StartError;
 use gateway::RunningGateway;
@@ -276,6 +277,7 @@ impl Coordinator {
             cors_origin: settings.public_cors_origin.clone(),
             endpoint_hosts: settings.endpoint_hosts.clone(),
             metrics: http_metrics.clone(),
+            join_trace: traces::joining(),
             ..ApiConfig::default()
         };
         let net = match p2p::start(config, settings, net, &engine, &handle, repair, refused).await {

@@ -49,6 +49,7 @@ use crate::blobs::Blobs;
 use crate::egress::Egress;
 use crate::openclaw::{Openclaw, OpenclawConfig};
 use crate::sandbox::{Ground, Sandbox};
+use crate::traces;
 pub(crate) use ask::{Answered, Question, Unanswered};
 pub use live::{OutputPiece, OutputReader, Outputs};
 use plan::Defaults;
@@ -381,6 +382,7 @@ impl Supervisor {
         let ticket = is_openclaw(&order.payload).then(|| self.0.openclaw.room().ticket());
         let kind = kind_of(&order.payload);
         let span = tracing::info_span!("job", job = %order.job, attempt = order.attempt, kind);
+        traces::join_job(&span, &order.job);
         self.0.tasks.spawn(
             async move {
                 let signals = job::Signals { launched: runs, cancelled, until };
@@ -392,6 +394,7 @@ impl Supervisor {
                     }
                     Err(fault) => tracing::debug!(%fault, "not started"),
                 }
+                traces::ran(result.as_ref().ok());
                 let _ = answer.send(result);
                 let next = Arc::clone(&inner);
                 tokio::spawn(async move {

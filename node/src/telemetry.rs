@@ -9,36 +9,57 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{Directive, LevelFilter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{Config, LogFormat};
 use crate::engine::{Shared, Status};
-use crate::time;
+use crate::{time, traces};
 
 /// What libp2p says of its own means nothing to users below these levels.
 const QUIET: &str = "libp2p_kad=error,libp2p_swarm=warn,libp2p_mdns=warn,libp2p_gossipsub=error";
 
-/// Sends logs to stderr, as the settings say; stdout is for what users and scripts read. Returns
-/// what is wrong with the filter, if it does not parse: `info` holds then.
-pub fn init(config: &LogConfig) -> Option<String> {
-    let (filter, warning) = match filter(&quiet(&config.filter)) {
-        Ok(filter) => (filter, None),
-        Err(reason) => {
-            let warning = format!("SKYCLAW_LOG is no filter ({reason}); `info` is used");
-            (EnvFilter::new(quiet("info")), Some(warning))
+/// Sends logs to stderr, as the settings say; stdout is for what users and scripts read. And traces to
+/// where they say, in builds that can. Returns what is to be warned of: a filter that does not
+/// parse (`info` holds then), or what makes no sense about traces.
+pub fn init(config: &Config) -> Vec<String> {
+    let log = &config.log;
+    let mut warnings = Vec::new();
+    let filter = filter(&quiet(&log.filter)).unwrap_or_else(|reason| {
+        warnings.push(format!("SKYCLAW_LOG is no filter ({reason}); `info` is used"));
+        EnvFilter::new(quiet("info"))
+    });
+    let layer = traces::layer(config, &mut warnings);
+    // Set before or by a test: the first subscriber stays.
+    let _ = match layer {
+        Some(layer) => {
+            let lines = tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(std::io::stderr().is_terminal());
+            let both = tracing_subscriber::registry().with(layer);
+            // The filter is about logs alone: what is traced does not hang on it.
+            match log.format {
+                LogFormat::Json => both.with(lines.json().with_filter(filter)).try_init(),
+                LogFormat::Text => {
+                    both.with(lines.with_target(false).with_filter(filter)).try_init()
+                }
+            }
+        }
+        None => {
+            let lines = tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_writer(std::io::stderr)
+                .with_ansi(std::io::stderr().is_terminal());
+            // As `try_init` of its own, whose error is of another kind.
+            match log.format {
+                LogFormat::Json => lines.json().finish().try_init(),
+                LogFormat::Text => lines.with_target(false).finish().try_init(),
+            }
         }
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    // Set before or by a test: the first subscriber stays.
-    let _ = match config.format {
-        LogFormat::Json => builder.json().try_init(),
-        LogFormat::Text => builder.with_target(false).try_init(),
-    };
-    warning
+    warnings
 }
 
 /// A level for all is meant for our own words; whoever names modules knows what he wants.

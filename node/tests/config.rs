@@ -6,6 +6,8 @@ mod file;
 mod p2p;
 #[path = "config/report.rs"]
 mod report;
+#[path = "config/traces.rs"]
+mod traces;
 
 use std::path::Path;
 use std::time::Duration;

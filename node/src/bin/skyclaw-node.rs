@@ -111,8 +111,8 @@ fn start(args: NodeArgs) -> Result<ExitCode, String> {
         let _ = writeln!(std::io::stdout().lock(), "{text}");
         return Ok(ExitCode::SUCCESS);
     }
-    let filter_warning = telemetry::init(&config.log);
-    for warning in warnings.iter().chain(&filter_warning) {
+    let odd = telemetry::init(&config);
+    for warning in warnings.iter().chain(&odd) {
         tracing::warn!("{warning}");
     }
     Ok(runtime()?.block_on(run::run(&config)))

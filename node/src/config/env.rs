@@ -9,7 +9,8 @@ use super::layer::{Layer, Origin};
 use super::near::nearest;
 use super::setting::SETTINGS;
 
-/// The `SKYCLAW_*` variables of the process, and nothing else of its environment.
+/// The `SKYCLAW_*` variables of the process and those of OpenTelemetry that are settings, and nothing else
+/// of its environment.
 #[derive(Clone, Default)]
 pub struct EnvVars(BTreeMap<String, String>);
 
@@ -18,7 +19,10 @@ impl EnvVars {
     #[must_use]
     pub fn new<K: Into<String>, V: Into<String>>(vars: impl IntoIterator<Item = (K, V)>) -> Self {
         let ours = vars.into_iter().map(|(name, value)| (name.into(), value.into()));
-        Self(ours.filter(|(name, _): &(String, String)| name.starts_with("SKYCLAW_")).collect())
+        let is_ours = |name: &str| {
+            name.starts_with("SKYCLAW_") || SETTINGS.iter().any(|setting| setting.env == name)
+        };
+        Self(ours.filter(|(name, _): &(String, String)| is_ours(name)).collect())
     }
 
     /// As [`Self::new`] for `std::env::vars_os`; what is not UTF-8 is replaced.

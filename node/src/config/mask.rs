@@ -1,5 +1,7 @@
 //! Values as far as they may be shown: in errors, reports and logs.
 
+use url::Url;
+
 use super::secret::MASK;
 use super::setting::Secrecy;
 use super::value::Value;
@@ -22,6 +24,7 @@ pub(crate) fn masked(value: &Value, secrecy: Secrecy) -> String {
     match (value, secrecy) {
         (Value::Secret(secret), Secrecy::ApiKeys) => mask_keys(secret.expose()),
         (value, Secrecy::Urls) => mask_urls(&shown(value)),
+        (value, Secrecy::Url) => mask_url(&shown(value)),
         (value, _) => shown(value),
     }
 }
@@ -34,6 +37,26 @@ fn mask_keys(text: &str) -> String {
         None => MASK.to_owned(),
     });
     masked.collect::<Vec<_>>().join(",")
+}
+
+/// One url without user, password, query and fragment; nothing of what is none. Whatever the password
+/// holds: a `/` that was not escaped ends the authority, and then an `@` is in the path or nothing parses.
+fn mask_url(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else { return MASK.to_owned() };
+    if !url.has_host() || url.path().contains('@') {
+        return MASK.to_owned();
+    }
+    let named = !url.username().is_empty() || url.password().is_some();
+    if named && (url.set_password(None).is_err() || url.set_username(MASK).is_err()) {
+        return MASK.to_owned();
+    }
+    if url.query().is_some() {
+        url.set_query(Some(MASK));
+    }
+    if url.fragment().is_some() {
+        url.set_fragment(Some(MASK));
+    }
+    url.into()
 }
 
 /// Urls without user and password.

@@ -100,8 +100,8 @@ impl Config {
     /// Everything that cannot be meant, at once.
     pub fn resolve(layers: &Layers) -> Result<Resolved, ConfigErrors> {
         let (mut settled, odd) = Settled::new(layers, |_| true)?;
-        let warnings = layers.warnings().cloned().chain(odd).collect();
-        let config = settled.config(layers)?;
+        let mut warnings: Vec<String> = layers.warnings().cloned().chain(odd).collect();
+        let config = settled.config(layers, &mut warnings)?;
         if let Some(link) = config.member() {
             let path = Value::Text(link.db_path.display().to_string());
             settled.values[Key::DbPath as usize] = settled.origin(Key::DbPath).map(|at| (path, at));
@@ -179,7 +179,7 @@ impl Settled {
         Ok((Self { values, joined: layers.joined.clone() }, warnings))
     }
 
-    fn config(&self, layers: &Layers) -> Result<Config, ConfigErrors> {
+    fn config(&self, layers: &Layers, warnings: &mut Vec<String>) -> Result<Config, ConfigErrors> {
         let roles = self.roles()?;
         let coordinates = roles.contains(&Role::Coordinator);
         let link = |role: Role, lacking: ConfigError| -> Result<Option<Link>, ConfigErrors> {
@@ -211,6 +211,7 @@ impl Settled {
                     _ => LogFormat::Text,
                 },
             },
+            traces: self.traces(warnings)?,
             coordinator: coordinates.then(|| self.coordinator()).transpose()?,
             host,
             gateway,
@@ -421,7 +422,7 @@ impl Settled {
         }
     }
 
-    fn secret(&self, key: Key) -> Option<Secret> {
+    pub(super) fn secret(&self, key: Key) -> Option<Secret> {
         match self.value(key) {
             Some(Value::Secret(secret)) => Some(secret.clone()),
             _ => None,
@@ -448,7 +449,7 @@ impl Settled {
         !matches!(self.value(key), Some(Value::Switch(false)))
     }
 
-    fn number(&self, key: Key) -> u64 {
+    pub(super) fn number(&self, key: Key) -> u64 {
         match self.value(key) {
             Some(Value::Int(n)) => u64::try_from(*n).unwrap_or(0),
             _ => 0,
@@ -459,7 +460,7 @@ impl Settled {
         u16::try_from(self.number(key)).unwrap_or(0)
     }
 
-    fn duration(&self, key: Key) -> Duration {
+    pub(super) fn duration(&self, key: Key) -> Duration {
         Duration::from_millis(self.number(key))
     }
 }

@@ -1,6 +1,7 @@
 //! The settings themselves: each is one row here and nowhere else.
 //!
-//! Always: the key in `skyclaw.toml` is the variable's name without `SKYCLAW_`, in lower case.
+//! Always: the key in `skyclaw.toml` is the variable's name without `SKYCLAW_`, in lower case; what others
+//! named has none.
 //! A row's flag, default and rule are what the parsers, `--help` and `skyclaw-node config` use.
 
 use skyclaw_protocol::limits;
@@ -55,6 +56,8 @@ pub enum Secrecy {
     ApiKeys,
     /// Urls: all but user and password.
     Urls,
+    /// One url, also with a password that holds commas: all but user, password, query and fragment.
+    Url,
 }
 
 /// One setting.
@@ -79,7 +82,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Its key in `skyclaw.toml`; none for the path of that file.
+    /// Its key in `skyclaw.toml`; none for the path of that file and for variables of others.
     #[must_use]
     pub fn toml_key(&self) -> Option<String> {
         let bare = self.env.strip_prefix("SKYCLAW_")?;
@@ -92,6 +95,9 @@ const MAX_MS: i64 = limits::MAX_TIMEOUT_MS.cast_signed();
 
 /// An interval of a loop. Below 10 ms it would only spin (F39).
 const INTERVAL: Kind = Kind::Int { min: 10, max: MAX_MS, unit: "ms" };
+
+/// A wait for a collector: a thread waits, and the spans behind it.
+const COLLECTOR: Kind = Kind::Int { min: 100, max: 300_000, unit: "ms" };
 
 const fn ms_from(min: i64) -> Kind {
     Kind::Int { min, max: MAX_MS, unit: "ms" }
@@ -134,6 +140,32 @@ settings! {
         "What is logged: a level, or a filter such as skyclaw_node=debug,info";
     LogFormat "SKYCLAW_LOG_FORMAT" Some("log-format"), Common, Kind::OneOf(&["text", "json"]), Text("text"), Open,
         "How it is logged: text or json";
+    Otlp "SKYCLAW_OTLP" Some("otlp"), Common, Kind::Text, Nothing, Url,
+        "Url of an OpenTelemetry collector (OTLP over HTTP) that traces are sent to; needs a build with the feature otel";
+    OtelTracesEndpoint "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" None, Common, Kind::Text, Nothing, Url,
+        "The same under the name that OpenTelemetry has for it, with its path";
+    OtelEndpoint "OTEL_EXPORTER_OTLP_ENDPOINT" None, Common, Kind::Text, Nothing, Url,
+        "The same without its path, which is /v1/traces";
+    OtelHeaders "OTEL_EXPORTER_OTLP_HEADERS" None, Common, Kind::Verbatim, Nothing, Hidden,
+        "Headers sent to it: name=value, separated by commas";
+    OtelTracesHeaders "OTEL_EXPORTER_OTLP_TRACES_HEADERS" None, Common, Kind::Verbatim, Nothing, Hidden,
+        "The same, and instead of them, where others are meant for traces alone";
+    OtelTimeout "OTEL_EXPORTER_OTLP_TIMEOUT" None, Common, COLLECTOR, Text("10000"), Open,
+        "Longest wait for the collector, for one call and for all that repeat it";
+    OtelTracesTimeout "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT" None, Common, COLLECTOR, Nothing, Open,
+        "The same, and instead of it";
+    OtelDelay "OTEL_BSP_SCHEDULE_DELAY" None, Common, ms_from(100), Text("5000"), Open,
+        "How long spans wait for others to be sent with";
+    OtelExporter "OTEL_TRACES_EXPORTER" None, Common, Kind::Text, Text("otlp"), Open,
+        "How traces are sent: otlp, or none";
+    OtelDisabled "OTEL_SDK_DISABLED" None, Common, Kind::Text, Nothing, Open,
+        "Nothing is sent where this is true";
+    OtelServiceName "OTEL_SERVICE_NAME" None, Common, Kind::Text, Text("skyclaw-node"), Open,
+        "What this node is called in traces";
+    OtelSampler "OTEL_TRACES_SAMPLER" None, Common, Kind::Text, Text("parentbased_always_on"), Open,
+        "Which traces are sent: always_on, always_off, traceidratio, or one of these after parentbased_";
+    OtelSamplerArg "OTEL_TRACES_SAMPLER_ARG" None, Common, Kind::Text, Nothing, Open,
+        "Which share of them, from 0 to 1, where the sampler is a ratio";
     TlsCert "SKYCLAW_TLS_CERT" Some("tls-cert"), Common, Kind::Path, Nothing, Open,
         "PEM file with the certificate that listeners show, and its chain; read again when it changes and on SIGHUP";
     TlsKey "SKYCLAW_TLS_KEY" Some("tls-key"), Common, Kind::Path, Nothing, Open,

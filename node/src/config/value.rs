@@ -156,7 +156,7 @@ impl Kind {
 pub(crate) fn text_value(text: &str, secrecy: Secrecy) -> Value {
     match secrecy {
         Secrecy::Hidden | Secrecy::ApiKeys => Value::Secret(Secret::new(text)),
-        Secrecy::Open | Secrecy::Urls => Value::Text(text.to_owned()),
+        Secrecy::Open | Secrecy::Urls | Secrecy::Url => Value::Text(text.to_owned()),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Granted, NodeHandle, unreadable};
 use crate::engine::Input;
 use crate::limits::INBOX_AGAIN;
+use crate::traces;
 
 impl NodeHandle {
     /// A claim of an attached host, as it gets it; once `withdrawn`, a parked one is answered now
@@ -39,7 +40,12 @@ impl NodeHandle {
             }
         };
         match answer.unwrap_or(Err(Refusal::Stopping))? {
-            KeyAnswer::Job(at) => Ok(Some(self.granted(&at)?)),
+            KeyAnswer::Job(at) => {
+                let lease = traces::Lease::begin(&at.job);
+                let granted = self.granted(&at)?;
+                lease.end(granted.grant.attempt);
+                Ok(Some(granted))
+            }
             _ => Ok(None),
         }
     }

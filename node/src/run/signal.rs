@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Node, StartError};
 use crate::config::{Config, CoordinatorConfig};
 use crate::engine::chain;
+use crate::traces;
 
 /// How often a node looks whether its engine is still there.
 const WATCH: Duration = Duration::from_secs(1);
@@ -57,7 +58,7 @@ async fn until_signal(config: &Config) -> Result<ExitCode, StartError> {
     }
     tracing::info!("stopping: running jobs get their grace, a second signal ends this at once");
     tokio::select! {
-        () = node.stop() => {}
+        () = async { node.stop().await; traces::end().await } => {}
         _ = term.recv() => code = ExitCode::FAILURE,
         _ = int.recv() => code = ExitCode::FAILURE,
     }

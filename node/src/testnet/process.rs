@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::TestnetError;
+use crate::config::SETTINGS;
 
 /// Lines of a log that are shown when its process ended.
 const LOG_TAIL: usize = 12;
@@ -84,7 +85,7 @@ impl Process {
             .kill_on_drop(true);
         // Settings of the person's shell are for other nodes.
         for (variable, _) in std::env::vars_os() {
-            if variable.to_string_lossy().starts_with("SKYCLAW_") {
+            if is_setting(&variable.to_string_lossy()) {
                 command.env_remove(variable);
             }
         }
@@ -185,6 +186,28 @@ impl Process {
     pub(super) async fn ended(mut self) {
         if tokio::time::timeout(STOP, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
+        }
+    }
+}
+
+/// Whether a variable tells a node what to do: our own, and those of OpenTelemetry, which its library reads as well.
+fn is_setting(variable: &str) -> bool {
+    ["SKYCLAW_", "OTEL_"].iter().any(|prefix| variable.starts_with(prefix))
+        || SETTINGS.iter().any(|setting| setting.env == variable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_setting_of_the_person_reaches_a_node_of_the_testnet() {
+        assert!(SETTINGS.iter().all(|setting| is_setting(setting.env)));
+        for variable in ["SKYCLAW_LATER", "OTEL_RESOURCE_ATTRIBUTES"] {
+            assert!(is_setting(variable), "{variable}");
+        }
+        for variable in ["PATH", "HOME", "LANG", "MY_SKYCLAW_TOKEN"] {
+            assert!(!is_setting(variable), "{variable}");
         }
     }
 }

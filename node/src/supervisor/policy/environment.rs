@@ -101,6 +101,7 @@ mod tests {
             ("OPENAI_API_KEY", "secret"),
             ("HOME", "/daemon"),
             ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
         ]);
         let asked = pairs(&[
             ("GREETING", "hi"),
