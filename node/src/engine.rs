@@ -101,12 +101,12 @@ pub enum Input {
         /// The name it goes by.
         by: String,
     },
-    /// Which node speaks for a host.
-    HostNode {
+    /// Which node speaks for a host, and which coordinator registered it.
+    HostWays {
         /// Which host.
         host: HostId,
         /// Where the answer goes.
-        reply: oneshot::Sender<Result<Option<NodeId>, Refusal>>,
+        reply: oneshot::Sender<Result<Option<(Option<NodeId>, NodeId)>, Refusal>>,
     },
     /// List the hosts.
     Hosts(oneshot::Sender<Result<Vec<HostView>, Refusal>>),
@@ -325,7 +325,7 @@ impl Life {
                 Ok(Input::Hosts(reply)) => {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
-                Ok(Input::HostNode { reply, .. }) => {
+                Ok(Input::HostWays { reply, .. }) => {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
                 Ok(Input::WhyService { reply, .. }) => {

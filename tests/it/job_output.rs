@@ -167,15 +167,18 @@ fn what_runs_beside_another_coordinator_is_read_here() {
         .env("SKYCLAW_BOOTSTRAP", cluster::address(&first))
         .start();
     cluster::until_peers(&first, 1);
-    let go = second.folder().join("go");
-    let id = second.api.submit_shell(&waits_for(&go));
-    cluster::until_status(&first, &id, "leased");
-    let mut output = Output::follow(&first, &id, "");
-    output.until("stdout", "one\n");
-    fs::write(&go, "").expect("it is written");
-    let rest = output.rest();
-    assert_eq!(told(&rest, "stdout"), "two\n");
-    assert!(rest.iter().all(|(name, _)| name != "note"), "{rest:?}");
+    // Whichever of them leads the job.
+    for (turn, home) in [&second, &first].into_iter().enumerate() {
+        let go = second.folder().join(format!("go{turn}"));
+        let id = home.api.submit_shell(&waits_for(&go));
+        cluster::until_status(&first, &id, "leased");
+        let mut output = Output::follow(&first, &id, "");
+        output.until("stdout", "one\n");
+        fs::write(&go, "").expect("it is written");
+        let rest = output.rest();
+        assert_eq!(told(&rest, "stdout"), "two\n");
+        assert!(rest.iter().all(|(name, _)| name != "note"), "{rest:?}");
+    }
 }
 
 /// What a run wrote last is told, though another one counts a moment later; and the result of a run before
@@ -316,19 +319,40 @@ fn what_runs_on_a_host_that_talks_http_only_is_told_when_it_ended() {
     let host = Setup::host(&[&node.url()]).start();
     let go = host.folder().join("go");
     let id = node.api.submit_shell(&waits_for(&go));
-    let mut output = Output::open(&node, &format!("/v1/jobs/{id}/logs?follow=1"), "");
-    loop {
-        let (name, _, data) = output.next().expect("it goes on");
-        if name == "note" && text(&data, "message").contains("talks HTTP only") {
-            break;
-        }
-    }
-    fs::write(&go, "").expect("it is written");
+    cluster::until_status(&node, &id, "leased");
+    said_to_come_at_its_end(&node, "", &id, &go);
+}
+
+/// The same at a coordinator that the host does not talk to.
+#[test]
+fn a_host_that_talks_http_only_is_known_as_one_at_every_coordinator() {
+    let nodes = cluster::nodes(2, 2);
+    let host = Setup::host(&[&nodes[0].url()]).env("SKYCLAW_TOKEN", "secret").start();
+    // It hears of the host by gossip.
+    nodes[1].api.until_hosts(1);
+    let go = host.folder().join("go");
+    let id = nodes[0].api.submit_shell(&waits_for(&go));
+    until_leased(&nodes[1], &id);
+    said_to_come_at_its_end(&nodes[1], "x-skyclaw-token: secret\r\n", &id, &go);
+}
+
+/// It is the first that a reader is told of the run, not what a wait ends with.
+#[track_caller]
+fn said_to_come_at_its_end(node: &Node, token: &str, id: &str, go: &Path) {
+    let mut output = Output::open(node, &format!("/v1/jobs/{id}/logs?follow=1"), token);
+    assert_eq!(output.next().expect("its run is named").0, "attempt");
+    let begun = Instant::now();
+    let (name, _, data) = output.next().expect("it goes on");
+    let said = text(&data, "message");
+    assert!(name == "note" && said.ends_with("reports output only when the job ends"), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    fs::write(go, "").expect("it is written");
     let rest = output.rest();
     assert_eq!(
         (told(&rest, "stdout"), told(&rest, "stderr")),
         ("one\ntwo\n".into(), "err\n".into())
     );
+    assert!(rest.iter().all(|(name, _)| name != "note"), "{rest:?}");
 }
 
 /// Members that are no coordinators are not given what others' jobs write.
