@@ -48,7 +48,7 @@ pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
         }
         let mut why = why::explain(&job, &hosts, Timestamp::now());
         if !all {
-            why.hosts.clear();
+            (why.hosts, why.more_hosts) = (Vec::new(), 0);
             why.then = None;
         }
         why = why.without(undecided);
@@ -145,9 +145,10 @@ pub(super) async fn host(call: Call) -> Result<Response, ApiError> {
 }
 
 /// Of each of the first [`MAX_WHY_HOSTS`] hosts how it stands and why, for lists of them: without services,
-/// which are looked at for one. Of the others nothing is said, as they are not looked at.
-pub(super) async fn hosts(call: &Call) -> Result<Value, ApiError> {
+/// which are looked at for one. Of the others, which are not looked at, it is said how many they are.
+pub(super) async fn hosts(call: &Call) -> Result<(Value, usize), ApiError> {
     let mut hosts = call.backend().hosts().await?;
+    let more = hosts.len().saturating_sub(MAX_WHY_HOSTS);
     hosts.truncate(MAX_WHY_HOSTS);
     let ids = hosts.iter().map(|host| host.id.clone()).collect();
     // After they were listed: whoever was silent then is so now, or was heard of.
@@ -165,7 +166,7 @@ pub(super) async fn hosts(call: &Call) -> Result<Value, ApiError> {
             });
             json!({ "id": told.id, "status": told.status, "because": told.because })
         });
-        told.collect()
+        (told.collect(), more)
     })
     .await
 }
