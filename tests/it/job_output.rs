@@ -181,6 +181,21 @@ fn what_runs_beside_another_coordinator_is_read_here() {
     }
 }
 
+/// A job whose first run says `first` and waits until that file is there, then does `ends` and fails, and
+/// whose second run does `second`; its id.
+fn retried(node: &Node, (mark, go): (&Path, &Path), [first, ends, second]: [&str; 3]) -> String {
+    let script = format!(
+        "if [ -e {0} ]; then {second}; fi; touch {0}; echo {first}; \
+         until [ -e {1} ]; do sleep 0.02; done; {ends}; exit 3",
+        mark.display(),
+        go.display()
+    );
+    let payload = json!({ "kind": "shell", "command": "sh", "args": ["-c", script] });
+    let job = json!({ "payload": payload, "retry": 1,
+                      "requirement": { "requiredCapabilities": ["shell"] } });
+    text(&node.api.submit(&job), "id").to_owned()
+}
+
 /// What a run wrote last is told, though another one counts a moment later; and the result of a run before
 /// is not taken for that of one that left none.
 #[test]
@@ -188,16 +203,9 @@ fn no_attempt_is_told_as_another() {
     let node = cluster::node("n", 1).start();
     let host = host(&node).start();
     let (go, mark) = (host.folder().join("go"), host.folder().join("mark"));
-    let script = format!(
-        "if [ -e {0} ]; then echo second; sleep 600; fi; touch {0}; echo first attempt; \
-         until [ -e {1} ]; do sleep 0.02; done; echo 'its last words, a line of some length'; exit 3",
-        mark.display(),
-        go.display()
-    );
-    let payload = json!({ "kind": "shell", "command": "sh", "args": ["-c", script] });
-    let job = json!({ "payload": payload, "retry": 1,
-                      "requirement": { "requiredCapabilities": ["shell"] } });
-    let id = text(&node.api.submit(&job), "id").to_owned();
+    let does =
+        ["first attempt", "echo 'its last words, a line of some length'", "echo second; sleep 600"];
+    let id = retried(&node, (&mark, &go), does);
     let mut output = Output::follow(&node, &id, "");
     output.until("stdout", "first attempt\n");
     fs::write(&go, "").expect("it is written");
@@ -217,17 +225,8 @@ fn no_attempt_is_told_as_another() {
 fn each_attempt_is_told_from_its_beginning() {
     let node = cluster::node("n", 1).start();
     let host = host(&node).start();
-    let (go, again) = (host.folder().join("go"), host.folder().join("again"));
-    let script = format!(
-        "if [ -e {0} ]; then echo second; exit 0; fi; touch {0}; echo first; \
-         until [ -e {1} ]; do sleep 0.02; done; exit 3",
-        again.display(),
-        go.display()
-    );
-    let payload = json!({ "kind": "shell", "command": "sh", "args": ["-c", script] });
-    let job = json!({ "payload": payload, "retry": 1,
-                      "requirement": { "requiredCapabilities": ["shell"] } });
-    let id = text(&node.api.submit(&job), "id").to_owned();
+    let (go, mark) = (host.folder().join("go"), host.folder().join("mark"));
+    let id = retried(&node, (&mark, &go), ["first", "true", "echo second; exit 0"]);
     let mut output = Output::follow(&node, &id, "");
     output.until("stdout", "first\n");
     fs::write(&go, "").expect("it is written");

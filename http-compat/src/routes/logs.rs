@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::error::ApiError;
 use crate::json;
 
-const HELLO: &[u8] = b": log\n\n";
+const HELLO: Bytes = Bytes::from_static(b": log\n\n");
 
 /// Lines of each instance if none are asked for.
 const TAIL: u32 = 100;

@@ -15,12 +15,12 @@ use skyclaw_protocol::why::HostWhy;
 use skyclaw_protocol::{HostId, HostView, NodeId, ServiceStatus, ServiceView};
 
 use crate::backend::{NetworkView, Readiness, Voters};
-use crate::body::LARGE;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::json;
 use crate::receipt::peer_id;
 use crate::routes::elsewhere;
+use crate::routes::jobs::is_large;
 use crate::why::{self, Away, Told, Undecided, host, route, service};
 
 /// Services that lack instances and are looked at to say why a host runs none: the oldest.
@@ -39,7 +39,7 @@ pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
     let undecided = undecided(&call, insight.voters(&Shown::Job(id.clone())));
     let (hosts, history) = (call.backend().hosts().await?, insight.history(id).await?);
     let all = call.who.sees(None);
-    elsewhere(job.payload.len() >= LARGE || hosts.len() > MANY, move || {
+    elsewhere(is_large(&job) || hosts.len() > MANY, move || {
         let job = json::job::show(&job);
         let mut hosts: Vec<Value> = hosts.iter().map(json::host::show).collect();
         if !all && job["status"] != "queued" {

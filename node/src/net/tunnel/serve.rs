@@ -17,7 +17,7 @@ use super::super::limits::{
     ANSWER_WRITE, LINGER, MAX_TUNNEL_HEADER, MAX_TUNNEL_REASON, MAX_TUNNELS, MAX_TUNNELS_PER_PEER,
     TUNNEL_ANSWER, TUNNEL_READ, TUNNELS_TO_REFUSE,
 };
-use super::super::members::node_of;
+use super::super::members::{Rank, node_of};
 use super::super::pace::Step;
 use super::super::places::{Place, Places};
 use super::super::streams::{self, Incoming, Way};
@@ -115,7 +115,8 @@ impl Mouth {
     async fn one(&self, duty: Duty, from: NodeId, way: Way, room: (Place, OwnedSemaphorePermit)) {
         let mut stream = way.stream;
         self.shared.paces.hold_up(Step::Tunnels, way.peer, 1).await;
-        let serving = match self.wanted(duty, from, &mut stream).await {
+        let rank = self.shared.members.rank(&way.peer);
+        let serving = match self.wanted(duty, (from, rank), &mut stream).await {
             Ok(serving) => serving,
             Err(Not(why)) => {
                 self.shared.counts.tunnels_refused.fetch_add(1, Relaxed);
@@ -131,9 +132,18 @@ impl Mouth {
     }
 
     /// Reads the header and asks who serves it.
-    async fn wanted(&self, duty: Duty, from: NodeId, stream: &mut Stream) -> Result<Serving, Not> {
+    async fn wanted(
+        &self,
+        duty: Duty,
+        (from, rank): (NodeId, Option<Rank>),
+        stream: &mut Stream,
+    ) -> Result<Serving, Not> {
         let header = tokio::time::timeout(TUNNEL_READ, header(stream)).await;
         let header = header.unwrap_or_else(|_| Err(Not("its header did not come".into())))?;
+        if duty.is_for_coordinators() && rank != Some(Rank::Coordinator) {
+            self.shared.counts.overstepped(Overstep::Tunnels);
+            return Err(Not("such tunnels are for coordinators".into()));
+        }
         let Some(port) = self.shared.ports.0[duty.index()].get() else {
             return Err(Not("this node serves nothing of the kind".into()));
         };
