@@ -1,10 +1,13 @@
 //! What changes while it is looked at.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use serde_json::json;
-use skyclaw_tests::{Setup, can, capabilities, shell};
+use skyclaw_tests::{Setup, can, capabilities, eventually, shell};
 
 use crate::NEEDS;
-use crate::page;
+use crate::page::{self, Page};
 
 #[test]
 fn a_host_that_dies_while_looked_at_is_seen_to_and_its_job_goes_on_elsewhere() {
@@ -94,6 +97,87 @@ fn what_a_job_writes_is_seen_while_it_runs() {
         std::fs::write(&go, "").expect("it is written");
         page.until_text("pre[aria-label=Output]", "one\n<b>two</b>").await;
         page.until_text("dl", "completed").await;
+        page.nothing_is_wrong("none of it").await;
+    });
+}
+
+/// As if another tab were before this one, or not.
+async fn hide(page: &Page, hidden: bool) {
+    let script = "Object.defineProperty(document, 'visibilityState', { configurable: true, \
+                  get: () => arguments[0] ? 'hidden' : 'visible' }); \
+                  document.dispatchEvent(new Event('visibilitychange'))";
+    // A function of its own, since the getter's `arguments` would be another's.
+    let script = script.replace("arguments[0]", "window.__hidden");
+    page.run("window.__hidden = arguments[0]", vec![json!(hidden)]).await;
+    page.run(&script, vec![]).await;
+}
+
+/// The numbers of the lines that a service wrote, as far as they are shown.
+fn ticks(text: &str) -> Vec<u64> {
+    let number = |line: &str| line.rsplit_once("tick ")?.1.trim().parse().ok();
+    text.lines().filter_map(number).collect()
+}
+
+/// The connection goes while nobody looks, and no line is missing or comes twice after that.
+#[test]
+fn a_log_that_nobody_looks_at_holds_no_connection_and_goes_on_where_it_was() {
+    if !can(&NEEDS) {
+        return;
+    }
+    let node = Setup::both()
+        .env("SKYCLAW_ALLOWED_COMMANDS", "node")
+        .env("SKYCLAW_SERVICE_HOST_ENABLED", 1)
+        .start();
+    // Two lines of one moment each time.
+    let script = "let n = 0; setInterval(() => console.log(`tick ${n++}\\ntick ${n++}`), 200); \
+                  require('http').createServer((q, a) => a.end()).listen(process.env.PORT, '127.0.0.1')";
+    let service =
+        json!({ "serviceId": "web", "name": "web", "command": "node", "args": ["-e", script] });
+    node.api.post("/v1/services", &service).ok();
+    let latest = || {
+        // As HTTP/1.0, in which a stream ends with its connection.
+        let mut stream =
+            TcpStream::connect(node.api.address()).map_err(|error| error.to_string())?;
+        let ask = b"GET /v1/services/web/logs?tail=1 HTTP/1.0\r\nhost: x\r\n\r\n";
+        let mut log = String::new();
+        let read = stream.write_all(ask).and_then(|()| stream.read_to_string(&mut log));
+        read.map_err(|error| error.to_string())?;
+        let cut = log.rsplit_once("tick ").map(|(_, rest)| rest).unwrap_or_default();
+        let number = cut.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        number.parse::<u64>().map_err(|_| log)
+    };
+    page::with(&node.url(), async |page| {
+        page.until_text("#live", "live").await;
+        let watch = "window.__logs = []; const ask = window.fetch; window.fetch = (path, how) => { \
+                     if (String(path).includes('/logs')) window.__logs.push(how.signal); return ask(path, how); }";
+        page.run(watch, vec![]).await;
+        page.follow("Services").await;
+        page.click("main table a").await;
+        page.until_text("pre[role=log]", "tick 4").await;
+        let ended = "return window.__logs.map(signal => signal.aborted)";
+        assert_eq!(page.run(ended, vec![]).await, json!([false]));
+
+        hide(page, true).await;
+        let gone = async || match page.run(ended, vec![]).await {
+            all if all == json!([true]) => Ok(()),
+            all => Err(all.to_string()),
+        };
+        page::patiently("the connection ends", gone).await;
+        let before = page.text("pre[role=log]").await;
+        let last = ticks(&before).last().copied().unwrap_or_default();
+        let now = eventually("more is written meanwhile", || match latest() {
+            Ok(now) if now > last + 10 => Ok(now),
+            other => Err(format!("{other:?} after {last}")),
+        });
+        assert_eq!(page.text("pre[role=log]").await, before, "nothing comes while nobody looks");
+
+        hide(page, false).await;
+        page.until_text("pre[role=log]", &format!("tick {}", now + 4)).await;
+        let shown = ticks(&page.text("pre[role=log]").await);
+        let first = shown.first().copied().unwrap_or_default();
+        let all: Vec<u64> = (first..).take(shown.len()).collect();
+        assert_eq!(shown, all, "a line is missing, or came twice");
+        assert_eq!(page.run(ended, vec![]).await, json!([true, false]));
         page.nothing_is_wrong("none of it").await;
     });
 }
