@@ -12,6 +12,9 @@ const LINES = 1000;
 /** Lines of each instance that are asked for at first. */
 const FIRST_LINES = 100;
 
+/** Notes remembered, so that each is shown once: one for each instance that a service may have. */
+const NOTES = 1000;
+
 /** Pause before a log that ended or broke off is asked for again. */
 const AGAIN_MS = 2000;
 
@@ -38,36 +41,26 @@ export function services() {
   };
 }
 
-/** Of each instance how far it was read: the time of its last line, and how many lines came with that time. */
+/** Of each instance how far it was read: the number of its last line. */
 function places() {
   const all = new Map();
+  const joined = new Set();
   return {
     /** Lines come again from here on. */
-    begin() {
-      for (const place of all.values()) Object.assign(place, { again: 0, anew: true, joined: false });
-    },
-    /** Whether a line is new, and whether some before it may be missing. */
-    take({ epoch, at }) {
-      const place = all.get(epoch);
-      if (!place) {
-        all.set(epoch, { at, shown: 1, again: 1, anew: false, joined: true });
-        return { fresh: true, gap: false };
-      }
-      if (at > place.at) {
-        const gap = place.anew && !place.joined;
-        Object.assign(place, { at, shown: 1, again: 1, joined: true });
-        return { fresh: true, gap };
-      }
-      place.joined = true;
-      if (at < place.at) return { fresh: !place.anew, gap: false };
-      place.again += 1;
-      if (place.anew && place.again <= place.shown) return { fresh: false, gap: false };
-      place.shown += 1;
-      return { fresh: true, gap: false };
+    begin: () => joined.clear(),
+    /** Whether a line is new, and whether some before it are missing. */
+    take({ epoch, number }) {
+      // That lines were dropped is told without a number, where they are missing.
+      if (number === undefined) return { fresh: true, gap: false };
+      const last = all.get(epoch) ?? -1;
+      const gap = all.has(epoch) && !joined.has(epoch) && number > last + 1;
+      joined.add(epoch);
+      if (number > last) all.set(epoch, number);
+      return { fresh: number > last, gap };
     },
     /** Forgets instances that are no more, so that a page that stays open does not grow. */
     keep(epochs) {
-      for (const epoch of all.keys()) if (!epochs.has(epoch)) all.delete(epoch);
+      for (const map of [all, joined]) for (const epoch of map.keys()) if (!epochs.has(epoch)) map.delete(epoch);
     },
   };
 }
@@ -75,6 +68,9 @@ function places() {
 /** Shows what a service writes while somebody looks; whoever comes back reads on where it was. */
 function follow(path, log) {
   const read = places();
+  /** Notes of all connections, and those of earlier ones that this one did not tell yet. */
+  const told = new Set();
+  let again = new Set();
   let said = "";
   let left = false;
   let stop = null;
@@ -87,14 +83,21 @@ function follow(path, log) {
     if (below) log.scrollTop = log.scrollHeight;
   }
 
-  /** What is told again after each connection is shown once. */
   function say(text) {
     if (text !== said) show(`[${text}]`);
     said = text;
   }
 
+  /** What is told again after each connection is shown once. */
+  function note(text) {
+    if (again.delete(text)) return;
+    told.add(text);
+    if (told.size > NOTES) told.delete(told.values().next().value);
+    say(text);
+  }
+
   function heard(name, piece) {
-    if (name === "note") return say(piece.message);
+    if (name === "note") return note(piece.message);
     const { fresh, gap } = read.take(piece);
     if (gap) say(`lines of instance ${piece.replica} are not shown`);
     if (!fresh) return;
@@ -109,6 +112,7 @@ function follow(path, log) {
       stop = new AbortController();
       const ignore = yieldWhenHidden(stop);
       read.begin();
+      again = new Set(told);
       try {
         await events(`${path}/logs?follow=1&tail=${tail}`, stop.signal, heard);
       } catch (error) {
