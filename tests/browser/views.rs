@@ -211,6 +211,23 @@ fn a_service_is_scaled_watched_and_removed() {
 
 /// A gateway without an HTTP API of its own for the page: its coordinator asks it.
 #[test]
+fn of_more_hosts_than_are_explained_it_is_said_how_many_are_not() {
+    if !can(&NEEDS) {
+        return;
+    }
+    let node = Setup::coordinator().env("SKYCLAW_HOST_TTL_MS", 600_000).start();
+    for n in 0..503 {
+        node.api.register(&format!("h{n}"), &["shell"], 1);
+    }
+    page::with(&node.url(), async |page| {
+        page.until_text("#live", "live").await;
+        page.follow("Hosts").await;
+        page.until_text("main p", "0 of 503 slots taken; the coordinator explains all but 3").await;
+        page.nothing_is_wrong(NONE).await;
+    });
+}
+
+#[test]
 fn what_goes_through_a_gateway_on_another_node_is_shown() {
     if !can(&NEEDS) {
         return;

@@ -1,7 +1,8 @@
 """Holds answers to operations that Schemathesis leaves alone against the description.
 
 Arguments: the description, the configuration of Schemathesis, and a list of answers, each with the method and path of
-its operation, its status, its type, and its body: parsed where it is JSON, a list of events where it is a stream.
+its operation, its status, its type, and its body: parsed where it is JSON, a list of events where it is a stream. `shapes`
+names what stands in the events, each with its shape.
 """
 
 import json
@@ -50,4 +51,8 @@ for it in answers:
     for body in bodies:
         wrong = [error.message for error in Draft202012Validator(schema).iter_errors(body)]
         assert not wrong, f"{name}: {wrong} in {json.dumps(body)[:1000]}"
+    for name, value in it.get("shapes", []):
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        wrong = [error.message for error in Draft202012Validator(schema).iter_errors(value)]
+        assert not wrong, f"{name}: {wrong} in {json.dumps(value)[:1000]}"
 print(f"{len(answers)} answers are as described")

@@ -151,7 +151,7 @@ fn only_an_unchosen_first_value_can_be_given_up() {
 }
 
 #[test]
-fn a_higher_promise_ends_the_lead_a_lower_one_does_not() {
+fn a_proposer_is_behind_higher_promises_only() {
     let lead = Proposer::prepare(node(1), vec![node(1), node(2)], 2, Some(ballot(4, 2)));
     assert_eq!(lead.ballot(), ballot(5, 1));
     assert!(!lead.is_behind(Some(ballot(5, 0))) && !lead.is_behind(Some(ballot(5, 1))));
