@@ -39,6 +39,9 @@ pub use shared::{Shared, Status, Witness};
 /// Where an answer goes.
 pub type ReplySender = oneshot::Sender<Result<KeyAnswer, Refusal>>;
 
+/// The node that speaks for a host, if there is one, and the coordinator that registered it.
+pub(crate) type HostWays = (Option<NodeId>, NodeId);
+
 /// Something for the engine to do.
 #[derive(Debug)]
 pub enum Input {
@@ -106,7 +109,7 @@ pub enum Input {
         /// Which host.
         host: HostId,
         /// Where the answer goes.
-        reply: oneshot::Sender<Result<Option<(Option<NodeId>, NodeId)>, Refusal>>,
+        reply: oneshot::Sender<Result<Option<HostWays>, Refusal>>,
     },
     /// List the hosts.
     Hosts(oneshot::Sender<Result<Vec<HostView>, Refusal>>),

@@ -96,6 +96,8 @@ struct Inner {
     outputs: OnceLock<crate::supervisor::Outputs>,
     /// The id of its own host, once that has registered.
     own_host: OnceLock<skyclaw_protocol::HostId>,
+    /// Set once, if it has one.
+    has_host: OnceLock<()>,
     /// Originals, where this node bridges them.
     board: OnceLock<Board>,
     heir: Heir,
@@ -135,6 +137,7 @@ impl NodeHandle {
             hosted: OnceLock::new(),
             outputs: OnceLock::new(),
             own_host: OnceLock::new(),
+            has_host: OnceLock::new(),
             board: OnceLock::new(),
             heir: Heir::default(),
             originals: OnceLock::new(),

@@ -300,8 +300,7 @@ impl Follower {
     fn talks_http(&self, host: &HostId, sponsor: NodeId) -> bool {
         let inner = &self.handle.0;
         if self.handle.node() == Some(sponsor) {
-            // One of its own that has not registered yet runs nothing.
-            return inner.own_host.get() != Some(host);
+            return self.handle.is_others(host);
         }
         let (name, view) = (net::peer_text(sponsor), inner.net.view());
         let has = |peer: &PeerView, word: Role| peer.roles.iter().any(|role| role == word.as_str());
