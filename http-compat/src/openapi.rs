@@ -32,7 +32,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, Info, License, OpenApi, Paths, RefOr};
+use utoipa::openapi::{Components, Info, License, OpenApi, Paths, RefOr, Server};
 
 use crate::routes::{Needs, ROUTES};
 use operation::{API_BEARER, API_KEY, BEARER, Op, TOKEN};
@@ -43,6 +43,13 @@ pub(crate) static WHOLE: LazyLock<Vec<u8>> = LazyLock::new(|| text(&document(fal
 
 /// What customers need, as JSON.
 pub(crate) static PUBLIC: LazyLock<Vec<u8>> = LazyLock::new(|| text(&document(true)));
+
+/// Where the API begins, as seen from where its description lies: behind a proxy that puts a prefix before
+/// all paths it is right as well, and nothing of the node is told.
+const SERVER: &str = ".";
+
+/// The same as seen from the description for customers, which lies one folder deeper.
+const SERVER_OF_PUBLIC: &str = "..";
 
 const ABOUT: &str = "Jobs and services on many people's machines.\n\n\
     Answers are JSON where no other type is named, and every refusal is `{\"error\"}` with what is wrong and what to do. Members \
@@ -112,6 +119,10 @@ fn document(public: bool) -> Value {
     info.description = Some(about.to_owned());
     info.license = Some(License::new(env!("CARGO_PKG_LICENSE")));
     let mut api = OpenApi::new(info, paths);
+    let mut server = Server::new(if public { SERVER_OF_PUBLIC } else { SERVER });
+    server.description =
+        Some("The node that gave this, by whatever address it was asked.".to_owned());
+    api.servers = Some(vec![server]);
     let mut components = Components::new();
     components.security_schemes = schemes(public);
     components.schemas =

@@ -27,6 +27,9 @@ pub use told::{Line, Told, print};
 pub use undecided::{Away, Undecided};
 pub use words::{one_line, text, took};
 
+/// Hosts that are listed: people read them, and there may be very many.
+const LISTED: usize = 100;
+
 /// Why a job stands where it does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Why {
@@ -36,8 +39,10 @@ pub struct Why {
     pub status: String,
     /// The reason in one sentence.
     pub because: String,
-    /// Of each host, what keeps it from the job.
+    /// Of each host, what keeps it from the job; of many those to which the least is lacking.
     pub hosts: Vec<Rejection>,
+    /// Hosts that are not listed, as too many are.
+    pub more_hosts: u64,
     /// The nearest change that would help.
     pub then: Option<String>,
     /// Too few of those who decide about it are there.
@@ -110,6 +115,9 @@ impl Why {
         };
         let mut document = json!({ "id": self.id, "status": self.status,
             "because": self.because, "hosts": self.hosts.iter().map(host).collect::<Value>() });
+        if self.more_hosts > 0 {
+            document["moreHosts"] = self.more_hosts.into();
+        }
         if let Some(then) = &self.then {
             document["then"] = json!(then);
         }
@@ -126,6 +134,9 @@ impl Why {
         for host in &self.hosts {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {}: {}", host.name, host.words());
+        }
+        if self.more_hosts > 0 {
+            let _ = writeln!(text, "  and {} more", told::count(self.more_hosts, "host"));
         }
         if let Some(then) = &self.then {
             let _ = writeln!(text, "{then}");

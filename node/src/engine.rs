@@ -39,6 +39,9 @@ pub use shared::{Shared, Status, Witness};
 /// Where an answer goes.
 pub type ReplySender = oneshot::Sender<Result<KeyAnswer, Refusal>>;
 
+/// The node that speaks for a host, if there is one, and the coordinator that registered it.
+pub(crate) type HostWays = (Option<NodeId>, NodeId);
+
 /// Something for the engine to do.
 #[derive(Debug)]
 pub enum Input {
@@ -101,12 +104,12 @@ pub enum Input {
         /// The name it goes by.
         by: String,
     },
-    /// Which node speaks for a host.
-    HostNode {
+    /// Which node speaks for a host, and which coordinator registered it.
+    HostWays {
         /// Which host.
         host: HostId,
         /// Where the answer goes.
-        reply: oneshot::Sender<Result<Option<NodeId>, Refusal>>,
+        reply: oneshot::Sender<Result<Option<HostWays>, Refusal>>,
     },
     /// List the hosts.
     Hosts(oneshot::Sender<Result<Vec<HostView>, Refusal>>),
@@ -325,7 +328,7 @@ impl Life {
                 Ok(Input::Hosts(reply)) => {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
-                Ok(Input::HostNode { reply, .. }) => {
+                Ok(Input::HostWays { reply, .. }) => {
                     let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
                 }
                 Ok(Input::WhyService { reply, .. }) => {

@@ -95,6 +95,10 @@ struct Inner {
     hosted: OnceLock<crate::services::Services>,
     /// What the jobs of its own host write, if it has one.
     outputs: OnceLock<crate::supervisor::Outputs>,
+    /// The id of its own host, once that has registered.
+    own_host: OnceLock<skyclaw_protocol::HostId>,
+    /// Set once, if it has one.
+    has_host: OnceLock<()>,
     /// Originals, where this node bridges them.
     board: OnceLock<Board>,
     heir: Heir,
@@ -133,6 +137,8 @@ impl NodeHandle {
             services: services::Services::default(),
             hosted: OnceLock::new(),
             outputs: OnceLock::new(),
+            own_host: OnceLock::new(),
+            has_host: OnceLock::new(),
             board: OnceLock::new(),
             heir: Heir::default(),
             originals: OnceLock::new(),

@@ -250,6 +250,9 @@ impl Coordinator {
         metrics.add(originals.numbers());
         let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
         handle.set_seals(seals(config, Some(handle.net())));
+        if config.host.is_some() {
+            handle.set_has_host();
+        }
         let http = Tasks::default();
         http.spawn(originals.clone().keep(http.token()));
         handle.set_originals(originals);

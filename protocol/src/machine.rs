@@ -442,10 +442,12 @@ impl Machine {
         self.out.pending_bytes()
     }
 
-    /// The node that speaks for a host; `None` if the host is not known, or talks HTTP.
+    /// The node that speaks for a host, if it is attached to the network, and the coordinator that
+    /// registered it; `None` if the host is not known.
     #[must_use]
-    pub fn host_node(&self, host: &HostId) -> Option<NodeId> {
-        self.hosts.get(host)?.record.node
+    pub fn host_ways(&self, host: &HostId) -> Option<(Option<NodeId>, NodeId)> {
+        let host = self.hosts.get(host)?;
+        Some((host.record.node, host.signer()))
     }
 
     /// All hosts in the order of registration.

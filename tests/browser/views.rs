@@ -1,13 +1,21 @@
 //! Each view: that it shows what is there, is for everybody, and does what it offers.
 
 use serde_json::json;
-use skyclaw_tests::{Node, Setup, can, capabilities, shell};
+use skyclaw_tests::{Node, Setup, can, capabilities, eventually, shell};
 
 use crate::page::{self, Page};
 use crate::{NEEDS, VIEWS};
 
 /// Complaints that no browser makes.
 const NONE: &str = "none of it";
+
+/// Where other nodes find this one.
+fn tcp(node: &Node) -> String {
+    let network = node.api.get("/v1/network").ok();
+    let addresses = network["addresses"].as_array().cloned().unwrap_or_default();
+    let tcp = addresses.iter().filter_map(|it| it.as_str()).find(|it| it.contains("/tcp/"));
+    tcp.expect("it listens on TCP").to_owned()
+}
 
 /// A node with something to see in each view, and a peer.
 fn busy() -> (Node, Node) {
@@ -16,11 +24,8 @@ fn busy() -> (Node, Node) {
         .env("SKYCLAW_COORDINATOR_NODE_ID", "north")
         .start();
     node.api.until_hosts(1);
-    let network = node.api.get("/v1/network").ok();
-    let addresses = network["addresses"].as_array().cloned().unwrap_or_default();
-    let tcp = addresses.iter().filter_map(|it| it.as_str()).find(|it| it.contains("/tcp/"));
     let peer = Setup::new("host")
-        .env("SKYCLAW_BOOTSTRAP", tcp.expect("it listens on TCP"))
+        .env("SKYCLAW_BOOTSTRAP", tcp(&node))
         .env("SKYCLAW_HOST_NAME", "south")
         .env("SKYCLAW_SERVICE_HOST_ENABLED", 0)
         .start();
@@ -200,6 +205,78 @@ fn a_service_is_scaled_watched_and_removed() {
         page.press(thirtyfour::Key::Enter + "").await;
         page.until_text("[role=status]", "It was removed.").await;
         page.until_text("main", "There is no such service.").await;
+        page.nothing_is_wrong(NONE).await;
+    });
+}
+
+/// A gateway without an HTTP API of its own for the page: its coordinator asks it.
+#[test]
+fn of_more_hosts_than_are_explained_it_is_said_how_many_are_not() {
+    if !can(&NEEDS) {
+        return;
+    }
+    let node = Setup::coordinator().env("SKYCLAW_HOST_TTL_MS", 600_000).start();
+    for n in 0..503 {
+        node.api.register(&format!("h{n}"), &["shell"], 1);
+    }
+    page::with(&node.url(), async |page| {
+        page.until_text("#live", "live").await;
+        page.follow("Hosts").await;
+        page.until_text("main p", "0 of 503 slots taken; the coordinator explains all but 3").await;
+        page.nothing_is_wrong(NONE).await;
+    });
+}
+
+#[test]
+fn what_goes_through_a_gateway_on_another_node_is_shown() {
+    if !can(&NEEDS) {
+        return;
+    }
+    let node = Setup::both()
+        .env("SKYCLAW_ALLOWED_COMMANDS", "node")
+        .env("SKYCLAW_SERVICE_HOST_ENABLED", 1)
+        .start();
+    let script = "require('http').createServer((q, a) => { \
+                  a.statusCode = q.url === '/bad' ? 500 : 200; a.end('hi') \
+                  }).listen(process.env.PORT, '127.0.0.1')";
+    let service =
+        json!({ "serviceId": "web", "name": "web", "command": "node", "args": ["-e", script] });
+    node.api.post("/v1/services", &service).ok();
+    let gateway = Setup::new("gateway").env("SKYCLAW_BOOTSTRAP", tcp(&node)).start();
+    let through = skyclaw_tests::Api::new(gateway.gateway(), None);
+    eventually("it leads to the service", || match through.get("/v1/gateway/web/").status {
+        200 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    for _ in 0..20 {
+        assert_eq!(through.get("/v1/gateway/web/").status, 200);
+    }
+    for _ in 0..3 {
+        assert_eq!(through.post("/v1/gateway/web/bad", &json!({})).status, 500);
+        assert_eq!(through.get("/v1/gateway/none/").status, 503);
+    }
+    page::with(&node.url(), async |page| {
+        page.until_text("#live", "live").await;
+        page.follow("Gateways").await;
+        let its = "section[data-key^=through-12D3]";
+        page.until_text(its, "Through ").await;
+        page.until_text(its, "no_endpoints").await;
+        let cells = format!("{its} tbody tr[data-key=web] td:nth-child");
+        page.until_text(&format!("{cells}(4)"), "3").await;
+        let answers = page.text(&format!("{cells}(3)")).await.parse::<u64>();
+        assert!(answers.as_ref().is_ok_and(|answers| *answers >= 24), "{answers:?}");
+        assert!(page.text(&format!("{cells}(5)")).await.ends_with('s'), "half came within a time");
+        // The node that is asked has led nobody anywhere.
+        let own = page.text("section[data-key=through-]").await;
+        assert!(own.contains("Nothing has come through it."), "{own}");
+        page.until_text("[data-key='Other nodes that are gateways'] tbody", "connected").await;
+        check(page, "gateway-elsewhere").await;
+        // What comes later is seen without another look.
+        for _ in 0..5 {
+            assert_eq!(through.get("/v1/gateway/web/").status, 200);
+        }
+        let more = answers.unwrap_or_default() + 5;
+        page.until_text(&format!("{cells}(3)"), &more.to_string()).await;
         page.nothing_is_wrong(NONE).await;
     });
 }

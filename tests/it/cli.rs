@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Ended, Node, PATIENCE, Process, Setup, binary, within};
+use skyclaw_tests::{Ended, Node, PATIENCE, Process, Reply, Server, Setup, binary, within};
 
 use crate::text;
 
@@ -218,4 +218,36 @@ fn the_role_commands_run_the_daemon() {
     node.api.until_hosts(1);
     host.signal(rustix::process::Signal::TERM);
     assert_eq!(host.wait(PATIENCE).code, Some(0));
+}
+
+/// Nobody is told to do a second time what may be done already.
+#[test]
+fn whoever_is_refused_for_now_hears_what_may_be_asked_again() {
+    let looks = "what only reads may be asked again; a change may have been taken: look at `skyclaw \
+                 jobs` or `skyclaw services` first";
+    let calls: [&[&str]; 3] = [&["hosts"], &["submit", "--", "true"], &["cancel", "job_1"]];
+    let all = [
+        (429, "too much was asked for at once: wait a moment", "refused"),
+        (503, "if it stays so, `skyclaw doctor` says what is wrong", "unavailable"),
+    ];
+    for (status, more, kind) in all {
+        let refuse = move |_: &_| Reply::json(status, json!({ "error": "not now" }));
+        let server = Server::start(refuse);
+        let folder = tempfile::tempdir().expect("a folder");
+        let shell =
+            Shell { folder, env: vec![("SKYCLAW_COORDINATOR_URL".into(), server.url().into())] };
+        for args in calls {
+            let before = server.received().len();
+            let ended = shell.run(args);
+            let said = ended.stderr;
+            assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{args:?}: {said}");
+            assert!(said.starts_with(&format!("[skyclaw] not now ({status})\n")), "{said}");
+            assert!(said.contains(looks) && said.contains(more), "{args:?}: {said}");
+            assert!(!said.to_lowercase().contains("try again"), "{args:?}: {said}");
+            assert_eq!(server.received().len(), before + 1, "{args:?} is asked once");
+            let told = shell.run(&[&["--json"], args].concat());
+            let told: Value = serde_json::from_str(&told.stdout).unwrap_or_default();
+            assert_eq!(told["error"]["type"], kind, "{args:?}: {told}");
+        }
+    }
 }

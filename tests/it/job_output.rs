@@ -170,15 +170,33 @@ fn what_runs_beside_another_coordinator_is_read_here() {
         .env("SKYCLAW_BOOTSTRAP", cluster::address(&first))
         .start();
     cluster::until_peers(&first, 1);
-    let go = second.folder().join("go");
-    let id = second.api.submit_shell(&waits_for(&go));
-    cluster::until_status(&first, &id, "leased");
-    let mut output = Output::follow(&first, &id, "");
-    output.until("stdout", "one\n");
-    fs::write(&go, "").expect("it is written");
-    let rest = output.rest();
-    assert_eq!(told(&rest, "stdout"), "two\n");
-    assert!(rest.iter().all(|(name, _)| name != "note"), "{rest:?}");
+    // Whichever of them leads the job.
+    for (turn, home) in [&second, &first].into_iter().enumerate() {
+        let go = second.folder().join(format!("go{turn}"));
+        let id = home.api.submit_shell(&waits_for(&go));
+        cluster::until_status(&first, &id, "leased");
+        let mut output = Output::follow(&first, &id, "");
+        output.until("stdout", "one\n");
+        fs::write(&go, "").expect("it is written");
+        let rest = output.rest();
+        assert_eq!(told(&rest, "stdout"), "two\n");
+        assert!(rest.iter().all(|(name, _)| name != "note"), "{rest:?}");
+    }
+}
+
+/// A job whose first run says `first` and waits until that file is there, then does `ends` and fails, and
+/// whose second run does `second`; its id.
+fn retried(node: &Node, (mark, go): (&Path, &Path), [first, ends, second]: [&str; 3]) -> String {
+    let script = format!(
+        "if [ -e {0} ]; then {second}; fi; touch {0}; echo {first}; \
+         until [ -e {1} ]; do sleep 0.02; done; {ends}; exit 3",
+        mark.display(),
+        go.display()
+    );
+    let payload = json!({ "kind": "shell", "command": "sh", "args": ["-c", script] });
+    let job = json!({ "payload": payload, "retry": 1,
+                      "requirement": { "requiredCapabilities": ["shell"] } });
+    text(&node.api.submit(&job), "id").to_owned()
 }
 
 /// What a run wrote last is told, though another one counts a moment later; and the result of a run before
@@ -188,16 +206,9 @@ fn no_attempt_is_told_as_another() {
     let node = cluster::node("n", 1).start();
     let host = host(&node).start();
     let (go, mark) = (host.folder().join("go"), host.folder().join("mark"));
-    let script = format!(
-        "if [ -e {0} ]; then echo second; sleep 600; fi; touch {0}; echo first attempt; \
-         until [ -e {1} ]; do sleep 0.02; done; echo 'its last words, a line of some length'; exit 3",
-        mark.display(),
-        go.display()
-    );
-    let payload = json!({ "kind": "shell", "command": "sh", "args": ["-c", script] });
-    let job = json!({ "payload": payload, "retry": 1,
-                      "requirement": { "requiredCapabilities": ["shell"] } });
-    let id = text(&node.api.submit(&job), "id").to_owned();
+    let does =
+        ["first attempt", "echo 'its last words, a line of some length'", "echo second; sleep 600"];
+    let id = retried(&node, (&mark, &go), does);
     let mut output = Output::follow(&node, &id, "");
     output.until("stdout", "first attempt\n");
     fs::write(&go, "").expect("it is written");
@@ -217,17 +228,8 @@ fn no_attempt_is_told_as_another() {
 fn each_attempt_is_told_from_its_beginning() {
     let node = cluster::node("n", 1).start();
     let host = host(&node).start();
-    let (go, again) = (host.folder().join("go"), host.folder().join("again"));
-    let script = format!(
-        "if [ -e {0} ]; then echo second; exit 0; fi; touch {0}; echo first; \
-         until [ -e {1} ]; do sleep 0.02; done; exit 3",
-        again.display(),
-        go.display()
-    );
-    let payload = json!({ "kind": "shell", "command": "sh", "args": ["-c", script] });
-    let job = json!({ "payload": payload, "retry": 1,
-                      "requirement": { "requiredCapabilities": ["shell"] } });
-    let id = text(&node.api.submit(&job), "id").to_owned();
+    let (go, mark) = (host.folder().join("go"), host.folder().join("mark"));
+    let id = retried(&node, (&mark, &go), ["first", "true", "echo second; exit 0"]);
     let mut output = Output::follow(&node, &id, "");
     output.until("stdout", "first\n");
     fs::write(&go, "").expect("it is written");
@@ -319,19 +321,40 @@ fn what_runs_on_a_host_that_talks_http_only_is_told_when_it_ended() {
     let host = Setup::host(&[&node.url()]).start();
     let go = host.folder().join("go");
     let id = node.api.submit_shell(&waits_for(&go));
-    let mut output = Output::open(&node, &format!("/v1/jobs/{id}/logs?follow=1"), "");
-    loop {
-        let (name, _, data) = output.next().expect("it goes on");
-        if name == "note" && text(&data, "message").contains("talks HTTP only") {
-            break;
-        }
-    }
-    fs::write(&go, "").expect("it is written");
+    cluster::until_status(&node, &id, "leased");
+    said_to_come_at_its_end(&node, "", &id, &go);
+}
+
+/// The same at a coordinator that the host does not talk to.
+#[test]
+fn a_host_that_talks_http_only_is_known_as_one_at_every_coordinator() {
+    let nodes = cluster::nodes(2, 2);
+    let host = Setup::host(&[&nodes[0].url()]).env("SKYCLAW_TOKEN", "secret").start();
+    // It hears of the host by gossip.
+    nodes[1].api.until_hosts(1);
+    let go = host.folder().join("go");
+    let id = nodes[0].api.submit_shell(&waits_for(&go));
+    until_leased(&nodes[1], &id);
+    said_to_come_at_its_end(&nodes[1], "x-skyclaw-token: secret\r\n", &id, &go);
+}
+
+/// It is the first that a reader is told of the run, not what a wait ends with.
+#[track_caller]
+fn said_to_come_at_its_end(node: &Node, token: &str, id: &str, go: &Path) {
+    let mut output = Output::open(node, &format!("/v1/jobs/{id}/logs?follow=1"), token);
+    assert_eq!(output.next().expect("its run is named").0, "attempt");
+    let begun = Instant::now();
+    let (name, _, data) = output.next().expect("it goes on");
+    let said = text(&data, "message");
+    assert!(name == "note" && said.ends_with("reports output only when the job ends"), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    fs::write(go, "").expect("it is written");
     let rest = output.rest();
     assert_eq!(
         (told(&rest, "stdout"), told(&rest, "stderr")),
         ("one\ntwo\n".into(), "err\n".into())
     );
+    assert!(rest.iter().all(|(name, _)| name != "note"), "{rest:?}");
 }
 
 /// Whoever follows a job whose host was killed hears in one short sentence what becomes of it, also where the job

@@ -2,6 +2,8 @@
 
 use std::io::Read as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -152,4 +154,46 @@ fn whoever_waits_at_a_terminal_sees_for_what_and_can_stop() {
     screen.type_in("\u{3}");
     assert_eq!(screen.ended_in_order(), 130);
     assert!(screen.written().contains("goes on"), "{}", screen.written());
+}
+
+/// Whoever has the screen read out hears what hinders the job, and nothing over it.
+#[test]
+fn the_line_that_tells_the_time_is_silent_while_nobody_can_decide() {
+    if !can(&[Need::Tool("script"), Need::Tool("stty")]) {
+        return;
+    }
+    let undecided = Arc::new(AtomicBool::new(true));
+    let says = Arc::clone(&undecided);
+    let server = Server::start(move |asked| {
+        if asked.target.ends_with("/why") {
+            let mut why =
+                json!({ "id": "job_1", "status": "queued", "because": "it waits", "hosts": [] });
+            if says.load(Ordering::Relaxed) {
+                why["undecided"] = json!({ "away": ["n1"], "needed": 2, "voters": 2 });
+            }
+            return Reply::json(200, json!({ "why": why }));
+        }
+        let job = json!({ "id": "job_1", "status": "queued", "attempts": 0, "payload": {},
+            "requirement": { "requiredCapabilities": [] } });
+        Reply::json(200, json!({ "job": job }))
+    });
+    let url = server.url();
+    let env = [("SKYCLAW_COORDINATOR_URL", url.as_str())];
+    let mut screen = Pty::start(&["job", "job_1", "--wait"], &env, 24, 100);
+    screen.until(0, "is queued (");
+    screen.until(0, "n1 (a voter of this job) is not connected");
+    let said = screen.written().len();
+    // It goes on asking, and says nothing more.
+    let asked = server.received().len();
+    eventually("it asks on", || match server.received().len() - asked {
+        0..4 => Err("not yet".to_owned()),
+        _ => Ok(()),
+    });
+    let more = screen.written()[said..].to_owned();
+    assert!(!more.contains("is queued") && !more.contains('\u{1b}'), "{more:?}");
+    undecided.store(false, Ordering::Relaxed);
+    let at = screen.until(said, "enough voters are there again");
+    screen.until(at, "is queued (");
+    screen.type_in("\u{3}");
+    assert_eq!(screen.ended_in_order(), 130);
 }

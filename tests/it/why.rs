@@ -120,6 +120,38 @@ fn a_host_says_for_each_kind_of_job_what_keeps_it_from_it() {
     assert_eq!(node.api.get("/v1/services/none/why").error(404), "service not found");
 }
 
+/// Of each list a bounded number of hosts is told, the nearest, and how many there are beside them.
+#[test]
+fn of_more_hosts_than_are_listed_it_is_said_how_many_are_left_out() {
+    let node = Setup::coordinator().env("SKYCLAW_HOST_TTL_MS", 600_000).start();
+    let all = 510;
+    for n in 0..all - 1 {
+        node.api.register(&format!("h{n}"), &["shell"], 1);
+    }
+    node.api.register("near", &["shell", "gpu"], 1);
+    let job =
+        text(&node.api.submit(&capabilities(shell("true"), &["gpu", "big"])), "id").to_owned();
+    deploy(&node, "true", &json!({ "requiredCapabilities": ["gpu"] }));
+    for path in [format!("jobs/{job}"), "services/svc-1".to_owned()] {
+        let told = why(&node.api, &path);
+        let listed = told["hosts"].as_array().map(Vec::len);
+        assert_eq!((listed, &told["moreHosts"]), (Some(100), &json!(all - 100)), "{path}");
+    }
+    let told = why(&node.api, &format!("jobs/{job}"));
+    assert_eq!(
+        (text(&told["hosts"][0], "name"), text(&told, "because")),
+        ("near", "no host has big")
+    );
+    let status = node.api.get("/v1/status?hosts=1").ok();
+    let listed = status["hosts"].as_array().map(Vec::len);
+    assert_eq!((listed, &status["moreHosts"]), (Some(500), &json!(all - 500)));
+    assert_eq!(node.api.get("/v1/status").ok().get("moreHosts"), None);
+    for name in [job.as_str(), "web"] {
+        let shown = said(&node, &["why", name]);
+        assert!(shown.contains(&format!("\n  and {} hosts more\n", all - 100)), "{shown}");
+    }
+}
+
 /// What only the leader of a service knows is said by it, and others name it.
 #[test]
 fn each_coordinator_explains_a_service_and_names_the_one_that_decides() {

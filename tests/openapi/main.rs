@@ -4,6 +4,7 @@
 //! Needs Python 3 with its module `venv` (Debian: `python3-venv`), and PyPI once.
 
 mod client;
+mod excluded;
 mod fuzzed;
 
 use std::ffi::OsString;

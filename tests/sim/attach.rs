@@ -74,7 +74,7 @@ impl World {
         };
         let own = self.hosts[from - self.nodes.len()].node;
         if let (Some(host), Some(machine)) = (host, &self.nodes[node].machine)
-            && machine.host_node(host) != Some(own)
+            && machine.host_ways(host).is_none_or(|(node, _)| node != Some(own))
         {
             let refusal = Refusal::UnknownHost(host.to_string());
             return self.tell(node, from, ask, HostTell::Refused(refusal));

@@ -31,15 +31,17 @@ export function hosts() {
   const view = {
     element: h("div", {}, h("h2", {}, "Hosts"), said, list),
     draw() {
-      // A coordinator looks at so many hosts for one answer; of the others it says nothing.
+      // A coordinator looks at so many hosts for one answer, and says how many it left out; of those it is said
+      // what can be seen anyway.
       const told = new Map((why.answer?.hosts ?? []).map((host) => [host.id, host]));
+      const more = why.answer?.moreHosts ?? 0;
       const jobs = waiting();
       const of = (host) => told.get(host.id) ?? stands(host, jobs);
       const all = [...world.hosts.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
       const slots = all.reduce((sum, host) => sum + host.maxParallel, 0);
       const taken = all.reduce((sum, host) => sum + host.activeLeases, 0);
       const heard = all.filter((host) => seconds(host.lastSeenAt) < SILENT_S).length;
-      said.textContent = `${heard} of ${all.length} hosts heard of; ${taken} of ${slots} slots taken`;
+      said.textContent = `${heard} of ${all.length} hosts heard of; ${taken} of ${slots} slots taken${more > 0 ? `; the coordinator explains all but ${more}` : ""}`;
       patch(list, table("Hosts", [
         ["Host", (host) => hostLink(host.id, host.name)],
         ["State", (host) => state(of(host).status)],

@@ -155,7 +155,8 @@ export function job(id) {
         !over && h("button", { type: "button", "data-key": "cancel", onclick: cancel }, "Cancel"),
         job.payload && h("button", { type: "button", class: "plain", "data-key": "replay", onclick: replay }, "Submit again")),
       job.status === "queued" && why.hosts?.length > 0 && section("Hosts", h("ul", {}, why.hosts.map((host) =>
-        h("li", { "data-key": host.id }, known(host.id), `: ${host.words}`)))),
+        h("li", { "data-key": host.id }, known(host.id), `: ${host.words}`))),
+        why.moreHosts > 0 && h("p", {}, `and ${why.moreHosts} more, which are further from it`)),
       section("Timeline", timeline(job, why.history, known)),
       why.history && section("Kept by", keepers(why.history.keepers)));
     patch(asked, output("Payload", payload));

@@ -4,10 +4,19 @@ import { ask, events } from "../api.js";
 import { ago, facts, h, hostLink, patch, state, table } from "../dom.js";
 import { ofService, traffic as throughAll } from "../traffic.js";
 import { asked, lines } from "../why.js";
-import { world } from "../world.js";
+import { untilSeen, world, yieldWhenHidden } from "../world.js";
 
-/** Lines of a log kept on the page. */
+/** Lines of a log kept on the page, and asked for of each instance where it was not read for a while. */
 const LINES = 1000;
+
+/** Lines of each instance that are asked for at first. */
+const FIRST_LINES = 100;
+
+/** Notes remembered, so that each is shown once: one for each instance that a service may have. */
+const NOTES = 1000;
+
+/** Pause before a log that ended or broke off is asked for again. */
+const AGAIN_MS = 2000;
 
 /** Between two looks at the traffic. */
 const LOOK_MS = 2000;
@@ -32,11 +41,103 @@ export function services() {
   };
 }
 
+/** Of each instance how far it was read: the number of its last line. */
+function places() {
+  const all = new Map();
+  const joined = new Set();
+  return {
+    /** Lines come again from here on. */
+    begin: () => joined.clear(),
+    /** Whether a line is new, and whether some before it are missing. */
+    take({ epoch, number }) {
+      // That lines were dropped is told without a number, where they are missing.
+      if (number === undefined) return { fresh: true, gap: false };
+      const last = all.get(epoch) ?? -1;
+      const gap = all.has(epoch) && !joined.has(epoch) && number > last + 1;
+      joined.add(epoch);
+      if (number > last) all.set(epoch, number);
+      return { fresh: number > last, gap };
+    },
+    /** Forgets instances that are no more, so that a page that stays open does not grow. */
+    keep(epochs) {
+      for (const map of [all, joined]) for (const epoch of map.keys()) if (!epochs.has(epoch)) map.delete(epoch);
+    },
+  };
+}
+
+/** Shows what a service writes while somebody looks; whoever comes back reads on where it was. */
+function follow(path, log) {
+  const read = places();
+  /** Notes of all connections, and those of earlier ones that this one did not tell yet. */
+  const told = new Set();
+  let again = new Set();
+  let said = "";
+  let left = false;
+  let stop = null;
+
+  function show(text) {
+    // Whoever has scrolled up reads on there.
+    const below = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    log.append(`${text}\n`);
+    while (log.childNodes.length > LINES) log.firstChild.remove();
+    if (below) log.scrollTop = log.scrollHeight;
+  }
+
+  function say(text) {
+    if (text !== said) show(`[${text}]`);
+    said = text;
+  }
+
+  /** What is told again after each connection is shown once. */
+  function note(text) {
+    if (again.delete(text)) return;
+    told.add(text);
+    if (told.size > NOTES) told.delete(told.values().next().value);
+    say(text);
+  }
+
+  function heard(name, piece) {
+    if (name === "note") return note(piece.message);
+    const { fresh, gap } = read.take(piece);
+    if (gap) say(`lines of instance ${piece.replica} are not shown`);
+    if (!fresh) return;
+    said = "";
+    show(`${piece.at} ${piece.replica} ${piece.line}`);
+  }
+
+  async function run() {
+    for (let tail = FIRST_LINES; !left; tail = LINES) {
+      await untilSeen();
+      if (left) return;
+      stop = new AbortController();
+      const ignore = yieldWhenHidden(stop);
+      read.begin();
+      again = new Set(told);
+      try {
+        await events(`${path}/logs?follow=1&tail=${tail}`, stop.signal, heard);
+      } catch (error) {
+        if (error.name !== "AbortError") say(error.message);
+        if (error.status === 404 || error.wantsToken) return;
+      } finally {
+        ignore();
+      }
+      if (!left) await new Promise((then) => setTimeout(then, AGAIN_MS));
+    }
+  }
+  run();
+  return {
+    keep: read.keep,
+    stop() {
+      left = true;
+      stop?.abort();
+    },
+  };
+}
+
 export function service(id) {
   const top = h("div", {});
   const said = h("p", { role: "status" });
   const log = h("pre", { tabindex: "0", role: "log", "aria-label": "Log" });
-  const stop = new AbortController();
   const path = `v1/services/${encodeURIComponent(id)}`;
   const replicas = h("input", { id: "replicas", type: "number", min: "0", max: "256", required: true });
   let touched = false;
@@ -69,15 +170,7 @@ export function service(id) {
     if (!sure.hidden) sure.focus();
   } }, "Remove");
 
-  events(`${path}/logs?follow=1&tail=100`, stop.signal, (name, piece) => {
-    const text = name === "note" ? `[${piece.message}]` : `${piece.at} ${piece.replica} ${piece.line}`;
-    // Whoever has scrolled up reads on there.
-    const below = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-    log.append(`${text}\n`);
-    while (log.childNodes.length > LINES) log.firstChild.remove();
-    if (below) log.scrollTop = log.scrollHeight;
-  }).catch((error) => { if (error.name !== "AbortError") log.append(`[${error.message}]\n`); });
-
+  const written = follow(path, log);
   const why = asked(`${path}/why`, () => view.draw());
   const way = asked(`${path}/routes/why`, () => view.draw());
   const measure = throughAll();
@@ -95,6 +188,7 @@ export function service(id) {
     draw() {
       const it = world.services.get(id);
       if (!it) return patch(top, h("p", { "data-key": "none" }, world.status ? "There is no such service." : ""));
+      written.keep(new Set(it.assignments.map((part) => part.epoch)));
       if (!touched && document.activeElement !== replicas) replicas.value = it.replicas;
       const { because, then, hosts, moreHosts } = why.answer?.why ?? {};
       return patch(top,
@@ -118,7 +212,7 @@ export function service(id) {
         moreHosts > 0 && h("p", { "data-key": "more hosts" }, `and ${moreHosts} more, which are further from it`));
     },
     leave() {
-      stop.abort();
+      written.stop();
       clearInterval(timer);
       why.stop();
       way.stop();

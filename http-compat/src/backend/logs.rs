@@ -38,6 +38,9 @@ pub struct LogLine {
     pub host: String,
     /// Which instance that is.
     pub epoch: u64,
+    /// Its number among the lines of that instance, each one more than the one before; none for what the
+    /// host says of lines that were dropped.
+    pub number: Option<u64>,
 }
 
 /// Pieces as they come. Dropping it ends the asking for more.

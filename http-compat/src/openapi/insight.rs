@@ -41,6 +41,7 @@ fn reason() -> Shape {
         may("then", text().says("The nearest change that would help.")),
         may("rules", list(rule).says("The rules in their order.")),
         may("hosts", line()),
+        may("moreHosts", count().says("Hosts that are not listed, as too many are.")),
         may("instances", line()),
         may(
             "gateways",
@@ -87,7 +88,8 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         need("id", text()),
         need("status", text()),
         need("because", text().says("The reason, in one sentence.")),
-        need("hosts", list(host).says("What keeps each host from it.")),
+        need("hosts", list(host).says("What keeps each host from it; of many the nearest.")),
+        may("moreHosts", count().says("Hosts that are not listed, as too many are.")),
         may("then", text().says("The nearest change that would help.")),
         may(
             "leaseExpiresAt",

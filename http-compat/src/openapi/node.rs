@@ -19,6 +19,7 @@ pub(super) fn ops() -> Vec<Op> {
             .answers(200, "It answers.", named("Health")),
         of("/v1/status", "status", "Whether the node can do its work, and how many jobs stand where")
             .query("keepers", text(), "Anything but 0: who votes with whom on the newest jobs, too.")
+            .query("hosts", text(), "Anything but 0: how hosts stand and why, too.")
             .answers(200, "How it stands.", named("Status")),
         of("/v1/events", "events", "What changes, as server-sent events")
             .more(
@@ -105,6 +106,16 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
                     ])
                     .says("How other nodes reach it, and who passes its gossip on."),
                 ),
+                may(
+                    "hosts",
+                    list(object([
+                        need("id", text()),
+                        need("status", text()),
+                        need("because", text()),
+                    ]))
+                    .says("How each host stands, and why."),
+                ),
+                may("moreHosts", count().says("Hosts that were not looked at, as too many are.")),
                 may(
                     "keepers",
                     object([

@@ -74,7 +74,7 @@ pub(super) fn ops() -> Vec<Op> {
             .answers(200, "The reason, in words.", only("why", named("Reason")))
             .missing(MISSING),
         of("GET", "/v1/services/:id/logs", "serviceLogs", "What its instances write, as server-sent events")
-            .more("A line each, `{at, stream, line, replica, host, epoch}`; what else is to be known is a `note`, `{message}`.")
+            .more("A line each, `{at, stream, line, replica, host, epoch, number}`; what else is to be known is a `note`, `{message}`. Lines of an instance (`epoch`) have numbers, each one more than the one before: whoever reads on passes over those up to the last one. Only that lines were dropped is told without one.")
             .id(service_id())
             .query("follow", word(&["1", "0", "true", "false"]), "Go on with what is written later.")
             .query("tail", count().at_most(u32::MAX.into()), "Lines of each instance to begin with; 100 unless said.")

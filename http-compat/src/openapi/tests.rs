@@ -123,3 +123,22 @@ fn customers_are_told_of_their_part_alone() {
         document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len());
     assert_eq!(told.sum::<usize>(), ours);
 }
+
+/// As clients resolve it (OpenAPI 3.1, 4.5): against the address of the description.
+#[test]
+fn the_api_is_found_from_where_its_description_lies_also_behind_a_prefix() {
+    for (text, place) in [(&WHOLE, "openapi.json"), (&PUBLIC, "openapi/public.json")] {
+        let document: Value = serde_json::from_slice(text).unwrap();
+        let [server] = document["servers"].as_array().unwrap().as_slice() else {
+            panic!("{}", document["servers"])
+        };
+        for base in ["http://127.0.0.1:8787/", "https://example.org/skyclaw/", "https://a/b/c/"] {
+            let at = url::Url::parse(base).unwrap().join(place).unwrap();
+            let found = at.join(server["url"].as_str().unwrap()).unwrap();
+            assert_eq!(found.as_str(), base, "{place}");
+            let path = document["paths"].as_object().unwrap().keys().next().unwrap();
+            let whole = format!("{}{path}", found.as_str().trim_end_matches('/'));
+            assert_eq!(whole, format!("{}{}", base.trim_end_matches('/'), path));
+        }
+    }
+}

@@ -14,14 +14,12 @@
 //! too slowly holds up nobody and is told that it missed some.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use serde_json::{Value, json};
 use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::principal::Scope;
@@ -34,11 +32,10 @@ use crate::backend::{Backend, Change, Changes};
 use crate::body::LARGE;
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::followers::Place;
 use crate::json;
 use crate::json::service::Depth;
 use crate::routes::elsewhere;
-use crate::routes::sse::{self, QUIET, event};
+use crate::routes::sse::{self, Feed, QUIET, event};
 
 /// Whoever may see any record: it is told of those that it may see.
 pub(super) const SCOPES: &[Scope] = &[Scope::Submit, Scope::Deploy, Scope::Read];
@@ -64,14 +61,13 @@ struct Kinds {
 pub(super) async fn events(call: Call) -> Result<Response, ApiError> {
     let kinds = kinds(call.query.as_deref().unwrap_or_default())?;
     let kinds = Kinds { hosts: kinds.hosts && call.who.sees(None), ..kinds };
-    let place = sse::place(&call.api.followers, call.who.mark())?;
+    let place = Some(sse::place(&call.api.followers, call.who.mark())?);
     // From here on nothing is missed: what the caller reads after the greeting is as new as this.
     let changes = call.backend().changes();
-    let mut response = Response::new(body(call, changes, kinds, place));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    let hello = event("hello", &json!({ "nodeId": call.backend().identity().node_id }));
+    let may = sse::still(&call, |who| who.may(SCOPES));
+    let feed = Feed { hello, quiet: QUIET, may, stop: call.stop.clone(), place };
+    Ok(feed.answer(told(call, changes, kinds)))
 }
 
 fn kinds(text: &str) -> Result<Kinds, ApiError> {
@@ -126,42 +122,28 @@ impl Gathered {
     }
 }
 
-/// The next changes that the caller asked for; none while it is quiet. An error is the end.
-async fn gather(changes: &mut Changes, kinds: Kinds) -> Result<Option<Gathered>, ()> {
+/// The next changes that the caller asked for; none at the end.
+async fn gather(changes: &mut Changes, kinds: Kinds) -> Option<Gathered> {
     let mut gathered = Gathered::default();
-    let quiet = Instant::now() + QUIET;
     while gathered.shown.is_empty() && !gathered.missed {
-        match timeout_at(quiet, changes.next()).await {
-            Ok(Some(change)) => gathered.add(change, kinds),
-            Ok(None) => return Err(()),
-            Err(_) => return Ok(None),
-        }
+        gathered.add(changes.next().await?, kinds);
     }
     let until = Instant::now() + GATHER;
     while let Ok(Some(change)) = timeout_at(until, changes.next()).await {
         gathered.add(change, kinds);
     }
-    Ok(Some(gathered))
+    Some(gathered)
 }
 
-fn body(call: Call, changes: Changes, kinds: Kinds, place: Place) -> Body {
-    let hello = event("hello", &json!({ "nodeId": call.backend().identity().node_id }));
-    let hello = stream::iter([Ok::<_, Infallible>(hello)]);
-    let rest =
-        stream::unfold((call, changes, place), move |(mut call, mut changes, place)| async move {
-            let gathered = gather(&mut changes, kinds).await.ok()?;
-            // A key may be revoked, or run out, while its owner follows.
-            call.who = Who::find(call.api.token.as_ref(), call.backend(), &call.headers).ok()?;
-            if !call.who.may(SCOPES) {
-                return None;
-            }
-            let bytes = match gathered {
-                Some(gathered) => tell(&call, gathered).await,
-                None => Bytes::from_static(b": quiet\n\n"),
-            };
-            Some((Ok(bytes), (call, changes, place)))
-        });
-    Body::from_stream(hello.chain(rest))
+fn told(call: Call, changes: Changes, kinds: Kinds) -> BoxStream<'static, Bytes> {
+    let next = move |(mut call, mut changes): (Call, Changes)| async move {
+        let gathered = gather(&mut changes, kinds).await?;
+        // What the caller may see is what its key says now: that may have changed while it followed.
+        call.who = Who::find(call.api.token.as_ref(), call.backend(), &call.headers).ok()?;
+        let bytes = tell(&call, gathered).await;
+        Some((bytes, (call, changes)))
+    };
+    stream::unfold((call, changes), next).boxed()
 }
 
 /// All of them, as they stand now.

@@ -24,7 +24,11 @@ pub(super) async fn status(call: Call) -> Result<Response, ApiError> {
         all.last().is_some_and(|(_, value)| value != "0")
     };
     if asked("hosts") {
-        shown["hosts"] = why::hosts(&call).await?;
+        let (hosts, more) = why::hosts(&call).await?;
+        shown["hosts"] = hosts;
+        if more > 0 {
+            shown["moreHosts"] = more.into();
+        }
     }
     if asked("keepers") {
         let all = insight.keepers(SAMPLE).await?;

@@ -153,16 +153,20 @@ pub(super) fn may_change(
     }
 }
 
+/// Whether making it into JSON takes longer than a request may hold up others.
+pub(super) fn is_large(job: &JobView) -> bool {
+    let output = |result: &ResultView| -> usize {
+        [&result.stdout, &result.stderr, &result.agent].into_iter().flatten().map(String::len).sum()
+    };
+    job.payload.len() + job.result.as_ref().map_or(0, output) >= LARGE
+}
+
 /// Answers with one job; its payload and output may be large.
 pub(super) async fn show(
     job: JobView,
     shape: impl FnOnce(&JobView) -> Value + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let output = |result: &ResultView| -> usize {
-        [&result.stdout, &result.stderr, &result.agent].into_iter().flatten().map(String::len).sum()
-    };
-    let size = job.payload.len() + job.result.as_ref().map_or(0, output);
-    elsewhere(size >= LARGE, move || json::answer(&wrap("job", shape(&job)))).await
+    elsewhere(is_large(&job), move || json::answer(&wrap("job", shape(&job)))).await
 }
 
 async fn job(answer: Answer) -> Result<Response, ApiError> {

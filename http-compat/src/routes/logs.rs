@@ -1,7 +1,9 @@
 //! What the instances of a service write, as server-sent events.
 //!
-//! Each line is an event without a name, `{at, stream, line, replica, host, epoch}`; what else is to
-//! be known is one of the name `note`, `{message}`. Without `follow=1` the answer ends after the
+//! Each line is an event without a name, `{at, stream, line, replica, host, epoch, number}`; what else
+//! is to be known is one of the name `note`, `{message}`. Lines of an instance (`epoch`) are numbered, each with one
+//! more than the one before, so that whoever reads on knows what is new; `number` is not there where the host says
+//! that lines were dropped. Without `follow=1` the answer ends after the
 //! lines that are there. While nothing comes a comment says that the node is there.
 
 use axum::response::Response;
@@ -17,7 +19,7 @@ use crate::call::Call;
 use crate::error::ApiError;
 use crate::json;
 
-const HELLO: &[u8] = b": log\n\n";
+const HELLO: Bytes = Bytes::from_static(b": log\n\n");
 
 /// Lines of each instance if none are asked for.
 const TAIL: u32 = 100;
@@ -68,14 +70,18 @@ fn events(pieces: LogPieces) -> BoxStream<'static, Bytes> {
 }
 
 fn show(line: &LogLine) -> Value {
-    json!({
+    let mut shown = json!({
         "at": json::iso(line.at),
         "stream": line.stream,
         "line": line.line,
         "replica": line.replica,
         "host": line.host,
         "epoch": line.epoch,
-    })
+    });
+    if let Some(number) = line.number {
+        shown["number"] = number.into();
+    }
+    shown
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ async fn open(call: &Call, place: Place, may: sse::May) -> Result<Response, ApiE
     let id: JobId = call.job_id()?;
     let pieces = call.backend().output(id, query).await?.ok_or(ApiError::NoRecord("job"))?;
     let (stop, place) = (call.stop.clone(), Some(place));
-    let feed = Feed { hello: b": output\n\n", quiet: QUIET, may, stop, place };
+    let feed = Feed { hello: Bytes::from_static(b": output\n\n"), quiet: QUIET, may, stop, place };
     Ok(feed.answer(events(pieces, query.from)))
 }
 

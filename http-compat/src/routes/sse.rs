@@ -59,7 +59,7 @@ pub(crate) fn still(call: &Call, enough: impl Fn(&Who) -> bool + Send + 'static)
 /// An answer that stays.
 pub(crate) struct Feed {
     /// What is sent first.
-    pub(crate) hello: &'static [u8],
+    pub(crate) hello: Bytes,
     pub(crate) quiet: Duration,
     pub(crate) may: May,
     pub(crate) stop: CancellationToken,
@@ -71,7 +71,7 @@ impl Feed {
     /// Of what it sends until `events` end.
     pub(crate) fn body(self, events: BoxStream<'static, Bytes>) -> Body {
         let Self { hello, quiet, may, stop, place } = self;
-        let hello = stream::iter([Ok::<_, Infallible>(Bytes::from_static(hello))]);
+        let hello = stream::iter([Ok::<_, Infallible>(hello)]);
         let rest =
             stream::unfold((events, may, place), move |(mut events, may, place)| async move {
                 let bytes = match tokio::time::timeout(quiet, events.next()).await {

@@ -18,12 +18,12 @@ use skyclaw_protocol::{HostId, HostView, NodeId, ServiceId, ServiceStatus, Servi
 use tokio::time::timeout;
 
 use crate::backend::{NetworkView, PeerView, Readiness, Voters};
-use crate::body::LARGE;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::json;
 use crate::receipt::peer_id;
 use crate::routes::elsewhere;
+use crate::routes::jobs::is_large;
 use crate::why::{self, Away, Told, Undecided, host, route, service};
 
 /// Services that lack instances and are looked at to say why a host runs none: the oldest.
@@ -54,7 +54,7 @@ pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
     let leased_until = why::lease_end(&job, history.as_ref(), holds, leads);
     job.lease_expires = leased_until;
     let all = call.who.sees(None);
-    elsewhere(job.payload.len() >= LARGE || hosts.len() > MANY, move || {
+    elsewhere(is_large(&job) || hosts.len() > MANY, move || {
         let job = json::job::show(&job);
         let mut hosts: Vec<Value> = hosts.iter().map(json::host::show).collect();
         if !all && job["status"] != "queued" {
@@ -63,7 +63,7 @@ pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
         }
         let mut why = why::explain(&job, &hosts, Timestamp::now());
         if !all {
-            why.hosts.clear();
+            (why.hosts, why.more_hosts) = (Vec::new(), 0);
             why.then = None;
         }
         why = why.without(undecided);
@@ -190,9 +190,10 @@ pub(super) async fn host(call: Call) -> Result<Response, ApiError> {
 }
 
 /// Of each of the first [`MAX_WHY_HOSTS`] hosts how it stands and why, for lists of them: without services,
-/// which are looked at for one. Of the others nothing is said, as they are not looked at.
-pub(super) async fn hosts(call: &Call) -> Result<Value, ApiError> {
+/// which are looked at for one. Of the others, which are not looked at, it is said how many they are.
+pub(super) async fn hosts(call: &Call) -> Result<(Value, usize), ApiError> {
     let mut hosts = call.backend().hosts().await?;
+    let more = hosts.len().saturating_sub(MAX_WHY_HOSTS);
     hosts.truncate(MAX_WHY_HOSTS);
     let ids = hosts.iter().map(|host| host.id.clone()).collect();
     // After they were listed: whoever was silent then is so now, or was heard of.
@@ -210,7 +211,7 @@ pub(super) async fn hosts(call: &Call) -> Result<Value, ApiError> {
             });
             json!({ "id": told.id, "status": told.status, "because": told.because })
         });
-        told.collect()
+        (told.collect(), more)
     })
     .await
 }

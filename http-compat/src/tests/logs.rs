@@ -20,6 +20,7 @@ fn line(text: &str) -> LogPiece {
         replica: 1,
         host: "h".into(),
         epoch: 7,
+        number: Some(41),
     })
 }
 
@@ -36,7 +37,7 @@ async fn lines_are_events_and_what_else_is_to_be_known_is_a_note() {
     let want = concat!(
         ": log\n\n",
         r#"data: {"at":"2026-01-02T03:04:05.678Z","stream":"stderr","line":"a \"b\"\u001b","#,
-        r#""replica":1,"host":"h","epoch":7}"#,
+        r#""replica":1,"host":"h","epoch":7,"number":41}"#,
         "\n\nevent: note\ndata: {\"message\":\"h2 is away\"}\n\n",
     );
     assert_eq!(reply.text, want);

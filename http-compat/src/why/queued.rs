@@ -6,7 +6,7 @@ use skyclaw_protocol::SandboxLevel;
 
 use super::hosts::{judge, required};
 use super::words::text;
-use super::{Rejection, Why};
+use super::{LISTED, Rejection, Why};
 
 /// Explains a queued job: which rule keeps each host from it, and what is nearest to help.
 pub(super) fn explain(job: &Value, hosts: &[Value], now: Timestamp) -> Why {
@@ -46,7 +46,9 @@ pub(super) fn explain(job: &Value, hosts: &[Value], now: Timestamp) -> Why {
             text(job, "queueTimeoutMs")
         ));
     }
-    Why { because, hosts: judged, then: Some(then), ..Why::default() }
+    let more_hosts = judged.len().saturating_sub(LISTED) as u64;
+    judged.truncate(LISTED);
+    Why { because, hosts: judged, more_hosts, then: Some(then), ..Why::default() }
 }
 
 /// Hosts that are still needed at least to verify a job.
@@ -179,6 +181,21 @@ mod tests {
         assert!(why.because.contains("fallen silent"), "{why:?}");
         let why = asked(&["gpu"], &[host("free", &["gpu"], 0, "00:59")]);
         assert!(why.because.contains("may run it"), "{why:?}");
+    }
+
+    #[test]
+    fn of_many_hosts_the_nearest_are_listed_and_the_rest_counted() {
+        let far = |n: usize| host(&format!("h{n}"), &["shell"], 0, "00:59");
+        let mut hosts: Vec<Value> = (0..600).map(far).collect();
+        hosts.push(host("near", &["shell", "gpu"], 1, "00:59"));
+        let why = asked(&["shell", "gpu"], &hosts);
+        assert_eq!((why.hosts.len(), why.more_hosts), (100, 501));
+        assert_eq!(why.hosts[0].name, "near");
+        assert_eq!(why.because, "every host that may run it is at work", "all were looked at");
+        assert_eq!(why.document()["moreHosts"], 501);
+        assert!(why.text().contains("\n  and 501 hosts more\n"), "{}", why.text());
+        let why = asked(&["gpu"], &hosts[..100]);
+        assert_eq!((why.hosts.len(), why.document().get("moreHosts")), (100, None));
     }
 
     #[test]

@@ -6,12 +6,10 @@ use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::why::{NoInstance, ServiceWhy};
 use skyclaw_protocol::{Assignment, HostId, HostView, SandboxLevel, ServiceStatus, ServiceView};
 
+use super::LISTED;
 use super::told::{Line, Told, count, lasting};
 use super::undecided::Undecided;
 use super::words::one_line;
-
-/// Hosts that are listed: people read them, and there may be very many.
-const LISTED: usize = 100;
 
 /// What is known of a service and of hosts.
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use skyclaw_http_compat::why::Undecided;
 
 use super::output::Output;
+use super::waiting::Spinner;
 use super::why;
 use crate::client::Client;
 
@@ -34,8 +35,15 @@ impl Doubts {
         Self { asked: at, said: None }
     }
 
-    /// Asks if it is time to.
-    pub(super) async fn look(&mut self, client: &Client, id: &str, output: &mut Output) {
+    /// Asks if it is time to. While nobody can decide the spinner is silent: what was said is what there
+    /// is to hear.
+    pub(super) async fn look(
+        &mut self,
+        client: &Client,
+        id: &str,
+        spinner: &mut Spinner,
+        output: &mut Output,
+    ) {
         if self.asked.elapsed() < DOUBT {
             return;
         }
@@ -43,10 +51,14 @@ impl Doubts {
         self.asked = Instant::now();
         match self.hear(answer) {
             Some(News::Undecided(undecided)) => {
+                spinner.silence();
                 output.say(&undecided.words("job"));
                 output.hint(&undecided.help());
             }
-            Some(News::Over) => output.say("enough voters are there again"),
+            Some(News::Over) => {
+                output.say("enough voters are there again");
+                spinner.speak();
+            }
             None => {}
         }
     }

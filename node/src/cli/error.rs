@@ -53,9 +53,6 @@ pub enum CliError {
     /// No service has that id or name.
     #[error("no service {0}")]
     NoService(String),
-    /// Neither a service nor a job has that name or id.
-    #[error("no service and no job is {0}")]
-    NothingOf(String),
     /// Several services have that name.
     #[error("several services are named {name}: {}", .ids.join(", "))]
     ManyServices {
@@ -75,9 +72,14 @@ pub enum CliError {
         /// Their ids.
         ids: Vec<String>,
     },
-    /// Nothing has that id or name.
-    #[error("no job, service or host {0}")]
-    Nothing(String),
+    /// Nothing of the kinds that were looked for has that id or name.
+    #[error("no {kinds} {name}")]
+    Nothing {
+        /// Of what kinds.
+        kinds: &'static str,
+        /// The id or name.
+        name: String,
+    },
     /// What is to be deployed or taken over is not there or cannot be read. Nothing was done.
     #[error("{0}")]
     Source(String),
@@ -190,9 +192,7 @@ impl CliError {
             Self::StillRunning { .. } | Self::StillStarting { .. } => "timeout",
             Self::OutOfSight { .. } => "network",
             Self::Interrupted { .. } => "interrupted",
-            Self::NoService(_) | Self::NoHost(_) | Self::Nothing(_) | Self::NothingOf(_) => {
-                "not_found"
-            }
+            Self::NoService(_) | Self::NoHost(_) | Self::Nothing { .. } => "not_found",
             Self::ManyServices { .. } | Self::ManyHosts { .. } => "ambiguous",
             Self::Source(_) => "source",
             Self::NotRunning { .. } => "not_running",
@@ -254,13 +254,10 @@ impl CliError {
             Self::StillRunning { id, .. } => Some(format!("ask again with `skyclaw job {id}`")),
             Self::NoService(_) => Some("`skyclaw services` lists the services".to_owned()),
             Self::NoHost(_) => Some("`skyclaw hosts` lists the hosts".to_owned()),
-            Self::Nothing(_) => Some(
+            Self::Nothing { .. } => Some(
                 "`skyclaw jobs`, `skyclaw services` and `skyclaw hosts` list what there is"
                     .to_owned(),
             ),
-            Self::NothingOf(_) => {
-                Some("`skyclaw jobs` lists the jobs, `skyclaw services` the services".to_owned())
-            }
             Self::ManyServices { .. } | Self::ManyHosts { .. } => {
                 Some("name one of them by its id".to_owned())
             }

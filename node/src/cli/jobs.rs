@@ -245,7 +245,7 @@ pub(super) async fn wait(
     let mut gone_since: Option<Instant> = None;
     let mut status = "unknown".to_owned();
     let mut doubts = Doubts::begun(began);
-    let spinner = Spinner::new();
+    let mut spinner = Spinner::new();
     loop {
         let looked = Instant::now();
         match within(left_of(), look(client, id)).await {
@@ -257,7 +257,7 @@ pub(super) async fn wait(
                 if status == "completed" || status == "failed" {
                     return Ok(answer);
                 }
-                within(left_of(), doubts.look(client, id, output)).await;
+                within(left_of(), doubts.look(client, id, &mut spinner, output)).await;
                 spinner.set(&format!("{id} is {status}"));
             }
             Some(Err(error)) => {

@@ -45,7 +45,7 @@ pub(super) async fn logs(
             return match jobs::look(client, &args.name).await {
                 Ok(_) => job::follow(client, &args.name, args.follow, json, output).await,
                 Err(ClientError::Status { status: 404, .. }) => {
-                    Err(CliError::NothingOf(args.name.clone()))
+                    Err(CliError::Nothing { kinds: "service or job", name: args.name.clone() })
                 }
                 Err(ClientError::Status { status: 403, .. }) => Err(error),
                 Err(error) => Err(error.into()),

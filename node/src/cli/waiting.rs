@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::SIGINT;
@@ -56,37 +56,68 @@ pub(super) fn after_output(id: &str) -> String {
 }
 
 /// A line on standard error that says what is waited for and how long, where that is a terminal.
+///
+/// Always: while it is silent nothing of it is on the screen, so that whoever has the screen read out hears
+/// what was said, and no turns of it.
 #[derive(Debug)]
-pub(super) struct Spinner(ProgressBar);
+pub(super) struct Spinner {
+    /// None while it is silent.
+    bar: Option<ProgressBar>,
+    begun: Instant,
+}
 
 impl Spinner {
     pub(super) fn new() -> Self {
-        /// Between two turns of it.
-        const TURN: Duration = Duration::from_millis(250);
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        // The template is ours; a wrong one leaves the usual bar.
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
-            bar.set_style(style.tick_chars("|/-\\ "));
-        }
-        if !bar.is_hidden() {
-            bar.enable_steady_tick(TURN);
-        }
-        Self(bar)
+        let begun = Instant::now();
+        Self { bar: Some(bar(begun)), begun }
     }
 
     /// What is waited for.
     pub(super) fn set(&self, words: &str) {
-        self.0.set_message(one_line(words));
+        if let Some(bar) = &self.bar {
+            bar.set_message(one_line(words));
+        }
     }
 
     /// Says something beside it.
     pub(super) fn say(&self, words: &str, output: &mut Output) {
-        self.0.suspend(|| output.say(words));
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output.say(words)),
+            None => output.say(words),
+        }
     }
+
+    /// Takes the line away until it is to speak again.
+    pub(super) fn silence(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Goes on, with the time since the beginning.
+    pub(super) fn speak(&mut self) {
+        let begun = self.begun;
+        self.bar.get_or_insert_with(|| bar(begun));
+    }
+}
+
+fn bar(begun: Instant) -> ProgressBar {
+    /// Between two turns of it.
+    const TURN: Duration = Duration::from_millis(250);
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let bar = bar.with_elapsed(begun.elapsed());
+    // The template is ours; a wrong one leaves the usual bar.
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+        bar.set_style(style.tick_chars("|/-\\ "));
+    }
+    if !bar.is_hidden() {
+        bar.enable_steady_tick(TURN);
+    }
+    bar
 }
 
 impl Drop for Spinner {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.silence();
     }
 }

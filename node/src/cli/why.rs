@@ -114,7 +114,7 @@ async fn no_job(client: &Client, name: &str) -> Result<About, CliError> {
     match service(client, name).await {
         Err(CliError::NoService(_)) => match host(client, name).await? {
             Some(path) => told(client, &path).await,
-            None => Err(CliError::Nothing(name.to_owned())),
+            None => Err(CliError::Nothing { kinds: "job, service or host", name: name.to_owned() }),
         },
         answer => answer,
     }

@@ -189,8 +189,8 @@ impl Incarnation<'_> {
             Input::Witnessed { subject, ballot, ver, by } => {
                 self.machine.witnessed(time::now(), &self.reader, &subject, (ballot, ver), by);
             }
-            Input::HostNode { host, reply } => {
-                let _ = reply.send(Ok(self.machine.host_node(&host)));
+            Input::HostWays { host, reply } => {
+                let _ = reply.send(Ok(self.machine.host_ways(&host)));
             }
             Input::WhyService { id, only, reply } => {
                 let why = self.machine.why_service(time::now(), &id, only.as_ref());

@@ -6,7 +6,7 @@
 
 mod source;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -60,17 +60,33 @@ pub(super) async fn open(
         {
             first.push(piece);
         }
-        // Notes stay where they are, before the lines.
-        first.sort_by_key(|piece| match piece {
-            LogPiece::Line(line) => line.at.0,
-            LogPiece::Note(_) => 0,
-        });
+        let first = in_order(first);
         let rest = stream::unfold(receiver, |mut receiver| async move {
             Some((receiver.recv().await?, receiver))
         });
         stream::iter(first).chain(rest)
     });
     Ok(Some(head.flatten().boxed()))
+}
+
+/// In the order of time, but those of one instance in their own, also where its clock was set back. Notes
+/// come before the lines.
+fn in_order(pieces: Vec<LogPiece>) -> Vec<LogPiece> {
+    let mut latest = BTreeMap::new();
+    let when = |piece: LogPiece| {
+        let at = match &piece {
+            LogPiece::Line(line) => {
+                let latest = latest.entry(line.epoch).or_insert(line.at);
+                *latest = line.at.max(*latest);
+                latest.0
+            }
+            LogPiece::Note(_) => 0,
+        };
+        (at, piece)
+    };
+    let mut dated: Vec<(u64, LogPiece)> = pieces.into_iter().map(when).collect();
+    dated.sort_by_key(|(at, _)| *at);
+    dated.into_iter().map(|(_, piece)| piece).collect()
 }
 
 /// Starts a reader for each instance, also for those to come if they are to be followed.
@@ -148,5 +164,45 @@ async fn gather(
             changed = changes.changed() => if changed.is_err() { return },
             () = pieces.closed() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skyclaw_http_compat::LogLine;
+    use skyclaw_protocol::clock::Wall;
+
+    use super::*;
+
+    #[test]
+    fn lines_of_an_instance_keep_their_order_though_its_clock_was_set_back() {
+        let line = |epoch: u64, at: u64, text: &str| {
+            let (stream, host) = ("stdout".to_owned(), "h".to_owned());
+            let at = Wall(at);
+            LogPiece::Line(LogLine {
+                at,
+                stream,
+                line: text.into(),
+                replica: 0,
+                host,
+                epoch,
+                number: None,
+            })
+        };
+        let all = vec![
+            line(1, 10, "a"),
+            line(1, 12, "b"),
+            line(1, 5, "c"),
+            line(1, 13, "e"),
+            line(2, 11, "x"),
+            line(2, 12, "y"),
+            LogPiece::Note("n".into()),
+        ];
+        let text = |piece| match piece {
+            LogPiece::Line(line) => line.line,
+            LogPiece::Note(text) => text,
+        };
+        let shown: String = in_order(all).into_iter().map(text).collect();
+        assert_eq!(shown, "naxbcye");
     }
 }

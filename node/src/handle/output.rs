@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use skyclaw_http_compat::why::{AfterLoss, lease_end};
-use skyclaw_http_compat::{Backend, JobOutput, JobOutputs, OutputPlace, OutputQuery, OutputStream};
+use skyclaw_http_compat::{
+    Backend, JobOutput, JobOutputs, OutputPlace, OutputQuery, OutputStream, PeerView,
+};
 use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::{HostId, JobId, JobStatus, JobView, NodeId, Refusal, codec};
@@ -19,7 +21,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::NodeHandle;
-use crate::net::{Duty, OpenError, Tunnel};
+use crate::config::Role;
+use crate::net::{self, Duty, OpenError, Tunnel};
 use crate::output::{Brought, OutputHeader, OutputLines};
 use crate::supervisor::{OutputPiece, OutputReader, Outputs, Stream};
 use crate::time;
@@ -116,6 +119,8 @@ struct Follower {
 enum Way {
     Here(OutputReader),
     There(NodeId),
+    /// Its host talks HTTP only, and says nothing before the end.
+    AtItsEnd,
     /// Nobody is known who could tell.
     Nowhere,
 }
@@ -217,6 +222,14 @@ impl Follower {
                     return self.unreached(job).await;
                 }
             },
+            Way::AtItsEnd => {
+                let host = host_of(job);
+                let text = format!(
+                    "host {host} talks HTTP only: it reports output only when the job ends"
+                );
+                self.note(&text).await?;
+                return Ok(LOOK);
+            }
             Way::Nowhere => return self.missed(job).await,
         };
         let before = self.at;
@@ -324,13 +337,28 @@ impl Follower {
             return Way::Here(reader);
         }
         let Some(host) = job.assigned_host.clone() else { return Way::Nowhere };
-        let mut node = self.handle.host_node(host).await.ok().flatten();
-        if node.is_none() {
-            // One that is a part of a coordinator has its jobs from that, which leads them.
-            let history = self.handle.insight().history(self.id.clone()).await.ok().flatten();
-            node = history.map(|history| history.keepers.leader);
+        let me = self.handle.node();
+        let there = |node| if Some(node) == me { Way::Nowhere } else { Way::There(node) };
+        match self.handle.host_ways(host.clone()).await.ok().flatten() {
+            Some((Some(node), _)) => there(node),
+            Some((None, sponsor)) if self.talks_http(&host, sponsor) => Way::AtItsEnd,
+            // It is a part of the coordinator that registered it.
+            Some((None, sponsor)) => there(sponsor),
+            None => Way::Nowhere,
         }
-        node.filter(|node| Some(*node) != self.handle.node()).map_or(Way::Nowhere, Way::There)
+    }
+
+    /// Whether a host without a node of its own is surely no part of the coordinator that registered it.
+    fn talks_http(&self, host: &HostId, sponsor: NodeId) -> bool {
+        let inner = &self.handle.0;
+        if self.handle.node() == Some(sponsor) {
+            return self.handle.is_others(host);
+        }
+        let (name, view) = (net::peer_text(sponsor), inner.net.view());
+        let has = |peer: &PeerView, word: Role| peer.roles.iter().any(|role| role == word.as_str());
+        // One of which nothing is known now may have a host.
+        let sponsor = view.peers.iter().find(|peer| peer.peer_id == name);
+        sponsor.is_some_and(|peer| has(peer, Role::Coordinator) && !has(peer, Role::Host))
     }
 
     async fn tunnel(&self, node: NodeId) -> Result<Tunnel, OpenError> {

@@ -95,7 +95,10 @@ impl Coordinator for Embedded {
             };
             loop {
                 match self.call(command.clone()).await {
-                    Ok(Answer::Host(host)) => return Ok(host.id),
+                    Ok(Answer::Host(host)) => {
+                        self.0.set_own_host(host.id.clone());
+                        return Ok(host.id);
+                    }
                     Ok(_) => return Err(unexpected()),
                     // The store heals, or the node ends with it.
                     Err(PortError::Unavailable(_)) => tokio::time::sleep(RETRY).await,

@@ -57,6 +57,15 @@ impl Duty {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Http, Self::Logs, Self::Blob, Self::Output, Self::Numbers];
 
+    /// Whether it is for coordinators alone: they keep results and know whose each is, and show numbers to
+    /// whoever may read. Others are refused before anybody serves them.
+    pub(super) const fn is_for_coordinators(self) -> bool {
+        match self {
+            Self::Output | Self::Numbers => true,
+            Self::Http | Self::Logs | Self::Blob => false,
+        }
+    }
+
     /// The protocol. Only members see it.
     pub(super) const fn protocol(self) -> StreamProtocol {
         match self {
@@ -128,7 +137,7 @@ pub enum OpenError {
 /// Takes a tunnel once its opener was told that it is served, and runs until it is done.
 pub type Serving = Box<dyn FnOnce(Tunnel) -> BoxFuture<'static, ()> + Send>;
 
-/// Who serves the tunnels of a duty.
+/// Who serves the tunnels of a duty. Of a duty for coordinators alone it hears of theirs alone.
 pub trait Tunnels: Send + Sync + 'static {
     /// A member wants a tunnel. What comes back is run with it, or is told to the opener as the
     /// reason why there is none; it is cut to 512 bytes. The future is dropped when it takes longer

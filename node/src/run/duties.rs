@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_protocol::NodeId;
-use tokio::sync::watch;
 
 use crate::net::{Duty, NetHandle, Serving, Tunnel, Tunnels};
 use crate::numbers;
@@ -55,7 +54,7 @@ impl Tunnels for ServiceDuty {
 
 /// Serves what jobs write from now on.
 pub(super) fn serve_output(net: &NetHandle, outputs: Outputs) {
-    let port = OutputDuty { output: OutputTunnels::new(outputs), coordinators: net.coordinators() };
+    let port = OutputDuty(OutputTunnels::new(outputs));
     if !net.serve(Duty::Output, Arc::new(port)) {
         tracing::error!("the output of jobs is served twice");
     }
@@ -63,53 +62,38 @@ pub(super) fn serve_output(net: &NetHandle, outputs: Outputs) {
 
 /// Tells what this node counts from now on.
 pub(super) fn serve_numbers(net: &NetHandle, metrics: &Arc<Metrics>) {
-    let port = NumbersDuty { metrics: Arc::downgrade(metrics), coordinators: net.coordinators() };
+    let port = NumbersDuty(Arc::downgrade(metrics));
     if !net.serve(Duty::Numbers, Arc::new(port)) {
         tracing::error!("the numbers of this node are served twice");
     }
 }
 
-/// Coordinators show them to whoever may read.
-struct NumbersDuty {
-    /// They hold what is counted, the network too, which holds this: a circle would outlive the node.
-    metrics: Weak<Metrics>,
-    coordinators: watch::Receiver<Vec<NodeId>>,
-}
+/// They hold what is counted, the network too, which holds this: a circle would outlive the node.
+struct NumbersDuty(Weak<Metrics>);
 
 impl Tunnels for NumbersDuty {
     fn serve(
         &self,
         _duty: Duty,
-        from: NodeId,
+        _from: NodeId,
         _header: Vec<u8>,
     ) -> BoxFuture<'static, Result<Serving, String>> {
-        let serving = match (self.coordinators.borrow().contains(&from), self.metrics.upgrade()) {
-            (true, Some(metrics)) => Ok(boxed(move |tunnel| numbers::tell(metrics, tunnel))),
-            (true, None) => Err("the node stops".to_owned()),
-            (false, _) => Err("the numbers of a node are for coordinators".to_owned()),
-        };
+        let metrics = self.0.upgrade().ok_or_else(|| "the node stops".to_owned());
+        let serving = metrics.map(|metrics| boxed(move |tunnel| numbers::tell(metrics, tunnel)));
         std::future::ready(serving).boxed()
     }
 }
 
-/// Coordinators alone are given the output of jobs: they keep the results, and know whose each is.
-struct OutputDuty {
-    output: OutputTunnels,
-    coordinators: watch::Receiver<Vec<NodeId>>,
-}
+struct OutputDuty(OutputTunnels);
 
 impl Tunnels for OutputDuty {
     fn serve(
         &self,
         _duty: Duty,
-        from: NodeId,
+        _from: NodeId,
         header: Vec<u8>,
     ) -> BoxFuture<'static, Result<Serving, String>> {
-        let serving = if self.coordinators.borrow().contains(&from) {
-            self.output.open(&header)
-        } else {
-            Err("the output of jobs is for coordinators".to_owned())
-        };
+        let serving = self.0.open(&header);
         let serving = serving.map(|serving| boxed(move |tunnel| serving.run(tunnel)));
         std::future::ready(serving).boxed()
     }

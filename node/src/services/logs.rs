@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use serde_json::{Value, json};
 use skyclaw_protocol::ServiceId;
+use skyclaw_protocol::clock::Wall;
 use tokio::sync::watch;
 
 use super::{InstanceId, InstanceLog, Services};
@@ -31,12 +32,14 @@ pub struct LogEntry {
     pub slot: u32,
     /// Which instance that was.
     pub epoch: u64,
+    /// Its number among the lines of that instance; none for what tells of lines that were dropped.
+    pub number: Option<u64>,
     /// What it wrote.
     pub line: LogLine,
 }
 
 impl LogEntry {
-    /// `{at, stream, line, slot, epoch}`.
+    /// `{at, stream, line, slot, epoch, number}`.
     #[must_use]
     pub fn json(&self) -> Value {
         let LogLine { at, stream, text } = &self.line;
@@ -48,6 +51,7 @@ impl LogEntry {
             "line": &**text,
             "slot": self.slot,
             "epoch": self.epoch,
+            "number": self.number,
         })
     }
 }
@@ -100,15 +104,19 @@ impl LogStream {
             if !self.known.insert(log.id.clone()) {
                 continue;
             }
+            // Of one instance in their own order, also where its clock was set back.
+            let mut latest = Wall(0);
             while let Some(heard) = log.lines.ready() {
-                before.push(entry(&log, heard));
+                let entry = entry(&log, heard);
+                latest = latest.max(entry.line.at);
+                before.push((latest, entry));
             }
             if self.follow {
                 self.live.push(lines(log).boxed());
             }
         }
-        before.sort_by_key(|entry| entry.line.at);
-        self.before.extend(before);
+        before.sort_by_key(|(at, _)| *at);
+        self.before.extend(before.into_iter().map(|(_, entry)| entry));
     }
 
     /// The next line; none at the end, which a stream that follows reaches only with the instance
@@ -142,15 +150,14 @@ impl LogStream {
 }
 
 fn entry(log: &InstanceLog, heard: Heard) -> LogEntry {
-    let line = match heard {
-        Heard::Line(line) => line,
-        Heard::Missed(count) => LogLine {
-            at: time::wall(),
-            stream: Stream::Host,
-            text: format!("{count} lines were dropped before they were read").into(),
-        },
+    let (number, line) = match heard {
+        Heard::Line(number, line) => (Some(number), line),
+        Heard::Missed(count) => {
+            let text = format!("{count} lines were dropped before they were read").into();
+            (None, LogLine { at: time::wall(), stream: Stream::Host, text })
+        }
     };
-    LogEntry { slot: log.slot, epoch: log.id.epoch, line }
+    LogEntry { slot: log.slot, epoch: log.id.epoch, number, line }
 }
 
 fn lines(log: InstanceLog) -> impl futures::Stream<Item = LogEntry> + Send {

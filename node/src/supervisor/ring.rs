@@ -1,8 +1,9 @@
 //! The last lines a service wrote: bounded, and followed by any number of readers.
 //!
 //! Always: the lines kept take at most the ring's bytes; a reader holds nothing but its place, and
-//! is told how many lines were gone before it came to them. Whoever writes faster than
-//! [`RATE`] is read more slowly, so that what prints for ever costs the daemon little.
+//! is told how many lines were gone before it came to them. Lines are numbered in the order in which they
+//! came, whatever the clock says of them. Whoever writes faster than [`RATE`] is read more slowly, so that
+//! what prints for ever costs the daemon little.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -68,8 +69,8 @@ pub struct LogLine {
 /// What a reader gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// The next line.
-    Line(LogLine),
+    /// The next line, and its number: one more than that of the line before.
+    Line(u64, LogLine),
     /// So many lines were dropped before they were read.
     Missed(u64),
 }
@@ -85,7 +86,6 @@ struct Inner {
     most: usize,
 }
 
-#[derive(Default)]
 struct Kept {
     lines: VecDeque<LogLine>,
     bytes: usize,
@@ -104,8 +104,13 @@ impl LogRing {
     /// Keeps at most `most` bytes.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        let next = watch::Sender::new(0);
-        Self(Arc::new(Inner { kept: Mutex::default(), next, most }))
+        // In microseconds, faster than lines come in the long run: a ring that takes the place of this one
+        // after a restart begins above it, and who goes on reading there takes its lines for new. They fit
+        // into the numbers of JavaScript for two centuries.
+        let first = time::wall().0.saturating_mul(1000);
+        let kept = Kept { lines: VecDeque::new(), bytes: 0, first, closed: false };
+        let next = watch::Sender::new(first);
+        Self(Arc::new(Inner { kept: Mutex::new(kept), next, most }))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -231,8 +236,9 @@ impl LogReader {
         }
         let at = usize::try_from(self.next - kept.first).ok()?;
         let line = kept.lines.get(at)?.clone();
+        let number = self.next;
         self.next += 1;
-        Some(Heard::Line(line))
+        Some(Heard::Line(number, line))
     }
 
     /// Waits for the next line; none once the ring is closed and read to its end.
@@ -261,7 +267,7 @@ mod tests {
         let lines = std::iter::from_fn(|| reader.ready());
         lines
             .map(|heard| match heard {
-                Heard::Line(line) => line.text.to_string(),
+                Heard::Line(_, line) => line.text.to_string(),
                 Heard::Missed(n) => format!("missed {n}"),
             })
             .collect()
@@ -301,16 +307,17 @@ mod tests {
     async fn a_reader_that_is_slow_is_told_what_it_missed_and_one_that_waits_is_woken() {
         let ring = LogRing::new(10 * (LINE_COST + 2));
         let mut reader = ring.read(0);
+        let first = reader.next;
         for n in 10..30 {
             ring.note(&n.to_string());
         }
         assert_eq!(reader.next().await, Some(Heard::Missed(10)));
         for n in 20..30 {
-            let Some(Heard::Line(line)) = reader.next().await else { panic!("no line") };
-            assert_eq!(&*line.text, n.to_string());
+            let Some(Heard::Line(number, line)) = reader.next().await else { panic!("no line") };
+            assert_eq!((number - first, &*line.text), (n - 10, &*n.to_string()));
         }
         let (woken, ()) = tokio::join!(reader.next(), async { ring.note("late") });
-        assert!(matches!(woken, Some(Heard::Line(line)) if &*line.text == "late"));
+        assert!(matches!(woken, Some(Heard::Line(_, line)) if &*line.text == "late"));
         let (end, ()) = tokio::join!(reader.next(), async { ring.close() });
         assert_eq!(end, None);
     }

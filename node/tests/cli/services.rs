@@ -127,7 +127,7 @@ fn scale_changes_the_number_of_instances_and_nothing_else() {
 
 fn event(at: &str, replica: u32, line: &str) -> String {
     let data = json!({ "at": format!("2026-01-01T00:00:00.{at}Z"), "stream": "stdout",
-        "line": line, "replica": replica, "host": "box" });
+        "line": line, "replica": replica, "host": "box", "number": line.as_bytes()[0] });
     format!("data: {data}\n\n")
 }
 

@@ -56,7 +56,7 @@ impl Machine {
         }
         let Some(lead) = entry.lead.as_ref() else { return };
         let current = lead.current().filter(|val| val.ver == ver && !val.is_terminal());
-        if lead.ballot() != Some(ballot) || current.is_none() || taken.by.subject == *subject {
+        if lead.ballot() != ballot || current.is_none() || taken.by.subject == *subject {
             return;
         }
         entry.contest.get_or_insert_default();
@@ -127,7 +127,7 @@ impl Machine {
     ) {
         let Some(entry) = self.registers.get(subject) else { return };
         let Some(lead) = entry.lead.as_ref().filter(|_| entry.chosen.is_none()) else { return };
-        let Some((ballot, val)) = lead.ballot().zip(lead.current().cloned()) else { return };
+        let (ballot, Some(val)) = (lead.ballot(), lead.current().cloned()) else { return };
         let Some(state) = val.job().filter(|_| !val.is_terminal()).cloned() else { return };
         let until = entry.until.unwrap_or(now.mono);
         let aborted = State::Job(JobState { phase: Phase::Aborted, ..state });
@@ -177,7 +177,7 @@ impl Machine {
     fn ask_again(&mut self, subject: &Subject, to: &[NodeId]) {
         let Some(entry) = self.registers.get(subject) else { return };
         let Some(lead) = entry.lead.as_ref() else { return };
-        let Some((ballot, val)) = lead.ballot().zip(lead.current().cloned()) else { return };
+        let (ballot, Some(val)) = (lead.ballot(), lead.current().cloned()) else { return };
         let op = AcceptOp { key: entry.head.key.clone(), ballot, val, spec: None, result: None };
         for to in to.iter().copied().filter(|to| *to != self.me) {
             self.out.hold(Held::Send { to, message: Message::Accept(vec![op.clone()]) });

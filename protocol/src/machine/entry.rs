@@ -192,7 +192,7 @@ impl Entry {
 
     /// True while this node leads it or has begun to.
     pub(super) fn leads(&self) -> bool {
-        self.lead.as_ref().is_some_and(|lead| lead.ballot().is_some())
+        self.lead.is_some()
     }
 
     /// True if it has ended and stays in memory only until all of it is on disk.
@@ -208,6 +208,6 @@ impl Entry {
 
     /// True while a write of this node has not been chosen yet.
     pub(super) fn in_flight(&self) -> bool {
-        self.lead.as_ref().is_some_and(|lead| lead.ballot().is_some() && lead.chosen().is_none())
+        self.lead.as_ref().is_some_and(|lead| lead.chosen().is_none())
     }
 }

@@ -91,7 +91,7 @@ impl Machine {
                     .filter_map(|op| self.accept(now, shelf, from, op, &mut faults))
                     .collect();
                 if !votes.is_empty() {
-                    let votes = self.swear_votes(votes);
+                    let votes = self.swear_to(votes);
                     self.out.hold(Held::Send { to: from, message: Message::Vote(votes) });
                 }
             }
@@ -102,7 +102,7 @@ impl Machine {
                     .collect();
                 // Results may be large: each has a frame of its own.
                 let (large, small): (Vec<_>, Vec<_>) =
-                    self.swear_promises(promises).into_iter().partition(|op| op.result.is_some());
+                    self.swear_to(promises).into_iter().partition(|op| op.result.is_some());
                 let frames = large.into_iter().map(|op| vec![op]).chain([small]);
                 for promises in frames.filter(|promises| !promises.is_empty()) {
                     self.out.hold(Held::Send { to: from, message: Message::Promise(promises) });
@@ -294,7 +294,7 @@ impl Machine {
     /// True while this node prepares that very ballot.
     fn prepares(&self, subject: &Subject, ballot: Ballot) -> bool {
         let lead = self.registers.get(subject).and_then(|entry| entry.lead.as_ref());
-        lead.is_some_and(|lead| lead.ballot() == Some(ballot) && lead.current().is_none())
+        lead.is_some_and(|lead| lead.ballot() == ballot && lead.current().is_none())
     }
 
     /// A voter refused and named a higher ballot. It may lie: while the others are a quorum without
@@ -304,10 +304,10 @@ impl Machine {
         let Some(entry) = self.registers.get_mut(subject) else { return };
         // Nobody could have been promised such a ballot, so nobody steps down for it.
         let Some(promised) = promised.filter(|ballot| entry.can_be(ballot)) else { return };
-        let Some(ballot) = entry.lead.as_ref().and_then(|lead| lead.ballot()) else {
+        let Some(lead) = entry.lead.as_ref() else {
             return self.hear_ballot(subject, Some(promised));
         };
-        if promised <= ballot {
+        if !lead.is_behind(Some(promised)) {
             return;
         }
         let held = entry.refusals.entry(from).or_insert(promised);
@@ -323,7 +323,7 @@ impl Machine {
         let highest = entry.refusals.values().max().copied();
         self.hear_ballot(subject, highest);
         let lead = self.registers.get(subject).and_then(|entry| entry.lead.as_ref());
-        if lead.is_some_and(|lead| lead.ballot() < highest) {
+        if lead.is_some_and(|lead| lead.is_behind(highest)) {
             // What was in flight is known until then: a grant took its host's slot.
             self.step_down(subject);
         }

@@ -41,26 +41,41 @@ impl Checked {
     }
 }
 
-impl Machine {
-    /// Swears to the votes of one frame that say that something was accepted.
-    pub(super) fn swear_votes(&self, votes: Vec<(VoteOp, Option<Said>)>) -> Vec<VoteOp> {
-        let said = votes.iter().filter_map(|(op, said)| Some((&op.key, said.as_ref()?)));
-        let mut oaths = swear(&self.key, self.config.network, said).into_iter();
-        let sworn = |(op, said): (VoteOp, Option<Said>)| VoteOp {
-            sworn: said.and_then(|_| oaths.next()),
-            ..op
-        };
-        votes.into_iter().map(sworn).collect()
+/// What a voter answers under its oath.
+pub(super) trait Oathed {
+    /// Of which register.
+    fn key(&self) -> &RegisterKey;
+
+    /// The same with that oath.
+    fn sworn(self, sworn: Option<Sworn>) -> Self;
+}
+
+impl Oathed for VoteOp {
+    fn key(&self) -> &RegisterKey {
+        &self.key
     }
 
-    /// The same of promises.
-    pub(super) fn swear_promises(&self, ops: Vec<(PromiseOp, Option<Said>)>) -> Vec<PromiseOp> {
-        let said = ops.iter().filter_map(|(op, said)| Some((&op.key, said.as_ref()?)));
+    fn sworn(self, sworn: Option<Sworn>) -> Self {
+        Self { sworn, ..self }
+    }
+}
+
+impl Oathed for PromiseOp {
+    fn key(&self) -> &RegisterKey {
+        &self.key
+    }
+
+    fn sworn(self, sworn: Option<Sworn>) -> Self {
+        Self { sworn, ..self }
+    }
+}
+
+impl Machine {
+    /// Swears to the votes, or the promises, of one frame that say something.
+    pub(super) fn swear_to<T: Oathed>(&self, ops: Vec<(T, Option<Said>)>) -> Vec<T> {
+        let said = ops.iter().filter_map(|(op, said)| Some((op.key(), said.as_ref()?)));
         let mut oaths = swear(&self.key, self.config.network, said).into_iter();
-        let sworn = |(op, said): (PromiseOp, Option<Said>)| PromiseOp {
-            sworn: said.and_then(|_| oaths.next()),
-            ..op
-        };
+        let sworn = |(op, said): (T, Option<Said>)| op.sworn(said.and_then(|_| oaths.next()));
         ops.into_iter().map(sworn).collect()
     }
 
@@ -81,7 +96,7 @@ impl Machine {
             return Ok(false);
         };
         let Some(lead) = entry.lead.as_ref() else { return Ok(false) };
-        let asked = |val: &&crate::register::Val| val.ver == ver && lead.ballot() == Some(ballot);
+        let asked = |val: &&crate::register::Val| val.ver == ver && lead.ballot() == ballot;
         let Some(val) = lead.current().filter(asked) else { return Ok(false) };
         if lead.chosen().is_some() || lead.votes().contains(&from) {
             return Ok(false);

@@ -68,8 +68,8 @@ impl Machine {
             entry.head.quorum,
             entry.highest(),
         );
-        let Some(ballot) = lead.ballot().filter(|ballot| ballot.round <= MAX_ROUND) else { return };
-        if entry.row.prepare(ballot).is_err() {
+        let ballot = lead.ballot();
+        if ballot.round > MAX_ROUND || entry.row.prepare(ballot).is_err() {
             return;
         }
         entry.lead = Some(lead);
@@ -98,7 +98,7 @@ impl Machine {
         let Some(entry) = self.registers.get_mut(subject) else { return };
         let Some(lead) = entry.lead.as_mut() else { return };
         if let Some(result) = brought
-            && lead.ballot() == Some(ballot)
+            && lead.ballot() == ballot
             && entry.brought.len() < entry.head.voters.len()
         {
             entry.brought.push(*result);
@@ -159,7 +159,7 @@ impl Machine {
         self.ask_outside_again(subject);
         let Some(entry) = self.registers.get(subject) else { return };
         let Some(lead) = entry.lead.as_ref() else { return };
-        let Some(ballot) = lead.ballot() else { return };
+        let ballot = lead.ballot();
         let key = &entry.head.key;
         for to in lead.missing().into_iter().filter(|voter| *voter != self.me) {
             let key = key.clone();
@@ -306,7 +306,7 @@ impl Machine {
             return;
         }
         let Some(lead) = entry.lead.as_ref() else { return };
-        let Some(ballot) = lead.ballot() else { return };
+        let ballot = lead.ballot();
         let Ok(Some(stored)) = shelf.register(&key.subject) else { return };
         let (key, spec) = (key.clone(), Some(stored.spec.raw().clone()));
         let Some(val) = lead.current().cloned() else {

@@ -140,7 +140,7 @@ impl Machine {
         self.hear_ballot(&subject, Some(ballot));
         let Some(entry) = self.registers.get(&subject) else { return };
         // Whoever wrote under a higher ballot leads, also where its prepare did not come by.
-        if entry.lead.as_ref().is_some_and(|lead| lead.ballot() < Some(ballot)) {
+        if entry.lead.as_ref().is_some_and(|lead| lead.is_behind(Some(ballot))) {
             self.step_down(&subject);
         }
         let Some(entry) = self.registers.get(&subject) else { return };

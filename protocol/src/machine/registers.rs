@@ -87,7 +87,7 @@ impl Machine {
         let Some(entry) = self.registers.get_mut(subject) else { return false };
         let Some(lead) = entry.lead.as_mut() else { return false };
         // The row is tried first: a promise to somebody else must stop this write.
-        let Some(ballot) = lead.ballot() else { return false };
+        let ballot = lead.ballot();
         let mut row = entry.row.clone();
         if row.accept(ballot, &val).is_err() || lead.propose(val.clone()).is_none() {
             return false;

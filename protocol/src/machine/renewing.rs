@@ -18,7 +18,7 @@ use crate::clock::{Mono, Now};
 use crate::command::{Command, Refusal};
 use crate::id::{HostId, JobId, NodeId};
 use crate::record::spec::Subject;
-use crate::register::{JobState, Phase, Val};
+use crate::register::{JobState, Phase, Proposer, Val};
 use crate::wire::{ConfirmOp, ConfirmedOp, Message};
 
 /// Renewals of one lease that wait for the voters.
@@ -107,7 +107,7 @@ impl Machine {
         let Some(entry) = self.registers.get_mut(&subject) else {
             return self.refuse(reply, Refusal::NotLeased(job));
         };
-        let Some(ballot) = entry.lead.as_ref().and_then(|lead| lead.ballot()) else {
+        let Some(ballot) = entry.lead.as_ref().map(Proposer::ballot) else {
             return self.refuse(
                 reply,
                 Refusal::Busy("another coordinator leads this job, try again".into()),
@@ -185,7 +185,7 @@ impl Machine {
             return;
         }
         let Some(entry) = self.registers.get_mut(&op.key.subject) else { return };
-        let ballot = entry.lead.as_ref().and_then(|lead| lead.ballot());
+        let ballot = entry.lead.as_ref().map(Proposer::ballot);
         let quorum = entry.head.quorum;
         let Some(renewal) = entry.renewal.as_mut() else { return };
         if renewal.round != op.round || ballot != Some(op.ballot) || renewal.voters.contains(&from)

@@ -128,7 +128,7 @@ impl Machine {
     /// The value in flight and how many copies it needs outside, if any.
     fn wanted_outside(&self, subject: &Subject, ballot: Ballot, ver: u64) -> Option<(Val, usize)> {
         let entry = self.registers.get(subject)?;
-        let lead = entry.lead.as_ref().filter(|lead| lead.ballot() == Some(ballot))?;
+        let lead = entry.lead.as_ref().filter(|lead| lead.ballot() == ballot)?;
         let val = lead.current().filter(|val| val.ver == ver)?;
         // What never was needs no copy; what an original had taken has one.
         let given_up = val.is_terminal() && entry.chosen.is_none();

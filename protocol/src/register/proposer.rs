@@ -22,8 +22,6 @@ pub enum Step {
     Waiting,
     /// The value in flight is chosen now. Said once per value.
     Chosen,
-    /// A higher ballot exists: this proposer leads no more.
-    Deposed,
 }
 
 // Nearly all registers in memory are led, so the large variant is the usual one.
@@ -34,8 +32,6 @@ enum Lead {
     Preparing { ballot: Ballot, promises: Vec<(NodeId, Option<Accepted>)> },
     /// Writes under `ballot`.
     Leading { ballot: Ballot, val: Val, votes: Vec<NodeId>, chosen: bool },
-    /// Somebody else leads.
-    Deposed { by: Ballot },
 }
 
 /// The proposer of one register at one node. Memory only: a restart begins with [`Self::recover`].
@@ -90,13 +86,19 @@ impl Proposer {
         }
     }
 
-    /// The ballot it leads or prepares; `None` once deposed.
+    /// The ballot it leads or prepares.
     #[must_use]
-    pub const fn ballot(&self) -> Option<Ballot> {
+    pub const fn ballot(&self) -> Ballot {
         match self.lead {
-            Lead::Preparing { ballot, .. } | Lead::Leading { ballot, .. } => Some(ballot),
-            Lead::Deposed { .. } => None,
+            Lead::Preparing { ballot, .. } | Lead::Leading { ballot, .. } => ballot,
         }
+    }
+
+    /// Whether a voter that refused, and told what it promised, has promised it to somebody who comes
+    /// after this one. Whoever hears that from enough of them drops this proposer.
+    #[must_use]
+    pub fn is_behind(&self, promised: Option<Ballot>) -> bool {
+        promised > Some(self.ballot())
     }
 
     /// Who votes.
@@ -105,7 +107,7 @@ impl Proposer {
         &self.voters
     }
 
-    /// The last value written, chosen or not; `None` while preparing or deposed.
+    /// The last value written, chosen or not; `None` while preparing.
     #[must_use]
     pub const fn current(&self) -> Option<&Val> {
         match &self.lead {
@@ -138,7 +140,6 @@ impl Proposer {
         let silent = |voter: &&NodeId| match &self.lead {
             Lead::Preparing { promises, .. } => promises.iter().all(|(from, _)| from != *voter),
             Lead::Leading { votes, chosen, .. } => !*chosen && !votes.contains(voter),
-            Lead::Deposed { .. } => false,
         };
         self.voters.iter().filter(silent).copied().collect()
     }
@@ -246,17 +247,6 @@ impl Proposer {
         let Some(ballot) = self.found_nothing() else { return false };
         self.lead = Lead::Leading { ballot, val, votes: Vec::new(), chosen: false };
         true
-    }
-
-    /// A voter refused and told what it promised.
-    pub fn refused(&mut self, promised: Option<Ballot>) -> Step {
-        match (promised, self.ballot()) {
-            (Some(higher), Some(mine)) if higher > mine => {
-                self.lead = Lead::Deposed { by: higher };
-                Step::Deposed
-            }
-            _ => Step::Waiting,
-        }
     }
 }
 

@@ -4,10 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable};
-use skyclaw_protocol::batch::{KeyAnswer, KeyRow, Write};
-use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::NetworkId;
 use skyclaw_protocol::register::Phase;
-use skyclaw_protocol::{Hash, NetworkId};
 
 use super::world::{World, options};
 use crate::seal::{opened, seal_bytes};
@@ -41,23 +39,7 @@ fn file(folder: &Path) -> PathBuf {
             Phase::Aborted,
             Phase::Expired,
         ]) {
-            let id = world.id(n);
-            writes.extend(world.job(&id, phase));
-            writes.push(world.certificate(&id, phase));
-            writes.push(Write::Result(Box::new(world.result(&id, 1))));
-            if phase == Phase::Leased {
-                writes.push(Write::LeaseNote { job: id, until: Some(Wall(n)) });
-            }
-            writes.push(Write::Shrink(Box::new(world.stub(&world.id(50 + n)))));
-            writes.push(Write::Host(Box::new(world.host(&format!("host{n}")))));
-            let control = super::controls::control(&format!("control{n}"), n, 20);
-            writes.push(Write::Control(Box::new(control)));
-            let row = KeyRow {
-                fingerprint: Hash::of(b"f"),
-                expires_at: Wall(n),
-                answer: KeyAnswer::NoService,
-            };
-            writes.push(Write::Key { scope: Hash::of(&n.to_be_bytes()), row: Box::new(row) });
+            writes.extend(world.one_of_each(n, phase));
         }
         writes.extend(world.service(&format!("svc{voters}"), voters == 3));
         // A spec alone, and a job whose spec another node had.

@@ -2,8 +2,7 @@
 
 use super::live;
 use redb::{Durability, ReadableTable};
-use skyclaw_protocol::batch::{KeyAnswer, KeyRow, Shelf, Write};
-use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::batch::Shelf;
 use skyclaw_protocol::controls::ControlKey;
 use skyclaw_protocol::register::Phase;
 use skyclaw_protocol::{Hash, JobId, codec};
@@ -27,21 +26,7 @@ fn full() -> (Opened, Vec<Row>) {
     let mut opened = Store::open_backend(Disk::new().backend(), &options()).unwrap();
     let mut writes = Vec::new();
     for n in 0..6 {
-        let id = world.id(n);
-        writes.extend(world.job(&id, Phase::Leased));
-        writes.push(world.certificate(&id, Phase::Leased));
-        writes.push(Write::Result(Box::new(world.result(&id, 1))));
-        writes.push(Write::LeaseNote { job: id, until: Some(Wall(n)) });
-        writes.push(Write::Shrink(Box::new(world.stub(&world.id(50 + n)))));
-        writes.push(Write::Host(Box::new(world.host(&format!("host{n}")))));
-        let control = super::controls::control(&format!("control{n}"), n, 20);
-        writes.push(Write::Control(Box::new(control)));
-        let row = KeyRow {
-            fingerprint: Hash::of(b"f"),
-            expires_at: Wall(n),
-            answer: KeyAnswer::NoService,
-        };
-        writes.push(Write::Key { scope: Hash::of(&[n as u8]), row: Box::new(row) });
+        writes.extend(world.one_of_each(n, Phase::Leased));
     }
     opened.store.commit(world.batch(writes)).unwrap();
     opened

@@ -1,6 +1,6 @@
 //! Records and batches for tests.
 
-use skyclaw_protocol::batch::{Batch, StoredRegister, Write};
+use skyclaw_protocol::batch::{Batch, KeyAnswer, KeyRow, StoredRegister, Write};
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::record::Signed;
@@ -11,7 +11,7 @@ use skyclaw_protocol::register::{
     Accepted, Ballot, Certificate, JobState, Phase, ServiceState, State, Val, Voter,
 };
 use skyclaw_protocol::retention::Stub;
-use skyclaw_protocol::{HostId, JobId, Milli, NetworkId, NodeId, ServiceDef, ServiceId};
+use skyclaw_protocol::{Hash, HostId, JobId, Milli, NetworkId, NodeId, ServiceDef, ServiceId};
 
 use crate::Options;
 
@@ -37,6 +37,29 @@ impl World {
         self.seq += 1;
         let clock = Hlc { ms: 1000 + self.seq, count: 0 };
         Batch { seq: self.seq, writes, clock, version: self.seq }
+    }
+
+    /// One record of each kind that stands by itself, about the `n`th job: all that is written of one in
+    /// that phase, a stub of another, a host, a control and an answer that is remembered.
+    pub(super) fn one_of_each(&self, n: u64, phase: Phase) -> Vec<Write> {
+        let id = self.id(n);
+        let mut writes = self.job(&id, phase);
+        writes.push(self.certificate(&id, phase));
+        writes.push(Write::Result(Box::new(self.result(&id, 1))));
+        if phase == Phase::Leased {
+            writes.push(Write::LeaseNote { job: id, until: Some(Wall(n)) });
+        }
+        writes.push(Write::Shrink(Box::new(self.stub(&self.id(50 + n)))));
+        writes.push(Write::Host(Box::new(self.host(&format!("host{n}")))));
+        let control = super::controls::control(&format!("control{n}"), n, 20);
+        writes.push(Write::Control(Box::new(control)));
+        let row = KeyRow {
+            fingerprint: Hash::of(b"f"),
+            expires_at: Wall(n),
+            answer: KeyAnswer::NoService,
+        };
+        writes.push(Write::Key { scope: Hash::of(&n.to_be_bytes()), row: Box::new(row) });
+        writes
     }
 
     /// The id of the `n`th job.

@@ -19,6 +19,8 @@ pub(super) struct Line {
     pub(super) replica: Option<u64>,
     /// Names the very instance.
     epoch: Option<u64>,
+    /// Its number among the lines of that instance; none where it says that lines were dropped.
+    number: Option<u64>,
     /// The host it runs on.
     pub(super) host: String,
     /// What was written.
@@ -36,25 +38,18 @@ impl Line {
             at,
             replica: value["replica"].as_u64().or_else(|| value["slot"].as_u64()),
             epoch: value["epoch"].as_u64(),
+            number: value["number"].as_u64(),
             host: value["host"].as_str().unwrap_or_default().to_owned(),
             text: value["line"].as_str()?.to_owned(),
         })
     }
 }
 
-/// Where a source was when it was last heard: the time of its last line, how many were written
-/// at that time, and how many of those came again since the connection was made anew.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    at: i64,
-    shown: usize,
-    again: usize,
-}
-
 /// What was shown.
 #[derive(Debug)]
 pub(super) struct Seen {
-    places: BTreeMap<(Option<u64>, Option<u64>, String), Place>,
+    /// Of each instance the number of its last line.
+    places: BTreeMap<(Option<u64>, Option<u64>, String), u64>,
     /// Of what was never heard before, what is older than this was not asked for.
     since: Option<i64>,
     began: i64,
@@ -69,39 +64,24 @@ impl Seen {
     /// The lines of a while before come again.
     pub(super) fn connected_anew(&mut self) {
         self.since = Some(self.began);
-        for place in self.places.values_mut() {
-            place.again = 0;
-        }
     }
 
     /// Whether a line is a new one; it counts as shown then.
     pub(super) fn is_new(&mut self, line: &Line) -> bool {
+        let Some(number) = line.number else { return true };
         let source = (line.replica, line.epoch, line.host.clone());
-        let anew = self.since.is_some();
-        let Some(place) = self.places.get_mut(&source) else {
-            if self.since.is_some_and(|since| line.at < since) {
-                return false;
-            }
-            if self.places.len() >= MOST {
-                self.places.pop_first();
-            }
-            self.places.insert(source, Place { at: line.at, shown: 1, again: usize::from(anew) });
-            return true;
-        };
-        if line.at < place.at {
-            // Clocks may be set back; only what comes again is known to be old.
-            return !anew;
+        if let Some(last) = self.places.get_mut(&source) {
+            let new = number > *last;
+            *last = number.max(*last);
+            return new;
         }
-        if line.at > place.at {
-            *place = Place { at: line.at, shown: 1, again: 1 };
-            return true;
-        }
-        place.again += 1;
-        if anew && place.again <= place.shown {
+        if self.since.is_some_and(|since| line.at < since) {
             return false;
         }
-        place.shown += 1;
-        place.again = place.again.max(place.shown);
+        if self.places.len() >= MOST {
+            self.places.pop_first();
+        }
+        self.places.insert(source, number);
         true
     }
 }
@@ -112,8 +92,11 @@ mod tests {
 
     use super::*;
 
+    /// The number of each line is its letter.
     fn line(replica: u64, at: i64, text: &str) -> Line {
-        let value = json!({ "at": at, "replica": replica, "host": "h", "line": text });
+        let number = text.as_bytes()[0];
+        let value =
+            json!({ "at": at, "replica": replica, "host": "h", "line": text, "number": number });
         Line::of(&value).unwrap()
     }
 
@@ -136,7 +119,8 @@ mod tests {
             line(1, 11, "b"),
             line(0, 12, "c"),
             line(0, 12, "d"),
-            line(0, 12, "e"),
+            // The clock is set back.
+            line(0, 3, "e"),
             line(1, 13, "f"),
         ];
         for cut in 0..=all.len() {
@@ -145,9 +129,7 @@ mod tests {
                 let before = shown(&mut seen, &all[..cut]);
                 seen.connected_anew();
                 let after = shown(&mut seen, &all[from..]);
-                if from == 0 {
-                    assert_eq!(before + &after, "abcdef", "cut after {cut}");
-                }
+                assert_eq!(before + &after, "abcdef", "cut after {cut}, from {from}");
             }
         }
     }
@@ -169,5 +151,16 @@ mod tests {
         let mut seen = Seen::new(100);
         seen.connected_anew();
         assert_eq!(shown(&mut seen, &[line(0, 99, "old"), line(0, 101, "new")]), "new");
+    }
+
+    #[test]
+    fn that_lines_were_dropped_is_always_told() {
+        let mut seen = Seen::new(0);
+        let dropped =
+            Line::of(&json!({ "at": 9, "replica": 0, "host": "h", "line": "!" })).unwrap();
+        let all = [line(0, 8, "a"), dropped.clone(), line(0, 7, "b"), dropped];
+        assert_eq!(shown(&mut seen, &all), "a!b!");
+        seen.connected_anew();
+        assert_eq!(shown(&mut seen, &all), "!!");
     }
 }

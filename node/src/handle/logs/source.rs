@@ -30,42 +30,22 @@ struct Told {
     at: String,
     stream: String,
     line: String,
+    number: Option<u64>,
 }
 
-/// Where an instance was when it was last heard: the time of its last line, how many came with that
-/// time, and how many of those came again since it was opened anew.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    at: u64,
-    shown: usize,
-    again: usize,
-    anew: bool,
-}
+/// The number of the last line that was heard of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place(Option<u64>);
 
 impl Place {
-    /// Whether a line is new; it counts as shown then.
-    fn is_new(&mut self, at: u64) -> bool {
-        if at > self.at {
-            (self.at, self.shown, self.again) = (at, 1, 1);
-            return true;
+    /// Whether a line is new; the place is behind it then. What has no number tells of lines that were
+    /// dropped, and is told always.
+    fn is_new(&mut self, number: Option<u64>) -> bool {
+        let new = number.is_none_or(|number| self.0.is_none_or(|last| number > last));
+        if new {
+            self.0 = number.or(self.0);
         }
-        if self.anew && at < self.at {
-            return false;
-        }
-        if at < self.at {
-            return true;
-        }
-        self.again += 1;
-        if self.anew && self.again <= self.shown {
-            return false;
-        }
-        self.shown += 1;
-        self.again = self.again.max(self.shown);
-        true
-    }
-
-    fn opened_anew(&mut self) {
-        (self.again, self.anew) = (0, true);
+        new
     }
 }
 
@@ -124,9 +104,9 @@ impl Source {
         };
         let tail = usize::try_from(self.tail).unwrap_or(usize::MAX);
         let mut log = here.logs(&self.id, Some(self.epoch), tail, self.follow);
-        while let Some(LogEntry { line, .. }) = log.next().await {
+        while let Some(LogEntry { number, line, .. }) = log.next().await {
             let stream = line.stream.as_str().to_owned();
-            let piece = self.line(line.at, stream, line.text.to_string());
+            let piece = self.line(line.at, stream, line.text.to_string(), number);
             if pieces.send(piece).await.is_err() {
                 return;
             }
@@ -154,12 +134,12 @@ impl Source {
             let header = codec::encode(&header);
             let why = match self.handle.0.net.open(node, Duty::Logs, header, PATIENCE).await {
                 Ok(tunnel) => {
-                    let before = (place.at, place.shown);
+                    let before = place;
                     self.pass_on(tunnel, &mut place, pieces).await;
                     if !self.follow || pieces.is_closed() || !self.is_assigned().await {
                         return;
                     }
-                    if (place.at, place.shown) != before {
+                    if place != before {
                         (tries, said) = (0, None);
                     }
                     "the connection broke".to_owned()
@@ -186,7 +166,6 @@ impl Source {
             tries += 1;
             // What was missed comes with what was heard, which is passed over.
             self.tail = u32::MAX;
-            place.opened_anew();
             sleep(AGAIN).await;
         }
     }
@@ -200,16 +179,22 @@ impl Source {
             let Ok(1..) = (&mut from).take(MAX_LINE).read_until(b'\n', &mut bytes).await else {
                 return;
             };
-            let Ok(Told { at, stream, line }) = serde_json::from_slice(&bytes) else { return };
+            let Ok(Told { at, stream, line, number }) = serde_json::from_slice(&bytes) else {
+                return;
+            };
             let at = at.parse().map_or(0, |at: jiff::Timestamp| at.as_millisecond());
             let at = u64::try_from(at).unwrap_or(0);
-            if place.is_new(at) && pieces.send(self.line(Wall(at), stream, line)).await.is_err() {
+            if !place.is_new(number) {
+                continue;
+            }
+            let piece = self.line(Wall(at), stream, line, number);
+            if pieces.send(piece).await.is_err() {
                 return;
             }
         }
     }
 
-    fn line(&self, at: Wall, stream: String, line: String) -> LogPiece {
+    fn line(&self, at: Wall, stream: String, line: String, number: Option<u64>) -> LogPiece {
         LogPiece::Line(LogLine {
             at,
             stream,
@@ -217,6 +202,7 @@ impl Source {
             replica: self.slot,
             host: self.host.to_string(),
             epoch: self.epoch,
+            number,
         })
     }
 }
@@ -227,14 +213,23 @@ mod tests {
 
     #[test]
     fn lines_that_come_again_after_a_break_are_passed_over_and_those_missed_are_not() {
-        let all = [1, 2, 2, 2, 3, 3, 4];
+        let all = [7, 8, 9, 10];
         for cut in 0..=all.len() {
-            let mut place = Place::default();
-            let mut shown: Vec<u64> =
-                all[..cut].iter().copied().filter(|at| place.is_new(*at)).collect();
-            place.opened_anew();
-            shown.extend(all.iter().copied().filter(|at| place.is_new(*at)));
-            assert_eq!(shown, all, "cut after {cut}");
+            for from in 0..=cut {
+                let mut place = Place::default();
+                let mut is_new = |number: &u64| place.is_new(Some(*number));
+                let mut shown: Vec<u64> = all[..cut].to_vec();
+                assert!(shown.iter().all(&mut is_new));
+                shown.extend(all[from..].iter().copied().filter(is_new));
+                assert_eq!(shown, all, "cut after {cut}, from {from}");
+            }
         }
+    }
+
+    #[test]
+    fn that_lines_were_dropped_is_told_and_moves_no_place() {
+        let mut place = Place::default();
+        let heard = [Some(3), None, Some(3), Some(4), None].map(|number| place.is_new(number));
+        assert_eq!((heard, place), ([true, true, false, true, true], Place(Some(4))));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
 use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::PeerId;
 use libp2p::swarm::Stream;
 use skyclaw_protocol::NodeId;
 use skyclaw_protocol::network::{MemberRole, Roles};
@@ -17,7 +18,7 @@ use super::super::limits::{
     ANSWER_WRITE, LINGER, MAX_TUNNEL_HEADER, MAX_TUNNEL_REASON, MAX_TUNNELS, MAX_TUNNELS_PER_PEER,
     TUNNEL_ANSWER, TUNNEL_READ, TUNNELS_TO_REFUSE,
 };
-use super::super::members::node_of;
+use super::super::members::{Rank, node_of};
 use super::super::pace::Step;
 use super::super::places::{Place, Places};
 use super::super::streams::{self, Incoming, Way};
@@ -115,7 +116,7 @@ impl Mouth {
     async fn one(&self, duty: Duty, from: NodeId, way: Way, room: (Place, OwnedSemaphorePermit)) {
         let mut stream = way.stream;
         self.shared.paces.hold_up(Step::Tunnels, way.peer, 1).await;
-        let serving = match self.wanted(duty, from, &mut stream).await {
+        let serving = match self.wanted(duty, from, &way.peer, &mut stream).await {
             Ok(serving) => serving,
             Err(Not(why)) => {
                 self.shared.counts.tunnels_refused.fetch_add(1, Relaxed);
@@ -131,9 +132,24 @@ impl Mouth {
     }
 
     /// Reads the header and asks who serves it.
-    async fn wanted(&self, duty: Duty, from: NodeId, stream: &mut Stream) -> Result<Serving, Not> {
+    async fn wanted(
+        &self,
+        duty: Duty,
+        from: NodeId,
+        peer: &PeerId,
+        stream: &mut Stream,
+    ) -> Result<Serving, Not> {
         let header = tokio::time::timeout(TUNNEL_READ, header(stream)).await;
         let header = header.unwrap_or_else(|_| Err(Not("its header did not come".into())))?;
+        // As it stands now: the header may have taken its time.
+        let rank = self.shared.members.rank(peer);
+        if duty.is_for_coordinators() && rank != Some(Rank::Coordinator) {
+            // One that has left meanwhile did nothing wrong.
+            if rank.is_some() {
+                self.shared.counts.overstepped(Overstep::Tunnels);
+            }
+            return Err(Not("such tunnels are for coordinators".into()));
+        }
         let Some(port) = self.shared.ports.0[duty.index()].get() else {
             return Err(Not("this node serves nothing of the kind".into()));
         };

@@ -271,7 +271,7 @@ fn a_promise_with_a_value_that_cannot_stand_is_not_adopted() {
     world.cut.insert((0, 1));
     world.settle();
     let entry = &world.nodes[0].machine.registers[&Subject::Job(job.clone())];
-    let ballot = entry.lead.as_ref().unwrap().ballot().unwrap();
+    let ballot = entry.lead.as_ref().unwrap().ballot();
     let key = entry.head.key.clone();
     let val = Val { ver: u64::MAX, ..entry.row.accepted.clone().unwrap().val };
     let verdict =

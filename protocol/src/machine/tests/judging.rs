@@ -51,7 +51,7 @@ fn takes_over(world: &mut World, key: &RegisterKey) -> Ballot {
     world.cut.insert((LIAR, HONEST));
     world.settle();
     let lead = world.nodes[HONEST].machine.registers[&key.subject].lead.as_ref();
-    lead.and_then(|lead| lead.ballot()).expect("it prepares")
+    lead.map(|lead| lead.ballot()).expect("it prepares")
 }
 
 fn promise(key: &RegisterKey, ballot: Ballot, accepted: Option<Accepted>) -> PromiseOp {

@@ -110,7 +110,8 @@ fn saying_it_again_changes_nothing_and_a_host_of_that_id_may_come_from_another_n
     revoke(&mut world, 0, LENT, at);
     attach(&mut world, 0, "h", NodeId([8; 32]));
     revoke(&mut world, 0, LENT, at);
-    assert_eq!(world.nodes[0].machine.host_node(&host_id("h")), Some(NodeId([8; 32])));
+    let ways = world.nodes[0].machine.host_ways(&host_id("h"));
+    assert_eq!(ways.and_then(|(node, _)| node), Some(NodeId([8; 32])));
     let job = world.submit(0);
     world.claim(0, "h");
     world.pass(1000);

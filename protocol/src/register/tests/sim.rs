@@ -9,9 +9,7 @@ mod rules;
 
 use crate::clock::Hlc;
 use crate::id::{HostId, NodeId};
-use crate::register::{
-    Accepted, Ballot, JobState, Phase, Proposer, ProposerStep, State, Val, Voter,
-};
+use crate::register::{Accepted, Ballot, JobState, Phase, Proposer, State, Val, Voter};
 
 /// Which rule is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +156,7 @@ impl Sim {
                 };
                 self.hold(to, from, answer);
                 let lead = &mut self.nodes[to].lead;
-                if lead.as_ref().and_then(Proposer::ballot).is_some_and(|mine| mine < ballot) {
+                if lead.as_ref().is_some_and(|lead| lead.is_behind(Some(ballot))) {
                     *lead = None;
                 }
             }
@@ -167,7 +165,7 @@ impl Sim {
                     Ok(accepted) => Frame::Promised(to, ballot, accepted.cloned()),
                     Err(nack) => Frame::Refused(nack.promised),
                 };
-                if node.lead.as_ref().and_then(Proposer::ballot).is_some_and(|b| b < ballot) {
+                if node.lead.as_ref().is_some_and(|lead| lead.is_behind(Some(ballot))) {
                     node.lead = None;
                 }
                 self.hold(to, from, answer);
@@ -181,8 +179,7 @@ impl Sim {
                 self.promised(to, id(from), ballot, accepted)
             }
             Frame::Refused(promised) => {
-                let deposed = node.lead.as_mut().map(|lead| lead.refused(promised));
-                if deposed == Some(ProposerStep::Deposed) {
+                if node.lead.as_ref().is_some_and(|lead| lead.is_behind(promised)) {
                     node.lead = None;
                 }
             }
@@ -306,7 +303,7 @@ impl Sim {
             _ => self.nodes[at].memory.promised,
         };
         let lead = Proposer::prepare(id(at), self.voters(), self.quorum, promised);
-        let Some(ballot) = lead.ballot() else { return };
+        let ballot = lead.ballot();
         let refused = self.nodes[at].memory.prepare(ballot).is_err();
         if refused && self.broken != Broken::ReusesBallot {
             return;

@@ -81,7 +81,7 @@ impl Scene {
     /// The owner accepts its own value and sends it. False if its row refused.
     fn write(&mut self, at: Node, job: Job, word: Word) -> bool {
         let site = self.at(at);
-        let Some(ballot) = site.lead(job).and_then(|lead| lead.ballot()) else { return false };
+        let Some(ballot) = site.lead(job).map(|lead| lead.ballot()) else { return false };
         let held = site.row(job).holds_key();
         if site.row_mut(job).accept(ballot, word.val()).is_err() {
             return false;
@@ -143,10 +143,10 @@ impl Scene {
 
     fn refused(&mut self, job: Job, ballot: Ballot, promised: Option<Ballot>) -> bool {
         let site = self.at(node(ballot.proposer));
-        let Some(lead) = site.lead_mut(job).filter(|lead| lead.ballot() == Some(ballot)) else {
+        let Some(lead) = site.lead(job).filter(|lead| lead.ballot() == ballot) else {
             return false;
         };
-        let stops = lead.refused(promised) == ProposerStep::Deposed;
+        let stops = lead.is_behind(promised);
         if stops {
             site.set_lead(job, None);
         }
@@ -218,7 +218,7 @@ impl Scene {
     fn take_over(&mut self, keys: &Keys, at: Node, job: Job) -> bool {
         let site = self.at(at);
         let lead = Proposer::prepare(id(at), keys.ids(), keys.quorum, site.row(job).promised);
-        let Some(ballot) = lead.ballot() else { return false };
+        let ballot = lead.ballot();
         let Ok(accepted) = site.row_mut(job).prepare(ballot).map(short) else { return false };
         site.set_lead(job, Some(lead));
         self.net.insert(Frame { job, ballot, says: Says::Prepare });
@@ -294,7 +294,7 @@ impl Scene {
         net.retain(|frame| {
             let Frame { job, ballot, says } = *frame;
             let owner = &sites[usize::from(node(ballot.proposer))];
-            let lead = owner.lead(job).filter(|lead| lead.ballot() == Some(ballot));
+            let lead = owner.lead(job).filter(|lead| lead.ballot() == ballot);
             let wants = |from: Node, ver: u8| {
                 owner.awaits(job, ballot, ver)
                     && lead.is_some_and(|lead| lead.missing().contains(&id(from)))

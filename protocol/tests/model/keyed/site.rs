@@ -62,7 +62,7 @@ impl Site {
     pub(crate) fn awaits(&self, job: Job, ballot: Ballot, ver: u8) -> bool {
         self.lead(job).is_some_and(|lead| {
             let current = lead.current().map(|val| val.ver);
-            lead.ballot() == Some(ballot) && current == Some(ver.into()) && lead.chosen().is_none()
+            lead.ballot() == ballot && current == Some(ver.into()) && lead.chosen().is_none()
         })
     }
 

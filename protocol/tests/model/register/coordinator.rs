@@ -54,7 +54,7 @@ impl Coordinator {
 
     /// The ballot it leads or prepares.
     pub(crate) fn ballot(&self) -> Option<Ballot> {
-        self.lead.as_ref()?.ballot()
+        self.lead.as_ref().map(|lead| lead.ballot())
     }
 
     /// True while it collects promises for this ballot.
@@ -66,7 +66,7 @@ impl Coordinator {
     pub(crate) fn misses(&self, ballot: Ballot, from: Node) -> bool {
         self.lead
             .as_ref()
-            .is_some_and(|lead| lead.ballot() == Some(ballot) && lead.missing().contains(&id(from)))
+            .is_some_and(|lead| lead.ballot() == ballot && lead.missing().contains(&id(from)))
     }
 
     /// True if memory is ahead of the disk.

@@ -17,7 +17,7 @@ impl World {
         }
         let promised = self.at(at).memory.promised;
         let lead = Proposer::prepare(id(at), rules.ids(), rules.quorum, promised);
-        let Some(ballot) = lead.ballot() else { return false };
+        let ballot = lead.ballot();
         if Arc::make_mut(&mut self.at(at).memory).prepare(ballot).is_err() {
             return false;
         }

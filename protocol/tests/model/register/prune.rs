@@ -1,8 +1,6 @@
 //! What can have no effect any more is taken out of a state, so that states which differ in
 //! nothing else are one. Each rule says why nothing is lost.
 
-use std::sync::Arc;
-
 use skyclaw_protocol::register::Ballot;
 
 use super::coordinator::Coordinator;
@@ -81,10 +79,7 @@ impl World {
             if quorum_left || news {
                 continue;
             }
-            if let Some(lead) = self.nodes[at].lead.as_mut() {
-                Arc::make_mut(lead).refused(higher.into_iter().max());
-                self.nodes[at].lead = None;
-            }
+            self.nodes[at].lead = None;
         }
     }
 }

@@ -164,10 +164,10 @@ impl World {
     /// that this is no frame of its own. False if it goes on.
     fn refused(&mut self, ballot: Ballot, promised: Option<Ballot>) -> bool {
         let it = self.at(node(ballot.proposer));
-        let Some(lead) = it.lead.as_mut().filter(|lead| lead.ballot() == Some(ballot)) else {
+        let Some(lead) = it.lead.as_ref().filter(|lead| lead.ballot() == ballot) else {
             return false;
         };
-        let stops = Arc::make_mut(lead).refused(promised) == ProposerStep::Deposed;
+        let stops = lead.is_behind(promised);
         if stops {
             self.step_down(node(ballot.proposer));
         }

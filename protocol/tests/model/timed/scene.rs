@@ -73,7 +73,7 @@ impl Scene {
     pub(crate) fn lead(&mut self, times: &Times, of: Node, restarted: bool) -> bool {
         let promised = self.row(of).promised;
         let mut lead = Proposer::prepare(id(of), times.ids(), times.quorum(), promised);
-        let Some(ballot) = lead.ballot() else { return false };
+        let ballot = lead.ballot();
         let Ok(accepted) = self.row(of).prepare(ballot).map(|held| held.cloned()) else {
             return false;
         };
@@ -89,7 +89,7 @@ impl Scene {
 
     /// Another voter promises; what is adopted by it is proposed at once.
     pub(crate) fn promise(&mut self, times: &Times, of: Node, by: Node) -> bool {
-        let Some(ballot) = self.owner(of).and_then(|owner| owner.lead.ballot()) else {
+        let Some(ballot) = self.owner(of).map(|owner| owner.lead.ballot()) else {
             return false;
         };
         let row = self.row(by);
@@ -114,7 +114,7 @@ impl Scene {
 
     /// A voter accepts what is in flight and the owner counts its vote.
     fn accept(&mut self, of: Node, by: Node, word: &Word) -> bool {
-        let Some(ballot) = self.owner(of).and_then(|owner| owner.lead.ballot()) else {
+        let Some(ballot) = self.owner(of).map(|owner| owner.lead.ballot()) else {
             return false;
         };
         if self.row(by).accept(ballot, word.val()).is_err() {
@@ -214,7 +214,7 @@ impl Scene {
         let since = match times.broken {
             // T1: the owner thinks that it still leads, and asks nobody.
             Broken::RenewsAlone => now,
-            _ if promised != owner.lead.ballot() => return false,
+            _ if promised != Some(owner.lead.ballot()) => return false,
             _ => match owner.asked.take() {
                 Some(asked) => asked,
                 None => return false,
