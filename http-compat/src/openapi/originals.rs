@@ -1,7 +1,7 @@
 //! What coordinators of the original ask of one another, and taking over what one kept.
 
 use super::operation::{Op, op};
-use super::shape::{Shape, any, count, flag, list, named, need, object, opt, text};
+use super::shape::{Shape, any, count, flag, list, may, named, need, object, opt, text};
 
 const TAG: &str = "originals";
 
@@ -63,7 +63,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
                 need("waiting", list(object([need("id", text()), need("ms", count())]))),
                 need(
                     "refused",
-                    list(object([need("kind", text()), need("id", text()), need("why", text())])),
+                    list(object([need("kind", text()), may("id", text()), need("why", text())])),
                 ),
             ]),
         ),

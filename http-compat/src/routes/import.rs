@@ -50,7 +50,14 @@ fn show(done: &Imported) -> Value {
         json!({ "hosts": hosts, "jobs": jobs, "services": services, "idempotency": keys })
     };
     let waiting = |(id, ms): &(JobId, u64)| json!({ "id": id.as_str(), "ms": ms });
-    let refused = |it: &RefusedRecord| json!({ "kind": it.kind, "id": it.id, "why": it.why });
+    let refused = |it: &RefusedRecord| {
+        let mut shown = json!({ "kind": it.kind, "why": it.why });
+        // What is no record has none.
+        if let Some(id) = &it.id {
+            shown["id"] = json!(id);
+        }
+        shown
+    };
     json!({
         "taken": tally(&done.taken),
         "known": tally(&done.known),
