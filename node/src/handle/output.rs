@@ -8,8 +8,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use skyclaw_http_compat::why::{AfterLoss, lease_end};
-use skyclaw_http_compat::{Backend, JobOutput, JobOutputs, OutputPlace, OutputQuery, OutputStream};
+use skyclaw_http_compat::why::{AfterLoss, LeaseEnd, lease_end};
+use skyclaw_http_compat::{
+    Backend, History, JobOutput, JobOutputs, OutputPlace, OutputQuery, OutputStream,
+};
 use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::{HostId, JobId, JobStatus, JobView, NodeId, Refusal, codec};
@@ -43,9 +45,9 @@ const PATIENT: u32 = 8;
 /// How long what a run wrote last may take after another one counts.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// So much later than it was told a lease ends only if it was renewed since, in milliseconds: what is known
-/// of a host of others may be some seconds old.
-const RENEWED_MS: u64 = 10_000;
+/// So much later than it was told a lease ends only if its host was heard of since, in milliseconds: what is
+/// known of a host of others may be some seconds old.
+const HEARD_MS: u64 = 10_000;
 
 /// Bytes of a result given at once.
 const PIECE: usize = 16 << 10;
@@ -107,9 +109,18 @@ struct Follower {
     said: Option<String>,
     /// How often in a row its host had nothing of the run.
     misses: u32,
-    /// When the lease of its host was to end, as it was told that this cannot be reached.
-    unreached: Option<Wall>,
+    /// What was told last of a host that cannot be reached; none while it is not known that it cannot.
+    unreached: Option<Unreached>,
     to: mpsc::Sender<JobOutput>,
+}
+
+/// What was told of a host that cannot be reached.
+#[derive(Clone, Copy)]
+enum Unreached {
+    /// When its lease was to end then.
+    Ends(Wall),
+    /// That it was heard of since.
+    Heard,
 }
 
 /// Where a run's output is.
@@ -210,8 +221,14 @@ impl Follower {
         let source = match self.way(job).await {
             Way::Here(reader) => Source::Here(reader),
             Way::There(node) => match self.tunnel(node).await {
-                Ok(tunnel) => Source::There(Box::new(OutputLines::new(tunnel))),
-                Err(OpenError::Refused(_)) => return self.missed(job).await,
+                Ok(tunnel) => {
+                    self.unreached = None;
+                    Source::There(Box::new(OutputLines::new(tunnel)))
+                }
+                Err(OpenError::Refused(_)) => {
+                    self.unreached = None;
+                    return self.missed(job).await;
+                }
                 Err(error) => {
                     tracing::debug!(job = %self.id, %error, "a run's host cannot be asked");
                     return self.unreached(job).await;
@@ -283,38 +300,48 @@ impl Follower {
         Ok((AGAIN * self.misses).min(LOOK))
     }
 
-    /// There is no way to its host. It is told once, and again where the host goes on all the same.
+    /// There is no way to its host. It is told once; and again where the host is heard of since, and where it
+    /// is not any more.
     async fn unreached(&mut self, job: &JobView) -> Result<Duration, Gone> {
-        let (host, ends) = (host_of(job), self.lease_end(job).await);
-        let then = AfterLoss::of_view(job).words();
-        let left_ms = ends.ms_since(time::wall());
-        let text = match self.unreached {
-            Some(told) if ends.ms_since(told) < RENEWED_MS => return Ok(LOOK),
-            Some(_) => format!(
-                "host {host} cannot be reached from here, but goes on renewing its lease: what the job \
-                 writes is shown when it has ended"
+        let history = self.handle.insight().history(self.id.clone()).await.ok().flatten();
+        let end = self.lease_end(job, history.as_ref()).await;
+        let (host, left_ms) = (host_of(job), end.latest.ms_since(time::wall()));
+        let then = AfterLoss::of_view(job, history.as_ref()).words();
+        let seconds = left_ms.div_ceil(1000);
+        let (told, text) = match self.unreached {
+            Some(Unreached::Ends(told)) if end.latest.ms_since(told) < HEARD_MS => return Ok(LOOK),
+            Some(Unreached::Ends(_)) => (
+                Unreached::Heard,
+                format!(
+                    "host {host} cannot be reached from here, but was heard of since: what the job writes \
+                     is shown when it has ended"
+                ),
             ),
-            None if left_ms == 0 => {
-                format!("host {host} cannot be reached, and its lease is over: {then}")
-            }
-            None => {
-                let seconds = left_ms.div_ceil(1000);
-                format!("host {host} cannot be reached; its lease ends in {seconds} s, then {then}")
-            }
+            // Hosts renew a lease before half of it is over.
+            Some(Unreached::Heard) if left_ms > end.lease_ms / 2 => return Ok(LOOK),
+            _ if left_ms == 0 => (
+                Unreached::Ends(end.latest),
+                format!("host {host} cannot be reached, and its lease should be over: {then}"),
+            ),
+            _ => (
+                Unreached::Ends(end.latest),
+                format!(
+                    "host {host} cannot be reached; its lease ends within about {seconds} s, then {then}"
+                ),
+            ),
         };
-        self.unreached = Some(ends);
+        self.unreached = Some(told);
         self.note(&text).await?;
         Ok(LOOK)
     }
 
-    /// When the lease of its host ends unless that is heard of.
-    async fn lease_end(&self, job: &JobView) -> Wall {
-        let history = self.handle.insight().history(self.id.clone()).await.ok().flatten();
+    /// When the lease of its host ends unless it is renewed.
+    async fn lease_end(&self, job: &JobView, history: Option<&History>) -> LeaseEnd {
         let hosts = self.handle.host_list().await.unwrap_or_default();
         let host = hosts.iter().find(|host| Some(&host.id) == job.assigned_host.as_ref());
-        let leader = history.as_ref().map(|history| history.keepers.leader);
+        let leader = history.map(|history| history.keepers.leader);
         let leads = leader.is_some() && leader == self.handle.node();
-        lease_end(job, history.as_ref(), host, leads).unwrap_or_default()
+        lease_end(job, history, host, leads).unwrap_or_default()
     }
 
     async fn way(&self, job: &JobView) -> Way {
