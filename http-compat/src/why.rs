@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use hosts::{age, alive, name, trouble};
-pub use lost::{AfterLoss, lease_end};
+pub use lost::{AfterLoss, LeaseEnd, lease_end};
 pub use told::{Line, Told, print};
 pub use undecided::{Away, Undecided};
 pub use words::{one_line, text, took};

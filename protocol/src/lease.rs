@@ -4,7 +4,7 @@
 //! and for HTTP hosts over a restart of the owner. The end never moves back.
 
 use crate::clock::{Mono, Now, Wall};
-use crate::limits::LEASE_SLACK_MS;
+use crate::limits::{LEASE_NOTES, LEASE_SLACK_MS};
 
 /// A lease that is running.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Lease {
     }
 
     /// The host said that it still runs the job, by its name or only by a count. True if the
-    /// extension should be written to disk: an eighth of a lease has passed since the last note.
+    /// extension should be written to disk: see [`LEASE_NOTES`].
     pub fn renew(&mut self, now: Now, named: bool) -> bool {
         self.heard = true;
         self.renewable |= named;
@@ -103,7 +103,7 @@ impl Lease {
         }
         self.ends = end;
         self.shown = now.wall.plus_ms(now.mono.ms_until(end).saturating_sub(self.guard_ms));
-        let note = self.shown.ms_since(self.noted) >= self.lease_ms / 8;
+        let note = self.shown.ms_since(self.noted) >= self.lease_ms / LEASE_NOTES;
         if note {
             self.noted = self.shown;
         }

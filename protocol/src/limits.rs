@@ -323,6 +323,10 @@ pub const MIN_GUARD_MS: u64 = 2000;
 /// See [`MIN_GUARD_MS`].
 pub const GUARD_PART: u64 = 50;
 
+/// How far a lease was extended is written to disk again once it is by one part of so many of its length:
+/// each host that is busy would have it written with each beat.
+pub const LEASE_NOTES: u64 = 8;
+
 /// How long a lease of a host attached over libp2p lasts, in milliseconds (`SKYCLAW_P2P_LEASE_MS`).
 pub const DEFAULT_P2P_LEASE_MS: u64 = 30_000;
 

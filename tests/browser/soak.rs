@@ -1,5 +1,8 @@
 //! The page left open for long: what the browser holds is bounded, however much goes by.
 
+// What is held is for whoever runs it.
+#![allow(clippy::print_stderr)]
+
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};

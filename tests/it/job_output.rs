@@ -18,8 +18,8 @@ use crate::{cluster, text};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Leases that a test can wait for.
-const LEASE_MS: u64 = 8000;
+/// Leases that a test can wait for, and longer than it takes to find out that a host cannot be reached.
+const LEASE_MS: u64 = 20_000;
 
 /// An open stream of output.
 struct Output(BufReader<TcpStream>);
@@ -378,8 +378,8 @@ fn a_reader_hears_what_becomes_of_a_job_whose_host_was_killed() {
     });
     let mut followed = Vec::new();
     for (id, then) in jobs.iter().zip([
-        "s, then another host runs it",
-        "s, then it fails: no attempt may be lost (maxAttempts 1)",
+        "it waits for another host",
+        "it fails if this counts as lost: no attempt may be (maxAttempts 1)",
     ]) {
         for node in &nodes {
             until_leased(node, id);
@@ -401,11 +401,17 @@ fn a_reader_hears_what_becomes_of_a_job_whose_host_was_killed() {
         let (name, _, data) = output.next().expect("it goes on");
         let told = text(&data, "message");
         assert_eq!(name, "note", "{data}");
-        let (host, rest) = told.split_once(" cannot be reached; its lease ends in ").expect(told);
-        let (seconds, rest) = rest.split_once(' ').expect(told);
-        assert!(host.starts_with("host ") && rest == *then && told.len() < 140, "{told}");
-        let seconds: u64 = seconds.parse().expect(told);
-        assert!((1..=LEASE_MS / 1000).contains(&seconds), "{told}");
+        let (host, rest) = told.split_once(" cannot be reached").expect(told);
+        assert!(host.starts_with("host ") && told.len() < 180, "{told}");
+        // On a busy machine it may take as long as a lease to find that out.
+        if rest != format!(", and its lease should be over: {then}") {
+            let rest = rest.strip_prefix("; its lease ends within about ").expect(told);
+            let (seconds, rest) = rest.split_once(' ').expect(told);
+            assert_eq!(rest, format!("s, then {then}"), "{told}");
+            let seconds: u64 = seconds.parse().expect(told);
+            // With what its leader may not have written down, and the owner's extra wait.
+            assert!((1..=LEASE_MS / 1000 + 5).contains(&seconds), "{told}");
+        }
     }
     let another = host(&nodes[0]).start();
     fs::write(&go, "").expect("it is written");

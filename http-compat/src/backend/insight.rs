@@ -20,6 +20,8 @@ pub struct History {
     pub failed: u32,
     /// Length of the last lease and of each extension, in milliseconds.
     pub lease_ms: u64,
+    /// So much later than that its owner takes it back, in milliseconds.
+    pub guard_ms: u64,
     /// Who keeps it.
     pub keepers: Keepers,
 }

@@ -2,8 +2,9 @@
 //! in it, and which of them it passes over, for how long and why.
 //!
 //! Always: it is read when the metrics are; there is nothing of a gateway that does not run. Services and
-//! instances with series of their own are bounded.
+//! instances with series of their own are bounded; how many there are in all is told beside them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -13,31 +14,21 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::time::Instant;
 
-use super::live::{Gateway, Upstream};
+use super::live::{Gateway, Service, Upstream};
 
 /// Services that are told of, in the order of the table: as many as have other series of their own.
 const MAX_SERVICES: usize = 200;
 
-/// Instances passed over that are told of: so many are an outage, whichever they are.
+/// Instances passed over that are told of, the first of each service before the second of any: so many are an
+/// outage, whichever they are.
 const MAX_EJECTED: usize = 200;
-
-/// When the table was heard of last.
-#[derive(Clone, Copy, Debug, Default)]
-enum Heard {
-    /// There is none yet.
-    #[default]
-    Never,
-    /// A coordinator said then that it is so.
-    At(Instant),
-    /// It is that of the coordinator in the same process.
-    Here,
-}
 
 /// A gateway and when it heard of its table; clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     gateway: Arc<Mutex<Weak<Gateway>>>,
-    heard: Arc<Mutex<Heard>>,
+    /// When a coordinator said last what the table is; none before the first one.
+    heard: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Known {
@@ -48,12 +39,7 @@ impl Known {
 
     /// A coordinator said just now what the table is, or that it is as it was.
     pub(super) fn heard(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Heard::At(Instant::now());
-    }
-
-    /// The table comes from the same process.
-    pub(super) fn is_here(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Heard::Here;
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     fn gateway(&self) -> Option<Arc<Gateway>> {
@@ -61,11 +47,8 @@ impl Known {
     }
 
     fn age_s(&self) -> Option<u64> {
-        match *self.heard.lock().unwrap_or_else(PoisonError::into_inner) {
-            Heard::Never => None,
-            Heard::At(at) => Some(at.elapsed().as_secs()),
-            Heard::Here => Some(0),
-        }
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.map(|at| at.elapsed().as_secs())
     }
 }
 
@@ -83,8 +66,13 @@ impl Collector for Known {
         if let Some(age) = self.age_s().filter(|_| gateway.is_some()) {
             gauge(age).encode(metric)?;
         }
-        let live = gateway.as_ref().map(|gateway| gateway.live());
-        let services = live.as_ref().map_or(&[][..], |live| live.services());
+        let Some(gateway) = gateway else { return Ok(()) };
+        let live = gateway.live();
+        let services = live.services();
+        let help = "Services in the gateway's table";
+        let metric =
+            encoder.encode_descriptor("gateway_services", help, None, MetricType::Gauge)?;
+        gauge(services.len() as u64).encode(metric)?;
         let help = "Instances of each service that are in the gateway's table";
         let mut family =
             encoder.encode_descriptor("gateway_endpoints", help, None, MetricType::Gauge)?;
@@ -94,28 +82,53 @@ impl Collector for Known {
             let count = service.upstreams.len() as u64;
             gauge(count).encode(family.encode_family(&labels)?)?;
         }
+        let ejected = ejected(services, gateway.now());
+        let help = "Instances that failed and did not answer since";
+        let metric = encoder.encode_descriptor("gateway_ejected", help, None, MetricType::Gauge)?;
+        gauge(ejected.len() as u64).encode(metric)?;
         let help =
             "Seconds for which an instance that failed is still passed over, by what failed last";
         let mut family =
             encoder.encode_descriptor("gateway_ejected_seconds", help, None, MetricType::Gauge)?;
-        let Some(gateway) = gateway else { return Ok(()) };
-        let now = gateway.now();
-        let ejected = services
-            .iter()
-            .flat_map(|service| service.upstreams.iter().map(move |one| (service, one)))
-            .filter_map(|(service, one)| Some((service, one, one.health.ejected_for(now)?)));
-        for (service, upstream, ms) in ejected.take(MAX_EJECTED) {
-            let (name, id) = service.name_and_id();
+        for one in ejected.iter().take(MAX_EJECTED) {
+            let (name, id) = one.service.name_and_id();
             let labels = [
                 ("service", name),
                 ("id", id),
-                ("instance", upstream.replica.as_str()),
-                ("reason", reason(upstream)),
+                ("instance", one.place.as_str()),
+                ("reason", reason(one.upstream)),
             ];
-            gauge(ms.div_ceil(1000)).encode(family.encode_family(&labels)?)?;
+            gauge(one.for_ms.div_ceil(1000)).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
+}
+
+/// An instance that failed and did not answer since.
+struct Ejected<'a> {
+    service: &'a Service,
+    upstream: &'a Upstream,
+    /// Its host and slot. Each run of it has a number, which would make a series for each of them.
+    place: String,
+    for_ms: u64,
+}
+
+/// All of them, the first of each service before the second of any.
+fn ejected(services: &[Arc<Service>], now: u64) -> Vec<Ejected<'_>> {
+    let mut all = Vec::new();
+    for service in services {
+        // A series is told once, also where two instances have no numbers and one host.
+        let mut places = HashSet::new();
+        for upstream in &service.upstreams {
+            let Some(for_ms) = upstream.health.ejected_for(now) else { continue };
+            let place = upstream.endpoint.place();
+            if places.insert(place.clone()) {
+                all.push((places.len(), Ejected { service, upstream, place, for_ms }));
+            }
+        }
+    }
+    all.sort_by_key(|(turn, _)| *turn);
+    all.into_iter().map(|(_, one)| one).collect()
 }
 
 fn reason(upstream: &Upstream) -> &'static str {

@@ -99,8 +99,8 @@ impl GatewayMetrics {
     /// Metrics collected through `registry`: `gateway_answers` by service and status class,
     /// `gateway_seconds` and `gateway_retries` by service, `gateway_endpoint_failures` and
     /// `gateway_refusals` by reason, `gateway_ejections`, `gateway_connections`,
-    /// `gateway_tunnels`; and what the gateway knows: `gateway_table_age_seconds`, `gateway_endpoints` by service,
-    /// `gateway_ejected_seconds` by service, instance and reason.
+    /// `gateway_tunnels`; and what the gateway knows: `gateway_table_age_seconds`, `gateway_services`,
+    /// `gateway_endpoints` by service, `gateway_ejected`, `gateway_ejected_seconds` by service, instance and reason.
     pub fn register(registry: &mut Registry) -> Self {
         let it = Self::default();
         registry.register("gateway_answers", "Answers of services", it.answers.clone());
@@ -130,11 +130,6 @@ impl GatewayMetrics {
     /// A coordinator said just now what the gateway's table is, or that it is as it was.
     pub fn heard_of_table(&self) {
         self.known.heard();
-    }
-
-    /// The gateway's table comes from the coordinator in the same process.
-    pub fn has_table_here(&self) {
-        self.known.is_here();
     }
 
     /// How often requests were refused for `reason` so far.

@@ -47,10 +47,19 @@ impl Endpoint {
     /// instances have no numbers. Only characters that may stand in a header.
     #[must_use]
     pub fn replica(&self) -> String {
+        match self.id.epoch {
+            0 => self.place(),
+            epoch => format!("{}/{epoch}", self.place()),
+        }
+    }
+
+    /// The same whichever run of the instance it is: `host/slot`, or `host` alone.
+    #[must_use]
+    pub fn place(&self) -> String {
         let host = percent_encoding::utf8_percent_encode(self.host.as_str(), UNSAFE);
         match self.id.epoch {
             0 => host.to_string(),
-            epoch => format!("{host}/{}/{epoch}", self.slot),
+            _ => format!("{host}/{}", self.slot),
         }
     }
 }

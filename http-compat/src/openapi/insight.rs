@@ -11,9 +11,9 @@ use super::shape::{
 fn gateway() -> Shape {
     let gone = object([
         need("instance", text()),
-        may("slot", count()),
-        may("hostId", text()),
-        need("seconds", count().says("For how long still; 0 once it may be tried.")),
+        need("slot", count()),
+        need("hostId", text()),
+        need("seconds", count().says("For how long still; at 0 the next call may try it.")),
         need("reason", text().says("What failed.")),
     ]);
     object([
@@ -22,7 +22,7 @@ fn gateway() -> Shape {
         may("peerId", text()),
         may("knows", count().says("Instances in its table.")),
         may("tableAgeSeconds", count().says("Since it heard that this is its table.")),
-        may("passesOver", list(gone).says("Instances that failed and are left alone for a while.")),
+        may("passesOver", list(gone).says("Instances that failed and did not answer since.")),
     ])
 }
 
@@ -93,7 +93,8 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         may("then", text().says("The nearest change that would help.")),
         may(
             "leaseExpiresAt",
-            moment().says("While it is leased: the end of that, unless its host is heard of."),
+            moment()
+                .says("While it is leased: about the latest end of that, unless it is renewed."),
         ),
         may("history", history),
     ]);

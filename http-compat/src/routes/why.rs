@@ -3,7 +3,7 @@
 //!
 //! Always: hosts and nodes are named only to whoever may see them; others are told the reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use axum::response::Response;
@@ -52,11 +52,34 @@ pub(super) async fn job(call: Call) -> Result<Response, ApiError> {
         call.backend().network().peer_id == Some(peer_id(history.keepers.leader))
     });
     let leased_until = why::lease_end(&job, history.as_ref(), holds, leads);
+    let leased_until = leased_until.map(|end| end.latest);
     job.lease_expires = leased_until;
+    let mut unheard = HashSet::new();
+    if leased_until.is_some() && !leads {
+        // One that talks HTTP to another coordinator is not heard here: when it was is not known.
+        unheard.extend(hosts.iter().map(|host| host.id.clone()));
+        if let Some(holds) = holds
+            && let Some(judged) = insight.why_host(holds.id.clone()).await?
+            && judged.heard_ms.is_some()
+        {
+            unheard.remove(&holds.id);
+        }
+    }
     let all = call.who.sees(None);
     elsewhere(is_large(&job) || hosts.len() > MANY, move || {
-        let job = json::job::show(&job);
-        let mut hosts: Vec<Value> = hosts.iter().map(json::host::show).collect();
+        let mut job = json::job::show(&job);
+        if let Some(history) = &history {
+            // How many attempts were lost, the job itself does not tell.
+            job["history"] = json::insight::history(history);
+        }
+        let show = |host: &HostView| {
+            let mut shown = json::host::show(host);
+            if unheard.contains(&host.id) {
+                shown.as_object_mut().map(|shown| shown.remove("lastSeenAt"));
+            }
+            shown
+        };
+        let mut hosts: Vec<Value> = hosts.iter().map(show).collect();
         if !all && job["status"] != "queued" {
             // Of what holds or held it the job itself tells the id, and no more is told.
             hosts.clear();

@@ -15,20 +15,27 @@ pub(super) fn leased(job: &Value, hosts: &[Value], now: Timestamp) -> Why {
     let host = hosts.iter().find(|host| host["id"] == id.as_str());
     let silent = host.filter(|host| !alive(host, now)).and_then(|host| age(host, now));
     let Some(seconds) = silent else {
-        let because = format!("it runs on {name}, which holds it until {until}");
+        let because = format!("it runs on {name}, which holds it until about {until}");
         return Why { because, ..Why::default() };
     };
     let left = until.parse::<Timestamp>().ok().map(|ends| ends.as_second() - now.as_second());
     let (ends, then) = match left {
-        Some(left @ 1..) => (format!("its lease ends in {left} s, at {until}"), "then"),
-        _ => (format!("its lease ended at {until}"), "soon"),
+        Some(left @ 1..) => (format!("its lease ends within about {left} s, by {until}"), "then"),
+        _ => (format!("its lease should be over since {until}"), "soon"),
     };
     let because = format!("its host {name} is silent since {seconds} s; {ends}");
     let mut after = AfterLoss::of_shown(job);
     let needs = required(job);
-    let mut others = hosts.iter().filter(|host| host["id"] != id.as_str());
-    if after == AfterLoss::Again && !others.any(|host| judge(host, &needs, now).may_in_time()) {
-        after = AfterLoss::Waits;
+    if after == AfterLoss::Again {
+        let others = hosts.iter().filter(|host| host["id"] != id.as_str());
+        let able = others.filter(|host| judge(host, &needs, now).may_in_time());
+        // Of some it is not known here when they were heard of.
+        let heard: Vec<bool> = able.map(|host| age(host, now).is_some()).collect();
+        after = match heard.contains(&true) {
+            true => AfterLoss::Another,
+            false if heard.is_empty() => AfterLoss::Waits,
+            false => AfterLoss::Again,
+        };
     }
     let then = format!("if {name} stays silent, {then} {}", after.words());
     Why { because, then: Some(then), ..Why::default() }
@@ -136,12 +143,13 @@ mod tests {
         let told = why(job.clone());
         assert_eq!(
             told.because,
-            "its host box is silent since 60 s; its lease ends in 60 s, at 2026-01-01T00:02:00Z"
+            "its host box is silent since 60 s; its lease ends within about 60 s, by 2026-01-01T00:02:00Z"
         );
         let then = told.then.unwrap();
         assert!(then.starts_with("if box stays silent, then it fails: an agent's work is not"));
         let heard = explain(&job, &[], "2026-01-01T00:01:00Z".parse().unwrap());
-        assert_eq!(heard.because, "it runs on host_1, which holds it until 2026-01-01T00:02:00Z");
+        let because = "it runs on host_1, which holds it until about 2026-01-01T00:02:00Z";
+        assert_eq!(heard.because, because);
         assert_eq!(heard.then, None);
     }
 
@@ -159,10 +167,14 @@ mod tests {
         assert_eq!(then(&job, "2026-01-01T00:00:59Z"), another);
         let none = "if n1 stays silent, then it waits: no other host that is heard of may run it";
         assert_eq!(then(&job, "2026-01-01T00:00:01Z"), none);
+        // When the other one was heard of is not known.
+        let hosts = [json!({ "id": "host_2" }), host(1, "2026-01-01T00:00:00Z")];
+        let waits = explain(&job, &hosts, now).then.unwrap();
+        assert_eq!(waits, "if n1 stays silent, then it waits for another host");
         job["leaseExpiresAt"] = json!("2026-01-01T00:00:59Z");
         assert!(then(&job, "2026-01-01T00:00:59Z").ends_with("soon another host runs it"));
         let because = explain(&job, &[host(1, "2026-01-01T00:00:00Z")], now).because;
-        assert!(because.ends_with("its lease ended at 2026-01-01T00:00:59Z"), "{because}");
+        assert!(because.ends_with("should be over since 2026-01-01T00:00:59Z"), "{because}");
         job["maxAttempts"] = json!(1);
         job["attempts"] = json!(1);
         assert!(then(&job, "2026-01-01T00:00:59Z").contains("soon it fails"), "{job}");

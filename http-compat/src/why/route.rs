@@ -130,12 +130,12 @@ impl Case<'_> {
                 lasting(age)
             ));
         }
-        // Where some told what they pass over, nothing is left to be looked up.
-        let none_told = self.gateways.iter().all(|gateway| gateway.told.is_err());
+        // Where all told what they pass over, nothing is left to be looked up.
+        let all_told = self.all_told();
         then = then.or_else(|| {
             let then = "if calls fail all the same, the gateway passes over instances that failed \
                         lately: its answer and skyclaw_gateway_ejected_seconds of its /metrics say so";
-            none_told.then(|| then.to_owned())
+            (!all_told).then(|| then.to_owned())
         });
         (true, because, then)
     }
@@ -276,7 +276,7 @@ mod tests {
         );
         assert_eq!(
             document["gateways"][0]["words"],
-            "is connected, and told of changes as they come"
+            "is connected, and told of changes as they come; it was not asked what it knows"
         );
     }
 
@@ -313,31 +313,39 @@ mod tests {
         assert!(told.because.contains("leads to another service, which is older"), "{told:?}");
     }
 
-    #[test]
-    fn what_gateways_pass_over_is_told_before_that_their_tables_are_old() {
+    /// Two instances, and the gateways that told: so many more are connected and did not.
+    fn told_of_two(silent: u8, told: Vec<Knows>) -> Told {
         let running = || part(ServiceStatus::Running, Some("http://h:1"), None);
         let other = Assignment { slot: 1, epoch: 7, ..part(ServiceStatus::Running, None, Some(2)) };
         let services = [service("a", "api", 1, vec![running(), other])];
-        let peers = || vec![peer(2, &["host"], true), peer(3, &["gateway"], true)];
-        let gone = |instance: &str, reason: &str, for_s| Ejected {
-            instance: instance.into(),
-            for_s,
-            reason: reason.into(),
-        };
-        let asked = |table_age_s, endpoints, passes_over| {
-            let told = Ok(Knows { table_age_s, endpoints: Some(endpoints), passes_over });
-            let gateway = Gateway { peer_id: Some(peer_id(NodeId([3; 32]))), told };
-            told_by(true, &services, peers(), &[gateway])
-        };
-        let well = asked(2, 2, Vec::new());
+        let count = u8::try_from(told.len()).unwrap();
+        let gateways: Vec<Gateway> = (3..)
+            .zip(told)
+            .map(|(n, knows)| Gateway { peer_id: Some(peer_id(NodeId([n; 32]))), told: Ok(knows) })
+            .collect();
+        let mut peers = vec![peer(2, &["host"], true)];
+        peers.extend((3..3 + count + silent).map(|n| peer(n, &["gateway"], true)));
+        told_by(true, &services, peers, &gateways)
+    }
+
+    fn knows(table_age_s: u64, endpoints: u64, failed: &[(&str, &'static str, u64)]) -> Knows {
+        let failed = failed.iter().map(|(instance, reason, for_s)| Ejected {
+            instance: (*instance).to_owned(),
+            for_s: *for_s,
+            reason,
+        });
+        let failed = failed.collect();
+        Knows { table_age_s, endpoints: Some(endpoints), failed, may_be_more: false }
+    }
+
+    #[test]
+    fn what_gateways_pass_over_is_told_before_that_their_tables_are_old() {
+        let well = told_of_two(0, vec![knows(2, 2, &[])]);
         assert_eq!((well.because.as_str(), well.then), ("2 instances are reached", None));
 
-        let one = asked(100, 1, vec![gone("host_1/1/7", "connect", 8)]);
+        let one = told_of_two(0, vec![knows(2, 2, &[("host_1/1", "connect", 8)])]);
         let because = "2 instances are reached; but gateway node-3 passes over 1 of 2: slot 1 on host_1, no \
                        connection to it";
-        // It passes over all that it knows.
-        assert_eq!(one.status, "closed");
-        let one = asked(2, 2, vec![gone("host_1/1/7", "connect", 8)]);
         assert_eq!((one.status.as_str(), one.because.as_str()), ("open", because));
         assert!(one.then.as_ref().unwrap().starts_with("`skyclaw logs api` shows"), "{one:?}");
         let line = &one.document()["gateways"][0];
@@ -348,21 +356,57 @@ mod tests {
         );
         assert_eq!((&line["passesOver"][0]["slot"], &line["knows"]), (&1.into(), &2.into()));
 
-        let both = asked(2, 2, vec![gone("host_1/1/7", "status", 0), gone("host_1", "lost", 3)]);
-        assert_eq!(both.status, "closed");
-        assert!(both.because.contains("every gateway passes over all that it knows"), "{both:?}");
-        assert!(both.then.unwrap().contains("less than 500"));
-
-        let behind = asked(2, 1, Vec::new());
-        assert_eq!(behind.because, "2 instances are reached; but gateway node-3 knows 1 of them");
-        let deaf = asked(100, 2, Vec::new());
+        let behind = told_of_two(0, vec![knows(2, 0, &[])]);
+        assert_eq!(behind.because, "2 instances are reached; but gateway node-3 knows 0 of them");
+        let deaf = told_of_two(0, vec![knows(100, 2, &[])]);
         assert!(deaf.because.contains("node-3 has heard of no coordinator for 100 s"), "{deaf:?}");
-        let mute = Gateway { peer_id: Some(peer_id(NodeId([3; 32]))), told: Err("late".into()) };
-        let mute = told_by(true, &services, peers(), &[mute]);
+        assert_eq!(told_of_two(0, vec![knows(50, 2, &[])]).because, "2 instances are reached");
+    }
+
+    #[test]
+    fn a_way_is_closed_only_where_every_known_gateway_told_that_it_passes_over_all() {
+        let all = || knows(2, 2, &[("host_1/1", "status", 1), ("host_1", "lost", 3)]);
+        let closed = told_of_two(0, vec![all(), all()]);
+        assert_eq!(closed.status, "closed");
+        let every = "every gateway that is known passes over all that it knows";
+        assert!(closed.because.contains(every), "{closed:?}");
+        assert!(closed.then.unwrap().contains("less than 500"));
+        // It passes over all that it knows, though there is more.
+        assert_eq!(told_of_two(0, vec![knows(2, 1, &[("host_1", "lost", 3)])]).status, "closed");
+
+        let asked = told_of_two(1, vec![all(), all()]);
+        assert_eq!(asked.status, "open");
+        let each =
+            "each of the 2 gateways that told passes over all that it knows: slot 1 on host_1";
+        assert!(asked.because.contains(each), "{asked:?}");
+        let words = asked.document()["gateways"][2]["words"].as_str().unwrap().to_owned();
+        assert!(words.ends_with("; it was not asked what it knows"), "{words}");
+        assert_eq!(told_of_two(0, vec![all(), knows(2, 2, &[])]).status, "open");
+    }
+
+    #[test]
+    fn an_instance_that_the_next_call_tries_is_not_passed_over_and_no_other_counts() {
+        let tried = told_of_two(0, vec![knows(2, 1, &[("host_1/1", "connect", 0)])]);
+        assert_eq!(tried.because, "2 instances are reached; but gateway node-3 knows 1 of them");
+        let words = tried.document()["gateways"][0]["words"].as_str().unwrap().to_owned();
         assert!(
-            mute.then.as_ref().unwrap().contains("skyclaw_gateway_ejected_seconds"),
-            "{mute:?}"
+            words.ends_with("; tries slot 1 on host_1 with the next call: no connection to it")
         );
+        let others = told_of_two(0, vec![knows(2, 2, &[("x/0", "lost", 9), ("y/0", "lost", 9)])]);
+        assert_eq!(others.because, "2 instances are reached");
+        assert_eq!(others.document()["gateways"][0]["passesOver"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn where_a_gateway_does_not_tell_its_metrics_are_left_to_be_looked_up() {
+        let hint = "skyclaw_gateway_ejected_seconds";
+        let asked = told_of_two(1, vec![knows(2, 2, &[])]);
+        assert!(asked.then.as_ref().unwrap().contains(hint), "{asked:?}");
+        let running = part(ServiceStatus::Running, Some("http://h:1"), None);
+        let services = [service("a", "api", 1, vec![running])];
+        let mute = Gateway { peer_id: Some(peer_id(NodeId([3; 32]))), told: Err("late".into()) };
+        let mute = told_by(true, &services, vec![peer(3, &["gateway"], true)], &[mute]);
+        assert!(mute.then.as_ref().unwrap().contains(hint), "{mute:?}");
         assert!(mute.document()["gateways"][0]["words"].as_str().unwrap().ends_with("late"));
     }
 

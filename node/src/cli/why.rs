@@ -141,16 +141,19 @@ async fn job(client: &Client, id: &str) -> Result<Why, CliError> {
         hosts => hosts?,
     };
     let hosts = hosts["hosts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let why = explain(job, hosts, Timestamp::now());
     // What the job itself says is worth telling also if this is not answered.
     let told = client.get(&format!("{}/why", jobs::path(id))).await;
     let told = told.map(|mut answer| answer["why"].take()).unwrap_or_default();
-    let mut job = job.clone();
-    if told["leaseExpiresAt"].is_string() {
-        // Another coordinator than the one that leads the job shows there the end of the lease as granted.
-        job["leaseExpiresAt"] = told["leaseExpiresAt"].clone();
+    let undecided = Undecided::read(&told["undecided"]);
+    match (told["status"].as_str(), told["because"].as_str()) {
+        // Of one that runs it knows more: when its lease really ends, and whether it hears of that host.
+        (Some("leased"), Some(because)) if why.status == "leased" => {
+            let then = told["then"].as_str().map(str::to_owned);
+            Ok(Why { because: because.to_owned(), then, undecided, ..why })
+        }
+        _ => Ok(why.without(undecided)),
     }
-    let why = explain(&job, hosts, Timestamp::now());
-    Ok(why.without(Undecided::read(&told["undecided"])))
 }
 
 /// What a coordinator says of a job to a key that sees no hosts.

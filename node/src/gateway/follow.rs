@@ -7,7 +7,7 @@ use skyclaw_http_compat::gateway::{GatewayMetrics, Table};
 use skyclaw_protocol::attach::{HostAsk, HostTell};
 use skyclaw_protocol::{Hash, ServiceView, codec};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::handle::NodeHandle;
@@ -19,7 +19,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The same while the store cannot be read or no coordinator answers.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// How long a coordinator is asked to hold the question.
+/// How long a coordinator is asked to hold the question. With the next two this bounds how old a table may be
+/// told to be where all is well (`HEARS_S` in `why::route`).
 const HELD: Duration = Duration::from_secs(20);
 
 /// What an answer may take beyond that: also by a coordinator that is busy.
@@ -29,7 +30,12 @@ const SLACK: Duration = Duration::from_secs(5);
 const MAX_TABLE: usize = 32 << 20;
 
 /// Follows the coordinator in the same process until `stop`.
-pub async fn follow(handle: NodeHandle, table: watch::Sender<Arc<Table>>, stop: CancellationToken) {
+pub async fn follow(
+    handle: NodeHandle,
+    table: watch::Sender<Arc<Table>>,
+    metrics: GatewayMetrics,
+    stop: CancellationToken,
+) {
     let work = async {
         let mut changes = handle.tables_changed();
         loop {
@@ -38,9 +44,11 @@ pub async fn follow(handle: NodeHandle, table: watch::Sender<Arc<Table>>, stop: 
                 sleep(AGAIN).await;
                 continue;
             };
+            metrics.heard_of_table();
             table.send_replace(Arc::new(Table::of_views(&services)));
             sleep(PAUSE).await;
-            if changes.changed().await.is_err() {
+            // Read again also without a change: so it is known that the store can be read.
+            if let Ok(Err(_)) = timeout(HELD, changes.changed()).await {
                 return;
             }
         }

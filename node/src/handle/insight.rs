@@ -43,6 +43,7 @@ impl NodeHandle {
             lost: state.lost,
             failed: state.failed,
             lease_ms: state.lease_ms,
+            guard_ms: state.guard_ms,
             keepers,
         }))
     }

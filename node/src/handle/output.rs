@@ -4,26 +4,28 @@
 //! Always: one reader follows the job through its attempts and holds nothing but its place; whoever reads
 //! slowly is waited for. All of it ends with whoever asked.
 
+mod way;
+
 use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use skyclaw_http_compat::why::{AfterLoss, lease_end};
+use skyclaw_http_compat::why::{AfterLoss, LeaseEnd, lease_end};
 use skyclaw_http_compat::{
-    Backend, JobOutput, JobOutputs, OutputPlace, OutputQuery, OutputStream, PeerView,
+    Backend, History, JobOutput, JobOutputs, OutputPlace, OutputQuery, OutputStream,
 };
 use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Wall;
-use skyclaw_protocol::{HostId, JobId, JobStatus, JobView, NodeId, Refusal, codec};
+use skyclaw_protocol::{HostId, JobId, JobStatus, JobView, Refusal};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::way::Way;
 use super::NodeHandle;
-use crate::config::Role;
-use crate::net::{self, Duty, OpenError, Tunnel};
-use crate::output::{Brought, OutputHeader, OutputLines};
+use crate::net::{OpenError, Tunnel};
+use crate::output::{Brought, OutputLines};
 use crate::supervisor::{OutputPiece, OutputReader, Outputs, Stream};
 use crate::time;
 
@@ -46,9 +48,9 @@ const PATIENT: u32 = 8;
 /// How long what a run wrote last may take after another one counts.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// So much later than it was told a lease ends only if it was renewed since, in milliseconds: what is known
-/// of a host of others may be some seconds old.
-const RENEWED_MS: u64 = 10_000;
+/// So much later than it was told a lease ends only if its host was heard of since, in milliseconds: what is
+/// known of a host of others may be some seconds old.
+const HEARD_MS: u64 = 10_000;
 
 /// Bytes of a result given at once.
 const PIECE: usize = 16 << 10;
@@ -110,19 +112,18 @@ struct Follower {
     said: Option<String>,
     /// How often in a row its host had nothing of the run.
     misses: u32,
-    /// When the lease of its host was to end, as it was told that this cannot be reached.
-    unreached: Option<Wall>,
+    /// What was told last of a host that cannot be reached; none while it is not known that it cannot.
+    unreached: Option<Unreached>,
     to: mpsc::Sender<JobOutput>,
 }
 
-/// Where a run's output is.
-enum Way {
-    Here(OutputReader),
-    There(NodeId),
-    /// Its host talks HTTP only, and says nothing before the end.
-    AtItsEnd,
-    /// Nobody is known who could tell.
-    Nowhere,
+/// What was told of a host that cannot be reached.
+#[derive(Clone, Copy)]
+enum Unreached {
+    /// When its lease was to end then.
+    Ends(Wall),
+    /// That it was heard of since.
+    Heard,
 }
 
 /// What it comes from.
@@ -215,8 +216,14 @@ impl Follower {
         let source = match self.way(job).await {
             Way::Here(reader) => Source::Here(reader),
             Way::There(node) => match self.tunnel(node).await {
-                Ok(tunnel) => Source::There(Box::new(OutputLines::new(tunnel))),
-                Err(OpenError::Refused(_)) => return self.missed(job).await,
+                Ok(tunnel) => {
+                    self.unreached = None;
+                    Source::There(Box::new(OutputLines::new(tunnel)))
+                }
+                Err(OpenError::Refused(_)) => {
+                    self.unreached = None;
+                    return self.missed(job).await;
+                }
                 Err(error) => {
                     tracing::debug!(job = %self.id, %error, "a run's host cannot be asked");
                     return self.unreached(job).await;
@@ -296,80 +303,48 @@ impl Follower {
         Ok((AGAIN * self.misses).min(LOOK))
     }
 
-    /// There is no way to its host. It is told once, and again where the host goes on all the same.
+    /// There is no way to its host. It is told once; and again where the host is heard of since, and where it
+    /// is not any more.
     async fn unreached(&mut self, job: &JobView) -> Result<Duration, Gone> {
-        let (host, ends) = (host_of(job), self.lease_end(job).await);
-        let then = AfterLoss::of_view(job).words();
-        let left_ms = ends.ms_since(time::wall());
-        let text = match self.unreached {
-            Some(told) if ends.ms_since(told) < RENEWED_MS => return Ok(LOOK),
-            Some(_) => format!(
-                "host {host} cannot be reached from here, but goes on renewing its lease: what the job \
-                 writes is shown when it has ended"
+        let history = self.handle.insight().history(self.id.clone()).await.ok().flatten();
+        let end = self.lease_end(job, history.as_ref()).await;
+        let (host, left_ms) = (host_of(job), end.latest.ms_since(time::wall()));
+        let then = AfterLoss::of_view(job, history.as_ref()).words();
+        let seconds = left_ms.div_ceil(1000);
+        let (told, text) = match self.unreached {
+            Some(Unreached::Ends(told)) if end.latest.ms_since(told) < HEARD_MS => return Ok(LOOK),
+            Some(Unreached::Ends(_)) => (
+                Unreached::Heard,
+                format!(
+                    "host {host} cannot be reached from here, but was heard of since: what the job writes \
+                     is shown when it has ended"
+                ),
             ),
-            None if left_ms == 0 => {
-                format!("host {host} cannot be reached, and its lease is over: {then}")
-            }
-            None => {
-                let seconds = left_ms.div_ceil(1000);
-                format!("host {host} cannot be reached; its lease ends in {seconds} s, then {then}")
-            }
+            // Hosts renew a lease before half of it is over.
+            Some(Unreached::Heard) if left_ms > end.lease_ms / 2 => return Ok(LOOK),
+            _ if left_ms == 0 => (
+                Unreached::Ends(end.latest),
+                format!("host {host} cannot be reached, and its lease should be over: {then}"),
+            ),
+            _ => (
+                Unreached::Ends(end.latest),
+                format!(
+                    "host {host} cannot be reached; its lease ends within about {seconds} s, then {then}"
+                ),
+            ),
         };
-        self.unreached = Some(ends);
+        self.unreached = Some(told);
         self.note(&text).await?;
         Ok(LOOK)
     }
 
-    /// When the lease of its host ends unless that is heard of.
-    async fn lease_end(&self, job: &JobView) -> Wall {
-        let history = self.handle.insight().history(self.id.clone()).await.ok().flatten();
+    /// When the lease of its host ends unless it is renewed.
+    async fn lease_end(&self, job: &JobView, history: Option<&History>) -> LeaseEnd {
         let hosts = self.handle.host_list().await.unwrap_or_default();
         let host = hosts.iter().find(|host| Some(&host.id) == job.assigned_host.as_ref());
-        let leader = history.as_ref().map(|history| history.keepers.leader);
+        let leader = history.map(|history| history.keepers.leader);
         let leads = leader.is_some() && leader == self.handle.node();
-        lease_end(job, history.as_ref(), host, leads).unwrap_or_default()
-    }
-
-    async fn way(&self, job: &JobView) -> Way {
-        let from = [self.at.stdout, self.at.stderr];
-        let here = self.handle.0.outputs.get();
-        if let Some(reader) = here.and_then(|here| here.read(&self.id, job.attempts, from)) {
-            return Way::Here(reader);
-        }
-        let Some(host) = job.assigned_host.clone() else { return Way::Nowhere };
-        let me = self.handle.node();
-        let there = |node| if Some(node) == me { Way::Nowhere } else { Way::There(node) };
-        match self.handle.host_ways(host.clone()).await.ok().flatten() {
-            Some((Some(node), _)) => there(node),
-            Some((None, sponsor)) if self.talks_http(&host, sponsor) => Way::AtItsEnd,
-            // It is a part of the coordinator that registered it.
-            Some((None, sponsor)) => there(sponsor),
-            None => Way::Nowhere,
-        }
-    }
-
-    /// Whether a host without a node of its own is surely no part of the coordinator that registered it.
-    fn talks_http(&self, host: &HostId, sponsor: NodeId) -> bool {
-        let inner = &self.handle.0;
-        if self.handle.node() == Some(sponsor) {
-            return self.handle.is_others(host);
-        }
-        let (name, view) = (net::peer_text(sponsor), inner.net.view());
-        let has = |peer: &PeerView, word: Role| peer.roles.iter().any(|role| role == word.as_str());
-        // One of which nothing is known now may have a host.
-        let sponsor = view.peers.iter().find(|peer| peer.peer_id == name);
-        sponsor.is_some_and(|peer| has(peer, Role::Coordinator) && !has(peer, Role::Host))
-    }
-
-    async fn tunnel(&self, node: NodeId) -> Result<Tunnel, OpenError> {
-        let header = OutputHeader {
-            job: self.id.clone(),
-            attempt: self.at.attempt,
-            stdout: self.at.stdout as u64,
-            stderr: self.at.stderr as u64,
-            follow: self.follow,
-        };
-        self.handle.0.net.open(node, Duty::Output, codec::encode(&header), PATIENCE).await
+        lease_end(job, history, host, leads).unwrap_or_default()
     }
 
     async fn piece(&mut self, piece: OutputPiece) -> Result<(), Gone> {

@@ -86,8 +86,7 @@ impl Node {
                 connector =
                     Arc::new(Reached::new(handle.net().clone(), own, self.services.clone()));
                 metrics = coordinator.gateway_metrics.clone();
-                metrics.has_table_here();
-                tasks.spawn(gateway::follow(handle, table, tasks.token()));
+                tasks.spawn(gateway::follow(handle, table, metrics.clone(), tasks.token()));
             }
             (Link::P2p(_), _, Some(member)) => {
                 let (net, own) = (member.net().clone(), Some(member.id()));

@@ -17,7 +17,7 @@ pub(crate) struct Redis {
 enum Reply {
     Nothing,
     Text(Vec<u8>),
-    List(Vec<Reply>),
+    List(Vec<Self>),
 }
 
 impl Reply {

@@ -8,27 +8,23 @@ use crate::gateway::endpoint;
 use crate::why::told::{Line, count};
 use crate::why::words::one_line;
 
-/// A gateway hears at least so often that its table is as it was, in seconds, unless it hears nothing.
-const HEARS_S: u64 = 40;
+/// A gateway that has not heard of its table for so long hears of no coordinator, in seconds. One whose coordinator
+/// fell away finds the next one within two questions, of which each is held for 20 s and the first may take 5 s
+/// more, and half a second between them (`gateway::follow` of the node).
+const HEARS_S: u64 = 60;
+
+/// An instance of the service that failed at a gateway.
+type Failed<'a> = (&'a Ejected, &'a Assignment);
 
 impl Case<'_> {
-    /// The first rule about gateways: each of them that told passes over all instances that it knows.
+    /// The first rule about gateways: all that are known told, and each passes over all instances that it knows.
     pub(super) fn passed_over_by_all(&self) -> Option<(bool, String, Option<String>)> {
-        let told: Vec<(&Gateway, &Knows)> = self.told().collect();
-        let all = |knows: &Knows| {
-            !knows.passes_over.is_empty()
-                && knows.endpoints.is_some_and(|all| knows.passes_over.len() as u64 >= all)
-        };
-        let (_, first) = told.first()?;
-        if !told.iter().all(|(_, knows)| all(knows)) {
-            return None;
-        }
-        let gone = first.passes_over.first()?;
+        let (gone, part) = self.all_pass_over_all().filter(|_| self.all_told())?;
         let because = format!(
-            "{} reached, but every gateway passes over all that it knows, as they failed lately: {}, {}; \
-             calls try them all the same",
+            "{} reached, but every gateway that is known passes over all that it knows, as they failed lately: \
+             {}, {}; calls try them all the same",
             are(self.service.assignments.iter().filter(|part| self.is_endpoint(part)).count()),
-            self.instance(gone).0,
+            self.instance(part),
             gone.words()
         );
         Some((false, because, Some(gone.help(&one_line(&self.service.def.name)))))
@@ -37,18 +33,28 @@ impl Case<'_> {
     /// The rules after it, which leave the way open: one passes over an instance, knows less than there is, or hears
     /// of no coordinator. What helps against the first that holds.
     pub(super) fn told_by_gateways(&self, reached: usize, because: &mut String) -> Option<String> {
-        let passes = self.told().find_map(|(gateway, knows)| {
-            knows.passes_over.first().map(|gone| (gateway, knows, gone))
-        });
-        if let Some((gateway, knows, gone)) = passes {
+        let service = one_line(&self.service.def.name);
+        let told = self.told().count();
+        if let Some((gone, part)) = self.all_pass_over_all().filter(|_| told > 1) {
             because.push_str(&format!(
-                "; but {} passes over {} of {reached}: {}, {}",
-                self.name_of(gateway),
-                knows.passes_over.len(),
-                self.instance(gone).0,
+                "; but each of the {told} gateways that told passes over all that it knows: {}, {}",
+                self.instance(part),
                 gone.words()
             ));
-            return Some(gone.help(&one_line(&self.service.def.name)));
+            return Some(gone.help(&service));
+        }
+        let passes = self.told().find_map(|(gateway, knows)| {
+            let passed = self.passed_over(knows);
+            passed.first().map(|first| (gateway, passed.len(), *first))
+        });
+        if let Some((gateway, passed, (gone, part))) = passes {
+            because.push_str(&format!(
+                "; but {} passes over {passed} of {reached}: {}, {}",
+                self.name_of(gateway),
+                self.instance(part),
+                gone.words()
+            ));
+            return Some(gone.help(&service));
         }
         let deaf = self.told().find(|(_, knows)| knows.table_age_s >= HEARS_S);
         let less = self
@@ -74,6 +80,47 @@ impl Case<'_> {
         self.gateways.iter().filter_map(|one| Some((one, one.told.as_ref().ok()?)))
     }
 
+    /// Whether every gateway that is known was asked and told. Those that fetch their table over HTTP are not
+    /// known.
+    pub(super) fn all_told(&self) -> bool {
+        let told = |peer: &PeerView| self.asked(peer).is_some_and(|one| one.told.is_ok());
+        !self.gateways.is_empty()
+            && self.gateways.iter().all(|gateway| gateway.told.is_ok())
+            && self.gateway_peers().all(told)
+    }
+
+    fn asked(&self, peer: &PeerView) -> Option<&Gateway> {
+        self.gateways.iter().find(|one| one.peer_id.as_ref() == Some(&peer.peer_id))
+    }
+
+    /// One of the instances, if each gateway that told passes over all that it knows.
+    fn all_pass_over_all(&self) -> Option<Failed<'_>> {
+        let all = |knows: &Knows| {
+            let passed = self.passed_over(knows).len() as u64;
+            passed > 0 && knows.endpoints.is_some_and(|all| passed >= all)
+        };
+        if !self.told().all(|(_, knows)| all(knows)) {
+            return None;
+        }
+        self.told().find_map(|(_, knows)| self.passed_over(knows).first().copied())
+    }
+
+    /// Those that a gateway passes over at this moment; others that failed get the next call.
+    fn passed_over<'a>(&'a self, knows: &'a Knows) -> Vec<Failed<'a>> {
+        self.failed(knows).into_iter().filter(|(gone, _)| gone.for_s > 0).collect()
+    }
+
+    /// Instances of the service that failed at a gateway. Whatever else it names is none of them.
+    fn failed<'a>(&'a self, knows: &'a Knows) -> Vec<Failed<'a>> {
+        let of_it = |gone: &'a Ejected| {
+            let is = |part: &&Assignment| {
+                endpoint(&self.service.id, part).is_ok_and(|at| at.place() == gone.instance)
+            };
+            Some((gone, self.service.assignments.iter().find(is)?))
+        };
+        knows.failed.iter().filter_map(of_it).collect()
+    }
+
     fn is_endpoint(&self, part: &Assignment) -> bool {
         endpoint(&self.service.id, part).is_ok()
     }
@@ -88,15 +135,8 @@ impl Case<'_> {
         format!("gateway {}", one_line(label.or(id).unwrap_or_default()))
     }
 
-    /// An instance that a gateway names, for people, and its slot and host as far as it is one of the service's.
-    fn instance(&self, gone: &Ejected) -> (String, Option<&Assignment>) {
-        let is = |part: &&Assignment| {
-            endpoint(&self.service.id, part).is_ok_and(|at| at.replica() == gone.instance)
-        };
-        match self.service.assignments.iter().find(is) {
-            Some(part) => (format!("slot {} on {}", part.slot, self.named(part)), Some(part)),
-            None => (format!("instance {}", gone.instance), None),
-        }
+    fn instance(&self, part: &Assignment) -> String {
+        format!("slot {} on {}", part.slot, self.named(part))
     }
 
     pub(super) fn gateways(&self) -> Vec<Line> {
@@ -106,50 +146,51 @@ impl Case<'_> {
                 false => "is not connected: it goes on with the table it has",
             };
             let name = if peer.label.is_empty() { &peer.peer_id } else { &peer.label };
-            let told = self.gateways.iter().find(|one| one.peer_id.as_ref() == Some(&peer.peer_id));
             let line = Line::new(one_line(name), words).with("peerId", peer.peer_id.as_str());
-            match told {
-                Some(gateway) => self.with_what_it_told(line, gateway),
-                None => line,
-            }
+            self.with_what_it_told(line, self.asked(peer))
         };
         let own = self.gateways.iter().filter(|one| one.peer_id == self.network.peer_id);
         let own = own.map(|own| {
             let line = Line::new("this node", "is a gateway itself");
-            self.with_what_it_told(line, own)
+            self.with_what_it_told(line, Some(own))
         });
         own.chain(self.gateway_peers().map(line)).collect()
     }
 
-    fn with_what_it_told(&self, mut line: Line, gateway: &Gateway) -> Line {
-        let knows = match &gateway.told {
-            Ok(knows) => knows,
-            Err(why) => {
+    fn with_what_it_told(&self, mut line: Line, gateway: Option<&Gateway>) -> Line {
+        let knows = match gateway.map(|gateway| &gateway.told) {
+            Some(Ok(knows)) => knows,
+            Some(Err(why)) => {
                 line.words
                     .push_str(&format!("; what it knows is not to be had: {}", one_line(why)));
                 return line;
             }
+            None => {
+                line.words.push_str("; it was not asked what it knows");
+                return line;
+            }
         };
-        if let Some(known) = knows.endpoints {
-            line.words.push_str(&format!("; knows {}", count(known, "instance")));
-            line = line.with("knows", known);
+        match knows.endpoints {
+            Some(known) => {
+                line.words.push_str(&format!("; knows {}", count(known, "instance")));
+                line = line.with("knows", known);
+            }
+            None => line.words.push_str("; does not tell how many instances it knows"),
         }
         line.words.push_str(&format!(", as of {} s ago", knows.table_age_s));
-        let gone: Vec<serde_json::Value> = knows.passes_over.iter().map(|gone| {
-            let (name, part) = self.instance(gone);
-            let until = match gone.for_s {
-                0 => "until a call or a check gets through".to_owned(),
-                s => format!("for {s} s more"),
-            };
-            line.words.push_str(&format!("; passes over {name} {until}: {}", gone.words()));
-            let mut shown = serde_json::json!({ "instance": gone.instance, "seconds": gone.for_s,
-                "reason": gone.reason });
-            if let Some(part) = part {
-                shown["slot"] = part.slot.into();
-                shown["hostId"] = part.host.as_str().into();
-            }
-            shown
-        }).collect();
+        let mut gone = Vec::new();
+        for (one, part) in self.failed(knows) {
+            let name = self.instance(part);
+            line.words.push_str(&match one.for_s {
+                0 => format!("; tries {name} with the next call: {}", one.words()),
+                s => format!("; passes over {name} for {s} s more: {}", one.words()),
+            });
+            gone.push(serde_json::json!({ "instance": one.instance, "seconds": one.for_s,
+                "reason": one.reason, "slot": part.slot, "hostId": part.host.as_str() }));
+        }
+        if knows.may_be_more {
+            line.words.push_str("; may pass over more than it tells");
+        }
         line.with("tableAgeSeconds", knows.table_age_s).with("passesOver", gone)
     }
 }
