@@ -115,9 +115,10 @@ fn only_their_keepers_name_redb_axum_and_the_cbor_crate() {
     let keepers: [(&str, &[&str]); 8] = [
         ("redb", &["skyclaw-store"]),
         ("axum", &["skyclaw-http-compat"]),
-        ("hyper", &["skyclaw-http-compat"]),
+        // The benchmarks' clients keep connections by it.
+        ("hyper", &["skyclaw-http-compat", "skyclaw-tests"]),
         ("serde_cbor", &["skyclaw-protocol"]),
-        ("clap", &["skyclaw-node"]),
+        ("clap", &["skyclaw-node", "skyclaw-tests"]),
         ("libp2p", &["skyclaw-node"]),
         ("rmcp", &["skyclaw-node"]),
         // The tests write what the original would have written.
