@@ -73,7 +73,7 @@ const NATS: &str = "NATS sync always";
 const REDIS: &str = "Redis always";
 
 /// All of them, in the order of the table.
-pub(crate) const GOALS: [Goal; 28] = [
+pub(crate) const GOALS: [Goal; 26] = [
     ratio("enqueue, 64 clients / beanstalkd", "enqueue-64", "rate", (SKYCLAW, BEANSTALKD), 2.0),
     ratio("enqueue, 64 clients / NATS", "enqueue-64", "rate", (SKYCLAW, NATS), 2.0),
     ratio("enqueue, 64 clients / Redis", "enqueue-64", "rate", (SKYCLAW, REDIS), 0.5),
@@ -112,6 +112,4 @@ pub(crate) const GOALS: [Goal; 28] = [
     at_most("MiB for each 100,000 live jobs", ("start", SKYCLAW), "MiB per 100,000", 60.0),
     at_most("cold start with jobs held, seconds", ("start", SKYCLAW), "seconds", 3.0),
     at_most("skyclaw-node stripped, MiB", ("size", SKYCLAW), "MiB", 25.0),
-    ratio("enqueue, 1 client / beanstalkd", "enqueue-1", "rate", (SKYCLAW, BEANSTALKD), 0.5),
-    ratio("enqueue, 16 clients / beanstalkd", "enqueue-16", "rate", (SKYCLAW, BEANSTALKD), 1.0),
 ];

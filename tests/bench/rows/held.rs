@@ -102,7 +102,7 @@ pub(crate) fn size(_: &Plan, report: &mut Report) {
     let bytes = fs::metadata(&stripped).map_or(0, |file| file.len());
     report.add("size", "skyclaw", 0, &[("MiB", bytes as f64 / f64::from(1 << 20))]);
     report.note(
-        "the program measured has the features that the tests need; one built alone is smaller"
+        "`size` is of the program beside the benchmark; with the workspace it has what the tests' crates add to its dependencies, too"
             .into(),
     );
 }
