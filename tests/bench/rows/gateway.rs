@@ -101,7 +101,7 @@ pub(crate) fn direct(plan: &Plan, report: &mut Report) {
 /// nginx, as an instance of a service: it listens where its host says.
 const INSTANCE: &str = "mkdir -p site && cd site && head -c 100 /dev/zero > small && : > health && \
     cat > nginx.conf <<END && exec nginx -c \"$PWD/nginx.conf\" -p \"$PWD\"\n\
-    daemon off; pid pid; error_log stderr crit; worker_processes 1; events { worker_connections 1024; }\n\
+    daemon off; user root; pid pid; error_log stderr crit; worker_processes 1; events { worker_connections 1024; }\n\
     http { access_log off; client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; \
     uwsgi_temp_path d; scgi_temp_path e; keepalive_requests 1000000000; \
     server { listen 127.0.0.1:$PORT; root $PWD; } }\nEND\n";
