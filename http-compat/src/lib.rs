@@ -48,6 +48,7 @@ pub use backend::{
 };
 pub use config::{ApiConfig, Caller, JoinTrace};
 pub use endpoint::is_allowed as endpoint_is_allowed;
+pub use error::refusal_reason;
 pub use json::request::{CheckedPayload, check_payload};
 pub use metrics::HttpMetrics;
 pub use peer_url::normalize_url;

@@ -13,7 +13,6 @@
 mod export;
 #[cfg(any(test, feature = "otel"))]
 mod ids;
-mod refusal;
 #[cfg(feature = "otel")]
 mod sampling;
 #[cfg(any(test, feature = "otel"))]
@@ -21,7 +20,7 @@ mod share;
 #[cfg(any(test, feature = "otel"))]
 mod trouble;
 
-use skyclaw_http_compat::JoinTrace;
+use skyclaw_http_compat::{JoinTrace, refusal_reason};
 use skyclaw_protocol::{Answer, Command, JobId, Refusal};
 use tracing::Span;
 use tracing::field::{Empty, display};
@@ -150,7 +149,7 @@ impl Step {
             }
             Err(refusal) if !self.span.is_disabled() => {
                 self.span.record("otel.status_code", "ERROR");
-                self.span.record("otel.status_description", refusal::label(refusal));
+                self.span.record("otel.status_description", refusal_reason(refusal));
             }
             Ok(_) | Err(_) => {}
         }
