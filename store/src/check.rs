@@ -18,13 +18,17 @@ use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, TableError};
 use skyclaw_protocol::NetworkId;
 
+use crate::commit::named;
 use crate::error::{Fault, OpenError, guard};
+use crate::journal::{Beside, Epoch};
 use crate::migrate::MIGRATIONS;
-use crate::open::{Hold, check_header, over_memory};
+use crate::open::{Hold, check_header, left, over_memory};
+use crate::read::Shared;
 use crate::seal::{Found, Refusals};
+use crate::space::Place;
 use crate::tables::{
-    FORMAT, Head, INDEX_VERSION, META, META_BACKUP, META_FORMAT, META_HEAD, META_MIGRATIONS,
-    META_SEED, NAMES, SEALED,
+    FORMAT_WITH_JOURNAL, Head, INDEX_VERSION, META, META_BACKUP, META_FORMAT, META_HEAD,
+    META_MIGRATIONS, META_SEED, NAMES, SEALED,
 };
 
 /// Memory for pages: each is read once or twice.
@@ -134,8 +138,15 @@ pub fn check(path: impl AsRef<Path>, network: NetworkId) -> Result<Checked, Open
     let db = over_memory(path, file, CACHE_BYTES, Hold::WithReaders)?;
     let meta = guard(|| what_it_is(&db)).map_err(|fault| OpenError::of(path, fault))?;
     let meta = meta.map_err(|why| why.error(path))?;
+    // A node that was killed has the newest in its journal: what is looked at is what it will start from.
+    let shared =
+        Shared::new(Place::of_file(path, 0), db, meta.head.clone().unwrap_or(Head::empty(0)));
+    if let (Some(epoch), Some(head)) = (&meta.journal, &meta.head) {
+        let journal = Beside::database(path);
+        left(path, Some(&journal), epoch, head.batches)?.absorb(path, &shared)?;
+    }
     let checked = guard(|| {
-        let txn = db.begin_read()?;
+        let txn = shared.begin_read()?;
         let mut checked = Checked { backup: meta.backup, ..Checked::default() };
         for (table, name) in SEALED.into_iter().zip(NAMES) {
             let count = match txn.open_table(table) {
@@ -146,7 +157,7 @@ pub fn check(path: impl AsRef<Path>, network: NetworkId) -> Result<Checked, Open
             };
             checked.records.push((name, count));
         }
-        match meta.head {
+        match meta.head.map(|_| shared.behind.head()) {
             Some(head) if head.index.version == INDEX_VERSION && !meta.backup => {
                 indexes::all(&txn, &head, &mut checked)?;
             }
@@ -162,6 +173,7 @@ pub fn check(path: impl AsRef<Path>, network: NetworkId) -> Result<Checked, Open
 struct Meta {
     backup: bool,
     head: Option<Head>,
+    journal: Option<Epoch>,
 }
 
 /// Why a file cannot be looked into.
@@ -197,8 +209,8 @@ fn what_it_is(db: &Database) -> Result<Result<Meta, NotOurs>, Fault> {
     let known = MIGRATIONS.len() as u64;
     match (format, migrations) {
         (Found::Nothing, _) => return Ok(Err(NotOurs::Other)),
-        (Found::This(found), _) if found > FORMAT => {
-            return Ok(Err(NotOurs::Newer { found, known: FORMAT }));
+        (Found::This(found), _) if found > FORMAT_WITH_JOURNAL => {
+            return Ok(Err(NotOurs::Newer { found, known: FORMAT_WITH_JOURNAL }));
         }
         (_, Found::This(found)) if found > known => {
             return Ok(Err(NotOurs::Newer { found, known }));
@@ -207,7 +219,9 @@ fn what_it_is(db: &Database) -> Result<Result<Meta, NotOurs>, Fault> {
     }
     let backup: Found<bool> = refusals.get(&meta, &META, META_BACKUP)?;
     let head: Found<Head> = refusals.get(&meta, &META, META_HEAD)?;
-    Ok(Ok(Meta { backup: backup.ok() == Some(true), head: head.ok() }))
+    // One whose name does not check out is told with all other records.
+    let journal = named(&meta, &refusals)?.unwrap_or(None);
+    Ok(Ok(Meta { backup: backup.ok() == Some(true), head: head.ok(), journal }))
 }
 
 /// Rows without which no node starts. Those that are there were looked at with all others.

@@ -1,23 +1,27 @@
-//! One batch, one transaction, one sync.
+//! A batch becomes durable: in the journal as a rule, in redb where there is none or it is too large.
 
+mod journaled;
 mod writer;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use redb::{Durability, WriteTransaction};
+use redb::WriteTransaction;
 use skyclaw_protocol::NetworkId;
 use skyclaw_protocol::batch::{Batch, Durable, Write};
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::record::{Record, Signed};
 
-use crate::error::{CommitError, Fault, guard};
+use crate::behind::Waiting;
+use crate::error::{CommitError, Fault};
 use crate::history;
 use crate::index::{self, Keeping};
+use crate::journal::Encoded;
 use crate::read::Shared;
 use crate::seal::{Found, seal};
-use crate::tables::{Head, META, META_HEAD, META_SEED};
-use writer::Writer;
+use crate::tables::{META, META_SEED};
+pub(crate) use journaled::{Journaled, leave, named};
+pub(crate) use writer::Writer;
 
 /// The single writer. It belongs to the thread of the engine; readers are [`Reader`]s.
 ///
@@ -29,13 +33,16 @@ use writer::Writer;
 #[derive(Debug)]
 pub struct Store {
     shared: Arc<Shared>,
-    head: Head,
+    journal: Journaled,
+    /// Batches that are on disk.
+    batches: u64,
     usable: bool,
 }
 
 impl Store {
-    pub(crate) const fn new(shared: Arc<Shared>, head: Head) -> Self {
-        Self { shared, head, usable: true }
+    pub(crate) fn new(shared: Arc<Shared>, journal: Journaled) -> Self {
+        let batches = shared.behind.head().batches;
+        Self { shared, journal, batches, usable: true }
     }
 
     /// Puts a batch on disk. Once this returns [`Durable`] the batch survives any crash.
@@ -44,13 +51,24 @@ impl Store {
     /// [`CommitError`]; the store then takes no further batch.
     pub fn commit(&mut self, batch: Batch) -> Result<Durable, CommitError> {
         let started = Instant::now();
-        match self.write(&batch) {
-            Ok(bytes) => {
-                self.shared.stats.committed(batch.writes.len(), bytes, started.elapsed());
-                Ok(batch.into_durable())
+        let records = batch.writes.len();
+        match self.write(batch) {
+            Ok((durable, bytes)) => {
+                self.shared.stats.committed(records, bytes, started.elapsed());
+                Ok(durable)
             }
             Err(error) => Err(self.fail(error)),
         }
+    }
+
+    /// Does what a commit left for later, and readers would do else. For moments in which nothing is to be
+    /// committed.
+    ///
+    /// # Errors
+    /// As [`Store::commit`]. What was committed stays so.
+    pub fn settle(&mut self) -> Result<(), CommitError> {
+        let settled = self.ready().and_then(|()| self.sorted(Shared::settle));
+        settled.map_err(|error| self.fail(error))
     }
 
     /// Derives the derived tables anew, in one transaction. Opening does it by itself if they do
@@ -59,18 +77,10 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn rebuild_indexes(&mut self) -> Result<(), CommitError> {
-        let rebuilt = self.ready().and_then(|()| {
-            let head = self.head.clone();
-            let retention_ms = head.index.retention_ms;
-            guard(|| rebuild(&self.shared, head, retention_ms)).map_err(|fault| self.sort(fault))
-        });
-        match rebuilt {
-            Ok(head) => {
-                self.head = head;
-                Ok(())
-            }
-            Err(error) => Err(self.fail(error)),
-        }
+        let retention_ms = self.shared.behind.head().index.retention_ms;
+        let rebuilt =
+            self.ready().and_then(|()| self.sorted(|shared| rebuild(shared, retention_ms)));
+        rebuilt.map_err(|error| self.fail(error))
     }
 
     /// Gives the node a new key, in one transaction: what the old one voted on is history then, which
@@ -81,36 +91,28 @@ impl Store {
     /// As [`Store::commit`].
     pub fn rekey(&mut self, network: NetworkId, entropy: [u8; 32]) -> Result<NodeKey, CommitError> {
         let rekeyed = self.ready().and_then(|()| {
-            let change = || {
-                let mut head = self.head.clone();
-                let mut txn = self.shared.begin_write()?;
-                txn.set_durability(Durability::Immediate)?;
-                let refusals = &self.shared.refusals;
-                let old = {
-                    let mut meta = txn.open_table(META)?;
-                    let old: Found<Vec<u8>> = refusals.get(&meta, &META, META_SEED)?;
-                    let new = seal(&META, META_SEED, &entropy.to_vec());
-                    meta.insert(META_SEED, new.as_slice())?;
-                    old.ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok())
-                };
-                if let Some(seed) = old {
-                    history::to_history(&txn, refusals, network, &NodeKey::from_seed(&seed))?;
-                }
-                let retention_ms = head.index.retention_ms;
-                let keeping = Keeping { floor: head.gc_floor, retention_ms };
-                head.index = index::rebuild(&txn, keeping, refusals)?;
-                txn.open_table(META)?
-                    .insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
-                txn.commit()?;
-                Ok(head)
-            };
-            guard(change).map_err(|fault| self.sort(fault))
+            self.sorted(|shared| {
+                let refusals = &shared.refusals;
+                shared.change(|txn, head| {
+                    let old = {
+                        let mut meta = txn.open_table(META)?;
+                        let old: Found<Vec<u8>> = refusals.get(&meta, &META, META_SEED)?;
+                        let new = seal(&META, META_SEED, &entropy.to_vec());
+                        meta.insert(META_SEED, new.as_slice())?;
+                        old.ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok())
+                    };
+                    if let Some(seed) = old {
+                        history::to_history(txn, refusals, network, &NodeKey::from_seed(&seed))?;
+                    }
+                    let retention_ms = head.index.retention_ms;
+                    let keeping = Keeping { floor: head.gc_floor, retention_ms };
+                    head.index = index::rebuild(txn, keeping, refusals)?;
+                    Ok(())
+                })
+            })
         });
         match rekeyed {
-            Ok(head) => {
-                self.head = head;
-                Ok(NodeKey::from_seed(&entropy))
-            }
+            Ok(()) => Ok(NodeKey::from_seed(&entropy)),
             Err(error) => Err(self.fail(error)),
         }
     }
@@ -123,15 +125,8 @@ impl Store {
         &mut self,
         act: impl FnOnce(&WriteTransaction) -> Result<(), Fault>,
     ) -> Result<(), CommitError> {
-        let changed = self.ready().and_then(|()| {
-            let change = || {
-                let mut txn = self.shared.begin_write()?;
-                txn.set_durability(Durability::Immediate)?;
-                act(&txn)?;
-                Ok(txn.commit()?)
-            };
-            guard(change).map_err(|fault| self.sort(fault))
-        });
+        let changed =
+            self.ready().and_then(|()| self.sorted(|shared| shared.change(|txn, _| act(txn))));
         changed.map_err(|error| self.fail(error))
     }
 
@@ -152,8 +147,8 @@ impl Store {
         Err(CommitError::Unusable { path: self.shared.place.path.clone() })
     }
 
-    fn sort(&self, fault: Fault) -> CommitError {
-        CommitError::of(&self.shared.place.path, fault)
+    fn sorted<T>(&self, act: impl FnOnce(&Shared) -> Result<T, Fault>) -> Result<T, CommitError> {
+        act(&self.shared).map_err(|fault| CommitError::of(&self.shared.place.path, fault))
     }
 
     /// redb does nothing more after a failed write, and memory may be ahead of the disk.
@@ -166,50 +161,50 @@ impl Store {
         error
     }
 
-    fn write(&mut self, batch: &Batch) -> Result<u64, CommitError> {
+    fn write(&mut self, batch: Batch) -> Result<(Durable, u64), CommitError> {
         self.ready()?;
         check_lengths(&batch.writes)?;
-        let (head, bytes) = guard(|| self.transact(batch)).map_err(|fault| self.sort(fault))?;
-        self.head = head;
-        Ok(bytes)
-    }
-
-    fn transact(&self, batch: &Batch) -> Result<(Head, u64), Fault> {
-        let mut txn = self.shared.begin_write()?;
-        txn.set_durability(Durability::Immediate)?;
-        let (index, gc_floor, bytes) = {
-            let mut writer = Writer::open(&txn, &self.head, &self.shared.refusals)?;
-            for write in &batch.writes {
-                writer.apply(write)?;
-            }
-            writer.finish()?
-        };
-        let batches = self.head.batches.saturating_add(1);
-        let head = Head { clock: batch.clock, version: batch.version, index, gc_floor, batches };
-        txn.open_table(META)?.insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
-        txn.commit()?;
-        Ok((head, bytes))
+        let Encoded(body) = Encoded::of(&batch);
+        // Before the batch is anywhere: where this fails, nothing of it is kept.
+        if !self.journal.may_wait(self.shared.behind.count() + batch.writes.len()) {
+            self.sorted(Shared::settle)?;
+        }
+        let number = self.batches.saturating_add(1);
+        let kept = self.journal.keep(&self.shared, number, &body);
+        let kept = kept.map_err(|fault| CommitError::of(&self.shared.place.path, fault))?;
+        let Batch { seq, writes, clock, version } = batch;
+        self.shared.behind.push(Waiting { clock, version, writes });
+        if !kept {
+            // It is on disk with redb then.
+            self.sorted(|shared| shared.change(|_, _| Ok(())))?;
+            self.journal.rewind();
+        }
+        self.batches = number;
+        let durable = Batch { seq, writes: Vec::new(), clock, version }.into_durable();
+        Ok((durable, body.len() as u64))
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
+        let ended = self.journal.end(&self.shared);
         // The lock on the file goes with the writer, however long a reader is kept.
-        if let Err(error) = self.shared.close() {
+        if let Err(error) = ended.and_then(|()| self.shared.close()) {
+            _ = self.shared.close();
             tracing::warn!(?error, "the database was not closed cleanly; it is repaired at open");
+            return;
         }
+        self.journal.remove();
     }
 }
 
 /// Rebuilds the derived tables in one transaction.
-pub(crate) fn rebuild(shared: &Shared, mut head: Head, retention_ms: u64) -> Result<Head, Fault> {
-    let mut txn = shared.begin_write()?;
-    txn.set_durability(Durability::Immediate)?;
-    let keeping = Keeping { floor: head.gc_floor, retention_ms };
-    head.index = index::rebuild(&txn, keeping, &shared.refusals)?;
-    txn.open_table(META)?.insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
-    txn.commit()?;
-    Ok(head)
+pub(crate) fn rebuild(shared: &Shared, retention_ms: u64) -> Result<(), Fault> {
+    shared.change(|txn, head| {
+        let keeping = Keeping { floor: head.gc_floor, retention_ms };
+        head.index = index::rebuild(txn, keeping, &shared.refusals)?;
+        Ok(())
+    })
 }
 
 /// Refuses what could be written but not read back, before anything is written.

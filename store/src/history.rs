@@ -22,8 +22,8 @@ use crate::index::is_alone;
 use crate::open::{copy_draft, draft_beside, open_database, publish_draft};
 use crate::seal::{Found, Refusals, seal};
 use crate::tables::{
-    CERTIFICATES, Head, META, META_BACKUP, META_HEAD, META_SEED, OUTBOX, ROWS, SEALED, SPECS,
-    StoredRow, create_all,
+    CERTIFICATES, FORMAT, Head, META, META_BACKUP, META_FORMAT, META_HEAD, META_JOURNAL, META_SEED,
+    OUTBOX, ROWS, SEALED, SPECS, StoredRow, create_all,
 };
 
 /// Memory for pages of the copy.
@@ -111,6 +111,10 @@ fn copy(
                 seed = refusals.value::<Vec<u8>>(&META, META_SEED, value.value()).ok();
                 continue;
             }
+            // No journal belongs to the copy: what it held was read with the rest.
+            if table.name() == META.name() && key.value() == META_JOURNAL {
+                continue;
+            }
             target.insert(key.value(), value.value())?;
         }
     }
@@ -124,6 +128,7 @@ fn copy(
         head.index.version = 0;
         meta.insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
     }
+    meta.insert(META_FORMAT, seal(&META, META_FORMAT, &FORMAT).as_slice())?;
     meta.insert(META_BACKUP, seal(&META, META_BACKUP, &true).as_slice())?;
     Ok(())
 }

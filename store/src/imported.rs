@@ -22,7 +22,7 @@ use crate::open::open_database;
 use crate::read::Shared;
 use crate::seal::{opened, seal_bytes};
 use crate::space::Place;
-use crate::tables::Sealed;
+use crate::tables::{Head, Sealed};
 
 /// Key: hash of route and key. Value: [`ImportedKey`].
 const ANSWERS: Sealed = TableDefinition::new("imported-keys-1");
@@ -78,7 +78,7 @@ impl ImportedKeys {
         let file = file.open(path).map_err(|error| OpenError::environment(path, error))?;
         let backend = FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))?;
         let db = open_database(path, backend, CACHE, true)?;
-        let shared = Shared::new(Place::of_file(path, 0), db);
+        let shared = Shared::new(Place::of_file(path, 0), db, Head::empty(0));
         let sizes = || {
             let table = match shared.begin_read()?.open_table(ANSWERS) {
                 Ok(table) => table,

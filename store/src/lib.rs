@@ -1,7 +1,7 @@
-//! What a node remembers: one redb file.
+//! What a node remembers: one redb file, and while it is open a journal beside it.
 //!
-//! Always: a [`Durable`](skyclaw_protocol::batch::Durable) is given only for a batch that one
-//! transaction has put on disk; a batch is there whole or not at all; the identity of the node
+//! Always: a [`Durable`](skyclaw_protocol::batch::Durable) is given only for a batch that is on
+//! disk; a batch is there whole or not at all; the identity of the node
 //! lives in the file, so a node that lost its memory comes back as another node. What does not
 //! check out on reading is refused, counted and never trusted.
 //! Never here: decisions, clocks that decide anything, sockets, tokio.
@@ -9,12 +9,14 @@
 //! Start at `tables`. [`Store`] is the single writer and belongs to the engine's thread;
 //! [`Reader`] is for everybody.
 
+mod behind;
 mod check;
 mod commit;
 mod error;
 mod history;
 mod imported;
 mod index;
+mod journal;
 mod migrate;
 mod open;
 pub mod originals;

@@ -4,10 +4,12 @@
 //! database appears under its name whole or not at all; an existing file, even an empty one, is
 //! never taken for a place to start anew, since that would be a node that forgot its promises.
 
+mod absorb;
 mod compact;
 mod create;
 mod probe;
 
+pub(crate) use absorb::left;
 pub use compact::{Compacted, compact};
 pub(crate) use create::{copy_draft, draft_beside, publish_draft};
 pub(crate) use probe::{Hold, over_memory};
@@ -24,15 +26,16 @@ use skyclaw_protocol::batch::Snapshot;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::limits::DEFAULT_RETENTION_MS;
 
-use crate::commit::{self, Store};
+use crate::commit::{self, Journaled, Store};
 use crate::error::{Fault, OpenError, guard};
 use crate::index;
+use crate::journal::{Beside, Epoch, JournalPlace};
 use crate::migrate::{self, MIGRATIONS, Migration};
 use crate::read::{Reader, Shared};
 use crate::seal::{Found, Refusals};
 use crate::space::Place;
 use crate::tables::{
-    FORMAT, Head, META, META_BACKUP, META_FORMAT, META_HEAD, META_SEED, create_all,
+    FORMAT_WITH_JOURNAL, Head, META, META_BACKUP, META_FORMAT, META_HEAD, META_SEED, create_all,
 };
 
 /// How to open.
@@ -47,7 +50,7 @@ pub struct Options {
     /// How long what has ended is kept whole, in milliseconds; what is due is filed by it. Another
     /// value than before derives the derived tables anew, once.
     pub retention_ms: u64,
-    /// Random bytes from which the identity of a new file is made. Unused if the file exists.
+    /// Random bytes, from which the identity of a new file is made, and what tells journals apart.
     pub entropy: [u8; 32],
 }
 
@@ -110,21 +113,44 @@ impl Store {
             let file = file.map_err(|error| OpenError::environment(path, error))?;
             FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))
         };
-        probe::probe(path, file()?)?;
+        let journal = Beside::database(path);
+        let meta = probe::probe(path, file()?)?;
+        // What is damaged is left as it is.
+        if let Some(epoch) = &meta.journal {
+            left(path, Some(&journal), epoch, meta.head.batches)?;
+        }
         let mut db = open_database(path, file()?, options.cache_bytes, false)?;
         compact::if_worth(path, &mut db);
         create::sweep(path);
         place.load_ballast(options.ballast_bytes);
-        start(place, db, MIGRATIONS, options.retention_ms, created)
+        start(place, db, Some(Box::new(journal)), MIGRATIONS, options, created)
     }
 
-    /// Opens a database on any storage; an empty one is filled. For tests.
+    /// Opens a database on any storage, without a journal; an empty one is filled. For tests.
     ///
     /// # Errors
     /// As [`Store::open`].
     #[cfg(any(test, feature = "testing"))]
     pub fn open_backend(
         backend: impl StorageBackend,
+        options: &Options,
+    ) -> Result<Opened, OpenError> {
+        Self::open_storage(backend, None, options)
+    }
+
+    /// Opens the database on a disk of tests, with its journal; an empty one is filled.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    #[cfg(any(test, feature = "testing"))]
+    pub fn open_disk(disk: &crate::testing::Disk, options: &Options) -> Result<Opened, OpenError> {
+        Self::open_storage(disk.backend(), Some(Box::new(disk.journal())), options)
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    fn open_storage(
+        backend: impl StorageBackend,
+        journal: Option<Box<dyn JournalPlace>>,
         options: &Options,
     ) -> Result<Opened, OpenError> {
         let path = Path::new("(storage of a test)");
@@ -134,7 +160,7 @@ impl Store {
         if created {
             create::fill(&db, options).map_err(|fault| OpenError::of(path, fault))?;
         }
-        start(place, db, MIGRATIONS, options.retention_ms, created)
+        start(place, db, journal, MIGRATIONS, options, created)
     }
 }
 
@@ -189,6 +215,7 @@ struct Meta {
     seed: [u8; 32],
     head: Head,
     migrations: u64,
+    journal: Option<Epoch>,
 }
 
 /// Reads the rows without which a file cannot be used.
@@ -219,9 +246,10 @@ fn read_meta(
         Found::Refused => return Err(damaged("format number")),
     };
     let newer = |found, known| OpenError::NewerFormat { path: path.to_owned(), found, known };
-    if format > FORMAT {
-        return Err(newer(format, FORMAT));
+    if format > FORMAT_WITH_JOURNAL {
+        return Err(newer(format, FORMAT_WITH_JOURNAL));
     }
+    let journal = commit::named(&meta, refusals).map_err(fault)?;
     if matches!(refusals.get::<bool>(&meta, &META, META_BACKUP).map_err(fault)?, Found::This(true))
     {
         return Err(OpenError::NotOurs {
@@ -242,6 +270,7 @@ fn read_meta(
         seed: seed.ok_or_else(|| damaged("identity"))?,
         head: head.ok_or_else(|| damaged("head"))?,
         migrations: migrations.ok_or_else(|| damaged("count of migrations"))?,
+        journal: journal.map_err(|()| damaged("name of its journal"))?,
     })
 }
 
@@ -249,24 +278,35 @@ fn read_meta(
 fn start(
     place: Place,
     db: Database,
+    journal: Option<Box<dyn JournalPlace>>,
     migrations: &[Migration],
-    retention_ms: u64,
+    options: &Options,
     created: bool,
 ) -> Result<Opened, OpenError> {
     let path = place.path.clone();
     let fault = |fault: Fault| OpenError::of(&path, fault);
     let meta = read_meta(&path, &db, &Refusals::default(), migrations.len())?;
-    let run = || migrate::run(&db, migrations, meta.migrations);
-    let migrated = guard(run).map_err(fault)?;
-    let shared = Arc::new(Shared::new(place, db));
-    let mut head = meta.head;
-    if migrated > 0 || !guard(|| prepare(&shared, &head, retention_ms)).map_err(fault)? {
-        tracing::warn!(path = %path.display(), "the derived tables are rebuilt");
-        head = guard(|| commit::rebuild(&shared, head, retention_ms)).map_err(fault)?;
+    let shared = Arc::new(Shared::new(place, db, meta.head));
+    if let Some(epoch) = &meta.journal {
+        let batches = shared.behind.head().batches;
+        left(&path, journal.as_deref(), epoch, batches)?.absorb(&path, &shared)?;
+        commit::leave(&shared).map_err(fault)?;
     }
-    let snapshot = guard(|| shared.snapshot(&head)).map_err(fault)?;
+    // Of no use to anybody now: the database does not name it.
+    if let Some(journal) = journal.as_deref() {
+        journal.remove().map_err(|error| OpenError::environment(journal.path(), error))?;
+    }
+    let run = || shared.with(|db| migrate::run(db, migrations, meta.migrations));
+    let migrated = guard(run).map_err(fault)?;
+    let retention_ms = options.retention_ms;
+    if migrated > 0 || !guard(|| prepare(&shared, retention_ms)).map_err(fault)? {
+        tracing::warn!(path = %path.display(), "the derived tables are rebuilt");
+        commit::rebuild(&shared, retention_ms).map_err(fault)?;
+    }
+    let snapshot = guard(|| shared.snapshot()).map_err(fault)?;
+    let journaled = Journaled::new(journal, options.entropy, meta.journal);
     Ok(Opened {
-        store: Store::new(Arc::clone(&shared), head),
+        store: Store::new(Arc::clone(&shared), journaled),
         reader: Reader::new(shared),
         key: NodeKey::from_seed(&meta.seed),
         snapshot,
@@ -275,7 +315,8 @@ fn start(
 }
 
 /// Makes tables that are missing. True if the derived ones hold what they should.
-fn prepare(shared: &Shared, head: &Head, retention_ms: u64) -> Result<bool, Fault> {
+fn prepare(shared: &Shared, retention_ms: u64) -> Result<bool, Fault> {
+    let head = shared.behind.head();
     let mut txn = shared.begin_write()?;
     txn.set_durability(Durability::Immediate)?;
     let before = txn.list_tables()?.count();

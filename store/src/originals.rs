@@ -32,6 +32,7 @@ use crate::open::open_database;
 use crate::read::Shared;
 use crate::seal::{opened, seal_bytes};
 use crate::space::Place;
+use crate::tables::Head;
 use index::Index;
 
 pub use index::{Place as JobPlace, Queued};
@@ -151,7 +152,7 @@ impl Originals {
         let path = place.path.clone();
         // With a look at every page: redb panics later on those that contradict each other.
         let db = open_database(&path, backend, options.cache_bytes, true)?;
-        let shared = Arc::new(Shared::new(place, db));
+        let shared = Arc::new(Shared::new(place, db, Head::empty(0)));
         let index = guard(|| load(&shared)).map_err(|fault| OpenError::of(&path, fault))?;
         Ok(Self { shared, options, index: RwLock::new(index), usable: Mutex::new(true) })
     }

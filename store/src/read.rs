@@ -23,6 +23,7 @@ pub use items::Held;
 pub use jobs::{JobPage, JobRecord, Order, Phases};
 use view::View;
 
+use crate::behind::Behind;
 use crate::error::{Fault, LowSpace, OpenError, ReadError, guard};
 use crate::history;
 use crate::seal::{Found, Refusals};
@@ -40,11 +41,13 @@ pub(crate) struct Shared {
     db: RwLock<Option<Database>>,
     pub(crate) refusals: Refusals,
     pub(crate) stats: StoreStats,
+    pub(crate) behind: Behind,
 }
 
 impl Shared {
-    pub(crate) fn new(place: Place, db: Database) -> Self {
+    pub(crate) fn new(place: Place, db: Database, head: Head) -> Self {
         Self {
+            behind: Behind::new(head),
             place,
             db: RwLock::new(Some(db)),
             refusals: Refusals::default(),
@@ -68,7 +71,9 @@ impl Shared {
         self.with(|db| Ok(db.begin_write()?))
     }
 
+    /// Sees every batch that was committed before.
     pub(crate) fn begin_read(&self) -> Result<ReadTransaction, Fault> {
+        self.settle()?;
         self.with(|db| Ok(db.begin_read()?))
     }
 
@@ -87,8 +92,9 @@ impl Shared {
     }
 
     /// What a machine starts from.
-    pub(crate) fn snapshot(&self, head: &Head) -> Result<Snapshot, Fault> {
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, Fault> {
         let txn = self.begin_read()?;
+        let head = self.behind.head();
         let mut snapshot =
             Snapshot { clock: head.clock, version: head.version, ..Snapshot::default() };
         snapshot.gc_floor = head.gc_floor;

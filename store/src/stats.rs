@@ -33,7 +33,7 @@ impl StoreStats {
         self.records.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the values in them, without what the tree adds.
+    /// Bytes of them, as they stand in the journal.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }

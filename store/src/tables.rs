@@ -91,8 +91,13 @@ pub(crate) const RETIRED: [TableDefinition<'static, (), ()>; 3] = [
 
 /// `u64`: the number below. Another number means other rules for the whole file.
 pub(crate) const META_FORMAT: &[u8] = b"format";
-/// The format this version writes.
+/// The format of a file that stands for itself.
 pub(crate) const FORMAT: u64 = 1;
+/// The format of a file to which its journal belongs: versions that do not know of journals would
+/// take it for all there is.
+pub(crate) const FORMAT_WITH_JOURNAL: u64 = 2;
+/// `Vec<u8>`: the epoch of the journal that belongs to the file, 16 bytes. Only with that format.
+pub(crate) const META_JOURNAL: &[u8] = b"journal";
 /// Seed of the node's key, 32 bytes. Written once.
 pub(crate) const META_SEED: &[u8] = b"seed";
 /// `u64`: how many migrations were run.
@@ -118,6 +123,19 @@ pub(crate) struct Head {
     /// Batches written: rises by one with each, so that a file that was set back shows.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) batches: u64,
+}
+
+impl Head {
+    /// Of a file that holds nothing, under this retention.
+    pub(crate) const fn empty(retention_ms: u64) -> Self {
+        Self {
+            clock: Hlc { ms: 0, count: 0 },
+            version: 0,
+            index: Index::empty(retention_ms),
+            gc_floor: Wall(0),
+            batches: 0,
+        }
+    }
 }
 
 // Zeros are left out: files of earlier versions have none of these.

@@ -7,9 +7,12 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
+
+use crate::journal::{Bounds, JournalPlace};
 
 /// Chance from a seed (splitmix64): tests must replay.
 #[derive(Clone, Debug)]
@@ -54,8 +57,9 @@ enum Change {
     Write(u64, Vec<u8>),
 }
 
+/// One file of the disk.
 #[derive(Default)]
-struct State {
+struct Image {
     /// What survives a crash for sure.
     synced: Vec<u8>,
     /// What a running process sees.
@@ -63,6 +67,21 @@ struct State {
     unsynced: Vec<Change>,
     /// Pages that take up room; the rest of the image is a hole.
     pages: HashSet<u64>,
+}
+
+/// Which file of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    Database,
+    Journal,
+}
+
+#[derive(Default)]
+struct State {
+    database: Image,
+    /// None if there is no such file. Its name is on disk as soon as it has one, and off it as soon as it
+    /// has none.
+    journal: Option<Image>,
     quota: Option<u64>,
     health: Health,
     /// Changes until the power is cut.
@@ -79,7 +98,9 @@ pub struct Disk(Arc<Mutex<State>>);
 
 impl fmt::Debug for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Disk").field("bytes", &self.state().image.len()).finish_non_exhaustive()
+        f.debug_struct("Disk")
+            .field("bytes", &self.state().database.image.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +119,27 @@ impl Disk {
     /// crash.
     #[must_use]
     pub fn backend(&self) -> Handle {
-        Handle { disk: self.clone(), life: self.state().life }
+        self.handle(Which::Database)
+    }
+
+    /// Where the journal of its database stands; dies with the next crash.
+    pub(crate) fn journal(&self) -> JournalHandle {
+        JournalHandle(self.handle(Which::Journal))
+    }
+
+    fn handle(&self, which: Which) -> Handle {
+        Handle { disk: self.clone(), which, life: self.state().life }
+    }
+
+    /// Whether there is a journal.
+    #[must_use]
+    pub fn has_journal(&self) -> bool {
+        self.state().journal.is_some()
+    }
+
+    /// The journal is gone, as when somebody takes it for rubbish.
+    pub fn lose_journal(&self) {
+        self.state().journal = None;
     }
 
     /// Refuses writes to new pages beyond `bytes` with `ENOSPC`; `None` for no bound.
@@ -109,7 +150,7 @@ impl Disk {
     /// Bytes that take up room.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.state().pages.len() as u64 * PAGE
+        self.state().used()
     }
 
     /// Lets writes fail, or heals.
@@ -132,11 +173,20 @@ impl Disk {
     pub fn rot(&self, seed: u64) {
         let mut chance = Chance::new(seed);
         let mut state = self.state();
-        let pages = (state.image.len() as u64 / PAGE).saturating_sub(1);
+        let pages = (state.database.image.len() as u64 / PAGE).saturating_sub(1);
         let start = (1 + chance.below(pages)) * PAGE;
         let noise: Vec<u8> = (0..PAGE).map(|_| chance.number() as u8).collect();
-        overwrite(&mut state.image, start, &noise);
-        overwrite(&mut state.synced, start, &noise);
+        state.database.spoil(start, &noise);
+    }
+
+    /// Turns one bit of a page of the journal over.
+    pub fn rot_journal(&self, page: u64) {
+        if let Some(journal) = &mut self.state().journal {
+            let at = page * PAGE + 100;
+            if let Some(byte) = journal.image.get(at as usize).copied() {
+                journal.spoil(at, &[byte ^ 1]);
+            }
+        }
     }
 
     /// The machine went down and came up: unsynced changes are kept as `seed` decides, earlier
@@ -144,8 +194,38 @@ impl Disk {
     pub fn crash(&self, seed: u64) {
         let mut chance = Chance::new(seed);
         let mut state = self.state();
-        let changes = std::mem::take(&mut state.unsynced);
-        let mut image = std::mem::take(&mut state.synced);
+        state.database.crash(&mut chance);
+        if let Some(journal) = &mut state.journal {
+            journal.crash(&mut chance);
+        }
+        state.fuse = None;
+        state.life += 1;
+    }
+}
+
+impl State {
+    fn image(&mut self, which: Which) -> io::Result<&mut Image> {
+        match which {
+            Which::Database => Ok(&mut self.database),
+            Which::Journal => self.journal.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn used(&self) -> u64 {
+        let pages = |image: &Image| image.pages.len() as u64;
+        (pages(&self.database) + self.journal.as_ref().map_or(0, pages)) * PAGE
+    }
+}
+
+impl Image {
+    fn spoil(&mut self, offset: u64, data: &[u8]) {
+        overwrite(&mut self.image, offset, data);
+        overwrite(&mut self.synced, offset, data);
+    }
+
+    fn crash(&mut self, chance: &mut Chance) {
+        let changes = std::mem::take(&mut self.unsynced);
+        let mut image = std::mem::take(&mut self.synced);
         // Lengths keep their order, and a write beyond the length that was kept is not seen.
         let lengths = changes.iter().filter(|c| matches!(c, Change::Len(_))).count() as u64;
         let mut kept = chance.below(lengths + 1);
@@ -167,10 +247,8 @@ impl Disk {
                 }
             }
         }
-        state.image.clone_from(&image);
-        state.synced = image;
-        state.fuse = None;
-        state.life += 1;
+        self.image.clone_from(&image);
+        self.synced = image;
     }
 }
 
@@ -181,10 +259,11 @@ fn overwrite(image: &mut [u8], offset: u64, data: &[u8]) {
     image[start..end].copy_from_slice(&data[..end - start]);
 }
 
-/// One process's view of a [`Disk`].
+/// One process's view of a file of a [`Disk`].
 #[derive(Debug)]
 pub struct Handle {
     disk: Disk,
+    which: Which,
     life: u64,
 }
 
@@ -209,13 +288,13 @@ impl Handle {
 
 impl StorageBackend for Handle {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.alive()?.image.len() as u64)
+        Ok(self.alive()?.image(self.which)?.image.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.alive()?;
+        let mut state = self.alive()?;
         let start = offset as usize;
-        match state.image.get(start..start.saturating_add(out.len())) {
+        match state.image(self.which)?.image.get(start..start.saturating_add(out.len())) {
             Some(bytes) => out.copy_from_slice(bytes),
             None => return Err(io::ErrorKind::UnexpectedEof.into()),
         }
@@ -224,19 +303,21 @@ impl StorageBackend for Handle {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.changeable()?;
-        state.image.resize(len as usize, 0);
-        state.pages.retain(|page| page * PAGE < len);
-        state.unsynced.push(Change::Len(len));
+        let file = state.image(self.which)?;
+        file.image.resize(len as usize, 0);
+        file.pages.retain(|page| page * PAGE < len);
+        file.unsynced.push(Change::Len(len));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.changeable()?;
-        let changes = std::mem::take(&mut state.unsynced);
+        let file = state.image(self.which)?;
+        let changes = std::mem::take(&mut file.unsynced);
         for change in changes {
             match change {
-                Change::Len(len) => state.synced.resize(len as usize, 0),
-                Change::Write(offset, data) => overwrite(&mut state.synced, offset, &data),
+                Change::Len(len) => file.synced.resize(len as usize, 0),
+                Change::Write(offset, data) => overwrite(&mut file.synced, offset, &data),
             }
         }
         Ok(())
@@ -244,18 +325,61 @@ impl StorageBackend for Handle {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.changeable()?;
-        if offset.saturating_add(data.len() as u64) > state.image.len() as u64 {
+        let (used, quota) = (state.used(), state.quota);
+        let file = state.image(self.which)?;
+        if offset.saturating_add(data.len() as u64) > file.image.len() as u64 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let touched = offset / PAGE..(offset + data.len() as u64).div_ceil(PAGE);
-        let new: Vec<u64> = touched.filter(|page| !state.pages.contains(page)).collect();
-        let used = (state.pages.len() + new.len()) as u64 * PAGE;
-        if !new.is_empty() && state.quota.is_some_and(|quota| used > quota) {
+        let new: Vec<u64> = touched.filter(|page| !file.pages.contains(page)).collect();
+        let more = new.len() as u64 * PAGE;
+        if more > 0 && quota.is_some_and(|quota| used + more > quota) {
             return Err(io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()));
         }
-        state.pages.extend(new);
-        overwrite(&mut state.image, offset, data);
-        state.unsynced.push(Change::Write(offset, data.to_vec()));
+        file.pages.extend(new);
+        overwrite(&mut file.image, offset, data);
+        file.unsynced.push(Change::Write(offset, data.to_vec()));
         Ok(())
+    }
+}
+
+/// The place of a journal on a [`Disk`].
+#[derive(Debug)]
+pub(crate) struct JournalHandle(Handle);
+
+impl JournalHandle {
+    fn file(&self) -> Box<dyn StorageBackend> {
+        let Handle { disk, which, life } = &self.0;
+        Box::new(Handle { disk: disk.clone(), which: *which, life: *life })
+    }
+}
+
+impl JournalPlace for JournalHandle {
+    fn open(&self) -> io::Result<Option<Box<dyn StorageBackend>>> {
+        let there = self.0.alive()?.journal.is_some();
+        Ok(there.then(|| self.file()))
+    }
+
+    fn create(&self) -> io::Result<Box<dyn StorageBackend>> {
+        self.0.changeable()?.journal = Some(Image::default());
+        Ok(self.file())
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        // One that stays is as good as one that goes, and takes no chance from other changes.
+        let mut state = self.0.alive()?;
+        if state.health == Health::Good {
+            state.journal = None;
+        }
+        Ok(())
+    }
+
+    fn path(&self) -> &Path {
+        Path::new("(journal of a test)")
+    }
+
+    /// So small that it begins anew often.
+    fn bounds(&self) -> Bounds {
+        Bounds { capacity: 10 * PAGE, step: 4 * PAGE, waiting: 12 }
     }
 }

@@ -9,6 +9,7 @@ mod history;
 mod imported;
 mod index;
 mod items;
+mod journal;
 mod listing;
 mod opening;
 mod originals;
@@ -88,7 +89,7 @@ fn the_identity_survives_reopening_and_dies_with_the_file() {
 fn a_job_that_ended_leaves_the_snapshot_and_its_lease_note() {
     let disk = Disk::new();
     let mut world = World::new();
-    let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
+    let mut opened = Store::open_disk(&disk, &options()).unwrap();
     let id = world.id(1);
     let mut writes = world.job(&id, Phase::Leased);
     writes.push(Write::LeaseNote { job: id.clone(), until: Some(Wall(7)) });
@@ -97,7 +98,7 @@ fn a_job_that_ended_leaves_the_snapshot_and_its_lease_note() {
     opened.store.commit(world.batch(vec![row])).unwrap();
     assert_eq!(opened.reader.job(&id).unwrap().unwrap().register.lease_note, None);
     drop(opened);
-    let opened = Store::open_backend(disk.backend(), &options()).unwrap();
+    let opened = Store::open_disk(&disk, &options()).unwrap();
     assert!(live(&opened.reader).is_empty());
     assert!(opened.reader.job(&id).unwrap().is_some());
 }
@@ -107,7 +108,7 @@ fn with_several_voters_a_job_ends_when_a_certificate_says_so() {
     let disk = Disk::new();
     let mut world = World::new();
     world.voters = 3;
-    let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
+    let mut opened = Store::open_disk(&disk, &options()).unwrap();
     let id = world.id(1);
     let writes = world.job(&id, Phase::Succeeded);
     opened.store.commit(world.batch(writes)).unwrap();
@@ -131,7 +132,7 @@ fn with_several_voters_a_job_ends_when_a_certificate_says_so() {
         1
     );
     drop(opened);
-    let opened = Store::open_backend(disk.backend(), &options()).unwrap();
+    let opened = Store::open_disk(&disk, &options()).unwrap();
     assert!(live(&opened.reader).is_empty());
 }
 
@@ -139,7 +140,7 @@ fn with_several_voters_a_job_ends_when_a_certificate_says_so() {
 fn a_removed_service_is_in_the_snapshot_but_not_in_the_list() {
     let disk = Disk::new();
     let mut world = World::new();
-    let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
+    let mut opened = Store::open_disk(&disk, &options()).unwrap();
     let writes = [world.service("a", false), world.service("b", false)].concat();
     opened.store.commit(world.batch(writes)).unwrap();
     assert_eq!(opened.reader.services().unwrap().len(), 2);
@@ -149,14 +150,14 @@ fn a_removed_service_is_in_the_snapshot_but_not_in_the_list() {
     assert_eq!(left.len(), 1);
     assert!(matches!(&left[0].chosen().unwrap().state, State::Service(s) if !s.deleted));
     drop(opened);
-    let opened = Store::open_backend(disk.backend(), &options()).unwrap();
+    let opened = Store::open_disk(&disk, &options()).unwrap();
     assert_eq!(live(&opened.reader).len(), 2);
 }
 
 #[test]
 fn the_accepted_result_comes_with_its_job_and_no_other() {
     let mut world = World::new();
-    let mut opened = Store::open_backend(Disk::new().backend(), &options()).unwrap();
+    let mut opened = Store::open_disk(&Disk::new(), &options()).unwrap();
     let id = world.id(1);
     let (lost, accepted) = (world.result(&id, 1), world.result(&id, 2));
     let mut writes = world.job(&id, Phase::Queued);
@@ -173,7 +174,7 @@ fn the_accepted_result_comes_with_its_job_and_no_other() {
 #[test]
 fn keys_expire_in_order_and_a_newer_answer_outlives_the_older() {
     let mut world = World::new();
-    let mut opened = Store::open_backend(Disk::new().backend(), &options()).unwrap();
+    let mut opened = Store::open_disk(&Disk::new(), &options()).unwrap();
     let row = |at| {
         let answer = KeyAnswer::Joined;
         Box::new(KeyRow { fingerprint: Hash::of(b"f"), expires_at: Wall(at), answer })
@@ -200,7 +201,7 @@ fn keys_expire_in_order_and_a_newer_answer_outlives_the_older() {
 fn a_host_that_is_forgotten_is_gone() {
     let disk = Disk::new();
     let mut world = World::new();
-    let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
+    let mut opened = Store::open_disk(&disk, &options()).unwrap();
     let writes = vec![
         Write::Host(Box::new(world.host("a"))),
         Write::Host(Box::new(world.host("b"))),
@@ -208,14 +209,14 @@ fn a_host_that_is_forgotten_is_gone() {
     ];
     opened.store.commit(world.batch(writes)).unwrap();
     drop(opened);
-    let opened = Store::open_backend(disk.backend(), &options()).unwrap();
+    let opened = Store::open_disk(&disk, &options()).unwrap();
     assert_eq!(opened.snapshot.hosts, [world.host("b")]);
 }
 
 #[test]
 fn commits_are_counted() {
     let mut world = World::new();
-    let mut opened = Store::open_backend(Disk::new().backend(), &options()).unwrap();
+    let mut opened = Store::open_disk(&Disk::new(), &options()).unwrap();
     let writes = world.job(&world.id(1), Phase::Queued);
     opened.store.commit(world.batch(writes)).unwrap();
     let stats = opened.reader.stats();
@@ -227,14 +228,14 @@ fn commits_are_counted() {
 fn a_record_too_long_to_be_read_back_is_refused_whole() {
     let disk = Disk::new();
     let mut world = World::new();
-    let mut opened = Store::open_backend(disk.backend(), &options()).unwrap();
+    let mut opened = Store::open_disk(&disk, &options()).unwrap();
     let mut writes = world.job(&world.id(1), Phase::Queued);
     writes.push(Write::Result(Box::new(world.long_result(&world.id(1)))));
     let error = opened.store.commit(world.batch(writes)).unwrap_err();
     assert!(matches!(error, CommitError::TooLong { kind: "result", .. }), "{error}");
     assert!(!opened.store.is_usable());
     drop(opened);
-    let opened = Store::open_backend(disk.backend(), &options()).unwrap();
+    let opened = Store::open_disk(&disk, &options()).unwrap();
     assert_eq!(opened.reader.job_counts().unwrap().all(), 0);
 }
 

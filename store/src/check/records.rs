@@ -22,8 +22,8 @@ use crate::outbox::OutboxEntry;
 use crate::seal::opened;
 use crate::tables::{
     CERTIFICATES, HOSTS, Head, KEYS, LEASE_NOTES, META, META_BACKUP, META_FORMAT, META_HEAD,
-    META_MIGRATIONS, META_SEED, OUTBOX, RESULTS, ROWS, SPECS, STUBS, Sealed, StoredRow,
-    control_key, result_key, subject_key, subject_of,
+    META_JOURNAL, META_MIGRATIONS, META_SEED, OUTBOX, RESULTS, ROWS, SPECS, STUBS, Sealed,
+    StoredRow, control_key, result_key, subject_key, subject_of,
 };
 
 type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -111,6 +111,12 @@ fn meta(key: &[u8], stored: &[u8]) -> Result<(), Wrong> {
             let seed: Vec<u8> = value(&META, key, stored)?;
             let wrong = (FaultKind::Record, "it is not of 32 bytes".to_owned());
             if seed.len() == 32 { Ok(()) } else { Err(wrong) }
+        }
+        META_JOURNAL => {
+            let epoch: Vec<u8> = value(&META, key, stored)?;
+            let whole = epoch.len() == 16;
+            let wrong = || (FaultKind::Record, "it is no name of a journal".to_owned());
+            whole.then_some(()).ok_or_else(wrong)
         }
         META_BACKUP => value::<bool>(&META, key, stored).map(drop),
         META_HEAD => value::<Head>(&META, key, stored).map(drop),

@@ -1,6 +1,6 @@
-//! The writes of one batch, applied to the tables of one transaction.
+//! The writes of batches, applied to the tables of one transaction.
 //!
-//! First the ground truth, in the order of the batch; then the row of each register that was
+//! Of each batch first the ground truth, in its order; then the row of each register that was
 //! touched is written, its last one only, and the register is filed in the derived tables once.
 
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ struct Touched<'b> {
 }
 
 /// The tables of one transaction.
-pub(super) struct Writer<'txn, 'b> {
+pub(crate) struct Writer<'txn, 'b> {
     specs: SealedTable<'txn>,
     rows: SealedTable<'txn>,
     results: LazyTable<'txn>,
@@ -50,11 +50,10 @@ pub(super) struct Writer<'txn, 'b> {
     refusals: &'b Refusals,
     touched: BTreeMap<&'b Subject, Touched<'b>>,
     keeping: Keeping,
-    bytes: u64,
 }
 
 impl<'txn, 'b> Writer<'txn, 'b> {
-    pub(super) fn open(
+    pub(crate) fn open(
         txn: &'txn WriteTransaction,
         head: &Head,
         refusals: &'b Refusals,
@@ -75,12 +74,11 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             refusals,
             touched: BTreeMap::new(),
             keeping,
-            bytes: 0,
         })
     }
 
     /// Applies one write to the ground truth.
-    pub(super) fn apply(&mut self, write: &'b Write) -> Result<(), Fault> {
+    pub(crate) fn apply(&mut self, write: &'b Write) -> Result<(), Fault> {
         match write {
             Write::Spec(spec) => {
                 let subject = &spec.body().subject;
@@ -93,18 +91,18 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             }
             Write::Result(result) => {
                 let key = result_key(&result.body().job, result.body().attempt);
-                put(self.results.open()?, &RESULTS, &key, result.raw(), &mut self.bytes)?;
+                put(self.results.open()?, &RESULTS, &key, result.raw())?;
             }
             Write::Certificate(certificate) => {
                 let subject = &certificate.body().key.subject;
                 let key = subject_key(subject);
                 let table = self.certificates.open()?;
-                put(table, &CERTIFICATES, &key, certificate.raw(), &mut self.bytes)?;
+                put(table, &CERTIFICATES, &key, certificate.raw())?;
                 self.touched.entry(subject).or_default().certificate = Some(certificate.body());
             }
             Write::Host(host) => {
                 let key = host.body().id.as_str().as_bytes();
-                put(self.hosts.open()?, &HOSTS, key, host.raw(), &mut self.bytes)?;
+                put(self.hosts.open()?, &HOSTS, key, host.raw())?;
                 let item = Item::of_host(host.body(), host.signer());
                 self.derived.put_item(&host_key(&host.body().id), Some(item))?;
             }
@@ -114,7 +112,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             }
             Write::Control(control) => {
                 let key = control_key(&ControlKey::of(control.body()));
-                put(self.controls.open()?, &CONTROLS, &key, control.raw(), &mut self.bytes)?;
+                put(self.controls.open()?, &CONTROLS, &key, control.raw())?;
             }
             Write::ForgetControl(key) => {
                 self.controls.open()?.remove(&control_key(key)[..])?;
@@ -124,7 +122,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             Write::LeaseNote { job, until } => {
                 let key = job.as_str().as_bytes();
                 if let Some(until) = until {
-                    put(self.lease_notes.open()?, &LEASE_NOTES, key, until, &mut self.bytes)?;
+                    put(self.lease_notes.open()?, &LEASE_NOTES, key, until)?;
                 } else {
                     self.lease_notes.open()?.remove(key)?;
                 }
@@ -132,7 +130,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             Write::Shrink(stub) => {
                 let key = subject_key(stub.subject());
                 self.forget(&key, stub.subject())?;
-                put(self.stubs.open()?, &STUBS, &key, &stub.raw(), &mut self.bytes)?;
+                put(self.stubs.open()?, &STUBS, &key, &stub.raw())?;
                 self.derived.put_stub(&key, stub)?;
             }
             Write::Drop(subject) => self.forget(&subject_key(subject), subject)?,
@@ -149,7 +147,6 @@ impl<'txn, 'b> Writer<'txn, 'b> {
     /// register of this name does not have.
     fn spec_row(&mut self, key: &[u8], spec: &Signed<Spec>) -> Result<(), Fault> {
         let sealed = seal(&SPECS, key, spec.raw());
-        self.bytes += sealed.len() as u64;
         let Some(old) = self.specs.insert(key, sealed.as_slice())? else { return Ok(()) };
         if old.value() == sealed {
             return Ok(());
@@ -202,7 +199,6 @@ impl<'txn, 'b> Writer<'txn, 'b> {
 
     fn key(&mut self, scope: &Hash, row: &KeyRow) -> Result<(), Fault> {
         let sealed = seal(&KEYS, &scope.0, row);
-        self.bytes += sealed.len() as u64;
         let old: Found<KeyRow> = match self.keys.open()?.insert(&scope.0[..], sealed.as_slice())? {
             Some(old) => self.refusals.value(&KEYS, &scope.0, old.value()),
             None => Found::Nothing,
@@ -222,9 +218,8 @@ impl<'txn, 'b> Writer<'txn, 'b> {
         self.derived.forget_key(expires_at, scope)
     }
 
-    /// Files what was touched. Returns the counts of the derived tables, the floor, and the bytes
-    /// written.
-    pub(super) fn finish(mut self) -> Result<(Index, Wall, u64), Fault> {
+    /// Files what the batch touched.
+    pub(crate) fn file(&mut self) -> Result<(), Fault> {
         for (subject, touched) in std::mem::take(&mut self.touched) {
             let key = subject_key(subject);
             let standing = match touched.row {
@@ -237,7 +232,12 @@ impl<'txn, 'b> Writer<'txn, 'b> {
                 self.lease_notes.open()?.remove(id.as_str().as_bytes())?;
             }
         }
-        Ok((self.derived.counts, self.keeping.floor, self.bytes))
+        Ok(())
+    }
+
+    /// The counts of the derived tables, and the floor.
+    pub(crate) fn finish(self) -> (Index, Wall) {
+        (self.derived.counts, self.keeping.floor)
     }
 
     /// Replaces a row. Returns where the register stands then; `None` if its spec is not here.
@@ -263,7 +263,6 @@ impl<'txn, 'b> Writer<'txn, 'b> {
         };
         let (alone, expires) = (terms.map(|t| t.alone), terms.map(|t| t.expires));
         let sealed = seal(&ROWS, key, &StoredRow { created, alone, expires, row });
-        self.bytes += sealed.len() as u64;
         let replaced = self.rows.insert(key, sealed.as_slice())?;
         let old = match (old, replaced) {
             (Some(old), _) => old,
@@ -309,7 +308,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
         let said = (Some(terms.alone), Some(terms.expires));
         if (stored.alone, stored.expires) != said {
             (stored.alone, stored.expires) = said;
-            put(&mut self.rows, &ROWS, key, &stored, &mut self.bytes)?;
+            put(&mut self.rows, &ROWS, key, &stored)?;
         }
         let row = Some(&stored.row);
         self.standing(key, subject, stored.created, terms, row, touched.certificate).map(Some)
@@ -346,10 +345,8 @@ fn put<T: Serialize>(
     name: &Sealed,
     key: &[u8],
     value: &T,
-    bytes: &mut u64,
 ) -> Result<(), Fault> {
     let sealed = seal(name, key, value);
-    *bytes += sealed.len() as u64;
     table.insert(key, sealed.as_slice())?;
     Ok(())
 }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
 use redb::{Database, Durability};
-use skyclaw_protocol::clock::{Hlc, Wall};
 
 use super::{Options, open_database};
 use crate::error::{Fault, OpenError};
@@ -16,7 +15,7 @@ use crate::migrate::MIGRATIONS;
 use crate::seal::seal;
 use crate::space::folder_of;
 use crate::tables::{
-    FORMAT, Head, Index, META, META_FORMAT, META_HEAD, META_MIGRATIONS, META_SEED, create_all,
+    FORMAT, Head, META, META_FORMAT, META_HEAD, META_MIGRATIONS, META_SEED, create_all,
 };
 
 /// Makes a database at `path`. False if another process was faster.
@@ -118,13 +117,7 @@ pub(super) fn fill(db: &Database, options: &Options) -> Result<(), Fault> {
     txn.set_durability(Durability::Immediate)?;
     create_all(&txn)?;
     {
-        let head = Head {
-            clock: Hlc::default(),
-            version: 0,
-            index: Index::empty(options.retention_ms),
-            gc_floor: Wall(0),
-            batches: 0,
-        };
+        let head = Head::empty(options.retention_ms);
         let migrations = MIGRATIONS.len() as u64;
         let mut meta = txn.open_table(META)?;
         let mut put = |key, sealed: Vec<u8>| meta.insert(key, sealed.as_slice()).map(drop);

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use redb::backends::FileBackend;
 use redb::{BackendError, Database, StorageBackend};
 
-use super::{open_database, read_meta};
+use super::{Meta, open_database, read_meta};
 use crate::error::OpenError;
 use crate::migrate::MIGRATIONS;
 use crate::seal::Refusals;
@@ -25,9 +25,9 @@ use crate::seal::Refusals;
 const CACHE_BYTES: usize = 4 << 20;
 
 /// Opens the file without changing it.
-pub(super) fn probe(path: &Path, file: FileBackend) -> Result<(), OpenError> {
+pub(super) fn probe(path: &Path, file: FileBackend) -> Result<Meta, OpenError> {
     let db = over_memory(path, file, CACHE_BYTES, Hold::Alone)?;
-    read_meta(path, &db, &Refusals::default(), MIGRATIONS.len()).map(drop)
+    read_meta(path, &db, &Refusals::default(), MIGRATIONS.len())
 }
 
 /// How a file is held meanwhile.

@@ -75,8 +75,7 @@ fn a_file_of_the_version_before_opens_and_takes_them() {
 
 #[test]
 fn one_that_could_not_be_read_back_is_refused() {
-    let mut opened =
-        Store::open_backend(crate::testing::Disk::new().backend(), &options()).unwrap();
+    let mut opened = Store::open_disk(&crate::testing::Disk::new(), &options()).unwrap();
     let writes = vec![write(&control("a", 1, 3000))];
     let error = opened.store.commit(World::new().batch(writes)).unwrap_err();
     assert!(matches!(error, CommitError::TooLong { kind: "control", .. }), "{error}");

@@ -10,8 +10,8 @@ use skyclaw_protocol::{Hash, JobId, codec};
 use super::world::{World, options};
 use crate::seal::seal;
 use crate::tables::{
-    CERTIFICATES, CONTROLS, HOSTS, KEYS, LEASE_NOTES, META, META_HEAD, OUTBOX, RESULTS, ROWS,
-    SEALED, SPECS, STUBS, Sealed, control_key, result_key, subject_of,
+    CERTIFICATES, CONTROLS, HOSTS, KEYS, LEASE_NOTES, OUTBOX, RESULTS, ROWS, SEALED, SPECS, STUBS,
+    Sealed, control_key, result_key, subject_of,
 };
 use crate::testing::{Chance, Disk};
 use crate::{OpenError, Opened, OutboxEntry, Store};
@@ -92,9 +92,7 @@ fn read(opened: &Opened, table: &Sealed, key: &[u8]) -> Option<String> {
         let entry = shared.refusals.get::<OutboxEntry>(&outbox, &OUTBOX, key).unwrap();
         return entry.ok().map(|entry| format!("{entry:?}"));
     }
-    let meta = shared.begin_read().unwrap().open_table(META).unwrap();
-    let head = shared.refusals.get(&meta, &META, META_HEAD).unwrap().ok().unwrap();
-    let snapshot = shared.snapshot(&head).unwrap();
+    let snapshot = shared.snapshot().unwrap();
     if is(&CONTROLS) {
         let mut controls = snapshot.controls.into_iter();
         let control = controls.find(|c| control_key(&ControlKey::of(c.body())) == key)?;

@@ -59,6 +59,8 @@ fn commits_per_second() {
         println!("  page of {}: {:?}", page.jobs.len(), start.elapsed());
         let unclean = folder.path().join("killed.db");
         std::fs::copy(&path, &unclean).unwrap();
+        let journal = |path: &std::path::Path| path.with_extension("db.journal");
+        std::fs::copy(journal(&path), journal(&unclean)).unwrap();
         let start = Instant::now();
         drop(opened);
         println!("  close {:?}", start.elapsed());

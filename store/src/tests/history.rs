@@ -98,13 +98,13 @@ fn a_backup_of_a_running_store_is_restored_under_a_new_key() {
 #[test]
 fn a_new_key_makes_history_of_what_the_old_one_voted_on() {
     let disk = crate::testing::Disk::new();
-    let mut opened = Store::open_backend(disk.backend(), &own()).unwrap();
+    let mut opened = Store::open_disk(&disk, &own()).unwrap();
     fill(&mut opened);
     let (before, old) = (listed(&opened), opened.key.id());
     let key = opened.store.rekey(network(), [8; 32]).unwrap();
     is_history(&opened, &before);
     drop(opened);
-    let mut opened = Store::open_backend(disk.backend(), &own()).unwrap();
+    let mut opened = Store::open_disk(&disk, &own()).unwrap();
     assert_eq!(opened.key.id(), key.id());
     assert_ne!(key.id(), old);
     is_history(&opened, &before);

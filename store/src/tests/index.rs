@@ -85,7 +85,7 @@ fn another_retention_files_anew_what_is_due() {
     let mut world = World::new();
     let day = 86_400_000;
     let with = |days: u64| crate::Options { retention_ms: days * day, ..options() };
-    let mut opened = Store::open_backend(disk.backend(), &with(7)).unwrap();
+    let mut opened = Store::open_disk(&disk, &with(7)).unwrap();
     let id = world.id(1);
     let writes = world.job(&id, Phase::Succeeded);
     opened.store.commit(world.batch(writes)).unwrap();
@@ -96,10 +96,10 @@ fn another_retention_files_anew_what_is_due() {
     assert!(opened.reader.due(Wall(seven.0 - 1), 9).unwrap().is_empty());
     assert_eq!(opened.reader.due(seven, 9).unwrap().len(), 1);
     drop(opened);
-    let opened = Store::open_backend(disk.backend(), &with(0)).unwrap();
+    let opened = Store::open_disk(&disk, &with(0)).unwrap();
     assert!(due(&opened)[0].0 < seven);
     drop(opened);
-    let opened = Store::open_backend(disk.backend(), &with(7)).unwrap();
+    let opened = Store::open_disk(&disk, &with(7)).unwrap();
     assert_eq!(due(&opened)[0].0, seven);
 }
 
@@ -108,11 +108,11 @@ fn a_row_is_filed_without_reading_its_spec() {
     for voters in [1, 3] {
         let mut world = World::new();
         world.voters = voters;
-        let mut opened =
-            Store::open_backend(crate::testing::Disk::new().backend(), &options()).unwrap();
+        let mut opened = Store::open_disk(&crate::testing::Disk::new(), &options()).unwrap();
         let id = world.id(1);
         let writes = world.job(&id, Phase::Queued);
         opened.store.commit(world.batch(writes)).unwrap();
+        opened.store.settle().unwrap();
         let txn = opened.reader.shared().begin_write().unwrap();
         let key = subject_key(&Subject::Job(id.clone()));
         txn.open_table(SPECS).unwrap().insert(&key[..], &b"damaged"[..]).unwrap();
@@ -132,8 +132,7 @@ fn a_row_is_filed_without_reading_its_spec() {
 #[test]
 fn a_row_that_was_there_before_its_spec_learns_whether_it_is_alone() {
     let mut world = World::new();
-    let mut opened =
-        Store::open_backend(crate::testing::Disk::new().backend(), &options()).unwrap();
+    let mut opened = Store::open_disk(&crate::testing::Disk::new(), &options()).unwrap();
     let id = world.id(1);
     let writes = vec![world.row(&id, Phase::Queued)];
     opened.store.commit(world.batch(writes)).unwrap();
@@ -157,8 +156,7 @@ fn a_row_that_was_there_before_its_spec_learns_whether_it_is_alone() {
 #[test]
 fn the_last_row_of_a_batch_counts_and_leaves_one_place() {
     let mut world = World::new();
-    let mut opened =
-        Store::open_backend(crate::testing::Disk::new().backend(), &options()).unwrap();
+    let mut opened = Store::open_disk(&crate::testing::Disk::new(), &options()).unwrap();
     let id = world.id(1);
     let mut writes = world.job(&id, Phase::Queued);
     writes.push(world.row(&id, Phase::Leased));
@@ -179,8 +177,7 @@ fn the_last_row_of_a_batch_counts_and_leaves_one_place() {
 #[test]
 fn a_wrong_phase_in_the_index_does_not_lie_and_is_mended_on_demand() {
     let mut world = World::new();
-    let mut opened =
-        Store::open_backend(crate::testing::Disk::new().backend(), &options()).unwrap();
+    let mut opened = Store::open_disk(&crate::testing::Disk::new(), &options()).unwrap();
     let writes = world.job(&world.id(1), Phase::Queued);
     opened.store.commit(world.batch(writes)).unwrap();
     let before = dump(&opened.reader);
@@ -224,7 +221,7 @@ fn migrations_run_once_and_in_order() {
         txn.open_table(MARKS)?.insert(2, RUNS.fetch_add(1, Ordering::Relaxed))?;
         Ok(())
     }
-    let opened = Store::open_backend(crate::testing::Disk::new().backend(), &options()).unwrap();
+    let opened = Store::open_disk(&crate::testing::Disk::new(), &options()).unwrap();
     let shared = opened.reader.shared();
     let run = |list: &[migrate::Migration]| {
         let meta = shared.begin_read().unwrap().open_table(crate::tables::META).unwrap();

@@ -36,6 +36,7 @@ fn file_with_jobs(path: &Path, clean: bool) -> Vec<u8> {
     }
     // As a killed process leaves it: copied while it is in use.
     let unclean = fs::read(path).unwrap();
+    fs::copy(path.with_extension("db.journal"), path.with_extension("journal")).unwrap();
     drop(opened);
     if clean { fs::read(path).unwrap() } else { unclean }
 }
@@ -110,9 +111,11 @@ fn a_database_with_a_damaged_header_is_refused() {
 #[test]
 fn a_killed_process_leaves_a_file_that_opens() {
     let folder = tempfile::tempdir().unwrap();
-    let bytes = file_with_jobs(&folder.path().join("killed.db"), false);
     let path = folder.path().join("copy.db");
+    let bytes = file_with_jobs(&folder.path().join("killed.db"), false);
     fs::write(&path, bytes).unwrap();
+    fs::rename(folder.path().join("killed.journal"), folder.path().join("copy.db.journal"))
+        .unwrap();
     let opened = Store::open(&path, &options()).unwrap();
     assert_eq!(live(&opened.reader).len(), 800);
 }

@@ -33,6 +33,10 @@ impl World {
         Self { key: NodeKey::from_seed(&[3; 32]), network, voters: 1, seq: 0 }
     }
 
+    pub(super) const fn network(&self) -> NetworkId {
+        self.network
+    }
+
     pub(super) fn batch(&mut self, writes: Vec<Write>) -> Batch {
         self.seq += 1;
         let clock = Hlc { ms: 1000 + self.seq, count: 0 };

@@ -1,0 +1,185 @@
+//! What is in the journal and not in redb yet, and how it gets there.
+//!
+//! Always: whoever reads finds every batch that was committed before, since what waits is put into redb first,
+//! by the thread that reads. Batches get there in their order and one by one, as if each had been a
+//! transaction of its own; a failure leaves redb at a whole batch, and then nobody reads any more until the file
+//! is opened again: what was promised must not look as if it were not there.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use redb::{Durability, WriteTransaction};
+use skyclaw_protocol::batch::Write;
+use skyclaw_protocol::clock::Hlc;
+
+use crate::commit::Writer;
+use crate::error::{Fault, guard};
+use crate::read::Shared;
+use crate::seal::seal;
+use crate::tables::{Head, META, META_HEAD};
+
+/// A batch that is on disk.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) clock: Hlc,
+    pub(crate) version: u64,
+    pub(crate) writes: Vec<Write>,
+}
+
+/// What waits, and up to where redb is.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    /// Changes that wait, so that a reader need not take a lock where there are none.
+    count: AtomicUsize,
+    queue: Mutex<Vec<Waiting>>,
+    /// Held by whoever writes to redb; taken before the queue's.
+    applied: Mutex<Applied>,
+}
+
+#[derive(Debug)]
+struct Applied {
+    head: Head,
+    broken: Option<Broken>,
+}
+
+/// Why redb did not take what waits.
+#[derive(Debug)]
+struct Broken {
+    kind: Option<io::ErrorKind>,
+    text: String,
+}
+
+impl Broken {
+    fn of(fault: &Fault) -> Self {
+        let kind = match &*fault.0 {
+            redb::Error::Io(error) => Some(error.kind()),
+            _ => None,
+        };
+        Self { kind, text: fault.0.to_string() }
+    }
+
+    fn fault(&self) -> Fault {
+        Fault(Box::new(match self.kind {
+            Some(kind) => redb::Error::Io(io::Error::new(kind, self.text.clone())),
+            None => redb::Error::Corrupted(self.text.clone()),
+        }))
+    }
+}
+
+impl Behind {
+    pub(crate) const fn new(head: Head) -> Self {
+        let applied = Applied { head, broken: None };
+        Self {
+            count: AtomicUsize::new(0),
+            queue: Mutex::new(Vec::new()),
+            applied: Mutex::new(applied),
+        }
+    }
+
+    fn applied(&self) -> MutexGuard<'_, Applied> {
+        // A panic in redb is caught inside, and sets `broken`.
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes that wait.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// What redb says of itself, or will once nothing waits.
+    pub(crate) fn head(&self) -> Head {
+        self.applied().head.clone()
+    }
+
+    /// A batch became durable.
+    pub(crate) fn push(&self, batch: Waiting) {
+        let mut queue = self.queue();
+        // One without changes counts, too: it moves the clock.
+        self.count.fetch_add(batch.writes.len().max(1), Ordering::Release);
+        queue.push(batch);
+    }
+}
+
+impl Shared {
+    /// Puts into redb what waits. Cheap where nothing does.
+    pub(crate) fn settle(&self) -> Result<(), Fault> {
+        if self.behind.count() == 0 {
+            return Ok(());
+        }
+        self.write(Durability::None, |_, _| Ok(()))
+    }
+
+    /// Puts into redb what waits, and changes more in the same transaction, which is on disk then.
+    pub(crate) fn change(
+        &self,
+        act: impl FnOnce(&WriteTransaction, &mut Head) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.write(Durability::Immediate, act)
+    }
+
+    fn write(
+        &self,
+        durability: Durability,
+        act: impl FnOnce(&WriteTransaction, &mut Head) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut applied = self.behind.applied();
+        if let Some(broken) = &applied.broken {
+            return Err(broken.fault());
+        }
+        let waiting = std::mem::take(&mut *self.behind.queue());
+        let written = guard(|| {
+            let mut txn = self.begin_write()?;
+            txn.set_durability(durability)?;
+            let mut head = self.apply(&txn, &applied.head, &waiting)?;
+            act(&txn, &mut head)?;
+            if head != applied.head {
+                txn.open_table(META)?
+                    .insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
+            }
+            txn.commit()?;
+            Ok(head)
+        });
+        match written {
+            Ok(head) => {
+                applied.head = head;
+                let done = waiting.iter().map(|batch| batch.writes.len().max(1)).sum();
+                self.behind.count.fetch_sub(done, Ordering::Release);
+                Ok(())
+            }
+            Err(fault) => {
+                applied.broken = Some(Broken::of(&fault));
+                // What waited is in the journal; whoever reads comes here and hears why not.
+                self.behind.count.fetch_add(1, Ordering::Release);
+                Err(fault)
+            }
+        }
+    }
+
+    fn apply(
+        &self,
+        txn: &WriteTransaction,
+        head: &Head,
+        waiting: &[Waiting],
+    ) -> Result<Head, Fault> {
+        let mut head = head.clone();
+        if waiting.is_empty() {
+            return Ok(head);
+        }
+        let mut writer = Writer::open(txn, &head, &self.refusals)?;
+        for batch in waiting {
+            for write in &batch.writes {
+                writer.apply(write)?;
+            }
+            writer.file()?;
+            (head.clock, head.version) = (batch.clock, batch.version);
+            head.batches = head.batches.saturating_add(1);
+        }
+        (head.index, head.gc_floor) = writer.finish();
+        Ok(head)
+    }
+}

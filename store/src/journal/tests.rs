@@ -1,0 +1,127 @@
+//! Frames: which of them a node that was killed finds again.
+
+use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
+
+use super::{Bounds, Epoch, Journal, Scan, scan};
+use crate::testing::Chance;
+
+const EPOCH: Epoch = Epoch([1; 16]);
+const SMALL: Bounds = Bounds { capacity: 16 * 4096, step: 4096, waiting: 1 };
+
+/// A file that two hold.
+#[derive(Debug)]
+struct File(std::sync::Arc<InMemoryBackend>);
+
+impl StorageBackend for File {
+    fn len(&self) -> std::io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
+fn new() -> (Journal, File) {
+    let file = std::sync::Arc::new(InMemoryBackend::new());
+    (Journal::begin(Box::new(File(file.clone())), EPOCH, SMALL).unwrap(), File(file))
+}
+
+/// Numbers and bodies that are found behind `after`.
+fn found(file: &File, after: u64) -> Vec<(u64, Vec<u8>)> {
+    match scan(file, &EPOCH, after).unwrap() {
+        Scan::Frames(frames) => {
+            frames.iter().map(|frame| (frame.number, frame.body(file).unwrap())).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn frames_of_any_length_are_found_as_they_were_written() {
+    let mut chance = Chance::new(1);
+    for _ in 0..50 {
+        let (mut journal, file) = new();
+        let mut all = Vec::new();
+        for number in 1.. {
+            let body = vec![chance.number() as u8; chance.below(9000) as usize];
+            if !journal.has_room(body.len()) {
+                break;
+            }
+            journal.append(number, &body).unwrap();
+            all.push((number, body));
+        }
+        assert!(file.len().unwrap() <= SMALL.capacity);
+        assert_eq!(found(&file, 0), all);
+        assert_eq!(found(&file, 2), all[2..]);
+        assert_eq!(scan(&file, &Epoch([2; 16]), 0).unwrap(), Scan::Foreign);
+    }
+}
+
+#[test]
+fn of_a_journal_that_began_anew_what_redb_has_is_left_out_wherever_it_lies() {
+    let mut chance = Chance::new(2);
+    for _ in 0..200 {
+        let (mut journal, file) = new();
+        let mut synced = 0;
+        let mut since = Vec::new();
+        for number in 1..=60 {
+            let body = vec![number as u8; chance.below(9000) as usize];
+            if !journal.has_room(body.len()) {
+                journal.rewind();
+                synced = number - 1;
+                since.clear();
+            }
+            journal.append(number, &body).unwrap();
+            since.push((number, body));
+            assert_eq!(found(&file, synced), since);
+        }
+    }
+}
+
+#[test]
+fn a_torn_frame_at_the_end_is_none_and_one_before_others_is_a_gap() {
+    let mut chance = Chance::new(3);
+    for torn in 1..=5_u64 {
+        let (mut journal, file) = new();
+        let mut places = Vec::new();
+        for number in 1..=5 {
+            places.push(journal.at);
+            journal.append(number, &[7; 5000]).unwrap();
+        }
+        let at = places[torn as usize - 1] + chance.below(5000);
+        let mut byte = [0];
+        file.read(at, &mut byte).unwrap();
+        file.write(at, &[byte[0] ^ 4]).unwrap();
+        match scan(&file, &EPOCH, 0).unwrap() {
+            Scan::Frames(frames) => assert_eq!((torn, frames.len()), (5, 4)),
+            Scan::Gap(number) => assert_eq!(number, torn),
+            Scan::Foreign => panic!("its first sector was not touched"),
+        }
+    }
+}
+
+#[test]
+fn a_frame_within_a_payload_is_no_frame() {
+    let (mut journal, file) = new();
+    // Whoever sends this does not know the epoch.
+    let mut forged = vec![0; 4096 - 40];
+    forged.extend(super::framed(&Epoch([0; 16]), 9, b"forged"));
+    journal.append(1, &forged).unwrap();
+    assert_eq!(found(&file, 0).len(), 1);
+    file.write(4096, &[0; 8]).unwrap();
+    assert_eq!(found(&file, 0), []);
+}

@@ -1,0 +1,72 @@
+//! A journal that was in use when its node ended: what it holds goes into the database.
+
+use std::path::Path;
+
+use redb::StorageBackend;
+
+use crate::behind::Waiting;
+use crate::error::OpenError;
+use crate::journal::{Body, Bounds, Epoch, Frame, JournalPlace, Scan, scan};
+use crate::read::Shared;
+
+/// A journal, and the batches in it that the database has not synced.
+#[derive(Debug)]
+pub(crate) struct Left {
+    file: Box<dyn StorageBackend>,
+    frames: Vec<Frame>,
+}
+
+/// Looks into the journal of the database at `path`, which names this epoch and has so many batches. Nothing
+/// is changed.
+pub(crate) fn left(
+    path: &Path,
+    place: Option<&dyn JournalPlace>,
+    epoch: &Epoch,
+    batches: u64,
+) -> Result<Left, OpenError> {
+    let missing = |name: &Path| {
+        let name = name.display();
+        OpenError::corrupt(
+            path,
+            format!("its journal {name} is missing, in which the newest of what it holds stands"),
+        )
+    };
+    let place = place.ok_or_else(|| missing(Path::new("")))?;
+    let environment = |error| OpenError::environment(place.path(), error);
+    let file = place.open().map_err(environment)?.ok_or_else(|| missing(place.path()))?;
+    match scan(&*file, epoch, batches).map_err(environment)? {
+        Scan::Frames(frames) => Ok(Left { file, frames }),
+        Scan::Foreign => {
+            let name = place.path().display();
+            Err(OpenError::corrupt(path, format!("{name} is not its journal")))
+        }
+        Scan::Gap(number) => {
+            let name = place.path().display();
+            let detail = format!("batch {number} in its journal {name} does not check out");
+            Err(OpenError::corrupt(path, detail))
+        }
+    }
+}
+
+impl Left {
+    /// Puts the batches into the database, not synced.
+    pub(crate) fn absorb(&self, path: &Path, shared: &Shared) -> Result<(), OpenError> {
+        for frame in &self.frames {
+            let body =
+                frame.body(&*self.file).map_err(|error| OpenError::environment(path, error))?;
+            let (clock, version, writes) = Body::read(&body).map_err(|why| {
+                OpenError::corrupt(path, format!("batch {} in its journal: {why}", frame.number))
+            })?;
+            shared.behind.push(Waiting { clock, version, writes });
+            if shared.behind.count() > Bounds::USUAL.waiting {
+                shared.settle().map_err(|fault| OpenError::of(path, fault))?;
+            }
+        }
+        shared.settle().map_err(|fault| OpenError::of(path, fault))?;
+        if !self.frames.is_empty() {
+            let (path, batches) = (path.display(), self.frames.len());
+            tracing::info!(%path, batches, "the journal was read: the node had not been stopped");
+        }
+        Ok(())
+    }
+}

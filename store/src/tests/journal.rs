@@ -1,0 +1,199 @@
+//! The journal beside a database: what a killed node finds in it, and what damage to it means.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use skyclaw_protocol::batch::Shelf;
+use skyclaw_protocol::record::spec::Subject;
+use skyclaw_protocol::register::Phase;
+
+use super::live;
+use super::world::{World, options};
+use crate::error::OpenError;
+use crate::testing::{Disk, Health};
+use crate::{CommitError, Opened, Store, check, restore};
+
+fn journal_of(path: &Path) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(".journal");
+    name.into()
+}
+
+/// Commits jobs `from..to`, one batch each.
+fn submit(world: &mut World, opened: &mut Opened, from: u64, to: u64) {
+    for n in from..to {
+        let writes = world.job(&world.id(n), Phase::Queued);
+        opened.store.commit(world.batch(writes)).unwrap();
+    }
+}
+
+/// What a node that was killed leaves of the database at `path`, copied to another name.
+fn killed(path: &Path, copy: &str) -> PathBuf {
+    let copy = path.with_file_name(copy);
+    fs::copy(path, &copy).unwrap();
+    fs::copy(journal_of(path), journal_of(&copy)).unwrap();
+    copy
+}
+
+#[test]
+fn a_killed_node_finds_every_batch_that_redb_had_not_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.db");
+    let mut world = World::new();
+    let mut opened = Store::open(&path, &options()).unwrap();
+    submit(&mut world, &mut opened, 0, 700);
+    let copy = killed(&path, "killed.db");
+    let again = Store::open(&copy, &options()).unwrap();
+    assert_eq!(live(&again.reader), live(&opened.reader));
+    assert_eq!(again.snapshot.batches, 700);
+    assert_eq!(again.snapshot.version, 700);
+    assert!(!journal_of(&copy).exists(), "all of it is in the database now");
+    drop(opened);
+    assert!(!journal_of(&path).exists(), "a node that was stopped needs none");
+}
+
+#[test]
+fn a_journal_that_is_lost_is_missed_and_nothing_is_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.db");
+    let mut world = World::new();
+    let mut opened = Store::open(&path, &options()).unwrap();
+    submit(&mut world, &mut opened, 0, 3);
+    let copy = killed(&path, "killed.db");
+    let aside = folder.path().join("aside");
+    fs::rename(journal_of(&copy), &aside).unwrap();
+    let before = fs::read(&copy).unwrap();
+    let error = Store::open(&copy, &options()).unwrap_err();
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error:?}");
+    assert!(error.to_string().contains("killed.db.journal is missing"), "{error}");
+    assert!(!error.can_heal());
+    assert!(fs::read(&copy).unwrap() == before, "the database was changed");
+    assert!(check(&copy, world.network()).is_err());
+
+    fs::rename(&aside, journal_of(&copy)).unwrap();
+    assert_eq!(live(&Store::open(&copy, &options()).unwrap().reader).len(), 3);
+}
+
+#[test]
+fn the_journal_of_another_database_is_none_of_this_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut copies = Vec::new();
+    for name in ["a", "b"] {
+        let path = folder.path().join(name);
+        let mut world = World::new();
+        let other = crate::Options { entropy: [name.as_bytes()[0]; 32], ..options() };
+        let mut opened = Store::open(&path, &other).unwrap();
+        submit(&mut world, &mut opened, 0, 3);
+        copies.push(killed(&path, &format!("{name}-killed")));
+    }
+    fs::copy(journal_of(&copies[0]), journal_of(&copies[1])).unwrap();
+    let error = Store::open(&copies[1], &options()).unwrap_err();
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error:?}");
+    assert!(error.to_string().contains("b-killed.journal is not its journal"), "{error}");
+}
+
+#[test]
+fn a_bit_that_fell_over_amid_the_journal_is_damage_and_not_its_end() {
+    let disk = Disk::new();
+    let mut world = World::new();
+    let mut opened = Store::open_disk(&disk, &options()).unwrap();
+    submit(&mut world, &mut opened, 0, 4);
+    disk.crash(1);
+    disk.rot_journal(2);
+    let error = Store::open_disk(&disk, &options()).unwrap_err();
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error:?}");
+    assert!(error.to_string().contains("batch 2 in its journal"), "{error}");
+    disk.rot_journal(2);
+    assert_eq!(live(&Store::open_disk(&disk, &options()).unwrap().reader).len(), 4);
+}
+
+#[test]
+fn a_batch_that_is_larger_than_the_journal_goes_to_redb_at_once() {
+    let disk = Disk::new();
+    let mut world = World::new();
+    let mut opened = Store::open_disk(&disk, &options()).unwrap();
+    submit(&mut world, &mut opened, 0, 2);
+    let many = (2..300).flat_map(|n| world.job(&world.id(n), Phase::Queued)).collect();
+    opened.store.commit(world.batch(many)).unwrap();
+    submit(&mut world, &mut opened, 300, 302);
+    disk.crash(7);
+    let again = Store::open_disk(&disk, &options()).unwrap();
+    assert_eq!(live(&again.reader).len(), 302);
+    assert_eq!(again.snapshot.batches, 5);
+}
+
+#[test]
+fn a_reader_never_takes_what_redb_could_not_have_for_absent() {
+    let disk = Disk::new();
+    let mut world = World::new();
+    let mut opened = Store::open_disk(&disk, &options()).unwrap();
+    submit(&mut world, &mut opened, 0, 2);
+    assert_eq!(live(&opened.reader).len(), 2);
+    // Room in the journal, and none for the database.
+    submit(&mut world, &mut opened, 2, 3);
+    disk.set_health(Health::Broken);
+    let subject = Subject::Job(world.id(2));
+    let asked = opened.reader.register(&subject);
+    // redb may have had it in memory; if not, nobody is told that there is no such job.
+    assert!(!matches!(asked, Ok(None)), "{asked:?}");
+    let writes = world.job(&world.id(9), Phase::Queued);
+    let error = opened.store.commit(world.batch(writes)).unwrap_err();
+    assert!(matches!(error, CommitError::Io { .. }), "{error:?}");
+    drop(opened);
+    disk.set_health(Health::Good);
+    let again = Store::open_disk(&disk, &options()).unwrap();
+    assert!(again.reader.register(&subject).unwrap().is_some());
+}
+
+#[test]
+fn what_redb_had_no_room_for_is_there_once_there_is_room() {
+    let disk = Disk::new();
+    let mut world = World::new();
+    let mut opened = Store::open_disk(&disk, &options()).unwrap();
+    submit(&mut world, &mut opened, 0, 1);
+    disk.set_quota(Some(disk.used() + 8 * 4096));
+    let mut durable = 1;
+    let error = loop {
+        let writes = world.job(&world.id(durable), Phase::Queued);
+        match opened.store.commit(world.batch(writes)) {
+            Ok(_) => durable += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, CommitError::Full { .. }), "{error:?}");
+    assert!(durable > 3, "{durable}");
+    drop(opened);
+    disk.set_quota(None);
+    let again = Store::open_disk(&disk, &options()).unwrap();
+    assert_eq!(live(&again.reader).len() as u64, durable);
+}
+
+#[test]
+fn a_check_of_a_killed_nodes_file_looks_at_its_journal_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.db");
+    let mut world = World::new();
+    let mut opened = Store::open(&path, &options()).unwrap();
+    submit(&mut world, &mut opened, 0, 5);
+    let copy = killed(&path, "killed.db");
+    let files = || (fs::read(&copy).unwrap(), fs::read(journal_of(&copy)).unwrap());
+    let before = files();
+    let checked = check(&copy, world.network()).unwrap();
+    assert!(checked.is_clean(), "{checked:?}");
+    assert!(checked.records.contains(&("specs-1", 5)), "{:?}", checked.records);
+    assert!(files() == before, "a check changes nothing");
+}
+
+#[test]
+fn a_backup_holds_what_waits_and_names_no_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new();
+    let mut opened = Store::open(folder.path().join("node.db"), &options()).unwrap();
+    submit(&mut world, &mut opened, 0, 5);
+    let backup = folder.path().join("backup");
+    opened.reader.backup(&backup, world.network()).unwrap();
+    let restored = folder.path().join("restored.db");
+    restore(&backup, &restored, [9; 32]).unwrap();
+    let again = Store::open(&restored, &options()).unwrap();
+    assert_eq!(live(&again.reader).len(), 5);
+}
