@@ -351,7 +351,7 @@ impl Disk {
 fn open(storage: &Storage, entropy: [u8; 32]) -> Result<Opened, String> {
     // Small: there are many of them at once.
     let options = Options { cache_bytes: 1 << 20, ..Options::new(entropy) };
-    Store::open_backend(storage.backend(), &options).map_err(|error| error.to_string())
+    Store::open_disk(storage, &options).map_err(|error| error.to_string())
 }
 
 /// A store whose process is down.

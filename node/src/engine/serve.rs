@@ -117,7 +117,13 @@ impl Incarnation<'_> {
                         stopping |= self.take(input);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Err(error) = self.store.settle() {
+                        let reason = chain(&error);
+                        self.refuse_all(&Refusal::Store(reason.clone()));
+                        return End::StoreFailed(reason);
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => stopping = true,
             }
             let now = time::now();
