@@ -15,6 +15,7 @@ use skyclaw_protocol::clock::Hlc;
 
 use crate::commit::Writer;
 use crate::error::{Fault, guard};
+use crate::journal::Bounds;
 use crate::read::Shared;
 use crate::seal::seal;
 use crate::tables::{Head, META, META_HEAD};
@@ -25,6 +26,8 @@ pub(crate) struct Waiting {
     pub(crate) clock: Hlc,
     pub(crate) version: u64,
     pub(crate) writes: Vec<Write>,
+    /// Bytes of it in the journal.
+    pub(crate) bytes: usize,
 }
 
 /// What waits, and up to where redb is.
@@ -32,6 +35,7 @@ pub(crate) struct Waiting {
 pub(crate) struct Behind {
     /// Changes that wait, so that a reader need not take a lock where there are none.
     count: AtomicUsize,
+    bytes: AtomicUsize,
     queue: Mutex<Vec<Waiting>>,
     /// Held by whoever writes to redb; taken before the queue's.
     applied: Mutex<Applied>,
@@ -72,6 +76,7 @@ impl Behind {
         let applied = Applied { head, broken: None };
         Self {
             count: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             queue: Mutex::new(Vec::new()),
             applied: Mutex::new(applied),
         }
@@ -91,6 +96,12 @@ impl Behind {
         self.count.load(Ordering::Acquire)
     }
 
+    /// Whether this much more may not wait with what does.
+    pub(crate) fn is_full(&self, bounds: &Bounds, changes: usize, bytes: usize) -> bool {
+        let waiting = self.bytes.load(Ordering::Acquire);
+        self.count() + changes > bounds.waiting || waiting + bytes > bounds.waiting_bytes
+    }
+
     /// What redb says of itself, or will once nothing waits.
     pub(crate) fn head(&self) -> Head {
         self.applied().head.clone()
@@ -101,6 +112,7 @@ impl Behind {
         let mut queue = self.queue();
         // One without changes counts, too: it moves the clock.
         self.count.fetch_add(batch.writes.len().max(1), Ordering::Release);
+        self.bytes.fetch_add(batch.bytes, Ordering::Release);
         queue.push(batch);
     }
 }
@@ -149,6 +161,8 @@ impl Shared {
                 applied.head = head;
                 let done = waiting.iter().map(|batch| batch.writes.len().max(1)).sum();
                 self.behind.count.fetch_sub(done, Ordering::Release);
+                let bytes = waiting.iter().map(|batch| batch.bytes).sum();
+                self.behind.bytes.fetch_sub(bytes, Ordering::Release);
                 Ok(())
             }
             Err(fault) => {

@@ -166,14 +166,14 @@ impl Store {
         check_lengths(&batch.writes)?;
         let Encoded(body) = Encoded::of(&batch);
         // Before the batch is anywhere: where this fails, nothing of it is kept.
-        if !self.journal.may_wait(self.shared.behind.count() + batch.writes.len()) {
+        if self.shared.behind.is_full(self.journal.bounds(), batch.writes.len(), body.len()) {
             self.sorted(Shared::settle)?;
         }
         let number = self.batches.saturating_add(1);
         let kept = self.journal.keep(&self.shared, number, &body);
         let kept = kept.map_err(|fault| CommitError::of(&self.shared.place.path, fault))?;
         let Batch { seq, writes, clock, version } = batch;
-        self.shared.behind.push(Waiting { clock, version, writes });
+        self.shared.behind.push(Waiting { clock, version, writes, bytes: body.len() });
         if !kept {
             // It is on disk with redb then.
             self.sorted(|shared| shared.change(|_, _| Ok(())))?;

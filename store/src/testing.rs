@@ -380,6 +380,7 @@ impl JournalPlace for JournalHandle {
 
     /// So small that it begins anew often.
     fn bounds(&self) -> Bounds {
-        Bounds { capacity: 10 * PAGE, step: 4 * PAGE, waiting: 12 }
+        let waiting_bytes = 4 * PAGE as usize;
+        Bounds { capacity: 10 * PAGE, step: 4 * PAGE, waiting: 12, waiting_bytes }
     }
 }

@@ -29,9 +29,8 @@ impl Journaled {
         Self { place, bounds, open: None, entropy, before }
     }
 
-    /// Whether so many changes may wait for redb.
-    pub(super) const fn may_wait(&self, changes: usize) -> bool {
-        changes <= self.bounds.waiting
+    pub(super) const fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Puts the batch of this number on disk. False if it is left to redb; nothing was written then.

@@ -7,7 +7,7 @@ use super::{Bounds, Epoch, Journal, Scan, scan};
 use crate::testing::Chance;
 
 const EPOCH: Epoch = Epoch([1; 16]);
-const SMALL: Bounds = Bounds { capacity: 16 * 4096, step: 4096, waiting: 1 };
+const SMALL: Bounds = Bounds { capacity: 16 * 4096, step: 4096, waiting: 1, waiting_bytes: 1 };
 
 /// A file that two hold.
 #[derive(Debug)]

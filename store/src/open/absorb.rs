@@ -57,10 +57,10 @@ impl Left {
             let (clock, version, writes) = Body::read(&body).map_err(|why| {
                 OpenError::corrupt(path, format!("batch {} in its journal: {why}", frame.number))
             })?;
-            shared.behind.push(Waiting { clock, version, writes });
-            if shared.behind.count() > Bounds::USUAL.waiting {
+            if shared.behind.is_full(&Bounds::USUAL, writes.len(), body.len()) {
                 shared.settle().map_err(|fault| OpenError::of(path, fault))?;
             }
+            shared.behind.push(Waiting { clock, version, writes, bytes: body.len() });
         }
         shared.settle().map_err(|fault| OpenError::of(path, fault))?;
         if !self.frames.is_empty() {
