@@ -57,6 +57,7 @@ impl Machine {
             (Subject::Job(_), None) => {}
             (Subject::Service(_), _) => self.place_soon(now),
         }
+        self.registers.rest();
     }
 
     /// Prepares a ballot never used before.
@@ -258,6 +259,7 @@ impl Machine {
         entry.sworn.clear();
         entry.promises.clear();
         entry.refusals.clear();
+        entry.until = None;
         self.recount(subject);
         let Some(entry) = self.registers.get_mut(subject) else { return };
         entry.contest = None;

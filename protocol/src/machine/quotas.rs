@@ -105,7 +105,7 @@ impl Usages {
 }
 
 /// How a register counts: by the value under way, so that many claims at once pass no bound.
-fn use_of(entry: &Entry) -> Option<Use> {
+pub(super) fn use_of(entry: &Entry) -> Option<Use> {
     entry.head.submitter.as_ref()?;
     if entry.over {
         return None;
