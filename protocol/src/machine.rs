@@ -35,6 +35,7 @@ mod keyed;
 mod keys;
 mod leading;
 mod learning;
+mod loading;
 mod output;
 mod owners;
 mod packed;
@@ -70,6 +71,7 @@ pub use beats::Fence;
 pub use effect::{Effect, Step, Token};
 pub use frames::FrameFault;
 pub use gauges::Gauges;
+pub use loading::LiveRegister;
 use output::Output;
 
 use crate::batch::{Durable, KeyAnswer, Shelf, Snapshot};

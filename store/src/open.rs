@@ -110,9 +110,9 @@ impl Store {
             let file = file.map_err(|error| OpenError::environment(path, error))?;
             FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))
         };
-        probe::probe(path, file()?)?;
+        let used = probe::probe(path, file()?)?;
         let mut db = open_database(path, file()?, options.cache_bytes, false)?;
-        compact::if_worth(path, &mut db);
+        compact::if_worth(path, &mut db, used);
         create::sweep(path);
         place.load_ballast(options.ballast_bytes);
         start(place, db, MIGRATIONS, options.retention_ms, created)

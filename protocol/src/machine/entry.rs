@@ -24,7 +24,7 @@ use crate::register::{Ballot, Proposer, Val, Voter};
 use crate::verify::Verify;
 
 /// The head of a register without its payload.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) key: RegisterKey,
     pub(super) created: Hlc,

@@ -97,7 +97,13 @@ impl Owners {
         self.owed.contains_key(node) || self.leads.contains_key(node)
     }
 
-    fn add(&mut self, me: NodeId, key: &RegisterKey, voters: &[NodeId], counted: Counted) {
+    pub(super) fn add(
+        &mut self,
+        me: NodeId,
+        key: &RegisterKey,
+        voters: &[NodeId],
+        counted: Counted,
+    ) {
         match counted {
             Counted::Led => {
                 for voter in voters.iter().filter(|voter| **voter != me) {

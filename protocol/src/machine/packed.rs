@@ -67,6 +67,8 @@ struct Common {
 #[derive(Debug, Default)]
 pub(super) struct Commons {
     all: BTreeSet<Arc<Common>>,
+    /// What was shared last: mostly that again.
+    last: Option<Arc<Common>>,
     kept: usize,
 }
 
@@ -83,10 +85,22 @@ const STALE: u8 = 1 << 6;
 
 impl Commons {
     fn share(&mut self, terms: &Arc<Terms>, by: &str) -> Arc<Common> {
-        let common = Common { terms: Arc::clone(terms), by: by.to_owned() };
-        if let Some(shared) = self.all.get(&common) {
-            return Arc::clone(shared);
+        if let Some(last) = &self.last
+            && last.terms == *terms
+            && last.by == by
+        {
+            return Arc::clone(last);
         }
+        let common = Common { terms: Arc::clone(terms), by: by.to_owned() };
+        let common = match self.all.get(&common) {
+            Some(shared) => Arc::clone(shared),
+            None => self.add(common),
+        };
+        self.last = Some(Arc::clone(&common));
+        common
+    }
+
+    fn add(&mut self, common: Common) -> Arc<Common> {
         if self.all.len() >= FEW_COMMONS.max(2 * self.kept) {
             self.all.retain(|common| Arc::strong_count(common) > 1);
             self.kept = self.all.len();

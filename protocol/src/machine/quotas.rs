@@ -48,7 +48,7 @@ pub(super) struct Usages {
 }
 
 impl Usages {
-    fn change(&mut self, who: &Arc<str>, before: Option<Use>, after: Option<Use>) {
+    pub(super) fn change(&mut self, who: &Arc<str>, before: Option<Use>, after: Option<Use>) {
         let usage = self.of.entry(Arc::clone(who)).or_default();
         for (counted, by) in [(before, -1_isize), (after, 1)] {
             let count = match counted {

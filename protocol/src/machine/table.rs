@@ -89,6 +89,15 @@ impl Table {
         self.slots.insert(subject, Slot::Whole { entry, awake: true });
     }
 
+    /// Takes one that is packed already.
+    pub(super) fn insert_packed(&mut self, subject: Subject, packed: Packed) {
+        self.slots.insert(subject, Slot::Packed(Box::new(packed)));
+    }
+
+    pub(super) const fn commons(&mut self) -> &mut Commons {
+        &mut self.commons
+    }
+
     pub(super) fn remove(&mut self, subject: &Subject) -> Option<Box<Entry>> {
         match self.slots.remove(subject)? {
             Slot::Whole { entry, .. } => Some(entry),
