@@ -35,8 +35,10 @@ mod keyed;
 mod keys;
 mod leading;
 mod learning;
+mod loading;
 mod output;
 mod owners;
+mod packed;
 mod placing;
 mod presence;
 mod pulses;
@@ -49,6 +51,7 @@ mod retry;
 mod revoking;
 mod seeking;
 mod services;
+mod table;
 mod takeover;
 mod unheard;
 mod verifying;
@@ -66,9 +69,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 pub use beats::Fence;
 pub use effect::{Effect, Step, Token};
-use entry::Entry;
 pub use frames::FrameFault;
 pub use gauges::Gauges;
+pub use loading::LiveRegister;
 use output::Output;
 
 use crate::batch::{Durable, KeyAnswer, Shelf, Snapshot};
@@ -168,8 +171,7 @@ pub struct Machine {
     peers: Vec<NodeId>,
     acquaintance: acquaintance::Acquaintance,
     /// Every service, and every job that has not ended.
-    /// Boxed: a tree's nodes are two thirds full, and an entry is large.
-    registers: BTreeMap<Subject, Box<Entry>>,
+    registers: table::Table,
     jobs_live: usize,
     homes: owners::Homes,
     queue: Queue,
@@ -220,7 +222,6 @@ impl Machine {
     pub fn new(config: Config, key: NodeKey, seed: [u8; 32], now: Now, snapshot: Snapshot) -> Self {
         let mut machine = Self {
             me: key.id(),
-            key,
             config,
             chance: ChaCha12Rng::from_seed(seed),
             clock: HlcClock::new(snapshot.clock),
@@ -231,7 +232,8 @@ impl Machine {
             version_ceiling: snapshot.version,
             peers: Vec::new(),
             acquaintance: acquaintance::Acquaintance::default(),
-            registers: BTreeMap::new(),
+            registers: table::Table::new(key.id()),
+            key,
             jobs_live: 0,
             homes: owners::Homes::default(),
             queue: Queue::default(),
@@ -433,6 +435,7 @@ impl Machine {
 
     /// What may leave now.
     pub fn take_effects(&mut self) -> Vec<Effect> {
+        self.registers.rest();
         self.out.take_effects()
     }
 

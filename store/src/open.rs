@@ -114,13 +114,13 @@ impl Store {
             FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))
         };
         let journal = Beside::database(path);
-        let meta = probe::probe(path, file()?)?;
+        let (meta, used) = probe::probe(path, file()?)?;
         // What is damaged is left as it is.
         if let Some(epoch) = &meta.journal {
             left(path, Some(&journal), epoch, meta.head.batches)?;
         }
         let mut db = open_database(path, file()?, options.cache_bytes, false)?;
-        compact::if_worth(path, &mut db);
+        compact::if_worth(path, &mut db, used);
         create::sweep(path);
         place.load_ballast(options.ballast_bytes);
         start(place, db, Some(Box::new(journal)), MIGRATIONS, options, created)

@@ -3,6 +3,7 @@
 mod items;
 mod jobs;
 mod known;
+mod live;
 mod view;
 
 use std::path::Path;
@@ -30,8 +31,8 @@ use crate::seal::{Found, Refusals};
 use crate::space::Place;
 use crate::stats::{JobCounts, StoreStats};
 use crate::tables::{
-    CONTROLS, DUE, HOSTS, Head, Index, KEYS, KEYS_BY_EXPIRY, LIVE, META, META_HEAD, STUBS,
-    subject_key, subject_of,
+    CONTROLS, DUE, HOSTS, Head, Index, KEYS, KEYS_BY_EXPIRY, META, META_HEAD, STUBS, subject_key,
+    subject_of,
 };
 
 /// One open file, shared by its writer and its readers.
@@ -148,29 +149,6 @@ impl Reader {
     ) -> Result<T, ReadError> {
         let done = guard(|| act(&self.0.begin_read()?, &self.0.refusals));
         done.map_err(|fault| self.0.unread(fault))
-    }
-
-    /// Hands every job that has not ended, by creation, and every service to `each`, one at a time:
-    /// payloads may be large. Returns how many there were.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the disk did not answer; a register that does not decode is left out.
-    pub fn live(&self, mut each: impl FnMut(StoredRegister)) -> Result<usize, ReadError> {
-        self.read(|txn, refusals| {
-            let view = View::open(txn, refusals)?;
-            let mut count = 0;
-            let mut hand = |register| {
-                count += 1;
-                each(register);
-            };
-            for entry in txn.open_table(LIVE)?.iter()? {
-                let (place, _) = entry?;
-                let Ok(id) = JobId::new(place.value().1) else { continue };
-                view.register(&Subject::Job(id))?.into_iter().for_each(&mut hand);
-            }
-            view.services(&mut hand)?;
-            Ok(count)
-        })
     }
 
     /// The services that were not removed, in the order of their ids.

@@ -259,6 +259,7 @@ impl Machine {
         let before = entry.chosen.replace(val.clone());
         let waiting = std::mem::take(&mut entry.waiting);
         entry.contest = None;
+        entry.until = None;
         // Whoever refused stood alone.
         let refused = std::mem::take(&mut entry.refusals).into_values().max();
         self.recount(subject);

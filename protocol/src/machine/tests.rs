@@ -17,6 +17,7 @@ mod leases;
 mod lies;
 mod once;
 mod outside;
+mod packing;
 mod patching;
 mod placing;
 mod quorum;

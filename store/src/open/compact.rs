@@ -55,14 +55,17 @@ pub fn compact(path: impl AsRef<Path>) -> Result<Compacted, OpenError> {
 
 /// Compacts where more than half of the file, and [`WORTH_BYTES`], is free. A failure costs
 /// nothing: whatever is wrong with the file shows when it is used.
-pub(super) fn if_worth(path: &Path, db: &mut Database) {
+///
+/// `used`: bytes that may be in use. Counting them takes a look at each page once more, so it is done only
+/// where there may be something to win.
+pub(super) fn if_worth(path: &Path, db: &mut Database, used: u64) {
     let Ok(before) = fs::metadata(path).map(|file| file.len()) else { return };
-    // Counting takes a look at each page; where there is nothing to win it is not done.
-    if before <= WORTH_BYTES {
+    let worth = |free: u64| free > WORTH_BYTES && free > before / 2;
+    if !worth(before.saturating_sub(used)) {
         return;
     }
     let free = guard(|| free_bytes(db, before)).unwrap_or(0);
-    if free <= WORTH_BYTES || free <= before / 2 {
+    if !worth(free) {
         return;
     }
     tracing::info!(bytes = before, free, "most of the database is free; it is compacted");

@@ -16,7 +16,7 @@ use crate::tables::{
     subject_of,
 };
 
-type SealedTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
+pub(super) type SealedTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 pub(super) struct View<'r> {
     specs: SealedTable,
