@@ -1,17 +1,21 @@
 //! What is in the journal and not in redb yet, and how it gets there.
 //!
-//! Always: whoever reads finds every batch that was committed before, since what waits is put into redb first,
-//! by the thread that reads. Batches get there in their order and one by one, as if each had been a
+//! Always: whoever reads finds every batch that was committed before. One register, result or key is looked up in
+//! what waits; for all else what waits is put into redb first, by the thread that reads. Batches get there in their order and one by one, as if each had been a
 //! transaction of its own; a failure leaves redb at a whole batch, and then nobody reads any more until the file
 //! is opened again: what was promised must not look as if it were not there.
 
+mod index;
+
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Durability, WriteTransaction};
+use skyclaw_protocol::Hash;
 use skyclaw_protocol::batch::Write;
 use skyclaw_protocol::clock::Hlc;
+use skyclaw_protocol::record::spec::Subject;
 
 use crate::commit::Writer;
 use crate::error::{Fault, guard};
@@ -19,6 +23,8 @@ use crate::journal::Bounds;
 use crate::read::Shared;
 use crate::seal::seal;
 use crate::tables::{Head, META, META_HEAD};
+use index::Queue;
+pub(crate) use index::Touch;
 
 /// A batch that is on disk.
 #[derive(Debug)]
@@ -36,7 +42,7 @@ pub(crate) struct Behind {
     /// Changes that wait, so that a reader need not take a lock where there are none.
     count: AtomicUsize,
     bytes: AtomicUsize,
-    queue: Mutex<Vec<Waiting>>,
+    queue: Mutex<Queue>,
     /// Held by whoever writes to redb; taken before the queue's.
     applied: Mutex<Applied>,
 }
@@ -72,12 +78,12 @@ impl Broken {
 }
 
 impl Behind {
-    pub(crate) const fn new(head: Head) -> Self {
+    pub(crate) fn new(head: Head) -> Self {
         let applied = Applied { head, broken: None };
         Self {
             count: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            queue: Mutex::new(Vec::new()),
+            queue: Mutex::default(),
             applied: Mutex::new(applied),
         }
     }
@@ -87,7 +93,7 @@ impl Behind {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn queue(&self) -> MutexGuard<'_, Vec<Waiting>> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -105,6 +111,16 @@ impl Behind {
     /// What redb says of itself, or will once nothing waits.
     pub(crate) fn head(&self) -> Head {
         self.applied().head.clone()
+    }
+
+    /// The changes of a register that wait, in their order.
+    pub(crate) fn of(&self, subject: &Subject) -> Vec<Touch> {
+        if self.count() == 0 { Vec::new() } else { self.queue().of(subject) }
+    }
+
+    /// The last change of a key that waits.
+    pub(crate) fn key(&self, scope: &Hash) -> Option<Touch> {
+        if self.count() == 0 { None } else { self.queue().key(scope) }
     }
 
     /// A batch became durable.
@@ -143,7 +159,8 @@ impl Shared {
         if let Some(broken) = &applied.broken {
             return Err(broken.fault());
         }
-        let waiting = std::mem::take(&mut *self.behind.queue());
+        // They stay where they are until redb has them: who asks for one of them finds it.
+        let waiting = self.behind.queue().batches();
         let written = guard(|| {
             let mut txn = self.begin_write()?;
             txn.set_durability(durability)?;
@@ -159,6 +176,7 @@ impl Shared {
         match written {
             Ok(head) => {
                 applied.head = head;
+                self.behind.queue().drop_first(waiting.len());
                 let done = waiting.iter().map(|batch| batch.writes.len().max(1)).sum();
                 self.behind.count.fetch_sub(done, Ordering::Release);
                 let bytes = waiting.iter().map(|batch| batch.bytes).sum();
@@ -167,7 +185,7 @@ impl Shared {
             }
             Err(fault) => {
                 applied.broken = Some(Broken::of(&fault));
-                // What waited is in the journal; whoever reads comes here and hears why not.
+                // Whoever reads more than what waits comes here and hears why not.
                 self.behind.count.fetch_add(1, Ordering::Release);
                 Err(fault)
             }
@@ -178,7 +196,7 @@ impl Shared {
         &self,
         txn: &WriteTransaction,
         head: &Head,
-        waiting: &[Waiting],
+        waiting: &[Arc<Waiting>],
     ) -> Result<Head, Fault> {
         let mut head = head.clone();
         if waiting.is_empty() {

@@ -4,6 +4,7 @@ mod items;
 mod jobs;
 mod known;
 mod live;
+mod over;
 mod view;
 
 use std::path::Path;
@@ -31,8 +32,7 @@ use crate::seal::{Found, Refusals};
 use crate::space::Place;
 use crate::stats::{JobCounts, StoreStats};
 use crate::tables::{
-    CONTROLS, DUE, HOSTS, Head, Index, KEYS, KEYS_BY_EXPIRY, META, META_HEAD, STUBS, subject_key,
-    subject_of,
+    CONTROLS, DUE, HOSTS, Head, Index, KEYS_BY_EXPIRY, META, META_HEAD, subject_of,
 };
 
 /// One open file, shared by its writer and its readers.
@@ -151,6 +151,18 @@ impl Reader {
         done.map_err(|fault| self.0.unread(fault))
     }
 
+    /// What redb has, without what waits.
+    fn read_settled<T>(
+        &self,
+        act: impl FnOnce(&ReadTransaction, &Refusals) -> Result<T, Fault>,
+    ) -> Result<T, ReadError> {
+        let done = guard(|| {
+            let txn = self.0.with(|db| Ok(db.begin_read()?))?;
+            act(&txn, &self.0.refusals)
+        });
+        done.map_err(|fault| self.0.unread(fault))
+    }
+
     /// The services that were not removed, in the order of their ids.
     ///
     /// # Errors
@@ -249,19 +261,15 @@ impl From<ReadError> for ShelfError {
 
 impl Shelf for Reader {
     fn register(&self, subject: &Subject) -> Result<Option<StoredRegister>, ShelfError> {
-        let read = self.read(|txn, refusals| View::open(txn, refusals)?.register(subject));
-        Ok(read?)
+        Ok(self.register_with_waiting(subject)?)
     }
 
     fn result(&self, job: &JobId, attempt: u32) -> Result<Option<Signed<JobResult>>, ShelfError> {
-        let read = self.read(|txn, refusals| View::open(txn, refusals)?.result(job, attempt));
-        Ok(read?)
+        Ok(self.result_with_waiting(job, attempt)?)
     }
 
     fn key(&self, scope: &Hash) -> Result<Option<KeyRow>, ShelfError> {
-        let read = self
-            .read(|txn, refusals| Ok(refusals.get(&txn.open_table(KEYS)?, &KEYS, &scope.0)?.ok()));
-        Ok(read?)
+        Ok(self.key_with_waiting(scope)?)
     }
 
     fn expired_keys(&self, now: Wall, most: usize) -> Result<Vec<(Hash, Wall)>, ShelfError> {
@@ -280,10 +288,7 @@ impl Shelf for Reader {
     }
 
     fn stub(&self, subject: &Subject) -> Result<Option<Stub>, ShelfError> {
-        let read = self.read(|txn, refusals| {
-            Ok(refusals.get_stub(&txn.open_table(STUBS)?, &subject_key(subject))?.ok())
-        });
-        Ok(read?)
+        Ok(self.stub_with_waiting(subject)?)
     }
 
     fn due(&self, now: Wall, most: usize) -> Result<Vec<(Wall, Subject)>, ShelfError> {

@@ -102,7 +102,8 @@ impl Refusals {
         })
     }
 
-    /// [`Self::value`] at a start: what the seal guards was written in its one form.
+    /// [`Self::value`] where there are very many, or somebody waits: what the seal guards was written in its
+    /// one form.
     pub(crate) fn kept_value<T: DeserializeOwned>(
         &self,
         table: &Sealed,
@@ -113,7 +114,7 @@ impl Refusals {
         self.unseal(table, key, stored, read)
     }
 
-    /// [`Self::signed`] at a start, likewise.
+    /// [`Self::signed`], likewise.
     pub(crate) fn kept_signed<T: Record>(
         &self,
         table: &Sealed,
