@@ -3,6 +3,10 @@
 //! Always: a job that only waits is as it would be had it been queued just now, packed, and found in the
 //! queue; it is put there without being looked up again and again, since there may be a million.
 
+mod alike;
+
+pub use alike::Alike;
+
 use super::Machine;
 use super::entry::{Entry, Head};
 use super::owners::count;
