@@ -5,6 +5,9 @@
 //! for each other and a hash or signature over the bytes cannot be kept while they are altered.
 //! Wire types use structs, plain enums, `Vec`, `BTreeMap`, `String`, integers and byte strings only.
 
+mod scan;
+
+pub use scan::Scan;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

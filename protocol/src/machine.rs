@@ -71,7 +71,7 @@ pub use beats::Fence;
 pub use effect::{Effect, Step, Token};
 pub use frames::FrameFault;
 pub use gauges::Gauges;
-pub use loading::LiveRegister;
+pub use loading::{Alike, LiveRegister};
 use output::Output;
 
 use crate::batch::{Durable, KeyAnswer, Shelf, Snapshot};

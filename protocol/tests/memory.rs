@@ -4,6 +4,9 @@
 //! With as many as a node may hold, on a quiet machine:
 //! `cargo test --release -p skyclaw-protocol --test memory -- --ignored --nocapture`
 
+// Figures are for whoever runs it.
+#![allow(clippy::print_stdout)]
+
 use skyclaw_protocol::batch::{Batch, KeyRow, Shelf, ShelfError, Snapshot, StoredRegister, Write};
 use skyclaw_protocol::clock::{Mono, Now, Wall};
 use skyclaw_protocol::key::NodeKey;

@@ -3,13 +3,15 @@
 //! Always: a job that only waits is as it would be had it been queued just now, packed, and found in the
 //! queue; it is put there without being looked up again and again, since there may be a million.
 
-use std::sync::Arc;
+mod alike;
+
+pub use alike::Alike;
 
 use super::Machine;
 use super::entry::{Entry, Head};
 use super::owners::count;
 use super::packed::Packed;
-use super::quotas::use_of;
+use super::quotas::{Use, use_of};
 use crate::batch::StoredRegister;
 use crate::clock::{Now, Wall};
 use crate::lease::{Lease, RunTime};
@@ -20,12 +22,12 @@ use crate::register::{Ballot, Certificate, Phase, Proposer, Val, Voter};
 /// A register as far as a machine needs it to start: all but its payload and its signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveRegister {
-    head: Head,
-    row: Voter,
+    pub(super) head: Head,
+    pub(super) row: Voter,
     /// The newest value that is known to be chosen, where the row does not say it.
     certified: Option<Val>,
     /// The ballot of the newest certificate.
-    heard: Option<Ballot>,
+    pub(super) heard: Option<Ballot>,
     lease_note: Option<Wall>,
 }
 
@@ -65,12 +67,36 @@ impl Machine {
     /// and a register this node led is led again under a ballot never used before.
     pub fn load(&mut self, now: Now, stored: impl Into<LiveRegister>) {
         let live: LiveRegister = stored.into();
+        if let Some(packed) = Packed::of_new(self.me, &live, self.registers.commons()) {
+            #[cfg(test)]
+            packed.check(self.me, &live.head.key.subject, &self.entry(now, live.clone()));
+            return self.load_new(live.head, packed);
+        }
         let chosen = live.chosen().cloned();
         if chosen.as_ref().is_some_and(Val::is_terminal) {
             return;
         }
+        let entry = self.entry(now, live);
+        let subject = entry.head.key.subject.clone();
+        self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
+        self.expiring.insert(&subject, entry.head.expires_at);
+        // What it owns and others vote on is led again once they were asked.
+        self.homes.of_mut(&subject).add(entry.head.home);
+        let Some(entry) = self.load_waiting(&subject, entry) else { return };
+        self.registers.insert(subject.clone(), Box::new(entry));
+        self.recount(&subject);
+        match (&subject, &chosen) {
+            (Subject::Job(job), Some(val)) => self.index_job(now, job, None, val),
+            (Subject::Job(_), None) => {}
+            (Subject::Service(_), _) => self.place_soon(now),
+        }
+        self.registers.rest();
+    }
+
+    /// The register as this node goes on with it.
+    fn entry(&self, now: Now, live: LiveRegister) -> Entry {
+        let chosen = live.chosen().cloned();
         let LiveRegister { head, row, heard, lease_note, .. } = live;
-        let subject = head.key.subject.clone();
         let mut entry = Entry::new(head, row);
         entry.heard = heard;
         // Whether it wrote last, so that its timers were those of the lease.
@@ -88,20 +114,23 @@ impl Machine {
             let run = RunTime { timeout_ms: entry.head.timeout_ms, default_ms: self.config.run_ms };
             entry.lease = Some(Lease::recover(now, until, job.lease_ms, job.guard_ms, run));
         }
-        self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
-        self.expiring.insert(&subject, entry.head.expires_at);
-        // What it owns and others vote on is led again once they were asked.
-        self.homes.of_mut(&subject).add(entry.head.home);
-        let Some(entry) = self.load_waiting(&subject, entry) else { return };
-        let chosen = entry.chosen.clone();
-        self.registers.insert(subject.clone(), Box::new(entry));
-        self.recount(&subject);
-        match (&subject, &chosen) {
-            (Subject::Job(job), Some(val)) => self.index_job(now, job, None, val),
-            (Subject::Job(_), None) => {}
-            (Subject::Service(_), _) => self.place_soon(now),
+        entry.used = use_of(&entry);
+        entry.counted = count(self.me, &entry);
+        entry
+    }
+
+    /// Takes a job on which nobody else votes and that nobody had yet: nearly all are such.
+    fn load_new(&mut self, head: Head, packed: Packed) {
+        let Head { key, created, expires_at, terms, .. } = head;
+        let Subject::Job(job) = &key.subject else { return };
+        self.jobs_live += 1;
+        self.expiring.insert(&key.subject, expires_at);
+        self.homes.jobs_mut().add(terms.home);
+        if let Some(who) = &terms.submitter {
+            self.usages.change(who, None, Some(Use::Queued));
         }
-        self.registers.rest();
+        self.queue.insert(&terms.required, created, job.clone(), false);
+        self.registers.insert_packed(key.subject, packed);
     }
 
     /// Takes a job that only waits, as [`Machine::recount`] and [`Machine::index_job`] would have it in
@@ -109,20 +138,20 @@ impl Machine {
     fn load_waiting(&mut self, subject: &Subject, mut entry: Entry) -> Option<Entry> {
         let state = entry.chosen.as_ref().and_then(Val::job);
         let waits = state.is_some_and(|state| state.phase == Phase::Queued);
-        let Subject::Job(job) = subject else { return Some(entry) };
         // From now on it has so long: that takes a timer.
-        if !waits || (entry.leads() && entry.head.queue_timeout_ms.is_some()) {
+        let timed = entry.leads() && entry.head.queue_timeout_ms.is_some();
+        let (Subject::Job(job), true) = (subject, waits && !timed) else {
+            (entry.used, entry.counted) = (None, None);
             return Some(entry);
-        }
+        };
         let again = state.is_some_and(|state| !state.told.is_empty());
-        (entry.used, entry.counted) = (use_of(&entry), count(self.me, &entry));
         let Some(packed) = Packed::of(self.me, &entry, self.registers.commons()) else {
             (entry.used, entry.counted) = (None, None);
             return Some(entry);
         };
         let Head { key, created, terms, .. } = &entry.head;
         if let Some(who) = &terms.submitter {
-            self.usages.change(&Arc::clone(who), None, entry.used);
+            self.usages.change(who, None, entry.used);
         }
         if let Some(counted) = entry.counted {
             self.owners.add(self.me, key, &terms.voters, counted);

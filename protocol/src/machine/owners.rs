@@ -49,6 +49,10 @@ impl Homes {
         &self.jobs
     }
 
+    pub(super) const fn jobs_mut(&mut self) -> &mut Shares {
+        &mut self.jobs
+    }
+
     pub(super) const fn of(&self, subject: &Subject) -> &Shares {
         match subject {
             Subject::Job(_) => &self.jobs,

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::entry::{Entry, Head, Terms};
+use super::loading::LiveRegister;
 use super::owners::count;
 use super::quotas::use_of;
 use super::retry::Tries;
@@ -45,7 +46,7 @@ pub(super) struct Packed {
 }
 
 /// What most jobs do not have, since they were never granted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 struct Rest {
     state: JobState,
     tries: Tries,
@@ -186,12 +187,13 @@ impl Packed {
             (QUIET, *quiet),
             (STALE, *stale_grant),
         ];
-        let rest = Rest {
-            state: state.clone(),
-            tries: tries.clone(),
-            promises: promises.clone(),
-            heard: heard.filter(|heard| *heard != ballot),
-        };
+        let other = heard.filter(|heard| *heard != ballot);
+        let is_plain =
+            state.is_new() && promises.is_empty() && other.is_none() && *tries == Tries::default();
+        let rest = (!is_plain).then(|| {
+            let (state, tries, promises) = (state.clone(), tries.clone(), promises.clone());
+            Box::new(Rest { state, tries, promises, heard: other })
+        });
         Some(Self {
             spec: head.key.spec,
             created: number(head.created)?,
@@ -205,7 +207,39 @@ impl Packed {
             proposer: place(voters, &ballot.proposer)?,
             flags: flags.iter().filter(|(_, set)| *set).fold(0, |all, (flag, _)| all | flag),
             mark: head.mark.map(Box::new),
-            rest: (rest != Rest::default()).then(|| Box::new(rest)),
+            rest,
+            opened: OnceCell::new(),
+            common: commons.share(&head.terms, &val.by),
+        })
+    }
+
+    /// The same of a job from disk on which this node votes alone, and that was never granted: as
+    /// [`Self::of`] would pack it, without the entry.
+    pub(super) fn of_new(me: NodeId, live: &LiveRegister, commons: &mut Commons) -> Option<Self> {
+        let LiveRegister { head, row, heard: None, .. } = live else { return None };
+        let Voter { promised: Some(promised), accepted: Some(Accepted { ballot, val }) } = row
+        else {
+            return None;
+        };
+        let new = val.job().is_some_and(JobState::is_new) && promised == ballot;
+        if !new || ballot.proposer != me || head.voters != [me] || head.queue_timeout_ms.is_some() {
+            return None;
+        }
+        Some(Self {
+            spec: head.key.spec,
+            created: number(head.created)?,
+            expires_at: head.expires_at,
+            at: number(val.at)?,
+            display_version: val.display_version,
+            ver: val.ver,
+            round: ballot.round,
+            // As [`Proposer::recover`] leads it.
+            lead_round: ballot.round.saturating_add(1),
+            votes: 1,
+            proposer: 0,
+            flags: VOTES | LEADS,
+            mark: head.mark.map(Box::new),
+            rest: None,
             opened: OnceCell::new(),
             common: commons.share(&head.terms, &val.by),
         })

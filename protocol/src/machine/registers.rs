@@ -338,7 +338,7 @@ impl Machine {
     /// Drops a register that has ended from memory, once all of it is on disk.
     pub(super) fn let_go(&mut self, now: Now, shelf: &dyn Shelf, subject: &Subject) {
         let over = |entry: &Entry| entry.is_leaving() && entry.unwritten == 0;
-        if !self.registers.get(subject).is_some_and(|entry| over(entry)) {
+        if !self.registers.get(subject).is_some_and(over) {
             return;
         }
         self.disarm(subject);

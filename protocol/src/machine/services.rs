@@ -54,7 +54,7 @@ impl Machine {
         }
         let known = self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.clone())));
         let others = |entry: &Entry| owner.is_some() && entry.head.owner != owner;
-        if known.is_some() && self.registers.get(&subject).is_some_and(|entry| others(entry)) {
+        if known.is_some() && self.registers.get(&subject).is_some_and(others) {
             return self.refuse(reply, Refusal::NotOwner(id));
         }
         if let Err(name) = def.unmask(known.as_ref().map(|(_, state)| &state.def)) {

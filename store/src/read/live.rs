@@ -11,14 +11,15 @@ use std::thread;
 use redb::{AccessGuard, Range, ReadTransaction, ReadableTable};
 use skyclaw_protocol::JobId;
 use skyclaw_protocol::clock::Wall;
-use skyclaw_protocol::machine::LiveRegister;
+use skyclaw_protocol::codec::Scan;
+use skyclaw_protocol::machine::{Alike, LiveRegister};
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Voter;
 
 use super::Reader;
 use super::view::{SealedTable, View};
 use crate::error::{Fault, ReadError};
-use crate::seal::{Found, Refusals};
+use crate::seal::{Found, Refusals, opened};
 use crate::tables::{CERTIFICATES, LEASE_NOTES, LIVE, ROWS, SPECS, Sealed, StoredRow, subject_key};
 
 /// Threads that read; whoever asked takes what they found meanwhile. More would wait for it.
@@ -93,6 +94,7 @@ struct Lane<'r> {
     rows: Beside,
     certificates: Beside,
     lease_notes: Beside,
+    alike: Alike,
 }
 
 impl<'r> Lane<'r> {
@@ -104,6 +106,7 @@ impl<'r> Lane<'r> {
             rows: Beside::open(txn, ROWS)?,
             certificates: Beside::open(txn, CERTIFICATES)?,
             lease_notes: Beside::open(txn, LEASE_NOTES)?,
+            alike: Alike::default(),
         })
     }
 
@@ -141,24 +144,52 @@ impl<'r> Lane<'r> {
             }
             None => None,
         };
-        let key = subject_key(&Subject::Job(id));
-        let Some(stored) = self.specs.find(&key)? else { return Ok(None) };
-        let Found::This(spec) = refusals.kept_signed(&SPECS, &key, stored.value()) else {
+        let key = subject_key(&Subject::Job(id.clone()));
+        let Some(spec) = self.specs.find(&key)? else { return Ok(None) };
+        let (row, certificate) = (self.rows.find(&key)?, self.certificates.find(&key)?);
+        if let (Some(row), None, None) = (row, certificate, note)
+            && let Some(spec) = opened(&SPECS, &key, spec.value())
+            && let Some(row) = opened(&ROWS, &key, row.value()).and_then(voter_of)
+            && let Some(register) = self.alike.register(&id, spec, row)
+        {
+            return Ok(Some(register));
+        }
+        let Found::This(spec) = refusals.kept_signed(&SPECS, &key, spec.value()) else {
             return Ok(None);
         };
-        let row = match self.rows.find(&key)? {
+        let row = match row {
             Some(stored) => match refusals.kept_value::<StoredRow>(&ROWS, &key, stored.value()) {
                 Found::This(stored) => stored.row,
                 Found::Nothing | Found::Refused => return Ok(None),
             },
             None => Voter::EMPTY,
         };
-        let certificate = match self.certificates.find(&key)? {
+        let certificate = match certificate {
             Some(stored) => refusals.kept_signed(&CERTIFICATES, &key, stored.value()).ok(),
             None => None,
         };
         Ok(Some(LiveRegister::new(&spec, row, certificate, note)))
     }
+}
+
+/// Of a stored row what the voter holds.
+fn voter_of(row: &[u8]) -> Option<&[u8]> {
+    let mut scan = Scan::new(row);
+    let members = scan.map()?;
+    scan.key("created")?;
+    scan.map_of(2)?;
+    scan.key("ms")?;
+    scan.uint()?;
+    scan.key("count")?;
+    scan.uint()?;
+    scan.key("alone")?;
+    scan.simple()?;
+    if members == 4 {
+        scan.key("expires")?;
+        scan.uint()?;
+    }
+    scan.key("row")?;
+    Some(scan.rest())
 }
 
 type Row = (AccessGuard<'static, &'static [u8]>, AccessGuard<'static, &'static [u8]>);

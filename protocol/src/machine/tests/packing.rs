@@ -1,8 +1,12 @@
 //! What waits takes little memory: its register is packed, whoever leads it.
 
 use super::world::{LEASE_MS, World, job_at, key, request, subject};
+use crate::batch::StoredRegister;
+use crate::codec::encode;
 use crate::command::{Command, JobRequest};
 use crate::id::JobId;
+use crate::machine::{Alike, LiveRegister};
+use crate::record::spec::Subject;
 use crate::register::Phase;
 
 /// How many registers of a node are packed, and what they share.
@@ -128,4 +132,40 @@ fn what_nobody_shares_any_more_is_dropped() {
     let (packed, shared) = packed(&world, 0);
     assert_eq!(packed, 0);
     assert!(shared <= 65, "{shared}");
+}
+
+/// Those that wait differ in little; keyed ones, and those that ask for something else, do not.
+#[test]
+fn a_register_like_the_one_before_is_read_as_it_would_be_decoded() {
+    let mut world = World::alone();
+    world.host(0, "h", 1);
+    for n in 0..24 {
+        world.pass(7);
+        match n % 6 {
+            0 => drop(world.submit_with(0, request("gpu shell"))),
+            1 => {
+                let key = key(&format!("k{n}"), "body");
+                job_at(world.call_keyed(0, Command::Submit(request("")), key));
+            }
+            2 => {
+                world.claim(0, "h");
+                world.submit(0);
+            }
+            3 => world.pass(3 * LEASE_MS),
+            _ => drop(world.submit(0)),
+        }
+    }
+    let mut alike = Alike::default();
+    let mut read = 0;
+    for stored in world.nodes[0].disk.live() {
+        let Subject::Job(id) = stored.spec.body().subject.clone() else { continue };
+        let (spec, row) = (encode(stored.spec.raw()), encode(&stored.row));
+        let expected = LiveRegister::from(StoredRegister { lease_note: None, ..stored });
+        assert_eq!(alike.register(&id, &spec, &row), Some(expected));
+        // Whatever is cut off, or stands for another job, is nothing.
+        assert_eq!(alike.register(&id, &spec[..spec.len() - 1], &row), None);
+        assert_eq!(alike.register(&id, &spec, &row[..row.len() - 1]), None);
+        read += 1;
+    }
+    assert!(read > 12, "{read}");
 }
