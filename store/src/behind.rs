@@ -8,10 +8,10 @@
 mod index;
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::{Durability, WriteTransaction};
+use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use skyclaw_protocol::Hash;
 use skyclaw_protocol::batch::Write;
 use skyclaw_protocol::clock::Hlc;
@@ -42,6 +42,8 @@ pub(crate) struct Behind {
     /// Changes that wait, so that a reader need not take a lock where there are none.
     count: AtomicUsize,
     bytes: AtomicUsize,
+    /// Whether redb failed: what [`Applied::broken`] says at length.
+    broken: AtomicBool,
     queue: Mutex<Queue>,
     /// Held by whoever writes to redb; taken before the queue's.
     applied: Mutex<Applied>,
@@ -83,6 +85,7 @@ impl Behind {
         Self {
             count: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
             queue: Mutex::default(),
             applied: Mutex::new(applied),
         }
@@ -100,6 +103,17 @@ impl Behind {
     /// Changes that wait.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
+    }
+
+    /// Whether redb failed to take what waits.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// Nothing is to be had here any more.
+    pub(crate) fn close(&self) {
+        *self.queue() = Queue::default();
+        self.count.store(0, Ordering::Release);
     }
 
     /// Whether this much more may not wait with what does.
@@ -139,20 +153,39 @@ impl Shared {
         if self.behind.count() == 0 {
             return Ok(());
         }
-        self.write(Durability::None, |_, _| Ok(()))
+        self.write(Durability::None, None, |_, _| Ok(()))
     }
 
-    /// Puts into redb what waits, and changes more in the same transaction, which is on disk then.
+    /// Changes redb behind what waits. All of it is on disk then.
     pub(crate) fn change(
         &self,
         act: impl FnOnce(&WriteTransaction, &mut Head) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        self.write(Durability::Immediate, act)
+        // Apart, so that no reader waits for the sync.
+        self.settle()?;
+        self.write(Durability::Immediate, None, act)
+    }
+
+    /// Puts a batch on disk in redb, behind what waits. Nobody sees it before.
+    pub(crate) fn commit(&self, batch: Waiting) -> Result<(), Fault> {
+        self.settle()?;
+        self.write(Durability::Immediate, Some(Arc::new(batch)), |_, _| Ok(()))
+    }
+
+    /// The changes of a register that wait, and what redb has without them.
+    pub(crate) fn look(&self, subject: &Subject) -> Result<(Vec<Touch>, ReadTransaction), Fault> {
+        // Under its lock, or a batch behind these could come into redb between.
+        let queue = self.behind.queue();
+        let touches = queue.of(subject);
+        let txn = self.with(|db| Ok(db.begin_read()?))?;
+        drop(queue);
+        Ok((touches, txn))
     }
 
     fn write(
         &self,
         durability: Durability,
+        more: Option<Arc<Waiting>>,
         act: impl FnOnce(&WriteTransaction, &mut Head) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let mut applied = self.behind.applied();
@@ -164,7 +197,7 @@ impl Shared {
         let written = guard(|| {
             let mut txn = self.begin_write()?;
             txn.set_durability(durability)?;
-            let mut head = self.apply(&txn, &applied.head, &waiting)?;
+            let mut head = self.apply(&txn, &applied.head, waiting.iter().chain(&more))?;
             act(&txn, &mut head)?;
             if head != applied.head {
                 txn.open_table(META)?
@@ -185,6 +218,7 @@ impl Shared {
             }
             Err(fault) => {
                 applied.broken = Some(Broken::of(&fault));
+                self.behind.broken.store(true, Ordering::Release);
                 // Whoever reads more than what waits comes here and hears why not.
                 self.behind.count.fetch_add(1, Ordering::Release);
                 Err(fault)
@@ -192,18 +226,19 @@ impl Shared {
         }
     }
 
-    fn apply(
+    fn apply<'w>(
         &self,
         txn: &WriteTransaction,
         head: &Head,
-        waiting: &[Arc<Waiting>],
+        batches: impl Iterator<Item = &'w Arc<Waiting>>,
     ) -> Result<Head, Fault> {
         let mut head = head.clone();
-        if waiting.is_empty() {
+        let mut batches = batches.peekable();
+        if batches.peek().is_none() {
             return Ok(head);
         }
         let mut writer = Writer::open(txn, &head, &self.refusals)?;
-        for batch in waiting {
+        for batch in batches {
             for write in &batch.writes {
                 writer.apply(write)?;
             }

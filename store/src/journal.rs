@@ -21,7 +21,7 @@ use std::io;
 use redb::StorageBackend;
 
 pub(crate) use entry::{Body, Encoded};
-pub(crate) use frame::{Epoch, Frame, Scan, scan};
+pub(crate) use frame::{Epoch, Frame, Scan, owner, scan};
 pub(crate) use place::{Beside, JournalPlace};
 
 use frame::{FIRST, SECTOR, framed};
@@ -65,14 +65,15 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Begins one in an empty file. It names its epoch on disk before any database names it.
+    /// Begins one of that node in an empty file. It stands on disk before any database names it.
     pub(crate) fn begin(
         file: Box<dyn StorageBackend>,
         epoch: Epoch,
+        owner: &[u8; 32],
         bounds: Bounds,
     ) -> io::Result<Self> {
         let mut journal = Self { file, epoch, bounds, at: 0, len: 0 };
-        journal.append(FIRST, &[])?;
+        journal.append(FIRST, owner)?;
         Ok(journal)
     }
 

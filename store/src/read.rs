@@ -80,6 +80,7 @@ impl Shared {
 
     pub(crate) fn close(&self) -> Result<(), Fault> {
         let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.behind.close();
         guard(|| Ok(db.map_or(Ok(()), Database::close)?))
     }
 

@@ -15,6 +15,7 @@ use redb::{Database, Durability};
 
 use super::{check_header, open_database, probe, read_meta};
 use crate::error::{Fault, OpenError, guard};
+use crate::journal::Beside;
 use crate::migrate::MIGRATIONS;
 use crate::seal::Refusals;
 
@@ -44,7 +45,7 @@ pub fn compact(path: impl AsRef<Path>) -> Result<Compacted, OpenError> {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(environment)?;
         FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))
     };
-    probe::probe(path, file()?)?;
+    probe::probe(path, file()?, &Beside::database(path))?;
     let mut db = open_database(path, file()?, CACHE_BYTES, false)?;
     read_meta(path, &db, &Refusals::default(), MIGRATIONS.len())?;
     let fault = |fault: Fault| OpenError::of(path, fault);

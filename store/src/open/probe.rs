@@ -17,22 +17,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::backends::FileBackend;
 use redb::{BackendError, Database, StorageBackend};
 
-use super::{Meta, open_database, read_meta};
+use super::{left, open_database, read_meta};
 use crate::error::OpenError;
+use crate::journal::JournalPlace;
 use crate::migrate::MIGRATIONS;
 use crate::seal::Refusals;
 
 /// Memory for pages: only a few are needed, unless redb repairs.
 const CACHE_BYTES: usize = 4 << 20;
 
-/// Opens the file without changing it. Returns what it says of itself, and how many bytes were read for it: what is in use was, and
+/// Opens the file without changing it, and looks at its journal. Returns how many bytes were read for it: what is in use was, and
 /// what is free was not.
-pub(super) fn probe(path: &Path, file: FileBackend) -> Result<(Meta, u64), OpenError> {
+pub(super) fn probe(
+    path: &Path,
+    file: FileBackend,
+    journal: &dyn JournalPlace,
+) -> Result<u64, OpenError> {
     let overlay = Overlay::over(path, file, Hold::Alone)?;
     let read = Arc::clone(&overlay.read);
     let db = open_database(path, overlay, CACHE_BYTES, true)?;
     let meta = read_meta(path, &db, &Refusals::default(), MIGRATIONS.len())?;
-    Ok((meta, read.load(Ordering::Relaxed)))
+    // While the file is held, or its next node could take the journal away meanwhile.
+    if let Some(epoch) = &meta.journal {
+        left(path, Some(journal), epoch, meta.head.batches)?.check(path)?;
+    }
+    Ok(read.load(Ordering::Relaxed))
 }
 
 /// How a file is held meanwhile.

@@ -13,7 +13,7 @@ use skyclaw_protocol::{Hash, JobId};
 use super::Reader;
 use super::view::View;
 use crate::behind::Touch;
-use crate::error::ReadError;
+use crate::error::{ReadError, guard};
 use crate::tables::{KEYS, RESULTS, SPECS, STUBS, result_key, subject_key};
 
 /// What is remembered of a register, piece by piece.
@@ -57,15 +57,20 @@ impl Reader {
         &self,
         subject: &Subject,
     ) -> Result<Option<StoredRegister>, ReadError> {
-        // Looked for before redb is: what is put into it meanwhile is found in one of them.
-        let waiting = self.0.behind.of(subject);
-        let mut parts = self.read_settled(|txn, refusals| {
+        let read = guard(|| {
+            let (waiting, txn) = self.0.look(subject)?;
             // Most that are asked for and do not wait are not here: others' new ones.
             let is_here = !waiting.is_empty() || {
                 txn.open_table(SPECS)?.get(&subject_key(subject)[..])?.is_some()
             };
-            if is_here { View::open(txn, refusals)?.parts(subject) } else { Ok(Parts::default()) }
-        })?;
+            let refusals = &self.0.refusals;
+            let parts = match is_here {
+                true => View::open(&txn, refusals)?.parts(subject)?,
+                false => Parts::default(),
+            };
+            Ok((waiting, parts))
+        });
+        let (waiting, mut parts) = read.map_err(|fault| self.0.unread(fault))?;
         waiting.iter().for_each(|touch| parts.change(touch.write()));
         let mut register = parts.register();
         // As the writer does with it.

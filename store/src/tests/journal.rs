@@ -95,6 +95,27 @@ fn the_journal_of_another_database_is_none_of_this_one() {
 }
 
 #[test]
+fn a_journal_that_another_database_left_is_set_aside_and_fits_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.db");
+    let mut world = World::new();
+    let mut opened = Store::open(&path, &options()).unwrap();
+    submit(&mut world, &mut opened, 0, 3);
+    let lost = killed(&path, "lost.db");
+    let away = folder.path().join("away.db");
+    fs::rename(&lost, &away).unwrap();
+    // As whoever is told that a database is damaged moves it away, and starts anew.
+    let other = crate::Options { entropy: [99; 32], ..options() };
+    let mut new = Store::open(&lost, &other).unwrap();
+    submit(&mut World::new(), &mut new, 0, 2);
+    drop(new);
+    let aside = folder.path().join("lost.db.journal.aside-1");
+    assert!(aside.exists());
+    fs::rename(&aside, journal_of(&away)).unwrap();
+    assert_eq!(live(&Store::open(&away, &options()).unwrap().reader).len(), 3);
+}
+
+#[test]
 fn a_bit_that_fell_over_amid_the_journal_is_damage_and_not_its_end() {
     let disk = Disk::new();
     let mut world = World::new();
