@@ -121,6 +121,8 @@ impl<'b> SeenSpec<'b> {
         let body = raw.bytes()?;
         raw.key("signer")?;
         let signer = raw.bytes()?;
+        raw.key("signature")?;
+        raw.bytes().filter(|_| raw.rest().is_empty())?;
         let mut scan = Scan::new(body);
         // One more for a key, or an owner.
         scan.map_of(7)?;
