@@ -183,7 +183,7 @@ impl Task<'_> {
             self.spare.give_back(shim);
         } else {
             // The shim has said its last word; this only collects its exit status.
-            tokio::spawn(async move { shim.child.wait().await });
+            tokio::spawn(shim.end());
         }
         let fate = match progress {
             Progress { unkept: Some(text), .. } => return Err(unkept(&text)),
@@ -221,7 +221,7 @@ impl Task<'_> {
             async { tokio::join!(log.fill(Stream::Stdout, out), log.fill(Stream::Stderr, err)) };
         let progress = self.watch(started, &mut shim, drain).await;
         let fate = shim.child.try_wait();
-        tokio::spawn(async move { shim.child.wait().await });
+        tokio::spawn(shim.end());
         match progress {
             Progress { unkept: Some(text), .. } => Err(unkept(&text)),
             Progress { cause: Some(Cause::Over(text)), .. } => Ok(Ended::Over(text)),

@@ -173,3 +173,33 @@ fn where_a_run_could_reach_its_shim_it_is_followed_by_nobody() {
     shims.dedup();
     assert_eq!(shims.len(), 4, "{shims:?}");
 }
+
+/// As many wait as jobs came at once, but not for long.
+#[test]
+fn on_a_host_with_nothing_to_do_one_shim_waits() {
+    if !Who::Root.can_be() {
+        return;
+    }
+    let node = node("basic");
+    let shims = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", node.process.pid()));
+        let children = tasks
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        children.map(|all| all.split_whitespace().count()).sum::<usize>()
+    };
+    eventually("more than one waits", || {
+        let jobs: Vec<_> = (0..8).map(|_| node.api.submit_shell("sleep 0.02")).collect();
+        jobs.iter().for_each(|job| drop(node.api.until_job_ended(job)));
+        let waiting = shims();
+        if waiting > 1 { Ok(()) } else { Err(waiting.to_string()) }
+    });
+    assert!(shims() <= 5, "{} for four at once", shims());
+    eventually("one is left", || {
+        let waiting = shims();
+        if waiting == 1 { Ok(()) } else { Err(waiting.to_string()) }
+    });
+    assert_eq!(text(&run(&node, "true"), "status"), "completed");
+}
