@@ -21,6 +21,7 @@ mod gather;
 mod held;
 mod learn;
 mod numbers;
+mod shards;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::key::NodeKey;
+use skyclaw_protocol::shards::Scope;
 use skyclaw_protocol::{NetworkId, NodeId};
 use skyclaw_store::Reader;
 use tokio::sync::Semaphore;
@@ -87,6 +89,12 @@ pub trait Source: Send + Sync + 'static {
     fn key(&self) -> Option<NodeKey>;
     /// The control records on its disk.
     fn controls(&self) -> Arc<Controls>;
+    /// The shards it keeps; `None` while everybody keeps everything.
+    fn kept(&self) -> Option<Scope> {
+        None
+    }
+    /// `peer` was seen to hold all that is held here of these shards.
+    fn seen_equal(&self, _peer: NodeId, _scope: &Scope) {}
 }
 
 impl Source for Shared {
@@ -153,12 +161,13 @@ impl std::fmt::Debug for Repair {
 }
 
 impl Repair {
-    /// What is compared under the name of this service; `None` while the store cannot be used.
-    fn held(&self, service: Service) -> Option<Held> {
+    /// What is compared under the name of this service, of some shards or of all; `None` while the store cannot be used.
+    fn held(&self, service: Service, scope: Option<Scope>) -> Option<Held> {
         let reader = self.source.reader()?;
-        Some(match service {
-            Service::Control => Held::Controls(Arc::clone(&self.source)),
-            Service::Repair | Service::Host | Service::Member => Held::Records(reader),
+        Some(match (service, scope) {
+            (Service::Control, _) => Held::Controls(Arc::clone(&self.source)),
+            (_, Some(scope)) => Held::Shards(reader.in_shards(scope)),
+            (_, None) => Held::Records(reader),
         })
     }
 

@@ -51,6 +51,7 @@ mod retry;
 mod revoking;
 mod seeking;
 mod services;
+mod sharding;
 mod table;
 mod takeover;
 mod unheard;
@@ -194,6 +195,7 @@ pub struct Machine {
     announced: work::Announced,
     wanted: learning::Wanted,
     seeking: seeking::Seeking,
+    sharding: sharding::Sharding,
     /// Who leads what.
     owners: owners::Owners,
     pulses: pulses::Pulses,
@@ -253,6 +255,7 @@ impl Machine {
             announced: work::Announced::default(),
             wanted: learning::Wanted::default(),
             seeking: seeking::Seeking::default(),
+            sharding: sharding::Sharding::default(),
             owners: owners::Owners::default(),
             pulses: pulses::Pulses::default(),
             watch: beats::Watch::default(),
@@ -301,6 +304,7 @@ impl Machine {
                 self.asked_in_vain(now, lost);
             }
         }
+        self.place_shards();
         self.look(now);
     }
 
@@ -400,6 +404,7 @@ impl Machine {
                     self.sweep_expired(now);
                     self.sweep_held_back(now);
                     self.sweep_held(now);
+                    self.place_shards();
                     self.timers.insert((now.mono.plus_ms(pause), Timer::Sweep));
                 }
             }

@@ -10,6 +10,7 @@
 //! different coordinators place differently for a while, and then a shard has more copies, since what one keeps it
 //! gives away only after all who should have it were seen to have it ([`Duties`]).
 
+mod ask;
 mod duties;
 mod mode;
 mod placement;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::JobId;
 
+pub use ask::{ShardAsk, ShardTell};
 pub use duties::Duties;
 pub use mode::{Limits, Mode, Switch};
 pub use placement::{Member, Placement};

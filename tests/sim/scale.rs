@@ -87,6 +87,9 @@ fn run(plan: Plan) -> Outcome {
     Outcome { network, calm: calm_bytes, mesh_whole, converged, after, repair, meshes }
 }
 
+/// One kind of what is sent.
+type Of = fn(&Bytes) -> u64;
+
 fn show(outcome: &Outcome, began: Instant) {
     let network = &outcome.network;
     let plan = &network.plan;
@@ -99,7 +102,7 @@ fn show(outcome: &Outcome, began: Instant) {
     );
     println!("  to all by gossip, calm: {} ({} arrivals)", network.calm, network.calm.count());
     println!("  to all by gossip, nodes replaced: {} ({})", network.later, network.later.count());
-    let kinds: [(&str, fn(&Bytes) -> u64); 4] = [
+    let kinds: [(&str, Of); 4] = [
         ("messages", |bytes| bytes.messages),
         ("told of", |bytes| bytes.control),
         ("repair", |bytes| bytes.repair),

@@ -30,6 +30,7 @@ mod retention;
 mod retry;
 mod revoking;
 mod services;
+mod sharding;
 mod shares;
 mod takeover;
 mod unheard;

@@ -52,7 +52,6 @@ struct Run {
     /// The process that is the run, or becomes it.
     main: Option<Pid>,
     kept: Option<Kept>,
-    begun: bool,
     exit: Option<Option<i32>>,
     /// That is to be told, once it is known whether it was the last process.
     untold: bool,
@@ -173,7 +172,6 @@ impl Keeper {
         let launch: Launch = serde_json::from_slice(order.get(wire::HEAD..).unwrap_or_default())?;
         self.reports.say(&Event::Starting);
         self.reports.flush();
-        run.begun = true;
         match super::start(&launch, outputs) {
             Ok(main) => {
                 run.main = Some(main);
