@@ -190,7 +190,7 @@ fn a_thousand_nodes_hear_of_everything_and_find_together_again() {
 
 /// `SKYCLAW_NODES` and `SKYCLAW_SEED` change what is run.
 #[test]
-#[ignore = "some minutes and a GiB of memory: cargo test --workspace --test sim -- --ignored ten_thousand --nocapture"]
+#[ignore = "some minutes and 0.4 GiB of memory: cargo test --workspace --test sim -- --ignored ten_thousand --nocapture"]
 fn ten_thousand_nodes_hear_of_everything_and_find_together_again() {
     let began = Instant::now();
     let nodes = crate::number("SKYCLAW_NODES").and_then(|n| n.try_into().ok()).unwrap_or(10_000);

@@ -1,3 +1,5 @@
+//! Placement, sets of shards and handing over.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
