@@ -268,9 +268,10 @@ fn a_job_whose_host_fell_silent_says_when_its_lease_ends_and_what_happens_then()
         node.api.until_hosts(2);
         // Who never heard of it cannot say since when it is silent.
         eventually("it was heard of", || {
-            let host = node.api.get("/v1/hosts/lost").ok();
-            let heard = host["host"]["lastSeenAt"].is_string();
-            if heard { Ok(()) } else { Err(host.to_string()) }
+            let hosts = node.api.get("/v1/hosts").ok();
+            let mut all = hosts["hosts"].as_array().into_iter().flatten();
+            let heard = all.any(|host| host["name"] == "lost" && host["lastSeenAt"].is_string());
+            if heard { Ok(()) } else { Err(hosts.to_string()) }
         });
     }
     lost.kill();
