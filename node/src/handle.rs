@@ -261,7 +261,7 @@ impl NodeHandle {
         let reader = self.reader()?;
         let unreadable = || unreadable(&at.job);
         let subject = Subject::Job(at.job.clone());
-        let Some(stored) = reader.register(&subject).map_err(store_refusal)? else {
+        let Some(spec) = reader.spec(&subject).map_err(|error| store_refusal(error.into()))? else {
             // A remembered answer may outlive the job.
             let stub = reader.stub(&subject).map_err(store_refusal)?;
             let unknown = || Refusal::UnknownJob(at.job.to_string());
@@ -272,8 +272,7 @@ impl NodeHandle {
             None => None,
         };
         let result = result.as_ref().map(Signed::body);
-        fold::job_view(stored.spec.body(), &at.val, result, None, time::wall())
-            .ok_or_else(unreadable)
+        fold::job_view(spec.body(), &at.val, result, None, time::wall()).ok_or_else(unreadable)
     }
 
     /// Coordinators that are configured count as known, though they could not be asked: what is

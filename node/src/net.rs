@@ -77,7 +77,7 @@ use crate::config::Secret;
 pub use frames::{Service, Sink};
 pub use hello::{Description, Why};
 pub use kinds::Kinds;
-pub use limits::{DEAF_SESSIONS, MAX_LABEL, MAX_TUNNEL_HEADER};
+pub use limits::{DEAF_SESSIONS, MAX_BOOK, MAX_LABEL, MAX_TUNNEL_HEADER, MESH, Mesh, QUIC_SILENCE};
 pub use listen::{DEFAULT_PORT, Listen};
 pub use membership::Membership;
 pub use start::Net;

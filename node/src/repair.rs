@@ -21,6 +21,7 @@ mod gather;
 mod held;
 mod learn;
 mod numbers;
+mod shards;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::key::NodeKey;
+use skyclaw_protocol::shards::Scope;
 use skyclaw_protocol::{NetworkId, NodeId};
 use skyclaw_store::Reader;
 use tokio::sync::Semaphore;
@@ -44,26 +46,26 @@ use numbers::Numbers;
 
 /// Pause between two sessions with random coordinators; each is a quarter longer or shorter, so
 /// that nodes that started together do not ask together.
-const PERIOD: Duration = Duration::from_secs(5);
+pub const PERIOD: Duration = Duration::from_secs(5);
 
 /// Longest session. What it moved stays; the next one goes on from there.
-const SESSION: Duration = Duration::from_secs(30);
+pub const SESSION: Duration = Duration::from_secs(30);
 
 /// How long an answer is waited for: a batch is checked and committed within it.
-const ASK_PATIENCE: Duration = Duration::from_secs(10);
+pub const ASK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long an answerer waits for its engine; then it says that it is busy. Below the above.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers worked on at once: each may hold one batch and one thread that reads the disk.
-const ANSWERS: usize = 4;
+pub const ANSWERS: usize = 4;
 
 /// Records the engine takes in one step: some milliseconds, for which a client may have to wait.
 const STEP: usize = 128;
 
 /// Peers that may copy at the same time: each holds a page and a thread that reads the disk, and the
 /// other answers go to those who compare.
-const COPIES: usize = 2;
+pub const COPIES: usize = 2;
 
 /// How long a coordinator that answers in repair, but not about control records, is not asked for them again:
 /// it is of the version before, and may be replaced.
@@ -71,10 +73,10 @@ const WITHOUT_CONTROLS: Duration = Duration::from_secs(60);
 
 /// Bytes a second that one peer may copy: a hundred thousand small jobs in ten seconds, and a fraction
 /// of what a disk or a fast network gives.
-const COPY_RATE: f64 = (16 << 20) as f64;
+pub const COPY_RATE: f64 = (16 << 20) as f64;
 
 /// Gossip brings a change within so long. What is older and has to be moved, gossip has lost.
-const LATE_MS: u64 = 2000;
+pub const LATE_MS: u64 = 2000;
 
 /// Pause before a full inbox of the engine is tried again.
 const FULL: Duration = Duration::from_millis(10);
@@ -87,6 +89,12 @@ pub trait Source: Send + Sync + 'static {
     fn key(&self) -> Option<NodeKey>;
     /// The control records on its disk.
     fn controls(&self) -> Arc<Controls>;
+    /// The shards it keeps; `None` while everybody keeps everything.
+    fn kept(&self) -> Option<Scope> {
+        None
+    }
+    /// `peer` was seen to hold all that is held here of these shards.
+    fn seen_equal(&self, _peer: NodeId, _scope: &Scope) {}
 }
 
 impl Source for Shared {
@@ -153,12 +161,13 @@ impl std::fmt::Debug for Repair {
 }
 
 impl Repair {
-    /// What is compared under the name of this service; `None` while the store cannot be used.
-    fn held(&self, service: Service) -> Option<Held> {
+    /// What is compared under the name of this service, of some shards or of all; `None` while the store cannot be used.
+    fn held(&self, service: Service, scope: Option<Scope>) -> Option<Held> {
         let reader = self.source.reader()?;
-        Some(match service {
-            Service::Control => Held::Controls(Arc::clone(&self.source)),
-            Service::Repair | Service::Host | Service::Member => Held::Records(reader),
+        Some(match (service, scope) {
+            (Service::Control, _) => Held::Controls(Arc::clone(&self.source)),
+            (_, Some(scope)) => Held::Shards(reader.in_shards(scope)),
+            (_, None) => Held::Records(reader),
         })
     }
 

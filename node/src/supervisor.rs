@@ -20,6 +20,7 @@ mod orphans;
 mod output;
 mod plan;
 pub mod policy;
+pub(crate) mod program;
 mod reach;
 mod ring;
 mod run;
@@ -56,6 +57,7 @@ use plan::Defaults;
 pub(crate) use plan::is_openclaw;
 pub(crate) use plan::kind_of;
 use policy::{Policy, PolicyFile, Sources};
+use program::Program;
 pub use ring::{Heard, LogLine, LogReader, LogRing, Stream};
 pub use serve::{Ended, ServeHandle, ServeOrder, Workspace};
 use spare::Spare;
@@ -64,8 +66,11 @@ use workdir::{JobDir, WorkRoot};
 /// What the settings say about running jobs.
 #[derive(Clone, Debug)]
 pub struct SupervisorConfig {
-    /// The binary that calls [`shim::run_if_asked`] first; none for this process's own.
+    /// The program that calls [`shim::run_if_asked`] first; none for the small one beside this process's
+    /// own file, or that file.
     pub shim: Option<PathBuf>,
+    /// Runs at once: as many shims may wait for the next ones.
+    pub most: usize,
     /// Names a job may run.
     pub allowed: Vec<String>,
     /// What runs agents and `openclaw-run`; it must be allowed too.
@@ -97,6 +102,7 @@ impl Default for SupervisorConfig {
     fn default() -> Self {
         Self {
             shim: None,
+            most: 1,
             allowed: ["openclaw", "node", "bash", "sh", "npm", "pnpm"].map(Into::into).into(),
             openclaw: Openclaw::unseen(OpenclawConfig::default()),
             allowed_is_set: false,
@@ -298,7 +304,7 @@ pub struct Supervisor(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    shim: PathBuf,
+    program: Program,
     spare: Spare,
     policy: Policy,
     defaults: Defaults,
@@ -346,9 +352,8 @@ impl Supervisor {
         let ground = keep::ground(&config.sandbox, &programs, path);
         let root = WorkRoot::create(&base, config.sandbox.level())?;
         Ok(Self(Arc::new(Inner {
-            // The link works even after the file was replaced by an upgrade.
-            shim: config.shim.unwrap_or_else(|| "/proc/self/exe".into()),
-            spare: Spare::default(),
+            program: Program::of(config.shim.as_deref()),
+            spare: Spare::new(config.most),
             policy,
             defaults: Defaults {
                 openclaw_command: config.openclaw.command().to_owned(),
@@ -447,7 +452,7 @@ impl Supervisor {
 impl Inner {
     fn prepare(&self) {
         if self.shutdown.borrow().is_none() {
-            self.spare.prepare(&self.shim, &self.ground);
+            self.spare.prepare(&self.program, &self.ground);
         }
     }
 

@@ -5,6 +5,9 @@
 //! for each other and a hash or signature over the bytes cannot be kept while they are altered.
 //! Wire types use structs, plain enums, `Vec`, `BTreeMap`, `String`, integers and byte strings only.
 
+mod scan;
+
+pub use scan::Scan;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -48,15 +51,26 @@ pub fn decode<T: Serialize + DeserializeOwned>(
     if bytes.len() > most {
         return Err(DecodeError::TooLong { len: bytes.len(), most });
     }
+    let value = decode_kept(bytes)?;
+    if encode(&value) != bytes {
+        return Err(DecodeError::NotCanonical);
+    }
+    Ok(value)
+}
+
+/// Reads bytes that this node had of [`encode`], or had taken by [`decode`], and kept under a checksum
+/// of its own. That they are canonical was seen then, and is not looked at again: a start reads
+/// millions of values.
+///
+/// # Errors
+/// [`DecodeError::Malformed`].
+pub fn decode_kept<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     // A fresh deserializer per message: its depth counter does not recover from an error.
     let mut reader =
         serde_cbor::Deserializer::from_slice(bytes).disable_packed_format().disable_legacy_enums();
     let malformed = |e: serde_cbor::Error| DecodeError::Malformed(Box::new(e));
     let value = T::deserialize(&mut reader).map_err(malformed)?;
     reader.end().map_err(malformed)?;
-    if encode(&value) != bytes {
-        return Err(DecodeError::NotCanonical);
-    }
     Ok(value)
 }
 

@@ -37,6 +37,7 @@ pub mod repair;
 pub mod retention;
 mod sandbox;
 pub mod seal;
+pub mod shards;
 pub mod shares;
 pub mod slots;
 mod steady;

@@ -84,8 +84,10 @@ pub const AGENT_GRACE_MS: u64 = 10_000;
 pub const MAX_AGENT_FALLBACKS: usize = 8;
 
 /// Jobs that are queued or leased at one node. Their registers live in memory, payloads stay on
-/// disk: about 2 KiB each as measured, so half a GiB.
-pub const MAX_LIVE_JOBS: usize = 250_000;
+/// disk: some 420 bytes of one that waits as measured (`tests/memory.rs`), so 600 MiB; 2.3 KB of one
+/// that runs, of which there are as many as hosts have room for. Of it a node among others fills three
+/// quarters by itself ([`SHARES`]), which is more than a million.
+pub const MAX_LIVE_JOBS: usize = 1_500_000;
 
 /// Once a table is three quarters full, another node may have one part in so many of it: in a network of a
 /// few coordinators each of them leads a large part of all jobs, and none can take the room of all others.
@@ -137,9 +139,9 @@ pub const QUIET_MS: u64 = 3_600_000;
 /// longer than for one of theirs.
 pub const RETENTION_SWEEP: usize = 256;
 
-/// Live registers looked at in one sweep for whether they are dead: a few milliseconds of memory;
-/// all of [`MAX_LIVE_JOBS`] within a quarter of an hour.
-pub const LIVE_SWEEP: usize = 16_384;
+/// Live registers looked at in one sweep for whether they are dead: some milliseconds of memory;
+/// all of [`MAX_LIVE_JOBS`] within half an hour.
+pub const LIVE_SWEEP: usize = 65_536;
 
 /// How long what a peer's clock said is believed, in milliseconds: beats bring it every few seconds.
 pub const PEER_CLOCK_MS: u64 = 300_000;

@@ -35,8 +35,10 @@ mod keyed;
 mod keys;
 mod leading;
 mod learning;
+mod loading;
 mod output;
 mod owners;
+mod packed;
 mod placing;
 mod presence;
 mod pulses;
@@ -49,6 +51,8 @@ mod retry;
 mod revoking;
 mod seeking;
 mod services;
+mod sharding;
+mod table;
 mod takeover;
 mod unheard;
 mod verifying;
@@ -66,9 +70,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 pub use beats::Fence;
 pub use effect::{Effect, Step, Token};
-use entry::Entry;
 pub use frames::FrameFault;
 pub use gauges::Gauges;
+pub use loading::{Alike, LiveRegister};
 use output::Output;
 
 use crate::batch::{Durable, KeyAnswer, Shelf, Snapshot};
@@ -168,8 +172,7 @@ pub struct Machine {
     peers: Vec<NodeId>,
     acquaintance: acquaintance::Acquaintance,
     /// Every service, and every job that has not ended.
-    /// Boxed: a tree's nodes are two thirds full, and an entry is large.
-    registers: BTreeMap<Subject, Box<Entry>>,
+    registers: table::Table,
     jobs_live: usize,
     homes: owners::Homes,
     queue: Queue,
@@ -192,6 +195,7 @@ pub struct Machine {
     announced: work::Announced,
     wanted: learning::Wanted,
     seeking: seeking::Seeking,
+    sharding: sharding::Sharding,
     /// Who leads what.
     owners: owners::Owners,
     pulses: pulses::Pulses,
@@ -220,7 +224,6 @@ impl Machine {
     pub fn new(config: Config, key: NodeKey, seed: [u8; 32], now: Now, snapshot: Snapshot) -> Self {
         let mut machine = Self {
             me: key.id(),
-            key,
             config,
             chance: ChaCha12Rng::from_seed(seed),
             clock: HlcClock::new(snapshot.clock),
@@ -231,7 +234,8 @@ impl Machine {
             version_ceiling: snapshot.version,
             peers: Vec::new(),
             acquaintance: acquaintance::Acquaintance::default(),
-            registers: BTreeMap::new(),
+            registers: table::Table::new(key.id()),
+            key,
             jobs_live: 0,
             homes: owners::Homes::default(),
             queue: Queue::default(),
@@ -251,6 +255,7 @@ impl Machine {
             announced: work::Announced::default(),
             wanted: learning::Wanted::default(),
             seeking: seeking::Seeking::default(),
+            sharding: sharding::Sharding::default(),
             owners: owners::Owners::default(),
             pulses: pulses::Pulses::default(),
             watch: beats::Watch::default(),
@@ -299,6 +304,7 @@ impl Machine {
                 self.asked_in_vain(now, lost);
             }
         }
+        self.place_shards();
         self.look(now);
     }
 
@@ -398,6 +404,7 @@ impl Machine {
                     self.sweep_expired(now);
                     self.sweep_held_back(now);
                     self.sweep_held(now);
+                    self.place_shards();
                     self.timers.insert((now.mono.plus_ms(pause), Timer::Sweep));
                 }
             }
@@ -433,6 +440,7 @@ impl Machine {
 
     /// What may leave now.
     pub fn take_effects(&mut self) -> Vec<Effect> {
+        self.registers.rest();
         self.out.take_effects()
     }
 

@@ -98,6 +98,17 @@ impl Raw {
         body.check(self.signer)?;
         Ok(Signed { hash: Hash::of(&self.body), body, raw: self })
     }
+
+    /// [`Self::reopen`] at a start, which reads very many: neither is looked at again whether the bytes
+    /// are in their one form ([`codec::decode_kept`]).
+    ///
+    /// # Errors
+    /// [`Reject`] if the bytes do not hold a valid record.
+    pub fn recall<T: Record>(self) -> Result<Signed<T>, Reject> {
+        let body: T = codec::decode_kept(&self.body)?;
+        body.check(self.signer)?;
+        Ok(Signed { hash: Hash::of(&self.body), body, raw: self })
+    }
 }
 
 /// A record that was checked. Invariant: see the module.

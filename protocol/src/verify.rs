@@ -16,7 +16,7 @@ use crate::record::receipt::Receipt;
 pub const CAPABILITY: &str = "receipt";
 
 /// On how many hosts a job runs, and how many of them must agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verify {
     /// Runs at most, each on another host.

@@ -1,23 +1,30 @@
 //! What is in the journal and not in redb yet, and how it gets there.
 //!
-//! Always: whoever reads finds every batch that was committed before, since what waits is put into redb first,
-//! by the thread that reads. Batches get there in their order and one by one, as if each had been a
+//! Always: whoever reads finds every batch that was committed before. One register, result or key is looked up in
+//! what waits; for all else what waits is put into redb first, by the thread that reads. Batches get there in their order and one by one, as if each had been a
 //! transaction of its own; a failure leaves redb at a whole batch, and then nobody reads any more until the file
 //! is opened again: what was promised must not look as if it were not there.
 
-use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod index;
 
-use redb::{Durability, WriteTransaction};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+use skyclaw_protocol::Hash;
 use skyclaw_protocol::batch::Write;
 use skyclaw_protocol::clock::Hlc;
+use skyclaw_protocol::record::spec::Subject;
 
 use crate::commit::Writer;
 use crate::error::{Fault, guard};
+use crate::journal::Bounds;
 use crate::read::Shared;
 use crate::seal::seal;
 use crate::tables::{Head, META, META_HEAD};
+use index::Queue;
+pub(crate) use index::Touch;
 
 /// A batch that is on disk.
 #[derive(Debug)]
@@ -25,6 +32,8 @@ pub(crate) struct Waiting {
     pub(crate) clock: Hlc,
     pub(crate) version: u64,
     pub(crate) writes: Vec<Write>,
+    /// Bytes of it in the journal.
+    pub(crate) bytes: usize,
 }
 
 /// What waits, and up to where redb is.
@@ -32,7 +41,10 @@ pub(crate) struct Waiting {
 pub(crate) struct Behind {
     /// Changes that wait, so that a reader need not take a lock where there are none.
     count: AtomicUsize,
-    queue: Mutex<Vec<Waiting>>,
+    bytes: AtomicUsize,
+    /// Whether redb failed: what [`Applied::broken`] says at length.
+    broken: AtomicBool,
+    queue: Mutex<Queue>,
     /// Held by whoever writes to redb; taken before the queue's.
     applied: Mutex<Applied>,
 }
@@ -68,11 +80,13 @@ impl Broken {
 }
 
 impl Behind {
-    pub(crate) const fn new(head: Head) -> Self {
+    pub(crate) fn new(head: Head) -> Self {
         let applied = Applied { head, broken: None };
         Self {
             count: AtomicUsize::new(0),
-            queue: Mutex::new(Vec::new()),
+            bytes: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
+            queue: Mutex::default(),
             applied: Mutex::new(applied),
         }
     }
@@ -82,7 +96,7 @@ impl Behind {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn queue(&self) -> MutexGuard<'_, Vec<Waiting>> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,9 +105,36 @@ impl Behind {
         self.count.load(Ordering::Acquire)
     }
 
+    /// Whether redb failed to take what waits.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// Nothing is to be had here any more.
+    pub(crate) fn close(&self) {
+        *self.queue() = Queue::default();
+        self.count.store(0, Ordering::Release);
+    }
+
+    /// Whether this much more may not wait with what does.
+    pub(crate) fn is_full(&self, bounds: &Bounds, changes: usize, bytes: usize) -> bool {
+        let waiting = self.bytes.load(Ordering::Acquire);
+        self.count() + changes > bounds.waiting || waiting + bytes > bounds.waiting_bytes
+    }
+
     /// What redb says of itself, or will once nothing waits.
     pub(crate) fn head(&self) -> Head {
         self.applied().head.clone()
+    }
+
+    /// The changes of a register that wait, in their order.
+    pub(crate) fn of(&self, subject: &Subject) -> Vec<Touch> {
+        if self.count() == 0 { Vec::new() } else { self.queue().of(subject) }
+    }
+
+    /// The last change of a key that waits.
+    pub(crate) fn key(&self, scope: &Hash) -> Option<Touch> {
+        if self.count() == 0 { None } else { self.queue().key(scope) }
     }
 
     /// A batch became durable.
@@ -101,6 +142,7 @@ impl Behind {
         let mut queue = self.queue();
         // One without changes counts, too: it moves the clock.
         self.count.fetch_add(batch.writes.len().max(1), Ordering::Release);
+        self.bytes.fetch_add(batch.bytes, Ordering::Release);
         queue.push(batch);
     }
 }
@@ -111,31 +153,51 @@ impl Shared {
         if self.behind.count() == 0 {
             return Ok(());
         }
-        self.write(Durability::None, |_, _| Ok(()))
+        self.write(Durability::None, None, |_, _| Ok(()))
     }
 
-    /// Puts into redb what waits, and changes more in the same transaction, which is on disk then.
+    /// Changes redb behind what waits. All of it is on disk then.
     pub(crate) fn change(
         &self,
         act: impl FnOnce(&WriteTransaction, &mut Head) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        self.write(Durability::Immediate, act)
+        // Apart, so that no reader waits for the sync.
+        self.settle()?;
+        self.write(Durability::Immediate, None, act)
+    }
+
+    /// Puts a batch on disk in redb, behind what waits. Nobody sees it before.
+    pub(crate) fn commit(&self, batch: Waiting) -> Result<(), Fault> {
+        self.settle()?;
+        self.write(Durability::Immediate, Some(Arc::new(batch)), |_, _| Ok(()))
+    }
+
+    /// The changes of a register that wait, and what redb has without them.
+    pub(crate) fn look(&self, subject: &Subject) -> Result<(Vec<Touch>, ReadTransaction), Fault> {
+        // Under its lock, or a batch behind these could come into redb between.
+        let queue = self.behind.queue();
+        let touches = queue.of(subject);
+        let txn = self.with(|db| Ok(db.begin_read()?))?;
+        drop(queue);
+        Ok((touches, txn))
     }
 
     fn write(
         &self,
         durability: Durability,
+        more: Option<Arc<Waiting>>,
         act: impl FnOnce(&WriteTransaction, &mut Head) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let mut applied = self.behind.applied();
         if let Some(broken) = &applied.broken {
             return Err(broken.fault());
         }
-        let waiting = std::mem::take(&mut *self.behind.queue());
+        // They stay where they are until redb has them: who asks for one of them finds it.
+        let waiting = self.behind.queue().batches();
         let written = guard(|| {
             let mut txn = self.begin_write()?;
             txn.set_durability(durability)?;
-            let mut head = self.apply(&txn, &applied.head, &waiting)?;
+            let mut head = self.apply(&txn, &applied.head, waiting.iter().chain(&more))?;
             act(&txn, &mut head)?;
             if head != applied.head {
                 txn.open_table(META)?
@@ -147,31 +209,36 @@ impl Shared {
         match written {
             Ok(head) => {
                 applied.head = head;
+                self.behind.queue().drop_first(waiting.len());
                 let done = waiting.iter().map(|batch| batch.writes.len().max(1)).sum();
                 self.behind.count.fetch_sub(done, Ordering::Release);
+                let bytes = waiting.iter().map(|batch| batch.bytes).sum();
+                self.behind.bytes.fetch_sub(bytes, Ordering::Release);
                 Ok(())
             }
             Err(fault) => {
                 applied.broken = Some(Broken::of(&fault));
-                // What waited is in the journal; whoever reads comes here and hears why not.
+                self.behind.broken.store(true, Ordering::Release);
+                // Whoever reads more than what waits comes here and hears why not.
                 self.behind.count.fetch_add(1, Ordering::Release);
                 Err(fault)
             }
         }
     }
 
-    fn apply(
+    fn apply<'w>(
         &self,
         txn: &WriteTransaction,
         head: &Head,
-        waiting: &[Waiting],
+        batches: impl Iterator<Item = &'w Arc<Waiting>>,
     ) -> Result<Head, Fault> {
         let mut head = head.clone();
-        if waiting.is_empty() {
+        let mut batches = batches.peekable();
+        if batches.peek().is_none() {
             return Ok(head);
         }
         let mut writer = Writer::open(txn, &head, &self.refusals)?;
-        for batch in waiting {
+        for batch in batches {
             for write in &batch.writes {
                 writer.apply(write)?;
             }

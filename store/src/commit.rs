@@ -71,6 +71,20 @@ impl Store {
         settled.map_err(|error| self.fail(error))
     }
 
+    /// Whether a reader found that redb does not take what was committed: the file is to be opened again, and
+    /// has it then.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn health(&mut self) -> Result<(), CommitError> {
+        let healthy = self.check();
+        healthy.map_err(|error| self.fail(error))
+    }
+
+    fn check(&self) -> Result<(), CommitError> {
+        if self.shared.behind.is_broken() { self.sorted(Shared::settle) } else { Ok(()) }
+    }
+
     /// Derives the derived tables anew, in one transaction. Opening does it by itself if they do
     /// not match their counts; this is for doubts beyond that.
     ///
@@ -158,25 +172,31 @@ impl Store {
         if matches!(error, CommitError::Full { .. }) && self.shared.place.release_ballast() {
             tracing::warn!("the ballast of the database was given up, so that it can be reopened");
         }
+        if matches!(error, CommitError::Io { .. }) {
+            // What a disk failed to write may look written: the system keeps it and calls it clean.
+            self.shared.place.forget_pages();
+        }
         error
     }
 
     fn write(&mut self, batch: Batch) -> Result<(Durable, u64), CommitError> {
         self.ready()?;
+        self.check()?;
         check_lengths(&batch.writes)?;
         let Encoded(body) = Encoded::of(&batch);
         // Before the batch is anywhere: where this fails, nothing of it is kept.
-        if !self.journal.may_wait(self.shared.behind.count() + batch.writes.len()) {
+        if self.shared.behind.is_full(self.journal.bounds(), batch.writes.len(), body.len()) {
             self.sorted(Shared::settle)?;
         }
         let number = self.batches.saturating_add(1);
         let kept = self.journal.keep(&self.shared, number, &body);
         let kept = kept.map_err(|fault| CommitError::of(&self.shared.place.path, fault))?;
         let Batch { seq, writes, clock, version } = batch;
-        self.shared.behind.push(Waiting { clock, version, writes });
-        if !kept {
-            // It is on disk with redb then.
-            self.sorted(|shared| shared.change(|_, _| Ok(())))?;
+        let waiting = Waiting { clock, version, writes, bytes: body.len() };
+        if kept {
+            self.shared.behind.push(waiting);
+        } else {
+            self.sorted(|shared| shared.commit(waiting))?;
             self.journal.rewind();
         }
         self.batches = number;
@@ -187,14 +207,13 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        // The journal goes while the database is held: afterwards its name may be another node's.
         let ended = self.journal.end(&self.shared);
         // The lock on the file goes with the writer, however long a reader is kept.
-        if let Err(error) = ended.and_then(|()| self.shared.close()) {
-            _ = self.shared.close();
+        let closed = self.shared.close();
+        if let Err(error) = ended.and(closed) {
             tracing::warn!(?error, "the database was not closed cleanly; it is repaired at open");
-            return;
         }
-        self.journal.remove();
     }
 }
 

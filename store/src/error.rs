@@ -103,6 +103,13 @@ impl OpenError {
         matches!(self, Self::Environment { .. } | Self::InUse { .. })
     }
 
+    /// True if there was no room.
+    pub(crate) fn is_full(&self) -> bool {
+        use io::ErrorKind as Kind;
+        let full = |kind| matches!(kind, Kind::StorageFull | Kind::QuotaExceeded);
+        matches!(self, Self::Environment { source, .. } if full(source.kind()))
+    }
+
     pub(crate) fn corrupt(path: &std::path::Path, detail: impl Into<String>) -> Self {
         Self::Corrupt { path: path.to_owned(), detail: detail.into() }
     }

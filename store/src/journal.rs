@@ -21,7 +21,7 @@ use std::io;
 use redb::StorageBackend;
 
 pub(crate) use entry::{Body, Encoded};
-pub(crate) use frame::{Epoch, Frame, Scan, scan};
+pub(crate) use frame::{Epoch, Frame, Scan, owner, scan};
 pub(crate) use place::{Beside, JournalPlace};
 
 use frame::{FIRST, SECTOR, framed};
@@ -37,16 +37,20 @@ pub(crate) struct Bounds {
     /// Changes that may wait for redb: the most that one transaction of it takes at once, some milliseconds. With
     /// more of them in one, a change costs less, but whoever comes meanwhile waits longer.
     pub(crate) waiting: usize,
+    /// Bytes of them, as they stand in the journal.
+    pub(crate) waiting_bytes: usize,
 }
 
 impl Bounds {
-    /// Some thousand batches of one job, or a hundred of sixty. A node that was killed reads as much when it
-    /// starts, which takes some tenths of a second.
-    pub(crate) const USUAL: Self = Self { capacity: 16 << 20, step: 1 << 20, waiting: 512 };
+    /// Two thousand batches of one job, or a hundred of sixty. A node that was killed reads as much when it
+    /// starts, which takes some tenths of a second. On a disk that became full it needs, until it can give the
+    /// journal's room back, up to twice as much in the database: no more than the ballast is.
+    pub(crate) const USUAL: Self =
+        Self { capacity: 8 << 20, step: 1 << 20, waiting: 512, waiting_bytes: 1 << 20 };
 }
 
-/// Largest frame. A larger batch goes to redb at once: for it one sync more is no matter.
-const MAX_FRAME: usize = 4 << 20;
+/// Largest frame. A larger batch goes to redb at once: for it more than one write is no matter.
+const MAX_FRAME: usize = 1 << 20;
 
 /// The open journal of one writer.
 #[derive(Debug)]
@@ -61,14 +65,15 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Begins one in an empty file. It names its epoch on disk before any database names it.
+    /// Begins one of that node in an empty file. It stands on disk before any database names it.
     pub(crate) fn begin(
         file: Box<dyn StorageBackend>,
         epoch: Epoch,
+        owner: &[u8; 32],
         bounds: Bounds,
     ) -> io::Result<Self> {
         let mut journal = Self { file, epoch, bounds, at: 0, len: 0 };
-        journal.append(FIRST, &[])?;
+        journal.append(FIRST, owner)?;
         Ok(journal)
     }
 

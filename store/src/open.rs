@@ -9,6 +9,7 @@ mod compact;
 mod create;
 mod probe;
 
+use absorb::clear;
 pub(crate) use absorb::left;
 pub use compact::{Compacted, compact};
 pub(crate) use create::{copy_draft, draft_beside, publish_draft};
@@ -101,6 +102,19 @@ impl Store {
     /// [`OpenError`]; a file that stands there is unchanged.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Opened, OpenError> {
         let path = path.as_ref();
+        match Self::open_once(path, options) {
+            // The ballast is there for what a journal needs on its way into the database.
+            Err(error) if error.is_full() && Place::of_file(path, 0).release_ballast() => {
+                tracing::warn!(
+                    "the ballast of the database was given up, so that it can be opened"
+                );
+                Self::open_once(path, &Options { ballast_bytes: 0, ..options.clone() })
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_once(path: &Path, options: &Options) -> Result<Opened, OpenError> {
         let place = Place::of_file(path, options.min_free_bytes);
         let created = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => create::create(path, options)?,
@@ -114,13 +128,9 @@ impl Store {
             FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))
         };
         let journal = Beside::database(path);
-        let meta = probe::probe(path, file()?)?;
-        // What is damaged is left as it is.
-        if let Some(epoch) = &meta.journal {
-            left(path, Some(&journal), epoch, meta.head.batches)?;
-        }
+        let used = probe::probe(path, file()?, &journal)?;
         let mut db = open_database(path, file()?, options.cache_bytes, false)?;
-        compact::if_worth(path, &mut db);
+        compact::if_worth(path, &mut db, used);
         create::sweep(path);
         place.load_ballast(options.ballast_bytes);
         start(place, db, Some(Box::new(journal)), MIGRATIONS, options, created)
@@ -250,6 +260,9 @@ fn read_meta(
         return Err(newer(format, FORMAT_WITH_JOURNAL));
     }
     let journal = commit::named(&meta, refusals).map_err(fault)?;
+    if journal.is_ok_and(|named| named.is_some() != (format == FORMAT_WITH_JOURNAL)) {
+        return Err(damaged("name of its journal"));
+    }
     if matches!(refusals.get::<bool>(&meta, &META, META_BACKUP).map_err(fault)?, Found::This(true))
     {
         return Err(OpenError::NotOurs {
@@ -292,9 +305,12 @@ fn start(
         left(&path, journal.as_deref(), epoch, batches)?.absorb(&path, &shared)?;
         commit::leave(&shared).map_err(fault)?;
     }
-    // Of no use to anybody now: the database does not name it.
+    let key = NodeKey::from_seed(&meta.seed);
+    let owner = key.id().0;
     if let Some(journal) = journal.as_deref() {
-        journal.remove().map_err(|error| OpenError::environment(journal.path(), error))?;
+        let cleared =
+            if meta.journal.is_some() { journal.remove() } else { clear(journal, &owner) };
+        cleared.map_err(|error| OpenError::environment(journal.path(), error))?;
     }
     let run = || shared.with(|db| migrate::run(db, migrations, meta.migrations));
     let migrated = guard(run).map_err(fault)?;
@@ -304,11 +320,11 @@ fn start(
         commit::rebuild(&shared, retention_ms).map_err(fault)?;
     }
     let snapshot = guard(|| shared.snapshot()).map_err(fault)?;
-    let journaled = Journaled::new(journal, options.entropy, meta.journal);
+    let journaled = Journaled::new(journal, owner, options.entropy, meta.journal);
     Ok(Opened {
         store: Store::new(Arc::clone(&shared), journaled),
         reader: Reader::new(shared),
-        key: NodeKey::from_seed(&meta.seed),
+        key,
         snapshot,
         created,
     })

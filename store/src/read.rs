@@ -3,6 +3,8 @@
 mod items;
 mod jobs;
 mod known;
+mod live;
+mod over;
 mod view;
 
 use std::path::Path;
@@ -19,7 +21,7 @@ use skyclaw_protocol::register::Val;
 use skyclaw_protocol::retention::Stub;
 use skyclaw_protocol::{JobId, NetworkId};
 
-pub use items::Held;
+pub use items::{Held, InShards};
 pub use jobs::{JobPage, JobRecord, Order, Phases};
 use view::View;
 
@@ -30,8 +32,7 @@ use crate::seal::{Found, Refusals};
 use crate::space::Place;
 use crate::stats::{JobCounts, StoreStats};
 use crate::tables::{
-    CONTROLS, DUE, HOSTS, Head, Index, KEYS, KEYS_BY_EXPIRY, LIVE, META, META_HEAD, STUBS,
-    subject_key, subject_of,
+    CONTROLS, DUE, HOSTS, Head, Index, KEYS_BY_EXPIRY, META, META_HEAD, subject_of,
 };
 
 /// One open file, shared by its writer and its readers.
@@ -79,6 +80,7 @@ impl Shared {
 
     pub(crate) fn close(&self) -> Result<(), Fault> {
         let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.behind.close();
         guard(|| Ok(db.map_or(Ok(()), Database::close)?))
     }
 
@@ -150,27 +152,16 @@ impl Reader {
         done.map_err(|fault| self.0.unread(fault))
     }
 
-    /// Hands every job that has not ended, by creation, and every service to `each`, one at a time:
-    /// payloads may be large. Returns how many there were.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the disk did not answer; a register that does not decode is left out.
-    pub fn live(&self, mut each: impl FnMut(StoredRegister)) -> Result<usize, ReadError> {
-        self.read(|txn, refusals| {
-            let view = View::open(txn, refusals)?;
-            let mut count = 0;
-            let mut hand = |register| {
-                count += 1;
-                each(register);
-            };
-            for entry in txn.open_table(LIVE)?.iter()? {
-                let (place, _) = entry?;
-                let Ok(id) = JobId::new(place.value().1) else { continue };
-                view.register(&Subject::Job(id))?.into_iter().for_each(&mut hand);
-            }
-            view.services(&mut hand)?;
-            Ok(count)
-        })
+    /// What redb has, without what waits.
+    fn read_settled<T>(
+        &self,
+        act: impl FnOnce(&ReadTransaction, &Refusals) -> Result<T, Fault>,
+    ) -> Result<T, ReadError> {
+        let done = guard(|| {
+            let txn = self.0.with(|db| Ok(db.begin_read()?))?;
+            act(&txn, &self.0.refusals)
+        });
+        done.map_err(|fault| self.0.unread(fault))
     }
 
     /// The services that were not removed, in the order of their ids.
@@ -271,19 +262,15 @@ impl From<ReadError> for ShelfError {
 
 impl Shelf for Reader {
     fn register(&self, subject: &Subject) -> Result<Option<StoredRegister>, ShelfError> {
-        let read = self.read(|txn, refusals| View::open(txn, refusals)?.register(subject));
-        Ok(read?)
+        Ok(self.register_with_waiting(subject)?)
     }
 
     fn result(&self, job: &JobId, attempt: u32) -> Result<Option<Signed<JobResult>>, ShelfError> {
-        let read = self.read(|txn, refusals| View::open(txn, refusals)?.result(job, attempt));
-        Ok(read?)
+        Ok(self.result_with_waiting(job, attempt)?)
     }
 
     fn key(&self, scope: &Hash) -> Result<Option<KeyRow>, ShelfError> {
-        let read = self
-            .read(|txn, refusals| Ok(refusals.get(&txn.open_table(KEYS)?, &KEYS, &scope.0)?.ok()));
-        Ok(read?)
+        Ok(self.key_with_waiting(scope)?)
     }
 
     fn expired_keys(&self, now: Wall, most: usize) -> Result<Vec<(Hash, Wall)>, ShelfError> {
@@ -302,10 +289,7 @@ impl Shelf for Reader {
     }
 
     fn stub(&self, subject: &Subject) -> Result<Option<Stub>, ShelfError> {
-        let read = self.read(|txn, refusals| {
-            Ok(refusals.get_stub(&txn.open_table(STUBS)?, &subject_key(subject))?.ok())
-        });
-        Ok(read?)
+        Ok(self.stub_with_waiting(subject)?)
     }
 
     fn due(&self, now: Wall, most: usize) -> Result<Vec<(Wall, Subject)>, ShelfError> {

@@ -102,6 +102,31 @@ impl Refusals {
         })
     }
 
+    /// [`Self::value`] where there are very many, or somebody waits: what the seal guards was written in its
+    /// one form.
+    pub(crate) fn kept_value<T: DeserializeOwned>(
+        &self,
+        table: &Sealed,
+        key: &[u8],
+        stored: &[u8],
+    ) -> Found<T> {
+        let read = |bytes: &[u8]| codec::decode_kept(bytes).map_err(|e| e.to_string());
+        self.unseal(table, key, stored, read)
+    }
+
+    /// [`Self::signed`], likewise.
+    pub(crate) fn kept_signed<T: Record>(
+        &self,
+        table: &Sealed,
+        key: &[u8],
+        stored: &[u8],
+    ) -> Found<Signed<T>> {
+        self.unseal(table, key, stored, |bytes| {
+            let raw: Raw = codec::decode_kept(bytes).map_err(|e| e.to_string())?;
+            raw.recall().map_err(|e| e.to_string())
+        })
+    }
+
     /// Reads what is left of a job.
     pub(crate) fn stub(&self, key: &[u8], stored: &[u8]) -> Found<Stub> {
         self.unseal(&STUBS, key, stored, |bytes| {

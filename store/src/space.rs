@@ -44,6 +44,13 @@ impl Place {
         }
     }
 
+    /// Has the system forget what it keeps of the file, so that it is read from the disk. Best effort.
+    pub(crate) fn forget_pages(&self) {
+        if let (Some(_), Ok(file)) = (&self.folder, fs::File::open(&self.path)) {
+            _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
+    }
+
     fn ballast(&self) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         name.push(".ballast");

@@ -374,12 +374,17 @@ impl JournalPlace for JournalHandle {
         Ok(())
     }
 
+    fn set_aside(&self) -> io::Result<()> {
+        self.remove()
+    }
+
     fn path(&self) -> &Path {
         Path::new("(journal of a test)")
     }
 
     /// So small that it begins anew often.
     fn bounds(&self) -> Bounds {
-        Bounds { capacity: 10 * PAGE, step: 4 * PAGE, waiting: 12 }
+        let waiting_bytes = 4 * PAGE as usize;
+        Bounds { capacity: 10 * PAGE, step: 4 * PAGE, waiting: 12, waiting_bytes }
     }
 }

@@ -16,6 +16,7 @@ mod originals;
 mod outbox;
 mod retention;
 mod space;
+mod start;
 mod steady;
 mod world;
 
@@ -58,7 +59,7 @@ fn what_is_committed_is_read_after_reopen() {
     assert_eq!(opened.snapshot.clock, Hlc { ms: 1001, count: 0 });
     assert_eq!(opened.snapshot.version, 1);
     assert_eq!(opened.snapshot.hosts, [world.host("h")]);
-    assert_eq!(live(&opened.reader), [before.register]);
+    assert_eq!(live(&opened.reader), [before.register.into()]);
     let register = opened.reader.register(&Subject::Job(id.clone())).unwrap().unwrap();
     assert_eq!(register.lease_note, Some(Wall(500)));
     assert_eq!(register.spec.body().job.as_ref().unwrap().payload, b"{\"n\":1}");
@@ -260,7 +261,7 @@ fn readers_go_to_any_thread_and_the_store_to_one() {
 }
 
 /// What a machine would load.
-fn live(reader: &crate::Reader) -> Vec<skyclaw_protocol::batch::StoredRegister> {
+fn live(reader: &crate::Reader) -> Vec<skyclaw_protocol::machine::LiveRegister> {
     let mut registers = Vec::new();
     reader.live(|register| registers.push(register)).unwrap();
     registers

@@ -31,7 +31,7 @@ fn folder_of_fresh_programs() -> PathBuf {
         .find(|dir| dir.file_name().is_none_or(|name| name != "deps"))
         .expect("tests lie below the target folder")
         .to_owned();
-    let oldest = ["skyclaw-node", "skyclaw"]
+    let oldest = ["skyclaw-node", "skyclaw", "skyclaw-job"]
         .iter()
         .map(|name| fs::metadata(folder.join(name)).and_then(|file| file.modified()).ok())
         .min()

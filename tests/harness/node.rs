@@ -25,6 +25,7 @@ pub struct Setup {
     under: Vec<String>,
     user: Option<u32>,
     passable: bool,
+    program: Option<PathBuf>,
 }
 
 impl Setup {
@@ -38,6 +39,7 @@ impl Setup {
             under: Vec::new(),
             user: None,
             passable: false,
+            program: None,
         }
         .env("SKYCLAW_ROLE", roles)
         .env("SKYCLAW_COORDINATOR_HOST", "127.0.0.1")
@@ -86,6 +88,13 @@ impl Setup {
     #[must_use]
     pub const fn passable(mut self) -> Self {
         self.passable = true;
+        self
+    }
+
+    /// Another file than the one that was built here.
+    #[must_use]
+    pub fn program(mut self, file: &Path) -> Self {
+        self.program = Some(file.to_owned());
         self
     }
 
@@ -155,7 +164,7 @@ impl Setup {
                 chown(path, Some(id), Some(id)).expect("the user is root");
             }
         }
-        let node = binary("skyclaw-node");
+        let node = self.program.clone().unwrap_or_else(|| binary("skyclaw-node"));
         let Some((program, first)) = self.under.split_first() else {
             return Process::start(&node, &self.args, &self.env, &cwd, folder);
         };
@@ -170,11 +179,14 @@ impl Setup {
         if self.user.is_none() {
             return program;
         }
-        let within = folder.join("skyclaw-node");
-        if !within.exists() && fs::hard_link(&program, &within).is_err() {
-            fs::copy(&program, &within).expect("the test's folder is writable");
+        // What runs hang under lies beside it.
+        for program in [program, binary("skyclaw-job")] {
+            let within = folder.join(program.file_name().expect("it is a file"));
+            if !within.exists() && fs::hard_link(&program, &within).is_err() {
+                fs::copy(&program, &within).expect("the test's folder is writable");
+            }
         }
-        within
+        folder.join("skyclaw-node")
     }
 
     /// Starts a node that is expected to end by itself.

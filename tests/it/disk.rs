@@ -31,7 +31,8 @@ impl Disk {
 
     /// Fills it until so many bytes are free; the file that does it.
     fn fill(&self, leave: u64) -> PathBuf {
-        let path = self.path().join("filler");
+        let path = (0..).map(|n| self.path().join(format!("filler-{n}"))).find(|it| !it.exists());
+        let path = path.expect("there are names enough");
         let mut file = File::create(&path).expect("there is room for a name");
         let block = [1; 4096];
         while free(self.path()) > leave && file.write_all(&block).is_ok() {}
@@ -158,11 +159,14 @@ fn a_full_disk_is_survived_without_a_restart() {
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
     });
     until_logged(&node, "node.db");
-    // Whoever asks while it is full is told, in both ways.
+    // Its reserve is spent: whoever asks while the disk is full is told, in both ways.
+    let more = disk.fill(0);
     until_refused(&node, "node.db");
     assert!(node.process.is_running());
 
-    fs::remove_file(filler).expect("it is there");
+    for filler in [filler, more] {
+        fs::remove_file(filler).expect("it is there");
+    }
     eventually("new work is taken", || {
         let answer = node.api.post("/v1/jobs", &body);
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }

@@ -33,6 +33,7 @@ mod idempotency;
 mod import;
 mod insight;
 mod job_output;
+mod job_program;
 mod jobs;
 mod leases;
 mod mcp;

@@ -247,6 +247,31 @@ fn the_package_has_what_it_names() {
     }
 }
 
+/// A node uses the small program that lies beside it, so wherever the one is put the others are.
+#[test]
+fn the_package_and_the_image_have_all_programs_in_one_folder() {
+    let manifest = workspace_root().join("node/Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec();
+    let metadata = metadata.expect("cargo metadata works");
+    let node = metadata.packages.iter().find(|package| package.name == "skyclaw-node");
+    let node = node.expect("the node is a crate");
+    let programs: BTreeSet<String> = node
+        .targets
+        .iter()
+        .filter(|target| target.is_bin())
+        .map(|target| format!("target/release/{}", target.name))
+        .collect();
+    assert!(programs.contains("target/release/skyclaw-job"), "{programs:?}");
+    let assets = node.metadata["deb"]["assets"].as_array().expect("it has assets").iter();
+    let packed = assets.filter(|asset| asset[1] == "usr/bin/" && asset[2] == "755");
+    let packed: BTreeSet<_> = packed.filter_map(|asset| asset[0].as_str()).collect();
+    assert_eq!(packed, programs.iter().map(String::as_str).collect());
+    let image = packaged("Dockerfile");
+    let copied = image.split_once("install -D -t /out ").expect("it copies programs").1;
+    let copied = copied.lines().next().unwrap_or_default().split(' ').collect::<BTreeSet<_>>();
+    assert_eq!(copied, programs.iter().map(String::as_str).collect());
+}
+
 /// Directives under which the sandbox cannot be built: each takes a namespace, a mount or a right that
 /// an ordinary user has otherwise.
 const AGAINST_THE_SANDBOX: [&str; 9] = [

@@ -4,6 +4,7 @@
 mod attempts;
 mod disturbers;
 mod escapes;
+mod following;
 mod levels;
 
 use std::fs;

@@ -266,6 +266,12 @@ fn a_job_whose_host_fell_silent_says_when_its_lease_ends_and_what_happens_then()
     let _spare = attached(&nodes[1], "spare");
     for node in &nodes {
         node.api.until_hosts(2);
+        // Who never heard of it cannot say since when it is silent.
+        eventually("it was heard of", || {
+            let host = node.api.get("/v1/hosts/lost").ok();
+            let heard = host["host"]["lastSeenAt"].is_string();
+            if heard { Ok(()) } else { Err(host.to_string()) }
+        });
     }
     lost.kill();
     // When the spare one was heard of, the leader alone tells.

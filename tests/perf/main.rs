@@ -7,6 +7,7 @@
 // Figures are for whoever runs it.
 #![allow(clippy::print_stdout)]
 
+mod held;
 mod sandbox;
 
 use std::fs::File;

@@ -18,6 +18,17 @@ use crate::world::World;
 const WAITS: At = 60 * SECOND;
 
 impl World {
+    /// Where a job stands on a coordinator's disk.
+    pub(crate) fn shown(
+        &self,
+        node: usize,
+        job: &skyclaw_protocol::JobId,
+    ) -> Option<skyclaw_protocol::register::JobState> {
+        let subject = skyclaw_protocol::record::spec::Subject::Job(job.clone());
+        let stored = self.nodes[node].disk.register(&subject)?;
+        stored.chosen()?.job().cloned()
+    }
+
     /// Nothing leaves that is not on disk, a home's own round-0 proposals apart.
     pub(crate) fn check_effect(&mut self, node: usize, effect: &Effect, early: bool) {
         let disk = &self.nodes[node].disk;

@@ -24,6 +24,7 @@ mod laws;
 mod net;
 mod node;
 mod repair;
+mod scale;
 mod scene;
 mod signing;
 mod words;

@@ -448,6 +448,9 @@ impl World {
         self.say(|_| format!("{node}->* {}", brief(&message)));
         let wall = self.nodes[node].time(self.now).wall;
         let work = matches!(message, Message::Work(_));
+        if let Message::Known(_) = &message {
+            self.report.gossiped.add(&message);
+        }
         let learned = match learned::check(message, network(), wall) {
             Ok(learned) => learned,
             Err(why) => {
@@ -485,16 +488,5 @@ impl World {
             }
             Asker::Claim(host, nonce) => self.claim_answered(node, &host, nonce, answer),
         }
-    }
-
-    /// Where a job stands on a coordinator's disk.
-    pub(crate) fn shown(
-        &self,
-        node: usize,
-        job: &skyclaw_protocol::JobId,
-    ) -> Option<skyclaw_protocol::register::JobState> {
-        let subject = skyclaw_protocol::record::spec::Subject::Job(job.clone());
-        let stored = self.nodes[node].disk.register(&subject)?;
-        stored.chosen()?.job().cloned()
     }
 }

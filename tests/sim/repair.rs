@@ -56,6 +56,9 @@ impl World {
             }
         }
         let wall = there.time(self.now).wall;
+        for known in messages.iter().filter(|message| matches!(message, Message::Known(_))) {
+            self.report.moved.add(known);
+        }
         let mut found: Vec<Learned> = Vec::new();
         for message in messages {
             match learned::check(message, network(), wall) {

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use skyclaw_protocol::NetworkId;
+use skyclaw_protocol::wire::Message;
+use skyclaw_protocol::{NetworkId, codec};
 
 use crate::client::{Client, ClientEvent};
 use crate::clock::{At, MS, SECOND};
@@ -76,6 +77,20 @@ pub(crate) enum Event {
     Client(usize, ClientEvent),
 }
 
+/// Messages, and their bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Sizes {
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Sizes {
+    pub(crate) fn add(&mut self, message: &Message) {
+        self.count += 1;
+        self.bytes += codec::encode(message).len() as u64;
+    }
+}
+
 /// What a run came to.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -85,6 +100,9 @@ pub(crate) struct Report {
     pub(crate) verified: usize,
     pub(crate) starts: u64,
     pub(crate) crashes: u64,
+    /// What was gossiped of registers, and moved by repair.
+    pub(crate) gossiped: Sizes,
+    pub(crate) moved: Sizes,
     pub(crate) trace: Vec<String>,
     pub(crate) broken: Option<Broken>,
 }

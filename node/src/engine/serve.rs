@@ -279,6 +279,11 @@ impl Incarnation<'_> {
 
     /// Writes and releases until nothing is left to do.
     fn drain(&mut self, now: Now) -> Result<(), String> {
+        if let Err(error) = self.store.health() {
+            let reason = chain(&error);
+            self.refuse_all(&Refusal::Store(reason.clone()));
+            return Err(reason);
+        }
         loop {
             let mut progressed = false;
             if let Some(step) = self.machine.take_step() {

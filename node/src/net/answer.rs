@@ -63,7 +63,8 @@ impl Desk {
                 (Some(_), Service::Member) | (Some(Rank::Coordinator), _) => true,
                 // What of it each role may ask is looked at where the question is read.
                 (Some(Rank::Other), Service::Host) => self.shared.members.may(&peer, Roles::ALL),
-                (Some(Rank::Other), Service::Repair | Service::Control) | (None, _) => false,
+                (Some(Rank::Other), Service::Repair | Service::Control | Service::Shards)
+                | (None, _) => false,
             };
             if !may && self.shared.members.rank(&peer).is_some() {
                 self.shared.counts.overstepped(Overstep::Questions);
@@ -104,7 +105,7 @@ impl Desk {
         let units = match service {
             Service::Host | Service::Member => 1,
             // A page of records is read for it.
-            Service::Repair | Service::Control => 8,
+            Service::Repair | Service::Control | Service::Shards => 8,
         };
         // Its place is taken meanwhile, so that it can have no more than those waiting.
         self.shared.paces.hold_up(Step::Questions, peer, units).await;
@@ -130,7 +131,7 @@ impl Desk {
     async fn answer(&self, service: Service, from: NodeId, question: Vec<u8>) -> Option<Vec<u8>> {
         match service {
             Service::Member => self.shared.membership.tickets()?.answer(from, question).await,
-            Service::Host | Service::Repair | Service::Control => {
+            Service::Host | Service::Repair | Service::Control | Service::Shards => {
                 self.sink.answer(service, from, question).await
             }
         }

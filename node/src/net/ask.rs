@@ -30,6 +30,7 @@ impl Service {
             Self::Host => StreamProtocol::new("/skyclaw/host/1"),
             Self::Repair => StreamProtocol::new("/skyclaw/repair/1"),
             Self::Control => StreamProtocol::new("/skyclaw/control/1"),
+            Self::Shards => StreamProtocol::new("/skyclaw/shards/1"),
             Self::Member => StreamProtocol::new("/skyclaw/member/1"),
         }
     }

@@ -68,6 +68,8 @@ pub enum Service {
     /// The same of control records alone. It has a name of its own since nodes of the version before
     /// know none: they do not offer it, and nothing is lost.
     Control,
+    /// The same of what both keep, where not everybody keeps everything: `protocol::shards`.
+    Shards,
     /// Members of a ticket network tell each other of membership: `tickets::tell`. Answered within the
     /// network part, never by a sink.
     Member,

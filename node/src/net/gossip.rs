@@ -18,7 +18,7 @@ use libp2p::gossipsub::{
 use skyclaw_protocol::NetworkId;
 use skyclaw_protocol::wire::Message;
 
-use super::limits::{GOSSIP_TRANSMIT, SEEN};
+use super::limits::{GOSSIP_TRANSMIT, MESH, SEEN};
 use super::members::Rank;
 
 /// The behaviour with our types.
@@ -111,16 +111,18 @@ pub(super) fn behaviour(network: NetworkId, rank: Option<Rank>) -> Result<Behavi
         .validate_messages()
         .max_transmit_size(GOSSIP_TRANSMIT)
         .duplicate_cache_time(SEEN)
-        // The first mesh must not keep a new network waiting.
-        .heartbeat_initial_delay(Duration::from_millis(500))
-        .heartbeat_interval(Duration::from_millis(700))
-        // Fits 7 to 50 nodes, and fewer: then everybody is in everybody's mesh.
-        .mesh_n(6)
-        .mesh_n_low(4)
-        .mesh_n_high(12)
-        .mesh_outbound_min(2)
-        .flood_publish(true)
-        .prune_backoff(Duration::from_secs(10))
+        .heartbeat_initial_delay(MESH.first_heartbeat)
+        .heartbeat_interval(MESH.heartbeat)
+        .mesh_n(MESH.n)
+        .mesh_n_low(MESH.low)
+        .mesh_n_high(MESH.high)
+        .mesh_outbound_min(MESH.outbound_min)
+        .flood_publish(MESH.flood)
+        .prune_backoff(MESH.backoff)
+        .gossip_lazy(MESH.lazy)
+        .gossip_factor(MESH.factor)
+        .history_length(MESH.history)
+        .history_gossip(MESH.told)
         .build()
         .map_err(|error| error.to_string())?;
     let filter = MaxCountSubscriptionFilter {

@@ -51,7 +51,7 @@ pub(super) const MAX_ADDRESS_BYTES: usize = 300;
 
 /// Peers in the book, and other nodes known only by hearsay: far more than a network of
 /// coordinators has.
-pub(super) const MAX_BOOK: usize = 256;
+pub const MAX_BOOK: usize = 256;
 
 /// Size of the book's file: 256 peers with 16 addresses each are below 2 MiB.
 pub(super) const MAX_BOOK_BYTES: usize = 2 << 20;
@@ -118,7 +118,7 @@ pub(super) const PING: (Duration, Duration) = (Duration::from_secs(4), Duration:
 
 /// A QUIC connection on which nothing came for so many milliseconds ends, and how often something is
 /// said on an idle one: QUIC is not told that the other process is gone, as TCP is.
-pub(super) const QUIC_SILENCE: (u32, Duration) = (6000, Duration::from_secs(2));
+pub const QUIC_SILENCE: (u32, Duration) = (6000, Duration::from_secs(2));
 
 /// Connections being set up, in each direction: those of a crowd of addresses, see below.
 pub(super) const MAX_PENDING: u32 = 128;
@@ -237,6 +237,52 @@ pub(super) const GOSSIP_QUEUE: usize = 4096;
 
 /// Frames of others waiting to be checked: below 24 MiB. What does not fit is not passed on.
 pub(super) const GOSSIP_INBOX: usize = 512;
+
+/// Numbers of the mesh in which gossip spreads; the simulation of large networks reads them here.
+#[derive(Clone, Copy, Debug)]
+pub struct Mesh {
+    /// Members of a node's mesh, as many as it aims at, and the bounds at which it does something about it.
+    pub n: usize,
+    /// See [`Mesh::n`].
+    pub low: usize,
+    /// See [`Mesh::n`].
+    pub high: usize,
+    /// Of them it called so many itself at least.
+    pub outbound_min: usize,
+    /// At each heartbeat what was heard lately is told to so many others, or to this part of them if that is more.
+    pub lazy: usize,
+    /// See [`Mesh::lazy`].
+    pub factor: f64,
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+    /// Before the first one.
+    pub first_heartbeat: Duration,
+    /// Whether a message goes first to all that listen, not to the mesh alone.
+    pub flood: bool,
+    /// Whoever was put out of a mesh does not come back into it for so long.
+    pub backoff: Duration,
+    /// Messages can be asked for during so many heartbeats.
+    pub history: usize,
+    /// They are told of during so many.
+    pub told: usize,
+}
+
+/// Fits 7 to 50 nodes, and fewer: then everybody is in everybody's mesh. The first heartbeat must not keep a
+/// new network waiting. The last four are what the library does by itself.
+pub const MESH: Mesh = Mesh {
+    n: 6,
+    low: 4,
+    high: 12,
+    outbound_min: 2,
+    heartbeat: Duration::from_millis(700),
+    first_heartbeat: Duration::from_millis(500),
+    flood: true,
+    backoff: Duration::from_secs(10),
+    lazy: 6,
+    factor: 0.25,
+    history: 5,
+    told: 3,
+};
 
 /// How long a message is remembered: longer than it may wander, an id each.
 pub(super) const SEEN: Duration = Duration::from_secs(120);

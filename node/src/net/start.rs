@@ -216,7 +216,7 @@ impl Ways {
         if rank == Rank::Coordinator {
             let framed = Incoming::new(&this.private, frames::FRAMES).ok_or_else(twice)?;
             this.framed = Some(framed);
-            services.extend([Service::Host, Service::Repair, Service::Control]);
+            services.extend([Service::Host, Service::Repair, Service::Control, Service::Shards]);
         }
         services.extend(tickets.then_some(Service::Member));
         for service in services {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use skyclaw_protocol::repair::{
-    Copied, Fetched, Inventory, MAX_MESSAGE, MAX_PAGE, RepairAsk, RepairTell, compare,
+    Copied, Fetched, Inventory, MAX_PAGE, RepairAsk, RepairTell, compare,
 };
+use skyclaw_protocol::shards::{Scope, ShardTell};
 use skyclaw_protocol::{NodeId, codec};
 use skyclaw_store::ReadError;
 use tokio::runtime::Handle;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::learn::Patience;
 use super::numbers::Numbers;
+use super::shards::Question;
 use super::{ANSWER_PATIENCE, Repair, copies};
 use crate::engine::chain;
 use crate::net::Service;
@@ -22,28 +24,35 @@ impl Repair {
     /// Answers a coordinator; `None` to what no honest one asks. To be dropped with the stream.
     pub async fn answer(&self, from: NodeId, service: Service, ask: Vec<u8>) -> Option<Vec<u8>> {
         let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else {
-            return Some(codec::encode(&RepairTell::Busy));
+            return Some(sealed(service, RepairTell::Busy));
         };
         let (repair, runtime, begun) = (self.clone(), Handle::current(), Instant::now());
         let answered = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let ask = codec::decode::<RepairAsk>(&ask, MAX_MESSAGE).ok();
-            let Some(ask) = ask.filter(RepairAsk::holds) else {
-                Numbers::add(&repair.numbers.refused, 1);
-                return None;
+            let (ask, scope) = match Question::read(service, &ask) {
+                Some(Question::Plain(ask)) => (ask, None),
+                Some(Question::Within(scope, ask)) => (ask, Some(scope.meet(&repair.kept()))),
+                Some(Question::Kept) => {
+                    return Some((codec::encode(&ShardTell::Kept(repair.kept())), None));
+                }
+                None => {
+                    Numbers::add(&repair.numbers.refused, 1);
+                    return None;
+                }
             };
             let page = match &ask {
                 RepairAsk::Copy(_) => match repair.copies.begin(from) {
                     Some(page) => Some(page),
-                    None => return Some((codec::encode(&RepairTell::Busy), None)),
+                    None => return Some((sealed(service, RepairTell::Busy), None)),
                 },
                 _ => None,
             };
-            let tell = repair.tell(from, service, ask, &runtime).unwrap_or_else(|error| {
+            let told = repair.tell(from, (service, scope), ask, &runtime);
+            let tell = told.unwrap_or_else(|error| {
                 tracing::debug!(error = chain(&error), "the store did not answer in repair");
                 RepairTell::Busy
             });
-            Some((codec::encode(&tell), page))
+            Some((sealed(service, tell), page))
         });
         let (answer, page) = answered.await.ok().flatten()?;
         if page.is_some() {
@@ -56,11 +65,16 @@ impl Repair {
     fn tell(
         &self,
         from: NodeId,
-        service: Service,
+        (service, scope): (Service, Option<Scope>),
         ask: RepairAsk,
         runtime: &Handle,
     ) -> Result<RepairTell, ReadError> {
-        let (Some(held), Some(key)) = (self.held(service), self.source.key()) else {
+        // Whoever keeps a part has little in common with one that asks about everything, and would be offered all
+        // the rest. It asks by itself.
+        if service == Service::Repair && self.source.kept().is_some() {
+            return Ok(RepairTell::Busy);
+        }
+        let (Some(held), Some(key)) = (self.held(service, scope), self.source.key()) else {
             return Ok(RepairTell::Busy);
         };
         Ok(match ask {
@@ -94,5 +108,13 @@ impl Repair {
                 }
             }
         })
+    }
+}
+
+/// An answer as it travels under this service.
+fn sealed(service: Service, tell: RepairTell) -> Vec<u8> {
+    match service {
+        Service::Shards => codec::encode(&ShardTell::Told(Box::new(tell))),
+        _ => codec::encode(&tell),
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
+use skyclaw_protocol::NodeId;
 use skyclaw_protocol::repair::{
-    Broken, Item, MAX_MESSAGE, Memory, RepairAsk, RepairTell, Session, Step, Trouble,
+    Broken, Item, Memory, RepairAsk, RepairTell, Session, Step, Trouble,
 };
-use skyclaw_protocol::{NodeId, codec};
+use skyclaw_protocol::shards::Scope;
 use skyclaw_store::ReadError;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::learn::Patience;
 use super::numbers::Numbers;
-use super::{ASK_PATIENCE, LATE_MS, PERIOD, Repair, SESSION, Transport, WITHOUT_CONTROLS};
+use super::{ASK_PATIENCE, LATE_MS, PERIOD, Repair, SESSION, Transport, WITHOUT_CONTROLS, shards};
 use crate::net::{AskError, DEAF_SESSIONS, Service};
 use crate::time;
 
@@ -99,9 +100,12 @@ impl Repair {
             Numbers::add(&repair.numbers.sessions, 1);
             // Few and small, and a key that was revoked must not work for as long as a copy takes.
             repair.controls_with(transport.as_ref(), peer, &mut memory, &patience);
-            let (service, memory_of) = (Service::Repair, &mut memory.records);
-            let came = match repair.session(transport.as_ref(), peer, service, memory_of, &patience)
-            {
+            let (transport, records) = (transport.as_ref(), &mut memory.records);
+            let held = match repair.source.kept() {
+                Some(mine) => repair.shards_with(transport, peer, mine, records, &patience),
+                None => repair.session(transport, peer, Service::Repair, records, &patience),
+            };
+            let came = match held {
                 Ok(oldest) if oldest.is_some_and(|oldest| repair.is_late(oldest)) => {
                     Numbers::add(&repair.numbers.late, 1);
                     Came::Late
@@ -158,14 +162,36 @@ impl Repair {
         memory: &mut Memory,
         patience: &Patience<'_>,
     ) -> Result<Option<Item>, Ended> {
-        let (Some(held), Some(key)) = (self.held(service), self.source.key()) else {
+        let about = (service, None);
+        let (oldest, _) = self.session_about(transport, peer, about, memory, patience)?;
+        Ok(oldest)
+    }
+
+    /// The same of some shards, or of everything; and whether the other side was seen to hold all that is held here, without
+    /// anything having been moved.
+    ///
+    /// # Errors
+    /// [`Ended`] if it did not come to its end.
+    pub(super) fn session_about(
+        &self,
+        transport: &dyn Transport,
+        peer: NodeId,
+        about: (Service, Option<Scope>),
+        memory: &mut Memory,
+        patience: &Patience<'_>,
+    ) -> Result<(Option<Item>, bool), Ended> {
+        let (service, scope) = about;
+        let (Some(held), Some(key)) = (self.held(service, scope), self.source.key()) else {
             return Err(Ended::NoStore);
         };
         let now = time::now().mono;
         let mut session = Session::begin(key.id(), peer, &held, memory, now)?;
         while !patience.is_over() {
             let ask = match session.step() {
-                Step::Done => return Ok(session.end(&held, memory, time::now().mono)?),
+                Step::Done => {
+                    let equal = session.found_equal();
+                    return Ok((session.end(&held, memory, time::now().mono)?, equal));
+                }
                 Step::Ask(ask) => ask,
                 Step::Hand(items) => {
                     let gathered = held.gather(&key, self.network, &items, time::wall())?;
@@ -178,7 +204,7 @@ impl Repair {
                     }
                 }
             };
-            let tell = self.ask(transport, peer, service, &ask, patience)?;
+            let tell = self.ask(transport, peer, about, &ask, patience)?;
             let records = session.hear(&held, memory, time::now().mono, tell)?;
             if !records.is_empty() && !self.learn(peer, records, patience) {
                 return Err(Ended::Engine);
@@ -191,20 +217,35 @@ impl Repair {
         &self,
         transport: &dyn Transport,
         peer: NodeId,
-        service: Service,
+        (service, scope): (Service, Option<Scope>),
         ask: &RepairAsk,
         patience: &Patience<'_>,
     ) -> Result<RepairTell, Ended> {
-        let left = patience.until.saturating_duration_since(Instant::now()).min(ASK_PATIENCE);
-        let answer = patience.runtime.block_on(async {
-            tokio::select! {
-                () = patience.stop.cancelled() => Err(Ended::Late),
-                answer = transport.ask(peer, service, codec::encode(ask), left) => Ok(answer?),
-            }
-        })?;
-        codec::decode(&answer, MAX_MESSAGE).map_err(|_| {
+        let answer = self.send(transport, peer, service, shards::encode(scope, ask), patience)?;
+        shards::decode(scope, &answer).ok_or_else(|| {
             Numbers::add(&self.numbers.refused, 1);
             Ended::Malformed
+        })
+    }
+
+    /// One question as bytes, one answer.
+    ///
+    /// # Errors
+    /// [`Ended`] if none came.
+    pub(super) fn send(
+        &self,
+        transport: &dyn Transport,
+        peer: NodeId,
+        service: Service,
+        ask: Vec<u8>,
+        patience: &Patience<'_>,
+    ) -> Result<Vec<u8>, Ended> {
+        let left = patience.until.saturating_duration_since(Instant::now()).min(ASK_PATIENCE);
+        patience.runtime.block_on(async {
+            tokio::select! {
+                () = patience.stop.cancelled() => Err(Ended::Late),
+                answer = transport.ask(peer, service, ask, left) => Ok(answer?),
+            }
         })
     }
 }

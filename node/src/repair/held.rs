@@ -1,4 +1,4 @@
-//! What a session compares: all records of the store, or control records alone.
+//! What a session compares: all records of the store, those of some shards, or control records alone.
 //!
 //! Control records have sessions of their own, under a name that nodes of the version before do not
 //! offer: those could not read an answer in which one stands, and lose nothing by not being asked.
@@ -11,7 +11,7 @@ use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::repair::{BATCH_BYTES, Inventory, Item, Range, Sum};
-use skyclaw_store::{ReadError, Reader};
+use skyclaw_store::{InShards, ReadError, Reader};
 
 use super::Source;
 use super::gather::{Gathered, SLACK, gather};
@@ -20,6 +20,8 @@ use super::gather::{Gathered, SLACK, gather};
 pub(super) enum Held {
     /// All that the store compares.
     Records(Reader),
+    /// What of it lies in some shards, and in none.
+    Shards(InShards),
     /// Control records, as they stand whenever they are looked at.
     Controls(Arc<dyn Source>),
 }
@@ -38,6 +40,7 @@ impl Held {
     ) -> Result<Gathered, ReadError> {
         match self {
             Self::Records(reader) => gather(reader, key, network, items, now),
+            Self::Shards(some) => gather(some.reader(), key, network, items, now),
             Self::Controls(source) => Ok(gather_controls(&source.controls(), items, now)),
         }
     }
@@ -49,6 +52,7 @@ impl Inventory for Held {
     fn sum(&self, range: Range) -> Result<Sum, ReadError> {
         match self {
             Self::Records(reader) => reader.sum(range),
+            Self::Shards(some) => some.sum(range),
             Self::Controls(source) => source.controls().sum(range).map_err(never),
         }
     }
@@ -56,6 +60,7 @@ impl Inventory for Held {
     fn items(&self, range: Range, most: usize) -> Result<Vec<Item>, ReadError> {
         match self {
             Self::Records(reader) => reader.items(range, most),
+            Self::Shards(some) => some.items(range, most),
             Self::Controls(source) => source.controls().items(range, most).map_err(never),
         }
     }

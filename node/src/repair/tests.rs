@@ -1,6 +1,7 @@
 //! Two nodes over a transport in memory: real stores, real records, real answers. In place of the
 //! engine a thread keeps what is learned by the order of the fold.
 
+mod shards;
 mod wire;
 mod world;
 

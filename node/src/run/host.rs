@@ -210,6 +210,7 @@ pub(super) fn supervisor_config(settings: &HostConfig) -> SupervisorConfig {
         allowed_is_set: settings.allowed_commands_are_set,
         default_timeout: settings.timeout,
         max_output: settings.max_output_bytes,
+        most: settings.max_parallel as usize,
         work_root: settings.work_dir.clone(),
         environment: policy::environment(),
         ..SupervisorConfig::default()

@@ -141,7 +141,7 @@ impl Sink for Inbox {
         ask: Vec<u8>,
     ) -> BoxFuture<'static, Option<Vec<u8>>> {
         match service {
-            Service::Repair | Service::Control => {
+            Service::Repair | Service::Control | Service::Shards => {
                 let repair = self.repair.clone();
                 async move { repair.answer(from, service, ask).await }.boxed()
             }

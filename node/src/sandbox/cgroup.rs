@@ -28,6 +28,22 @@ pub(crate) struct Cgroup {
     groups: Vec<Group>,
 }
 
+/// The groups below which those of runs are made.
+#[derive(Debug)]
+pub(crate) struct Parents(Vec<Group>);
+
+impl Parents {
+    /// Those of this process.
+    pub(crate) fn find() -> Self {
+        Self(parents())
+    }
+
+    /// Of runs that are kept in none.
+    pub(crate) const fn none() -> Self {
+        Self(Vec::new())
+    }
+}
+
 #[derive(Debug)]
 struct Group {
     path: PathBuf,
@@ -37,15 +53,13 @@ struct Group {
 
 impl Cgroup {
     /// Makes what can be made for the run that process `keeper` keeps.
-    pub(crate) fn create(keeper: u32) -> Self {
-        let groups = parents()
-            .into_iter()
-            .filter_map(|Group { path, controller }| {
-                let path = path.join(format!("{PREFIX}{keeper}"));
-                fs::create_dir(&path).ok()?;
-                Some(Group { path, controller })
-            })
-            .collect();
+    pub(crate) fn create(parents: &Parents, keeper: u32) -> Self {
+        let made = parents.0.iter().filter_map(|Group { path, controller }| {
+            let path = path.join(format!("{PREFIX}{keeper}"));
+            fs::create_dir(&path).ok()?;
+            Some(Group { path, controller: *controller })
+        });
+        let groups = made.collect();
         Self { groups }
     }
 
@@ -99,12 +113,10 @@ impl Cgroup {
         })
     }
 
-    /// Takes them away, once no process is in them.
-    pub(crate) fn remove(&self) {
-        for group in &self.groups {
-            // The last process is out when it has been waited for, not a moment later.
-            let _ = fs::remove_dir(&group.path);
-        }
+    /// Takes them away, once no process is in them. True if none is left.
+    pub(crate) fn remove(&self) -> bool {
+        // The last process is out when it has been waited for, not a moment later.
+        self.groups.iter().fold(true, |all, group| all & fs::remove_dir(&group.path).is_ok())
     }
 }
 
@@ -123,7 +135,7 @@ pub(crate) fn was_killed(events: &str) -> bool {
 
 /// Which parts can be had here, and why others cannot, found out by making a group.
 pub(crate) fn probe() -> Result<(), String> {
-    let mut group = Cgroup::create(std::process::id());
+    let mut group = Cgroup::create(&Parents::find(), std::process::id());
     let limits = Limits::default();
     let memory = !group.groups.is_empty() && group.limit(&limits);
     let reason = match group.groups.first() {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use skyclaw_protocol::SandboxLevel;
 
 use super::profile::Profile;
+use super::user;
 
 /// Where systems keep programs, libraries and their settings. `/nix` and `/gnu` hold those of systems
 /// that have nothing in the others.
@@ -86,6 +87,12 @@ impl Ground {
             folders,
             hidden,
         }
+    }
+
+    /// Whether the process that keeps a run may keep another one after it: where runs have users of their
+    /// own, who can do nothing to it. (`supervisor::shim::again` says more.)
+    pub(crate) fn may_keep_another(&self) -> bool {
+        matches!(self.level, SandboxLevel::Basic | SandboxLevel::Landlock) && user::can_be_given()
     }
 
     /// The ground for a run that asks for something else than most; none if this one fits.

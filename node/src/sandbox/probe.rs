@@ -9,6 +9,7 @@ use skyclaw_protocol::SandboxLevel;
 
 use super::finding::Finding;
 use super::{Ground, Wanted, cgroup, rules, user};
+use crate::supervisor::program::Program;
 use crate::supervisor::trial;
 
 /// Trials of a level before it is given up, and the pause between them.
@@ -18,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Tries the levels from the strongest that is wanted down to the first that works.
 pub(super) fn probe(wanted: &Wanted) -> (SandboxLevel, Vec<Finding>) {
     let most = wanted.level.unwrap_or(SandboxLevel::Isolated);
-    let shim = wanted.shim.as_deref().unwrap_or_else(|| Path::new("/proc/self/exe"));
+    let program = Program::of(wanted.shim.as_deref());
     let work_dir = wanted.work_dir.clone().unwrap_or_else(std::env::temp_dir);
     cgroup::sweep();
     let mut findings = Vec::new();
@@ -27,7 +28,7 @@ pub(super) fn probe(wanted: &Wanted) -> (SandboxLevel, Vec<Finding>) {
         if level == SandboxLevel::None {
             break;
         }
-        match try_out(wanted, level, (shim, &work_dir)) {
+        match try_out(wanted, level, (&program, &work_dir)) {
             Ok(()) => {
                 findings.extend(missing(level));
                 return (level, findings);
@@ -43,13 +44,13 @@ pub(super) fn probe(wanted: &Wanted) -> (SandboxLevel, Vec<Finding>) {
 fn try_out(
     wanted: &Wanted,
     level: SandboxLevel,
-    (shim, work_dir): (&Path, &Path),
+    (program, work_dir): (&Program, &Path),
 ) -> Result<(), String> {
     let mut tries = 1;
     loop {
         let profile = wanted.profile(level);
         let ground = Ground::new(&profile, wanted.readable.clone(), &wanted.hidden);
-        match trial::run(shim, work_dir, &ground, profile) {
+        match trial::run(program, work_dir, &ground, profile) {
             Err(_) if tries < TRIES => thread::sleep(PAUSE),
             done => return done,
         }

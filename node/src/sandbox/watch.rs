@@ -16,7 +16,7 @@ use super::disk;
 use super::profile::Limits;
 
 /// How often memory is looked at: what takes a gigabyte a second is a tenth of one over its bound.
-const LOOK: Duration = Duration::from_millis(100);
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
 /// How often the disk is: a walk through a large tree takes a while.
 const LOOK_DISK: Duration = Duration::from_millis(500);

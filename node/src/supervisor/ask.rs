@@ -85,7 +85,7 @@ impl Supervisor {
         env.push((COMPILE_CACHE.to_owned(), inner.compile_cache()));
         let Kept { profile, places } = Kept::not();
         let mut task = run::Task {
-            shim: &inner.shim,
+            program: &inner.program,
             spare: &inner.spare,
             ground: &inner.ground,
             launch: Launch {

@@ -1,5 +1,5 @@
 //! The process of ours that becomes a sandbox and then, where it has processes of its own, stays its
-//! first one: this binary again, started by the shim ahead of its job.
+//! first one: the shim's program again, started by the shim ahead of its job.
 //!
 //! ```text
 //! shim ──> inner: namespaces, mounts ──(the job is there)──> its folders, network, limits, rules,
@@ -31,9 +31,6 @@ use crate::sandbox::filter::{self, Sockets};
 use crate::sandbox::mounts::{self, Begun};
 use crate::sandbox::rules::{self, InForce};
 use crate::sandbox::{Ground, Network, forward, namespaces, restrict};
-
-/// First argument that turns the binary into this.
-pub(super) const INNER_ARGUMENT: &str = "__skyclaw-job-inner";
 
 /// Does the work; the answer is this process's exit code, if it does not become the job.
 pub(super) fn run() -> i32 {
@@ -159,13 +156,22 @@ fn finish(begun: Option<Begun>, ground: &Ground, launch: &Launch) -> Result<Stdi
 
 /// Waits for every process of the namespace: all orphans in it are this process's children.
 fn reap(main: Pid, socket: &UnixStream) {
+    let mut ended = None;
     loop {
-        match wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == main => {
-                let _ = wire::send(socket, &Event::Exited { code: status.exit_status() });
+        // Whether it was the last one is told with its end.
+        let options = if ended.is_some() { WaitOptions::NOHANG } else { WaitOptions::empty() };
+        match wait(options) {
+            Ok(Some((pid, status))) if pid == main => ended = Some(status.exit_status()),
+            Ok(None) => {
+                if let Some(code) = ended.take() {
+                    let _ = wire::send(socket, &Event::Exited { code, last: false });
+                }
             }
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(Some(_)) | Err(Errno::INTR) => {}
             Err(_) => {
+                if let Some(code) = ended {
+                    let _ = wire::send(socket, &Event::Exited { code, last: true });
+                }
                 // Told here: the kernel takes some milliseconds to clear the namespaces away.
                 let _ = wire::send(socket, &Event::Gone);
                 return;

@@ -130,7 +130,7 @@ impl Inner {
             Err(fault) => return (Err(fault), Some(dir)),
         };
         let task = run::Task {
-            shim: &self.shim,
+            program: &self.program,
             spare: &self.spare,
             ground: &self.ground,
             launch: Launch {

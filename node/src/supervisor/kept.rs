@@ -1,223 +1,307 @@
-//! The shim of a run in a sandbox: between the daemon and the sandbox's first process, [`inner`].
+//! What a shim has of a run in a sandbox: the sandbox's first process, [`inner`], its control groups, and
+//! what watches over it.
 //!
-//! Always: it is outside of the sandbox, so nothing in there sees or signals it; it alone ends the run,
-//! for the daemon, for the clock, or for what [`Watch`] finds. Its threads are there before the
-//! namespace of processes is made, since none can be made after that.
+//! Always: the shim is outside of the sandbox, so nothing in there sees or signals it; it alone ends the
+//! run, for the daemon, for the clock, or for what [`Watch`] finds. At `isolated` the thread that watches is
+//! there before the namespace of processes is made, since none can be made after that. Elsewhere it is
+//! started once the run has gone on for longer than most do: until then it would have seen nothing.
 //!
 //! [`inner`]: super::inner
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Instant;
 
-use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, wait};
+use rustix::process::Pid;
+use serde::Deserialize;
 use skyclaw_protocol::SandboxLevel;
 
-use super::inner::INNER_ARGUMENT;
-use super::shim::{self, Never};
-use super::wire::{self, Event, Launch};
-use crate::sandbox::cgroup::Cgroup;
+use super::program::{Part, Start};
+use super::wire::{self, Event};
+use crate::sandbox::cgroup::{Cgroup, Parents};
 use crate::sandbox::fault::Fault;
-use crate::sandbox::watch::Watch;
-use crate::sandbox::{Ground, namespaces, user};
+use crate::sandbox::watch::{LOOK, Watch};
+use crate::sandbox::{Ground, Places, Profile, namespaces, user};
 
-/// What a thread of the shim waits for.
+/// See the module.
 #[derive(Debug)]
-struct Threads {
-    main: mpsc::Sender<Pid>,
-    watch: Arc<OnceLock<Watch>>,
-    look: mpsc::Sender<()>,
+pub(super) struct Kept {
+    isolated: bool,
+    /// The inner process, and this process's end of its socket until the other one closes: with the inner
+    /// process, or when it becomes the job.
+    main: Pid,
+    inner: Option<UnixStream>,
+    group: Cgroup,
+    heard: Heard,
+    /// What is to be watched, once the order is there.
+    watch: Option<Arc<Watch>>,
+    watcher: Watcher,
 }
 
-/// What the inner process said before its end of the socket closed.
+/// What the inner process has said.
 #[derive(Debug, Default)]
 struct Heard {
     begun: bool,
     failed: bool,
     gone: bool,
+    /// It took more than it may.
+    over: bool,
 }
 
-/// Keeps one run. `entered` tells whether the user namespace it may need is there.
-pub(super) fn supervise(
-    mut socket: UnixStream,
-    (stdout, stderr): (OwnedFd, OwnedFd),
-    ground: &Ground,
-    entered: Result<(), Fault>,
-) -> io::Result<Never> {
-    let isolated = ground.level == SandboxLevel::Isolated;
-    let (mut ours, theirs) = UnixStream::pair()?;
-    let group = Arc::new(Mutex::new(Cgroup::create(std::process::id())));
-    let threads = threads(&socket, &ours, isolated, &group)?;
-    let entered = match entered {
-        Ok(()) if isolated => namespaces::own_processes(),
-        other => other,
-    };
-    let inner = match entered {
-        Ok(()) => start(theirs, stdout, stderr)?,
-        Err(fault) => {
-            lock(&group).remove();
-            // Told to who asks for a run: a spare one has nobody to tell.
-            wire::receive_bytes(&mut socket)?;
-            wire::send(&socket, &Event::Unkept { text: fault.to_string() })?;
-            std::process::exit(0);
-        }
-    };
-    lock(&group).take(inner.as_raw_nonzero().get().unsigned_abs());
-    let _ = threads.main.send(inner);
-    wire::send(&ours, ground)?;
-    let order = wire::receive_bytes(&mut socket).and_then(|bytes| {
-        let launch: Launch = serde_json::from_slice(&bytes)?;
-        Ok((bytes, launch))
-    });
-    let Ok((bytes, launch)) = order else {
-        // The inner process ends with that, then the reaper ends this one.
-        let _ = ours.shutdown(Shutdown::Both);
-        loop {
-            thread::park();
-        }
-    };
-    if let Some(places) = &launch.places {
-        let limits = launch.profile.limits.clone();
-        let bound = lock(&group).limit(&limits);
-        let kills = if bound { lock(&group).kills() } else { None };
-        let root = inner.as_raw_nonzero().get();
-        let count = !isolated && !user::can_be_given();
-        let base = places.base.clone();
-        let _ = threads.watch.set(Watch { root, base, limits, kills, count });
-        let _ = threads.look.send(());
+/// Whether the end of the inner process is that of the job's main process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It had become the job.
+    Began,
+    /// It had not, or has told the job's end itself.
+    Otherwise,
+}
+
+#[derive(Debug)]
+enum Watcher {
+    /// Nothing is to be watched yet.
+    None,
+    /// A thread waits for what it is to watch, and will say here what is over its bound.
+    Ready(mpsc::Sender<Arc<Watch>>, UnixStream),
+    /// It is to begin then.
+    Due(Instant),
+    /// It has begun. If this is none there is no word to come any more.
+    Begun(Option<UnixStream>),
+}
+
+impl Watcher {
+    fn ready() -> io::Result<Self> {
+        let (word, mut says) = UnixStream::pair()?;
+        let (begin, begins) = mpsc::channel::<Arc<Watch>>();
+        thread::Builder::new().name("watch".into()).spawn(move || {
+            if let Ok(watch) = begins.recv() {
+                let _ = says.write_all(watch.until_over().as_bytes());
+            }
+        })?;
+        Ok(Self::Ready(begin, word))
     }
-    let length = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidData)?;
-    let tells = socket.try_clone()?;
-    // An inner process that is gone is noticed by the reaper.
-    let _ = ours.write_all(&length.to_be_bytes()).and_then(|()| ours.write_all(&bytes));
-    drop(bytes);
-    shim::obey(socket, &tells)
+
+    /// Has it watch that, at once if the thread is there.
+    fn begin(self, watch: &Arc<Watch>) -> Self {
+        match self {
+            Self::Ready(begin, word) => {
+                let _ = begin.send(Arc::clone(watch));
+                Self::Begun(Some(word))
+            }
+            Self::None => Self::Due(Instant::now() + LOOK),
+            other => other,
+        }
+    }
 }
 
-fn lock(group: &Mutex<Cgroup>) -> std::sync::MutexGuard<'_, Cgroup> {
-    group.lock().unwrap_or_else(PoisonError::into_inner)
+/// What the daemon is to hear. Held until there is nothing to do: what is said at once is heard at once.
+#[derive(Debug)]
+pub(super) struct Reports {
+    to: UnixStream,
+    held: Vec<u8>,
 }
 
-fn start(socket: UnixStream, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pid> {
+impl Reports {
+    /// To the daemon's end of this socket.
+    pub(super) const fn new(to: UnixStream) -> Self {
+        Self { to, held: Vec::new() }
+    }
+
+    /// Says it next.
+    pub(super) fn say(&mut self, event: &Event) {
+        self.held.extend(wire::encode(event).unwrap_or_default());
+    }
+
+    /// Says what is held. Nobody may be there to hear it.
+    pub(super) fn flush(&mut self) {
+        if !self.held.is_empty() {
+            let _ = self.to.write_all(&self.held);
+            self.held.clear();
+        }
+    }
+}
+
+/// What a shim reads of an order, which holds secrets beside that.
+#[derive(Debug, Deserialize)]
+struct Look {
+    profile: Profile,
+    places: Option<Places>,
+}
+
+impl Kept {
+    /// Makes ready what is known before the job, and the process that is to become it.
+    pub(super) fn begin(
+        ground: &Ground,
+        parents: &Parents,
+        outputs: (OwnedFd, OwnedFd),
+    ) -> Result<io::Result<(Self, Pid)>, Fault> {
+        let isolated = ground.level == SandboxLevel::Isolated;
+        let watcher = if isolated { Watcher::ready() } else { Ok(Watcher::None) };
+        let watcher = match watcher {
+            Ok(watcher) => watcher,
+            Err(error) => return Ok(Err(error)),
+        };
+        if isolated {
+            namespaces::own_processes()?;
+        }
+        Ok(start(outputs).and_then(|(main, inner)| {
+            // Before it hears anything it has started nothing.
+            let mut group = Cgroup::create(parents, std::process::id());
+            group.take(main.as_raw_nonzero().get().unsigned_abs());
+            wire::send(&inner, ground)?;
+            let heard = Heard::default();
+            let inner = Some(inner);
+            Ok((Self { isolated, main, inner, group, heard, watch: None, watcher }, main))
+        }))
+    }
+
+    /// Hands the order on, and bounds what it starts.
+    pub(super) fn give(&mut self, order: &[u8]) -> io::Result<()> {
+        let look: Look = serde_json::from_slice(order.get(wire::HEAD..).unwrap_or_default())?;
+        if let Some(places) = look.places {
+            let limits = look.profile.limits;
+            let bound = self.group.limit(&limits);
+            let kills = if bound { self.group.kills() } else { None };
+            let root = self.main.as_raw_nonzero().get();
+            let count = !self.isolated && !user::can_be_given();
+            let watch = Arc::new(Watch { root, base: places.base, limits, kills, count });
+            self.watcher = std::mem::replace(&mut self.watcher, Watcher::None).begin(&watch);
+            self.watch = Some(watch);
+        }
+        // That it is gone is told by its end.
+        if let Some(mut inner) = self.inner.as_ref() {
+            let _ = inner.write_all(order);
+        }
+        Ok(())
+    }
+
+    /// There is no job for it: the inner process ends with that.
+    pub(super) fn let_go(&mut self) {
+        if let Some(inner) = self.inner.take() {
+            let _ = inner.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Where the inner process is heard.
+    pub(super) fn inner(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Where what watches is heard.
+    pub(super) fn watch(&self) -> Option<BorrowedFd<'_>> {
+        match &self.watcher {
+            Watcher::Begun(Some(word)) => Some(word.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// When there is something to watch that is not watched yet.
+    pub(super) fn watch_begins(&self) -> Option<Instant> {
+        if let Watcher::Due(at) = &self.watcher { Some(*at) } else { None }
+    }
+
+    /// Whether it was watched.
+    pub(super) fn is_watched(&self) -> bool {
+        matches!(self.watcher, Watcher::Begun(_))
+    }
+
+    /// Begins to watch if it is time to.
+    pub(super) fn watch_if_due(&mut self) -> io::Result<()> {
+        let due = self.watch_begins().is_some_and(|at| at <= Instant::now());
+        if let Some(watch) = self.watch.as_ref().filter(|_| due) {
+            // Where there is no thread to be had it is not tried again.
+            self.watcher = Watcher::None;
+            self.watcher = Watcher::ready()?.begin(watch);
+        }
+        Ok(())
+    }
+
+    /// What is over its bound. None if nothing is, and never will be said to be.
+    pub(super) fn over(&mut self) -> Option<String> {
+        let Watcher::Begun(word) = &mut self.watcher else { return None };
+        let mut text = String::new();
+        word.take()?.read_to_string(&mut text).ok()?;
+        Some(text).filter(|text| !text.is_empty())
+    }
+
+    /// Hands on what the inner process says next, or takes note that it says nothing any more.
+    pub(super) fn hear(&mut self, reports: &mut Reports) {
+        let Some(inner) = &self.inner else { return };
+        let Ok(event) = wire::receive::<Event>(inner) else {
+            self.inner = None;
+            if self.told() == Told::Began {
+                reports.say(&Event::Started { pid: 0 });
+            }
+            return;
+        };
+        match event {
+            Event::Starting => self.heard.begun = true,
+            Event::NotStarted { .. } | Event::Unkept { .. } => self.heard.failed = true,
+            Event::Gone => {
+                self.heard.gone = true;
+                self.last_look(reports);
+            }
+            _ => {}
+        }
+        reports.say(&event);
+    }
+
+    /// The same until it has said all, as it has ended or become the job.
+    pub(super) fn hear_all(&mut self, reports: &mut Reports) -> Told {
+        while self.inner.is_some() {
+            self.hear(reports);
+        }
+        self.told()
+    }
+
+    fn told(&self) -> Told {
+        let began = !self.isolated && self.heard.begun && !self.heard.failed;
+        if began { Told::Began } else { Told::Otherwise }
+    }
+
+    /// Tells that no process is left. True if the run was begun and came to an end of its own.
+    pub(super) fn end(&mut self, reports: &mut Reports) -> bool {
+        if !self.heard.begun && !self.heard.failed {
+            // The daemon takes the silence for what it is: the job had no part in it.
+            return false;
+        }
+        if !self.heard.gone {
+            self.last_look(reports);
+            reports.say(&Event::Gone);
+        }
+        !self.heard.failed && !self.heard.over
+    }
+
+    /// The kernel may have ended the run for want of memory before the next look.
+    fn last_look(&mut self, reports: &mut Reports) {
+        let watch = self.watch.as_ref().filter(|watch| watch.kills.is_some());
+        if let Some(text) = watch.and_then(|watch| watch.memory()) {
+            self.heard.over = true;
+            reports.say(&Event::Over { text });
+        }
+    }
+
+    /// Takes the control groups away; true if nothing is left of them.
+    pub(super) fn remove(&self) -> bool {
+        self.group.remove()
+    }
+}
+
+fn start((stdout, stderr): (OwnedFd, OwnedFd)) -> io::Result<(Pid, UnixStream)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    // The file of this process, whatever lies under its name now.
     let child = Command::new("/proc/self/exe")
-        .arg0("skyclaw-job")
-        .arg(INNER_ARGUMENT)
-        .env_clear()
-        .stdin(Stdio::from(OwnedFd::from(socket)))
+        .arg0_and(Part::Inner)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(stdout)
         .stderr(stderr)
         .process_group(0)
         .spawn()?;
-    Ok(Pid::from_child(&child))
-}
-
-fn threads(
-    socket: &UnixStream,
-    inner: &UnixStream,
-    isolated: bool,
-    group: &Arc<Mutex<Cgroup>>,
-) -> io::Result<Threads> {
-    let watch = Arc::new(OnceLock::<Watch>::new());
-    let (main, its_pid) = mpsc::channel();
-    let (heard, hears) = mpsc::channel();
-    let (look, looks) = mpsc::channel();
-    let named = |name: &str| thread::Builder::new().name(name.into());
-
-    let (from, reports) = (inner.try_clone()?, socket.try_clone()?);
-    let seen = Arc::clone(&watch);
-    named("listener").spawn(move || {
-        let _ = heard.send(listen(&from, &reports, isolated, &seen));
-    })?;
-
-    let (reports, group, seen) = (socket.try_clone()?, Arc::clone(group), Arc::clone(&watch));
-    named("reaper").spawn(move || {
-        // Its end without a word is that of a run that did not start.
-        if let Ok(main) = its_pid.recv() {
-            reap(main, &reports, isolated, &hears, &seen);
-            lock(&group).remove();
-            std::process::exit(0);
-        }
-    })?;
-
-    let (reports, seen) = (socket.try_clone()?, Arc::clone(&watch));
-    named("watch").spawn(move || {
-        if let (Ok(()), Some(watch)) = (looks.recv(), seen.get()) {
-            let text = watch.until_over();
-            let _ = wire::send(&reports, &Event::Over { text });
-            shim::kill_all();
-        }
-    })?;
-    Ok(Threads { main, watch, look })
-}
-
-/// Hands on what the inner process says, until its end of the socket closes: with its own end, or when
-/// it becomes the job.
-fn listen(
-    mut from: &UnixStream,
-    reports: &UnixStream,
-    isolated: bool,
-    watch: &OnceLock<Watch>,
-) -> Heard {
-    let mut heard = Heard::default();
-    while let Ok(event) = wire::receive::<Event>(&mut from) {
-        match event {
-            Event::Starting => heard.begun = true,
-            Event::NotStarted { .. } | Event::Unkept { .. } => heard.failed = true,
-            Event::Gone => {
-                heard.gone = true;
-                last_look(watch, reports);
-            }
-            _ => {}
-        }
-        let _ = wire::send(reports, &event);
-    }
-    if !isolated && heard.begun && !heard.failed {
-        let _ = wire::send(reports, &Event::Started { pid: 0 });
-    }
-    heard
-}
-
-/// Waits for every child and adopted descendant, and tells the end.
-fn reap(
-    main: Pid,
-    reports: &UnixStream,
-    isolated: bool,
-    hears: &mpsc::Receiver<Heard>,
-    watch: &OnceLock<Watch>,
-) {
-    let mut heard = Heard::default();
-    loop {
-        match wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == main => {
-                // What it said goes first.
-                heard = hears.recv().unwrap_or_default();
-                if !isolated && heard.begun && !heard.failed {
-                    let _ = wire::send(reports, &Event::Exited { code: status.exit_status() });
-                }
-            }
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => break,
-        }
-    }
-    if !heard.begun && !heard.failed {
-        // The daemon takes the silence for what it is: the job had no part in it.
-        return;
-    }
-    if !heard.gone {
-        last_look(watch, reports);
-        let _ = wire::send(reports, &Event::Gone);
-    }
-}
-
-/// The kernel may have ended the run for want of memory before the next look.
-fn last_look(watch: &OnceLock<Watch>, reports: &UnixStream) {
-    if let Some(text) = watch.get().filter(|watch| watch.kills.is_some()).and_then(Watch::memory) {
-        let _ = wire::send(reports, &Event::Over { text });
-    }
+    Ok((Pid::from_child(&child), ours))
 }

@@ -10,7 +10,6 @@
 //! kernel itself does not let go of one.
 
 use std::io;
-use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::errno::{is_shortage, spawn_error};
 use super::live::Live;
 use super::output::{Fill, Quoted};
+use super::program::Program;
 use super::ring::{LogRing, Stream};
 use super::spare::{Shim, Spare};
 use super::wire::{self, Command, Event, Launch};
@@ -47,7 +47,7 @@ const SWEEPS: u32 = 400;
 
 /// What a run needs.
 pub(super) struct Task<'a> {
-    pub(super) shim: &'a Path,
+    pub(super) program: &'a Program,
     pub(super) spare: &'a Spare,
     /// What the shims that wait were laid out for.
     pub(super) ground: &'a Ground,
@@ -117,6 +117,19 @@ struct Progress {
     drained: bool,
     /// It was ended after its answer.
     lingered: bool,
+    /// The main process was the last one to end.
+    last: bool,
+    /// The shim was told to end what was left.
+    leftovers: bool,
+}
+
+impl Progress {
+    /// Whether it ran to its own end and nothing had to be done about it.
+    fn is_usual(&self) -> bool {
+        let ended = self.begun && self.gone && self.drained && matches!(self.exited, Some(Some(_)));
+        let odd = self.lost || self.lingered || self.leftovers || self.cause.is_some();
+        ended && !odd && self.not_started.is_none() && self.unkept.is_none()
+    }
 }
 
 impl Task<'_> {
@@ -159,15 +172,19 @@ impl Task<'_> {
             let text = "the job's command, arguments and environment are too large".to_owned();
             return Ok(Over { fate: Fate::NotStarted(text), duration: Duration::ZERO });
         };
-        let mut shim = self.open(&order).await?;
+        let (mut shim, is_for_most) = self.open(&order).await?;
         drop(order);
         let (out, err) = (shim.stdout.take(), shim.stderr.take());
         let drain = async { tokio::join!(stdout.fill(out), stderr.fill(err)) };
         let progress = self.watch(started, &mut shim, drain).await;
         let duration = started.elapsed();
         let fate = shim.child.try_wait();
-        // The shim has said its last word; this only collects its exit status.
-        tokio::spawn(async move { shim.child.wait().await });
+        if is_for_most && self.ground.may_keep_another() && progress.is_usual() {
+            self.spare.give_back(shim);
+        } else {
+            // The shim has said its last word; this only collects its exit status.
+            tokio::spawn(shim.end());
+        }
         let fate = match progress {
             Progress { unkept: Some(text), .. } => return Err(unkept(&text)),
             Progress { not_started: Some((errno, text)), .. } => {
@@ -197,14 +214,14 @@ impl Task<'_> {
             let text = "the service's command, arguments and environment are too large";
             return Ok(Ended::Refused(text.to_owned()));
         };
-        let mut shim = self.open(&order).await?;
+        let (mut shim, _) = self.open(&order).await?;
         drop(order);
         let (out, err) = (shim.stdout.take(), shim.stderr.take());
         let drain =
             async { tokio::join!(log.fill(Stream::Stdout, out), log.fill(Stream::Stderr, err)) };
         let progress = self.watch(started, &mut shim, drain).await;
         let fate = shim.child.try_wait();
-        tokio::spawn(async move { shim.child.wait().await });
+        tokio::spawn(shim.end());
         match progress {
             Progress { unkept: Some(text), .. } => Err(unkept(&text)),
             Progress { cause: Some(Cause::Over(text)), .. } => Ok(Ended::Over(text)),
@@ -219,18 +236,24 @@ impl Task<'_> {
         }
     }
 
-    /// Gives its order to a shim, to the one that waits for it if there is one.
-    async fn open(&mut self, order: &[u8]) -> Result<Shim, HostFault> {
+    /// Gives its order to a shim, to one that waits for it if there is one. With it, whether that is laid
+    /// out as those that wait are.
+    async fn open(&mut self, order: &[u8]) -> Result<(Shim, bool), HostFault> {
         // What is kept otherwise than most must not be started within what waits for those.
         let other = self.ground.other_for(&self.launch.profile);
-        let spare = if other.is_none() { self.spare.take() } else { None };
-        let mut shim = match spare {
-            Some(shim) => shim,
-            None => {
-                Shim::spawn(self.shim, other.as_ref().unwrap_or(self.ground)).map_err(|error| {
-                    let shim = self.shim.display();
-                    HostFault(format!("cannot start a job's supervisor ({shim}): {error}"))
-                })?
+        let mut shim = loop {
+            let spare = if other.is_none() { self.spare.take() } else { None };
+            let waited = spare.is_some();
+            let mut shim = match spare {
+                Some(shim) => shim,
+                None => self.spawn(other.as_ref().unwrap_or(self.ground))?,
+            };
+            if shim.ready().await {
+                break shim;
+            }
+            let stands_in = shim.is_of_other_build().await && self.program.give_up();
+            if !stands_in && !waited {
+                break shim;
             }
         };
         // With the order it hears until when the job may run: this process may stand still right after.
@@ -239,7 +262,13 @@ impl Task<'_> {
         let order = [order, until.as_ref().map_or(&[], |it| it.as_slice())].concat();
         // A shim that dies at once is noticed by the end of its events.
         let _ = shim.commands.write_all(&order).await;
-        Ok(shim)
+        Ok((shim, other.is_none()))
+    }
+
+    fn spawn(&self, ground: &Ground) -> Result<Shim, HostFault> {
+        Shim::spawn(self.program, ground).map_err(|error| {
+            HostFault(format!("cannot start a job's supervisor ({}): {error}", self.program))
+        })
     }
 
     async fn watch(
@@ -253,7 +282,6 @@ impl Task<'_> {
         let mut out_of_time = std::pin::pin!(expiry(self.timeout.map(|time| started + time)));
         // When the current wait for the shim, or for the pipes after it, is given up.
         let mut patience: Option<Instant> = None;
-        let mut leftovers_told = false;
         // Until when what has answered may go on.
         let mut linger: Option<Instant> = None;
 
@@ -262,6 +290,8 @@ impl Task<'_> {
             tokio::select! {
                 event = shim.events.recv(), if !progress.gone => {
                     match event {
+                        // It took longer than it was waited for.
+                        Some(Event::Ready) => {}
                         Some(Event::Starting) => progress.begun = true,
                         Some(Event::Started { pid }) => {
                             tracing::debug!(pid, "started");
@@ -278,7 +308,12 @@ impl Task<'_> {
                             progress.cause.get_or_insert(Cause::Over(text));
                             patience = Some(Instant::now() + SHIM_PATIENCE);
                         }
-                        Some(Event::Exited { code }) => progress.exited = Some(code),
+                        Some(Event::Exited { code, last }) => {
+                            (progress.exited, progress.last) = (Some(code), last);
+                            if last {
+                                patience = Some(Instant::now() + SHIM_PATIENCE);
+                            }
+                        }
                         Some(Event::Expired) => {
                             let lost = Cause::Stopped(StopReason::LeaseLost);
                             progress.cause.get_or_insert(lost);
@@ -314,8 +349,8 @@ impl Task<'_> {
                 () = told(self.answered.as_deref()), if linger.is_none() => {
                     linger = Some(Instant::now() + LINGER);
                 }
-                () = expiry(linger), if may_stop && !leftovers_told => {
-                    leftovers_told = true;
+                () = expiry(linger), if may_stop && !progress.leftovers => {
+                    progress.leftovers = true;
                     progress.lingered = progress.exited.is_none();
                     patience = Some(tell(shim, self.grace).await);
                 }
@@ -339,9 +374,9 @@ impl Task<'_> {
             }
             // A job lasts as long as its output; a service is over with its main process.
             let over = progress.drained || self.timeout.is_none();
-            let ended = progress.exited.is_some() && over;
-            if ended && !progress.gone && progress.cause.is_none() && !leftovers_told {
-                leftovers_told = true;
+            let ended = progress.exited.is_some() && !progress.last && over;
+            if ended && !progress.gone && progress.cause.is_none() && !progress.leftovers {
+                progress.leftovers = true;
                 patience = Some(tell(shim, Duration::ZERO).await);
             }
         }

@@ -152,7 +152,7 @@ impl Supervisor {
                         Err(end) => end,
                         Ok((launch, log, _door)) => {
                             let task = run::Task {
-                                shim: &inner.shim,
+                                program: &inner.program,
                                 spare: &inner.spare,
                                 ground: &inner.ground,
                                 launch,

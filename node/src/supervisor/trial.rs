@@ -3,13 +3,12 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::keep;
-use super::shim::SHIM_ARGUMENT;
+use super::program::{Part, Program, Start};
 use super::wire::{self, Event, Launch};
 use super::workdir::WorkRoot;
 use crate::sandbox::{Ground, Profile};
@@ -22,20 +21,20 @@ const PROGRAMS: [&str; 2] = ["/bin/true", "/usr/bin/true"];
 
 /// Runs a program in the sandbox of `ground`. The error is the reason why that did not work.
 pub(crate) fn run(
-    shim: &Path,
+    program: &Program,
     work_dir: &Path,
     ground: &Ground,
     profile: Profile,
 ) -> Result<(), String> {
-    let program = PROGRAMS.into_iter().find(|path| Path::new(path).exists());
-    let program = program.ok_or("a trial: there is no /bin/true here")?.to_owned();
+    let tried = PROGRAMS.into_iter().find(|path| Path::new(path).exists());
+    let tried = tried.ok_or("a trial: there is no /bin/true here")?.to_owned();
     let root = WorkRoot::create(work_dir, ground.level);
     let root = root.map_err(|error| format!("a folder for runs: {error}"))?;
     let dir = root.job().map_err(|error| format!("a folder for a run: {error}"))?;
     let places = keep::hand_over(&dir).map_err(|error| format!("a user for a run: {error}"))?;
     let launch = Launch {
-        arg0: program.clone(),
-        program,
+        arg0: tried.clone(),
+        program: tried,
         args: Vec::new(),
         cwd: dir.work.clone(),
         env: Vec::new(),
@@ -43,16 +42,14 @@ pub(crate) fn run(
         profile,
         places: Some(places),
     };
-    ask(shim, ground, &launch).unwrap_or_else(|error| Err(format!("a trial: {error}")))
+    ask(program, ground, &launch).unwrap_or_else(|error| Err(format!("a trial: {error}")))
 }
 
-fn ask(shim: &Path, ground: &Ground, launch: &Launch) -> io::Result<Result<(), String>> {
+fn ask(program: &Program, ground: &Ground, launch: &Launch) -> io::Result<Result<(), String>> {
     let (mut ours, theirs) = UnixStream::pair()?;
     ours.set_read_timeout(Some(PATIENCE))?;
-    let mut child = Command::new(shim)
-        .arg0("skyclaw-job")
-        .arg(SHIM_ARGUMENT)
-        .env_clear()
+    let mut child = Command::new(program.path())
+        .arg0_and(Part::Shim)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -64,10 +61,10 @@ fn ask(shim: &Path, ground: &Ground, launch: &Launch) -> io::Result<Result<(), S
         let said = match event {
             Event::Unkept { text } | Event::Over { text } => Err(text),
             Event::NotStarted { text, .. } => Err(format!("starting a program: {text}")),
-            Event::Exited { code: Some(0) } => Ok(()),
-            Event::Exited { code } => Err(format!("a program ended with {code:?}")),
+            Event::Exited { code: Some(0), .. } => Ok(()),
+            Event::Exited { code, .. } => Err(format!("a program ended with {code:?}")),
             Event::Gone => break,
-            Event::Starting | Event::Started { .. } | Event::Expired => continue,
+            Event::Ready | Event::Starting | Event::Started { .. } | Event::Expired => continue,
         };
         answer.get_or_insert(said);
     }

@@ -1,7 +1,8 @@
 //! What the daemon and a job's shim say to each other over their socket.
 //!
-//! Daemon to shim: the [`Ground`](crate::sandbox::Ground) at once, one [`Launch`] when there is something to run, then any number of [`Command`]s. Shim to daemon: [`Event`]s. Both structures travel as four bytes
-//! of length and JSON. The socket's end is a message too: whoever sees it knows the other died.
+//! Daemon to shim: the [`Ground`](crate::sandbox::Ground) at once, one [`Launch`] when there is something to run, then
+//! any number of [`Command`]s; after [`Command::Again`] the next [`Launch`]. Shim to daemon: [`Event`]s. Both structures
+//! travel as four bytes of length and JSON. The socket's end is a message too: whoever sees it knows the other died.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub(super) struct Launch {
 /// What a shim has to tell.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Event {
+    /// What can be done before the job is known is done: the order may come.
+    Ready,
     /// All is ready; the main process is started next. A shim that ends before it says so has
     /// failed by itself: the job had no part in it.
     Starting,
@@ -68,6 +71,8 @@ pub(super) enum Event {
     Exited {
         /// Its exit code; none if a signal ended it.
         code: Option<i32>,
+        /// It was the last one: `Gone` follows, and nothing need be ended.
+        last: bool,
     },
     /// The moment until which the job may run is over and the daemon said nothing: it is being
     /// ended.
@@ -84,6 +89,8 @@ pub(super) enum Command {
     /// It may run until then, on the clock that counts from the machine's start. The last one
     /// counts.
     Until(Duration),
+    /// The run is over, and another one comes. Two files travel with it, to which that writes what it says.
+    Again,
 }
 
 impl Command {
@@ -95,6 +102,7 @@ impl Command {
         let (kind, time) = match self {
             Self::Stop(grace) => (0, grace),
             Self::Until(at) => (1, at),
+            Self::Again => (2, Duration::ZERO),
         };
         let mut bytes = [kind; Self::LENGTH];
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -106,7 +114,11 @@ impl Command {
     pub(super) fn decode(bytes: [u8; Self::LENGTH]) -> Self {
         let [kind, ms @ ..] = bytes;
         let time = Duration::from_millis(u64::from_be_bytes(ms));
-        if kind == 1 { Self::Until(time) } else { Self::Stop(time) }
+        match kind {
+            1 => Self::Until(time),
+            2 => Self::Again,
+            _ => Self::Stop(time),
+        }
     }
 }
 
@@ -136,14 +148,18 @@ pub(super) fn send<T: Serialize>(mut to: impl Write, message: &T) -> io::Result<
 
 /// Reads one frame.
 pub(super) fn receive<T: DeserializeOwned>(from: impl Read) -> io::Result<T> {
-    Ok(serde_json::from_slice(&receive_bytes(from)?)?)
+    Ok(serde_json::from_slice(&receive_frame(from)?[HEAD..])?)
 }
 
-/// Reads one frame as it is.
-pub(super) fn receive_bytes(mut from: impl Read) -> io::Result<Vec<u8>> {
-    let mut head = [0; 4];
+/// Bytes of a frame's head.
+pub(super) const HEAD: usize = 4;
+
+/// Reads one frame as it is, its head included.
+pub(super) fn receive_frame(mut from: impl Read) -> io::Result<Vec<u8>> {
+    let mut head = [0; HEAD];
     from.read_exact(&mut head)?;
-    let mut body = vec![0; length(head)?];
-    from.read_exact(&mut body)?;
-    Ok(body)
+    let mut frame = vec![0; HEAD + length(head)?];
+    frame[..HEAD].copy_from_slice(&head);
+    from.read_exact(&mut frame[HEAD..])?;
+    Ok(frame)
 }

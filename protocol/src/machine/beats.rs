@@ -108,7 +108,10 @@ impl Machine {
         to.sort_by_key(|peer| !self.owners.shares(peer));
         to.truncate(MAX_BEAT_PEERS);
         self.watch.seq += 1;
-        let alive = self.pulses.alive(now.mono).take(MAX_BEAT_PEERS).collect();
+        let mut alive: Vec<NodeId> = self.pulses.alive(now.mono).collect();
+        // Those first by whom others judge whether this node reaches a quorum.
+        alive.sort_by_key(|node| !self.owners.shares(node));
+        alive.truncate(MAX_BEAT_PEERS);
         let written = self.out.batches();
         let seq = self.marked(self.run, self.watch.seq, written);
         let beat = Beat { run: self.run, seq, alive, wall: now.wall, written };

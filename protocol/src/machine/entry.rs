@@ -1,6 +1,7 @@
 //! What the machine keeps in memory of one register. Payloads and results stay on disk.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::effect::ReplyTo;
@@ -23,18 +24,24 @@ use crate::register::{Ballot, Proposer, Val, Voter};
 use crate::verify::Verify;
 
 /// The head of a register without its payload.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) key: RegisterKey,
+    pub(super) created: Hlc,
+    pub(super) expires_at: Wall,
+    pub(super) mark: Option<Mark>,
+    pub(super) terms: Arc<Terms>,
+}
+
+/// What many registers have in common. Registers at rest share it ([`super::packed`]).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Terms {
     pub(super) home: NodeId,
     pub(super) voters: Vec<NodeId>,
     pub(super) quorum: usize,
-    pub(super) created: Hlc,
-    pub(super) expires_at: Wall,
     pub(super) required: Vec<String>,
     pub(super) max_attempts: Option<u32>,
     pub(super) timeout_ms: Option<u64>,
-    pub(super) mark: Option<Mark>,
     pub(super) retry: u32,
     pub(super) queue_timeout_ms: Option<u64>,
     pub(super) adopted: bool,
@@ -46,21 +53,37 @@ pub(super) struct Head {
     pub(super) verify: Option<Verify>,
 }
 
+impl Deref for Head {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
+}
+
 impl Head {
     pub(super) fn of(spec: &Signed<Spec>) -> Self {
         let body = spec.body();
-        let job = body.job.as_ref();
         Self {
             key: RegisterKey { subject: body.subject.clone(), spec: spec.hash() },
+            created: body.created,
+            expires_at: body.expires_at,
+            mark: body.mark,
+            terms: Arc::new(Terms::of(body)),
+        }
+    }
+}
+
+impl Terms {
+    fn of(body: &Spec) -> Self {
+        let job = body.job.as_ref();
+        Self {
             home: body.home,
             voters: body.voters.clone(),
             quorum: usize::from(body.quorum),
-            created: body.created,
-            expires_at: body.expires_at,
             required: job.map_or_else(Vec::new, |job| job.required.clone()),
             max_attempts: job.and_then(|job| job.max_attempts),
             timeout_ms: job.and_then(|job| job.timeout_ms),
-            mark: body.mark,
             retry: job.and_then(|job| job.retry).unwrap_or(0),
             queue_timeout_ms: job.and_then(|job| job.queue_timeout_ms),
             adopted: job.is_some_and(|job| job.adopted),

@@ -49,7 +49,7 @@ impl Machine {
         let mark = reply.key.map(|KeyInUse { scope, fingerprint }| Mark { scope, fingerprint });
         let drawn = match &mark {
             Some(mark) => self.draw_key_voters(&mark.scope),
-            None => self.draw_voters(job.as_str()),
+            None => self.draw_job_voters(&job),
         };
         let (voters, quorum) = match drawn {
             Ok(drawn) => drawn,

@@ -3,15 +3,14 @@
 //! Always: a write in flight that needs other voters has a timer; it is repeated until it is
 //! chosen, however often its callers were told that it missed its quorum.
 
-use super::entry::{Entry, Head, Waiting};
+use super::entry::Waiting;
 use super::output::Held;
 use super::retry::Tries;
 use super::{Machine, Timer};
-use crate::batch::{Shelf, StoredRegister, Write};
+use crate::batch::{Shelf, Write};
 use crate::clock::Now;
 use crate::command::Refusal;
 use crate::id::NodeId;
-use crate::lease::{Lease, RunTime};
 use crate::limits::{MAX_ROUND, REPEAT_MS};
 use crate::record::Signed;
 use crate::record::result::JobResult;
@@ -22,43 +21,6 @@ use crate::register::{
 use crate::wire::{AcceptOp, Message, PrepareOp};
 
 impl Machine {
-    /// Takes a register from disk at start; its payload stays there. A lease found in it runs on,
-    /// and a register this node led is led again under a ballot never used before.
-    pub fn load(&mut self, now: Now, stored: StoredRegister) {
-        let chosen = stored.chosen().cloned();
-        let mut entry = Entry::new(Head::of(&stored.spec), stored.row);
-        let subject = entry.head.key.subject.clone();
-        if chosen.as_ref().is_some_and(Val::is_terminal) {
-            return;
-        }
-        entry.heard = stored.certificate.as_ref().map(|held| held.body().ballot);
-        // Whether it wrote last, so that its timers were those of the lease.
-        let wrote = entry.row.accepted.as_ref().is_some_and(|a| a.ballot.proposer == self.me);
-        let mine = wrote && entry.owner() == self.me;
-        let alone = entry.head.voters == [self.me];
-        if let (true, Some(accepted)) = (alone, entry.row.accepted.clone()) {
-            entry.lead = Some(Proposer::recover(self.me, entry.row.promised, accepted));
-        }
-        entry.chosen.clone_from(&chosen);
-        let lease = chosen.as_ref().and_then(Val::job).filter(|job| job.phase == Phase::Leased);
-        if let (true, Some(job)) = (mine, lease) {
-            let until = stored.lease_note.map_or(job.lease_expires, |n| n.max(job.lease_expires));
-            let run = RunTime { timeout_ms: entry.head.timeout_ms, default_ms: self.config.run_ms };
-            entry.lease = Some(Lease::recover(now, until, job.lease_ms, job.guard_ms, run));
-        }
-        self.jobs_live += usize::from(matches!(subject, Subject::Job(_)));
-        self.expiring.insert(&subject, entry.head.expires_at);
-        // What it owns and others vote on is led again once they were asked.
-        self.homes.of_mut(&subject).add(entry.head.home);
-        self.registers.insert(subject.clone(), Box::new(entry));
-        self.recount(&subject);
-        match (&subject, &chosen) {
-            (Subject::Job(job), Some(val)) => self.index_job(now, job, None, val),
-            (Subject::Job(_), None) => {}
-            (Subject::Service(_), _) => self.place_soon(now),
-        }
-    }
-
     /// Prepares a ballot never used before.
     pub(super) fn lead(&mut self, now: Now, subject: &Subject) {
         let Some(entry) = self.registers.get_mut(subject) else { return };
@@ -258,6 +220,7 @@ impl Machine {
         entry.sworn.clear();
         entry.promises.clear();
         entry.refusals.clear();
+        entry.until = None;
         self.recount(subject);
         let Some(entry) = self.registers.get_mut(subject) else { return };
         entry.contest = None;

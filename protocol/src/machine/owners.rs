@@ -49,6 +49,10 @@ impl Homes {
         &self.jobs
     }
 
+    pub(super) const fn jobs_mut(&mut self) -> &mut Shares {
+        &mut self.jobs
+    }
+
     pub(super) const fn of(&self, subject: &Subject) -> &Shares {
         match subject {
             Subject::Job(_) => &self.jobs,
@@ -97,7 +101,13 @@ impl Owners {
         self.owed.contains_key(node) || self.leads.contains_key(node)
     }
 
-    fn add(&mut self, me: NodeId, key: &RegisterKey, voters: &[NodeId], counted: Counted) {
+    pub(super) fn add(
+        &mut self,
+        me: NodeId,
+        key: &RegisterKey,
+        voters: &[NodeId],
+        counted: Counted,
+    ) {
         match counted {
             Counted::Led => {
                 for voter in voters.iter().filter(|voter| **voter != me) {
@@ -153,7 +163,7 @@ impl Tally {
 }
 
 /// How a register is to be counted.
-fn count(me: NodeId, entry: &Entry) -> Option<Counted> {
+pub(super) fn count(me: NodeId, entry: &Entry) -> Option<Counted> {
     let voters = &entry.head.voters;
     if entry.is_leaving() || entry.over || voters.len() < 2 || !voters.contains(&me) {
         return None;
@@ -193,7 +203,7 @@ impl Machine {
 impl Homes {
     /// The same, counted anew.
     #[track_caller]
-    pub(super) fn check(&self, registers: &BTreeMap<Subject, Box<Entry>>) {
+    pub(super) fn check(&self, registers: &super::table::Table) {
         let mut fresh = Self::default();
         for (subject, entry) in registers {
             fresh.of_mut(subject).add(entry.head.home);
@@ -206,7 +216,7 @@ impl Homes {
 impl Owners {
     /// The same, counted anew.
     #[track_caller]
-    pub(super) fn check(&self, me: NodeId, registers: &BTreeMap<Subject, Box<Entry>>) {
+    pub(super) fn check(&self, me: NodeId, registers: &super::table::Table) {
         let mut fresh = Self::default();
         for (subject, entry) in registers {
             assert_eq!(count(me, entry), entry.counted, "{subject:?} is counted otherwise");

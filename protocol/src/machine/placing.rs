@@ -118,16 +118,9 @@ impl Machine {
         self.place_at(now.mono.plus_ms(PLACE_MS));
     }
 
-    /// Services stand behind all jobs.
-    fn services(&self) -> impl Iterator<Item = (&ServiceId, &super::Entry)> {
-        self.registers.iter().rev().map_while(|(subject, entry)| match subject {
-            Subject::Service(id) => Some((id, entry.as_ref())),
-            Subject::Job(_) => None,
-        })
-    }
-
     fn services_led(&self) -> BTreeSet<ServiceId> {
-        let led = self.services().filter(|(_, entry)| entry.leads() && !entry.is_leaving());
+        let led =
+            self.registers.services().filter(|(_, entry)| entry.leads() && !entry.is_leaving());
         led.map(|(id, _)| id.clone()).collect()
     }
 
@@ -146,7 +139,7 @@ impl Machine {
 
     fn instances_by_host(&self) -> BTreeMap<HostId, u32> {
         let mut load = BTreeMap::new();
-        for (_, entry) in self.services() {
+        for (_, entry) in self.registers.services() {
             let state = entry.chosen.as_ref().filter(|val| !val.is_terminal());
             for part in state.and_then(Val::service).iter().flat_map(|state| &state.assignments) {
                 *load.entry(part.host.clone()).or_default() += 1;

@@ -48,7 +48,7 @@ pub(super) struct Usages {
 }
 
 impl Usages {
-    fn change(&mut self, who: &Arc<str>, before: Option<Use>, after: Option<Use>) {
+    pub(super) fn change(&mut self, who: &Arc<str>, before: Option<Use>, after: Option<Use>) {
         let usage = self.of.entry(Arc::clone(who)).or_default();
         for (counted, by) in [(before, -1_isize), (after, 1)] {
             let count = match counted {
@@ -105,7 +105,7 @@ impl Usages {
 }
 
 /// How a register counts: by the value under way, so that many claims at once pass no bound.
-fn use_of(entry: &Entry) -> Option<Use> {
+pub(super) fn use_of(entry: &Entry) -> Option<Use> {
     entry.head.submitter.as_ref()?;
     if entry.over {
         return None;

@@ -259,6 +259,7 @@ impl Machine {
         let before = entry.chosen.replace(val.clone());
         let waiting = std::mem::take(&mut entry.waiting);
         entry.contest = None;
+        entry.until = None;
         // Whoever refused stood alone.
         let refused = std::mem::take(&mut entry.refusals).into_values().max();
         self.recount(subject);
@@ -337,7 +338,7 @@ impl Machine {
     /// Drops a register that has ended from memory, once all of it is on disk.
     pub(super) fn let_go(&mut self, now: Now, shelf: &dyn Shelf, subject: &Subject) {
         let over = |entry: &Entry| entry.is_leaving() && entry.unwritten == 0;
-        if !self.registers.get(subject).is_some_and(|entry| over(entry)) {
+        if !self.registers.get(subject).is_some_and(over) {
             return;
         }
         self.disarm(subject);

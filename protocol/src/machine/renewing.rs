@@ -223,7 +223,7 @@ impl Machine {
         let subject = Subject::Job(job.clone());
         let renewal = self.registers.get_mut(&subject).and_then(|entry| entry.renewal.take());
         let refused = |entry: &Entry| !entry.refusals.is_empty();
-        if renewal.is_some() && self.registers.get(&subject).is_some_and(|it| refused(it)) {
+        if renewal.is_some() && self.registers.get(&subject).is_some_and(refused) {
             // Whoever refused may be right, and lead it.
             self.give_in(&subject);
         }

@@ -123,8 +123,7 @@ impl Machine {
         let mut dead = Vec::new();
         let mut quiet = Vec::new();
         let mut last = None;
-        let behind = self.registers.range((from, Bound::Unbounded));
-        for (looked, (subject, entry)) in behind.enumerate() {
+        for (looked, (subject, brief)) in self.registers.briefs(from).enumerate() {
             // Jobs stand before services.
             let Subject::Job(job) = subject else { break };
             if looked == LIVE_SWEEP {
@@ -132,13 +131,13 @@ impl Machine {
                 break;
             }
             last = Some(job.clone());
-            if entry.unwritten > 0 || entry.is_leaving() {
+            if brief.moves {
                 continue;
             }
-            let expires_at = entry.head.expires_at;
+            let expires_at = brief.expires_at;
             if now.wall >= self.life(None, expires_at).drop_at() {
                 dead.push(job.clone());
-            } else if !entry.quiet && is_quiet(expires_at, floor) {
+            } else if !brief.quiet && is_quiet(expires_at, floor) {
                 quiet.push(subject.clone());
             }
             if dead.len() + quiet.len() == RETENTION_SWEEP {

@@ -21,7 +21,7 @@ use crate::record::word::Freshest;
 use crate::register::{JobState, Phase, Val};
 
 /// What the owner of a job knows of its earlier attempts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tries {
     /// The attempt that is being granted here, or was.
     pub(super) granted: Option<u32>,

@@ -54,7 +54,7 @@ impl Machine {
         }
         let known = self.service_value(&id).and_then(|val| Some((val.ver, val.service()?.clone())));
         let others = |entry: &Entry| owner.is_some() && entry.head.owner != owner;
-        if known.is_some() && self.registers.get(&subject).is_some_and(|entry| others(entry)) {
+        if known.is_some() && self.registers.get(&subject).is_some_and(others) {
             return self.refuse(reply, Refusal::NotOwner(id));
         }
         if let Err(name) = def.unmask(known.as_ref().map(|(_, state)| &state.def)) {
@@ -181,12 +181,11 @@ impl Machine {
         let mut open: Option<(Hlc, ServiceId)> = None;
         let mut runs = BTreeSet::new();
         let mut busy = None;
-        for (subject, entry) in &self.registers {
-            let Subject::Service(id) = subject else { continue };
+        for (id, entry) in self.registers.services() {
             let proposed = entry.lead.as_ref().and_then(|lead| lead.current());
             let suits = |state: &ServiceState| meets(capabilities, &state.def.required);
             if entry.in_flight() && proposed.and_then(Val::service).is_some_and(suits) {
-                busy = Some(subject.clone());
+                busy = Some(Subject::Service(id.clone()));
             }
             let Some(state) = entry.chosen.as_ref().and_then(Val::service) else { continue };
             if state.deleted || !suits(state) {

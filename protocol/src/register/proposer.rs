@@ -86,6 +86,36 @@ impl Proposer {
         }
     }
 
+    /// One whose last value is chosen, as [`Self::at_rest`] told of it.
+    #[must_use]
+    pub(crate) const fn resting(
+        voters: Vec<NodeId>,
+        quorum: usize,
+        ballot: Ballot,
+        val: Val,
+        votes: Vec<NodeId>,
+    ) -> Self {
+        Self { voters, quorum, lead: Lead::Leading { ballot, val, votes, chosen: true } }
+    }
+
+    /// Its ballot, value and votes if the value is chosen: with its voters and their quorum that is all
+    /// there is of it.
+    #[must_use]
+    pub(crate) fn at_rest(
+        &self,
+        voters: &[NodeId],
+        quorum: usize,
+    ) -> Option<(Ballot, &Val, &[NodeId])> {
+        match &self.lead {
+            Lead::Leading { ballot, val, votes, chosen: true }
+                if self.voters == voters && self.quorum == quorum =>
+            {
+                Some((*ballot, val, votes))
+            }
+            _ => None,
+        }
+    }
+
     /// The ballot it leads or prepares.
     #[must_use]
     pub const fn ballot(&self) -> Ballot {

@@ -133,6 +133,12 @@ impl JobState {
         }
     }
 
+    /// True as long as it is as it was taken.
+    #[must_use]
+    pub(crate) fn is_new(&self) -> bool {
+        *self == Self::new()
+    }
+
     /// The result that this value names: of which attempt, and its hash. What names it may be
     /// accepted only where it is held.
     #[must_use]

@@ -37,6 +37,8 @@ pub struct Session {
     asks: u32,
     /// The oldest item that was moved because of comparing.
     oldest: Option<Item>,
+    /// Something held here was not seen to be held there.
+    differs: bool,
     over: bool,
 }
 
@@ -110,6 +112,7 @@ impl Session {
             pending: Pending::Nothing,
             asks: 0,
             oldest: None,
+            differs: !all.sum.is_empty(),
             over: false,
         })
     }
@@ -234,6 +237,9 @@ impl Session {
         if verdicts.len() != opened.len() || verdicts.first() == Some(&Verdict::Later) {
             return Err(Broken("does not fit the ranges").into());
         }
+        if self.asks == 1 {
+            self.differs = verdicts.iter().any(|verdict| *verdict != Verdict::Same);
+        }
         let mut listed = 0;
         for (open, verdict) in opened.into_iter().zip(verdicts) {
             match verdict {
@@ -253,11 +259,13 @@ impl Session {
                     listed += page.items.len();
                     self.copy_later(open.range);
                 }
-                // They hold next to nothing, and copy in a session of their own.
+                // They hold next to nothing, and copy in a session of their own. Of a newcomer all that it is
+                // connected with think so.
                 Verdict::Items(page)
                     if !page.more
-                        && page.items.len() as u64 <= FEW_ITEMS
-                        && open.sum.count() > MAX_ITEMS as u64 => {}
+                        && (page.items.is_empty() && open.sum.count() >= COPY_FROM
+                            || page.items.len() as u64 <= FEW_ITEMS
+                                && open.sum.count() > MAX_ITEMS as u64) => {}
                 Verdict::Items(page) => {
                     listed += page.items.len();
                     self.list(inventory, memory, now, open, &page)?;
@@ -350,6 +358,13 @@ impl Session {
             memory.note_vain(self.peer, now);
         }
         Ok(vain)
+    }
+
+    /// True if the other side was seen to hold all that was held here when the session began, and nothing had to be
+    /// moved for that.
+    #[must_use]
+    pub const fn found_equal(&self) -> bool {
+        !self.differs
     }
 
     /// To be called at [`Step::Done`]. Returns the oldest item that was moved because one side was

@@ -13,25 +13,26 @@ use crate::tables::{FORMAT, FORMAT_WITH_JOURNAL, META, META_FORMAT, META_JOURNAL
 pub(crate) struct Journaled {
     place: Option<Box<dyn JournalPlace>>,
     bounds: Bounds,
+    owner: [u8; 32],
     open: Option<Journal>,
     entropy: [u8; 32],
     before: Option<Epoch>,
 }
 
 impl Journaled {
-    /// At that place, or none. `before` is what wrote there last.
+    /// At that place, or none, of that node. `before` is what wrote there last.
     pub(crate) fn new(
         place: Option<Box<dyn JournalPlace>>,
+        owner: [u8; 32],
         entropy: [u8; 32],
         before: Option<Epoch>,
     ) -> Self {
         let bounds = place.as_ref().map_or(Bounds::USUAL, |place| place.bounds());
-        Self { place, bounds, open: None, entropy, before }
+        Self { place, bounds, owner, open: None, entropy, before }
     }
 
-    /// Whether so many changes may wait for redb.
-    pub(super) const fn may_wait(&self, changes: usize) -> bool {
-        changes <= self.bounds.waiting
+    pub(super) const fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Puts the batch of this number on disk. False if it is left to redb; nothing was written then.
@@ -56,7 +57,7 @@ impl Journaled {
             None => {
                 let epoch = Epoch::new(self.entropy, self.before, number);
                 let file = place.create().map_err(io)?;
-                let journal = Journal::begin(file, epoch, self.bounds).map_err(io)?;
+                let journal = Journal::begin(file, epoch, &self.owner, self.bounds).map_err(io)?;
                 // From here on the database is not all there is.
                 shared.change(|txn, _| {
                     let mut meta = txn.open_table(META)?;
@@ -80,18 +81,16 @@ impl Journaled {
         }
     }
 
-    /// The database is all there is again.
+    /// The database is all there is again, and is still held.
     pub(super) fn end(&self, shared: &Shared) -> Result<(), Fault> {
-        if self.open.is_some() { leave(shared) } else { Ok(()) }
-    }
-
-    /// To be called once the database is closed that needs it no more.
-    pub(super) fn remove(&self) {
-        if let Some(place) = self.place.as_deref().filter(|_| self.open.is_some())
-            && let Err(error) = place.remove()
-        {
+        let Some(place) = self.place.as_deref().filter(|_| self.open.is_some()) else {
+            return Ok(());
+        };
+        leave(shared)?;
+        if let Err(error) = place.remove() {
             tracing::debug!(path = %place.path().display(), %error, "an old journal was left");
         }
+        Ok(())
     }
 }
 

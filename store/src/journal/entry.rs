@@ -85,8 +85,7 @@ impl<'b> From<&'b Write> for Entry<'b> {
 }
 
 fn signed<T: Record>(raw: Cow<'_, Raw>) -> Result<Box<Signed<T>>, String> {
-    // Its frame's checksum held: it is what this node wrote.
-    raw.into_owned().reopen().map(Box::new).map_err(|error| error.to_string())
+    raw.into_owned().recall().map(Box::new).map_err(|error| error.to_string())
 }
 
 impl Entry<'_> {
@@ -130,9 +129,10 @@ impl Encoded {
 }
 
 impl Body<'static> {
-    /// The batch of some bytes, or why they are none.
+    /// The batch of some bytes, or why they are none. The checksum of their frame held: they are what this node
+    /// wrote, in the form of its version then.
     pub(crate) fn read(bytes: &[u8]) -> Result<(Hlc, u64, Vec<Write>), String> {
-        let body: Self = codec::decode(bytes, bytes.len()).map_err(|error| error.to_string())?;
+        let body: Self = codec::decode_kept(bytes).map_err(|error| error.to_string())?;
         let writes = body.writes.into_iter().map(Entry::into_write).collect::<Result<_, _>>()?;
         Ok((body.clock, body.version, writes))
     }

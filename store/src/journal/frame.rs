@@ -11,12 +11,13 @@ use std::io;
 
 use redb::StorageBackend;
 
-use super::MAX_FRAME;
+use super::{Bounds, MAX_FRAME};
 
 /// Disks write no less than this at once.
 pub(super) const SECTOR: u64 = 4096;
 
-/// Number of the frame with which a journal begins: it stays there, and says whose journal it is.
+/// Number of the frame with which a journal begins: it stays there, and says whose journal it is (its body
+/// is the id of the node).
 pub(super) const FIRST: u64 = 0;
 
 const MAGIC: [u8; 8] = *b"skyclJ1\n";
@@ -98,14 +99,24 @@ pub(crate) enum Scan {
     Gap(u64),
     /// It is not of this epoch, or does not begin as one.
     Foreign,
+    /// Some of it is cut off: it grows in whole steps.
+    Cut,
 }
 
 /// Finds the frames of `epoch` with numbers above `after`, in their order. Where a frame does not
 /// check out, the next sector may begin one: those of earlier rounds lie behind those of this one.
-pub(crate) fn scan(file: &dyn StorageBackend, epoch: &Epoch, after: u64) -> io::Result<Scan> {
+pub(crate) fn scan(
+    file: &dyn StorageBackend,
+    epoch: &Epoch,
+    after: u64,
+    bounds: &Bounds,
+) -> io::Result<Scan> {
     let end = file.len()?;
     if end < SECTOR || look(file, epoch, 0, end)?.is_none_or(|frame| frame.number != FIRST) {
         return Ok(Scan::Foreign);
+    }
+    if !end.is_multiple_of(bounds.step) {
+        return Ok(Scan::Cut);
     }
     let mut found = Vec::new();
     let mut at = SECTOR;
@@ -126,6 +137,18 @@ pub(crate) fn scan(file: &dyn StorageBackend, epoch: &Epoch, after: u64) -> io::
         }
     }
     Ok(Scan::Frames(found))
+}
+
+/// Whose journal a file seems to be, if it is one: nobody's checksum is looked at.
+pub(crate) fn owner(file: &dyn StorageBackend) -> io::Result<Option<[u8; 32]>> {
+    let mut first = [0; HEAD + 32];
+    if file.len()? < first.len() as u64 {
+        return Ok(None);
+    }
+    file.read(0, &mut first)?;
+    let mut owner = [0; 32];
+    owner.copy_from_slice(&first[HEAD..]);
+    Ok((first[..8] == MAGIC).then_some(owner))
 }
 
 fn look(file: &dyn StorageBackend, epoch: &Epoch, at: u64, end: u64) -> io::Result<Option<Frame>> {

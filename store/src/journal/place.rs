@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::Bounds;
 use crate::space::folder_of;
@@ -22,6 +23,9 @@ pub(crate) trait JournalPlace: fmt::Debug + Send + Sync {
 
     /// None stands there any more.
     fn remove(&self) -> io::Result<()>;
+
+    /// What stands there, which is somebody else's, gets another name.
+    fn set_aside(&self) -> io::Result<()>;
 
     /// Its name, for people.
     fn path(&self) -> &Path;
@@ -68,6 +72,24 @@ impl JournalPlace for Beside {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,
         }
+    }
+
+    fn set_aside(&self) -> io::Result<()> {
+        // More than a few times nobody puts databases back and forth without a look at them.
+        for n in 1..=16 {
+            let mut name = self.0.clone().into_os_string();
+            name.push(format!(".aside-{n}"));
+            match renameat_with(CWD, &self.0, CWD, Path::new(&name), RenameFlags::NOREPLACE) {
+                Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+                Ok(()) => {
+                    let (journal, name) = (self.0.display(), Path::new(&name).display());
+                    tracing::warn!(%journal, %name, "a journal of another database was set aside");
+                    return Ok(());
+                }
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 
     fn path(&self) -> &Path {

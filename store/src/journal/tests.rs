@@ -7,7 +7,7 @@ use super::{Bounds, Epoch, Journal, Scan, scan};
 use crate::testing::Chance;
 
 const EPOCH: Epoch = Epoch([1; 16]);
-const SMALL: Bounds = Bounds { capacity: 16 * 4096, step: 4096, waiting: 1 };
+const SMALL: Bounds = Bounds { capacity: 16 * 4096, step: 4096, waiting: 1, waiting_bytes: 1 };
 
 /// A file that two hold.
 #[derive(Debug)]
@@ -37,12 +37,12 @@ impl StorageBackend for File {
 
 fn new() -> (Journal, File) {
     let file = std::sync::Arc::new(InMemoryBackend::new());
-    (Journal::begin(Box::new(File(file.clone())), EPOCH, SMALL).unwrap(), File(file))
+    (Journal::begin(Box::new(File(file.clone())), EPOCH, &[5; 32], SMALL).unwrap(), File(file))
 }
 
 /// Numbers and bodies that are found behind `after`.
 fn found(file: &File, after: u64) -> Vec<(u64, Vec<u8>)> {
-    match scan(file, &EPOCH, after).unwrap() {
+    match scan(file, &EPOCH, after, &SMALL).unwrap() {
         Scan::Frames(frames) => {
             frames.iter().map(|frame| (frame.number, frame.body(file).unwrap())).collect()
         }
@@ -67,7 +67,7 @@ fn frames_of_any_length_are_found_as_they_were_written() {
         assert!(file.len().unwrap() <= SMALL.capacity);
         assert_eq!(found(&file, 0), all);
         assert_eq!(found(&file, 2), all[2..]);
-        assert_eq!(scan(&file, &Epoch([2; 16]), 0).unwrap(), Scan::Foreign);
+        assert_eq!(scan(&file, &Epoch([2; 16]), 0, &SMALL).unwrap(), Scan::Foreign);
     }
 }
 
@@ -106,11 +106,23 @@ fn a_torn_frame_at_the_end_is_none_and_one_before_others_is_a_gap() {
         let mut byte = [0];
         file.read(at, &mut byte).unwrap();
         file.write(at, &[byte[0] ^ 4]).unwrap();
-        match scan(&file, &EPOCH, 0).unwrap() {
+        match scan(&file, &EPOCH, 0, &SMALL).unwrap() {
             Scan::Frames(frames) => assert_eq!((torn, frames.len()), (5, 4)),
             Scan::Gap(number) => assert_eq!(number, torn),
-            Scan::Foreign => panic!("its first sector was not touched"),
+            other => panic!("{other:?}"),
         }
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_none() {
+    for short in [45_056, 41_000, 1] {
+        let (mut journal, file) = new();
+        (1..=5).for_each(|number| journal.append(number, &[7; 5000]).unwrap());
+        file.set_len(file.len().unwrap() - short).unwrap();
+        let nothing = file.len().unwrap() < 4096;
+        let scanned = scan(&file, &EPOCH, 0, &SMALL).unwrap();
+        assert_eq!(scanned, if nothing { Scan::Foreign } else { Scan::Cut }, "{short}");
     }
 }
 

@@ -6,7 +6,7 @@ use redb::StorageBackend;
 
 use crate::behind::Waiting;
 use crate::error::OpenError;
-use crate::journal::{Body, Bounds, Epoch, Frame, JournalPlace, Scan, scan};
+use crate::journal::{Body, Bounds, Epoch, Frame, JournalPlace, Scan, owner, scan};
 use crate::read::Shared;
 
 /// A journal, and the batches in it that the database has not synced.
@@ -34,11 +34,15 @@ pub(crate) fn left(
     let place = place.ok_or_else(|| missing(Path::new("")))?;
     let environment = |error| OpenError::environment(place.path(), error);
     let file = place.open().map_err(environment)?.ok_or_else(|| missing(place.path()))?;
-    match scan(&*file, epoch, batches).map_err(environment)? {
+    match scan(&*file, epoch, batches, &place.bounds()).map_err(environment)? {
         Scan::Frames(frames) => Ok(Left { file, frames }),
         Scan::Foreign => {
             let name = place.path().display();
             Err(OpenError::corrupt(path, format!("{name} is not its journal")))
+        }
+        Scan::Cut => {
+            let name = place.path().display();
+            Err(OpenError::corrupt(path, format!("its journal {name} ends too early")))
         }
         Scan::Gap(number) => {
             let name = place.path().display();
@@ -48,19 +52,39 @@ pub(crate) fn left(
     }
 }
 
+/// A journal that no database names: that of the node `own` holds nothing that its database has not; another's
+/// may be all that is left of something.
+pub(crate) fn clear(place: &dyn JournalPlace, own: &[u8; 32]) -> std::io::Result<()> {
+    let Some(file) = place.open()? else { return Ok(()) };
+    match owner(&*file)? {
+        Some(owner) if owner != *own => place.set_aside(),
+        _ => place.remove(),
+    }
+}
+
 impl Left {
+    /// Whether every batch can be read.
+    pub(crate) fn check(&self, path: &Path) -> Result<(), OpenError> {
+        self.frames.iter().try_for_each(|frame| self.batch(path, frame).map(drop))
+    }
+
+    fn batch(&self, path: &Path, frame: &Frame) -> Result<Waiting, OpenError> {
+        let body = frame.body(&*self.file);
+        let body = body.map_err(|error| OpenError::environment(path, error))?;
+        let (clock, version, writes) = Body::read(&body).map_err(|why| {
+            OpenError::corrupt(path, format!("batch {} in its journal: {why}", frame.number))
+        })?;
+        Ok(Waiting { clock, version, writes, bytes: body.len() })
+    }
+
     /// Puts the batches into the database, not synced.
     pub(crate) fn absorb(&self, path: &Path, shared: &Shared) -> Result<(), OpenError> {
         for frame in &self.frames {
-            let body =
-                frame.body(&*self.file).map_err(|error| OpenError::environment(path, error))?;
-            let (clock, version, writes) = Body::read(&body).map_err(|why| {
-                OpenError::corrupt(path, format!("batch {} in its journal: {why}", frame.number))
-            })?;
-            shared.behind.push(Waiting { clock, version, writes });
-            if shared.behind.count() > Bounds::USUAL.waiting {
+            let batch = self.batch(path, frame)?;
+            if shared.behind.is_full(&Bounds::USUAL, batch.writes.len(), batch.bytes) {
                 shared.settle().map_err(|fault| OpenError::of(path, fault))?;
             }
+            shared.behind.push(batch);
         }
         shared.settle().map_err(|fault| OpenError::of(path, fault))?;
         if !self.frames.is_empty() {

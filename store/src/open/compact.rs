@@ -15,6 +15,7 @@ use redb::{Database, Durability};
 
 use super::{check_header, open_database, probe, read_meta};
 use crate::error::{Fault, OpenError, guard};
+use crate::journal::Beside;
 use crate::migrate::MIGRATIONS;
 use crate::seal::Refusals;
 
@@ -44,7 +45,7 @@ pub fn compact(path: impl AsRef<Path>) -> Result<Compacted, OpenError> {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(environment)?;
         FileBackend::new(file).map_err(|error| OpenError::of(path, error.into()))
     };
-    probe::probe(path, file()?)?;
+    probe::probe(path, file()?, &Beside::database(path))?;
     let mut db = open_database(path, file()?, CACHE_BYTES, false)?;
     read_meta(path, &db, &Refusals::default(), MIGRATIONS.len())?;
     let fault = |fault: Fault| OpenError::of(path, fault);
@@ -55,14 +56,17 @@ pub fn compact(path: impl AsRef<Path>) -> Result<Compacted, OpenError> {
 
 /// Compacts where more than half of the file, and [`WORTH_BYTES`], is free. A failure costs
 /// nothing: whatever is wrong with the file shows when it is used.
-pub(super) fn if_worth(path: &Path, db: &mut Database) {
+///
+/// `used`: bytes that may be in use. Counting them takes a look at each page once more, so it is done only
+/// where there may be something to win.
+pub(super) fn if_worth(path: &Path, db: &mut Database, used: u64) {
     let Ok(before) = fs::metadata(path).map(|file| file.len()) else { return };
-    // Counting takes a look at each page; where there is nothing to win it is not done.
-    if before <= WORTH_BYTES {
+    let worth = |free: u64| free > WORTH_BYTES && free > before / 2;
+    if !worth(before.saturating_sub(used)) {
         return;
     }
     let free = guard(|| free_bytes(db, before)).unwrap_or(0);
-    if free <= WORTH_BYTES || free <= before / 2 {
+    if !worth(free) {
         return;
     }
     tracing::info!(bytes = before, free, "most of the database is free; it is compacted");

@@ -11,23 +11,37 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, Database, StorageBackend};
 
-use super::{Meta, open_database, read_meta};
+use super::{left, open_database, read_meta};
 use crate::error::OpenError;
+use crate::journal::JournalPlace;
 use crate::migrate::MIGRATIONS;
 use crate::seal::Refusals;
 
 /// Memory for pages: only a few are needed, unless redb repairs.
 const CACHE_BYTES: usize = 4 << 20;
 
-/// Opens the file without changing it.
-pub(super) fn probe(path: &Path, file: FileBackend) -> Result<Meta, OpenError> {
-    let db = over_memory(path, file, CACHE_BYTES, Hold::Alone)?;
-    read_meta(path, &db, &Refusals::default(), MIGRATIONS.len())
+/// Opens the file without changing it, and looks at its journal. Returns how many bytes were read for it: what is in use was, and
+/// what is free was not.
+pub(super) fn probe(
+    path: &Path,
+    file: FileBackend,
+    journal: &dyn JournalPlace,
+) -> Result<u64, OpenError> {
+    let overlay = Overlay::over(path, file, Hold::Alone)?;
+    let read = Arc::clone(&overlay.read);
+    let db = open_database(path, overlay, CACHE_BYTES, true)?;
+    let meta = read_meta(path, &db, &Refusals::default(), MIGRATIONS.len())?;
+    // While the file is held, or its next node could take the journal away meanwhile.
+    if let Some(epoch) = &meta.journal {
+        left(path, Some(journal), epoch, meta.head.batches)?.check(path)?;
+    }
+    Ok(read.load(Ordering::Relaxed))
 }
 
 /// How a file is held meanwhile.
@@ -47,10 +61,7 @@ pub(crate) fn over_memory(
     cache_bytes: usize,
     hold: Hold,
 ) -> Result<Database, OpenError> {
-    let len = file.len().map_err(|error| OpenError::environment(path, error))?;
-    let changes = Mutex::new(Changes { len, kept: len, pages: BTreeMap::new() });
-    let overlay = Overlay { file, hold, changes };
-    open_database(path, overlay, cache_bytes, true)
+    open_database(path, Overlay::over(path, file, hold)?, cache_bytes, true)
 }
 
 const PAGE: u64 = 4096;
@@ -70,9 +81,17 @@ struct Overlay {
     file: FileBackend,
     hold: Hold,
     changes: Mutex<Changes>,
+    /// Bytes that were read.
+    read: Arc<AtomicU64>,
 }
 
 impl Overlay {
+    fn over(path: &Path, file: FileBackend, hold: Hold) -> Result<Self, OpenError> {
+        let len = file.len().map_err(|error| OpenError::environment(path, error))?;
+        let changes = Mutex::new(Changes { len, kept: len, pages: BTreeMap::new() });
+        Ok(Self { file, hold, changes, read: Arc::default() })
+    }
+
     fn changes(&self) -> MutexGuard<'_, Changes> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,6 +131,14 @@ impl StorageBackend for Overlay {
         let changes = self.changes();
         if offset.saturating_add(out.len() as u64) > changes.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.read.fetch_add(out.len() as u64, Ordering::Relaxed);
+        let end = offset + out.len() as u64;
+        // Nearly all of a file is as it was.
+        if end <= changes.kept
+            && changes.pages.range(offset / PAGE..end.div_ceil(PAGE)).next().is_none()
+        {
+            return self.file.read(offset, out);
         }
         let mut done = 0;
         for (number, within, len) in pieces(offset, out.len()) {

@@ -7,8 +7,8 @@ use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::{Spec, Subject};
-use skyclaw_protocol::register::Voter;
 
+use super::over::Parts;
 use crate::error::Fault;
 use crate::seal::{Found, Refusals};
 use crate::tables::{
@@ -16,7 +16,7 @@ use crate::tables::{
     subject_of,
 };
 
-type SealedTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
+pub(super) type SealedTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 pub(super) struct View<'r> {
     specs: SealedTable,
@@ -39,24 +39,24 @@ impl<'r> View<'r> {
         })
     }
 
-    /// A register whose head is here. Without a row this node has not voted on it; with a row that
-    /// does not check out it is absent, since a forgotten promise must not look like none made.
+    /// A register, as [`Parts::register`] puts it together.
     pub(super) fn register(&self, subject: &Subject) -> Result<Option<StoredRegister>, Fault> {
+        Ok(self.parts(subject)?.register())
+    }
+
+    /// What there is of a register.
+    pub(super) fn parts(&self, subject: &Subject) -> Result<Parts, Fault> {
         let key = subject_key(subject);
         let spec: Found<Signed<Spec>> = self.refusals.get_signed(&self.specs, &SPECS, &key)?;
-        let Found::This(spec) = spec else { return Ok(None) };
         let row: Found<StoredRow> = self.refusals.get(&self.rows, &ROWS, &key)?;
-        let row = match row {
-            Found::This(stored) => stored.row,
-            Found::Nothing => Voter::EMPTY,
-            Found::Refused => return Ok(None),
-        };
+        let row_is_refused = matches!(row, Found::Refused);
         let certificate = self.refusals.get_signed(&self.certificates, &CERTIFICATES, &key)?.ok();
         let lease_note = match subject {
             Subject::Job(id) => self.lease_note(id)?,
             Subject::Service(_) => None,
         };
-        Ok(Some(StoredRegister { spec, row, certificate, lease_note }))
+        let row = row.ok().map(|stored| stored.row);
+        Ok(Parts { spec: spec.ok(), row, row_is_refused, certificate, lease_note })
     }
 
     /// All services, the removed included, in the order of their ids.

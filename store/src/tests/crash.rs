@@ -75,7 +75,7 @@ fn version(reader: &Reader) -> u64 {
 }
 
 /// A batch of a few random writes.
-fn random_batch(world: &mut World, chance: &mut Chance) -> Batch {
+pub(super) fn random_batch(world: &mut World, chance: &mut Chance) -> Batch {
     const PHASES: [Phase; 4] = [Phase::Queued, Phase::Leased, Phase::Succeeded, Phase::Failed];
     let mut writes = Vec::new();
     for _ in 0..=chance.below(5) {
@@ -124,7 +124,7 @@ fn random_batch(world: &mut World, chance: &mut Chance) -> Batch {
 }
 
 /// Registers of one voter, or of three.
-fn start(seed: u64) -> (World, Chance) {
+pub(super) fn start(seed: u64) -> (World, Chance) {
     let mut world = World::new();
     world.voters = if seed.is_multiple_of(2) { 1 } else { 3 };
     (world, Chance::new(seed))

@@ -11,6 +11,7 @@ use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::{Spec, Subject};
 use skyclaw_protocol::register::{JobState, Phase, Voter};
 use skyclaw_protocol::repair::{Inventory, Item, Range, Sum};
+use skyclaw_protocol::shards::{Scope, Shard};
 
 use super::crash::dump;
 use super::world::{World, options};
@@ -266,4 +267,33 @@ fn a_register_that_takes_the_name_of_another_leaves_neither_its_item_nor_its_pla
         opened.store.rebuild_indexes().unwrap();
         assert!(dump(&opened.reader) == before);
     }
+}
+
+#[test]
+fn what_lies_in_some_shards_and_what_lies_in_the_others_is_everything() {
+    let (mut world, mut opened) = (World::new(), open());
+    for n in 0..60 {
+        let id = world.id(n);
+        let writes = vec![world.spec(&id), world.certificate(&id, Phase::Queued)];
+        opened.store.commit(world.batch(writes)).unwrap();
+    }
+    let mut half = Scope::NONE;
+    Shard::all().filter(|shard| shard.index() % 2 == 0).for_each(|shard| half.insert(shard));
+    let parts =
+        [half, Scope::ALL.without(&half)].map(|scope| opened.reader.clone().in_shards(scope));
+    let mut found = Vec::new();
+    for part in &parts {
+        let items = part.items(Range::ALL, usize::MAX).unwrap();
+        assert!((15..=45).contains(&items.len()), "{}", items.len());
+        assert_eq!(part.sum(Range::ALL).unwrap(), Sum::of(&items));
+        assert_eq!(part.items(Range::ALL, 3).unwrap(), items[..3], "as many as asked for");
+        let later = Range { from: items[5], to: Item::END };
+        assert_eq!(part.items(later, usize::MAX).unwrap(), items[5..]);
+        assert_eq!(part.sum(later).unwrap(), Sum::of(&items[5..]));
+        found.extend(items);
+    }
+    found.sort_unstable();
+    assert_eq!(found, all(&opened.reader));
+    let none = opened.reader.clone().in_shards(Scope::NONE);
+    assert!(none.sum(Range::ALL).unwrap().is_empty());
 }

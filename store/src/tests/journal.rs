@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use skyclaw_protocol::batch::Shelf;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Phase;
+use skyclaw_protocol::{Hash, ServiceId};
 
+use super::crash::{random_batch, start};
 use super::live;
 use super::world::{World, options};
 use crate::error::OpenError;
 use crate::testing::{Disk, Health};
-use crate::{CommitError, Opened, Store, check, restore};
+use crate::{CommitError, Opened, Reader, Store, check, restore};
 
 fn journal_of(path: &Path) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
@@ -93,6 +95,27 @@ fn the_journal_of_another_database_is_none_of_this_one() {
 }
 
 #[test]
+fn a_journal_that_another_database_left_is_set_aside_and_fits_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.db");
+    let mut world = World::new();
+    let mut opened = Store::open(&path, &options()).unwrap();
+    submit(&mut world, &mut opened, 0, 3);
+    let lost = killed(&path, "lost.db");
+    let away = folder.path().join("away.db");
+    fs::rename(&lost, &away).unwrap();
+    // As whoever is told that a database is damaged moves it away, and starts anew.
+    let other = crate::Options { entropy: [99; 32], ..options() };
+    let mut new = Store::open(&lost, &other).unwrap();
+    submit(&mut World::new(), &mut new, 0, 2);
+    drop(new);
+    let aside = folder.path().join("lost.db.journal.aside-1");
+    assert!(aside.exists());
+    fs::rename(&aside, journal_of(&away)).unwrap();
+    assert_eq!(live(&Store::open(&away, &options()).unwrap().reader).len(), 3);
+}
+
+#[test]
 fn a_bit_that_fell_over_amid_the_journal_is_damage_and_not_its_end() {
     let disk = Disk::new();
     let mut world = World::new();
@@ -143,6 +166,43 @@ fn a_reader_never_takes_what_redb_could_not_have_for_absent() {
     disk.set_health(Health::Good);
     let again = Store::open_disk(&disk, &options()).unwrap();
     assert!(again.reader.register(&subject).unwrap().is_some());
+}
+
+/// What `reader` says of everything that random batches are about.
+fn looked_up(world: &World, reader: &Reader) -> Vec<String> {
+    let jobs = (0..12).chain(100..103).map(|n| Subject::Job(world.id(n)));
+    let services = ["a", "b", "c"].map(|name| Subject::Service(ServiceId::new(name).unwrap()));
+    let mut all = Vec::new();
+    for subject in jobs.chain(services) {
+        let spec = reader.spec(&subject).unwrap().map(|spec| spec.hash());
+        let register = reader.register(&subject).unwrap();
+        all.push(format!("{spec:?} {register:?} {:?}", reader.stub(&subject).unwrap()));
+        if let Subject::Job(job) = subject {
+            all.extend((0..3).map(|n| format!("{:?}", reader.result(&job, n).unwrap())));
+        }
+    }
+    all.extend((0..4).map(|n| format!("{:?}", reader.key(&Hash::of(&[n])).unwrap())));
+    all
+}
+
+#[test]
+fn what_waits_is_looked_up_as_if_redb_had_it() {
+    let mut waited = 0;
+    for seed in 0..200 {
+        let (mut world, mut chance) = start(seed);
+        let mut opened = Store::open_disk(&Disk::new(), &options()).unwrap();
+        for _ in 0..8 {
+            let batch = random_batch(&mut world, &mut chance);
+            opened.store.commit(batch).unwrap();
+            let waits = opened.reader.shared().behind.count();
+            let before = looked_up(&world, &opened.reader);
+            waited += u64::from(waits > 0);
+            // A key that is forgotten has redb catch up; then there is nothing to compare.
+            opened.store.settle().unwrap();
+            assert_eq!(before, looked_up(&world, &opened.reader), "seed {seed}");
+        }
+    }
+    assert!(waited > 1000, "{waited}");
 }
 
 #[test]

@@ -102,6 +102,7 @@ pub(super) fn private() -> Vec<StreamProtocol> {
         Service::Host.protocol(),
         Service::Repair.protocol(),
         Service::Control.protocol(),
+        Service::Shards.protocol(),
         libp2p::relay::HOP_PROTOCOL_NAME,
         libp2p::relay::STOP_PROTOCOL_NAME,
         StreamProtocol::new("/libp2p/autonat/2/dial-request"),

@@ -19,6 +19,7 @@ use skyclaw_protocol::record::spec::{JobSpec, Spec, Subject};
 use skyclaw_protocol::register::{
     Accepted, Ballot, JobState, Phase, ServiceState, State, Val, Voter,
 };
+use skyclaw_protocol::shards::Scope as Shards;
 use skyclaw_protocol::{Hash, HostId, JobId, Milli, NetworkId, NodeId, ServiceDef, ServiceId};
 use skyclaw_store::{Options, Order, Phases, Reader, Store};
 
@@ -110,6 +111,8 @@ struct Door {
     reader: Mutex<Option<Reader>>,
     key: NodeKey,
     controls: Arc<Mutex<Arc<Controls>>>,
+    kept: Mutex<Option<Shards>>,
+    equal: Mutex<Vec<(NodeId, Shards)>>,
 }
 
 impl Source for Door {
@@ -124,6 +127,14 @@ impl Source for Door {
     fn controls(&self) -> Arc<Controls> {
         Arc::clone(&self.controls.lock().unwrap())
     }
+
+    fn kept(&self) -> Option<Shards> {
+        *self.kept.lock().unwrap()
+    }
+
+    fn seen_equal(&self, peer: NodeId, scope: &Shards) {
+        self.equal.lock().unwrap().push((peer, *scope));
+    }
 }
 
 fn engine(inbox: &Receiver<Input>, shelf: &Mutex<Shelved>) {
@@ -136,7 +147,7 @@ fn engine(inbox: &Receiver<Input>, shelf: &Mutex<Shelved>) {
     }
 }
 
-fn id(n: u64) -> JobId {
+pub(super) fn id(n: u64) -> JobId {
     JobId::mint(Hlc { ms: 10_000 + n, count: 0 }, n << 8)
 }
 
@@ -163,7 +174,13 @@ impl Member {
         let (inbox, inputs) = sync_channel(4);
         let kept = Arc::clone(&shelf);
         std::thread::spawn(move || engine(&inputs, &kept));
-        let open = Door { reader: Mutex::new(Some(reader)), key: key.clone(), controls };
+        let open = Door {
+            reader: Mutex::new(Some(reader)),
+            key: key.clone(),
+            controls,
+            kept: Mutex::default(),
+            equal: Mutex::default(),
+        };
         let open = Arc::new(open);
         let repair = Repair::new(Arc::clone(&open) as Arc<dyn Source>, inbox, network);
         Self { repair, key, network, shelf, open, _folder: folder }
@@ -175,6 +192,16 @@ impl Member {
 
     pub(super) fn reader(&self) -> Reader {
         self.shelf.lock().unwrap().reader.clone()
+    }
+
+    /// Keeps these shards from now on.
+    pub(super) fn keep(&self, shards: Shards) {
+        *self.open.kept.lock().unwrap() = Some(shards);
+    }
+
+    /// Who was seen to hold what, since the last call.
+    pub(super) fn seen(&self) -> Vec<(NodeId, Shards)> {
+        std::mem::take(&mut *self.open.equal.lock().unwrap())
     }
 
     /// As while the store must heal.

@@ -193,7 +193,7 @@ impl Machine {
     pub(crate) fn check_invariants(&self) {
         self.owners.check(self.me, &self.registers);
         self.homes.check(&self.registers);
-        self.usages.check(self.registers.values().map(|entry| &**entry));
+        self.usages.check(self.registers.values());
         let jobs = self.registers.keys().filter(|s| matches!(s, Subject::Job(_))).count();
         assert_eq!(jobs, self.jobs_live, "jobs are counted");
         let over = self.registers.values().filter(|entry| entry.over).count();

@@ -1,0 +1,94 @@
+//! Sessions where not everybody keeps everything, and the questions of all sessions as they travel.
+
+use skyclaw_protocol::repair::{Item, MAX_MESSAGE, Memory, RepairAsk, RepairTell};
+use skyclaw_protocol::shards::{Scope, ShardAsk, ShardTell};
+use skyclaw_protocol::{NodeId, codec};
+
+use super::drive::Ended;
+use super::learn::Patience;
+use super::numbers::Numbers;
+use super::{Repair, Transport};
+use crate::net::Service;
+
+/// What another coordinator asks.
+pub(super) enum Question {
+    /// About all records of a service.
+    Plain(RepairAsk),
+    /// What this node keeps.
+    Kept,
+    /// About some shards.
+    Within(Scope, RepairAsk),
+}
+
+impl Question {
+    /// `None` for what no honest node asks.
+    pub(super) fn read(service: Service, bytes: &[u8]) -> Option<Self> {
+        if service != Service::Shards {
+            let ask = codec::decode::<RepairAsk>(bytes, MAX_MESSAGE).ok()?;
+            return ask.holds().then_some(Self::Plain(ask));
+        }
+        let ask = codec::decode::<ShardAsk>(bytes, MAX_MESSAGE).ok()?;
+        Some(match ask {
+            ask if !ask.holds() => return None,
+            ShardAsk::Kept(_) => Self::Kept,
+            ShardAsk::About(scope, ask) => Self::Within(scope, *ask),
+        })
+    }
+}
+
+/// A question as it is sent: about some shards or about everything.
+pub(super) fn encode(scope: Option<Scope>, ask: &RepairAsk) -> Vec<u8> {
+    match scope {
+        Some(scope) => codec::encode(&ShardAsk::About(scope, Box::new(ask.clone()))),
+        None => codec::encode(ask),
+    }
+}
+
+/// The answer to it; `None` if it does not decode.
+pub(super) fn decode(scope: Option<Scope>, answer: &[u8]) -> Option<RepairTell> {
+    match scope {
+        None => codec::decode(answer, MAX_MESSAGE).ok(),
+        Some(_) => match codec::decode::<ShardTell>(answer, MAX_MESSAGE).ok()? {
+            ShardTell::Told(tell) => Some(*tell),
+            ShardTell::Kept(_) => None,
+        },
+    }
+}
+
+impl Repair {
+    /// What this node keeps.
+    pub(super) fn kept(&self) -> Scope {
+        self.source.kept().unwrap_or(Scope::ALL)
+    }
+
+    /// A session about what both sides keep, where this one does not keep everything. What was found to be the same there
+    /// is told to the source.
+    ///
+    /// # Errors
+    /// [`Ended`] if it did not come to its end.
+    pub(super) fn shards_with(
+        &self,
+        transport: &dyn Transport,
+        peer: NodeId,
+        mine: Scope,
+        memory: &mut Memory,
+        patience: &Patience<'_>,
+    ) -> Result<Option<Item>, Ended> {
+        let ask = codec::encode(&ShardAsk::Kept(mine));
+        let answer = self.send(transport, peer, Service::Shards, ask, patience)?;
+        let theirs = match codec::decode::<ShardTell>(&answer, MAX_MESSAGE) {
+            Ok(ShardTell::Kept(theirs)) => theirs,
+            Ok(ShardTell::Told(_)) | Err(_) => {
+                Numbers::add(&self.numbers.refused, 1);
+                return Err(Ended::Malformed);
+            }
+        };
+        let scope = mine.meet(&theirs);
+        let about = (Service::Shards, Some(scope));
+        let (oldest, equal) = self.session_about(transport, peer, about, memory, patience)?;
+        if equal {
+            self.source.seen_equal(peer, &scope);
+        }
+        Ok(oldest)
+    }
+}

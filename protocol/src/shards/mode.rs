@@ -1,0 +1,119 @@
+//! Whether everybody keeps everything, by how much there is and how many share it.
+//!
+//! Always: there and back are two different sizes, so that a network at the bound does not begin to move
+//! its records to and fro.
+
+/// Beyond one of these, shards are placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Records that are live in the whole network.
+    pub records: u64,
+    /// Coordinators.
+    pub coordinators: usize,
+}
+
+impl Default for Limits {
+    /// A coordinator keeps some 2 KiB of memory for a live job, so 200,000 are below half a GiB, and below the
+    /// bound at which it would refuse more (`MAX_LIVE_JOBS`). Of fifty coordinators each is sent every record six
+    /// times by gossip and compares with all others in turn; a copy on each is more than anybody loses.
+    fn default() -> Self {
+        Self { records: 200_000, coordinators: 50 }
+    }
+}
+
+/// Who keeps what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Everybody keeps everything.
+    #[default]
+    Full,
+    /// A shard is kept by those it is placed with.
+    Placed,
+}
+
+/// The decision, with what it was before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Switch {
+    limits: Limits,
+    mode: Mode,
+}
+
+impl Switch {
+    /// Everybody keeps everything until it is looked at.
+    #[must_use]
+    pub const fn new(limits: Limits) -> Self {
+        Self { limits, mode: Mode::Full }
+    }
+
+    /// What holds.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Decides anew: with so many live records in the network, as far as is known, and so many coordinators, this one
+    /// included.
+    pub const fn look(&mut self, records: u64, coordinators: usize) -> Mode {
+        let Limits { records: most, coordinators: many } = self.limits;
+        self.mode = match self.mode {
+            Mode::Full if records >= most || coordinators > many => Mode::Placed,
+            // A quarter fewer records, a fifth fewer coordinators: more than come and go by chance, or by an update of one
+            // after the other.
+            Mode::Placed
+                if records < most - most / 4 && coordinators <= many - many.div_ceil(5) =>
+            {
+                Mode::Full
+            }
+            same => same,
+        };
+        self.mode
+    }
+
+    /// Live records in the whole network, where `here` of them lie in `shards` shards.
+    #[must_use]
+    pub fn estimate(here: u64, shards: usize) -> u64 {
+        match shards {
+            0 => 0,
+            shards => here.saturating_mul(super::SHARDS as u64) / shards as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_and_back_are_two_sizes() {
+        let mut switch = Switch::new(Limits::default());
+        assert_eq!(switch.look(199_999, 50), Mode::Full);
+        assert_eq!(switch.look(0, 51), Mode::Placed);
+        for coordinators in [50, 45, 41] {
+            assert_eq!(switch.look(0, coordinators), Mode::Placed, "{coordinators}");
+        }
+        assert_eq!(switch.look(0, 40), Mode::Full);
+        assert_eq!(switch.look(0, 50), Mode::Full);
+        assert_eq!(switch.look(200_000, 3), Mode::Placed);
+        assert_eq!(switch.look(150_000, 3), Mode::Placed);
+        assert_eq!(switch.look(149_999, 3), Mode::Full);
+    }
+
+    #[test]
+    fn small_limits_have_two_sizes_as_well() {
+        let mut switch = Switch::new(Limits { records: u64::MAX, coordinators: 5 });
+        assert_eq!(switch.look(0, 6), Mode::Placed);
+        assert_eq!(switch.look(0, 5), Mode::Placed);
+        assert_eq!(switch.look(0, 4), Mode::Full);
+        let mut always = Switch::new(Limits { records: 0, coordinators: 0 });
+        assert_eq!(always.look(0, 1), Mode::Placed);
+        assert_eq!(always.look(0, 1), Mode::Placed);
+    }
+
+    #[test]
+    fn a_part_stands_for_the_whole() {
+        assert_eq!(Switch::estimate(200, 1024), 200);
+        assert_eq!(Switch::estimate(200, 512), 400);
+        assert_eq!(Switch::estimate(200, 0), 0);
+        assert_eq!(Switch::estimate(u64::MAX, 1), u64::MAX);
+    }
+}

@@ -1,0 +1,220 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::*;
+use crate::codec;
+use crate::id::NodeId;
+
+fn node(n: u32) -> NodeId {
+    let mut id = [0; 32];
+    id[..4].copy_from_slice(&n.to_be_bytes());
+    NodeId(id)
+}
+
+fn plain(nodes: impl IntoIterator<Item = u32>) -> Vec<Member> {
+    nodes.into_iter().map(|n| Member::plain(node(n))).collect()
+}
+
+fn placed(nodes: impl IntoIterator<Item = u32>) -> Placement {
+    Placement::new(&plain(nodes), copies(2))
+}
+
+fn some(nodes: impl IntoIterator<Item = u32>) -> Option<Arc<Placement>> {
+    Some(Arc::new(placed(nodes)))
+}
+
+fn loads(placement: &Placement) -> BTreeMap<NodeId, usize> {
+    let mut loads = BTreeMap::new();
+    for one in Shard::all().flat_map(|shard| placement.replicas(shard).collect::<Vec<_>>()) {
+        *loads.entry(one).or_default() += 1;
+    }
+    loads
+}
+
+#[test]
+fn copies_hold_all_voters() {
+    assert_eq!([1, 2, 3, 4, 5].map(copies), [5, 5, 5, 7, 9]);
+}
+
+#[test]
+fn jobs_spread_over_all_shards_and_stay_where_they_are() {
+    let mut counts = [0; SHARDS];
+    for n in 0..50_000 {
+        counts[Shard::of(&JobId::new(format!("job-{n}")).unwrap()).index()] += 1;
+    }
+    assert!(counts.iter().all(|count| (15..=100).contains(count)), "{counts:?}");
+    // What lies on disks and in the tables of others: it must never be another one.
+    let shard = |id: &str| Shard::of(&JobId::new(id).unwrap()).index();
+    assert_eq!([shard("a"), shard("job-1")], FROZEN);
+}
+
+const FROZEN: [usize; 2] = [93, 295];
+
+#[test]
+fn each_shard_lies_with_so_many_different_coordinators() {
+    for nodes in [1, 3, 5, 8, 60] {
+        let placement = placed(0..nodes);
+        for shard in Shard::all() {
+            let replicas: BTreeSet<_> = placement.replicas(shard).collect();
+            assert_eq!(replicas.len(), 5.min(nodes as usize));
+        }
+    }
+    // Of nobody nothing.
+    assert_eq!(placed([]).replicas(Shard(3)).count(), 0);
+}
+
+#[test]
+fn whoever_knows_the_same_coordinators_places_alike() {
+    let mut members: Vec<_> = plain(0..30);
+    members[3].capacity = 7;
+    let one = Placement::new(&members, 5);
+    members.reverse();
+    members.push(members[4]);
+    assert_eq!(one, Placement::new(&members, 5));
+    let named: Vec<_> = one.replicas(Shard(0)).collect();
+    assert_eq!(named.len(), 5);
+    assert!(
+        named.iter().all(|node| one.holds(*node, Shard(0)) && one.scope_of(*node).holds(Shard(0)))
+    );
+}
+
+#[test]
+fn loads_are_balanced() {
+    for nodes in [8, 51, 200] {
+        let mean = (SHARDS * 5) as f64 / f64::from(nodes);
+        let loads = loads(&placed(0..nodes));
+        // Four standard deviations of a binomial distribution.
+        let most = 4.0 * mean.sqrt();
+        assert_eq!(loads.len(), nodes as usize);
+        let off = |load: &usize| (*load as f64 - mean).abs();
+        assert!(
+            loads.values().all(|load| off(load) <= most),
+            "{nodes}: {mean} +- {most}: {loads:?}"
+        );
+    }
+}
+
+#[test]
+fn capacity_is_what_loads_follow() {
+    let mut members = plain(0..60);
+    for member in members.iter_mut().take(10) {
+        member.capacity = 3;
+    }
+    let placement = Placement::new(&members, 5);
+    let loads = loads(&placement);
+    let mean = |from: u32, to: u32| {
+        (from..to).map(|n| loads[&node(n)]).sum::<usize>() as f64 / f64::from(to - from)
+    };
+    let ratio = mean(0, 10) / mean(10, 60);
+    // A bit less than three, since nobody keeps a shard twice.
+    assert!((2.3..3.1).contains(&ratio), "{ratio}");
+    // Equal capacities are no capacities.
+    let equal: Vec<_> = plain(0..20).into_iter().map(|m| Member { capacity: 9, ..m }).collect();
+    assert_eq!(Placement::new(&equal, 5), placed(0..20));
+}
+
+#[test]
+fn a_coordinator_that_comes_or_goes_moves_only_what_is_its_own() {
+    let (before, after) = (placed(0..50), placed(0..51));
+    let mut moved = 0;
+    for shard in Shard::all() {
+        let (old, new): (BTreeSet<_>, BTreeSet<_>) =
+            (before.replicas(shard).collect(), after.replicas(shard).collect());
+        let came: Vec<_> = new.difference(&old).collect();
+        assert!(came.is_empty() || came == [&node(50)], "{came:?}");
+        moved += came.len();
+    }
+    assert_eq!(moved, after.scope_of(node(50)).count());
+    assert!((60..=150).contains(&moved), "a share: {moved}");
+}
+
+#[test]
+fn sets_of_shards_add_up_and_travel() {
+    let some = placed(0..20).scope_of(node(3));
+    let rest = Scope::ALL.without(&some);
+    assert_eq!(some.count() + rest.count(), SHARDS);
+    assert!(some.meet(&rest).is_empty() && some.join(&rest) == Scope::ALL);
+    assert_eq!(some.iter().count(), some.count());
+    let bytes = codec::encode(&some);
+    assert!(bytes.len() <= SHARDS / 8 + 3);
+    assert_eq!(codec::decode::<Scope>(&bytes, 200).unwrap(), some);
+    for wrong in [0, 127, 129] {
+        let wrong = codec::encode(&serde_bytes::ByteBuf::from(vec![0; wrong]));
+        assert!(codec::decode::<Scope>(&wrong, 200).is_err());
+    }
+}
+
+#[test]
+fn a_shard_is_kept_until_all_who_should_have_it_have_it() {
+    let mut duties = Duties::new(node(0));
+    assert!(duties.is_full() && *duties.kept() == Scope::ALL);
+    assert!(duties.equal(node(1), &Scope::ALL).is_empty(), "nothing is handed over");
+    assert!(duties.place(some(0..20)));
+    assert!(!duties.place(some(0..20)), "nothing new");
+    assert_eq!(*duties.kept(), Scope::ALL);
+    let leaving = duties.leaving();
+    let shard = leaving.iter().next().unwrap();
+    let replicas: Vec<_> = duties.replicas(shard).collect();
+    for (n, one) in replicas.iter().enumerate() {
+        assert!(duties.kept().holds(shard), "before {n}");
+        assert!(duties.unseen().contains(one));
+        // Whoever it is not placed with counts for nothing.
+        let others: Vec<_> = (1..20).map(node).filter(|one| !replicas.contains(one)).collect();
+        assert!(others.iter().all(|other| !duties.equal(*other, &Scope::ALL).holds(shard)));
+        let over = duties.equal(*one, &Scope::ALL);
+        assert_eq!(over.holds(shard), n + 1 == replicas.len());
+    }
+    assert!(!duties.kept().holds(shard));
+    for other in duties.unseen() {
+        duties.equal(other, &Scope::ALL);
+    }
+    assert!(duties.unseen().is_empty() && duties.leaving().is_empty());
+}
+
+#[test]
+fn who_is_seen_to_hold_a_shard_counts_no_more_once_others_are_to_hold_it() {
+    let mut duties = Duties::new(node(0));
+    duties.place(some(0..20));
+    let shard = duties.leaving().iter().next().unwrap();
+    let replicas: Vec<_> = duties.replicas(shard).collect();
+    for one in &replicas[1..] {
+        duties.equal(*one, &Scope::ALL);
+    }
+    // The first of them goes; another one takes its place, and has to be seen first.
+    let left = (0..20).filter(|n| node(*n) != replicas[0]);
+    duties.place(some(left));
+    let now: Vec<_> = duties.replicas(shard).collect();
+    assert!(duties.kept().holds(shard));
+    let new = now.iter().find(|one| !replicas.contains(one)).copied().unwrap();
+    if new == node(0) {
+        assert!(duties.duty().holds(shard));
+    } else {
+        assert!(duties.equal(new, &Scope::ALL).holds(shard), "the others were seen");
+    }
+}
+
+#[test]
+fn of_what_holds_nothing_nothing_is_handed_over() {
+    let mut duties = Duties::new(node(0));
+    duties.place(some(0..20));
+    let one = duties.leaving().iter().next().unwrap();
+    let mut held = Scope::NONE;
+    held.insert(one);
+    duties.holding(&held);
+    assert_eq!(duties.leaving().iter().collect::<Vec<_>>(), [one]);
+    duties.holding(&Scope::NONE);
+    assert_eq!(duties.kept(), duties.duty());
+}
+
+#[test]
+fn everything_is_kept_again_where_everybody_keeps_everything() {
+    let mut duties = Duties::new(node(0));
+    duties.place(some(0..40));
+    for n in 1..40 {
+        duties.equal(node(n), &Scope::ALL);
+    }
+    assert_eq!(duties.kept(), duties.duty());
+    assert!(duties.share().0 < SHARDS / 4 && duties.partners().len() == 39);
+    assert!(duties.place(None));
+    assert!(duties.is_full() && *duties.kept() == Scope::ALL && duties.leaving().is_empty());
+}
