@@ -9,6 +9,7 @@ use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{
     Command, Completion, HostId, JobId, JobRequest, Milli, NetworkId, NodeId, Refusal,
 };
+use skyclaw_protocol::{codec, learned};
 use skyclaw_store::{Opened, Options, Store};
 use tempfile::TempDir;
 
@@ -126,8 +127,12 @@ fn start(opened: &Opened, config: &Config, seed: u8) -> (NodeId, Machine) {
 impl Net {
     /// Coordinators of which each keeps every job.
     pub(crate) fn new(count: u8) -> Self {
-        let mut nodes: Vec<Node> =
-            (1..=count).map(|seed| Node::new(seed, usize::from(count))).collect();
+        Self::of(count, usize::from(count))
+    }
+
+    /// Coordinators, and on how many of them a job is kept.
+    pub(crate) fn of(count: u8, copies: usize) -> Self {
+        let mut nodes: Vec<Node> = (1..=count).map(|seed| Node::new(seed, copies)).collect();
         let ids: Vec<NodeId> = nodes.iter().map(|node| node.id).collect();
         for node in &mut nodes {
             let peers = ids.iter().copied().filter(|id| *id != node.id).collect();
@@ -221,6 +226,17 @@ impl Net {
         answers.map(job).collect()
     }
 
+    /// The second node hears of something by gossip.
+    pub(crate) fn hear(&mut self, frame: &[u8]) {
+        let from = self.nodes[0].id;
+        let message: Message = codec::decode(frame, frame.len()).expect("our own frame");
+        let network = self.nodes[1].config.network;
+        let learned = learned::check(message, network, NOW.wall).expect("our own records");
+        let node = &mut self.nodes[1];
+        let faults = node.machine.learn(NOW, &node.opened.reader, from, learned);
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+
     /// What the first node gossiped.
     pub(crate) fn published(&mut self) -> Vec<Message> {
         std::mem::take(&mut self.nodes[0].published)
@@ -236,7 +252,8 @@ impl Net {
         let loaded = opened.reader.live(|register| machine.load(NOW, register));
         loaded.expect("the disk works");
         let (answers, published) = (Vec::new(), Vec::new());
-        let node = Node { id, machine, opened, folder, options, config, asked: 0, answers, published };
+        let node =
+            Node { id, machine, opened, folder, options, config, asked: 0, answers, published };
         Self { nodes: vec![node], under_way: Vec::new() }
     }
 }
