@@ -95,7 +95,7 @@ fn gossip() -> (Net, Vec<Vec<u8>>) {
     (net, frames)
 }
 
-#[library_benchmark(config = at_most(1))]
+#[library_benchmark(config = at_most(4_700_000))]
 #[bench::known(gossip())]
 fn learn((mut net, frames): (Net, Vec<Vec<u8>>)) -> Net {
     frames.iter().for_each(|frame| net.hear(frame));
