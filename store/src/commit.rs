@@ -77,12 +77,8 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn health(&mut self) -> Result<(), CommitError> {
-        let healthy = self.check();
+        let healthy = self.ready();
         healthy.map_err(|error| self.fail(error))
-    }
-
-    fn check(&self) -> Result<(), CommitError> {
-        if self.shared.behind.is_broken() { self.sorted(Shared::settle) } else { Ok(()) }
     }
 
     /// Derives the derived tables anew, in one transaction. Opening does it by itself if they do
@@ -155,10 +151,11 @@ impl Store {
     }
 
     fn ready(&self) -> Result<(), CommitError> {
-        if self.usable {
-            return Ok(());
+        if !self.usable {
+            return Err(CommitError::Unusable { path: self.shared.place.path.clone() });
         }
-        Err(CommitError::Unusable { path: self.shared.place.path.clone() })
+        // Why not, says whatever asks redb next.
+        if self.shared.behind.is_broken() { self.sorted(Shared::settle) } else { Ok(()) }
     }
 
     fn sorted<T>(&self, act: impl FnOnce(&Shared) -> Result<T, Fault>) -> Result<T, CommitError> {
@@ -181,7 +178,6 @@ impl Store {
 
     fn write(&mut self, batch: Batch) -> Result<(Durable, u64), CommitError> {
         self.ready()?;
-        self.check()?;
         check_lengths(&batch.writes)?;
         let Encoded(body) = Encoded::of(&batch);
         // Before the batch is anywhere: where this fails, nothing of it is kept.

@@ -10,7 +10,7 @@ use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
 use skyclaw_protocol::machine::{Effect, Machine, Token};
 use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{Command, HostId, Refusal};
-use skyclaw_store::{Opened, Reader, Store};
+use skyclaw_store::{CommitError, Opened, Reader, Store};
 use tokio::sync::oneshot;
 
 use super::{End, Input, Life, ReplySender, Status, Witness, chain};
@@ -119,9 +119,7 @@ impl Incarnation<'_> {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if let Err(error) = self.store.settle() {
-                        let reason = chain(&error);
-                        self.refuse_all(&Refusal::Store(reason.clone()));
-                        return End::StoreFailed(reason);
+                        return End::StoreFailed(self.store_failed(&error));
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => stopping = true,
@@ -280,9 +278,7 @@ impl Incarnation<'_> {
     /// Writes and releases until nothing is left to do.
     fn drain(&mut self, now: Now) -> Result<(), String> {
         if let Err(error) = self.store.health() {
-            let reason = chain(&error);
-            self.refuse_all(&Refusal::Store(reason.clone()));
-            return Err(reason);
+            return Err(self.store_failed(&error));
         }
         loop {
             let mut progressed = false;
@@ -298,11 +294,7 @@ impl Incarnation<'_> {
                             self.life.shared.set_controls(self.machine.controls());
                             self.machine.durable(time::now(), &self.reader, &durable);
                         }
-                        Err(error) => {
-                            let reason = chain(&error);
-                            self.refuse_all(&Refusal::Store(reason.clone()));
-                            return Err(reason);
-                        }
+                        Err(error) => return Err(self.store_failed(&error)),
                     }
                 }
             }
@@ -350,6 +342,13 @@ impl Incarnation<'_> {
                 }
             }
         }
+    }
+
+    /// Tells all who wait; why, for whoever goes on.
+    fn store_failed(&mut self, error: &CommitError) -> String {
+        let reason = chain(error);
+        self.refuse_all(&Refusal::Store(reason.clone()));
+        reason
     }
 
     fn refuse_all(&mut self, refusal: &Refusal) {
