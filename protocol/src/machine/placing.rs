@@ -201,7 +201,7 @@ impl Machine {
         let mut lost = BTreeSet::new();
         for part in &state.assignments {
             let policy = state.def_of(part.generation).unwrap_or(&state.def).on_partition;
-            if lost.contains(&part.host) || self.life_of(now, &part.host, policy) != Life::Gone {
+            if lost.contains(&part.host) || self.life_of_holder(now, part, policy) != Life::Gone {
                 continue;
             }
             let given_up = self.placing.given_up.iter().any(|(_, host)| *host == part.host);
@@ -306,7 +306,7 @@ impl Machine {
         }
         let spared = |part: &&Assignment| {
             let policy = state.def_of(part.generation).unwrap_or(&state.def).on_partition;
-            self.life_of(now, &part.host, policy) == Life::Gone
+            self.life_of_holder(now, part, policy) == Life::Gone
                 && !given_up.iter().any(|(_, host)| *host == part.host)
         };
         state.assignments.iter().filter(spared).map(|part| part.host.clone()).collect()

@@ -15,9 +15,11 @@ use crate::clock::{Mono, Now};
 use crate::command::Refusal;
 use crate::id::{HostId, NodeId};
 use crate::limits::{
-    HOST_AWAY_MS, HOST_GRACE_MS, HOST_STOPS_MS, MAX_BATCH_OPS, P2P_HOST_TTL_MS, PRESENT_MS,
+    ALIVE_MS, HOST_AWAY_MS, HOST_GRACE_MS, HOST_STOPS_MS, MAX_BATCH_OPS, P2P_HOST_TTL_MS,
+    PRESENT_MS,
 };
-use crate::view::OnPartition;
+use crate::register::Val;
+use crate::view::{Assignment, OnPartition};
 use crate::wire::{Message, PresentOp};
 
 /// What is known of hosts' life.
@@ -100,7 +102,7 @@ impl Machine {
         }
         self.hosts.heard(&host, now);
         let sign = Sign { heard: now.mono, node, away: None };
-        let before = self.presence.here.insert(host, sign);
+        let before = self.presence.here.insert(host.clone(), sign);
         if before.is_none_or(|before| before.away.is_some()) {
             self.tell_presence(now);
             self.place_soon(now);
@@ -109,8 +111,37 @@ impl Machine {
             self.presence.telling = true;
             self.timers.insert((now.mono.plus_ms(PRESENT_MS), Timer::Present));
         }
+        if let Some((need, got)) = self.cut_off_from(now, &host) {
+            // No word from here may keep alive what the others are about to place elsewhere.
+            return self.refuse(reply, Refusal::InsufficientPeers { need, got });
+        }
         let answer = Ok(KeyAnswer::Heard);
         self.out.hold(Held::Reply { reply, answer, grant: false });
+    }
+
+    /// Whether this host runs an instance that must not run twice, and the voters of its service that do not
+    /// answer this node are enough to place it elsewhere: how many others would have to answer, and how
+    /// many do.
+    fn cut_off_from(&self, now: Now, host: &HostId) -> Option<(usize, usize)> {
+        self.registers.services().find_map(|(_, entry)| {
+            let state = entry.chosen.as_ref().and_then(Val::service)?;
+            let stops = |part: &Assignment| {
+                let def = state.def_of(part.generation).unwrap_or(&state.def);
+                part.host == *host && def.on_partition == OnPartition::Stop
+            };
+            if !state.assignments.iter().any(stops) {
+                return None;
+            }
+            let others = || entry.head.voters.iter().filter(|voter| **voter != self.me);
+            let got = others().filter(|voter| self.answers(now, voter)).count();
+            let away = others().count() - got;
+            (away >= entry.head.quorum).then(|| (got + away + 1 - entry.head.quorum, got))
+        })
+    }
+
+    /// Whether that coordinator answered a moment ago. Of one that is sent no beats it counts that it is connected.
+    fn answers(&self, now: Now, node: &NodeId) -> bool {
+        self.pulses.get(node).map_or(self.peers.contains(node), |pulse| pulse.answers(now.mono))
     }
 
     /// The connection of a host here went while it asked.
@@ -197,6 +228,23 @@ impl Machine {
         }
     }
 
+    /// How the host of an instance does. Of one that was not heard of yet it is known what ran it.
+    pub(super) fn life_of_holder(&self, now: Now, part: &Assignment, policy: OnPartition) -> Life {
+        let heard_of = self.presence.takes_orders(&part.host);
+        match part.node {
+            Some(node) if !heard_of && self.is_down(now, &node, policy) => Life::Gone,
+            _ => self.life_of(now, &part.host, policy),
+        }
+    }
+
+    /// A coordinator is down, and what it ran with it, as far as a service of this policy may believe.
+    fn is_down(&self, now: Now, node: &NodeId, policy: OnPartition) -> bool {
+        let Some(pulse) = self.pulses.get(node) else { return false };
+        // It may be cut off only: it stops answering its hosts by itself, then they stop.
+        let stopped = || now.mono >= pulse.heard.plus_ms(ALIVE_MS + HOST_STOPS_MS);
+        self.is_silent(now, node) && (policy == OnPartition::Keep || stopped())
+    }
+
     /// How a host does, for a service of this policy.
     pub(super) fn life_of(&self, now: Now, host: &HostId, policy: OnPartition) -> Life {
         let Some((sign, teller)) = self.presence.latest(now.mono, host) else {
@@ -208,7 +256,7 @@ impl Machine {
         if let Some(teller) = teller
             && self.is_silent(now, &teller)
         {
-            if sign.node == Some(teller) {
+            if sign.node == Some(teller) && self.is_down(now, &teller, policy) {
                 return Life::Gone;
             }
             // It has to find another coordinator first.
@@ -220,6 +268,9 @@ impl Machine {
         if policy == OnPartition::Stop {
             // It stops by itself before: see `HOST_STOPS_MS`.
             gone &= now.mono >= sign.heard.plus_ms(HOST_STOPS_MS);
+            gone &= teller.is_none_or(|teller| {
+                !self.is_silent(now, &teller) || self.is_down(now, &teller, policy)
+            });
         }
         match (gone, sign.away) {
             (true, _) => Life::Gone,

@@ -272,6 +272,32 @@ fn a_coordinator_that_dies_with_its_host_and_the_lead_is_replaced_in_both() {
 }
 
 #[test]
+fn a_host_nobody_had_heard_of_yet_goes_with_the_coordinator_that_ran_it() {
+    let mut farm = Farm::embedded(World::of(3, 2), &[("a", 0), ("b", 1), ("c", 2)]);
+    for host in &mut farm.hosts[1..] {
+        host.alive = false;
+    }
+    farm.second();
+    farm.deploy("v1", 3);
+    farm.until(3, |farm| farm.running(0).len() == 3);
+    for other in [1, 2] {
+        super::world::cut(&mut farm.world, 0, other);
+        farm.world.set_view(other, &[3 - other]);
+        // What was told of the hosts is forgotten; that they run the instances is written.
+        farm.world.crash(other);
+        farm.world.set_view(other, &[3 - other]);
+        farm.hosts[other].alive = true;
+    }
+    farm.hosts[0].alive = false;
+    let mut took = 0;
+    while took < 40 && farm.running(1).iter().any(|part| part.host == host_id("a")) {
+        farm.second();
+        took += 1;
+    }
+    assert!(took <= 14, "{took}: {:?}", farm.running(1));
+}
+
+#[test]
 fn after_a_restart_hosts_have_time_to_show_up() {
     let mut farm = alone();
     farm.second();
@@ -320,6 +346,41 @@ fn a_service_that_must_not_run_twice_is_moved_only_once_its_host_has_stopped_it(
     farm.hosts[dead].alive = false;
     let took = farm.until(30, |farm| !farm.runs_on(&name));
     assert!(took * 1000 >= HOST_STOPS_MS - 1000 && took <= 14, "{took}");
+}
+
+/// A host that keeps asking the coordinator it is cut off with: that answers it until it knows that
+/// it is alone.
+#[test]
+fn what_must_not_run_twice_is_not_kept_by_a_coordinator_that_is_cut_off() {
+    for embedded in [true, false] {
+        let (world, hosts) = (World::of(3, 2), [("a", 0), ("b", 1), ("c", 2)]);
+        let mut farm =
+            if embedded { Farm::embedded(world, &hosts) } else { Farm::new(world, &hosts) };
+        farm.second();
+        let name = farm.name.clone();
+        farm.put(ServiceDef { on_partition: OnPartition::Stop, ..World::def(&name, 3, "") });
+        farm.until(3, |farm| farm.running(0).len() == 3);
+        for other in [1, 2] {
+            super::world::cut(&mut farm.world, 0, other);
+            farm.world.set_view(other, &[3 - other]);
+        }
+        farm.world.set_view(0, &[]);
+        let (mut last_word, mut moved) = (0, None);
+        for second in 1..40 {
+            farm.second();
+            let (host, node) = (host_id("a"), farm.hosts[0].node);
+            if farm.world.call(0, Command::Serve { host, node }).is_ok() {
+                last_word = second;
+            }
+            if farm.running(1).iter().all(|part| part.host != host_id("a")) {
+                moved.get_or_insert(second);
+            }
+        }
+        let moved = moved.expect("it is placed elsewhere");
+        // Eight seconds after the last word it is stopped, by two more it is dead.
+        assert!(last_word + 10 <= moved, "embedded {embedded}: {last_word} {moved}");
+        assert!(moved <= 25, "embedded {embedded}: {moved}");
+    }
 }
 
 #[test]
