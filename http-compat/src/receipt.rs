@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::key::Signature;
-use skyclaw_protocol::record::Raw;
 use skyclaw_protocol::record::receipt::Receipt;
+use skyclaw_protocol::record::{Proof, Raw};
 use skyclaw_protocol::{
     Hash, HostId, JobId, Milli, NetworkId, NodeId, OutputFile, SandboxLevel, codec,
 };
@@ -89,7 +89,7 @@ pub fn show(raw: &Raw) -> Option<Value> {
     put(&mut map, "sandbox", Some(receipt.sandbox.as_str()));
     put(&mut map, "policy", Some(hex(&receipt.policy)));
     put(&mut map, "agent", receipt.agent.as_ref().map(hex));
-    put(&mut map, "signature", Some(HEXLOWER.encode(&raw.signature.0)));
+    put(&mut map, "signature", Some(HEXLOWER.encode(&raw.proof.signature().0)));
     Some(Value::Object(map))
 }
 
@@ -131,7 +131,7 @@ pub fn read(document: &Value) -> Result<Raw, ReceiptError> {
         agent: of.any_hash("agent")?,
     };
     let signature = Signature(of.bytes("signature", "signature")?);
-    Ok(Raw { body: codec::encode(&receipt), signer: node, signature })
+    Ok(Raw { body: codec::encode(&receipt), signer: node, proof: Proof::alone(signature) })
 }
 
 /// The name of a key in libp2p: a peer id, as `skyclaw peers` shows it.

@@ -6,7 +6,7 @@ use ed25519_dalek::{Signature as Ed25519, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::id::{NetworkId, NodeId};
+use crate::id::{Hash, NetworkId, NodeId};
 
 /// The secret key of a node. Never shown, wiped when dropped.
 #[derive(Clone)]
@@ -34,7 +34,12 @@ impl NodeKey {
     /// Signs `body` as a record of `kind` in `network`.
     #[must_use]
     pub fn sign(&self, network: NetworkId, kind: &str, body: &[u8]) -> Signature {
-        Signature(self.0.sign(&context(network, kind, body)).to_bytes())
+        self.sign_hash(statement(network, kind, body))
+    }
+
+    /// Signs a [`statement`], or the root of a tree of them.
+    pub(crate) fn sign_hash(&self, hash: Hash) -> Signature {
+        Signature(self.0.sign(&hash.0).to_bytes())
     }
 }
 
@@ -56,9 +61,13 @@ impl Signature {
     /// nodes agree on every signature.
     #[must_use]
     pub fn holds(&self, signer: NodeId, network: NetworkId, kind: &str, body: &[u8]) -> bool {
-        VerifyingKey::from_bytes(&signer.0).is_ok_and(|key| {
-            key.verify_strict(&context(network, kind, body), &Ed25519::from_bytes(&self.0)).is_ok()
-        })
+        self.is_over(signer, statement(network, kind, body))
+    }
+
+    /// The same of a [`statement`], or of the root of a tree of them.
+    pub(crate) fn is_over(&self, signer: NodeId, hash: Hash) -> bool {
+        VerifyingKey::from_bytes(&signer.0)
+            .is_ok_and(|key| key.verify_strict(&hash.0, &Ed25519::from_bytes(&self.0)).is_ok())
     }
 }
 
@@ -69,13 +78,13 @@ impl fmt::Debug for Signature {
 }
 
 /// What is signed: network, kind and body cannot run into each other.
-fn context(network: NetworkId, kind: &str, body: &[u8]) -> [u8; 32] {
+pub(crate) fn statement(network: NetworkId, kind: &str, body: &[u8]) -> Hash {
     let mut hash = blake3::Hasher::new_derive_key("skyclaw/1 record signature");
     hash.update(&network.0);
     hash.update(&(kind.len() as u64).to_be_bytes());
     hash.update(kind.as_bytes());
     hash.update(body);
-    *hash.finalize().as_bytes()
+    Hash(*hash.finalize().as_bytes())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::record::host::HostDesc;
 use crate::record::result::JobResult;
 use crate::record::spec::Spec;
 use crate::record::work::Work;
-use crate::record::{Raw, Reject, Signed};
+use crate::record::{Proven, Reject, Signed};
 use crate::register::Certificate;
 use crate::retention::Stub;
 use crate::wire::{Known, Message};
@@ -75,13 +75,15 @@ impl Standing {
 /// [`Reject`] for the first part that does not hold; nothing of the message is taken then. Only
 /// [`Reject::FromTheFuture`] may come from an honest node.
 pub fn check(message: Message, network: NetworkId, now: Wall) -> Result<Vec<Learned>, Reject> {
+    let mut proven = Proven::default();
+    let proven = &mut proven;
     match message {
         Message::Known(all) if all.len() <= MAX_BATCH_OPS => {
-            all.into_iter().map(|known| standing(known, network, now)).collect()
+            all.into_iter().map(|known| standing(known, network, now, proven)).collect()
         }
         Message::Hosts(all) if all.len() <= MAX_BATCH_OPS => all
             .into_iter()
-            .map(|raw| Ok(Learned::Host(Box::new(raw.verify(network, now)?))))
+            .map(|raw| Ok(Learned::Host(Box::new(raw.verify_as(network, now, proven)?))))
             .collect(),
         Message::Stubs(all) if all.len() <= MAX_BATCH_OPS => all
             .into_iter()
@@ -89,7 +91,7 @@ pub fn check(message: Message, network: NetworkId, now: Wall) -> Result<Vec<Lear
             .collect(),
         Message::Controls(all) if all.len() <= MAX_BATCH_OPS => all
             .into_iter()
-            .map(|raw| Ok(Learned::Control(Box::new(raw.verify(network, now)?))))
+            .map(|raw| Ok(Learned::Control(Box::new(raw.verify_as(network, now, proven)?))))
             .collect(),
         Message::Known(_) | Message::Stubs(_) | Message::Hosts(_) | Message::Controls(_) => {
             Err(Reject::Invalid("too many records"))
@@ -99,12 +101,16 @@ pub fn check(message: Message, network: NetworkId, now: Wall) -> Result<Vec<Lear
     }
 }
 
-fn standing(known: Known, network: NetworkId, now: Wall) -> Result<Learned, Reject> {
+fn standing(
+    known: Known,
+    network: NetworkId,
+    now: Wall,
+    proven: &mut Proven,
+) -> Result<Learned, Reject> {
     let Known { certificate, spec, result } = known;
-    let certificate: Signed<Certificate> = certificate.verify(network, now)?;
-    let verified = |raw: Raw| raw.verify::<Spec>(network, now);
-    let spec = spec.map(verified).transpose()?;
-    let result = result.map(|raw| raw.verify::<JobResult>(network, now)).transpose()?;
+    let certificate: Signed<Certificate> = certificate.verify_as(network, now, proven)?;
+    let spec = spec.map(|raw| raw.verify_as::<Spec>(network, now, proven)).transpose()?;
+    let result = result.map(|raw| raw.verify_as::<JobResult>(network, now, proven)).transpose()?;
     let body = certificate.body();
     if spec
         .as_ref()

@@ -41,6 +41,7 @@ pub mod shards;
 pub mod shares;
 pub mod slots;
 mod steady;
+mod tree;
 pub mod verify;
 mod view;
 pub mod why;

@@ -84,7 +84,7 @@ use crate::key::NodeKey;
 use crate::limits::{MAX_VERSION, SWEEP_MS, SWEEP_ON_MS, VERSION_SLACK};
 use crate::queue::Queue;
 use crate::record::spec::Subject;
-use crate::record::{Record, Reject, Signed};
+use crate::record::{Proven, Record, Reject, Sealing, Signed};
 use crate::steady::Steady;
 use crate::view::HostView;
 use crate::wire::Sought;
@@ -158,6 +158,9 @@ enum Timer {
 pub struct Machine {
     me: NodeId,
     key: NodeKey,
+    sealing: Sealing,
+    /// What peers signed of late.
+    proven: Proven,
     config: Config,
     chance: ChaCha12Rng,
     clock: HlcClock,
@@ -236,6 +239,8 @@ impl Machine {
             acquaintance: acquaintance::Acquaintance::default(),
             registers: table::Table::new(key.id()),
             key,
+            sealing: Sealing::default(),
+            proven: Proven::default(),
             jobs_live: 0,
             homes: owners::Homes::default(),
             queue: Queue::default(),
@@ -421,6 +426,7 @@ impl Machine {
 
     /// What gathered since the last step; `None` if there is nothing to send or to write.
     pub fn take_step(&mut self) -> Option<Step> {
+        self.sealing.sign();
         let clock = self.clock.last();
         let version = if self.version > self.version_ceiling || self.out.has_writes() {
             self.version_ceiling = self.version.saturating_add(VERSION_SLACK).min(MAX_VERSION);
@@ -440,6 +446,7 @@ impl Machine {
 
     /// What may leave now.
     pub fn take_effects(&mut self) -> Vec<Effect> {
+        self.sealing.sign();
         self.registers.rest();
         self.out.take_effects()
     }
@@ -466,15 +473,20 @@ impl Machine {
 
     /// Signs a record that holds what a caller sent. Callers check bounds too; a record that broke
     /// them would be written and could not be read back.
-    fn seal<T: Record>(&self, body: T) -> Result<Signed<T>, Refusal> {
+    fn seal<T: Record>(&mut self, body: T) -> Result<Signed<T>, Refusal> {
         if let Err(Reject::Invalid(why)) = body.check(self.me) {
             return Err(Refusal::TooLarge(why.into()));
         }
-        let signed = Signed::seal(&self.key, self.config.network, body);
+        let signed = self.seal_own(body);
         if signed.raw().body.len() > T::MAX_BYTES {
             return Err(Refusal::TooLarge("the record is too long".into()));
         }
         Ok(signed)
+    }
+
+    /// Signs a record of what this node found, with the others of its batch.
+    fn seal_own<T: Record>(&mut self, body: T) -> Signed<T> {
+        self.sealing.seal(&self.key, self.config.network, body)
     }
 
     fn chance(&mut self) -> u64 {

@@ -16,8 +16,12 @@ use crate::key::{NodeKey, Signature};
 use crate::limits::MAX_OATH_PATH;
 use crate::record::spec::RegisterKey;
 use crate::register::{Accepted, Ballot, Val};
+use crate::tree::{Tree, Turn};
 
 const KIND: &str = "oath";
+
+/// Votes of one frame.
+const OATHS: Tree = Tree("skyclaw/1 oaths");
 
 /// A value that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,16 +97,6 @@ impl Said {
     }
 }
 
-/// A neighbour on the way to the root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Turn {
-    /// It stands before.
-    Left(Hash),
-    /// It stands behind.
-    Right(Hash),
-}
-
 /// The proof that a voter said something. What, and of which register, stands beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,12 +123,8 @@ impl Sworn {
     /// The root that must be signed for this to have been said; none if the way is too long.
     #[must_use]
     pub fn root(&self, key: &RegisterKey, said: &Said) -> Option<Hash> {
-        let climb = |below, turn: &Turn| match turn {
-            Turn::Left(left) => join(*left, below),
-            Turn::Right(right) => join(below, *right),
-        };
         let is_short = self.path.len() <= MAX_OATH_PATH;
-        is_short.then(|| self.path.iter().fold(leaf(key, said), climb))
+        is_short.then(|| OATHS.climb(leaf(key, said), &self.path))
     }
 
     /// True if that voter said exactly this of this register of this network.
@@ -157,29 +147,8 @@ pub fn swear<'a>(
     network: NetworkId,
     all: impl IntoIterator<Item = (&'a RegisterKey, &'a Said)>,
 ) -> Vec<Sworn> {
-    let mut row: Vec<Hash> = all.into_iter().map(|(key, said)| leaf(key, said)).collect();
-    let mut places: Vec<usize> = (0..row.len()).collect();
-    let mut paths: Vec<Vec<Turn>> = vec![Vec::new(); row.len()];
-    while row.len() > 1 {
-        for (place, path) in places.iter_mut().zip(&mut paths) {
-            let neighbour = if *place % 2 == 0 {
-                row.get(*place + 1).map(|right| Turn::Right(*right))
-            } else {
-                row.get(*place - 1).map(|left| Turn::Left(*left))
-            };
-            // The last one may have none, and stands in the next row as it is.
-            path.extend(neighbour);
-            *place /= 2;
-        }
-        let pairs = row.chunks(2);
-        row = pairs
-            .map(|pair| match pair {
-                [left, right] => join(*left, *right),
-                alone => alone.first().copied().unwrap_or(Hash([0; 32])),
-            })
-            .collect();
-    }
-    let Some(root) = row.first() else { return Vec::new() };
+    let leaves = all.into_iter().map(|(key, said)| leaf(key, said)).collect();
+    let Some((root, paths)) = OATHS.grow(leaves) else { return Vec::new() };
     let signature = node.sign(network, KIND, &root.0);
     paths.into_iter().map(|path| Sworn { path, signature }).collect()
 }
@@ -193,14 +162,6 @@ struct Statement<'a> {
 fn leaf(key: &RegisterKey, said: &Said) -> Hash {
     let mut hash = blake3::Hasher::new_derive_key("skyclaw/1 oath");
     hash.update(&codec::encode(&Statement { key, said }));
-    Hash(*hash.finalize().as_bytes())
-}
-
-/// Told apart from leaves by its context.
-fn join(left: Hash, right: Hash) -> Hash {
-    let mut hash = blake3::Hasher::new_derive_key("skyclaw/1 oaths");
-    hash.update(&left.0);
-    hash.update(&right.0);
     Hash(*hash.finalize().as_bytes())
 }
 

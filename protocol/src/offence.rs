@@ -74,9 +74,7 @@ impl Offence {
     }
 
     fn certificate(&self, network: NetworkId, raw: &Raw) -> Option<Certificate> {
-        let signed = raw.signer == self.node
-            && raw.signature.holds(raw.signer, network, Certificate::KIND, &raw.body);
-        if !signed {
+        if raw.signer != self.node || !raw.is_signed(network, Certificate::KIND) {
             return None;
         }
         raw.clone().reopen::<Certificate>().ok().map(crate::record::Signed::into_body)

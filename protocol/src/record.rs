@@ -6,19 +6,22 @@
 
 pub mod control;
 pub mod host;
+mod proof;
 pub mod receipt;
 pub mod result;
 pub mod spec;
 pub mod word;
 pub mod work;
 
+pub use proof::{Proof, Proven, Sealing};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::{Hlc, Wall};
 use crate::codec::{self, DecodeError};
 use crate::id::{Hash, NetworkId, NodeId};
 use crate::key::{NodeKey, Signature};
+use crate::tree::Turn;
 
 /// A kind of record.
 pub trait Record: Serialize + DeserializeOwned {
@@ -56,16 +59,51 @@ pub enum Reject {
 }
 
 /// A record as it travels: nothing is known of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raw {
     /// The CBOR that was signed.
-    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
     /// Who says it signed.
     pub signer: NodeId,
     /// Over network, kind and body.
-    pub signature: Signature,
+    pub proof: Proof,
+}
+
+/// A [`Raw`] as it is written.
+#[derive(Serialize)]
+struct Written<'r> {
+    #[serde(with = "serde_bytes")]
+    body: &'r [u8],
+    signer: NodeId,
+    signature: Signature,
+    #[serde(skip_serializing_if = "<[Turn]>::is_empty")]
+    path: &'r [Turn],
+}
+
+impl Serialize for Raw {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (signature, path) = (self.proof.signature(), self.proof.path());
+        Written { body: &self.body, signer: self.signer, signature, path }.serialize(serializer)
+    }
+}
+
+/// The same as it is read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Read {
+    #[serde(with = "serde_bytes")]
+    body: Vec<u8>,
+    signer: NodeId,
+    signature: Signature,
+    #[serde(default)]
+    path: Vec<Turn>,
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Read { body, signer, signature, path } = Read::deserialize(deserializer)?;
+        Ok(Self { body, signer, proof: Proof::read(signature, path) })
+    }
 }
 
 impl Raw {
@@ -74,10 +112,23 @@ impl Raw {
     /// # Errors
     /// [`Reject`]; the record is dropped.
     pub fn verify<T: Record>(self, network: NetworkId, now: Wall) -> Result<Signed<T>, Reject> {
+        self.verify_as(network, now, &mut Proven::default())
+    }
+
+    /// The same for one of several records: a signature that they share is checked once.
+    ///
+    /// # Errors
+    /// [`Reject`]; the record is dropped.
+    pub fn verify_as<T: Record>(
+        self,
+        network: NetworkId,
+        now: Wall,
+        proven: &mut Proven,
+    ) -> Result<Signed<T>, Reject> {
         if self.body.len() > T::MAX_BYTES {
             return Err(Reject::Invalid("too long"));
         }
-        if !self.signature.holds(self.signer, network, T::KIND, &self.body) {
+        if !self.is_signed_as(network, T::KIND, proven) {
             return Err(Reject::BadSignature);
         }
         let signed = self.reopen::<T>()?;
@@ -123,8 +174,13 @@ impl<T: Record> Signed<T> {
     /// Signs `body` with this node's own key.
     pub fn seal(key: &NodeKey, network: NetworkId, body: T) -> Self {
         let bytes = codec::encode(&body);
-        let signature = key.sign(network, T::KIND, &bytes);
-        Self { body, hash: Hash::of(&bytes), raw: Raw { body: bytes, signer: key.id(), signature } }
+        let proof = Proof::alone(key.sign(network, T::KIND, &bytes));
+        Self::of(body, Raw { body: bytes, signer: key.id(), proof })
+    }
+
+    /// `body` is what the bytes say.
+    fn of(body: T, raw: Raw) -> Self {
+        Self { body, hash: Hash::of(&raw.body), raw }
     }
 }
 

@@ -12,7 +12,7 @@ use skyclaw_protocol::record::receipt::Receipt;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Spec;
 use skyclaw_protocol::record::work::Work;
-use skyclaw_protocol::record::{Raw, Record};
+use skyclaw_protocol::record::{Proof, Raw, Record};
 use skyclaw_protocol::register::{Certificate, Voter};
 use skyclaw_protocol::{Completion, NetworkId, codec};
 
@@ -61,7 +61,7 @@ fn record<T: Record>(bytes: &[u8]) -> bool {
     let key = NodeKey::from_seed(&[3; 32]);
     let network = NetworkId::of_name("samples");
     let signature = key.sign(network, T::KIND, bytes);
-    let raw = Raw { body: bytes.to_vec(), signer: key.id(), signature };
+    let raw = Raw { body: bytes.to_vec(), signer: key.id(), proof: Proof::alone(signature) };
     match raw.clone().verify::<T>(network, NOW) {
         Ok(signed) => {
             assert!(bytes.len() <= T::MAX_BYTES);

@@ -68,7 +68,7 @@ fn join<T>(have: &mut Vec<T>, more: Vec<T>) -> Option<Vec<T>> {
 mod tests {
     use skyclaw_protocol::NodeId;
     use skyclaw_protocol::key::NodeKey;
-    use skyclaw_protocol::record::Raw;
+    use skyclaw_protocol::record::{Proof, Raw};
 
     use super::*;
 
@@ -77,8 +77,8 @@ mod tests {
     fn hosts(bytes: usize) -> Message {
         let key = NodeKey::from_seed(&[1; 32]);
         let network = skyclaw_protocol::NetworkId([0; 16]);
-        let signature = key.sign(network, "x", b"");
-        Message::Hosts(vec![Raw { body: vec![0; bytes], signer: NodeId([0; 32]), signature }])
+        let proof = Proof::alone(key.sign(network, "x", b""));
+        Message::Hosts(vec![Raw { body: vec![0; bytes], signer: NodeId([0; 32]), proof }])
     }
 
     #[test]

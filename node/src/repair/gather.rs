@@ -13,9 +13,9 @@ use skyclaw_protocol::retention::StubRaw;
 use skyclaw_protocol::wire::Known;
 use skyclaw_store::{Held, ReadError, Reader};
 
-/// What CBOR, signatures and ids add to the bodies of one record: three times 64 and 32 bytes, and
-/// the names of the fields.
-pub(super) const SLACK: usize = 512;
+/// What CBOR, signatures and ids add to the bodies of one record: three times 64 and 32 bytes, a way of
+/// four hashes, and the names of the fields.
+pub(super) const SLACK: usize = 1024;
 
 /// What was gathered.
 #[derive(Debug, Default)]

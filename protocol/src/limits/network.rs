@@ -20,6 +20,13 @@ pub const MAX_OFFENCES: usize = 1000;
 /// Longest way from one vote to the root that was signed: a tree over the operations of a frame.
 pub const MAX_OATH_PATH: usize = MAX_BATCH_OPS.ilog2() as usize;
 
+/// Records that are signed together: a sixteenth of a signature each is little beside what else a
+/// record costs, and each is longer by its way to the root.
+pub const SIGNED_TOGETHER: usize = 16;
+
+/// Longest way from one record to the root that was signed.
+pub const MAX_RECORD_PATH: usize = SIGNED_TOGETHER.ilog2() as usize;
+
 /// Longest name of a kind of control records, in bytes.
 pub const MAX_CONTROL_KIND: usize = 32;
 

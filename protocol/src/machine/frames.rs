@@ -331,7 +331,9 @@ impl Machine {
 
     /// Takes the word of a ballot's owner that a value was chosen, of a register voted on here.
     fn certified(&mut self, now: Now, shelf: &dyn Shelf, raw: Raw, faults: &mut Vec<FrameFault>) {
-        let Ok(signed) = raw.verify::<Certificate>(self.config.network, now.wall) else {
+        let Ok(signed) =
+            raw.verify_as::<Certificate>(self.config.network, now.wall, &mut self.proven)
+        else {
             return faults.push(FrameFault::BadRecord);
         };
         self.take_certificate(now, shelf, signed, None, None, faults);

@@ -457,7 +457,7 @@ impl Machine {
         host.record.at = at;
         host.record.display_version = self.next_version();
         host.record.by.clone_from(&self.config.label);
-        let signed = Signed::seal(&self.key, self.config.network, host.record);
+        let signed = self.seal_own(host.record);
         self.out.write(Write::Host(Box::new(signed.clone())));
         self.publish_host(signed.raw().clone());
         self.hosts.load(signed);

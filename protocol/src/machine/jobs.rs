@@ -81,7 +81,7 @@ impl Machine {
 
     /// The signed head of a job that this node makes.
     pub(super) fn job_spec(
-        &self,
+        &mut self,
         now: Now,
         job: &JobId,
         request: JobRequest,

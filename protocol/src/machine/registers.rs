@@ -238,7 +238,7 @@ impl Machine {
         let Some(entry) = self.registers.get_mut(subject) else { return };
         let sworn = entry.take_sworn(&voters);
         let body = Certificate { key: entry.head.key.clone(), ballot, val, voters, sworn };
-        let certificate = Signed::seal(&self.key, self.config.network, body);
+        let certificate = self.seal_own(body);
         let Some(entry) = self.registers.get(subject) else { return };
         for to in entry.head.voters.iter().copied().filter(|voter| *voter != self.me) {
             let message = Message::Certificates(vec![certificate.raw().clone()]);

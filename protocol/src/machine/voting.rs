@@ -39,9 +39,8 @@ impl Machine {
             }
         }
         let Some(older) = older else { return Ok(()) };
-        let Ok(signed) =
-            spec.ok_or(Missing::Content)?.verify::<Spec>(self.config.network, now.wall)
-        else {
+        let (spec, network) = (spec.ok_or(Missing::Content)?, self.config.network);
+        let Ok(signed) = spec.verify_as::<Spec>(network, now.wall, &mut self.proven) else {
             faults.push(FrameFault::BadRecord);
             return Err(Missing::Gone);
         };
@@ -207,7 +206,7 @@ impl Machine {
         if now.wall.plus_ms(margin) >= entry.head.expires_at {
             return Ok(Verdict::Gone);
         }
-        let mut row = entry.row.clone();
+        let (mut row, held_key) = (entry.row.clone(), entry.row.holds_key());
         let changed = match row.accept(ballot, val) {
             Ok(changed) => changed,
             Err(nack) => return Ok(Verdict::Lower(nack)),
@@ -220,7 +219,6 @@ impl Machine {
             self.out.write(Write::Result(signed));
         }
         if changed {
-            let held_key = entry.row.holds_key();
             if let Some(entry) = self.registers.get_mut(&key.subject) {
                 entry.row = row;
             }
@@ -237,7 +235,7 @@ impl Machine {
 
     /// The result that a value names: sent along, on disk already, or missing.
     pub(super) fn content(
-        &self,
+        &mut self,
         now: Now,
         shelf: &dyn Shelf,
         subject: &Subject,
@@ -255,7 +253,7 @@ impl Machine {
         }
         let Some(raw) = result else { return Ok(Content::Missing) };
         let signed = raw
-            .verify::<JobResult>(self.config.network, now.wall)
+            .verify_as::<JobResult>(self.config.network, now.wall, &mut self.proven)
             .map_err(|_| FrameFault::BadRecord)?;
         let body = signed.body();
         let named = body.job == *job

@@ -20,8 +20,8 @@ use crate::limits::{
     MAX_CLAIM_HOMES, MAX_WORK_CLASSES, MAX_WORK_HOMES, WORK_AGAIN_MS, WORK_GAP_MS, WORK_LIFE_MS,
 };
 use crate::placement::meets;
+use crate::record::Record;
 use crate::record::work::{Work, WorkClass};
-use crate::record::{Record, Signed};
 use crate::wire::Message;
 
 /// A claim on its way through other coordinators.
@@ -126,7 +126,7 @@ impl Machine {
         self.announced.classes = classes.iter().map(|class| (class.required.clone(), ())).collect();
         self.announced.last = Some(now.mono);
         let work = Work { home: self.me, at: self.stamp(now), classes };
-        let signed = Signed::seal(&self.key, self.config.network, work);
+        let signed = self.seal_own(work);
         self.out.effect(Effect::Publish(Message::Work(signed.raw().clone())));
         // Whoever missed it hears it again while it is so.
         self.work_timer_at(now.mono.plus_ms(WORK_AGAIN_MS));

@@ -5,8 +5,8 @@ use crate::clock::Hlc;
 use crate::id::{Hash, JobId, ServiceId};
 use crate::key::NodeKey;
 use crate::oath::{Point, swear};
-use crate::record::Signed;
 use crate::record::tests::samples::{certificate, network};
+use crate::record::{self, Signed};
 use crate::register::Ballot;
 
 fn liar() -> NodeKey {
@@ -92,7 +92,8 @@ fn an_owner_is_convicted_by_two_certificates_of_one_version() {
     assert!(!by_owner(&one, &Certificate { ballot, ..other.clone() }).holds(network()));
     let mut forged = by_owner(&one, &other);
     if let Proof::Owner { other, .. } = &mut forged.proof {
-        other.signature = NodeKey::from_seed(&[8; 32]).sign(network(), "certificate", &other.body);
+        let stranger = NodeKey::from_seed(&[8; 32]);
+        other.proof = record::Proof::alone(stranger.sign(network(), "certificate", &other.body));
     }
     assert!(!forged.holds(network()));
 }

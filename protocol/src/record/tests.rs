@@ -4,7 +4,7 @@ pub(crate) mod samples;
 
 use samples::{certificate, host, network, result, signer, spec};
 
-use super::{Raw, Record, Reject, Signed};
+use super::{Proof, Raw, Record, Reject, Signed};
 use crate::clock::{Hlc, Wall};
 use crate::id::{Hash, HostId, NetworkId, NodeId};
 use crate::limits::{
@@ -23,6 +23,15 @@ const NOW: Wall = Wall(samples::AT.ms);
 
 fn sealed<T: Record>(body: T) -> Raw {
     Signed::seal(&signer(), network(), body).raw().clone()
+}
+
+impl Raw {
+    /// Alters one byte of its signature.
+    pub(crate) fn spoil(&mut self, at: usize) {
+        let mut signature = self.proof.signature();
+        signature.0[at] ^= 1;
+        self.proof = Proof::read(signature, self.proof.path().to_vec());
+    }
 }
 
 #[test]
@@ -53,7 +62,7 @@ fn no_byte_of_a_signed_record_can_be_changed() {
     }
     for at in 0..64 {
         let mut altered = raw.clone();
-        altered.signature.0[at] ^= 1;
+        altered.spoil(at);
         refused(altered);
     }
     let signer = NodeId([7; 32]);

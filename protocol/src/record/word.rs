@@ -48,7 +48,7 @@ impl Word {
         if raw.body.len() > Self::MAX_BYTES {
             return Err(Reject::Invalid("too long"));
         }
-        if !raw.signature.holds(raw.signer, network, Self::KIND, &raw.body) {
+        if !raw.is_signed(network, Self::KIND) {
             return Err(Reject::BadSignature);
         }
         raw.reopen()

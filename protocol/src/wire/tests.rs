@@ -30,7 +30,7 @@ use crate::record::tests::samples::{
     service_id, signer, spec, val,
 };
 use crate::record::work::{Work, WorkClass};
-use crate::record::{Raw, Record, Signed};
+use crate::record::{Proof, Raw, Record, Signed};
 use crate::register::{Accepted, Certificate, Nack, State, Val, Voter};
 use crate::view::{HostView, Milli, OpenclawInstall};
 
@@ -53,7 +53,11 @@ fn sample<T: Serialize + DeserializeOwned>(name: &'static str, value: &T) -> Sam
 /// A record is also checked, as one from disk would be.
 fn record<T: Record>(name: &'static str, value: &T) -> Sample {
     let reread = |bytes: &[u8]| {
-        let raw = Raw { body: bytes.to_vec(), signer: signer().id(), signature: some_signature() };
+        let raw = Raw {
+            body: bytes.to_vec(),
+            signer: signer().id(),
+            proof: Proof::alone(some_signature()),
+        };
         Some(encode(&raw.reopen::<T>().ok()?.into_body()))
     };
     Sample { name, bytes: encode(value), reread }
@@ -70,7 +74,8 @@ fn messages() -> Vec<(&'static str, Message)> {
     let vote = |verdict| VoteOp { key: key.clone(), ballot, ver, verdict, sworn: None };
     let promise =
         |verdict| PromiseOp { key: key.clone(), ballot, verdict, result: None, sworn: None };
-    let raw = Raw { body: vec![1, 2], signer: signer().id(), signature: some_signature() };
+    let raw =
+        Raw { body: vec![1, 2], signer: signer().id(), proof: Proof::alone(some_signature()) };
     let present =
         PresentOp { host: host_id(), node: Some(signer().id()), age_ms: 7, away_ms: None };
     let accept =
@@ -119,7 +124,8 @@ fn messages() -> Vec<(&'static str, Message)> {
 
 /// What coordinators ask each other, and what is handed on.
 fn exchanges() -> Vec<(&'static str, Message)> {
-    let raw = Raw { body: vec![1, 2], signer: signer().id(), signature: some_signature() };
+    let raw =
+        Raw { body: vec![1, 2], signer: signer().id(), proof: Proof::alone(some_signature()) };
     let known = Known { certificate: raw.clone(), spec: Some(raw), result: None };
     let confirm = ConfirmOp { key: key(), ballot: ballot(), round: 9 };
     let idempotency =

@@ -9,7 +9,7 @@ use skyclaw_protocol::limits::{MAX_BATCH_OPS, MAX_BEAT_PEERS};
 use skyclaw_protocol::record::host::HostDesc;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::{JobSpec, RegisterKey, Spec, Subject};
-use skyclaw_protocol::record::{Raw, Signed};
+use skyclaw_protocol::record::{Proof, Raw, Signed};
 use skyclaw_protocol::register::{Ballot, Certificate, JobState, Nack, Phase, State, Val};
 use skyclaw_protocol::repair::{Records, RepairAsk};
 use skyclaw_protocol::wire::{
@@ -455,7 +455,7 @@ fn a_coordinator_that_floods_is_refused_and_the_others_are_served() {
     // Nested without end, in her own hand.
     let mut deep = mallory.sign(result_of(&job, &this.scene.job_id(&this.scene.running)));
     deep.body = vec![0x81; 60_000];
-    deep.signature = mallory.key.sign(mallory.network, "certificate", &deep.body);
+    deep.proof = Proof::alone(mallory.key.sign(mallory.network, "certificate", &deep.body));
     this.refused("nested without end", "bad_record", &Message::Known(vec![bare(deep.clone())]));
     // Longer than a frame may be: the stream ends, and Mallory opens another one.
     let long = Raw { body: vec![0; 13 << 20], ..deep };

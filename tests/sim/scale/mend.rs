@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use skyclaw_node::repair::{ANSWERS, ASK_PATIENCE, COPIES, COPY_RATE, LATE_MS, PERIOD, SESSION};
 use skyclaw_protocol::clock::Mono;
 use skyclaw_protocol::key::Signature;
-use skyclaw_protocol::record::Raw;
+use skyclaw_protocol::record::{Proof, Raw};
 use skyclaw_protocol::repair::{
     BATCH_BYTES, Copied, Fetched, Inventory, Item, MAX_PAGE, MAX_RECORDS, Memory, Records,
     RepairAsk, RepairTell, Session, Step, compare,
@@ -81,8 +81,8 @@ pub(super) fn id(node: u32) -> NodeId {
 }
 
 fn known(item: u32) -> Known {
-    let signature = Signature([0; 64]);
-    let certificate = Raw { body: item.to_be_bytes().to_vec(), signer: NodeId([0; 32]), signature };
+    let proof = Proof::alone(Signature([0; 64]));
+    let certificate = Raw { body: item.to_be_bytes().to_vec(), signer: NodeId([0; 32]), proof };
     Known { certificate, spec: None, result: None }
 }
 

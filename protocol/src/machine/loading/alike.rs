@@ -116,13 +116,22 @@ struct SeenSpec<'b> {
 impl<'b> SeenSpec<'b> {
     fn of(bytes: &'b [u8]) -> Option<Self> {
         let mut raw = Scan::new(bytes);
-        raw.map_of(3)?;
+        let members = raw.map()?;
         raw.key("body")?;
         let body = raw.bytes()?;
         raw.key("signer")?;
         let signer = raw.bytes()?;
         raw.key("signature")?;
-        raw.bytes().filter(|_| raw.rest().is_empty())?;
+        raw.bytes()?;
+        if members > 3 {
+            raw.key("path")?;
+            for _ in 0..raw.array()? {
+                raw.map_of(1)?;
+                raw.text()?;
+                raw.bytes()?;
+            }
+        }
+        raw.rest().is_empty().then_some(())?;
         let mut scan = Scan::new(body);
         // One more for a key, or an owner.
         scan.map_of(7)?;

@@ -72,7 +72,7 @@ fn a_stranger_writes_in_no_round() {
 fn a_spec_that_does_not_verify_makes_no_register() {
     let (mut world, op, voter) = proposed();
     let mut raw = op.spec.clone().unwrap();
-    raw.signature.0[3] ^= 1;
+    raw.spoil(3);
     let forged = AcceptOp { spec: Some(raw), ..op.clone() };
     refused(&mut world, 0, voter, Message::Accept(vec![forged]), FrameFault::BadRecord);
     let mut key = op.key.clone();

@@ -308,7 +308,7 @@ fn only_what_a_host_signed_counts() {
     let Command::Complete(right) = signed(&job, "a", &key_of("a"), "x", true) else { panic!() };
     let mut forged = right.clone();
     if let Some(raw) = &mut forged.receipt {
-        raw.signature.0[0] ^= 1;
+        raw.spoil(0);
     }
     for (wrong, word) in [
         (Completion { receipt: None, ..right.clone() }, "there is none"),

@@ -36,7 +36,7 @@ fn nobody_but_the_host_itself_ends_renews_or_hands_back_its_run() {
     let Command::Complete(bare) = World::completion(&job, "h", true) else { panic!() };
     let forged = World::report_of(&hers, "h", &job, 1);
     let mut spoilt = World::report_of(&own, "h", &job, 1);
-    spoilt.receipt.as_mut().expect("it is there").signature.0[0] ^= 1;
+    spoilt.receipt.as_mut().expect("it is there").spoil(0);
     let other = Completion { stdout: Some("other".into()), ..World::report_of(&own, "h", &job, 1) };
     let unnamed = Completion { attempt: None, ..World::report_of(&own, "h", &job, 1) };
     let renew = |word| Command::Renew {
@@ -140,7 +140,7 @@ fn a_host_that_talks_http_is_spoken_for_and_a_false_receipt_is_refused_all_the_s
     let job = world.submit(0);
     world.claim(0, "h");
     let mut spoilt = World::report_of(&host_key(), "h", &job, 1);
-    spoilt.receipt.as_mut().expect("it is there").signature.0[0] ^= 1;
+    spoilt.receipt.as_mut().expect("it is there").spoil(0);
     assert_eq!(asks(&mut world, Command::Complete(spoilt)), [FrameFault::Unproven]);
     job_at(world.complete(1, &job, "h"));
 }

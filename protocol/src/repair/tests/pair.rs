@@ -14,7 +14,7 @@ use crate::clock::Mono;
 use crate::codec::{decode, encode};
 use crate::id::NodeId;
 use crate::key::Signature;
-use crate::record::Raw;
+use crate::record::{Proof, Raw};
 use crate::wire::Known;
 
 /// Records in a page of a copy here.
@@ -54,7 +54,8 @@ impl Holder {
         for item in &items[..items.len().min(most)] {
             let Some(subject) = self.by_item.get(item) else { continue };
             let body = encode(&(*subject, self.held[subject]));
-            let certificate = Raw { body, signer: NodeId([0; 32]), signature: Signature([0; 64]) };
+            let proof = Proof::alone(Signature([0; 64]));
+            let certificate = Raw { body, signer: NodeId([0; 32]), proof };
             records.registers.push(Known { certificate, spec: None, result: None });
         }
         (items.len().min(most), records)
