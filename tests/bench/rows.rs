@@ -1,5 +1,6 @@
 //! The rows of the table: what is done, by whom.
 
+mod crowd;
 mod gateway;
 mod held;
 mod jobs;
@@ -18,7 +19,7 @@ pub(crate) struct Row {
 }
 
 /// All of them.
-pub(crate) const ROWS: [Row; 10] = [
+pub(crate) const ROWS: [Row; 11] = [
     Row { name: "enqueue", what: "durable enqueue, 1, 16 and 64 clients", measure: queue::enqueue },
     Row { name: "cycle", what: "enqueue, claim, complete, 64 clients", measure: queue::cycle },
     Row { name: "sync", what: "enqueue at one client beside one fdatasync", measure: queue::sync },
@@ -32,6 +33,7 @@ pub(crate) const ROWS: [Row; 10] = [
     Row { name: "gateway", what: "pages of 100 B and 64 KiB", measure: gateway::direct },
     Row { name: "tunnel", what: "the same over libp2p to a host", measure: gateway::tunnel },
     Row { name: "held", what: "enqueue, memory and start with jobs held", measure: held::measure },
+    Row { name: "crowd", what: "64 nodes here, and a third of them dies", measure: crowd::measure },
     Row { name: "size", what: "an idle node, and the program", measure: held::size },
 ];
 

@@ -25,7 +25,7 @@ const WIRE: &str = include_str!("../../protocol/vectors/wire-1.hex");
 const NOW: Wall = Wall(1_800_000_001_000);
 
 targets! {
-    raws { || frozen(WIRE, &["raw"]), &[], cbor::<Raw> }
+    raws { || frozen(WIRE, &["raw", "raw-together"]), &[], cbor::<Raw> }
     specs { || frozen(WIRE, &["spec", "spec-marked", "spec-once"]), &[], record::<Spec> }
     results {
         || frozen(WIRE, &["result", "result-agent", "result-receipt"]), &[], record::<JobResult>

@@ -141,7 +141,10 @@ impl Machine {
 
     /// Whether that coordinator answered a moment ago. Of one that is sent no beats it counts that it is connected.
     fn answers(&self, now: Now, node: &NodeId) -> bool {
-        self.pulses.get(node).map_or(self.peers.contains(node), |pulse| pulse.answers(now.mono))
+        match self.pulses.get(node) {
+            Some(pulse) => pulse.answers(now.mono),
+            None => self.peers.contains(node),
+        }
     }
 
     /// The connection of a host here went while it asked.

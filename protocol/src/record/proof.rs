@@ -28,7 +28,7 @@ pub struct Proof(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    Made(Made),
+    Made(Box<Made>),
     Owed(Arc<Owed>),
 }
 
@@ -48,12 +48,12 @@ struct Owed {
 impl Proof {
     /// A signature over one record alone.
     #[must_use]
-    pub const fn alone(signature: Signature) -> Self {
+    pub fn alone(signature: Signature) -> Self {
         Self::read(signature, Vec::new())
     }
 
-    pub(super) const fn read(signature: Signature, path: Vec<Turn>) -> Self {
-        Self(Kind::Made(Made { signature, path }))
+    pub(super) fn read(signature: Signature, path: Vec<Turn>) -> Self {
+        Self(Kind::Made(Box::new(Made { signature, path })))
     }
 
     fn made(&self) -> &Made {

@@ -30,7 +30,7 @@ use crate::record::tests::samples::{
     service_id, signer, spec, val,
 };
 use crate::record::work::{Work, WorkClass};
-use crate::record::{Proof, Raw, Record, Signed};
+use crate::record::{Proof, Raw, Record, Sealing, Signed};
 use crate::register::{Accepted, Certificate, Nack, State, Val, Voter};
 use crate::view::{HostView, Milli, OpenclawInstall};
 
@@ -342,6 +342,10 @@ fn samples() -> Vec<Sample> {
     all.push(sample("voter", &voter));
     all.push(sample("voter-empty", &Voter::EMPTY));
     all.push(sample("raw", Signed::seal(&signer(), network(), host()).raw()));
+    let mut sealing = Sealing::default();
+    let three: Vec<_> = (0..3).map(|_| sealing.seal(&signer(), network(), host())).collect();
+    sealing.sign();
+    all.push(sample("raw-together", three[0].raw()));
     all.push(record::<Spec>("spec", &spec()));
     let mark = Some(Mark { scope: Hash([1; 32]), fingerprint: Hash([2; 32]) });
     all.push(record::<Spec>("spec-marked", &Spec { mark, ..spec() }));
