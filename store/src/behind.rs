@@ -1,14 +1,15 @@
 //! What is in the journal and not in redb yet, and how it gets there.
 //!
 //! Always: whoever reads finds every batch that was committed before. One register, result or key is looked up in
-//! what waits; for all else what waits is put into redb first, by the thread that reads. Batches get there in their order and one by one, as if each had been a
-//! transaction of its own; a failure leaves redb at a whole batch, and then nobody reads any more until the file
-//! is opened again: what was promised must not look as if it were not there.
+//! what waits; for all else what waits is put into redb first, by the thread that reads. Batches get there in their
+//! order and one by one, as if each had been a transaction of its own; one leaves only after redb shows it. A failure
+//! leaves redb at a whole batch, and then nobody reads any more until the file is opened again: what was promised
+//! must not look as if it were not there.
 
 mod index;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
@@ -42,6 +43,8 @@ pub(crate) struct Behind {
     /// Changes that wait, so that a reader need not take a lock where there are none.
     count: AtomicUsize,
     bytes: AtomicUsize,
+    /// Batches that redb has on disk.
+    synced: AtomicU64,
     /// Whether redb failed: what [`Applied::broken`] says at length.
     broken: AtomicBool,
     queue: Mutex<Queue>,
@@ -80,11 +83,14 @@ impl Broken {
 }
 
 impl Behind {
+    /// Behind a database that is on disk up to there.
     pub(crate) fn new(head: Head) -> Self {
+        let synced = AtomicU64::new(head.batches);
         let applied = Applied { head, broken: None };
         Self {
             count: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            synced,
             broken: AtomicBool::new(false),
             queue: Mutex::default(),
             applied: Mutex::new(applied),
@@ -116,10 +122,46 @@ impl Behind {
         self.count.store(0, Ordering::Release);
     }
 
+    /// Batches that redb has on disk.
+    pub(crate) fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Whether redb should be given what waits.
+    pub(crate) fn is_due(&self, bounds: &Bounds) -> bool {
+        self.count() >= bounds.waiting || self.bytes.load(Ordering::Acquire) >= bounds.waiting_bytes
+    }
+
     /// Whether this much more may not wait with what does.
     pub(crate) fn is_full(&self, bounds: &Bounds, changes: usize, bytes: usize) -> bool {
-        let waiting = self.bytes.load(Ordering::Acquire);
-        self.count() + changes > bounds.waiting || waiting + bytes > bounds.waiting_bytes
+        let (count, waiting) = (self.count(), self.bytes.load(Ordering::Acquire));
+        let many = count + changes > bounds.waiting * Bounds::BACKLOG;
+        let long = waiting + bytes > bounds.waiting_bytes * Bounds::BACKLOG;
+        count > 0 && (many || long)
+    }
+
+    /// Nothing gets into redb any more, since whoever had to see to it is gone.
+    pub(crate) fn give_up(&self, why: &str) {
+        let fault = Fault(Box::new(redb::Error::Corrupted(why.to_owned())));
+        self.break_off(&mut self.applied(), &fault);
+    }
+
+    fn break_off(&self, applied: &mut Applied, fault: &Fault) {
+        if applied.broken.is_none() {
+            applied.broken = Some(Broken::of(fault));
+            // Whoever reads more than what waits comes here and hears why not.
+            self.count.fetch_add(1, Ordering::Release);
+            self.broken.store(true, Ordering::Release);
+        }
+    }
+
+    /// redb shows the first batches to whoever asks from now on.
+    fn done(&self, batches: &[Arc<Waiting>]) {
+        self.queue().drop_first(batches.len());
+        let changes = batches.iter().map(|batch| batch.writes.len().max(1)).sum();
+        self.count.fetch_sub(changes, Ordering::Release);
+        let bytes = batches.iter().map(|batch| batch.bytes).sum();
+        self.bytes.fetch_sub(bytes, Ordering::Release);
     }
 
     /// What redb says of itself, or will once nothing waits.
@@ -156,6 +198,19 @@ impl Shared {
         self.write(Durability::None, None, |_, _| Ok(()))
     }
 
+    /// Has redb put on disk what it was given, and what waits.
+    pub(crate) fn sync(&self) -> Result<(), Fault> {
+        self.change(|_, _| Ok(()))
+    }
+
+    /// Why redb takes nothing more, if it does not.
+    pub(crate) fn health(&self) -> Result<(), Fault> {
+        match self.behind.is_broken().then(|| self.behind.applied()) {
+            Some(applied) => applied.broken.as_ref().map_or(Ok(()), |broken| Err(broken.fault())),
+            None => Ok(()),
+        }
+    }
+
     /// Changes redb behind what waits. All of it is on disk then.
     pub(crate) fn change(
         &self,
@@ -188,12 +243,17 @@ impl Shared {
         more: Option<Arc<Waiting>>,
         act: impl FnOnce(&WriteTransaction, &mut Head) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let mut applied = self.behind.applied();
+        let behind = &self.behind;
+        let mut applied = behind.applied();
         if let Some(broken) = &applied.broken {
             return Err(broken.fault());
         }
         // They stay where they are until redb has them: who asks for one of them finds it.
-        let waiting = self.behind.queue().batches();
+        let waiting = behind.queue().batches();
+        let synced = matches!(durability, Durability::Immediate);
+        if waiting.is_empty() && !synced {
+            return Ok(());
+        }
         let written = guard(|| {
             let mut txn = self.begin_write()?;
             txn.set_durability(durability)?;
@@ -204,26 +264,17 @@ impl Shared {
                     .insert(META_HEAD, seal(&META, META_HEAD, &head).as_slice())?;
             }
             txn.commit()?;
-            Ok(head)
+            applied.head = head;
+            behind.done(&waiting);
+            if synced {
+                behind.synced.store(applied.head.batches, Ordering::Release);
+            }
+            Ok(())
         });
-        match written {
-            Ok(head) => {
-                applied.head = head;
-                self.behind.queue().drop_first(waiting.len());
-                let done = waiting.iter().map(|batch| batch.writes.len().max(1)).sum();
-                self.behind.count.fetch_sub(done, Ordering::Release);
-                let bytes = waiting.iter().map(|batch| batch.bytes).sum();
-                self.behind.bytes.fetch_sub(bytes, Ordering::Release);
-                Ok(())
-            }
-            Err(fault) => {
-                applied.broken = Some(Broken::of(&fault));
-                self.behind.broken.store(true, Ordering::Release);
-                // Whoever reads more than what waits comes here and hears why not.
-                self.behind.count.fetch_add(1, Ordering::Release);
-                Err(fault)
-            }
+        if let Err(fault) = &written {
+            behind.break_off(&mut applied, fault);
         }
+        written
     }
 
     fn apply<'w>(

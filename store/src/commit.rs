@@ -71,7 +71,16 @@ impl Store {
         settled.map_err(|error| self.fail(error))
     }
 
-    /// Whether a reader found that redb does not take what was committed: the file is to be opened again, and
+    /// Has it done beside the caller, who goes on at once.
+    ///
+    /// # Errors
+    /// As [`Store::commit`]: what went wrong before.
+    pub fn settle_beside(&mut self) -> Result<(), CommitError> {
+        self.health()?;
+        if self.journal.settle_beside(&self.shared) { Ok(()) } else { self.settle() }
+    }
+
+    /// Whether it was found that redb does not take what was committed: the file is to be opened again, and
     /// has it then.
     ///
     /// # Errors
@@ -150,12 +159,30 @@ impl Store {
         self.usable
     }
 
+    /// The steps of the settler, once there is a journal.
+    #[cfg(test)]
+    pub(crate) fn steps(&self) -> Option<crate::settler::Steps> {
+        self.journal.settler().map(crate::settler::Settler::steps)
+    }
+
+    /// Nothing is written until the next call.
+    #[cfg(test)]
+    pub(crate) fn rest(&self) {
+        self.journal.settler().into_iter().for_each(crate::settler::Settler::rest);
+    }
+
+    /// Whether a batch needs nothing but a place in the journal, which is there.
+    #[cfg(test)]
+    pub(crate) fn takes_at_once(&self, batch: &Batch) -> bool {
+        let Encoded(body) = Encoded::of(batch);
+        self.journal.takes_at_once(&self.shared, batch.writes.len(), body.len())
+    }
+
     fn ready(&self) -> Result<(), CommitError> {
         if !self.usable {
             return Err(CommitError::Unusable { path: self.shared.place.path.clone() });
         }
-        // Why not, says whatever asks redb next.
-        if self.shared.behind.is_broken() { self.sorted(Shared::settle) } else { Ok(()) }
+        self.sorted(Shared::health)
     }
 
     fn sorted<T>(&self, act: impl FnOnce(&Shared) -> Result<T, Fault>) -> Result<T, CommitError> {
@@ -180,20 +207,13 @@ impl Store {
         self.ready()?;
         check_lengths(&batch.writes)?;
         let Encoded(body) = Encoded::of(&batch);
-        // Before the batch is anywhere: where this fails, nothing of it is kept.
-        if self.shared.behind.is_full(self.journal.bounds(), batch.writes.len(), body.len()) {
-            self.sorted(Shared::settle)?;
-        }
         let number = self.batches.saturating_add(1);
-        let kept = self.journal.keep(&self.shared, number, &body);
-        let kept = kept.map_err(|fault| CommitError::of(&self.shared.place.path, fault))?;
         let Batch { seq, writes, clock, version } = batch;
         let waiting = Waiting { clock, version, writes, bytes: body.len() };
-        if kept {
-            self.shared.behind.push(waiting);
-        } else {
-            self.sorted(|shared| shared.commit(waiting))?;
-            self.journal.rewind();
+        let left = self.journal.keep(&self.shared, number, waiting, &body);
+        let left = left.map_err(|fault| CommitError::of(&self.shared.place.path, fault))?;
+        if let Some(left) = left {
+            self.sorted(|shared| shared.commit(left))?;
         }
         self.batches = number;
         let durable = Batch { seq, writes: Vec::new(), clock, version }.into_durable();

@@ -2,7 +2,8 @@
 //!
 //! A commit of redb writes a score of pages that lie apart, which a disk takes as requests of their own.
 //! A batch in the journal is one write behind the last one, and one sync. redb gets several batches in one
-//! transaction later, and a sync of its own only before the journal begins anew.
+//! transaction later, and a sync of its own each time half of the journal is full; both are the settler's work,
+//! and meanwhile the other half takes what comes.
 //!
 //! Always: a batch has the next number, and a frame of its own in whole sectors, so that a torn write spoils
 //! no other; frames that redb has not synced are never written over. So of the frames that are behind redb
@@ -16,6 +17,7 @@ mod entry;
 mod frame;
 mod place;
 
+use std::collections::VecDeque;
 use std::io;
 
 use redb::StorageBackend;
@@ -29,13 +31,13 @@ use frame::{FIRST, SECTOR, framed};
 /// How much there may be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Bytes of the file. redb is synced once for so many.
+    /// Bytes of the file. redb is synced once for half as many.
     pub(crate) capacity: u64,
     /// By so many bytes the file grows. New room is filled with zeros, so that a sync has no new blocks to enter
     /// in the file system's own books, but for one in so many.
     pub(crate) step: u64,
-    /// Changes that may wait for redb: the most that one transaction of it takes at once, some milliseconds. With
-    /// more of them in one, a change costs less, but whoever comes meanwhile waits longer.
+    /// Changes that wait for redb before it is given them: some milliseconds of work. With more of them in one
+    /// transaction a change costs less, but whoever reads more than one record meanwhile waits longer.
     pub(crate) waiting: usize,
     /// Bytes of them, as they stand in the journal.
     pub(crate) waiting_bytes: usize,
@@ -47,21 +49,38 @@ impl Bounds {
     /// journal's room back, up to twice as much in the database: no more than the ballast is.
     pub(crate) const USUAL: Self =
         Self { capacity: 8 << 20, step: 1 << 20, waiting: 512, waiting_bytes: 1 << 20 };
+
+    /// How many times what redb is given at once may wait before the engine does: redb takes it two or three
+    /// times as fast as it comes, but for the moments in which it is synced, and of those this spans some tens of
+    /// milliseconds.
+    pub(crate) const BACKLOG: usize = 4;
 }
 
 /// Largest frame. A larger batch goes to redb at once: for it more than one write is no matter.
 const MAX_FRAME: usize = 1 << 20;
 
-/// The open journal of one writer.
+/// The open journal of one writer: a ring, behind the frame that says whose it is.
 #[derive(Debug)]
 pub(crate) struct Journal {
     file: Box<dyn StorageBackend>,
     epoch: Epoch,
     bounds: Bounds,
-    /// Where the next frame goes.
+    /// Where the next frame goes, as far as there is room.
     at: u64,
-    /// How far there is room.
+    /// How far the file goes.
     len: u64,
+    /// The frames that redb has not synced, in their order: no more than the file has sectors.
+    live: VecDeque<Live>,
+    /// Bytes of them.
+    held: u64,
+}
+
+/// A frame that must stay.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    number: u64,
+    at: u64,
+    room: u64,
 }
 
 impl Journal {
@@ -72,40 +91,66 @@ impl Journal {
         owner: &[u8; 32],
         bounds: Bounds,
     ) -> io::Result<Self> {
-        let mut journal = Self { file, epoch, bounds, at: 0, len: 0 };
-        journal.append(FIRST, owner)?;
+        let live = VecDeque::new();
+        let mut journal = Self { file, epoch, bounds, at: SECTOR, len: 0, live, held: 0 };
+        journal.put(0, &framed(&epoch, FIRST, owner))?;
         Ok(journal)
     }
 
-    /// Whether a frame with a body of this length fits behind the others.
-    pub(crate) const fn has_room(&self, body: usize) -> bool {
-        self.at + frame::room(body) <= self.bounds.capacity
+    /// Whether a frame with a body of this length fits between those that must stay.
+    pub(crate) fn has_room(&self, body: usize) -> bool {
+        self.place(frame::room(body)).is_some()
     }
 
-    /// Whether it fits at the beginning.
+    /// Whether it fits where none must.
     pub(crate) const fn takes(bounds: &Bounds, body: usize) -> bool {
         body <= MAX_FRAME && SECTOR + frame::room(body) <= bounds.capacity
     }
 
-    /// Puts a batch on disk.
+    /// Whether redb should be synced, so that there is room again before there is none.
+    pub(crate) const fn is_due(&self) -> bool {
+        self.held >= self.bounds.capacity / 2
+    }
+
+    fn place(&self, room: u64) -> Option<u64> {
+        let fits = |at: u64, end: u64| (at + room <= end).then_some(at);
+        match self.live.front() {
+            None => fits(SECTOR, self.bounds.capacity),
+            Some(first) if self.at > first.at => {
+                fits(self.at, self.bounds.capacity).or_else(|| fits(SECTOR, first.at))
+            }
+            Some(first) => fits(self.at, first.at),
+        }
+    }
+
+    /// Puts a batch on disk, where [`has_room`](Self::has_room) said that it fits.
     pub(crate) fn append(&mut self, number: u64, body: &[u8]) -> io::Result<()> {
-        let bytes = framed(&self.epoch, number, body);
-        let end = self.at + bytes.len() as u64;
-        while self.len < end {
+        let room = frame::room(body.len());
+        let Some(at) = self.place(room) else { return Err(io::ErrorKind::StorageFull.into()) };
+        self.put(at, &framed(&self.epoch, number, body))?;
+        self.live.push_back(Live { number, at, room });
+        self.held += room;
+        self.at = at + room;
+        Ok(())
+    }
+
+    fn put(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        while self.len < at + bytes.len() as u64 {
             let step = self.bounds.step;
             self.file.set_len(self.len + step)?;
             self.file.write(self.len, &vec![0; step as usize])?;
             self.len += step;
         }
-        self.file.write(self.at, &bytes)?;
-        self.file.sync_data()?;
-        self.at = end;
-        Ok(())
+        self.file.write(at, bytes)?;
+        self.file.sync_data()
     }
 
-    /// redb has synced every batch so far: the next one goes to the beginning.
-    pub(crate) const fn rewind(&mut self) {
-        self.at = SECTOR;
+    /// redb has synced every batch up to this number: their room is free.
+    pub(crate) fn release(&mut self, synced: u64) {
+        while let Some(first) = self.live.front().filter(|first| first.number <= synced) {
+            self.held -= first.room;
+            self.live.pop_front();
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 //! Never here: decisions, clocks that decide anything, sockets, tokio.
 //!
 //! Start at `tables`. [`Store`] is the single writer and belongs to the engine's thread;
-//! [`Reader`] is for everybody.
+//! [`Reader`] is for everybody. A thread of the store's own, the settler, writes to redb what the
+//! journal has.
 
 mod behind;
 mod check;
@@ -23,6 +24,7 @@ pub mod originals;
 mod outbox;
 mod read;
 mod seal;
+mod settler;
 mod space;
 mod stats;
 mod tables;

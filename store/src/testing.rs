@@ -88,6 +88,22 @@ struct State {
     fuse: Option<u64>,
     /// Rises with each crash: handles of an earlier process are dead.
     life: u64,
+    between: Option<Between>,
+    settles_apart: bool,
+}
+
+/// What happens while the database is written.
+type Between = Box<dyn FnMut(Changing) + Send>;
+
+/// How a file is about to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changing {
+    /// Bytes. redb may hold locks meanwhile that a reader of it takes, too.
+    Bytes,
+    /// Its length; so it may then, and where that is put on disk.
+    Length,
+    /// What was changed is put on disk.
+    Sync,
 }
 
 const PAGE: u64 = 4096;
@@ -161,6 +177,22 @@ impl Disk {
     /// Cuts the power after `changes` more changes (writes, lengths and syncs).
     pub fn cut_power_after(&self, changes: u64) {
         self.state().fuse = Some(changes);
+    }
+
+    /// Calls this before each change of the database, but for those that come of it.
+    pub fn before_changes(&self, act: impl FnMut(Changing) + Send + 'static) {
+        self.state().between = Some(Box::new(act));
+    }
+
+    /// Nothing is called any more.
+    pub fn without_calls(&self) {
+        self.state().between = None;
+    }
+
+    /// Whether databases that are opened from now on have a settler that is a thread: without it a test says when
+    /// it does what.
+    pub fn settle_apart(&self, apart: bool) {
+        self.state().settles_apart = apart;
     }
 
     /// True if the power was cut.
@@ -276,8 +308,16 @@ impl Handle {
         Ok(state)
     }
 
-    fn changeable(&self) -> io::Result<MutexGuard<'_, State>> {
+    fn changeable(&self, changing: Changing) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.alive()?;
+        if self.which == Which::Database
+            && let Some(mut between) = state.between.take()
+        {
+            drop(state);
+            between(changing);
+            state = self.alive()?;
+            state.between.get_or_insert(between);
+        }
         if state.health == Health::ReadOnly {
             return Err(io::Error::from_raw_os_error(rustix::io::Errno::ROFS.raw_os_error()));
         }
@@ -302,7 +342,7 @@ impl StorageBackend for Handle {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.changeable()?;
+        let mut state = self.changeable(Changing::Length)?;
         let file = state.image(self.which)?;
         file.image.resize(len as usize, 0);
         file.pages.retain(|page| page * PAGE < len);
@@ -311,7 +351,7 @@ impl StorageBackend for Handle {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.changeable()?;
+        let mut state = self.changeable(Changing::Sync)?;
         let file = state.image(self.which)?;
         let changes = std::mem::take(&mut file.unsynced);
         for change in changes {
@@ -324,7 +364,7 @@ impl StorageBackend for Handle {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut state = self.changeable()?;
+        let mut state = self.changeable(Changing::Bytes)?;
         let (used, quota) = (state.used(), state.quota);
         let file = state.image(self.which)?;
         if offset.saturating_add(data.len() as u64) > file.image.len() as u64 {
@@ -361,7 +401,7 @@ impl JournalPlace for JournalHandle {
     }
 
     fn create(&self) -> io::Result<Box<dyn StorageBackend>> {
-        self.0.changeable()?.journal = Some(Image::default());
+        self.0.changeable(Changing::Bytes)?.journal = Some(Image::default());
         Ok(self.file())
     }
 
@@ -385,6 +425,11 @@ impl JournalPlace for JournalHandle {
     /// So small that it begins anew often.
     fn bounds(&self) -> Bounds {
         let waiting_bytes = 4 * PAGE as usize;
-        Bounds { capacity: 10 * PAGE, step: 4 * PAGE, waiting: 12, waiting_bytes }
+        Bounds { capacity: 12 * PAGE, step: 4 * PAGE, waiting: 12, waiting_bytes }
+    }
+
+    /// Tests say when.
+    fn settles_apart(&self) -> bool {
+        self.0.disk.state().settles_apart
     }
 }

@@ -15,6 +15,7 @@ mod opening;
 mod originals;
 mod outbox;
 mod retention;
+mod settler;
 mod space;
 mod start;
 mod steady;

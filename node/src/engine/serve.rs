@@ -118,7 +118,7 @@ impl Incarnation<'_> {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Err(error) = self.store.settle() {
+                    if let Err(error) = self.store.settle_beside() {
                         return End::StoreFailed(self.store_failed(&error));
                     }
                 }

@@ -1,5 +1,6 @@
 //! Where, in what waits, the changes of a register and of a key stand.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -60,14 +61,25 @@ impl Queue {
 
     /// The first ones wait no more.
     pub(super) fn drop_first(&mut self, count: usize) {
-        self.batches.drain(..count.min(self.batches.len()));
-        self.gone += count as u64;
-        let gone = self.gone;
-        self.keys.retain(|_, (number, _)| *number >= gone);
-        self.subjects.retain(|_, places| {
-            places.retain(|(number, _)| *number >= gone);
-            !places.is_empty()
-        });
+        for batch in self.batches.drain(..count.min(self.batches.len())) {
+            self.gone += 1;
+            let gone = self.gone;
+            for write in &batch.writes {
+                if let Write::Key { scope, .. } | Write::ForgetKey { scope, .. } = write {
+                    if self.keys.get(scope).is_some_and(|(number, _)| *number < gone) {
+                        self.keys.remove(scope);
+                    }
+                } else if let Some(subject) = subject_of(write)
+                    && let Entry::Occupied(mut places) = self.subjects.entry(subject)
+                {
+                    let past = places.get().partition_point(|(number, _)| *number < gone);
+                    places.get_mut().drain(..past);
+                    if places.get().is_empty() {
+                        places.remove();
+                    }
+                }
+            }
+        }
     }
 
     /// The changes of a register that wait, in their order.

@@ -1,11 +1,15 @@
-//! The writer's side of the journal: when it begins, when it begins anew, when it ends.
+//! The writer's side of the journal: when it begins, when redb is to have what it holds, when it ends.
+
+use std::sync::Arc;
 
 use redb::ReadableTable;
 
+use crate::behind::Waiting;
 use crate::error::Fault;
 use crate::journal::{Bounds, Epoch, Journal, JournalPlace};
 use crate::read::Shared;
 use crate::seal::{Found, Refusals, seal};
+use crate::settler::{Settler, Task};
 use crate::tables::{FORMAT, FORMAT_WITH_JOURNAL, META, META_FORMAT, META_JOURNAL};
 
 /// The journal of a database, where it has one.
@@ -14,9 +18,16 @@ pub(crate) struct Journaled {
     place: Option<Box<dyn JournalPlace>>,
     bounds: Bounds,
     owner: [u8; 32],
-    open: Option<Journal>,
+    open: Option<Open>,
     entropy: [u8; 32],
     before: Option<Epoch>,
+}
+
+/// A journal that is in use, and who empties it.
+#[derive(Debug)]
+struct Open {
+    journal: Journal,
+    settler: Settler,
 }
 
 impl Journaled {
@@ -31,33 +42,26 @@ impl Journaled {
         Self { place, bounds, owner, open: None, entropy, before }
     }
 
-    pub(super) const fn bounds(&self) -> &Bounds {
-        &self.bounds
-    }
-
-    /// Puts the batch of this number on disk. False if it is left to redb; nothing was written then.
+    /// Puts the batch of this number, with these bytes, on disk and lets it wait for redb. Gives it back if it is
+    /// left to redb; nothing was written then.
     pub(super) fn keep(
         &mut self,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         number: u64,
+        batch: Waiting,
         body: &[u8],
-    ) -> Result<bool, Fault> {
-        let Some(place) = self.place.as_deref() else { return Ok(false) };
+    ) -> Result<Option<Waiting>, Fault> {
+        let Some(place) = self.place.as_deref() else { return Ok(Some(batch)) };
         if !Journal::takes(&self.bounds, body.len()) {
-            return Ok(false);
+            return Ok(Some(batch));
         }
-        let journal = match &mut self.open {
-            Some(journal) => {
-                if !journal.has_room(body.len()) {
-                    shared.change(|_, _| Ok(()))?;
-                    journal.rewind();
-                }
-                journal
-            }
+        let Open { journal, settler } = match &mut self.open {
+            Some(open) => open,
             None => {
                 let epoch = Epoch::new(self.entropy, self.before, number);
                 let file = place.create().map_err(io)?;
                 let journal = Journal::begin(file, epoch, &self.owner, self.bounds).map_err(io)?;
+                let settler = Settler::begin(shared, place.settles_apart()).map_err(io)?;
                 // From here on the database is not all there is.
                 shared.change(|txn, _| {
                     let mut meta = txn.open_table(META)?;
@@ -67,25 +71,55 @@ impl Journaled {
                     meta.insert(META_JOURNAL, named.as_slice())?;
                     Ok(())
                 })?;
-                self.open.insert(journal)
+                self.open.insert(Open { journal, settler })
             }
         };
+        // Before the batch is anywhere: where this fails, nothing of it is kept.
+        while shared.behind.is_full(&self.bounds, batch.writes.len(), body.len()) {
+            settler.wait(Task::Settle)?;
+        }
+        journal.release(shared.behind.synced());
+        while !journal.has_room(body.len()) {
+            settler.wait(Task::Sync)?;
+            journal.release(shared.behind.synced());
+        }
         journal.append(number, body).map_err(io)?;
-        Ok(true)
+        shared.behind.push(batch);
+        if journal.is_due() {
+            settler.ask(Task::Sync);
+        } else if shared.behind.is_due(&self.bounds) {
+            settler.ask(Task::Settle);
+        }
+        Ok(None)
     }
 
-    /// redb has synced everything.
-    pub(super) const fn rewind(&mut self) {
-        if let Some(journal) = &mut self.open {
-            journal.rewind();
+    /// Has redb given what waits, beside the caller. False if there is nobody to do it.
+    pub(super) fn settle_beside(&self, shared: &Shared) -> bool {
+        if let Some(open) = self.open.as_ref().filter(|_| shared.behind.count() > 0) {
+            open.settler.ask(Task::Settle);
         }
+        self.open.is_some()
+    }
+
+    #[cfg(test)]
+    pub(super) fn settler(&self) -> Option<&Settler> {
+        self.open.as_ref().map(|open| &open.settler)
+    }
+
+    #[cfg(test)]
+    pub(super) fn takes_at_once(&self, shared: &Shared, changes: usize, body: usize) -> bool {
+        self.open.as_ref().is_some_and(|open| {
+            Journal::takes(&self.bounds, body)
+                && open.journal.has_room(body)
+                && !shared.behind.is_full(&self.bounds, changes, body)
+        })
     }
 
     /// The database is all there is again, and is still held.
-    pub(super) fn end(&self, shared: &Shared) -> Result<(), Fault> {
-        let Some(place) = self.place.as_deref().filter(|_| self.open.is_some()) else {
-            return Ok(());
-        };
+    pub(super) fn end(&mut self, shared: &Shared) -> Result<(), Fault> {
+        // With it the settler, which ends what it is at.
+        let was_open = self.open.take().is_some();
+        let Some(place) = self.place.as_deref().filter(|_| was_open) else { return Ok(()) };
         leave(shared)?;
         if let Err(error) = place.remove() {
             tracing::debug!(path = %place.path().display(), %error, "an old journal was left");

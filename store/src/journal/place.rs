@@ -34,6 +34,11 @@ pub(crate) trait JournalPlace: fmt::Debug + Send + Sync {
     fn bounds(&self) -> Bounds {
         Bounds::USUAL
     }
+
+    /// Whether the settler is a thread.
+    fn settles_apart(&self) -> bool {
+        true
+    }
 }
 
 /// A file beside a database.

@@ -72,24 +72,51 @@ fn frames_of_any_length_are_found_as_they_were_written() {
 }
 
 #[test]
-fn of_a_journal_that_began_anew_what_redb_has_is_left_out_wherever_it_lies() {
+fn whatever_redb_has_synced_meanwhile_the_rest_is_found_wherever_it_lies() {
     let mut chance = Chance::new(2);
+    let (mut ahead, mut wrapped) = (0, 0);
     for _ in 0..200 {
         let (mut journal, file) = new();
-        let mut synced = 0;
-        let mut since = Vec::new();
+        // What redb has on disk, and what the writer has heard of that.
+        let (mut synced, mut heard) = (0, 0);
+        let mut since: Vec<(u64, Vec<u8>)> = Vec::new();
         for number in 1..=60 {
             let body = vec![number as u8; chance.below(9000) as usize];
-            if !journal.has_room(body.len()) {
-                journal.rewind();
-                synced = number - 1;
-                since.clear();
+            while !journal.has_room(body.len()) || chance.below(4) == 0 {
+                synced += chance.below(number - synced);
+                since.retain(|(number, _)| *number > synced);
+                if chance.below(2) == 0 {
+                    heard = synced;
+                    journal.release(heard);
+                }
             }
+            let before = journal.at;
             journal.append(number, &body).unwrap();
+            wrapped += u32::from(journal.at < before);
+            ahead += u32::from(synced > heard);
             since.push((number, body));
             assert_eq!(found(&file, synced), since);
         }
+        assert!(file.len().unwrap() <= SMALL.capacity);
     }
+    assert!(ahead > 100 && wrapped > 1000, "{ahead} {wrapped}");
+}
+
+#[test]
+fn a_frame_that_has_no_room_is_refused_and_spoils_none() {
+    let (mut journal, file) = new();
+    for number in 1..=15 {
+        journal.append(number, &[7; 100]).unwrap();
+    }
+    assert!(!journal.has_room(0) && journal.is_due());
+    assert!(journal.append(16, &[8; 100]).is_err());
+    journal.release(3);
+    assert!(journal.has_room(8000) && !journal.has_room(13_000));
+    journal.append(16, &[8; 8000]).unwrap();
+    assert!(journal.has_room(4000) && !journal.has_room(5000));
+    assert_eq!(found(&file, 3).len(), 13);
+    journal.release(16);
+    assert!(journal.has_room(60_000) && !journal.is_due());
 }
 
 #[test]

@@ -81,10 +81,10 @@ impl Left {
     pub(crate) fn absorb(&self, path: &Path, shared: &Shared) -> Result<(), OpenError> {
         for frame in &self.frames {
             let batch = self.batch(path, frame)?;
-            if shared.behind.is_full(&Bounds::USUAL, batch.writes.len(), batch.bytes) {
+            shared.behind.push(batch);
+            if shared.behind.is_due(&Bounds::USUAL) {
                 shared.settle().map_err(|fault| OpenError::of(path, fault))?;
             }
-            shared.behind.push(batch);
         }
         shared.settle().map_err(|fault| OpenError::of(path, fault))?;
         if !self.frames.is_empty() {

@@ -131,15 +131,15 @@ pub(super) fn start(seed: u64) -> (World, Chance) {
 }
 
 /// The same batches on two disks: one that never fails, one that does.
-struct Twins {
-    seed: u64,
+pub(super) struct Twins {
+    pub(super) seed: u64,
     /// What a file holds after each number of batches.
-    truth: Vec<Dump>,
+    pub(super) truth: Vec<Dump>,
     batches: u64,
 }
 
 impl Twins {
-    fn new(seed: u64, batches: u64) -> Self {
+    pub(super) fn new(seed: u64, batches: u64) -> Self {
         let disk = Disk::new();
         let mut healthy = Store::open_disk(&disk, &options()).unwrap();
         let mut truth = vec![dump(&healthy.reader)];
@@ -158,6 +158,7 @@ impl Twins {
     /// are durable.
     fn commit_on(&self, opened: &mut Opened, from: u64) -> (u64, Option<CommitError>) {
         let (mut world, mut chance) = start(self.seed);
+        let mut when = Chance::new(self.seed ^ from);
         let mut durable = from;
         for n in 1..=self.batches {
             let batch = random_batch(&mut world, &mut chance);
@@ -168,12 +169,18 @@ impl Twins {
                 Ok(proof) => durable = proof.seq(),
                 Err(error) => return (durable, Some(error)),
             }
+            // The settler comes when it can.
+            if when.below(3) == 0
+                && let Some(steps) = opened.store.steps()
+            {
+                steps.take();
+            }
         }
         (durable, None)
     }
 
     /// What was promised is there, and nothing by halves.
-    fn check(&self, opened: &Opened, durable: u64) -> u64 {
+    pub(super) fn check(&self, opened: &Opened, durable: u64) -> u64 {
         let seed = self.seed;
         let there = version(&opened.reader);
         assert!(there >= durable, "seed {seed}: {durable} durable, {there} there");

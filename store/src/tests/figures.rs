@@ -57,6 +57,7 @@ fn commits_per_second() {
         let start = Instant::now();
         let page = opened.reader.jobs(None, 1000, Phases::ALL, crate::Order::OldestFirst).unwrap();
         println!("  page of {}: {:?}", page.jobs.len(), start.elapsed());
+        opened.store.rest();
         let unclean = folder.path().join("killed.db");
         std::fs::copy(&path, &unclean).unwrap();
         let journal = |path: &std::path::Path| path.with_extension("db.journal");
