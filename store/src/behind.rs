@@ -6,13 +6,13 @@
 //! leaves redb at a whole batch, and then nobody reads any more until the file is opened again: what was promised
 //! must not look as if it were not there.
 
+mod broken;
 mod index;
 
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Durability, ReadTransaction, WriteTransaction};
 use skyclaw_protocol::Hash;
 use skyclaw_protocol::batch::Write;
 use skyclaw_protocol::clock::Hlc;
@@ -20,21 +20,34 @@ use skyclaw_protocol::record::spec::Subject;
 
 use crate::commit::Writer;
 use crate::error::{Fault, guard};
-use crate::journal::Bounds;
+use crate::journal::{Bounds, OutboxRow};
 use crate::read::Shared;
 use crate::seal::seal;
 use crate::tables::{Head, META, META_HEAD};
+use broken::Broken;
 use index::Queue;
 pub(crate) use index::Touch;
+
+/// Changes that redb gets in one transaction, which takes it some milliseconds: nobody else writes meanwhile.
+const AT_ONCE: usize = Bounds::USUAL.waiting;
 
 /// A batch that is on disk.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) clock: Hlc,
-    pub(crate) version: u64,
+    /// Where the machine's clock and counter stand; none if it is not the machine's.
+    pub(crate) stamp: Option<(Hlc, u64)>,
     pub(crate) writes: Vec<Write>,
+    /// Changes of the outbox: those of a host are batches of their own.
+    pub(crate) outbox: Vec<OutboxRow>,
     /// Bytes of it in the journal.
     pub(crate) bytes: usize,
+}
+
+impl Waiting {
+    /// How much there is to be done with it. One without changes counts, too: it moves the clock.
+    pub(crate) fn changes(&self) -> usize {
+        (self.writes.len() + self.outbox.len()).max(1)
+    }
 }
 
 /// What waits, and up to where redb is.
@@ -56,30 +69,6 @@ pub(crate) struct Behind {
 struct Applied {
     head: Head,
     broken: Option<Broken>,
-}
-
-/// Why redb did not take what waits.
-#[derive(Debug)]
-struct Broken {
-    kind: Option<io::ErrorKind>,
-    text: String,
-}
-
-impl Broken {
-    fn of(fault: &Fault) -> Self {
-        let kind = match &*fault.0 {
-            redb::Error::Io(error) => Some(error.kind()),
-            _ => None,
-        };
-        Self { kind, text: fault.0.to_string() }
-    }
-
-    fn fault(&self) -> Fault {
-        Fault(Box::new(match self.kind {
-            Some(kind) => redb::Error::Io(io::Error::new(kind, self.text.clone())),
-            None => redb::Error::Corrupted(self.text.clone()),
-        }))
-    }
 }
 
 impl Behind {
@@ -158,7 +147,7 @@ impl Behind {
     /// redb shows the first batches to whoever asks from now on.
     fn done(&self, batches: &[Arc<Waiting>]) {
         self.queue().drop_first(batches.len());
-        let changes = batches.iter().map(|batch| batch.writes.len().max(1)).sum();
+        let changes = batches.iter().map(|batch| batch.changes()).sum();
         self.count.fetch_sub(changes, Ordering::Release);
         let bytes = batches.iter().map(|batch| batch.bytes).sum();
         self.bytes.fetch_sub(bytes, Ordering::Release);
@@ -179,11 +168,15 @@ impl Behind {
         if self.count() == 0 { None } else { self.queue().key(scope) }
     }
 
+    /// The last change of the outbox under this key that waits: what stands there then.
+    pub(crate) fn outbox(&self, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        if self.count() == 0 { None } else { self.queue().outbox(key) }
+    }
+
     /// A batch became durable.
     pub(crate) fn push(&self, batch: Waiting) {
         let mut queue = self.queue();
-        // One without changes counts, too: it moves the clock.
-        self.count.fetch_add(batch.writes.len().max(1), Ordering::Release);
+        self.count.fetch_add(batch.changes(), Ordering::Release);
         self.bytes.fetch_add(batch.bytes, Ordering::Release);
         queue.push(batch);
     }
@@ -192,15 +185,31 @@ impl Behind {
 impl Shared {
     /// Puts into redb what waits. Cheap where nothing does.
     pub(crate) fn settle(&self) -> Result<(), Fault> {
+        self.settle_in_parts(|| {})
+    }
+
+    /// As [`settle`](Self::settle); says so after each of its transactions: whoever waits for some room need not
+    /// wait for all.
+    pub(crate) fn settle_in_parts(&self, mut done: impl FnMut()) -> Result<(), Fault> {
         if self.behind.count() == 0 {
             return Ok(());
         }
-        self.write(Durability::None, None, |_, _| Ok(()))
+        self.health()?;
+        // What comes meanwhile is no matter here, or this might go on for ever.
+        let (goal, _) = self.behind.queue().marks();
+        loop {
+            let (all, gone) = self.behind.queue().marks();
+            if gone >= goal || gone == all {
+                return Ok(());
+            }
+            self.write(Durability::None, AT_ONCE, None, |_, _| Ok(()))?;
+            done();
+        }
     }
 
-    /// Has redb put on disk what it was given, and what waits.
+    /// Has redb put on disk what waits by now, or most of it.
     pub(crate) fn sync(&self) -> Result<(), Fault> {
-        self.change(|_, _| Ok(()))
+        self.write(Durability::Immediate, AT_ONCE, None, |_, _| Ok(()))
     }
 
     /// Why redb takes nothing more, if it does not.
@@ -218,13 +227,13 @@ impl Shared {
     ) -> Result<(), Fault> {
         // Apart, so that no reader waits for the sync.
         self.settle()?;
-        self.write(Durability::Immediate, None, act)
+        self.write(Durability::Immediate, usize::MAX, None, act)
     }
 
     /// Puts a batch on disk in redb, behind what waits. Nobody sees it before.
     pub(crate) fn commit(&self, batch: Waiting) -> Result<(), Fault> {
         self.settle()?;
-        self.write(Durability::Immediate, Some(Arc::new(batch)), |_, _| Ok(()))
+        self.write(Durability::Immediate, usize::MAX, Some(Arc::new(batch)), |_, _| Ok(()))
     }
 
     /// The changes of a register that wait, and what redb has without them.
@@ -232,7 +241,7 @@ impl Shared {
         // Under its lock, or a batch behind these could come into redb between.
         let queue = self.behind.queue();
         let touches = queue.of(subject);
-        let txn = self.with(|db| Ok(db.begin_read()?))?;
+        let txn = self.begin_read_settled()?;
         drop(queue);
         Ok((touches, txn))
     }
@@ -240,6 +249,7 @@ impl Shared {
     fn write(
         &self,
         durability: Durability,
+        most: usize,
         more: Option<Arc<Waiting>>,
         act: impl FnOnce(&WriteTransaction, &mut Head) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
@@ -249,7 +259,7 @@ impl Shared {
             return Err(broken.fault());
         }
         // They stay where they are until redb has them: who asks for one of them finds it.
-        let waiting = behind.queue().batches();
+        let waiting = behind.queue().first(most);
         let synced = matches!(durability, Durability::Immediate);
         if waiting.is_empty() && !synced {
             return Ok(());
@@ -294,7 +304,12 @@ impl Shared {
                 writer.apply(write)?;
             }
             writer.file()?;
-            (head.clock, head.version) = (batch.clock, batch.version);
+            for row in &batch.outbox {
+                writer.outbox(row)?;
+            }
+            if let Some(stamp) = batch.stamp {
+                (head.clock, head.version) = stamp;
+            }
             head.batches = head.batches.saturating_add(1);
         }
         (head.index, head.gc_floor) = writer.finish();

@@ -6,6 +6,7 @@ mod writer;
 use std::sync::Arc;
 use std::time::Instant;
 
+#[cfg(test)]
 use redb::WriteTransaction;
 use skyclaw_protocol::NetworkId;
 use skyclaw_protocol::batch::{Batch, Durable, Write};
@@ -16,7 +17,7 @@ use crate::behind::Waiting;
 use crate::error::{CommitError, Fault};
 use crate::history;
 use crate::index::{self, Keeping};
-use crate::journal::Encoded;
+use crate::journal::{Encoded, OutboxRow};
 use crate::read::Shared;
 use crate::seal::{Found, seal};
 use crate::tables::{META, META_SEED};
@@ -136,10 +137,19 @@ impl Store {
         }
     }
 
-    /// Changes tables that no batch writes, in one transaction, on disk once this returns.
+    /// Puts changes of the outbox on disk, all or none.
     ///
     /// # Errors
     /// As [`Store::commit`].
+    pub(crate) fn change_outbox(&mut self, outbox: Vec<OutboxRow>) -> Result<(), CommitError> {
+        let Encoded(body) = Encoded::of_outbox(&outbox);
+        let batch = Waiting { stamp: None, writes: Vec::new(), outbox, bytes: body.len() };
+        let kept = self.ready().and_then(|()| self.keep(batch, &body));
+        kept.map_err(|error| self.fail(error))
+    }
+
+    /// Changes any table in one transaction, on disk once this returns.
+    #[cfg(test)]
     pub(crate) fn change(
         &mut self,
         act: impl FnOnce(&WriteTransaction) -> Result<(), Fault>,
@@ -207,17 +217,22 @@ impl Store {
         self.ready()?;
         check_lengths(&batch.writes)?;
         let Encoded(body) = Encoded::of(&batch);
-        let number = self.batches.saturating_add(1);
         let Batch { seq, writes, clock, version } = batch;
-        let waiting = Waiting { clock, version, writes, bytes: body.len() };
-        let left = self.journal.keep(&self.shared, number, waiting, &body);
+        let (stamp, outbox, bytes) = (Some((clock, version)), Vec::new(), body.len());
+        self.keep(Waiting { stamp, writes, outbox, bytes }, &body)?;
+        let durable = Batch { seq, writes: Vec::new(), clock, version }.into_durable();
+        Ok((durable, bytes as u64))
+    }
+
+    fn keep(&mut self, batch: Waiting, body: &[u8]) -> Result<(), CommitError> {
+        let number = self.batches.saturating_add(1);
+        let left = self.journal.keep(&self.shared, number, batch, body);
         let left = left.map_err(|fault| CommitError::of(&self.shared.place.path, fault))?;
         if let Some(left) = left {
             self.sorted(|shared| shared.commit(left))?;
         }
         self.batches = number;
-        let durable = Batch { seq, writes: Vec::new(), clock, version }.into_durable();
-        Ok((durable, body.len() as u64))
+        Ok(())
     }
 }
 

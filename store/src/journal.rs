@@ -22,7 +22,7 @@ use std::io;
 
 use redb::StorageBackend;
 
-pub(crate) use entry::{Body, Encoded};
+pub(crate) use entry::{Body, Encoded, OutboxRow};
 pub(crate) use frame::{Epoch, Frame, Scan, owner, scan};
 pub(crate) use place::{Beside, JournalPlace};
 

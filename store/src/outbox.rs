@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::record::Record;
@@ -19,6 +20,7 @@ use skyclaw_protocol::{Completion, JobId, NodeId, codec};
 
 use crate::commit::Store;
 use crate::error::{CommitError, OpenError, ReadError, guard};
+use crate::journal::OutboxRow;
 use crate::open::{Opened, Options};
 use crate::read::Shared;
 use crate::seal::{Found, seal_bytes};
@@ -106,13 +108,25 @@ impl Outbox {
         Store::open_backend(backend, options).map(Self::of)
     }
 
+    /// Opens the database on a disk of tests, with its journal.
+    ///
+    /// # Errors
+    /// As [`Outbox::open`].
+    #[cfg(any(test, feature = "testing"))]
+    pub fn open_disk(
+        disk: &crate::testing::Disk,
+        options: &Options,
+    ) -> Result<OpenedOutbox, OpenError> {
+        Store::open_disk(disk, options).map(Self::of)
+    }
+
     fn of(opened: Opened) -> OpenedOutbox {
         let Opened { store, key, created, .. } = opened;
         let shared = store.shared();
         OpenedOutbox { outbox: Self { store, shared }, key, created }
     }
 
-    /// Puts the changes on disk, in one transaction.
+    /// Puts the changes on disk, all or none.
     ///
     /// # Errors
     /// [`CommitError`]. With [`CommitError::TooLong`] nothing was written and the outbox can still
@@ -121,7 +135,7 @@ impl Outbox {
         let started = Instant::now();
         let mut rows = Vec::with_capacity(changes.len());
         for change in changes {
-            rows.push(match change {
+            let (key, sealed) = match change {
                 OutboxChange::Put(entry) => {
                     let bytes = codec::encode(&**entry);
                     let (kind, len, most) = ("result in the outbox", bytes.len(), MAX_ENTRY);
@@ -130,23 +144,15 @@ impl Outbox {
                     }
                     let key = result_key(&entry.completion.job, entry.attempt);
                     let sealed = seal_bytes(&OUTBOX, &key, &bytes);
-                    (key, Some(sealed))
+                    (key, Some(ByteBuf::from(sealed)))
                 }
                 OutboxChange::Remove(job, attempt) => (result_key(job, *attempt), None),
-            });
+            };
+            rows.push(OutboxRow { key, sealed });
         }
-        let bytes = rows.iter().filter_map(|(_, row)| row.as_ref()).map(|row| row.len() as u64);
-        let bytes = bytes.sum();
-        self.store.change(|txn| {
-            let mut table = txn.open_table(OUTBOX)?;
-            for (key, row) in &rows {
-                match row {
-                    Some(row) => drop(table.insert(key.as_slice(), row.as_slice())?),
-                    None => drop(table.remove(key.as_slice())?),
-                }
-            }
-            Ok(())
-        })?;
+        let bytes = rows.iter().filter_map(|row| row.sealed.as_ref());
+        let bytes = bytes.map(|sealed| sealed.len() as u64).sum();
+        self.store.change_outbox(rows)?;
         self.shared.stats.committed(changes.len(), bytes, started.elapsed());
         Ok(())
     }
@@ -157,9 +163,13 @@ impl Outbox {
     /// [`ReadError`] if the disk did not answer; an entry that does not check out counts as absent.
     pub fn get(&self, job: &JobId, attempt: u32) -> Result<Option<OutboxEntry>, ReadError> {
         let key = result_key(job, attempt);
-        let found = guard(|| {
-            let table = self.shared.begin_read()?.open_table(OUTBOX)?;
-            self.shared.refusals.get(&table, &OUTBOX, &key)
+        let found = guard(|| match self.shared.behind.outbox(&key) {
+            Some(Some(sealed)) => Ok(self.shared.refusals.value(&OUTBOX, &key, &sealed)),
+            Some(None) => Ok(Found::Nothing),
+            None => {
+                let table = self.shared.begin_read_settled()?.open_table(OUTBOX)?;
+                self.shared.refusals.get(&table, &OUTBOX, &key)
+            }
         });
         found.map(Found::ok).map_err(|fault| self.shared.unread(fault))
     }

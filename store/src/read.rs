@@ -75,6 +75,11 @@ impl Shared {
     /// Sees every batch that was committed before.
     pub(crate) fn begin_read(&self) -> Result<ReadTransaction, Fault> {
         self.settle()?;
+        self.begin_read_settled()
+    }
+
+    /// Sees what redb has, without what waits.
+    pub(crate) fn begin_read_settled(&self) -> Result<ReadTransaction, Fault> {
         self.with(|db| Ok(db.begin_read()?))
     }
 
@@ -157,10 +162,7 @@ impl Reader {
         &self,
         act: impl FnOnce(&ReadTransaction, &Refusals) -> Result<T, Fault>,
     ) -> Result<T, ReadError> {
-        let done = guard(|| {
-            let txn = self.0.with(|db| Ok(db.begin_read()?))?;
-            act(&txn, &self.0.refusals)
-        });
+        let done = guard(|| act(&self.0.begin_read_settled()?, &self.0.refusals));
         done.map_err(|fault| self.0.unread(fault))
     }
 

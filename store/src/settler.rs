@@ -28,7 +28,7 @@ struct State {
     wanted: Option<Task>,
     /// What it is at.
     busy: Option<Task>,
-    /// Tasks that were ended, well or not.
+    /// Tasks, and parts of them, that were ended, well or not.
     rounds: u64,
     stop: bool,
     /// The thread is gone.
@@ -61,11 +61,15 @@ impl Desk {
         state.busy
     }
 
-    fn end(&self) {
-        let mut state = self.state();
-        state.busy = None;
-        state.rounds += 1;
+    /// Part of a task is done: there may be room.
+    fn progress(&self) {
+        self.state().rounds += 1;
         self.done.notify_all();
+    }
+
+    fn end(&self) {
+        self.state().busy = None;
+        self.progress();
     }
 }
 
@@ -87,10 +91,10 @@ impl Steps {
 
     fn carry_out(&self, task: Task) {
         // What goes wrong is kept with what waits, where all find it.
-        let _ = match task {
-            Task::Settle => self.shared.settle(),
-            Task::Sync => self.shared.sync(),
-        };
+        let settled = self.shared.settle_in_parts(|| self.desk.progress());
+        if settled.is_ok() && task == Task::Sync {
+            let _ = self.shared.sync();
+        }
         self.desk.end();
     }
 

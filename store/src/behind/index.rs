@@ -34,6 +34,7 @@ pub(super) struct Queue {
     gone: u64,
     subjects: HashMap<Subject, Vec<Place>>,
     keys: HashMap<Hash, Place>,
+    outbox: HashMap<Vec<u8>, Place>,
 }
 
 impl Queue {
@@ -51,12 +52,26 @@ impl Queue {
                 }
             }
         }
+        for (at, row) in batch.outbox.iter().enumerate() {
+            self.outbox.insert(row.key.clone(), (number, at));
+        }
         self.batches.push_back(Arc::new(batch));
     }
 
-    /// All that waits.
-    pub(super) fn batches(&self) -> Vec<Arc<Waiting>> {
-        self.batches.iter().cloned().collect()
+    /// The first of what waits, up to so many changes, but for one batch that has more by itself.
+    pub(super) fn first(&self, most: usize) -> Vec<Arc<Waiting>> {
+        let mut changes = 0_usize;
+        let fits = self.batches.iter().take_while(|batch| {
+            let is_first = changes == 0;
+            changes = changes.saturating_add(batch.changes());
+            is_first || changes <= most
+        });
+        fits.cloned().collect()
+    }
+
+    /// How many batches have waited so far, and how many of them wait no more.
+    pub(super) fn marks(&self) -> (u64, u64) {
+        (self.gone + self.batches.len() as u64, self.gone)
     }
 
     /// The first ones wait no more.
@@ -64,6 +79,11 @@ impl Queue {
         for batch in self.batches.drain(..count.min(self.batches.len())) {
             self.gone += 1;
             let gone = self.gone;
+            for row in &batch.outbox {
+                if self.outbox.get(&row.key).is_some_and(|(number, _)| *number < gone) {
+                    self.outbox.remove(&row.key);
+                }
+            }
             for write in &batch.writes {
                 if let Write::Key { scope, .. } | Write::ForgetKey { scope, .. } = write {
                     if self.keys.get(scope).is_some_and(|(number, _)| *number < gone) {
@@ -93,9 +113,20 @@ impl Queue {
         self.at(*self.keys.get(scope)?)
     }
 
+    /// The last change of the outbox under this key that waits.
+    pub(super) fn outbox(&self, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        let (number, at) = *self.outbox.get(key)?;
+        let row = self.batch(number)?.outbox.get(at)?;
+        Some(row.sealed.as_ref().map(|sealed| sealed.to_vec()))
+    }
+
     fn at(&self, (number, at): Place) -> Option<Touch> {
+        Some(Touch { batch: Arc::clone(self.batch(number)?), at })
+    }
+
+    fn batch(&self, number: u64) -> Option<&Arc<Waiting>> {
         let nth = usize::try_from(number.checked_sub(self.gone)?).ok()?;
-        Some(Touch { batch: Arc::clone(self.batches.get(nth)?), at })
+        self.batches.get(nth)
     }
 }
 

@@ -75,7 +75,7 @@ impl Journaled {
             }
         };
         // Before the batch is anywhere: where this fails, nothing of it is kept.
-        while shared.behind.is_full(&self.bounds, batch.writes.len(), body.len()) {
+        while shared.behind.is_full(&self.bounds, batch.changes(), body.len()) {
             settler.wait(Task::Settle)?;
         }
         journal.release(shared.behind.synced());

@@ -18,10 +18,11 @@ use skyclaw_protocol::repair::Item;
 
 use crate::error::Fault;
 use crate::index::{Derived, Keeping, Lazy, Standing, Terms, accepted_alone};
+use crate::journal::OutboxRow;
 use crate::seal::{Found, Refusals, seal};
 use crate::tables::{
-    CERTIFICATES, CONTROLS, HOSTS, Head, Index, KEYS, LEASE_NOTES, RESULTS, ROWS, SPECS, STUBS,
-    Sealed, StoredRow, control_key, host_key, result_key, results_of, subject_key,
+    CERTIFICATES, CONTROLS, HOSTS, Head, Index, KEYS, LEASE_NOTES, OUTBOX, RESULTS, ROWS, SPECS,
+    STUBS, Sealed, StoredRow, control_key, host_key, result_key, results_of, subject_key,
 };
 
 type SealedTable<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
@@ -46,6 +47,7 @@ pub(crate) struct Writer<'txn, 'b> {
     keys: LazyTable<'txn>,
     lease_notes: LazyTable<'txn>,
     stubs: LazyTable<'txn>,
+    outbox: LazyTable<'txn>,
     derived: Derived<'txn>,
     refusals: &'b Refusals,
     touched: BTreeMap<&'b Subject, Touched<'b>>,
@@ -70,6 +72,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             keys: Lazy::new(txn, KEYS),
             lease_notes: Lazy::new(txn, LEASE_NOTES),
             stubs: Lazy::new(txn, STUBS),
+            outbox: Lazy::new(txn, OUTBOX),
             derived: Derived::new(txn, counts),
             refusals,
             touched: BTreeMap::new(),
@@ -216,6 +219,16 @@ impl<'txn, 'b> Writer<'txn, 'b> {
             self.keys.open()?.remove(&scope.0[..])?;
         }
         self.derived.forget_key(expires_at, scope)
+    }
+
+    /// Applies one change of the outbox.
+    pub(crate) fn outbox(&mut self, row: &OutboxRow) -> Result<(), Fault> {
+        let table = self.outbox.open()?;
+        match &row.sealed {
+            Some(sealed) => drop(table.insert(&row.key[..], &sealed[..])?),
+            None => drop(table.remove(&row.key[..])?),
+        }
+        Ok(())
     }
 
     /// Files what the batch touched.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use skyclaw_protocol::batch::{Batch, KeyRow, Write};
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::controls::ControlKey;
@@ -12,6 +13,8 @@ use skyclaw_protocol::register::Voter;
 use skyclaw_protocol::retention::StubRaw;
 use skyclaw_protocol::{Hash, HostId, JobId, codec};
 
+use crate::behind::Waiting;
+
 /// The body of a frame.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +22,22 @@ pub(crate) struct Body<'b> {
     clock: Hlc,
     version: u64,
     writes: Vec<Entry<'b>>,
+    /// Where there are any it is no batch of the machine's: its clock and version say nothing.
+    #[serde(default, skip_serializing_if = "nothing")]
+    outbox: Cow<'b, [OutboxRow]>,
+}
+
+/// A row of the outbox as it is to stand, sealed; none if it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OutboxRow {
+    #[serde(with = "serde_bytes")]
+    pub(crate) key: Vec<u8>,
+    pub(crate) sealed: Option<ByteBuf>,
+}
+
+fn nothing(rows: &[OutboxRow]) -> bool {
+    rows.is_empty()
 }
 
 /// The bytes of a body.
@@ -124,16 +143,24 @@ impl Encoded {
     /// The bytes of a batch.
     pub(crate) fn of(batch: &Batch) -> Self {
         let writes = batch.writes.iter().map(Entry::from).collect();
-        Self(codec::encode(&Body { clock: batch.clock, version: batch.version, writes }))
+        let (clock, version, outbox) = (batch.clock, batch.version, Cow::Borrowed(&[][..]));
+        Self(codec::encode(&Body { clock, version, writes, outbox }))
+    }
+
+    /// The bytes of changes of the outbox.
+    pub(crate) fn of_outbox(rows: &[OutboxRow]) -> Self {
+        let (clock, outbox) = (Hlc { ms: 0, count: 0 }, Cow::Borrowed(rows));
+        Self(codec::encode(&Body { clock, version: 0, writes: Vec::new(), outbox }))
     }
 }
 
 impl Body<'static> {
     /// The batch of some bytes, or why they are none. The checksum of their frame held: they are what this node
     /// wrote, in the form of its version then.
-    pub(crate) fn read(bytes: &[u8]) -> Result<(Hlc, u64, Vec<Write>), String> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Waiting, String> {
         let body: Self = codec::decode_kept(bytes).map_err(|error| error.to_string())?;
         let writes = body.writes.into_iter().map(Entry::into_write).collect::<Result<_, _>>()?;
-        Ok((body.clock, body.version, writes))
+        let stamp = body.outbox.is_empty().then_some((body.clock, body.version));
+        Ok(Waiting { stamp, writes, outbox: body.outbox.into_owned(), bytes: bytes.len() })
     }
 }

@@ -3,7 +3,12 @@
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
-use super::{Bounds, Epoch, Journal, Scan, scan};
+use serde_bytes::ByteBuf;
+use skyclaw_protocol::batch::Batch;
+use skyclaw_protocol::clock::Hlc;
+use skyclaw_protocol::codec;
+
+use super::{Body, Bounds, Encoded, Epoch, Journal, OutboxRow, Scan, scan};
 use crate::testing::Chance;
 
 const EPOCH: Epoch = Epoch([1; 16]);
@@ -163,4 +168,30 @@ fn a_frame_within_a_payload_is_no_frame() {
     assert_eq!(found(&file, 0).len(), 1);
     file.write(4096, &[0; 8]).unwrap();
     assert_eq!(found(&file, 0), []);
+}
+
+#[test]
+fn a_batch_reads_as_it_was_before_there_were_outboxes_in_journals() {
+    #[derive(serde::Serialize)]
+    struct Before {
+        clock: Hlc,
+        version: u64,
+        writes: Vec<()>,
+    }
+    let clock = Hlc { ms: 7, count: 3 };
+    let before = codec::encode(&Before { clock, version: 9, writes: Vec::new() });
+    let batch = Batch { seq: 1, writes: Vec::new(), clock, version: 9 };
+    assert_eq!(Encoded::of(&batch).0, before, "and an earlier version reads it");
+    let read = Body::read(&before).unwrap();
+    assert_eq!((read.stamp, read.outbox.len()), (Some((clock, 9)), 0));
+}
+
+#[test]
+fn changes_of_the_outbox_move_no_clock() {
+    let row = |n, sealed| OutboxRow { key: vec![n], sealed };
+    let rows = vec![row(1, Some(ByteBuf::from(vec![5; 300]))), row(2, None)];
+    let Encoded(body) = Encoded::of_outbox(&rows);
+    assert!(body.len() < 400, "bytes, not numbers: {}", body.len());
+    let read = Body::read(&body).unwrap();
+    assert_eq!((read.stamp, read.changes(), read.outbox), (None, 2, rows));
 }

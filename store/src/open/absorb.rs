@@ -71,10 +71,9 @@ impl Left {
     fn batch(&self, path: &Path, frame: &Frame) -> Result<Waiting, OpenError> {
         let body = frame.body(&*self.file);
         let body = body.map_err(|error| OpenError::environment(path, error))?;
-        let (clock, version, writes) = Body::read(&body).map_err(|why| {
+        Body::read(&body).map_err(|why| {
             OpenError::corrupt(path, format!("batch {} in its journal: {why}", frame.number))
-        })?;
-        Ok(Waiting { clock, version, writes, bytes: body.len() })
+        })
     }
 
     /// Puts the batches into the database, not synced.

@@ -13,6 +13,7 @@ use super::crash::{Twins, random_batch, start};
 use super::journal::looked_up;
 use super::live;
 use super::world::{World, options};
+use crate::behind::Waiting;
 use crate::testing::{Chance, Changing, Disk, Health};
 use crate::{CommitError, Opened, Store};
 
@@ -237,6 +238,23 @@ fn the_engine_goes_on_while_redb_is_written_and_waits_where_no_more_may_wait() {
     drop(opened);
     assert!(!disk.has_journal());
     assert_eq!(live(&Store::open_disk(&disk, &options()).unwrap().reader).len() as u64, n + 1);
+}
+
+#[test]
+fn redb_gets_no_more_than_so_much_at_once_and_whoever_waits_for_room_hears_of_each_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = Store::open(folder.path().join("node.db"), &options()).unwrap();
+    let (shared, mut world) = (opened.store.shared(), World::new());
+    for n in 0..500 {
+        let writes = world.job(&world.id(n), Phase::Queued);
+        let Batch { writes, clock, version, .. } = world.batch(writes);
+        let (stamp, outbox) = (Some((clock, version)), Vec::new());
+        shared.behind.push(Waiting { stamp, writes, outbox, bytes: 1000 });
+    }
+    let mut left = Vec::new();
+    shared.settle_in_parts(|| left.push(shared.behind.count())).unwrap();
+    assert_eq!(left, [488, 0], "512 and the rest");
+    assert_eq!(opened.reader.job_counts().unwrap().all(), 500);
 }
 
 #[test]
