@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableDatabase, TableDefinition};
 use skyclaw_protocol::register::Phase;
 
 use super::world::{World, options};
@@ -213,6 +213,22 @@ fn a_file_of_a_newer_version_asks_for_an_upgrade() {
         assert!(matches!(error, OpenError::NewerFormat { found: 9, .. }), "{error:?}");
         assert!(error.to_string().contains("upgrade"), "{error}");
     }
+}
+
+/// A version from before records were signed together knows of no migration.
+#[test]
+fn a_file_of_an_earlier_version_is_brought_here_and_not_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.db");
+    drop(Store::open(&path, &options()).unwrap());
+    set_meta(&path, META_MIGRATIONS, &seal(&META, META_MIGRATIONS, &0_u64));
+    drop(Store::open(&path, &options()).unwrap());
+    let read = || {
+        let db = Database::open(&path).unwrap();
+        let meta = db.begin_read().unwrap().open_table(META).unwrap();
+        meta.get(META_MIGRATIONS).unwrap().unwrap().value().to_vec()
+    };
+    assert_eq!(read(), seal(&META, META_MIGRATIONS, &1_u64));
 }
 
 #[test]
