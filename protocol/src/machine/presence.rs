@@ -17,7 +17,7 @@ use crate::id::{HostId, NodeId};
 use crate::limits::{
     HOST_AWAY_MS, HOST_GRACE_MS, HOST_STOPS_MS, MAX_BATCH_OPS, P2P_HOST_TTL_MS, PRESENT_MS,
 };
-use crate::view::OnPartition;
+use crate::view::{HostView, OnPartition};
 use crate::wire::{Message, PresentOp};
 
 /// What is known of hosts' life.
@@ -93,6 +93,12 @@ impl Presence {
 }
 
 impl Machine {
+    /// All hosts in the order of registration.
+    #[must_use]
+    pub fn host_views(&self) -> Vec<HostView> {
+        self.hosts.views()
+    }
+
     /// A host here asks what it is to run: it lives, and runs services.
     pub(super) fn serves(&mut self, now: Now, reply: ReplyTo, host: HostId, node: Option<NodeId>) {
         if self.hosts.get(&host).is_none() {
