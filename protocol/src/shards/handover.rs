@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn job(of: &Duties, kept: bool) -> JobId {
-        let ids = (0..).map(|n| JobId::new(&format!("job-{n}")).unwrap());
+        let ids = (0..).map(|n| JobId::new(format!("job-{n}")).unwrap());
         ids.into_iter().find(|id| of.duty().holds(Shard::of(id)) == kept).unwrap()
     }
 
