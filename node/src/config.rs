@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
+use skyclaw_protocol::shards::Settings as Shards;
 use skyclaw_protocol::{NetworkId, SandboxLevel};
 
 use crate::joined::Joined;
@@ -190,6 +191,8 @@ pub struct CoordinatorConfig {
     pub job_ttl: Duration,
     /// How long a job is kept with its output after its end.
     pub retention: Duration,
+    /// From which size on not every coordinator keeps every job.
+    pub shards: Shards,
     /// libp2p; none if it is turned off.
     pub p2p: Option<P2pConfig>,
     /// Other coordinators, as given: not yet normalised.

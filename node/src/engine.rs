@@ -25,10 +25,12 @@ use skyclaw_protocol::learned::Learned;
 use skyclaw_protocol::machine::{Config as MachineConfig, Fence, Token};
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::Ballot;
+use skyclaw_protocol::repair::Item;
+use skyclaw_protocol::shards::Duties;
 use skyclaw_protocol::why::{HostWhy, ServiceWhy};
 use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{
-    Command, HostId, HostView, Idempotency, NetworkId, NodeId, Refusal, ServiceId,
+    Command, HostId, HostView, Idempotency, JobId, NetworkId, NodeId, Refusal, ServiceId,
 };
 use skyclaw_store::{OpenError, Store};
 use tokio::sync::oneshot;
@@ -75,6 +77,13 @@ pub enum Input {
         from: NodeId,
         /// What.
         learned: Vec<Learned>,
+    },
+    /// All with whom their shards were placed said that they hold these jobs at these values.
+    HandedOver {
+        /// Under which placement.
+        duties: Arc<Duties>,
+        /// Which.
+        jobs: Vec<(JobId, Item)>,
     },
     /// Answered once what was put in before is on disk; dropped if it did not get there.
     Mark(oneshot::Sender<()>),
@@ -346,6 +355,7 @@ impl Life {
                     | Input::Drain
                     | Input::Frame { .. }
                     | Input::Learn { .. }
+                    | Input::HandedOver { .. }
                     | Input::Outside { .. }
                     | Input::Witnessed { .. }
                     | Input::Gone(_)

@@ -10,6 +10,7 @@ mod health;
 mod hosts;
 mod import;
 mod insight;
+mod keepers;
 mod lists;
 mod logs;
 mod membership;
@@ -219,7 +220,7 @@ impl NodeHandle {
         let answer = (&mut waiting.answer).await.unwrap_or(Err(Refusal::Stopping));
         waiting.parks = false;
         drop(waiting);
-        let answer = self.resolve(answer?)?;
+        let answer = self.resolve(answer?).await?;
         if let Some(url) = joined {
             self.add_peer(url);
         }
@@ -237,9 +238,9 @@ impl NodeHandle {
     }
 
     /// Turns the machine's answer into what users see, with payload and result from the disk.
-    fn resolve(&self, answer: KeyAnswer) -> Result<Answer, Refusal> {
+    async fn resolve(&self, answer: KeyAnswer) -> Result<Answer, Refusal> {
         Ok(match answer {
-            KeyAnswer::Job(at) => Answer::Job(Box::new(self.job_at(&at)?)),
+            KeyAnswer::Job(at) => Answer::Job(Box::new(self.job_at_or_of_keepers(&at).await?)),
             KeyAnswer::NoJob => Answer::NoJob,
             KeyAnswer::Host(host) => Answer::Host(Box::new(host)),
             KeyAnswer::Alive(alive) => {
@@ -253,7 +254,9 @@ impl NodeHandle {
             KeyAnswer::Renewed => Answer::Renewed,
             KeyAnswer::HandedBack => Answer::HandedBack,
             KeyAnswer::Heard => Answer::Heard,
-            KeyAnswer::Cancelling(at) => Answer::Cancelling(Box::new(self.job_at(&at)?)),
+            KeyAnswer::Cancelling(at) => {
+                Answer::Cancelling(Box::new(self.job_at_or_of_keepers(&at).await?))
+            }
         })
     }
 

@@ -18,9 +18,11 @@ mod answer;
 mod copies;
 mod drive;
 mod gather;
+mod handover;
 mod held;
 mod learn;
 mod numbers;
+mod reads;
 mod shards;
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::key::NodeKey;
-use skyclaw_protocol::shards::Scope;
+use skyclaw_protocol::shards::{Duties, Scope};
 use skyclaw_protocol::{NetworkId, NodeId};
 use skyclaw_store::Reader;
 use tokio::sync::Semaphore;
@@ -59,6 +61,9 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers worked on at once: each may hold one batch and one thread that reads the disk.
 pub const ANSWERS: usize = 4;
+
+/// Jobs read for other coordinators at once: a read takes some lookups, and their callers wait for it.
+pub const READS: usize = 32;
 
 /// Records the engine takes in one step: some milliseconds, for which a client may have to wait.
 const STEP: usize = 128;
@@ -89,9 +94,14 @@ pub trait Source: Send + Sync + 'static {
     fn key(&self) -> Option<NodeKey>;
     /// The control records on its disk.
     fn controls(&self) -> Arc<Controls>;
+    /// What it keeps, and who else does; `None` if nobody knows yet.
+    fn duties(&self) -> Option<Arc<Duties>> {
+        None
+    }
     /// The shards it keeps; `None` while everybody keeps everything.
     fn kept(&self) -> Option<Scope> {
-        None
+        let duties = self.duties().filter(|duties| !duties.is_full());
+        duties.map(|duties| *duties.duty())
     }
     /// `peer` was seen to hold all that is held here of these shards.
     fn seen_equal(&self, _peer: NodeId, _scope: &Scope) {}
@@ -108,6 +118,10 @@ impl Source for Shared {
 
     fn controls(&self) -> Arc<Controls> {
         self.controls_now()
+    }
+
+    fn duties(&self) -> Option<Arc<Duties>> {
+        self.duties()
     }
 }
 
@@ -150,6 +164,8 @@ pub struct Repair {
     network: NetworkId,
     answers: Arc<Semaphore>,
     copies: Arc<Copies>,
+    /// Jobs read for others.
+    reads: Arc<Semaphore>,
     gossip: bool,
     numbers: Arc<Numbers>,
 }
@@ -176,7 +192,8 @@ impl Repair {
     pub fn new(source: Arc<dyn Source>, inbox: SyncSender<Input>, network: NetworkId) -> Self {
         let answers = Arc::new(Semaphore::new(ANSWERS));
         let (copies, numbers) = (Arc::default(), Arc::default());
-        Self { source, inbox, network, answers, copies, gossip: true, numbers }
+        let reads = Arc::new(Semaphore::new(READS));
+        Self { source, inbox, network, answers, copies, reads, gossip: true, numbers }
     }
 
     /// Says whether news travel by gossip. Where they do not, a session is held with every connected

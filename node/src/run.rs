@@ -391,6 +391,7 @@ fn engine_config(config: &Config, settings: &CoordinatorConfig) -> EngineConfig 
             p2p_lease_ms: millis(settings.p2p_lease),
             host_ttl_ms: millis(settings.host_ttl),
             retention_ms: millis(settings.retention),
+            shards: settings.shards,
         },
     }
 }

@@ -230,6 +230,10 @@ pub const KEY_SWEEP: usize = 1024;
 /// Time between two sweeps of old keys and hosts, in milliseconds.
 pub const SWEEP_MS: u64 = 60_000;
 
+/// How long a job that is kept elsewhere stays after its last change, in milliseconds: its caller and its host may ask
+/// here again, and it need not be fetched for them. No longer than one that left still counts.
+pub const HAND_OVER_AFTER_MS: u64 = 60_000;
+
 /// Time between two sweeps while there is more to forget than one takes, in milliseconds: more
 /// keys per second than a commit per key could have brought.
 pub const SWEEP_ON_MS: u64 = 50;

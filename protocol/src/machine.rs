@@ -49,6 +49,7 @@ mod renewing;
 mod retention;
 mod retry;
 mod revoking;
+mod sealing;
 mod seeking;
 mod services;
 mod sharding;
@@ -72,6 +73,7 @@ pub use beats::Fence;
 pub use effect::{Effect, Step, Token};
 pub use frames::FrameFault;
 pub use gauges::Gauges;
+pub use learning::is_borne_out;
 pub use loading::{Alike, LiveRegister};
 use output::Output;
 
@@ -79,14 +81,13 @@ use crate::batch::{Durable, KeyAnswer, Shelf, Snapshot};
 use crate::clock::{Hlc, HlcClock, Mono, Now, Trust, Wall};
 use crate::command::{Command, Idempotency, Refusal};
 use crate::controls::Controls;
-use crate::id::{HostId, JobId, NetworkId, NodeId};
+use crate::id::{JobId, NetworkId, NodeId};
 use crate::key::NodeKey;
 use crate::limits::{MAX_VERSION, SWEEP_MS, SWEEP_ON_MS, VERSION_SLACK};
 use crate::queue::Queue;
 use crate::record::spec::Subject;
-use crate::record::{Proven, Record, Reject, Sealing, Signed};
+use crate::record::{Proven, Sealing};
 use crate::steady::Steady;
-use crate::view::HostView;
 use crate::wire::Sought;
 
 /// What a machine is told once.
@@ -114,6 +115,8 @@ pub struct Config {
     pub host_ttl_ms: u64,
     /// How long a job is kept whole after its end, in milliseconds.
     pub retention_ms: u64,
+    /// From which size on not everybody keeps everything.
+    pub shards: crate::shards::Settings,
 }
 
 /// A timer. The entry it names may be gone or have moved on by the time it rings.
@@ -151,6 +154,8 @@ enum Timer {
     Place,
     /// Others are told which hosts live here.
     Present,
+    /// One that left may count no more where shards are placed.
+    Shards,
 }
 
 /// See the module.
@@ -225,8 +230,10 @@ impl Machine {
     /// that has not ended, before anything else.
     #[must_use]
     pub fn new(config: Config, key: NodeKey, seed: [u8; 32], now: Now, snapshot: Snapshot) -> Self {
+        let shards = config.shards;
         let mut machine = Self {
             me: key.id(),
+            sharding: sharding::Sharding::new(key.id(), shards),
             config,
             chance: ChaCha12Rng::from_seed(seed),
             clock: HlcClock::new(snapshot.clock),
@@ -260,7 +267,6 @@ impl Machine {
             announced: work::Announced::default(),
             wanted: learning::Wanted::default(),
             seeking: seeking::Seeking::default(),
-            sharding: sharding::Sharding::default(),
             owners: owners::Owners::default(),
             pulses: pulses::Pulses::default(),
             watch: beats::Watch::default(),
@@ -307,9 +313,10 @@ impl Machine {
         for lost in before {
             if !self.peers.contains(&lost) {
                 self.asked_in_vain(now, lost);
+                self.left(now, lost);
             }
         }
-        self.place_shards();
+        self.place_shards(now);
         self.look(now);
     }
 
@@ -399,6 +406,7 @@ impl Machine {
                 Timer::Awaited(job) => self.awaited_timer(now, job),
                 Timer::Place => self.place_timer(now),
                 Timer::Present => self.present_timer(now),
+                Timer::Shards => self.place_shards(now),
                 Timer::Sweep => {
                     let all = self.sweep_keys(now, shelf) & self.sweep_registers(now, shelf);
                     let pause = if all { SWEEP_MS } else { SWEEP_ON_MS };
@@ -409,7 +417,7 @@ impl Machine {
                     self.sweep_expired(now);
                     self.sweep_held_back(now);
                     self.sweep_held(now);
-                    self.place_shards();
+                    self.place_shards(now);
                     self.timers.insert((now.mono.plus_ms(pause), Timer::Sweep));
                 }
             }
@@ -455,38 +463,6 @@ impl Machine {
     #[must_use]
     pub const fn pending_bytes(&self) -> usize {
         self.out.pending_bytes()
-    }
-
-    /// The node that speaks for a host, if it is attached to the network, and the coordinator that
-    /// registered it; `None` if the host is not known.
-    #[must_use]
-    pub fn host_ways(&self, host: &HostId) -> Option<(Option<NodeId>, NodeId)> {
-        let host = self.hosts.get(host)?;
-        Some((host.record.node, host.signer()))
-    }
-
-    /// All hosts in the order of registration.
-    #[must_use]
-    pub fn host_views(&self) -> Vec<HostView> {
-        self.hosts.views()
-    }
-
-    /// Signs a record that holds what a caller sent. Callers check bounds too; a record that broke
-    /// them would be written and could not be read back.
-    fn seal<T: Record>(&mut self, body: T) -> Result<Signed<T>, Refusal> {
-        if let Err(Reject::Invalid(why)) = body.check(self.me) {
-            return Err(Refusal::TooLarge(why.into()));
-        }
-        let signed = self.seal_own(body);
-        if signed.raw().body.len() > T::MAX_BYTES {
-            return Err(Refusal::TooLarge("the record is too long".into()));
-        }
-        Ok(signed)
-    }
-
-    /// Signs a record of what this node found, with the others of its batch.
-    fn seal_own<T: Record>(&mut self, body: T) -> Signed<T> {
-        self.sealing.seal(&self.key, self.config.network, body)
     }
 
     fn chance(&mut self) -> u64 {

@@ -12,6 +12,7 @@
 
 mod ask;
 mod duties;
+mod handover;
 mod mode;
 mod placement;
 
@@ -21,7 +22,8 @@ use crate::id::JobId;
 
 pub use ask::{ShardAsk, ShardTell};
 pub use duties::Duties;
-pub use mode::{Limits, Mode, Switch};
+pub use handover::{HeldJob, Holding, Round, ToMove};
+pub use mode::{Limits, Mode, Settings, Switch};
 pub use placement::{Member, Placement};
 
 /// How many there are: of ten million jobs each has ten thousand, a minute of copying; of fifty coordinators each

@@ -68,6 +68,7 @@ fn machine() -> Machine {
         p2p_lease_ms: 30_000,
         host_ttl_ms: 60_000,
         retention_ms: 7 * 86_400_000,
+        shards: skyclaw_protocol::shards::Settings::default(),
     };
     Machine::new(config, NodeKey::from_seed(&[7; 32]), [1; 32], now(0), Snapshot::default())
 }

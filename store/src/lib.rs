@@ -38,7 +38,7 @@ pub use history::restore;
 pub use imported::{ImportedKeys, PutKeys};
 pub use open::{Compacted, Opened, Options, compact};
 pub use outbox::{OpenedOutbox, Outbox, OutboxChange, OutboxEntry, OutboxKey};
-pub use read::{Held, InShards, JobPage, JobRecord, Order, Phases, Reader};
+pub use read::{Held, InShards, JobPage, JobRecord, Order, Phases, Reader, Strays};
 pub use stats::{JobCounts, StoreStats};
 
 #[cfg(test)]

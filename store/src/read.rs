@@ -21,7 +21,7 @@ use skyclaw_protocol::register::Val;
 use skyclaw_protocol::retention::Stub;
 use skyclaw_protocol::{JobId, NetworkId};
 
-pub use items::{Held, InShards};
+pub use items::{Held, InShards, Strays};
 pub use jobs::{JobPage, JobRecord, Order, Phases};
 use view::View;
 

@@ -50,6 +50,7 @@ fn config(replicas: usize) -> Config {
         p2p_lease_ms: 15_000,
         host_ttl_ms: 15_000,
         retention_ms: 604_800_000,
+        shards: skyclaw_protocol::shards::Settings::default(),
     }
 }
 

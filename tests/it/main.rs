@@ -58,6 +58,7 @@ mod sandbox;
 mod sealed;
 mod service_logs;
 mod services;
+mod shards;
 mod shutdown;
 mod start;
 mod testnet;

@@ -97,6 +97,7 @@ impl Node {
             p2p_lease_ms: scene.p2p_lease_ms,
             host_ttl_ms: 15_000,
             retention_ms: 7 * 86_400_000,
+            shards: skyclaw_protocol::shards::Settings::default(),
         };
         Self {
             key: disk.key.clone(),

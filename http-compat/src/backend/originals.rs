@@ -26,6 +26,8 @@ pub struct State {
     pub exporter: Exporter,
     /// True if originals are known to be about: then any reader may be one.
     pub mixed: bool,
+    /// True where the node keeps a part of the jobs alone: others are kept elsewhere.
+    pub truncated: bool,
 }
 
 /// A snapshot that was taken.

@@ -16,6 +16,10 @@ pub(super) fn ops() -> Vec<Op> {
                 need("hosts", list(named("Host"))),
                 need("jobs", list(named("Job"))),
                 need("services", list(named("Service"))),
+                opt(
+                    "truncated",
+                    flag().says("Here and true where this node keeps a part of all jobs alone."),
+                ),
             ]),
         ),
         of(

@@ -52,7 +52,12 @@ fn show(node_id: &str, state: &State, export: bool, clear: bool) -> Value {
     for list in [&mut jobs, &mut services] {
         list.sort_by(|a, b| a["createdAt"].as_str().cmp(&b["createdAt"].as_str()));
     }
-    json!({ "nodeId": node_id, "hosts": hosts, "jobs": jobs, "services": services })
+    let mut shown =
+        json!({ "nodeId": node_id, "hosts": hosts, "jobs": jobs, "services": services });
+    if state.truncated {
+        shown["truncated"] = true.into();
+    }
+    shown
 }
 
 fn plain(records: &Records, clear: bool) -> [Vec<Value>; 3] {

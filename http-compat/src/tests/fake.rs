@@ -338,7 +338,8 @@ impl Backend for Fake {
         let own = Records { hosts, jobs, services: state.services.clone() };
         let (mixed, foreign) = (state.foreign.is_some(), state.foreign.clone().unwrap_or_default());
         let exporter = Exporter::new(NetworkId::of_name("of a test"));
-        futures::future::ready(Ok(Everything { own, foreign, exporter, mixed })).boxed()
+        futures::future::ready(Ok(Everything { own, foreign, exporter, mixed, truncated: false }))
+            .boxed()
     }
 
     fn merge_snapshot(&self, body: Bytes) -> BoxFuture<'_, Result<SnapshotTaken, SnapshotRefusal>> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use libp2p::Multiaddr;
 use skyclaw_protocol::SandboxLevel;
+use skyclaw_protocol::shards::{Limits, Settings as Shards};
 
 use super::env::EnvVars;
 use super::error::{ConfigError, ConfigErrors};
@@ -281,6 +282,14 @@ impl Settled {
             run_timeout: self.duration(Key::TimeoutMs),
             job_ttl: self.duration(Key::JobTtlMs),
             retention: self.duration(Key::RetentionMs),
+            shards: Shards {
+                limits: Limits {
+                    records: self.number(Key::ShardJobs),
+                    coordinators: usize::try_from(self.number(Key::ShardCoordinators))
+                        .unwrap_or(usize::MAX),
+                },
+                away_ms: self.number(Key::ShardAwayMs),
+            },
             min_replications: explicit.unwrap_or(if told_of_others { 2 } else { 1 }),
             min_replications_auto: explicit.is_none(),
             p2p,

@@ -205,6 +205,14 @@ settings! {
         "A job not ended after so long expires";
     RetentionMs "SKYCLAW_RETENTION_MS" Some("retention-ms"), Coordinator, INTERVAL, Text("604800000"), Open,
         "How long a job is kept with its output after its end";
+    ShardCoordinators "SKYCLAW_SHARD_COORDINATORS" Some("shard-coordinators"), Coordinator,
+        Kind::Int { min: 0, max: u32::MAX as i64, unit: "coordinators" }, Text("50"), Open,
+        "Up to so many coordinators each keeps every job; beyond, each keeps a part. The same everywhere";
+    ShardJobs "SKYCLAW_SHARD_JOBS" Some("shard-jobs"), Coordinator,
+        Kind::Int { min: 0, max: i64::MAX, unit: "jobs" }, Text("200000"), Open,
+        "The same by the number of jobs that have not ended";
+    ShardAwayMs "SKYCLAW_SHARD_AWAY_MS" Some("shard-away-ms"), Coordinator, INTERVAL, Text("600000"), Open,
+        "A coordinator away for so long keeps no part any more: others take it";
     PeerUrls "SKYCLAW_PEER_URLS" Some("peer-url"), Coordinator, Kind::UrlList, Nothing, Urls,
         "Other coordinators to replicate with";
     P2p "SKYCLAW_P2P" Some("p2p"), Coordinator, Kind::Switch, Text("1"), Open,

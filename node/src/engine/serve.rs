@@ -83,6 +83,7 @@ impl Life {
             silent: SilenceWatch { looked: Instant::now(), hosts: BTreeSet::new() },
         };
         self.shared.set_gauges(incarnation.machine.gauges());
+        self.shared.set_duties(incarnation.machine.duties());
         self.shared.set_controls(incarnation.machine.controls());
         self.shared.set_key(own);
         self.shared.set_reader(Some(reader));
@@ -175,6 +176,9 @@ impl Incarnation<'_> {
             Input::Learn { from, learned } => {
                 let faults = self.machine.learn(time::now(), &self.reader, from, learned);
                 self.life.shared.count_faults(&faults);
+            }
+            Input::HandedOver { duties, jobs } => {
+                self.machine.handed_over(time::now(), &self.reader, &duties, &jobs);
             }
             Input::Mark(mark) => self.marks.push(mark),
             Input::Coordinators(nodes) => {
@@ -286,7 +290,8 @@ impl Incarnation<'_> {
                 progressed = true;
                 self.deliver(step.early);
                 if let Some(batch) = step.batch {
-                    let shown: Vec<Shown> = batch.shown().collect();
+                    let shown = batch.shown().filter(|shown| !self.machine.leaves_here(shown));
+                    let shown: Vec<Shown> = shown.collect();
                     match self.store.commit(batch) {
                         Ok(durable) => {
                             self.life.shared.changed(shown);
@@ -303,6 +308,7 @@ impl Incarnation<'_> {
             progressed |= !effects.is_empty();
             // Whoever is answered finds what was answered in the numbers, too.
             self.life.shared.set_gauges(self.machine.gauges());
+            self.life.shared.set_duties(self.machine.duties());
             self.deliver(effects);
             if !progressed {
                 return Ok(());

@@ -12,6 +12,7 @@ use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::machine::{FrameFault, Gauges};
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::register::{Ballot, Val};
+use skyclaw_protocol::shards::Duties;
 use skyclaw_store::Reader;
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -82,6 +83,8 @@ pub struct Shared {
     changes: Changes,
     /// Counts the batches that wrote of services.
     services: watch::Sender<u64>,
+    /// Who keeps which shards, as the machine placed them last.
+    duties: RwLock<Option<Arc<Duties>>>,
     /// Control records on disk.
     controls: watch::Sender<Arc<Controls>>,
     /// Why this machine's clock is wrong.
@@ -159,7 +162,7 @@ impl Shared {
         *self.coordinators.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
     }
 
-    pub(super) fn coordinators(&self) -> Vec<NodeId> {
+    pub(crate) fn coordinators(&self) -> Vec<NodeId> {
         self.coordinators.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -197,6 +200,20 @@ impl Shared {
 
     pub(super) fn set_clock_off(&self, off: Option<String>) {
         *self.clock_off.lock().unwrap_or_else(PoisonError::into_inner) = off;
+    }
+
+    /// What this node keeps, and who else does; `None` until its store was opened once.
+    #[must_use]
+    pub fn duties(&self) -> Option<Arc<Duties>> {
+        self.duties.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_duties(&self, duties: &Arc<Duties>) {
+        let same = |shown: &Arc<Duties>| Arc::ptr_eq(shown, duties);
+        if !self.duties().as_ref().is_some_and(same) {
+            let mut shown = self.duties.write().unwrap_or_else(PoisonError::into_inner);
+            *shown = Some(Arc::clone(duties));
+        }
     }
 
     /// Changes each time something of a service may have changed on disk.

@@ -113,7 +113,7 @@ impl NodeHandle {
     }
 
     pub(super) async fn shown_job(&self, id: JobId) -> Result<Option<JobView>, Refusal> {
-        let own = self.own_job(&id)?;
+        let own = self.job_or_of_keepers(&id, self.own_job(&id)?).await?;
         let Some(originals) = self.originals() else { return Ok(own) };
         let theirs = match (&own, originals.status(&id)) {
             (None, Some(_)) => true,
@@ -205,6 +205,7 @@ impl NodeHandle {
             foreign: Records { hosts: foreign_hosts, jobs: theirs, services: foreign_services },
             exporter: Exporter::new(self.0.network),
             mixed,
+            truncated: self.keeps_a_part(),
         })
     }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::learn::Patience;
 use super::numbers::Numbers;
 use super::shards::Question;
-use super::{ANSWER_PATIENCE, Repair, copies};
+use super::{ANSWER_PATIENCE, Repair, copies, reads};
 use crate::engine::chain;
 use crate::net::Service;
 use crate::time;
@@ -23,6 +23,9 @@ use crate::time;
 impl Repair {
     /// Answers a coordinator; `None` to what no honest one asks. To be dropped with the stream.
     pub async fn answer(&self, from: NodeId, service: Service, ask: Vec<u8>) -> Option<Vec<u8>> {
+        if let Some(job) = reads::asked_for(service, &ask) {
+            return self.read(job).await;
+        }
         let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else {
             return Some(sealed(service, RepairTell::Busy));
         };
@@ -34,6 +37,11 @@ impl Repair {
                 Some(Question::Within(scope, ask)) => (ask, Some(scope.meet(&repair.kept()))),
                 Some(Question::Kept) => {
                     return Some((codec::encode(&ShardTell::Kept(repair.kept())), None));
+                }
+                Some(Question::Hold(jobs)) => {
+                    let told = repair.holdings(&jobs).ok().flatten().map(ShardTell::Held);
+                    let busy = || ShardTell::Told(Box::new(RepairTell::Busy));
+                    return Some((codec::encode(&told.unwrap_or_else(busy)), None));
                 }
                 None => {
                     Numbers::add(&repair.numbers.refused, 1);

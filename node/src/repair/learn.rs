@@ -77,7 +77,7 @@ impl Repair {
     }
 
     /// False if the engine's inbox stayed full.
-    fn put(&self, mut input: Input, patience: &Patience<'_>) -> bool {
+    pub(super) fn put(&self, mut input: Input, patience: &Patience<'_>) -> bool {
         loop {
             match self.inbox.try_send(input) {
                 Ok(()) => return true,

@@ -24,6 +24,8 @@ pub(super) struct Numbers {
     pub(super) pages: AtomicU64,
     /// Sessions that moved what gossip should have brought.
     pub(super) late: AtomicU64,
+    /// Copies that all with whom they are placed said they hold.
+    pub(super) handed_over: AtomicU64,
 }
 
 impl Numbers {
@@ -66,6 +68,11 @@ impl Collector for Shown {
             "repair_late_sessions",
             "Sessions of repair that moved what gossip should have brought",
             &numbers.late,
+        )?;
+        counter(
+            "repair_handed_over",
+            "Copies of jobs kept elsewhere that may be deleted here, since all who keep them have them",
+            &numbers.handed_over,
         )?;
         // Kept up by the store: nothing is counted for this.
         let held = self.1.reader().and_then(|reader| reader.sum(Range::ALL).ok());

@@ -1,7 +1,7 @@
 //! Sessions where not everybody keeps everything, and the questions of all sessions as they travel.
 
 use skyclaw_protocol::repair::{Item, MAX_MESSAGE, Memory, RepairAsk, RepairTell};
-use skyclaw_protocol::shards::{Scope, ShardAsk, ShardTell};
+use skyclaw_protocol::shards::{HeldJob, Scope, ShardAsk, ShardTell};
 use skyclaw_protocol::{NodeId, codec};
 
 use super::drive::Ended;
@@ -18,6 +18,8 @@ pub(super) enum Question {
     Kept,
     /// About some shards.
     Within(Scope, RepairAsk),
+    /// What this node holds of some jobs.
+    Hold(Vec<HeldJob>),
 }
 
 impl Question {
@@ -32,6 +34,9 @@ impl Question {
             ask if !ask.holds() => return None,
             ShardAsk::Kept(_) => Self::Kept,
             ShardAsk::About(scope, ask) => Self::Within(scope, *ask),
+            ShardAsk::Hold(jobs) => Self::Hold(jobs),
+            // Heard before.
+            ShardAsk::Job(_) => return None,
         })
     }
 }
@@ -48,11 +53,16 @@ pub(super) fn encode(scope: Option<Scope>, ask: &RepairAsk) -> Vec<u8> {
 pub(super) fn decode(scope: Option<Scope>, answer: &[u8]) -> Option<RepairTell> {
     match scope {
         None => codec::decode(answer, MAX_MESSAGE).ok(),
-        Some(_) => match codec::decode::<ShardTell>(answer, MAX_MESSAGE).ok()? {
+        Some(_) => match tell(answer)? {
             ShardTell::Told(tell) => Some(*tell),
-            ShardTell::Kept(_) => None,
+            ShardTell::Kept(_) | ShardTell::Held(_) | ShardTell::Job(_) => None,
         },
     }
+}
+
+/// The answer to a question of this kind; `None` if it does not decode.
+pub(super) fn tell(answer: &[u8]) -> Option<ShardTell> {
+    codec::decode(answer, MAX_MESSAGE).ok()
 }
 
 impl Repair {
@@ -78,7 +88,7 @@ impl Repair {
         let answer = self.send(transport, peer, Service::Shards, ask, patience)?;
         let theirs = match codec::decode::<ShardTell>(&answer, MAX_MESSAGE) {
             Ok(ShardTell::Kept(theirs)) => theirs,
-            Ok(ShardTell::Told(_)) | Err(_) => {
+            Ok(_) | Err(_) => {
                 Numbers::add(&self.numbers.refused, 1);
                 return Err(Ended::Malformed);
             }

@@ -73,6 +73,11 @@ pub(super) async fn start(
     };
     shared.set_net(shown.clone());
     let inbox = engine.inbox();
+    tasks.spawn(repair.clone().hand_over(
+        Arc::new(shown.clone()),
+        shown.coordinators(),
+        tasks.token(),
+    ));
     tasks.spawn(repair.clone().run(Arc::new(shown.clone()), shown.coordinators(), tasks.token()));
     let attach = Attach::new(handle.clone(), settings.endpoint_hosts.clone(), refused);
     let sink: Arc<dyn Sink> =

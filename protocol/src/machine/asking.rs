@@ -409,7 +409,9 @@ impl Machine {
         if let Some(known) = known {
             let message = Message::Known(vec![*known]);
             match learned::check(message, self.config.network, now.wall) {
-                Ok(all) => faults.extend(self.learn(now, shelf, from, all)),
+                Ok(all) => {
+                    faults.extend(self.learn_as(now, shelf, from, all, ask.is_some()));
+                }
                 Err(_) => faults.push(FrameFault::BadRecord),
             }
         }

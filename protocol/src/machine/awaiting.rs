@@ -47,6 +47,10 @@ struct Wait {
 }
 
 impl Awaited {
+    pub(super) fn has(&self, job: &JobId) -> bool {
+        self.jobs.contains_key(job)
+    }
+
     #[cfg(test)]
     pub(super) fn tokens(&self) -> impl Iterator<Item = super::Token> {
         let replies = self.jobs.values().flat_map(|wait| &wait.callers);

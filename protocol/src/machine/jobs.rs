@@ -122,6 +122,9 @@ impl Machine {
         if let Some(entry) = self.registers.get(&subject) {
             return entry.chosen.clone().ok_or_else(unknown);
         }
+        if self.is_going(&subject) {
+            return Err(unknown());
+        }
         match shelf.register(&subject) {
             Ok(Some(stored)) => stored.chosen().cloned().ok_or_else(unknown),
             Ok(None) => match shelf.stub(&subject) {

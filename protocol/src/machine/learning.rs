@@ -28,6 +28,12 @@ use crate::wire::{Known, Message, Sought};
 #[derive(Debug, Default)]
 pub(super) struct Wanted(BTreeMap<Subject, Mono>);
 
+impl Wanted {
+    pub(super) fn has(&self, subject: &Subject) -> bool {
+        self.0.contains_key(subject)
+    }
+}
+
 impl Machine {
     /// Takes what a frame of another coordinator holds of records.
     pub(super) fn learn_frame(
@@ -56,9 +62,21 @@ impl Machine {
         from: NodeId,
         learned: Vec<Learned>,
     ) -> Vec<FrameFault> {
+        self.learn_as(now, shelf, from, learned, false)
+    }
+
+    /// The same; what was asked for is filed also where its shard is not kept.
+    pub(super) fn learn_as(
+        &mut self,
+        now: Now,
+        shelf: &dyn Shelf,
+        from: NodeId,
+        learned: Vec<Learned>,
+        asked: bool,
+    ) -> Vec<FrameFault> {
         let mut faults = Vec::new();
         for one in learned {
-            if self.is_learned_from_revoked(&one) {
+            if self.is_learned_from_revoked(&one) || !self.is_to_file(shelf, &one, asked) {
                 continue;
             }
             match one {
@@ -74,6 +92,21 @@ impl Machine {
             }
         }
         faults
+    }
+
+    fn is_to_file(&self, shelf: &dyn Shelf, learned: &Learned, asked: bool) -> bool {
+        let certificate = match learned {
+            Learned::Register(standing) => standing.certificate(),
+            Learned::Stub(stub) => &stub.certificate,
+            _ => return true,
+        };
+        let Certificate { key, val, .. } = certificate.body();
+        match &key.subject {
+            Subject::Job(job) => {
+                !self.is_going(&key.subject) && (asked || self.files(shelf, job, val))
+            }
+            Subject::Service(_) => true,
+        }
     }
 
     fn learn_register(
@@ -228,7 +261,7 @@ impl Machine {
         };
         let result = result.map(|result| result.raw().clone()).filter(small);
         let known = Known { certificate: certificate.raw().clone(), spec, result };
-        self.out.effect(Effect::Publish(Message::Known(vec![known])));
+        self.spread(subject, val, Message::Known(vec![known]));
     }
 
     /// The same of a register that nobody else votes on.
@@ -246,6 +279,13 @@ impl Machine {
         let certificate = self.alone(entry.head.key.clone(), ballot, val.clone());
         self.publish_standing(shelf, subject, &certificate);
     }
+}
+
+/// Whether what somebody hands on of a register, with its spec, may be shown: who says that its value was chosen is one
+/// who may.
+#[must_use]
+pub fn is_borne_out(standing: &Standing, now: Now) -> bool {
+    standing.spec().is_some_and(|spec| stands(&Head::of(spec), standing.certificate(), now))
 }
 
 /// Whether a certificate may stand in the register of this head: its owner may write there, a

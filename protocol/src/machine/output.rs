@@ -6,7 +6,7 @@ use super::effect::{Effect, ReplyTo, Step};
 use crate::batch::{Batch, Durable, KeyAnswer, Write};
 use crate::clock::Hlc;
 use crate::command::Refusal;
-use crate::id::{Hash, NodeId};
+use crate::id::{Hash, JobId, NodeId};
 use crate::record::spec::Subject;
 use crate::register::{Ballot, Val};
 use crate::wire::Message;
@@ -26,6 +26,8 @@ pub(super) enum Held {
     KeyWritten(Hash),
     /// This node's own vote for what it proposed.
     OwnVote { subject: Subject, ballot: Ballot, ver: u64 },
+    /// A job that was handed over left the disk.
+    Gone(JobId),
     /// A value for coordinators of the original.
     Witness { subject: Subject, ballot: Ballot, val: Box<Val> },
     /// This node's own promise of what it prepares.
@@ -135,6 +137,14 @@ impl Output {
     /// Batches on disk, those of earlier runs included.
     pub(super) const fn batches(&self) -> u64 {
         self.batches
+    }
+
+    /// Whether an answer that names this job waits.
+    pub(super) fn answers(&self, job: &JobId) -> bool {
+        let waiting = self.waiting.iter().flat_map(|(.., held)| held);
+        self.held.iter().chain(waiting).any(|held| {
+            matches!(held, Held::Reply { answer: Ok(KeyAnswer::Job(at)), .. } if at.job == *job)
+        })
     }
 
     #[cfg(test)]

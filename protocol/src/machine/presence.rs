@@ -19,7 +19,7 @@ use crate::limits::{
     PRESENT_MS,
 };
 use crate::register::Val;
-use crate::view::{Assignment, OnPartition};
+use crate::view::{Assignment, HostView, OnPartition};
 use crate::wire::{Message, PresentOp};
 
 /// What is known of hosts' life.
@@ -95,6 +95,12 @@ impl Presence {
 }
 
 impl Machine {
+    /// All hosts in the order of registration.
+    #[must_use]
+    pub fn host_views(&self) -> Vec<HostView> {
+        self.hosts.views()
+    }
+
     /// A host here asks what it is to run: it lives, and runs services.
     pub(super) fn serves(&mut self, now: Now, reply: ReplyTo, host: HostId, node: Option<NodeId>) {
         if self.hosts.get(&host).is_none() {

@@ -175,6 +175,7 @@ impl Machine {
                 }
                 self.let_go(now, shelf, &subject);
             }
+            Held::Gone(job) => self.gone(&job),
             Held::KeyWritten(scope) => self.key_written(&scope),
             Held::OwnVote { subject, ballot, ver } => {
                 self.own_vote(now, shelf, &subject, ballot, ver);

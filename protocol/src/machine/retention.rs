@@ -160,7 +160,7 @@ impl Machine {
     }
 
     /// Deletes a job that is in memory. Whoever waits for it is told that it is not decided.
-    fn forget(&mut self, job: &JobId) {
+    pub(super) fn forget(&mut self, job: &JobId) {
         let subject = Subject::Job(job.clone());
         self.step_down(&subject);
         let Some(entry) = self.registers.remove(&subject) else { return };

@@ -23,6 +23,10 @@ pub(super) struct Seeking {
 }
 
 impl Seeking {
+    pub(super) fn has(&self, what: &Sought) -> bool {
+        self.waiting.contains_key(what)
+    }
+
     #[cfg(test)]
     pub(super) fn tokens(&self) -> impl Iterator<Item = super::Token> {
         let all = self.waiting.values().flat_map(|(_, commands)| commands);

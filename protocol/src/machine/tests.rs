@@ -19,6 +19,7 @@ mod once;
 mod outside;
 mod packing;
 mod patching;
+mod placed;
 mod placing;
 mod quorum;
 mod quotas;

@@ -64,6 +64,9 @@ impl Machine {
     /// `None` if the register is here; else what stands under its name.
     fn look_up(&mut self, shelf: &dyn Shelf, key: &RegisterKey) -> Result<Option<Older>, Missing> {
         let mut older = None;
+        if self.is_going(&key.subject) {
+            return Err(Missing::Silence);
+        }
         if let Some(entry) = self.registers.get(&key.subject) {
             if entry.head.key == *key {
                 return Ok(None);

@@ -39,6 +39,14 @@ struct Wish<'a> {
 }
 
 impl Machine {
+    /// The node that speaks for a host, if it is attached to the network, and the coordinator that
+    /// registered it; `None` if the host is not known.
+    #[must_use]
+    pub fn host_ways(&self, host: &HostId) -> Option<(Option<NodeId>, NodeId)> {
+        let host = self.hosts.get(host)?;
+        Some((host.record.node, host.signer()))
+    }
+
     /// Whether a command that another coordinator passes on is what its host said.
     ///
     /// # Errors

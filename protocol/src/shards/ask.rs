@@ -10,8 +10,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Scope;
-use crate::repair::{RepairAsk, RepairTell};
+use super::{HeldJob, Holding, Scope};
+use crate::id::JobId;
+use crate::repair::{MAX_RECORDS, Records, RepairAsk, RepairTell};
 
 /// What a coordinator asks another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,10 @@ pub enum ShardAsk {
     Kept(Scope),
     /// About these shards alone.
     About(Scope, Box<RepairAsk>),
+    /// Do you hold these values of jobs, or later ones, and are to keep them? See [`Round`](super::Round).
+    Hold(Vec<HeldJob>),
+    /// How does this job stand?
+    Job(JobId),
 }
 
 /// The answer to a [`ShardAsk`].
@@ -31,6 +36,10 @@ pub enum ShardTell {
     Kept(Scope),
     /// To `About`.
     Told(Box<RepairTell>),
+    /// To `Hold`: one for each.
+    Held(Vec<Holding>),
+    /// To `Job`: its record, if one is held.
+    Job(Box<Records>),
 }
 
 impl ShardAsk {
@@ -38,7 +47,8 @@ impl ShardAsk {
     #[must_use]
     pub fn holds(&self) -> bool {
         match self {
-            Self::Kept(_) => true,
+            Self::Kept(_) | Self::Job(_) => true,
+            Self::Hold(jobs) => (1..=MAX_RECORDS).contains(&jobs.len()),
             Self::About(_, ask) => ask.holds(),
         }
     }
@@ -54,11 +64,15 @@ mod tests {
     fn questions_travel_and_are_held_to_the_bounds_of_repair() {
         let fetch = |items| ShardAsk::About(Scope::ALL, Box::new(RepairAsk::Fetch(items)));
         let copy = ShardAsk::About(Scope::NONE, Box::new(RepairAsk::Copy(Range::ALL)));
+        let held = HeldJob { job: JobId::new("a").unwrap(), item: Item::FIRST, ver: 1 };
         for (ask, holds) in [
             (ShardAsk::Kept(Scope::ALL), true),
             (fetch(vec![Item::FIRST]), true),
             (fetch(vec![]), false),
             (copy, true),
+            (ShardAsk::Hold(vec![]), false),
+            (ShardAsk::Hold(vec![held]), true),
+            (ShardAsk::Job(JobId::new("a").unwrap()), true),
         ] {
             let bytes = codec::encode(&ask);
             assert!(bytes.len() < 400);

@@ -1,5 +1,8 @@
 //! What one coordinator keeps: what is placed with it, and what it has not handed over yet.
 //!
+//! A node asks it what is placed with it, and with whom else ([`Duties::duty`], [`Duties::replicas`]), and hands over job by
+//! job ([`Round`](super::Round)). What follows is for handing over by whole shards, as the simulation of large networks does.
+//!
 //! Always: a shard that was kept is kept until every coordinator it is placed with was seen to hold all of it that
 //! is held here, by a session of repair that found nothing to move. Who may see it from then on asks those.
 

@@ -21,6 +21,23 @@ impl Default for Limits {
     }
 }
 
+/// What a coordinator is told of shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// From which size on they are placed.
+    pub limits: Limits,
+    /// How long one that went away still counts, in milliseconds.
+    pub away_ms: u64,
+}
+
+impl Default for Settings {
+    /// An update or a restart takes a minute; of a machine that is away for ten nobody knows when it comes back, and
+    /// what it keeps has copies elsewhere until then.
+    fn default() -> Self {
+        Self { limits: Limits::default(), away_ms: 600_000 }
+    }
+}
+
 /// Who keeps what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {

@@ -1,6 +1,7 @@
 //! What can be handed to other coordinators: the items of all records, and the records of items.
 
 use redb::ReadTransaction;
+use skyclaw_protocol::JobId;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::host::HostDesc;
 use skyclaw_protocol::record::spec::Subject;
@@ -14,7 +15,8 @@ use super::view::View;
 use crate::error::{Fault, ReadError};
 use crate::seal::{Found, Refusals};
 use crate::tables::{
-    COMMITS, HOSTS, Head, Index, META, META_HEAD, STUBS, host_of, item_key, item_of, subject_of,
+    COMMITS, HOSTS, Head, Index, META, META_HEAD, STUBS, host_of, item_key, item_of, subject_key,
+    subject_of,
 };
 
 /// The record an item stands for.
@@ -77,6 +79,81 @@ impl Reader {
     #[must_use]
     pub const fn in_shards(self, scope: Scope) -> InShards {
         InShards { reader: self, scope }
+    }
+}
+
+/// Part of the jobs that lie in other shards than some.
+#[derive(Clone, Debug, Default)]
+pub struct Strays {
+    /// Each with the item that stands for it, in the order of items.
+    pub jobs: Vec<(Item, JobId)>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Item>,
+}
+
+impl Reader {
+    /// At most `most` jobs whose shards are not in `scope`, from the item `from` on, among no more than `looked` records.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the disk did not answer.
+    pub fn strays(
+        &self,
+        scope: &Scope,
+        from: Item,
+        looked: usize,
+        most: usize,
+    ) -> Result<Strays, ReadError> {
+        self.read(|txn, _| {
+            let mut strays = Strays::default();
+            let (from, to) = (item_key(&from), item_key(&Item::END));
+            let commits = txn.open_table(COMMITS)?;
+            for (n, entry) in commits.range::<&[u8; 24]>(&from..&to)?.enumerate() {
+                let (item, key) = entry?;
+                if n == looked || strays.jobs.len() == most {
+                    strays.next = Some(item_of(item.value()));
+                    break;
+                }
+                if let Some(Subject::Job(job)) = subject_of(key.value())
+                    && !scope.holds(Shard::of(&job))
+                {
+                    strays.jobs.push((item_of(item.value()), job));
+                }
+            }
+            Ok(strays)
+        })
+    }
+
+    /// The item that stands for each of these jobs, and the version of its value; `None` for one of which nothing is known to be chosen.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the disk did not answer.
+    pub fn items_of<'a>(
+        &self,
+        jobs: impl IntoIterator<Item = &'a JobId>,
+    ) -> Result<Vec<Option<(Item, u64)>>, ReadError> {
+        self.read(|txn, refusals| {
+            let view = View::open(txn, refusals)?;
+            let stubs = txn.open_table(STUBS)?;
+            let mut items = Vec::new();
+            for job in jobs {
+                let subject = Subject::Job(job.clone());
+                let register = view.register(&subject)?;
+                let stub = match register {
+                    Some(_) => None,
+                    None => refusals.get_stub(&stubs, &subject_key(&subject))?.ok(),
+                };
+                let decided = match (&register, &stub) {
+                    (Some(register), _) => register.decided(),
+                    (None, stub) => {
+                        stub.as_ref().map(|stub| (stub.certificate.body().ballot, stub.val()))
+                    }
+                };
+                let item =
+                    decided.map(|(ballot, val)| (Item::of_value(&subject, ballot, val), val.ver));
+                items.push(item);
+            }
+            Ok(items)
+        })
     }
 }
 

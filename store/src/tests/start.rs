@@ -27,6 +27,7 @@ fn machine(opened: Opened) -> (Machine, Store, crate::Reader) {
         p2p_lease_ms: 30_000,
         host_ttl_ms: 60_000,
         retention_ms: 7 * 86_400_000,
+        shards: skyclaw_protocol::shards::Settings::default(),
     };
     let Opened { store, reader, key, snapshot, .. } = opened;
     (Machine::new(config, key, [1; 32], now(0), snapshot), store, reader)

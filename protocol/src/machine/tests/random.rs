@@ -12,23 +12,22 @@ use crate::patch::ServicePatch;
 use crate::register::Phase;
 use crate::view::{Milli, ServiceStatus};
 
-struct Run {
-    world: World,
+pub(super) struct Run {
+    pub(super) world: World,
     chance: ChaCha12Rng,
     hosts: u64,
 }
 
 impl Run {
-    fn new(seed: u64, nodes: usize, replicas: usize) -> Self {
-        let chance = ChaCha12Rng::seed_from_u64(seed);
-        Self { world: World::of(nodes, replicas), chance, hosts: 3 }
+    pub(super) fn new(seed: u64, world: World) -> Self {
+        Self { world, chance: ChaCha12Rng::seed_from_u64(seed), hosts: 3 }
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.chance.next_u64() % n.max(1)
     }
 
-    fn node(&mut self) -> usize {
+    pub(super) fn node(&mut self) -> usize {
         let nodes = self.world.nodes.len() as u64;
         usize::try_from(self.below(nodes)).unwrap()
     }
@@ -139,7 +138,7 @@ impl Run {
     }
 
     /// One thing happens.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         let node = self.node();
         match self.below(20) {
             0..=6 => {
@@ -208,7 +207,7 @@ impl Run {
         }
     }
 
-    fn elapse(&mut self, ms: u64) {
+    pub(super) fn elapse(&mut self, ms: u64) {
         let now = self.world.now;
         self.world.now.mono = now.mono.plus_ms(ms);
         self.world.now.wall = now.wall.plus_ms(ms);
@@ -218,7 +217,7 @@ impl Run {
     }
 
     /// The links heal, everybody runs: all callers are answered, all acked jobs can be ended.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let world = &mut self.world;
         world.cut.clear();
         world.pass(4 * QUORUM_MS + 2 * LEASE_MS);
@@ -274,7 +273,7 @@ impl Drop for Named {
 fn explore(most: u64, turns: usize, nodes: usize, replicas: usize) {
     for seed in seeds(most) {
         let named = Named(seed);
-        let mut run = Run::new(seed, nodes, replicas);
+        let mut run = Run::new(seed, World::of(nodes, replicas));
         for _ in 0..turns {
             run.turn();
         }

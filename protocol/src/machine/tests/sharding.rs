@@ -3,14 +3,11 @@
 use super::world::{World, job_at, node_key, subject, submit};
 use crate::id::{JobId, NodeId};
 use crate::register::Phase;
-use crate::shards::{Limits, Member, Placement, Shard, copies};
+use crate::shards::{Limits, Member, Placement, Settings, Shard, copies};
 
 fn world(count: usize, coordinators: usize) -> World {
-    let mut world = World::of(count, 2);
-    for node in &mut world.nodes {
-        node.machine.limit_shards(Limits { records: u64::MAX, coordinators });
-    }
-    world
+    let limits = Limits { records: u64::MAX, coordinators };
+    World::sized(count, 2, Settings { limits, ..Settings::default() })
 }
 
 fn placement(count: usize) -> Placement {

@@ -5,6 +5,7 @@
 
 mod checks;
 mod disk;
+mod handing;
 mod hosting;
 mod shorthand;
 
@@ -88,6 +89,11 @@ impl World {
 
     /// `count` nodes that know each other and ask for `replicas` copies.
     pub(crate) fn of(count: usize, replicas: usize) -> Self {
+        Self::sized(count, replicas, crate::shards::Settings::default())
+    }
+
+    /// The same, where shards are placed from another size on.
+    pub(crate) fn sized(count: usize, replicas: usize, shards: crate::shards::Settings) -> Self {
         let config = Config {
             network: network(),
             label: "node_test".into(),
@@ -100,6 +106,7 @@ impl World {
             p2p_lease_ms: P2P_LEASE_MS,
             host_ttl_ms: crate::limits::DEFAULT_HOST_TTL_MS,
             retention_ms: RETENTION_MS,
+            shards,
         };
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_800_000_000_000) };
         let mut world = Self {
