@@ -205,14 +205,14 @@ fn a_voter_that_hides_its_votes_is_proven_to_have_lied_and_cut_off() {
     let waiting = json!({ "payload": { "kind": "shell", "command": "sh" },
         "requirement": { "requiredCapabilities": ["none-has-this"] } });
     // Of three votes two are enough, and only those that came in time are kept: hers is, of some.
-    let kept_hers = |_| {
+    let kept_hers = |_: &u32| {
         let id = net.nodes[0].api.submit(&waiting)["id"].as_str().expect("an id").to_owned();
         let known = net.mallory.find_job(&id);
         let certificate: Certificate =
             decode(&known.certificate.body, Certificate::MAX_BYTES).expect("it is one");
         certificate.sworn.iter().any(|vote| vote.voter == net.mallory.id())
     };
-    let sworn = (0..100).filter(|n| kept_hers(n)).take(3).count();
+    let sworn = (0..100).filter(kept_hers).take(3).count();
     assert_eq!(sworn, 3, "no quorum came about with her vote");
     net.nodes[0].kill();
     let liar = net.mallory.id().to_string();
