@@ -433,9 +433,9 @@ pub const HOST_AWAY_MS: u64 = 5000;
 /// How long a host has to show up after a start or a takeover, in milliseconds.
 pub const HOST_GRACE_MS: u64 = 45_000;
 
-/// A service that must not run twice is placed elsewhere only so long after its host was heard of,
-/// in milliseconds: by then the host has stopped it by itself, which it does
-/// after 8 s without an answer and with 2 s of grace.
+/// So long after its last answer from a coordinator a host has ended what must not run twice, in milliseconds: it does so
+/// after 8 s, its grace included. It is placed elsewhere no sooner, and [`ALIVE_MS`] later still, for which a coordinator that
+/// is cut off may not know it.
 pub const HOST_STOPS_MS: u64 = 12_000;
 
 /// Between two looks at the services that are led here, in milliseconds.

@@ -16,6 +16,7 @@
 
 mod acquaintance;
 mod adopting;
+mod apart;
 mod asking;
 mod awaiting;
 mod beats;

@@ -132,6 +132,9 @@ impl Outbox {
     /// [`CommitError`]. With [`CommitError::TooLong`] nothing was written and the outbox can still
     /// be used; otherwise it takes nothing more.
     pub fn apply(&mut self, changes: &[OutboxChange]) -> Result<(), CommitError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
         let started = Instant::now();
         let mut rows = Vec::with_capacity(changes.len());
         for change in changes {

@@ -172,6 +172,11 @@ impl Machine {
         self.heard_clock(now, beat.wall);
         let jitter = self.chance() % SUSPECT_JITTER_MS;
         let (run, seq) = (beat.run, beat.seq);
+        for alive in beat.alive.iter().filter(|alive| **alive != from) {
+            if let Some(pulse) = self.pulses.get_mut(alive) {
+                pulse.vouch(now.mono);
+            }
+        }
         let Some(pulse) = self.pulses.watch(from, now.mono, jitter) else { return };
         pulse.hear(now.mono);
         let past = pulse.take(now.mono, now.wall, beat);

@@ -14,11 +14,7 @@ use crate::batch::KeyAnswer;
 use crate::clock::{Mono, Now};
 use crate::command::Refusal;
 use crate::id::{HostId, NodeId};
-use crate::limits::{
-    ALIVE_MS, HOST_AWAY_MS, HOST_GRACE_MS, HOST_STOPS_MS, MAX_BATCH_OPS, P2P_HOST_TTL_MS,
-    PRESENT_MS,
-};
-use crate::register::Val;
+use crate::limits::{HOST_AWAY_MS, HOST_GRACE_MS, MAX_BATCH_OPS, P2P_HOST_TTL_MS, PRESENT_MS};
 use crate::view::{Assignment, HostView, OnPartition};
 use crate::wire::{Message, PresentOp};
 
@@ -107,6 +103,11 @@ impl Machine {
             return self.refuse(reply, Refusal::UnknownHost(host.to_string()));
         }
         self.hosts.heard(&host, now);
+        if let Some((need, got)) = self.cut_off_from(now, &host) {
+            // No word from here may keep alive what the others are about to place elsewhere; nor is it said that it
+            // serves, as it will not.
+            return self.refuse(reply, Refusal::InsufficientPeers { need, got });
+        }
         let sign = Sign { heard: now.mono, node, away: None };
         let before = self.presence.here.insert(host.clone(), sign);
         if before.is_none_or(|before| before.away.is_some()) {
@@ -117,40 +118,8 @@ impl Machine {
             self.presence.telling = true;
             self.timers.insert((now.mono.plus_ms(PRESENT_MS), Timer::Present));
         }
-        if let Some((need, got)) = self.cut_off_from(now, &host) {
-            // No word from here may keep alive what the others are about to place elsewhere.
-            return self.refuse(reply, Refusal::InsufficientPeers { need, got });
-        }
         let answer = Ok(KeyAnswer::Heard);
         self.out.hold(Held::Reply { reply, answer, grant: false });
-    }
-
-    /// Whether this host runs an instance that must not run twice, and the voters of its service that do not
-    /// answer this node are enough to place it elsewhere: how many others would have to answer, and how
-    /// many do.
-    fn cut_off_from(&self, now: Now, host: &HostId) -> Option<(usize, usize)> {
-        self.registers.services().find_map(|(_, entry)| {
-            let state = entry.chosen.as_ref().and_then(Val::service)?;
-            let stops = |part: &Assignment| {
-                let def = state.def_of(part.generation).unwrap_or(&state.def);
-                part.host == *host && def.on_partition == OnPartition::Stop
-            };
-            if !state.assignments.iter().any(stops) {
-                return None;
-            }
-            let others = || entry.head.voters.iter().filter(|voter| **voter != self.me);
-            let got = others().filter(|voter| self.answers(now, voter)).count();
-            let away = others().count() - got;
-            (away >= entry.head.quorum).then(|| (got + away + 1 - entry.head.quorum, got))
-        })
-    }
-
-    /// Whether that coordinator answered a moment ago. Of one that is sent no beats it counts that it is connected.
-    fn answers(&self, now: Now, node: &NodeId) -> bool {
-        match self.pulses.get(node) {
-            Some(pulse) => pulse.answers(now.mono),
-            None => self.peers.contains(node),
-        }
     }
 
     /// The connection of a host here went while it asked.
@@ -246,19 +215,13 @@ impl Machine {
         }
     }
 
-    /// A coordinator is down, and what it ran with it, as far as a service of this policy may believe.
-    fn is_down(&self, now: Now, node: &NodeId, policy: OnPartition) -> bool {
-        let Some(pulse) = self.pulses.get(node) else { return false };
-        // It may be cut off only: it stops answering its hosts by itself, then they stop.
-        let stopped = || now.mono >= pulse.heard.plus_ms(ALIVE_MS + HOST_STOPS_MS);
-        self.is_silent(now, node) && (policy == OnPartition::Keep || stopped())
-    }
-
     /// How a host does, for a service of this policy.
     pub(super) fn life_of(&self, now: Now, host: &HostId, policy: OnPartition) -> Life {
         let Some((sign, teller)) = self.presence.latest(now.mono, host) else {
-            let late = now.mono >= self.presence.since.plus_ms(HOST_GRACE_MS)
-                || self.revoking.has_host(host);
+            let since = self.presence.since;
+            let mut late = now.mono >= since.plus_ms(HOST_GRACE_MS);
+            late |= self.revoking.has_host(host);
+            late &= policy == OnPartition::Keep || self.has_stopped_by_itself(now, since);
             return if late { Life::Gone } else { Life::Doubtful };
         };
         let mut limit = limit(&sign, self.config.host_ttl_ms);
@@ -275,11 +238,7 @@ impl Machine {
         gone |= sign.away.is_some_and(|away| now.mono >= away.plus_ms(HOST_AWAY_MS));
         gone |= self.revoking.has_host(host);
         if policy == OnPartition::Stop {
-            // It stops by itself before: see `HOST_STOPS_MS`.
-            gone &= now.mono >= sign.heard.plus_ms(HOST_STOPS_MS);
-            gone &= teller.is_none_or(|teller| {
-                !self.is_silent(now, &teller) || self.is_down(now, &teller, policy)
-            });
+            gone &= self.has_stopped_by_itself(now, sign.heard);
         }
         match (gone, sign.away) {
             (true, _) => Life::Gone,

@@ -28,6 +28,8 @@ const NONE: BeatMark = BeatMark { run: 0, seq: 0, written: 0 };
 pub(super) struct Pulse {
     /// When a frame of it came last, or it was first looked for.
     pub(super) heard: Mono,
+    /// When another coordinator said last that it answers there.
+    vouched: Option<Mono>,
     /// When it was found that nobody listens where it did.
     pub(super) refused: Option<Mono>,
     /// When it was last looked for.
@@ -59,6 +61,7 @@ impl Pulse {
     pub(super) const fn new(now: Mono, jitter_ms: u64) -> Self {
         Self {
             heard: now,
+            vouched: None,
             refused: None,
             probed: None,
             jitter_ms,
@@ -142,6 +145,22 @@ impl Pulse {
         }
     }
 
+    /// Another coordinator says that it answers there.
+    pub(super) const fn vouch(&mut self, now: Mono) {
+        self.vouched = Some(now);
+    }
+
+    /// When it was last heard, here or by another coordinator.
+    pub(super) fn last_sign(&self) -> Mono {
+        self.vouched.map_or(self.heard, |vouched| vouched.max(self.heard))
+    }
+
+    /// True if it was sent a beat a moment ago, or answered one.
+    pub(super) fn is_asked(&self, now: Mono) -> bool {
+        let sent = self.sent.back().map(|(_, at)| *at);
+        sent.max(self.acked).is_some_and(|at| now <= at.plus_ms(ALIVE_MS))
+    }
+
     /// True if it answered a beat sent a moment ago.
     pub(super) fn answers(&self, now: Mono) -> bool {
         self.acked.is_some_and(|at| now <= at.plus_ms(ALIVE_MS))
@@ -185,6 +204,10 @@ impl Pulses {
 
     pub(super) fn get_mut(&mut self, node: &NodeId) -> Option<&mut Pulse> {
         self.0.get_mut(node)
+    }
+
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &NodeId> {
+        self.0.keys()
     }
 
     /// The pulse of a node that matters; `None` if there is no room for another one.
