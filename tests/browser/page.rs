@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -82,8 +83,22 @@ pub(crate) struct Page {
     profile: String,
 }
 
+/// Held by whoever looks; alone by whom times.
+static TURN: RwLock<()> = RwLock::new(());
+
 /// Opens a page, looks at it, and ends the browser.
 pub(crate) fn with(url: &str, look: impl AsyncFnOnce(&Page)) {
+    let _turn = TURN.read().unwrap_or_else(PoisonError::into_inner);
+    look_at(url, look);
+}
+
+/// The same with no other page looked at meanwhile: three browsers on two cores time each other.
+pub(crate) fn alone(url: &str, look: impl AsyncFnOnce(&Page)) {
+    let _turn = TURN.write().unwrap_or_else(PoisonError::into_inner);
+    look_at(url, look);
+}
+
+fn look_at(url: &str, look: impl AsyncFnOnce(&Page)) {
     // Other crates of the tests bring another provider along, so one must be named.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let driver = Driver::start();

@@ -50,7 +50,7 @@ fn ten_thousand_jobs_and_two_hundred_hosts_are_seen_at_once_and_live() {
     for n in 0..HOSTS {
         node.api.register(&format!("host-{n:03}"), &["shell"], 4);
     }
-    page::with(&node.url(), async |page| {
+    page::alone(&node.url(), async |page| {
         let mut first = Vec::new();
         for view in ["#/jobs", "#/hosts", "#/"] {
             page.open("about:blank").await;
@@ -75,7 +75,7 @@ fn ten_thousand_jobs_and_two_hundred_hosts_are_seen_at_once_and_live() {
         }
         updates.sort_by(f64::total_cmp);
         eprintln!("live updates: {updates:.0?} ms");
-        // Tests run beside others: the one in the middle is judged.
+        // The machine does other things as well: the one in the middle is judged.
         assert!(updates[4] < UPDATE_MS, "updates took {updates:?} ms");
 
         // What is not among the newest is asked for, by its state.
