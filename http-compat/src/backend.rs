@@ -71,6 +71,8 @@ pub struct JobPage {
     pub jobs: Vec<JobView>,
     /// Where the next page begins; none at the end.
     pub next: Option<JobCursor>,
+    /// Whether there may be jobs that are kept elsewhere.
+    pub truncated: bool,
 }
 
 /// Other nodes, as this one sees them over libp2p.

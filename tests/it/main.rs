@@ -42,6 +42,7 @@ mod namespaces;
 mod nat;
 mod network;
 mod numbers;
+mod on_partition;
 mod packaging;
 mod pages;
 mod peers;

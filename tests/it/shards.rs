@@ -11,7 +11,7 @@ use crate::text;
 const NODES: usize = 8;
 
 /// How long one that is gone keeps its place.
-const AWAY_MS: u64 = 4000;
+const AWAY_MS: u64 = 8000;
 
 /// Some periods of repair, on a machine that is busy.
 const LONG: Duration = Duration::from_secs(120);
@@ -37,6 +37,7 @@ fn holders(nodes: &[&Node]) -> BTreeMap<String, Vec<usize>> {
     for (n, node) in nodes.iter().enumerate() {
         let state = node.api.get("/v1/state").ok();
         assert_eq!(state["truncated"], true, "it keeps a part");
+        assert_eq!(node.api.get("/v1/jobs?limit=1").ok()["truncated"], true);
         for job in state["jobs"].as_array().into_iter().flatten() {
             holders.entry(text(job, "id").to_owned()).or_default().push(n);
         }
@@ -129,4 +130,16 @@ fn jobs_lie_with_their_replicas_and_every_coordinator_answers_for_all() {
     let handed: f64 =
         all.iter().map(|node| node.api.metric("skyclaw_repair_handed_over_total")).sum();
     assert!(handed > 0.0, "copies were handed over");
+
+    // All that keep a job die at once: the others do not say that there is none.
+    let (lost, held) = holders(&all).into_iter().find(|(id, _)| jobs[id] == "queued").expect("one");
+    held.iter().for_each(|n| nodes[*n].kill());
+    for n in (0..NODES).filter(|n| !held.contains(n)) {
+        let answer = nodes[n].api.get(&format!("/v1/jobs/{lost}"));
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.text().contains(&lost), "{}", answer.text());
+    }
+    held.iter().for_each(|n| nodes[*n].start_again());
+    let all: Vec<&Node> = nodes.iter().collect();
+    all_answer(&all, &BTreeMap::from([(lost, "queued")]));
 }

@@ -274,6 +274,10 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
             object([
                 need("jobs", list(super::shape::any_of([named("Job"), named("JobInBrief")]))),
                 may("next", text()),
+                opt(
+                    "truncated",
+                    flag().says("Here and true where this node keeps a part of all jobs alone."),
+                ),
             ]),
         ),
         ("Completion", completion),

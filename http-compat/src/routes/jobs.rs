@@ -110,6 +110,9 @@ pub(super) async fn list(call: Call) -> Result<Response, ApiError> {
         if let Some(next) = &page.next {
             value["next"] = json::job::cursor(next).into();
         }
+        if page.truncated {
+            value["truncated"] = true.into();
+        }
         value
     };
     call.api.listing(page, show).await
@@ -119,12 +122,12 @@ pub(super) async fn list(call: Call) -> Result<Response, ApiError> {
 /// still say where to go on: so many pages of others' jobs are looked at, and no more.
 async fn own_page(call: &Call, query: JobQuery) -> Result<JobPage, ApiError> {
     let limit = query.limit.unwrap_or(LOOKED_AT);
-    let mut page = JobPage { jobs: Vec::new(), next: query.after.clone() };
+    let mut page = JobPage { next: query.after.clone(), ..JobPage::default() };
     for _ in 0..PAGES {
         let (after, room) = (page.next.take(), limit.max(LOOKED_AT));
         let part = JobQuery { after, limit: Some(room), ..query.clone() };
         let part = call.backend().jobs(part).await?;
-        page.next = part.next;
+        (page.next, page.truncated) = (part.next, part.truncated);
         for job in part.jobs.into_iter().filter(|job| call.who.sees(job.submitted_by.as_ref())) {
             if page.jobs.len() == limit {
                 let last = page.jobs.last();

@@ -179,7 +179,7 @@ impl Backend for Fake {
         jobs.truncate(limit);
         let last = jobs.last().filter(|_| more);
         let next = last.map(|job| JobCursor { created: job.created, id: job.id.clone() });
-        async { Ok(JobPage { jobs, next }) }.boxed()
+        async { Ok(JobPage { jobs, next, truncated: false }) }.boxed()
     }
 
     fn hosts(&self) -> BoxFuture<'_, Result<Vec<HostView>, Refusal>> {

@@ -1,11 +1,14 @@
 //! Jobs that are kept elsewhere: where this node has nothing of one, or something that may be old, those are asked with whom its
 //! shard is placed.
 //!
-//! Always: one hop, one after the other, each for a while; what they answer is checked like any record, shown and not
-//! filed. That there is no such job is only said where most of them say so.
+//! Always: one hop, to all at once, each for a while; what they answer is checked like any record, shown and not
+//! filed. That there is no such job is only said where most of them say so and none that is connected says nothing: one
+//! with whom the shard was placed just now may not have it yet.
 
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use skyclaw_protocol::batch::{JobAt, Shelf};
 use skyclaw_protocol::learned::{self, Learned};
 use skyclaw_protocol::machine::is_borne_out;
@@ -24,8 +27,13 @@ use crate::time;
 /// How long one of them is waited for: a read and two ways, with room for a busy disk.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// So many are waited for in vain; a caller has an answer within some seconds.
-const MOST_SILENT: usize = 2;
+/// With whom a job is placed.
+struct Replicas {
+    /// Beside this node.
+    others: Vec<NodeId>,
+    /// Whether it is placed with this node, too.
+    holds_here: bool,
+}
 
 /// What those who keep a job say.
 enum Said {
@@ -35,6 +43,10 @@ enum Said {
     Nothing,
     /// Too few answer.
     TooLittle,
+}
+
+fn away(job: &JobId) -> Refusal {
+    Refusal::HomeAway { what: format!("job {job}"), job: Some(job.clone()) }
 }
 
 impl NodeHandle {
@@ -50,36 +62,43 @@ impl NodeHandle {
         own: Option<JobView>,
     ) -> Result<Option<JobView>, Refusal> {
         let Some(keepers) = self.keepers(id) else { return Ok(own) };
-        // Whoever votes on a job hears of each change.
-        if own.as_ref().is_some_and(|own| has_ended(own.status)) || self.votes_on(id)? {
-            return Ok(own);
+        // Whoever votes on a job, or keeps it, hears of each change. Who is to keep it may have nothing of it yet.
+        let hears = || Ok(keepers.holds_here || self.votes_on(id)?);
+        if let Some(own) = &own
+            && (has_ended(own.status) || hears()?)
+        {
+            return Ok(Some(own.clone()));
         }
         match (self.ask_keepers(id, &keepers).await, own) {
+            // They may hear later of what was done here.
+            (Said::Job(job), Some(own)) if own.version > job.version => Ok(Some(own)),
             (Said::Job(job), _) => Ok(Some(*job)),
             (_, Some(own)) => Ok(Some(own)),
             (Said::Nothing, None) => Ok(None),
-            (Said::TooLittle, None) => {
-                Err(Refusal::HomeAway { what: format!("job {id}"), job: Some(id.clone()) })
-            }
+            (Said::TooLittle, None) => Err(away(id)),
         }
     }
 
     /// A job that an answer names; where it left since it was answered, as it stands where it is kept.
     pub(super) async fn job_at_or_of_keepers(&self, at: &JobAt) -> Result<JobView, Refusal> {
         let here = self.job_at(at);
-        if let (Err(Refusal::UnknownJob(_)), Some(keepers)) = (&here, self.keepers(&at.job))
-            && let Said::Job(job) = self.ask_keepers(&at.job, &keepers).await
-        {
-            return Ok(*job);
+        let (Err(Refusal::UnknownJob(_)), Some(keepers)) = (&here, self.keepers(&at.job)) else {
+            return here;
+        };
+        match self.ask_keepers(&at.job, &keepers).await {
+            Said::Job(job) => Ok(*job),
+            Said::Nothing => here,
+            Said::TooLittle => Err(away(&at.job)),
         }
-        here
     }
 
-    /// With whom the job is placed, if it is not with this node.
-    fn keepers(&self, id: &JobId) -> Option<Vec<NodeId>> {
+    /// With whom the job is placed, unless everybody keeps everything.
+    fn keepers(&self, id: &JobId) -> Option<Replicas> {
         let duties = self.0.shared.duties().filter(|duties| !duties.is_full())?;
         let shard = Shard::of(id);
-        (!duties.duty().holds(shard)).then(|| duties.replicas(shard).collect())
+        let me = self.node();
+        let others = duties.replicas(shard).filter(|node| Some(*node) != me).collect();
+        Some(Replicas { others, holds_here: duties.duty().holds(shard) })
     }
 
     fn votes_on(&self, id: &JobId) -> Result<bool, Refusal> {
@@ -88,27 +107,24 @@ impl NodeHandle {
         Ok(stored.is_some_and(|it| me.is_some_and(|me| it.spec.body().voters.contains(&me))))
     }
 
-    async fn ask_keepers(&self, id: &JobId, keepers: &[NodeId]) -> Said {
+    async fn ask_keepers(&self, id: &JobId, keepers: &Replicas) -> Said {
         let connected = self.0.shared.coordinators();
         let ask = codec::encode(&ShardAsk::Job(id.clone()));
-        let (mut unknown, mut silent) = (0, 0);
-        for node in keepers.iter().filter(|node| connected.contains(node)) {
-            match self.0.net.ask(*node, Service::Shards, ask.clone(), PATIENCE).await {
-                Ok(answer) => match self.told(id, &answer) {
-                    Some(Some(job)) => return Said::Job(Box::new(job)),
-                    Some(None) => unknown += 1,
-                    None => silent += 1,
-                },
-                Err(_) => silent += 1,
-            }
-            if unknown > keepers.len() / 2 {
-                return Said::Nothing;
-            }
-            if silent >= MOST_SILENT {
-                return Said::TooLittle;
+        let there = keepers.others.iter().filter(|node| connected.contains(node));
+        let mut answers: FuturesUnordered<_> = there
+            .map(|node| self.0.net.ask(*node, Service::Shards, ask.clone(), PATIENCE))
+            .collect();
+        // This one has nothing of it, too, or would not ask.
+        let (mut unknown, mut silent) = (usize::from(keepers.holds_here), 0);
+        while let Some(answer) = answers.next().await {
+            match answer.ok().and_then(|answer| self.told(id, &answer)) {
+                Some(Some(job)) => return Said::Job(Box::new(job)),
+                Some(None) => unknown += 1,
+                None => silent += 1,
             }
         }
-        Said::TooLittle
+        let all = keepers.others.len() + usize::from(keepers.holds_here);
+        if silent == 0 && unknown > all / 2 { Said::Nothing } else { Said::TooLittle }
     }
 
     /// What an answer says of this job: `Some(None)` that it is not known there, `None` if it says nothing.

@@ -31,7 +31,7 @@ pub(super) fn job_page(
     let now = time::wall();
     let limit = query.limit.unwrap_or(usize::MAX);
     let order = if query.newest_first { Order::NewestFirst } else { Order::OldestFirst };
-    let mut page = JobPage { jobs: Vec::new(), next: query.after.clone() };
+    let mut page = JobPage { next: query.after.clone(), ..JobPage::default() };
     // The store ends a page early where jobs are large, and so does an answer with a limit; all of
     // them are asked for only by those who must have all.
     loop {
@@ -41,7 +41,7 @@ pub(super) fn job_page(
             None => {
                 let part = reader.jobs(page.next.as_ref(), room, phases(query.status), order)?;
                 let jobs = part.jobs.iter().filter_map(|job| view(job, now)).collect();
-                JobPage { jobs, next: part.next }
+                JobPage { jobs, next: part.next, truncated: false }
             }
         };
         page.jobs.extend(part.jobs);

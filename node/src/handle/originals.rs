@@ -128,7 +128,8 @@ impl NodeHandle {
 
     pub(super) async fn shown_jobs(&self, query: JobQuery) -> Result<JobPage, Refusal> {
         let copy = self.copy().map(|(_, copy)| copy);
-        self.read(move |reader| lists::job_page(reader, copy.as_ref(), &query)).await
+        let page = self.read(move |reader| lists::job_page(reader, copy.as_ref(), &query)).await?;
+        Ok(JobPage { truncated: self.keeps_a_part(), ..page })
     }
 
     pub(super) async fn shown_hosts(&self) -> Result<Vec<HostView>, Refusal> {

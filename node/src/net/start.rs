@@ -23,6 +23,7 @@ use super::lookup::Lookups;
 use super::members::Rank;
 use super::relays::Berths;
 use super::seek::{self, Urls};
+use super::show::Shown;
 use super::streams::{self, Control, Incoming};
 use super::tickets::tell;
 use super::tunnel::Duty;
@@ -109,6 +110,7 @@ impl Net {
             shared: Arc::clone(&shared),
             links: HashMap::new(),
             book,
+            shown: Shown::default(),
             denied: HashMap::new(),
             gone: VecDeque::new(),
             bootstraps: config.bootstrap.iter().map(Bootstrap::new).collect(),

@@ -30,6 +30,7 @@ use super::lookup::{Ask, Lookups};
 use super::members::Rank;
 use super::reach::{Found, Reach};
 use super::relays::Berths;
+use super::show::Shown;
 use super::tunnel::PathKind;
 use super::view::Shared;
 
@@ -132,6 +133,7 @@ pub(super) struct Task {
     pub(super) shared: Arc<Shared>,
     pub(super) links: HashMap<PeerId, Link>,
     pub(super) book: Book,
+    pub(super) shown: Shown,
     pub(super) denied: HashMap<PeerId, Denial>,
     pub(super) bootstraps: Vec<Bootstrap>,
     pub(super) own: PeerId,

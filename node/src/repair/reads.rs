@@ -57,16 +57,14 @@ impl Repair {
         let (Some(reader), Some(key)) = (self.source.reader(), self.source.key()) else {
             return Ok(None);
         };
-        let Some((item, _)) = reader.items_of([job])?.pop().flatten() else {
-            return Ok(Some(Records::default()));
-        };
-        let gathered = gather(&reader, &key, self.network, &[item], time::wall())?;
-        if gathered.records.is_empty()
-            && let Ok(Some(_)) = reader.register(&Subject::Job(job.clone()))
-        {
-            // It changed in between, or a part is missing: somebody else may know.
-            return Ok(None);
+        if let Some((item, _)) = reader.items_of([job])?.pop().flatten() {
+            let gathered = gather(&reader, &key, self.network, &[item], time::wall())?;
+            if !gathered.records.is_empty() {
+                return Ok(Some(gathered.records));
+            }
         }
-        Ok(Some(gathered.records))
+        // Where a part of it is missing, or nothing is known to be chosen yet, somebody else may know.
+        let is_known = reader.register(&Subject::Job(job.clone())).map_or(true, |it| it.is_some());
+        Ok((!is_known).then(Records::default))
     }
 }

@@ -76,7 +76,7 @@ impl Machine {
     ) -> Vec<FrameFault> {
         let mut faults = Vec::new();
         for one in learned {
-            if self.is_learned_from_revoked(&one) || !self.is_to_file(shelf, &one, asked) {
+            if self.is_learned_from_revoked(&one) || !self.is_to_file(now, shelf, &one, asked) {
                 continue;
             }
             match one {
@@ -94,7 +94,7 @@ impl Machine {
         faults
     }
 
-    fn is_to_file(&self, shelf: &dyn Shelf, learned: &Learned, asked: bool) -> bool {
+    fn is_to_file(&self, now: Now, shelf: &dyn Shelf, learned: &Learned, asked: bool) -> bool {
         let certificate = match learned {
             Learned::Register(standing) => standing.certificate(),
             Learned::Stub(stub) => &stub.certificate,
@@ -103,7 +103,7 @@ impl Machine {
         let Certificate { key, val, .. } = certificate.body();
         match &key.subject {
             Subject::Job(job) => {
-                !self.is_going(&key.subject) && (asked || self.files(shelf, job, val))
+                !self.is_going(&key.subject) && (asked || self.files(now, shelf, job, val))
             }
             Subject::Service(_) => true,
         }

@@ -111,6 +111,10 @@ impl Machine {
         for (reply, _) in waiting {
             let refusal = match what {
                 Sought::Host(id) => Refusal::UnknownHost(id.to_string()),
+                // Others keep it, if there is one, and a host would throw its result away.
+                Sought::Job(id) if !self.duties().is_full() => {
+                    Refusal::HomeAway { what: format!("job {id}"), job: Some(id.clone()) }
+                }
                 Sought::Job(id) => Refusal::UnknownJob(id.to_string()),
             };
             self.refuse(reply, refusal);

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::effect::Effect;
+use super::hosts::Host;
 use super::output::Held;
 use super::{Machine, Timer};
 use crate::batch::{Shelf, Shown, Write};
@@ -29,6 +30,8 @@ use crate::wire::{Message, Sought};
 pub(super) struct Sharding {
     switch: Switch,
     away_ms: u64,
+    /// When it was looked at first.
+    began: Option<Mono>,
     /// Coordinators that were connected and are not, and since when. Forgotten after `away_ms`.
     away: BTreeMap<NodeId, Mono>,
     /// Of whom the placement was made, in order.
@@ -43,6 +46,7 @@ impl Sharding {
         Self {
             switch: Switch::new(limits),
             away_ms,
+            began: None,
             away: BTreeMap::new(),
             of: Vec::new(),
             duties: Arc::new(Duties::new(me)),
@@ -81,6 +85,9 @@ impl Machine {
         of.sort_unstable();
         let sharding = &mut self.sharding;
         sharding.away = away;
+        if now.mono >= sharding.began.get_or_insert(now.mono).plus_ms(life) {
+            sharding.switch.settle();
+        }
         // What lies here beside this node's part makes the network look larger, and never smaller.
         let part = sharding.duties.duty().count();
         let jobs = Switch::estimate(self.jobs_live as u64, part);
@@ -155,27 +162,50 @@ impl Machine {
 
     /// Whether what is heard of a job is filed: it is placed here, or somebody here needs it, or it is held already, and
     /// must not grow old.
-    pub(super) fn files(&self, shelf: &dyn Shelf, job: &JobId, val: &Val) -> bool {
+    pub(super) fn files(&self, now: Now, shelf: &dyn Shelf, job: &JobId, val: &Val) -> bool {
         let duties = &self.sharding.duties;
         if duties.is_full() || duties.duty().holds(Shard::of(job)) {
             return true;
         }
         let subject = Subject::Job(job.clone());
         self.registers.contains_key(&subject)
-            || self.is_needed(job, val)
+            || self.is_needed(now, job, val)
             || self.wanted.has(&subject)
             || !matches!(shelf.register(&subject), Ok(None))
             || !matches!(shelf.stub(&subject), Ok(None))
     }
 
-    /// Somebody here waits for it, or a host of this coordinator runs it.
-    fn is_needed(&self, job: &JobId, val: &Val) -> bool {
-        let ours =
-            |host: &HostId| self.hosts.get(host).is_some_and(|host| host.signer() == self.me);
+    /// Somebody here waits for it, or a host runs it that registered with this coordinator or speaks to it, and is to be
+    /// renewed what it runs.
+    fn is_needed(&self, now: Now, job: &JobId, val: &Val) -> bool {
+        let is_ours = |host: &Host| host.signer() == self.me || host.is_heard(now.wall);
+        let ours = |host: &HostId| self.hosts.get(host).is_some_and(is_ours);
         let state = val.job().filter(|state| state.phase == Phase::Leased);
         self.seeking.has(&Sought::Job(job.clone()))
             || self.awaited.has(job)
             || state.and_then(|state| state.host.as_ref()).is_some_and(ours)
+    }
+
+    /// A host names jobs among its runs of which nothing is known here: those with whom they are placed are asked, and what
+    /// they say is filed, so that the host's next word renews them.
+    pub(super) fn look_for_runs<'j>(
+        &mut self,
+        shelf: &dyn Shelf,
+        jobs: impl Iterator<Item = &'j JobId>,
+    ) {
+        if self.sharding.duties.is_full() {
+            return;
+        }
+        for job in jobs {
+            if self.job_value(shelf, job).is_ok() {
+                continue;
+            }
+            let replicas: Vec<NodeId> = self.sharding.duties.replicas(Shard::of(job)).collect();
+            for to in replicas.into_iter().filter(|to| self.peers.binary_search(to).is_ok()) {
+                let message = Message::Seek(vec![Sought::Job(job.clone())]);
+                self.out.effect(Effect::Send { to, message });
+            }
+        }
     }
 
     /// All with whom their shards are placed said that they hold these jobs at these values, or later ones. Those that are
@@ -246,6 +276,6 @@ impl Machine {
             && Item::of_value(&subject, ballot, val) == item
             // Whoever was answered just now may read it here.
             && val.at.wall().plus_ms(self.sharding.away_ms.min(HAND_OVER_AFTER_MS)) <= now.wall
-            && !self.is_needed(job, val)
+            && !self.is_needed(now, job, val)
     }
 }

@@ -8,6 +8,8 @@
 //! Services and hosts are in no shard and are compared in each such session. Each question stands for itself, as in
 //! [`repair`](crate::repair): the answerer looks at those of the named shards that it keeps by then.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{HeldJob, Holding, Scope};
@@ -48,7 +50,11 @@ impl ShardAsk {
     pub fn holds(&self) -> bool {
         match self {
             Self::Kept(_) | Self::Job(_) => true,
-            Self::Hold(jobs) => (1..=MAX_RECORDS).contains(&jobs.len()),
+            // Each is read for it, so none twice.
+            Self::Hold(jobs) => {
+                let different: BTreeSet<&JobId> = jobs.iter().map(|held| &held.job).collect();
+                (1..=MAX_RECORDS).contains(&jobs.len()) && different.len() == jobs.len()
+            }
             Self::About(_, ask) => ask.holds(),
         }
     }
@@ -71,7 +77,8 @@ mod tests {
             (fetch(vec![]), false),
             (copy, true),
             (ShardAsk::Hold(vec![]), false),
-            (ShardAsk::Hold(vec![held]), true),
+            (ShardAsk::Hold(vec![held.clone()]), true),
+            (ShardAsk::Hold(vec![held.clone(), held]), false),
             (ShardAsk::Job(JobId::new("a").unwrap()), true),
         ] {
             let bytes = codec::encode(&ask);

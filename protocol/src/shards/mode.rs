@@ -1,7 +1,8 @@
 //! Whether everybody keeps everything, by how much there is and how many share it.
 //!
 //! Always: there and back are two different sizes, so that a network at the bound does not begin to move
-//! its records to and fro.
+//! its records to and fro. Whoever has just started does not know at which of the two the others are, and goes by the
+//! smaller one: alone with everything it would be told of a part and take it for all there is.
 
 /// Beyond one of these, shards are placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +54,20 @@ pub enum Mode {
 pub struct Switch {
     limits: Limits,
     mode: Mode,
+    /// What was decided here is what the others decided.
+    is_settled: bool,
 }
 
 impl Switch {
-    /// Everybody keeps everything until it is looked at.
+    /// Everybody keeps everything until it is looked at; with the smaller size until it is [settled](Self::settle).
     #[must_use]
     pub const fn new(limits: Limits) -> Self {
-        Self { limits, mode: Mode::Full }
+        Self { limits, mode: Mode::Full, is_settled: false }
+    }
+
+    /// This node has been here for as long as the others need to agree.
+    pub const fn settle(&mut self) {
+        self.is_settled = true;
     }
 
     /// What holds.
@@ -72,15 +80,14 @@ impl Switch {
     /// included.
     pub const fn look(&mut self, records: u64, coordinators: usize) -> Mode {
         let Limits { records: most, coordinators: many } = self.limits;
+        // A quarter fewer records, a fifth fewer coordinators: more than come and go by chance, or by an update of one
+        // after the other.
+        let is_small = records < most - most / 4 && coordinators <= many - many.div_ceil(5);
+        let is_large = records >= most || coordinators > many;
         self.mode = match self.mode {
-            Mode::Full if records >= most || coordinators > many => Mode::Placed,
-            // A quarter fewer records, a fifth fewer coordinators: more than come and go by chance, or by an update of one
-            // after the other.
-            Mode::Placed
-                if records < most - most / 4 && coordinators <= many - many.div_ceil(5) =>
-            {
-                Mode::Full
-            }
+            _ if is_large => Mode::Placed,
+            _ if is_small => Mode::Full,
+            Mode::Full if !self.is_settled => Mode::Placed,
             same => same,
         };
         self.mode
@@ -100,9 +107,28 @@ impl Switch {
 mod tests {
     use super::*;
 
+    fn settled(limits: Limits) -> Switch {
+        let mut switch = Switch::new(limits);
+        switch.settle();
+        switch
+    }
+
+    #[test]
+    fn who_has_just_started_goes_by_the_smaller_size() {
+        for (records, coordinators) in [(0, 41), (0, 50), (150_000, 3), (199_999, 3)] {
+            let mut new = Switch::new(Limits::default());
+            assert_eq!(new.look(0, 1), Mode::Full, "alone");
+            assert_eq!(new.look(records, coordinators), Mode::Placed);
+            new.settle();
+            assert_eq!(new.look(records, coordinators), Mode::Placed);
+            assert_eq!(settled(Limits::default()).look(records, coordinators), Mode::Full);
+        }
+        assert_eq!(Switch::new(Limits::default()).look(149_999, 40), Mode::Full);
+    }
+
     #[test]
     fn there_and_back_are_two_sizes() {
-        let mut switch = Switch::new(Limits::default());
+        let mut switch = settled(Limits::default());
         assert_eq!(switch.look(199_999, 50), Mode::Full);
         assert_eq!(switch.look(0, 51), Mode::Placed);
         for coordinators in [50, 45, 41] {
@@ -117,7 +143,7 @@ mod tests {
 
     #[test]
     fn small_limits_have_two_sizes_as_well() {
-        let mut switch = Switch::new(Limits { records: u64::MAX, coordinators: 5 });
+        let mut switch = settled(Limits { records: u64::MAX, coordinators: 5 });
         assert_eq!(switch.look(0, 6), Mode::Placed);
         assert_eq!(switch.look(0, 5), Mode::Placed);
         assert_eq!(switch.look(0, 4), Mode::Full);

@@ -61,7 +61,7 @@ impl Both<'_> {
         let bytes: usize = held.iter().map(|job| job.raw.len()).sum();
         let last = held.last().map(|job| job.id.clone()).filter(|_| bytes >= PART_BYTES);
         let mut held = held.into_iter().peekable();
-        let mut page = JobPage { jobs: Vec::with_capacity(items.len()), next: None };
+        let mut page = JobPage::default();
         let mut done = false;
         for (at, item) in items {
             match item {

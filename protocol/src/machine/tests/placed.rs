@@ -2,8 +2,9 @@
 
 use super::random::{Named, Run, seeds};
 use super::world::{LEASE_MS, QUORUM_MS, World, cut, job_at, key, node_key, subject, submit};
+use crate::command::Refusal;
 use crate::id::JobId;
-use crate::limits::HAND_OVER_AFTER_MS;
+use crate::limits::{HAND_OVER_AFTER_MS, SEEK_MS};
 use crate::record::spec::Subject;
 use crate::register::Phase;
 use crate::shards::{LEAST_COPIES, Limits, Settings, Shard};
@@ -187,6 +188,37 @@ fn what_is_asked_of_one_that_does_not_keep_a_job_is_done() {
             assert_eq!(world.phase(node, job), Some(Phase::Cancelled));
         }
     }
+}
+
+/// A host over HTTP goes on with its next url: that coordinator was told of nothing that runs there.
+#[test]
+fn a_host_that_speaks_to_another_coordinator_is_renewed_there_what_it_runs() {
+    let mut world = world(9);
+    world.host(4, "h", 1);
+    let job = world.submit(0);
+    assert_eq!(world.claim(4, "h").job, job);
+    let far = (0..9).find(|n| !holders(&world, &job).contains(n)).expect("somebody has it not");
+    for _ in 0..3 * LEASE_MS / 300 {
+        world.pass(300);
+        world.beat_naming(far, "h", &[&job]).unwrap();
+    }
+    assert_eq!(world.phase(4, &job), Some(Phase::Leased), "and not run by another one");
+    // What is needed there stays there meanwhile.
+    world.pass(AWAY_MS.min(HAND_OVER_AFTER_MS) + 1);
+    assert_eq!(job_at(world.complete(far, &job, "h")).val.job().map(|it| it.attempt), Some(1));
+}
+
+#[test]
+fn of_a_job_that_nobody_answers_for_it_is_not_said_that_there_is_none() {
+    let job = JobId::new("job_far").unwrap();
+    let refusal = |mut world: World| {
+        world.host(1, "h", 1);
+        let asked = world.ask(1, World::completion(&job, "h", true));
+        world.pass(SEEK_MS);
+        World::refusal(world.reply(asked).expect("answered"))
+    };
+    assert!(matches!(refusal(world(9)), Refusal::HomeAway { .. }));
+    assert!(matches!(refusal(World::of(3, 2)), Refusal::UnknownJob(_)));
 }
 
 #[test]

@@ -55,7 +55,8 @@ fn a_job_of_such_voters_runs_and_ends() {
 
 #[test]
 fn up_to_the_bound_voters_are_drawn_as_before() {
-    let (mut one, mut other) = (world(9, 9), World::of(9, 2));
+    // That of nodes that have just started.
+    let (mut one, mut other) = (world(9, 12), World::of(9, 2));
     for home in 0..9 {
         let (job, same) = (made(&mut one, home), made(&mut other, home));
         assert_eq!(job, same);
