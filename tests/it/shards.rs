@@ -80,7 +80,7 @@ fn jobs_lie_with_their_replicas_and_every_coordinator_answers_for_all() {
     let mut nodes = cluster();
     let mut jobs: BTreeMap<String, &str> = BTreeMap::new();
     let waits = capabilities(shell("true"), &["nobody"]);
-    for n in 0..200 {
+    for n in 0..100 {
         jobs.insert(text(&nodes[n % 4].api.submit(&waits), "id").to_owned(), "queued");
     }
     nodes[5].api.register("h5", &[], 4);
