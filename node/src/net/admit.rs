@@ -327,7 +327,7 @@ impl Task {
         self.look_for_relays(now);
         self.look_on(now);
         self.look_at_lookups(now);
-        self.show_what_is_due(now);
+        self.show_what_is_due();
         self.save();
     }
 

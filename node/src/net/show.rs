@@ -1,43 +1,33 @@
 //! What the swarm's task shows of others.
 //!
-//! Always: made anew no more often than once a tick. Every change shows all, and of as many peers as there are each
-//! answers a ping every few seconds: sixty-four would be written down a thousand times a second.
-
-use std::time::Instant;
+//! Always: who came or went is shown at once, as others look for their addresses here. Round trips wait for the next tick:
+//! each of the peers answers a ping every few seconds, and every change shows all; sixty-four would be written down a
+//! thousand times a second.
 
 use libp2p::PeerId;
 use skyclaw_http_compat::PeerView;
 use skyclaw_protocol::clock::Wall;
 
 use super::book::Known;
-use super::limits::TICK;
 use super::swarm::Task;
 use super::tunnel::PathKind;
 
-/// Whether what is shown is what there is.
-#[derive(Debug, Default)]
-pub(super) struct Shown {
-    at: Option<Instant>,
-    is_stale: bool,
-}
-
 impl Task {
-    /// Shows others whom we know: now, or at the next tick.
-    pub(super) fn show(&mut self) {
-        self.shown.is_stale = true;
-        self.show_what_is_due(Instant::now());
+    /// What changed is shown at the next tick.
+    pub(super) const fn show_later(&mut self) {
+        self.is_shown = false;
     }
 
     /// Shows what changed since.
-    pub(super) fn show_what_is_due(&mut self, now: Instant) {
-        let lately = self.shown.at.is_some_and(|at| now < at + TICK);
-        if self.shown.is_stale && !lately {
-            self.shown = Shown { at: Some(now), is_stale: false };
-            self.render();
+    pub(super) fn show_what_is_due(&mut self) {
+        if !self.is_shown {
+            self.show();
         }
     }
 
-    fn render(&self) {
+    /// Shows others whom we know.
+    pub(super) fn show(&mut self) {
+        self.is_shown = true;
         let view = |peer: &PeerId, known: &Known| {
             let link = self.links.get(peer);
             let member = link.and_then(|link| link.member.as_ref());

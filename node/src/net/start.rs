@@ -23,7 +23,6 @@ use super::lookup::Lookups;
 use super::members::Rank;
 use super::relays::Berths;
 use super::seek::{self, Urls};
-use super::show::Shown;
 use super::streams::{self, Control, Incoming};
 use super::tickets::tell;
 use super::tunnel::Duty;
@@ -110,7 +109,7 @@ impl Net {
             shared: Arc::clone(&shared),
             links: HashMap::new(),
             book,
-            shown: Shown::default(),
+            is_shown: false,
             denied: HashMap::new(),
             gone: VecDeque::new(),
             bootstraps: config.bootstrap.iter().map(Bootstrap::new).collect(),

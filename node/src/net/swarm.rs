@@ -30,7 +30,6 @@ use super::lookup::{Ask, Lookups};
 use super::members::Rank;
 use super::reach::{Found, Reach};
 use super::relays::Berths;
-use super::show::Shown;
 use super::tunnel::PathKind;
 use super::view::Shared;
 
@@ -133,7 +132,8 @@ pub(super) struct Task {
     pub(super) shared: Arc<Shared>,
     pub(super) links: HashMap<PeerId, Link>,
     pub(super) book: Book,
-    pub(super) shown: Shown,
+    /// Whether others see what there is.
+    pub(super) is_shown: bool,
     pub(super) denied: HashMap<PeerId, Denial>,
     pub(super) bootstraps: Vec<Bootstrap>,
     pub(super) own: PeerId,
@@ -268,7 +268,7 @@ impl Task {
                 Ok(rtt) => {
                     if let Some(link) = self.links.get_mut(&ping.peer) {
                         link.rtt = Some(rtt);
-                        self.show();
+                        self.show_later();
                     }
                 }
                 Err(error) => {
