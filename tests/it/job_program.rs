@@ -85,6 +85,11 @@ fn waiting(node: &Node) -> (Pid, String) {
             .flat_map(|all| all.split_whitespace().flat_map(str::parse).collect::<Vec<_>>())
             .collect();
         let [child] = children[..] else { return Err(format!("{children:?}")) };
+        // Until then it is the node still, about to become one.
+        let named = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        if !named.contains("__skyclaw-job-shim") {
+            return Err(named);
+        }
         let file = fs::read_link(format!("/proc/{child}/exe"));
         let file = file.map_err(|error| error.to_string())?.to_string_lossy().into_owned();
         Pid::from_raw(child).map(|pid| (pid, file)).ok_or_else(String::new)
