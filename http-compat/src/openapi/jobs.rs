@@ -8,8 +8,8 @@ use skyclaw_protocol::{JobStatus, SandboxLevel};
 
 use super::operation::{Op, only, op};
 use super::shape::{
-    Shape, closed, count, event, flag, hash, id, list, may, moment, named, need, number, object,
-    opt, short, text, whole, word,
+    Shape, a_part, any_of, closed, count, event, flag, hash, id, list, may, moment, named, need,
+    number, object, opt, short, text, whole, word,
 };
 use crate::json::job::{MAX_PAGE, PAGE};
 
@@ -272,12 +272,9 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         (
             "JobPage",
             object([
-                need("jobs", list(super::shape::any_of([named("Job"), named("JobInBrief")]))),
+                need("jobs", list(any_of([named("Job"), named("JobInBrief")]))),
                 may("next", text()),
-                opt(
-                    "truncated",
-                    flag().says("Here and true where this node keeps a part of all jobs alone."),
-                ),
+                a_part(),
             ]),
         ),
         ("Completion", completion),

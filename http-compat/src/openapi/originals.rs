@@ -1,7 +1,7 @@
 //! What coordinators of the original ask of one another, and taking over what one kept.
 
 use super::operation::{Op, op};
-use super::shape::{Shape, any, count, flag, list, may, named, need, object, opt, text};
+use super::shape::{Shape, a_part, any, count, flag, list, may, named, need, object, opt, text};
 
 const TAG: &str = "originals";
 
@@ -16,10 +16,7 @@ pub(super) fn ops() -> Vec<Op> {
                 need("hosts", list(named("Host"))),
                 need("jobs", list(named("Job"))),
                 need("services", list(named("Service"))),
-                opt(
-                    "truncated",
-                    flag().says("Here and true where this node keeps a part of all jobs alone."),
-                ),
+                a_part(),
             ]),
         ),
         of(

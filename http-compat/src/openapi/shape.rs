@@ -75,6 +75,11 @@ pub(super) fn flag() -> Shape {
     of(Type::Boolean).into()
 }
 
+/// Of an answer that is meant to name all there is.
+pub(super) fn a_part() -> Member {
+    opt("truncated", flag().says("Here and true where this node keeps a part of all jobs alone."))
+}
+
 /// Anything at all.
 pub(super) fn any() -> Shape {
     let mut any = Object::new();

@@ -28,11 +28,11 @@ use crate::time;
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// With whom a job is placed.
-struct Replicas {
+struct Keepers {
     /// Beside this node.
     others: Vec<NodeId>,
     /// Whether it is placed with this node, too.
-    holds_here: bool,
+    is_one: bool,
 }
 
 /// What those who keep a job say.
@@ -43,10 +43,6 @@ enum Said {
     Nothing,
     /// Too few answer.
     TooLittle,
-}
-
-fn away(job: &JobId) -> Refusal {
-    Refusal::HomeAway { what: format!("job {job}"), job: Some(job.clone()) }
 }
 
 impl NodeHandle {
@@ -63,7 +59,7 @@ impl NodeHandle {
     ) -> Result<Option<JobView>, Refusal> {
         let Some(keepers) = self.keepers(id) else { return Ok(own) };
         // Whoever votes on a job, or keeps it, hears of each change. Who is to keep it may have nothing of it yet.
-        let hears = || Ok(keepers.holds_here || self.votes_on(id)?);
+        let hears = || Ok(keepers.is_one || self.votes_on(id)?);
         if let Some(own) = &own
             && (has_ended(own.status) || hears()?)
         {
@@ -75,7 +71,7 @@ impl NodeHandle {
             (Said::Job(job), _) => Ok(Some(*job)),
             (_, Some(own)) => Ok(Some(own)),
             (Said::Nothing, None) => Ok(None),
-            (Said::TooLittle, None) => Err(away(id)),
+            (Said::TooLittle, None) => Err(Refusal::job_away(id)),
         }
     }
 
@@ -88,17 +84,17 @@ impl NodeHandle {
         match self.ask_keepers(&at.job, &keepers).await {
             Said::Job(job) => Ok(*job),
             Said::Nothing => here,
-            Said::TooLittle => Err(away(&at.job)),
+            Said::TooLittle => Err(Refusal::job_away(&at.job)),
         }
     }
 
     /// With whom the job is placed, unless everybody keeps everything.
-    fn keepers(&self, id: &JobId) -> Option<Replicas> {
+    fn keepers(&self, id: &JobId) -> Option<Keepers> {
         let duties = self.0.shared.duties().filter(|duties| !duties.is_full())?;
         let shard = Shard::of(id);
         let me = self.node();
         let others = duties.replicas(shard).filter(|node| Some(*node) != me).collect();
-        Some(Replicas { others, holds_here: duties.duty().holds(shard) })
+        Some(Keepers { others, is_one: duties.duty().holds(shard) })
     }
 
     fn votes_on(&self, id: &JobId) -> Result<bool, Refusal> {
@@ -107,7 +103,7 @@ impl NodeHandle {
         Ok(stored.is_some_and(|it| me.is_some_and(|me| it.spec.body().voters.contains(&me))))
     }
 
-    async fn ask_keepers(&self, id: &JobId, keepers: &Replicas) -> Said {
+    async fn ask_keepers(&self, id: &JobId, keepers: &Keepers) -> Said {
         let connected = self.0.shared.coordinators();
         let ask = codec::encode(&ShardAsk::Job(id.clone()));
         let there = keepers.others.iter().filter(|node| connected.contains(node));
@@ -115,7 +111,7 @@ impl NodeHandle {
             .map(|node| self.0.net.ask(*node, Service::Shards, ask.clone(), PATIENCE))
             .collect();
         // This one has nothing of it, too, or would not ask.
-        let (mut unknown, mut silent) = (usize::from(keepers.holds_here), 0);
+        let (mut unknown, mut silent) = (usize::from(keepers.is_one), 0);
         while let Some(answer) = answers.next().await {
             match answer.ok().and_then(|answer| self.told(id, &answer)) {
                 Some(Some(job)) => return Said::Job(Box::new(job)),
@@ -123,7 +119,7 @@ impl NodeHandle {
                 None => silent += 1,
             }
         }
-        let all = keepers.others.len() + usize::from(keepers.holds_here);
+        let all = keepers.others.len() + usize::from(keepers.is_one);
         if silent == 0 && unknown > all / 2 { Said::Nothing } else { Said::TooLittle }
     }
 

@@ -41,7 +41,7 @@ pub(super) fn job_page(
             None => {
                 let part = reader.jobs(page.next.as_ref(), room, phases(query.status), order)?;
                 let jobs = part.jobs.iter().filter_map(|job| view(job, now)).collect();
-                JobPage { jobs, next: part.next, truncated: false }
+                JobPage { jobs, next: part.next, ..JobPage::default() }
             }
         };
         page.jobs.extend(part.jobs);

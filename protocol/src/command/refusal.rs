@@ -150,3 +150,11 @@ pub enum Refusal {
     #[error("the node is stopping")]
     Stopping,
 }
+
+impl Refusal {
+    /// Those who keep or lead this job do not answer.
+    #[must_use]
+    pub fn job_away(job: &JobId) -> Self {
+        Self::HomeAway { what: format!("job {job}"), job: Some(job.clone()) }
+    }
+}

@@ -202,13 +202,13 @@ impl Machine {
         command: Command,
         idempotency: Option<Idempotency>,
     ) {
-        let (what, job) = match (&command, subject_of(&command)) {
-            (_, Some(Subject::Job(job))) => (format!("job {job}"), Some(job)),
-            (_, Some(Subject::Service(id))) => (format!("service {id}"), None),
-            (Command::ClaimService { .. }, _) => ("this service".into(), None),
-            _ => ("what this key names".into(), None),
+        let away = |what: String| Refusal::HomeAway { what, job: None };
+        let silence = match (&command, subject_of(&command)) {
+            (_, Some(Subject::Job(job))) => Refusal::job_away(&job),
+            (_, Some(Subject::Service(id))) => away(format!("service {id}")),
+            (Command::ClaimService { .. }, _) => away("this service".into()),
+            _ => away("what this key names".into()),
         };
-        let silence = Refusal::HomeAway { what, job };
         if !self.peers.contains(&owner) {
             return self.refuse(reply, silence);
         }
@@ -440,7 +440,7 @@ impl Machine {
                 if let Then::Claim { .. } = then {
                     self.return_unasked(from, &Ok(KeyAnswer::Job(at.clone())));
                 }
-                Err(Refusal::HomeAway { what: format!("job {}", at.job), job: Some(at.job) })
+                Err(Refusal::job_away(&at.job))
             }
             other => other,
         };

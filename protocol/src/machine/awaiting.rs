@@ -61,10 +61,6 @@ impl Awaited {
     }
 }
 
-fn away(job: JobId) -> Refusal {
-    Refusal::HomeAway { what: format!("job {job}"), job: Some(job) }
-}
-
 impl Machine {
     /// What became of a register.
     ///
@@ -118,7 +114,7 @@ impl Machine {
             Ok(Fate::Open | Fate::Unknown) => {}
         }
         if self.awaited.count >= MAX_AWAITED || until <= now.mono {
-            return self.refuse(reply, away(job));
+            return self.refuse(reply, Refusal::job_away(&job));
         }
         self.awaited.count += 1;
         let voters = self.registers.get(&key.subject).map_or(&[][..], |e| &e.head.voters);
@@ -163,7 +159,7 @@ impl Machine {
         }
         self.awaited.count -= late.len();
         for (reply, _) in late {
-            self.refuse(reply, away(job.clone()));
+            self.refuse(reply, Refusal::job_away(&job));
         }
     }
 

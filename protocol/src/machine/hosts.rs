@@ -429,7 +429,7 @@ impl Machine {
         for job in extended {
             self.renew_here_or_there(now, id, job, named);
         }
-        self.look_for_runs(shelf, others.iter());
+        self.seek_runs(shelf, &others);
         let ended = others.into_iter().filter(|job| self.has_lost(shelf, id, job)).collect();
         let answer = KeyAnswer::Alive(Alive { host: view, ended });
         self.remember(now, &reply, &answer);

@@ -10,9 +10,10 @@ use super::{Machine, Timer};
 use crate::batch::Shelf;
 use crate::clock::{Mono, Now};
 use crate::command::{Command, Refusal};
-use crate::id::NodeId;
-use crate::limits::{MAX_GOSSIP_CONTENT, MAX_SOUGHT, SEEK_MS};
+use crate::id::{JobId, NodeId};
+use crate::limits::{MAX_GOSSIP_CONTENT, MAX_SEEK, MAX_SOUGHT, SEEK_MS};
 use crate::record::spec::Subject;
+use crate::shards::Shard;
 use crate::wire::{Message, Sought};
 
 /// Commands that wait for something to be found.
@@ -58,12 +59,41 @@ impl Machine {
         }
         let until = now.mono.plus_ms(SEEK_MS);
         self.timers.insert((until, Timer::Sought(what.clone())));
-        for to in self.peers.clone() {
-            let message = Message::Seek(vec![what.clone()]);
-            self.out.effect(Effect::Send { to, message });
-        }
+        self.seek_everywhere(&what);
         self.seeking.waiting.insert(what, (until, vec![(reply, command)]));
         None
+    }
+
+    /// All other coordinators are asked for it.
+    pub(super) fn seek_everywhere(&mut self, what: &Sought) {
+        for to in self.peers.clone() {
+            self.seek_with(to, vec![what.clone()]);
+        }
+    }
+
+    fn seek_with(&mut self, to: NodeId, what: Vec<Sought>) {
+        self.out.effect(Effect::Send { to, message: Message::Seek(what) });
+    }
+
+    /// A host names jobs among its runs of which nothing is known here: those with whom they are placed are asked, and what
+    /// they say is filed, so that the host's next word renews them.
+    pub(super) fn seek_runs(&mut self, shelf: &dyn Shelf, jobs: &[JobId]) {
+        let duties = self.duties();
+        if duties.is_full() {
+            return;
+        }
+        let mut asked: BTreeMap<NodeId, Vec<Sought>> = BTreeMap::new();
+        for job in jobs.iter().filter(|job| self.job_value(shelf, job).is_err()) {
+            let keepers = duties.replicas(Shard::of(job));
+            for to in keepers.filter(|to| self.peers.binary_search(to).is_ok()) {
+                asked.entry(to).or_default().push(Sought::Job(job.clone()));
+            }
+        }
+        for (to, what) in asked {
+            for part in what.chunks(MAX_SEEK) {
+                self.seek_with(to, part.to_vec());
+            }
+        }
     }
 
     /// [`Machine::seek`], or the refusal if that is of no use.
@@ -112,9 +142,7 @@ impl Machine {
             let refusal = match what {
                 Sought::Host(id) => Refusal::UnknownHost(id.to_string()),
                 // Others keep it, if there is one, and a host would throw its result away.
-                Sought::Job(id) if !self.duties().is_full() => {
-                    Refusal::HomeAway { what: format!("job {id}"), job: Some(id.clone()) }
-                }
+                Sought::Job(id) if !self.duties().is_full() => Refusal::job_away(id),
                 Sought::Job(id) => Refusal::UnknownJob(id.to_string()),
             };
             self.refuse(reply, refusal);

@@ -186,28 +186,6 @@ impl Machine {
             || state.and_then(|state| state.host.as_ref()).is_some_and(ours)
     }
 
-    /// A host names jobs among its runs of which nothing is known here: those with whom they are placed are asked, and what
-    /// they say is filed, so that the host's next word renews them.
-    pub(super) fn look_for_runs<'j>(
-        &mut self,
-        shelf: &dyn Shelf,
-        jobs: impl Iterator<Item = &'j JobId>,
-    ) {
-        if self.sharding.duties.is_full() {
-            return;
-        }
-        for job in jobs {
-            if self.job_value(shelf, job).is_ok() {
-                continue;
-            }
-            let replicas: Vec<NodeId> = self.sharding.duties.replicas(Shard::of(job)).collect();
-            for to in replicas.into_iter().filter(|to| self.peers.binary_search(to).is_ok()) {
-                let message = Message::Seek(vec![Sought::Job(job.clone())]);
-                self.out.effect(Effect::Send { to, message });
-            }
-        }
-    }
-
     /// All with whom their shards are placed said that they hold these jobs at these values, or later ones. Those that are
     /// not kept here, nor needed, nor voted on leave the disk; nobody else hears of that. Nothing happens if
     /// shards were placed otherwise since.

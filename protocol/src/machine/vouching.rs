@@ -6,7 +6,6 @@
 //! the coordinator it talks to is believed.
 
 use super::Machine;
-use super::effect::Effect;
 use super::entry::Entry;
 use super::frames::FrameFault;
 use crate::clock::Now;
@@ -17,7 +16,7 @@ use crate::record::receipt::Receipt;
 use crate::record::spec::Subject;
 use crate::record::word::{Act, Freshest, Word};
 use crate::register::{JobState, Val};
-use crate::wire::{Message, Sought};
+use crate::wire::Sought;
 
 /// Who speaks for a host about a run.
 enum Speaker {
@@ -153,10 +152,7 @@ impl Machine {
 
     /// Who speaks for a host is not known: others are asked, and it may ask again.
     fn ask_for(&mut self, host: &HostId) -> Result<(), Option<FrameFault>> {
-        for to in self.peers.clone() {
-            let message = Message::Seek(vec![Sought::Host(host.clone())]);
-            self.out.effect(Effect::Send { to, message });
-        }
+        self.seek_everywhere(&Sought::Host(host.clone()));
         Err(None)
     }
 }
