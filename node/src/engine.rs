@@ -329,26 +329,15 @@ impl Life {
     /// Refuses everything with `reason`. True if asked to stop.
     fn refuse_for(&self, patience: Duration, reason: &str) -> bool {
         let until = Instant::now() + patience;
+        let refusal = || Refusal::Store(reason.to_owned());
         loop {
             match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Input::Call { reply, .. }) => {
-                    let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
-                }
-                Ok(Input::Hosts(reply)) => {
-                    let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
-                }
-                Ok(Input::HostWays { reply, .. }) => {
-                    let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
-                }
-                Ok(Input::WhyService { reply, .. }) => {
-                    let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
-                }
-                Ok(Input::WhyHost { reply, .. }) => {
-                    let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
-                }
-                Ok(Input::WhyHosts { reply, .. }) => {
-                    let _ = reply.send(Err(Refusal::Store(reason.to_owned())));
-                }
+                Ok(Input::Call { reply, .. }) => drop(reply.send(Err(refusal()))),
+                Ok(Input::Hosts(reply)) => drop(reply.send(Err(refusal()))),
+                Ok(Input::HostWays { reply, .. }) => drop(reply.send(Err(refusal()))),
+                Ok(Input::WhyService { reply, .. }) => drop(reply.send(Err(refusal()))),
+                Ok(Input::WhyHost { reply, .. }) => drop(reply.send(Err(refusal()))),
+                Ok(Input::WhyHosts { reply, .. }) => drop(reply.send(Err(refusal()))),
                 Ok(
                     Input::HangUp(_)
                     | Input::Undelivered(_)

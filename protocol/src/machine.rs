@@ -321,7 +321,7 @@ impl Machine {
         self.look(now);
     }
 
-    /// Nothing new is taken from other coordinators while there is a reason; what is held goes on.
+    /// Nothing new is taken or taken over while there is a reason; what is held goes on.
     pub fn set_closed(&mut self, why: Option<Refusal>) {
         self.closed = why;
     }
@@ -336,6 +336,9 @@ impl Machine {
         idempotency: Option<Idempotency>,
     ) {
         let to = effect::Target::Caller(token);
+        if let Some(why) = self.refuses(&command) {
+            return self.refuse(effect::ReplyTo::plain(to), why);
+        }
         if let Some(home) = self.elsewhere(now, shelf, &command, idempotency.as_ref()) {
             let reply = effect::ReplyTo::plain(to).wishing(now, &command);
             return self.pass_on(now, home, reply, command, idempotency);
@@ -344,6 +347,11 @@ impl Machine {
             let reply = reply.wishing(now, &command);
             self.run(now, shelf, reply, command);
         }
+    }
+
+    /// Why this command is not begun now.
+    fn refuses(&self, command: &Command) -> Option<Refusal> {
+        self.closed.clone().filter(|_| command.begins())
     }
 
     fn run(&mut self, now: Now, shelf: &dyn Shelf, reply: effect::ReplyTo, command: Command) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
-use skyclaw_tests::{Need, Node, Setup, can, eventually, shell};
+use skyclaw_tests::{Need, Node, Setup, can, cluster, eventually, shell};
 
 use crate::text;
 
@@ -127,6 +127,46 @@ fn below_the_mark_only_new_work_is_refused() {
     fs::remove_file(filler).expect("it is there");
     until_ready(&node);
     node.api.submit_shell("true");
+}
+
+/// Whoever takes nothing new takes nothing over; once there is room again it does, though nobody asked it for
+/// anything meanwhile.
+#[test]
+fn nodes_whose_disks_have_room_again_take_over_what_a_dead_one_led() {
+    if !can(&[Need::Root, Need::Tool("mount")]) {
+        return;
+    }
+    let disks = [0, 1].map(|_| Disk::of(64 * MIB));
+    let mut dies = cluster::node("n0", 2).start();
+    let stay = [0, 1].map(|n| {
+        cluster::node(&format!("n{}", n + 1), 2)
+            .env("SKYCLAW_BOOTSTRAP", cluster::address(&dies))
+            .env("SKYCLAW_DB_PATH", disks[n].path().join("node.db").display())
+            .env("SKYCLAW_DB_MIN_FREE_BYTES", 8 * MIB)
+            .start()
+    });
+    for node in stay.iter().chain([&dies]) {
+        cluster::until_peers(node, 2);
+    }
+    let job = dies.api.submit_shell("true");
+    for node in &stay {
+        cluster::until_status(node, &job, "queued");
+    }
+    let fillers = disks.each_ref().map(|disk| disk.fill(6 * MIB));
+    eventually("they take nothing new", || match dies.api.post("/v1/jobs", &shell("false")) {
+        answer if answer.status == 503 => Ok(()),
+        answer => Err(answer.text()),
+    });
+    for (node, filler) in stay.iter().zip(fillers) {
+        fs::remove_file(filler).expect("it is there");
+        until_ready(node);
+    }
+    dies.kill();
+    stay[0].api.register("h", &[], 1);
+    eventually("a survivor leads it", || {
+        let claimed = stay[0].api.claim("h");
+        if claimed["id"] == job.as_str() { Ok(()) } else { Err(claimed.to_string()) }
+    });
 }
 
 /// A disk without any room: refused with the file's name, reads come back, room heals it, and

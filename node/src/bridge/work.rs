@@ -22,8 +22,8 @@ use skyclaw_http_compat::{CheckedPayload, Request, check_payload};
 use skyclaw_protocol::limits::MAX_PARALLEL;
 use skyclaw_protocol::placement;
 use skyclaw_protocol::register::Phase;
-use skyclaw_protocol::{Adopted, Command, HostId, HostView, JobId, JobView, Refusal};
-use tokio::sync::{mpsc, oneshot};
+use skyclaw_protocol::{Adopted, Command, HostId, HostView, JobId, JobView};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{CLAIM, LEASE_MARGIN_MS, LOOK, MOST_CLAIMED};
@@ -31,7 +31,6 @@ use super::link::Trouble;
 use super::numbers::add;
 use super::{Ctx, Peer, push};
 use crate::client::segment;
-use crate::engine::Input;
 use crate::{handle, time};
 use choose::{Claims, Free, Vain, Waiting, asked_most, claims};
 
@@ -199,7 +198,7 @@ impl Work {
         if waiting.is_empty() || live.is_empty() {
             return;
         }
-        let Ok(hosts) = own_hosts(ctx).await else { return };
+        let Ok(hosts) = ctx.parts.handle.host_list().await else { return };
         let free = free(&hosts, time::wall().0, ctx.settings.host_ttl);
         if free.is_empty() {
             return;
@@ -291,14 +290,6 @@ async fn register(
         "maxParallel": MAX_PARALLEL,
     });
     peer.link.post("/v1/hosts/register", Bytes::from(body.to_string()), CLAIM).await
-}
-
-/// The hosts that this network knows itself.
-async fn own_hosts(ctx: &Ctx) -> Result<Vec<HostView>, Refusal> {
-    let (reply, answer) = oneshot::channel();
-    let busy = |_| Refusal::Busy("too many requests are waiting".into());
-    ctx.parts.inbox.try_send(Input::Hosts(reply)).map_err(busy)?;
-    answer.await.unwrap_or(Err(Refusal::Stopping))
 }
 
 /// Hosts that talk to this coordinator and have room, as far as they say.

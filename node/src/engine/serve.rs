@@ -8,8 +8,7 @@ use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Now;
 use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
 use skyclaw_protocol::machine::{Effect, Machine, Token};
-use skyclaw_protocol::wire::Message;
-use skyclaw_protocol::{Command, HostId, Refusal};
+use skyclaw_protocol::{HostId, Refusal};
 use skyclaw_store::{CommitError, Opened, Reader, Store};
 use tokio::sync::oneshot;
 
@@ -126,6 +125,7 @@ impl Incarnation<'_> {
                 Err(RecvTimeoutError::Disconnected) => stopping = true,
             }
             let now = time::now();
+            self.look_for_room();
             self.machine.expire(now, &self.reader);
             self.look_at_clock(now);
             self.look_for_silence(now);
@@ -149,13 +149,10 @@ impl Incarnation<'_> {
 
     /// True if asked to stop.
     fn take(&mut self, input: Input) -> bool {
+        self.look_for_room();
         match input {
             Input::Call { token, command, idempotency, reply } => {
                 self.life.shared.count_command();
-                if let Some(refusal) = self.not_now(&command) {
-                    let _ = reply.send(Err(refusal));
-                    return false;
-                }
                 self.waiting.insert(token, reply);
                 self.machine.handle(time::now(), &self.reader, token, command, idempotency);
             }
@@ -163,10 +160,6 @@ impl Incarnation<'_> {
             Input::Undelivered(answer) => self.machine.undelivered(time::now(), &answer),
             Input::Drain => self.machine.drain(time::now()),
             Input::Frame { from, message } => {
-                if matches!(message, Message::Ask(_) | Message::Accept(_) | Message::Prepare(_)) {
-                    let why = self.closed();
-                    self.machine.set_closed(why);
-                }
                 let faults = self.machine.receive(time::now(), &self.reader, from, message);
                 if !faults.is_empty() {
                     tracing::debug!(peer = ?from, ?faults, "a frame broke the rules");
@@ -218,10 +211,10 @@ impl Incarnation<'_> {
         false
     }
 
-    /// New work is not taken while the disk is nearly full or the clock was never set; what is
-    /// held goes on.
-    fn not_now(&mut self, command: &Command) -> Option<Refusal> {
-        if command.begins() { self.closed() } else { None }
+    /// The machine takes nothing new while the disk is nearly full or the clock was never set.
+    fn look_for_room(&mut self) {
+        let why = self.closed();
+        self.machine.set_closed(why);
     }
 
     fn closed(&mut self) -> Option<Refusal> {

@@ -1,16 +1,13 @@
 //! What the engine says of hosts.
 
 use skyclaw_protocol::{HostId, HostView, NodeId, Refusal};
-use tokio::sync::oneshot;
 
 use super::NodeHandle;
 use crate::engine::{HostWays, Input};
 
 impl NodeHandle {
-    pub(super) async fn host_list(&self) -> Result<Vec<HostView>, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Input::Hosts(reply))?;
-        answer.await.unwrap_or(Err(Refusal::Stopping))
+    pub(crate) async fn host_list(&self) -> Result<Vec<HostView>, Refusal> {
+        self.asked(Input::Hosts).await
     }
 
     /// The node that speaks for a host; none if there is none or the host is not known.
@@ -20,9 +17,7 @@ impl NodeHandle {
 
     /// That node, and the coordinator that registered the host; none if the host is not known.
     pub(super) async fn host_ways(&self, host: HostId) -> Result<Option<HostWays>, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Input::HostWays { host, reply })?;
-        answer.await.unwrap_or(Err(Refusal::Stopping))
+        self.asked(|reply| Input::HostWays { host, reply }).await
     }
 
     /// There is a host in this process, or will be.

@@ -14,7 +14,6 @@ use skyclaw_protocol::repair::{Inventory, Range};
 use skyclaw_protocol::why::{HostWhy, ServiceWhy};
 use skyclaw_protocol::{HostId, JobId, Refusal, ServiceId};
 use skyclaw_store::{JobCounts, Order, Phases};
-use tokio::sync::oneshot;
 
 use super::{NodeHandle, chain, store_refusal};
 use crate::bridge::Board;
@@ -151,33 +150,18 @@ impl Insight for NodeHandle {
         id: ServiceId,
         only: Option<HostId>,
     ) -> BoxFuture<'_, Result<Option<ServiceWhy>, Refusal>> {
-        async move {
-            let (reply, answer) = oneshot::channel();
-            self.send(Input::WhyService { id, only, reply })?;
-            answer.await.unwrap_or(Err(Refusal::Stopping))
-        }
-        .boxed()
+        self.asked(|reply| Input::WhyService { id, only, reply }).boxed()
     }
 
     fn why_host(&self, id: HostId) -> BoxFuture<'_, Result<Option<HostWhy>, Refusal>> {
-        async move {
-            let (reply, answer) = oneshot::channel();
-            self.send(Input::WhyHost { id, reply })?;
-            answer.await.unwrap_or(Err(Refusal::Stopping))
-        }
-        .boxed()
+        self.asked(|reply| Input::WhyHost { id, reply }).boxed()
     }
 
     fn why_hosts(
         &self,
         ids: Vec<HostId>,
     ) -> BoxFuture<'_, Result<Vec<(HostId, HostWhy)>, Refusal>> {
-        async move {
-            let (reply, answer) = oneshot::channel();
-            self.send(Input::WhyHosts { ids, reply })?;
-            answer.await.unwrap_or(Err(Refusal::Stopping))
-        }
-        .boxed()
+        self.asked(|reply| Input::WhyHosts { ids, reply }).boxed()
     }
 
     fn is_undecided(&self, shown: &Shown) -> bool {

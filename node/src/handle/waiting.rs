@@ -18,6 +18,18 @@ pub(super) struct Waiting<'a> {
     pub(super) answer: oneshot::Receiver<Result<KeyAnswer, Refusal>>,
 }
 
+impl NodeHandle {
+    /// What the engine answers to a question about what the machine alone has in memory.
+    pub(super) async fn asked<T>(
+        &self,
+        input: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Input,
+    ) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(input(reply))?;
+        answer.await.unwrap_or(Err(Refusal::Stopping))
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.parks {

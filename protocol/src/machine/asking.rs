@@ -303,8 +303,7 @@ impl Machine {
             return Ok(());
         }
         let to = if seq == NO_ANSWER { Target::Nobody } else { Target::Peer { node: from, seq } };
-        let new = command.begins();
-        if let Some(why) = self.closed.clone().filter(|_| new) {
+        if let Some(why) = self.refuses(&command) {
             self.refuse(ReplyTo::plain(to), why);
             return Ok(());
         }
