@@ -76,7 +76,7 @@ impl Quotas {
         self.spend_at(principal, spend, Instant::now())
     }
 
-    #[allow(clippy::cast_precision_loss)] // Bytes of a day are far below 2^53.
+    // Bytes of a day are far below 2^53.
     fn spend_at(&self, principal: &Principal, spend: Spend, now: Instant) -> Result<(), ApiError> {
         let (most, period, amount) = match spend {
             Spend::Request => (principal.quotas.per_minute.map(f64::from), MINUTE, 1.0),

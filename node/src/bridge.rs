@@ -96,7 +96,7 @@ impl Board {
 
 /// How the bridge is set up.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The name that this node goes by.
     pub label: String,
     /// Its own url, if it has one.
@@ -113,7 +113,7 @@ pub struct Settings {
 
 /// What the bridge stands between.
 #[derive(Clone, Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// The door to the engine.
     pub handle: NodeHandle,
     /// Where what originals hold is kept.
@@ -169,7 +169,7 @@ struct Peer {
 
 /// Metrics of a bridge, and what it needs to be started.
 #[derive(Debug)]
-pub struct Bridge {
+pub(crate) struct Bridge {
     settings: Settings,
     parts: Parts,
     numbers: Arc<Numbers>,
@@ -178,18 +178,18 @@ pub struct Bridge {
 impl Bridge {
     /// A bridge that has not begun.
     #[must_use]
-    pub fn new(settings: Settings, parts: Parts) -> Self {
+    pub(crate) fn new(settings: Settings, parts: Parts) -> Self {
         Self { settings, parts, numbers: Arc::default() }
     }
 
     /// Its numbers, for the metrics.
     #[must_use]
-    pub fn metrics(&self) -> Box<dyn Collector> {
+    pub(crate) fn metrics(&self) -> Box<dyn Collector> {
         Box::new(numbers::Shown(Arc::clone(&self.numbers), self.parts.board.clone()))
     }
 
     /// Bridges every original that becomes known, until `tasks` are stopped.
-    pub fn start(self, tasks: &Tasks) {
+    pub(crate) fn start(self, tasks: &Tasks) {
         let (asked, witnesses) = mpsc::channel(WITNESSES);
         self.parts.shared.set_witnesses(asked);
         let own = tasks.clone();

@@ -24,13 +24,13 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 
 use dial::{Dial, Resolve, System};
-pub use door::Door;
+pub(crate) use door::Door;
 use numbers::{Numbers, Shown};
-pub use rules::Rules;
+pub(crate) use rules::Rules;
 
 /// What all doors of a host have in common. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Egress {
+pub(crate) struct Egress {
     numbers: Arc<Numbers>,
     names: Arc<dyn Resolve>,
 }
@@ -51,14 +51,14 @@ impl Egress {
     ///
     /// # Errors
     /// The socket cannot be made, as where the folder's path is too long for one.
-    pub fn open(&self, rules: Rules, folder: &Path) -> io::Result<Door> {
+    pub(crate) fn open(&self, rules: Rules, folder: &Path) -> io::Result<Door> {
         let (numbers, names) = (Arc::clone(&self.numbers), Arc::clone(&self.names));
         Door::open(Arc::new(Dial::new(rules, numbers, names)), folder)
     }
 
     /// What it has done, read when the metrics are.
     #[must_use]
-    pub fn metrics(&self) -> Box<dyn Collector> {
+    pub(crate) fn metrics(&self) -> Box<dyn Collector> {
         Box::new(Shown(Arc::clone(&self.numbers)))
     }
 }

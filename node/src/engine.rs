@@ -36,10 +36,10 @@ use skyclaw_store::{OpenError, Store};
 use tokio::sync::oneshot;
 
 use crate::limits::{ENGINE_INBOX, STORE_RETRY};
-pub use shared::{Shared, Status, Witness};
+pub(crate) use shared::{Shared, Status, Witness};
 
 /// Where an answer goes.
-pub type ReplySender = oneshot::Sender<Result<KeyAnswer, Refusal>>;
+pub(crate) type ReplySender = oneshot::Sender<Result<KeyAnswer, Refusal>>;
 
 /// The node that speaks for a host, if there is one, and the coordinator that registered it.
 pub(crate) type HostWays = (Option<NodeId>, NodeId);

@@ -13,6 +13,6 @@ mod fetch;
 mod follow;
 mod reach;
 
-pub use fetch::Fetch;
-pub use follow::{ask, follow};
-pub use reach::Reached;
+pub(crate) use fetch::Fetch;
+pub(crate) use follow::{ask, follow};
+pub(crate) use reach::Reached;

@@ -22,7 +22,7 @@ use serde_json::Value;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::record::Raw;
-use skyclaw_protocol::{Hash, HostId, JobId, NodeId, OpenclawInstall, ServiceReport};
+use skyclaw_protocol::{Hash, HostId, JobId, NodeId, OpenclawInstall, Refusal, ServiceReport};
 
 use crate::openclaw::Openclaw;
 use crate::services::Services;
@@ -129,6 +129,22 @@ pub enum PortError {
     /// No answer, or none that says anything: ask again later.
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// Which refusals may go away by waiting. Of a job that is not known each port judges itself.
+fn port_error(refusal: Refusal) -> PortError {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::UnknownHost(_) => PortError::UnknownHost(text),
+        Refusal::AssignedElsewhere { .. }
+        | Refusal::NotLeased(_)
+        | Refusal::NotAssigned { .. }
+        | Refusal::AlreadyEnded { .. } => PortError::Refused { status: 0, text, unanimous: true },
+        Refusal::BadReceipt { .. } => PortError::Refused { status: 400, text, unanimous: true },
+        // As over HTTP: the report is offered once more without its output.
+        Refusal::TooLarge(_) => PortError::Refused { status: 413, text, unanimous: true },
+        _ => PortError::Unavailable(text),
+    }
 }
 
 /// What a host needs of coordinators. Dropping a future gives the request up.

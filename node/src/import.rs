@@ -17,7 +17,6 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use error::OpenError;
-pub use file::{Holder, Source};
-pub use page::{Page, Pages};
-pub use rows::{Kind, Refused, Row, Unread};
+pub(crate) use file::{Holder, Source};
+pub(crate) use page::{Page, Pages};
+pub(crate) use rows::{Kind, Refused, Row, Unread};

@@ -16,7 +16,7 @@ use crate::config::{HOST_DB_PATH, Key, Layers, Origin, Role, Value};
 use crate::net::Multiaddr;
 use crate::time;
 
-pub use file::write_private;
+pub(crate) use file::write_private;
 
 /// The database of a coordinator, unless another is named.
 const COORDINATOR_DB_PATH: &str = ".skyclaw/coordinator.db";
@@ -91,7 +91,7 @@ impl Joined {
 
 /// The file of a node with that database.
 #[must_use]
-pub fn path_of(database: &Path) -> PathBuf {
+pub(crate) fn path_of(database: &Path) -> PathBuf {
     beside(database, ".network")
 }
 
@@ -112,7 +112,7 @@ fn named_database(layers: &Layers) -> Option<PathBuf> {
 
 /// Where a node that may be this keeps what it knows of its network.
 #[must_use]
-pub fn place(layers: &Layers, allowed: Roles) -> PathBuf {
+pub(crate) fn place(layers: &Layers, allowed: Roles) -> PathBuf {
     let usual = || match allowed.has(MemberRole::Coordinator) {
         true => COORDINATOR_DB_PATH.into(),
         false => HOST_DB_PATH.into(),
@@ -141,7 +141,7 @@ fn places(layers: &Layers) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// A sentence for the user.
-pub fn find(layers: &Layers) -> Result<Option<Joined>, String> {
+pub(crate) fn find(layers: &Layers) -> Result<Option<Joined>, String> {
     let mut found = None;
     for path in places(layers) {
         if let Some(joined) = file::read(&path)? {

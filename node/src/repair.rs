@@ -35,7 +35,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::key::NodeKey;
-use skyclaw_protocol::shards::{Duties, Scope};
+use skyclaw_protocol::shards::{Duties, ShardSet};
 use skyclaw_protocol::{NetworkId, NodeId};
 use skyclaw_store::Reader;
 use tokio::sync::Semaphore;
@@ -99,12 +99,12 @@ pub trait Source: Send + Sync + 'static {
         None
     }
     /// The shards it keeps; `None` while everybody keeps everything.
-    fn kept(&self) -> Option<Scope> {
+    fn kept(&self) -> Option<ShardSet> {
         let duties = self.duties().filter(|duties| !duties.is_full());
         duties.map(|duties| *duties.duty())
     }
     /// `peer` was seen to hold all that is held here of these shards.
-    fn seen_equal(&self, _peer: NodeId, _scope: &Scope) {}
+    fn seen_equal(&self, _peer: NodeId, _scope: &ShardSet) {}
 }
 
 impl Source for Shared {
@@ -178,7 +178,7 @@ impl std::fmt::Debug for Repair {
 
 impl Repair {
     /// What is compared under the name of this service, of some shards or of all; `None` while the store cannot be used.
-    fn held(&self, service: Service, scope: Option<Scope>) -> Option<Held> {
+    fn held(&self, service: Service, scope: Option<ShardSet>) -> Option<Held> {
         let reader = self.source.reader()?;
         Some(match (service, scope) {
             (Service::Control, _) => Held::Controls(Arc::clone(&self.source)),

@@ -156,12 +156,6 @@ impl Node {
         self.coordinator.as_ref()
     }
 
-    /// Where its host gets bundles and other content from, if it has a place for them.
-    #[must_use]
-    pub const fn host_blobs(&self) -> Option<&Blobs> {
-        self.blobs.as_ref()
-    }
-
     /// The services of the host role, if it runs any.
     #[must_use]
     pub const fn services(&self) -> Option<&Services> {

@@ -99,12 +99,6 @@ impl Services {
         self.0.table.address(service, epoch)
     }
 
-    /// The port of a live instance.
-    #[must_use]
-    pub fn port_of(&self, service: &ServiceId, epoch: u64) -> Option<u16> {
-        self.address_of(service, epoch).map(|address| address.port())
-    }
-
     /// The lines of the instances of a service, of one epoch or of all: of each the last `tail`,
     /// and then, if they are to be followed, those to come, also of instances to come.
     #[must_use]

@@ -59,6 +59,7 @@ pub(crate) use plan::kind_of;
 use policy::{Policy, PolicyFile, Sources};
 use program::Program;
 pub use ring::{Heard, LogLine, LogReader, LogRing, Stream};
+pub(crate) use run::{asked, changed};
 pub use serve::{Ended, ServeHandle, ServeOrder, Workspace};
 use spare::Spare;
 use workdir::{JobDir, WorkRoot};

@@ -24,12 +24,12 @@ use skyclaw_http_compat::{Speaks, Tls};
 use crate::config::{TlsConfig, TlsSource};
 use crate::tasks::Tasks;
 
-pub use acme::AcmeError;
-pub use files::PairError;
+pub(crate) use acme::AcmeError;
+pub(crate) use files::PairError;
 
 /// The certificates of one node, and what keeps them fresh.
 #[derive(Debug)]
-pub struct Certificates {
+pub(crate) struct Certificates {
     resolver: Arc<dyn ResolvesServerCert>,
     api: bool,
     gateway: bool,
@@ -56,7 +56,7 @@ impl Certificates {
     ///
     /// # Errors
     /// [`TlsError`], in words for the person at the terminal.
-    pub fn start(config: &TlsConfig, acme: PathBuf) -> Result<Self, TlsError> {
+    pub(crate) fn start(config: &TlsConfig, acme: PathBuf) -> Result<Self, TlsError> {
         let tasks = Tasks::default();
         let resolver: Arc<dyn ResolvesServerCert> = match &config.source {
             TlsSource::Files { certificate, key } => {
@@ -80,7 +80,7 @@ impl Certificates {
     ///
     /// # Errors
     /// [`TlsError::System`].
-    pub fn api(&self) -> Result<Option<Tls>, TlsError> {
+    pub(crate) fn api(&self) -> Result<Option<Tls>, TlsError> {
         self.api.then(|| self.tls(Speaks::Http1)).transpose()
     }
 
@@ -88,7 +88,7 @@ impl Certificates {
     ///
     /// # Errors
     /// [`TlsError::System`].
-    pub fn gateway(&self) -> Result<Option<Tls>, TlsError> {
+    pub(crate) fn gateway(&self) -> Result<Option<Tls>, TlsError> {
         self.gateway.then(|| self.tls(Speaks::Http2)).transpose()
     }
 
@@ -98,7 +98,7 @@ impl Certificates {
     }
 
     /// Looks for new certificates no more.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.tasks.shutdown(crate::limits::HTTP_STOP_GRACE).await;
     }
 }

@@ -5,6 +5,7 @@
 //! for each other and a hash or signature over the bytes cannot be kept while they are altered.
 //! Wire types use structs, plain enums, `Vec`, `BTreeMap`, `String`, integers and byte strings only.
 
+mod names;
 mod scan;
 
 pub use scan::Scan;
@@ -35,7 +36,6 @@ pub enum DecodeError {
 /// # Panics
 /// Never for the types of this crate: they hold nothing CBOR cannot say.
 #[must_use]
-#[allow(clippy::missing_panics_doc, clippy::expect_used)]
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     serde_cbor::to_vec(value).expect("protocol types always encode")
 }
@@ -69,7 +69,7 @@ pub fn decode_kept<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> 
     let mut reader =
         serde_cbor::Deserializer::from_slice(bytes).disable_packed_format().disable_legacy_enums();
     let malformed = |e: serde_cbor::Error| DecodeError::Malformed(Box::new(e));
-    let value = T::deserialize(&mut reader).map_err(malformed)?;
+    let value = T::deserialize(names::Named(&mut reader)).map_err(malformed)?;
     reader.end().map_err(malformed)?;
     Ok(value)
 }

@@ -54,14 +54,8 @@ impl Queue {
         }
     }
 
-    /// The oldest job that a host with these capabilities may run. Older jobs it may not run do
-    /// not stand in its way.
-    #[must_use]
-    pub fn oldest_for(&self, capabilities: &[String]) -> Option<&JobId> {
-        self.next_for(capabilities, None).map(|(_, job)| job)
-    }
-
-    /// The oldest of those jobs that follows `after`, with the moment it was made.
+    /// The oldest job, of those that follow `after`, that a host with these capabilities may run, with the moment it was
+    /// made. Older jobs it may not run do not stand in its way.
     #[must_use]
     pub fn next_for(
         &self,
@@ -164,8 +158,9 @@ mod tests {
         put(&mut queue, 3, "", "any");
         put(&mut queue, 1, "gpu", "picky");
         put(&mut queue, 2, "shell", "plain");
-        let oldest =
-            |queue: &Queue, have: &str| queue.oldest_for(&list(have)).map(|j| j.to_string());
+        let oldest = |queue: &Queue, have: &str| {
+            queue.next_for(&list(have), None).map(|(_, job)| job.to_string())
+        };
         assert_eq!(oldest(&queue, "shell"), Some("plain".into()));
         assert_eq!(oldest(&queue, "gpu shell"), Some("picky".into()));
         assert_eq!(oldest(&queue, ""), Some("any".into()));
@@ -181,7 +176,7 @@ mod tests {
         put(&mut queue, 2, "shell", "new");
         let (at, verified) = (Hlc { ms: 1, count: 0 }, JobId::new("verified").unwrap());
         queue.insert(&list("shell"), at, verified.clone(), true);
-        assert_eq!(queue.oldest_for(&list("shell")).unwrap().as_str(), "new");
+        assert_eq!(queue.next_for(&list("shell"), None).unwrap().1.as_str(), "new");
         let again = |queue: &Queue, have: &str| -> Vec<JobId> {
             queue.again_for(&list(have)).flatten().map(|(_, job)| job.clone()).collect()
         };

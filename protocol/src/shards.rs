@@ -71,9 +71,9 @@ impl Shard {
 /// A set of shards.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
-pub struct Scope([u64; SHARDS / 64]);
+pub struct ShardSet([u64; SHARDS / 64]);
 
-impl Scope {
+impl ShardSet {
     /// All.
     pub const ALL: Self = Self([u64::MAX; SHARDS / 64]);
 
@@ -132,19 +132,19 @@ impl Scope {
     }
 }
 
-impl std::fmt::Debug for Scope {
+impl std::fmt::Debug for ShardSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} of {SHARDS} shards", self.count())
     }
 }
 
-impl From<Scope> for serde_bytes::ByteBuf {
-    fn from(scope: Scope) -> Self {
+impl From<ShardSet> for serde_bytes::ByteBuf {
+    fn from(scope: ShardSet) -> Self {
         Self::from(scope.0.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>())
     }
 }
 
-impl TryFrom<serde_bytes::ByteBuf> for Scope {
+impl TryFrom<serde_bytes::ByteBuf> for ShardSet {
     type Error = &'static str;
 
     fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, Self::Error> {

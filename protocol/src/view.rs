@@ -27,14 +27,12 @@ impl Milli {
 
     /// The nearest such number, `None` for negative and non-finite ones.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn from_f64(n: f64) -> Option<Self> {
         (n.is_finite() && n >= 0.0).then(|| Self((n * 1000.0).round() as u64))
     }
 
     /// As a float, for JSON.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn to_f64(self) -> f64 {
         self.0 as f64 / 1000.0
     }
@@ -335,7 +333,6 @@ impl OnPartition {
         [Self::Keep, Self::Stop].into_iter().find(|choice| choice.as_str() == word)
     }
 
-    #[allow(clippy::trivially_copy_pass_by_ref)]
     const fn is_keep(&self) -> bool {
         matches!(self, Self::Keep)
     }

@@ -91,18 +91,6 @@ impl Store {
         healthy.map_err(|error| self.fail(error))
     }
 
-    /// Derives the derived tables anew, in one transaction. Opening does it by itself if they do
-    /// not match their counts; this is for doubts beyond that.
-    ///
-    /// # Errors
-    /// As [`Store::commit`].
-    pub fn rebuild_indexes(&mut self) -> Result<(), CommitError> {
-        let retention_ms = self.shared.behind.head().index.retention_ms;
-        let rebuilt =
-            self.ready().and_then(|()| self.sorted(|shared| rebuild(shared, retention_ms)));
-        rebuilt.map_err(|error| self.fail(error))
-    }
-
     /// Gives the node a new key, in one transaction: what the old one voted on is history then, which
     /// is shown but neither voted on nor led. To be followed by opening the file anew: a machine of
     /// the old key must go.
@@ -164,9 +152,19 @@ impl Store {
     }
 
     /// False once a commit failed: drop the store and open the file again.
-    #[must_use]
-    pub const fn is_usable(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) const fn is_usable(&self) -> bool {
         self.usable
+    }
+
+    /// Derives the derived tables anew, in one transaction. Opening does it by itself if they do
+    /// not match their counts.
+    #[cfg(test)]
+    pub(crate) fn rebuild_indexes(&mut self) -> Result<(), CommitError> {
+        let retention_ms = self.shared.behind.head().index.retention_ms;
+        let rebuilt =
+            self.ready().and_then(|()| self.sorted(|shared| rebuild(shared, retention_ms)));
+        rebuilt.map_err(|error| self.fail(error))
     }
 
     /// The steps of the settler, once there is a journal.

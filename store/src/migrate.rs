@@ -17,8 +17,6 @@ pub(crate) const MIGRATIONS: &[Migration] = &[signed_together];
 
 /// From here on records may have been signed together. Nothing changes, but versions that cannot read
 /// such records refuse the file as one of a newer version, instead of finding it damaged.
-// The type of a step.
-#[allow(clippy::unnecessary_wraps)]
 fn signed_together(_: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }

@@ -264,15 +264,15 @@ impl From<ReadError> for ShelfError {
 
 impl Shelf for Reader {
     fn register(&self, subject: &Subject) -> Result<Option<StoredRegister>, ShelfError> {
-        Ok(self.register_with_waiting(subject)?)
+        Ok(self.register_over(subject)?)
     }
 
     fn result(&self, job: &JobId, attempt: u32) -> Result<Option<Signed<JobResult>>, ShelfError> {
-        Ok(self.result_with_waiting(job, attempt)?)
+        Ok(self.result_over(job, attempt)?)
     }
 
     fn key(&self, scope: &Hash) -> Result<Option<KeyRow>, ShelfError> {
-        Ok(self.key_with_waiting(scope)?)
+        Ok(self.key_over(scope)?)
     }
 
     fn expired_keys(&self, now: Wall, most: usize) -> Result<Vec<(Hash, Wall)>, ShelfError> {
@@ -291,7 +291,7 @@ impl Shelf for Reader {
     }
 
     fn stub(&self, subject: &Subject) -> Result<Option<Stub>, ShelfError> {
-        Ok(self.stub_with_waiting(subject)?)
+        Ok(self.stub_over(subject)?)
     }
 
     fn due(&self, now: Wall, most: usize) -> Result<Vec<(Wall, Subject)>, ShelfError> {

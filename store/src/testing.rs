@@ -153,11 +153,6 @@ impl Disk {
         self.state().journal.is_some()
     }
 
-    /// The journal is gone, as when somebody takes it for rubbish.
-    pub fn lose_journal(&self) {
-        self.state().journal = None;
-    }
-
     /// Refuses writes to new pages beyond `bytes` with `ENOSPC`; `None` for no bound.
     pub fn set_quota(&self, bytes: Option<u64>) {
         self.state().quota = bytes;

@@ -135,7 +135,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A whole number that is exact in every client; `2.0` is one.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // bounded by MAX_EXACT
+    // Bounded by MAX_EXACT.
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>, ApiError> {
         match self.number(name)? {
             None => Ok(None),

@@ -266,7 +266,6 @@ fn startable(payload: &Fields<'_>) -> Result<(), ApiError> {
 }
 
 /// Nothing and 0 both mean the host's default, as to the original.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
 fn timeout(payload: &Fields<'_>) -> Result<Option<u64>, ApiError> {
     match payload.number("timeoutMs")? {
         None | Some(0.0) => Ok(None),

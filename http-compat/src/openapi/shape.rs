@@ -260,13 +260,12 @@ impl Shape {
     }
 
     /// Not less than this.
-    #[allow(clippy::cast_possible_truncation)] // Bounds are below 2^53; the machines have 64 bits.
+    // Bounds are below 2^53; the machines have 64 bits.
     pub(super) fn at_least(self, least: u64) -> Self {
         self.object(|object| object.minimum = Some((least as usize).into()))
     }
 
     /// Not more than this.
-    #[allow(clippy::cast_possible_truncation)]
     pub(super) fn at_most(self, most: u64) -> Self {
         self.object(|object| object.maximum = Some((most as usize).into()))
     }

@@ -42,19 +42,11 @@ pub(super) async fn logs(call: Call) -> Result<Response, ApiError> {
 
 fn query(text: &str) -> Result<LogQuery, ApiError> {
     let mut query = LogQuery { tail: TAIL, ..LogQuery::default() };
-    let bad = |name: &str, want: &str| ApiError::BadField(format!("{name} must be {want}"));
     for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
-        let number = || value.parse::<u32>().map_err(|_| bad(&name, "a whole number"));
         match &*name {
-            "tail" => query.tail = number()?,
-            "replica" => query.replica = Some(number()?),
-            "follow" => {
-                query.follow = match &*value {
-                    "1" | "true" => true,
-                    "0" | "false" => false,
-                    _ => return Err(bad("follow", "1 or 0")),
-                }
-            }
+            "tail" => query.tail = sse::whole(&name, &value)?,
+            "replica" => query.replica = Some(sse::whole(&name, &value)?),
+            "follow" => query.follow = sse::switch(&name, &value)?,
             _ => {}
         }
     }

@@ -58,20 +58,12 @@ async fn open(call: &Call, place: Place, may: sse::May) -> Result<Response, ApiE
 
 fn query(text: &str, headers: &HeaderMap) -> Result<OutputQuery, ApiError> {
     let mut query = OutputQuery::default();
-    let bad = |name: &str, want: &str| ApiError::BadField(format!("{name} must be {want}"));
     for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
-        let whole = || bad(&name, "a whole number");
         match &*name {
-            "attempt" => query.from.attempt = value.parse().map_err(|_| whole())?,
-            "stdout" => query.from.stdout = value.parse().map_err(|_| whole())?,
-            "stderr" => query.from.stderr = value.parse().map_err(|_| whole())?,
-            "follow" => {
-                query.follow = match &*value {
-                    "1" | "true" => true,
-                    "0" | "false" => false,
-                    _ => return Err(bad("follow", "1 or 0")),
-                }
-            }
+            "attempt" => query.from.attempt = sse::whole(&name, &value)?,
+            "stdout" => query.from.stdout = sse::whole(&name, &value)?,
+            "stderr" => query.from.stderr = sse::whole(&name, &value)?,
+            "follow" => query.follow = sse::switch(&name, &value)?,
             _ => {}
         }
     }

@@ -5,6 +5,7 @@
 //! to the end. Nothing is gathered for those that read slowly: what they follow waits, or says that they missed some.
 
 use std::convert::Infallible;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,20 @@ use crate::followers::{FOLLOWERS, Followers, OF_ONE, Place};
 
 /// A sign of life when nothing came for so long: less than proxies and clients wait.
 pub(crate) const QUIET: Duration = Duration::from_secs(10);
+
+/// A member of the query that is on or off.
+pub(crate) fn switch(name: &str, value: &str) -> Result<bool, ApiError> {
+    match value {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(ApiError::BadField(format!("{name} must be 1 or 0"))),
+    }
+}
+
+/// One that is a number.
+pub(crate) fn whole<T: FromStr>(name: &str, value: &str) -> Result<T, ApiError> {
+    value.parse().map_err(|_| ApiError::BadField(format!("{name} must be a whole number")))
+}
 
 /// An event; one without a name is a `message`.
 pub(crate) fn event(name: &str, value: &Value) -> Bytes {

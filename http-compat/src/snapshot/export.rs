@@ -26,7 +26,6 @@ impl Exporter {
     /// # Panics
     /// Never: the text is an id.
     #[must_use]
-    #[allow(clippy::missing_panics_doc, clippy::expect_used)]
     pub fn new(network: NetworkId) -> Self {
         let network = data_encoding::HEXLOWER.encode(&network.0);
         let holder = HostId::new(format!("skyclaw-{network}")).expect("short plain text is an id");

@@ -33,7 +33,6 @@ pub fn host(raw: &str, now: Wall) -> Result<ForeignHost<'_>, Refused> {
     })
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn view(record: &Members<'_>, now: Wall) -> Part<HostView> {
     let capabilities = record.capabilities("capabilities")?;
     let max_parallel = record.number("maxParallel")?.unwrap_or(1.0).clamp(1.0, MAX_PARALLEL as f64);

@@ -97,7 +97,7 @@ fn required(record: &Members<'_>) -> Part<Vec<String>> {
 
 /// What its host reported. It is shown, not relied upon: what was stored unchecked is read as well
 /// as it can be.
-#[allow(clippy::cast_possible_truncation)] // bounded by MAX_EXACT
+// Bounded by MAX_EXACT.
 fn result(record: &Members<'_>, updated: Wall) -> Part<Option<ResultView>> {
     let Some(raw) = record.get("result") else { return Ok(None) };
     let result = Members::of(raw, RESULT, "result.")?;

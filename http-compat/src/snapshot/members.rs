@@ -128,7 +128,6 @@ impl<'a> Members<'a> {
     }
 
     /// A whole number from 0 to `most`, exact in every client.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     pub(super) fn count(&self, name: &str, most: u64, reason: Reason) -> Part<u64> {
         let number = self.number(name)?;
         let number = self.need(name, number)?;

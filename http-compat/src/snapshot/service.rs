@@ -90,7 +90,7 @@ fn def(record: &Members<'_>) -> Part<ServiceDef> {
     Ok(def)
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between the bounds
+// Between the bounds.
 fn replicas(record: &Members<'_>) -> Part<u32> {
     let asked = record.number("replicas")?.unwrap_or(1.0).ceil().max(1.0);
     if asked > f64::from(MAX_REPLICAS) {

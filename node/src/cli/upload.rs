@@ -108,7 +108,7 @@ fn described(packed: &Packed) -> String {
     text
 }
 
-#[allow(clippy::cast_precision_loss)] // for people
+// For people.
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} bytes"),

@@ -22,7 +22,7 @@ const SCARCE: Duration = Duration::from_millis(100);
 
 /// The way out of one run, as long as it is kept.
 #[derive(Debug)]
-pub struct Door {
+pub(crate) struct Door {
     path: PathBuf,
     /// Ends with the door, and with it every connection.
     _served: AbortOnDropHandle<()>,
@@ -41,7 +41,7 @@ impl Door {
 
     /// The socket.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -13,7 +13,7 @@ use crate::config::Secret;
 
 /// Fetches the table in the order of the coordinators, beginning with the one that answered last.
 #[derive(Debug)]
-pub struct Fetch {
+pub(crate) struct Fetch {
     client: Client,
     every: Duration,
 }
@@ -23,13 +23,17 @@ impl Fetch {
     ///
     /// # Errors
     /// What is wrong with the urls, in words.
-    pub fn new(urls: &[String], token: Option<&Secret>, every: Duration) -> Result<Self, String> {
+    pub(crate) fn new(
+        urls: &[String],
+        token: Option<&Secret>,
+        every: Duration,
+    ) -> Result<Self, String> {
         let client = Client::new(urls, token).map_err(|error| error.to_string())?;
         Ok(Self { client, every })
     }
 
     /// Until `stop`. A failure leaves the table as it is and is said.
-    pub async fn run(self, table: watch::Sender<Arc<Table>>, stop: CancellationToken) {
+    pub(crate) async fn run(self, table: watch::Sender<Arc<Table>>, stop: CancellationToken) {
         let work = async {
             loop {
                 match self.once().await {

@@ -30,7 +30,7 @@ const SLACK: Duration = Duration::from_secs(5);
 const MAX_TABLE: usize = 32 << 20;
 
 /// Follows the coordinator in the same process until `stop`.
-pub async fn follow(
+pub(crate) async fn follow(
     handle: NodeHandle,
     table: watch::Sender<Arc<Table>>,
     metrics: GatewayMetrics,
@@ -57,7 +57,7 @@ pub async fn follow(
 }
 
 /// Asks whichever coordinator is connected until `stop`, the next one where one does not answer.
-pub async fn ask(
+pub(crate) async fn ask(
     net: NetHandle,
     table: watch::Sender<Arc<Table>>,
     metrics: GatewayMetrics,

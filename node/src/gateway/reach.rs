@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug)]
-pub struct Reached {
+pub(crate) struct Reached {
     net: NetHandle,
     own: Option<NodeId>,
     services: Option<Services>,
@@ -27,7 +27,11 @@ impl Reached {
     /// Through this node's place in the network. `own` and `services` are this node and what it
     /// runs itself, if it does.
     #[must_use]
-    pub const fn new(net: NetHandle, own: Option<NodeId>, services: Option<Services>) -> Self {
+    pub(crate) const fn new(
+        net: NetHandle,
+        own: Option<NodeId>,
+        services: Option<Services>,
+    ) -> Self {
         Self { net, own, services }
     }
 

@@ -57,20 +57,13 @@ pub(super) fn own_id(node: NodeId) -> Result<HostId, PortError> {
     HostId::new(format!("host_{text}")).map_err(|error| PortError::Unavailable(error.to_string()))
 }
 
-/// Which refusals may go away by waiting.
+/// As for a host elsewhere; but what its own coordinator does not know of a job nobody tells it.
 fn port_error(refusal: Refusal) -> PortError {
-    let text = refusal.to_string();
     match refusal {
-        Refusal::UnknownHost(_) => PortError::UnknownHost(text),
-        Refusal::UnknownJob(_)
-        | Refusal::AssignedElsewhere { .. }
-        | Refusal::NotLeased(_)
-        | Refusal::NotAssigned { .. }
-        | Refusal::AlreadyEnded { .. } => PortError::Refused { status: 0, text, unanimous: true },
-        Refusal::BadReceipt { .. } => PortError::Refused { status: 400, text, unanimous: true },
-        // As over HTTP: the report is offered once more without its output.
-        Refusal::TooLarge(_) => PortError::Refused { status: 413, text, unanimous: true },
-        _ => PortError::Unavailable(text),
+        Refusal::UnknownJob(_) => {
+            PortError::Refused { status: 0, text: refusal.to_string(), unanimous: true }
+        }
+        other => super::port_error(other),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Nothing was read, and nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
+pub(crate) enum OpenError {
     /// It is not there, or may not be read.
     #[error("{path} cannot be read")]
     Unreadable {

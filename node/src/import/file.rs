@@ -22,14 +22,14 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// Who has the file open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// The process, where the system says it.
     pub pid: Option<i32>,
 }
 
 /// An original's database, as it stood at one moment.
 #[derive(Debug)]
-pub struct Source {
+pub(crate) struct Source {
     pub(super) connection: Connection,
     pub(super) layout: Layout,
     holder: Option<Holder>,
@@ -42,7 +42,7 @@ impl Source {
     ///
     /// # Errors
     /// [`OpenError`], in words for the person at the terminal.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         check_head(path)?;
         // Before SQLite opens it: closing a handle of ours gives up the locks of this process.
         let holder = holder(path).map_err(|source| unreadable(path, source))?;
@@ -67,7 +67,7 @@ impl Source {
 
     /// Who has the file open, if anybody has: what is written from now on is not read.
     #[must_use]
-    pub const fn holder(&self) -> Option<Holder> {
+    pub(crate) const fn holder(&self) -> Option<Holder> {
         self.holder
     }
 }

@@ -14,7 +14,7 @@ const MAX_BYTES: usize = 4 << 20;
 
 /// A body of `POST /v1/import`.
 #[derive(Debug, Default, Serialize)]
-pub struct Page {
+pub(crate) struct Page {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     hosts: Vec<Box<RawValue>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -30,13 +30,13 @@ pub struct Page {
 impl Page {
     /// How many records it holds.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.hosts.len() + self.jobs.len() + self.services.len() + self.idempotency.len()
     }
 
     /// Whether it holds none.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
@@ -52,12 +52,12 @@ impl Page {
 
 /// Fills pages.
 #[derive(Debug, Default)]
-pub struct Pages(Page);
+pub(crate) struct Pages(Page);
 
 impl Pages {
     /// Adds a record; gives the page before it, if that has no room for it.
     #[must_use]
-    pub fn add(&mut self, kind: Kind, record: Box<RawValue>) -> Option<Page> {
+    pub(crate) fn add(&mut self, kind: Kind, record: Box<RawValue>) -> Option<Page> {
         let length = record.get().len();
         let full = self.0.len() >= MAX_RECORDS || self.0.bytes + length > MAX_BYTES;
         let before = (full && !self.0.is_empty()).then(|| std::mem::take(&mut self.0));
@@ -68,7 +68,7 @@ impl Pages {
 
     /// What is left.
     #[must_use]
-    pub fn rest(self) -> Option<Page> {
+    pub(crate) fn rest(self) -> Option<Page> {
         (!self.0.is_empty()).then_some(self.0)
     }
 }

@@ -20,7 +20,7 @@ const SHOWN: usize = 256;
 
 /// The tables of the original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A host.
     Host,
     /// A job.
@@ -33,11 +33,11 @@ pub enum Kind {
 
 impl Kind {
     /// In the order in which they are read: jobs name hosts, answers name jobs.
-    pub const ALL: [Self; 4] = [Self::Host, Self::Job, Self::Service, Self::Key];
+    pub(crate) const ALL: [Self; 4] = [Self::Host, Self::Job, Self::Service, Self::Key];
 
     /// The word for one.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Host => "host",
             Self::Job => "job",
@@ -48,7 +48,7 @@ impl Kind {
 
     /// The original's table.
     #[must_use]
-    pub const fn table(self) -> &'static str {
+    pub(crate) const fn table(self) -> &'static str {
         match self {
             Self::Host => "hosts",
             Self::Job => "jobs",
@@ -60,7 +60,7 @@ impl Kind {
 
 /// A row.
 #[derive(Debug)]
-pub enum Row {
+pub(crate) enum Row {
     /// A record as JSON: as it stands in the file, and of a key an object of its columns.
     Record(Kind, Box<RawValue>),
     /// No record.
@@ -69,7 +69,7 @@ pub enum Row {
 
 /// A row that holds no record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// Of which table.
     pub kind: Kind,
     /// Which one, as far as it says.
@@ -80,7 +80,7 @@ pub struct Refused {
 
 /// A table that was not read, or not to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
+pub(crate) struct Unread {
     /// Which table.
     pub kind: Kind,
     /// Why.
@@ -110,21 +110,8 @@ enum Time<'a> {
 }
 
 impl Source {
-    /// How many rows there are of a kind.
-    ///
-    /// # Errors
-    /// The file is damaged.
-    pub fn count(&self, kind: Kind) -> Result<u64> {
-        if self.columns(kind).is_none() {
-            return Ok(0);
-        }
-        let sql = format!("SELECT count(*) FROM {}", quoted(kind.table()));
-        let count = self.connection.query_row(&sql, (), |row| row.get::<_, i64>(0))?;
-        Ok(u64::try_from(count).unwrap_or(0))
-    }
-
     /// Gives every row to `take` until that says it has enough. Returns what could not be read.
-    pub fn each(&self, mut take: impl FnMut(Row) -> bool) -> Vec<Unread> {
+    pub(crate) fn each(&self, mut take: impl FnMut(Row) -> bool) -> Vec<Unread> {
         let mut unread = Vec::new();
         for kind in Kind::ALL {
             match self.table(kind, &mut take) {
@@ -259,7 +246,7 @@ fn key(row: &SqlRow<'_>) -> Result<Row> {
 fn time(value: ValueRef<'_>) -> Option<Time<'_>> {
     match value {
         ValueRef::Integer(ms) => Some(Time::Millis(ms)),
-        #[allow(clippy::cast_possible_truncation)] // milliseconds are far below
+        // Milliseconds are far below.
         ValueRef::Real(ms) => Some(Time::Millis(ms as i64)),
         other => other.as_str().ok().map(Time::Text),
     }

@@ -11,7 +11,8 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Kind, OpenError, Pages, Refused, Row, Source, Unread};
+use super::error::OpenError;
+use super::{Kind, Pages, Refused, Row, Source, Unread};
 
 /// The tables of the original.
 const TABLES: &str = "

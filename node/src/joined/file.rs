@@ -124,7 +124,7 @@ impl Joined {
 ///
 /// # Errors
 /// What the system says.
-pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     let aside = path.with_file_name(name);

@@ -6,7 +6,7 @@ use std::time::Instant;
 use skyclaw_protocol::repair::{
     Copied, Fetched, Inventory, MAX_PAGE, RepairAsk, RepairTell, compare,
 };
-use skyclaw_protocol::shards::{Scope, ShardTell};
+use skyclaw_protocol::shards::{ShardSet, ShardTell};
 use skyclaw_protocol::{NodeId, codec};
 use skyclaw_store::ReadError;
 use tokio::runtime::Handle;
@@ -73,7 +73,7 @@ impl Repair {
     fn tell(
         &self,
         from: NodeId,
-        (service, scope): (Service, Option<Scope>),
+        (service, scope): (Service, Option<ShardSet>),
         ask: RepairAsk,
         runtime: &Handle,
     ) -> Result<RepairTell, ReadError> {

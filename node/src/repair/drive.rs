@@ -9,7 +9,7 @@ use skyclaw_protocol::NodeId;
 use skyclaw_protocol::repair::{
     Broken, Item, Memory, RepairAsk, RepairTell, Session, Step, Trouble,
 };
-use skyclaw_protocol::shards::Scope;
+use skyclaw_protocol::shards::ShardSet;
 use skyclaw_store::ReadError;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -176,7 +176,7 @@ impl Repair {
         &self,
         transport: &dyn Transport,
         peer: NodeId,
-        about: (Service, Option<Scope>),
+        about: (Service, Option<ShardSet>),
         memory: &mut Memory,
         patience: &Patience<'_>,
     ) -> Result<(Option<Item>, bool), Ended> {
@@ -217,7 +217,7 @@ impl Repair {
         &self,
         transport: &dyn Transport,
         peer: NodeId,
-        (service, scope): (Service, Option<Scope>),
+        (service, scope): (Service, Option<ShardSet>),
         ask: &RepairAsk,
         patience: &Patience<'_>,
     ) -> Result<RepairTell, Ended> {

@@ -15,7 +15,9 @@ use skyclaw_protocol::batch::Shelf;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::repair::{Item, MAX_MOVED, MAX_RECORDS, RepairAsk, RepairTell};
-use skyclaw_protocol::shards::{Duties, HeldJob, Holding, Round, Scope, Shard, ShardTell, ToMove};
+use skyclaw_protocol::shards::{
+    Duties, HeldJob, Holding, Round, Shard, ShardSet, ShardTell, ToMove,
+};
 use skyclaw_protocol::{JobId, NodeId, codec};
 use skyclaw_store::{ReadError, Reader};
 use tokio::runtime::Handle;
@@ -254,12 +256,12 @@ impl Repair {
             lacking = &lacking[gathered.done.clamp(1, lacking.len())..];
             if !gathered.records.is_empty() {
                 let ask = RepairAsk::Offer(gathered.records);
-                self.about(transport, peer, Scope::ALL, &ask, patience)?;
+                self.about(transport, peer, ShardSet::ALL, &ask, patience)?;
             }
         }
         let mut later = &later[..];
         while !later.is_empty() {
-            let mut scope = Scope::NONE;
+            let mut scope = ShardSet::NONE;
             later.iter().for_each(|(job, _)| scope.insert(Shard::of(job)));
             let items = later.iter().map(|(_, item)| *item).collect();
             match self.about(transport, peer, scope, &RepairAsk::Fetch(items), patience)? {
@@ -280,7 +282,7 @@ impl Repair {
         &self,
         transport: &dyn Transport,
         peer: NodeId,
-        scope: Scope,
+        scope: ShardSet,
         ask: &RepairAsk,
         patience: &Patience<'_>,
     ) -> Result<RepairTell, Ended> {

@@ -1,7 +1,7 @@
 //! Sessions where not everybody keeps everything, and the questions of all sessions as they travel.
 
 use skyclaw_protocol::repair::{Item, MAX_MESSAGE, Memory, RepairAsk, RepairTell};
-use skyclaw_protocol::shards::{HeldJob, Scope, ShardAsk, ShardTell};
+use skyclaw_protocol::shards::{HeldJob, ShardAsk, ShardSet, ShardTell};
 use skyclaw_protocol::{NodeId, codec};
 
 use super::drive::Ended;
@@ -17,7 +17,7 @@ pub(super) enum Question {
     /// What this node keeps.
     Kept,
     /// About some shards.
-    Within(Scope, RepairAsk),
+    Within(ShardSet, RepairAsk),
     /// What this node holds of some jobs.
     Hold(Vec<HeldJob>),
 }
@@ -42,7 +42,7 @@ impl Question {
 }
 
 /// A question as it is sent: about some shards or about everything.
-pub(super) fn encode(scope: Option<Scope>, ask: &RepairAsk) -> Vec<u8> {
+pub(super) fn encode(scope: Option<ShardSet>, ask: &RepairAsk) -> Vec<u8> {
     match scope {
         Some(scope) => codec::encode(&ShardAsk::About(scope, Box::new(ask.clone()))),
         None => codec::encode(ask),
@@ -50,7 +50,7 @@ pub(super) fn encode(scope: Option<Scope>, ask: &RepairAsk) -> Vec<u8> {
 }
 
 /// The answer to it; `None` if it does not decode.
-pub(super) fn decode(scope: Option<Scope>, answer: &[u8]) -> Option<RepairTell> {
+pub(super) fn decode(scope: Option<ShardSet>, answer: &[u8]) -> Option<RepairTell> {
     match scope {
         None => codec::decode(answer, MAX_MESSAGE).ok(),
         Some(_) => match tell(answer)? {
@@ -67,8 +67,8 @@ pub(super) fn tell(answer: &[u8]) -> Option<ShardTell> {
 
 impl Repair {
     /// What this node keeps.
-    pub(super) fn kept(&self) -> Scope {
-        self.source.kept().unwrap_or(Scope::ALL)
+    pub(super) fn kept(&self) -> ShardSet {
+        self.source.kept().unwrap_or(ShardSet::ALL)
     }
 
     /// A session about what both sides keep, where this one does not keep everything. What was found to be the same there
@@ -80,7 +80,7 @@ impl Repair {
         &self,
         transport: &dyn Transport,
         peer: NodeId,
-        mine: Scope,
+        mine: ShardSet,
         memory: &mut Memory,
         patience: &Patience<'_>,
     ) -> Result<Option<Item>, Ended> {

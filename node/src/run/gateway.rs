@@ -46,18 +46,12 @@ pub(super) async fn listen(settings: &GatewayConfig) -> Result<Door, StartError>
 #[derive(Debug)]
 pub(super) struct RunningGateway {
     tasks: Tasks,
-    address: SocketAddr,
 }
 
 impl RunningGateway {
     /// True if it stopped listening by itself.
     pub(super) fn has_ended(&self) -> bool {
         self.tasks.token().is_cancelled()
-    }
-
-    /// Where it listens.
-    pub(super) const fn address(&self) -> SocketAddr {
-        self.address
     }
 
     pub(super) async fn stop(self) {
@@ -134,13 +128,7 @@ impl Node {
             settings.listen_host,
             address.port()
         );
-        Ok(RunningGateway { tasks, address })
-    }
-
-    /// Where its gateway listens, if it is one.
-    #[must_use]
-    pub fn gateway_address(&self) -> Option<SocketAddr> {
-        self.gateway.as_ref().map(RunningGateway::address)
+        Ok(RunningGateway { tasks })
     }
 }
 

@@ -18,7 +18,9 @@ use super::bundles::BundleError;
 use super::health::{LOOK, MISSES, Probe};
 use super::ports::{self, Port};
 use super::{Inner, InstanceId};
-use crate::supervisor::{Ended, HostFault, LogRing, ServeOrder, StopReason, Supervisor, Workspace};
+use crate::supervisor::{
+    Ended, HostFault, LogRing, ServeOrder, StopReason, Supervisor, Workspace, asked, changed,
+};
 
 /// An instance's own, kept from one of its processes to the next.
 #[derive(Debug, Default)]
@@ -312,24 +314,4 @@ fn working_directory(def: &ServiceDef, own: &Path) -> Result<PathBuf, End> {
         return Err(End::Hopeless(format!("there is no directory {cwd} in its bundle")));
     }
     Ok(path)
-}
-
-/// Waits for a value; for ever if nobody is left to give one.
-async fn asked(from: &mut watch::Receiver<Option<Duration>>) -> Duration {
-    match from.wait_for(Option::is_some).await.ok().and_then(|asked| *asked) {
-        Some(asked) => asked,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for another value than the last one.
-async fn changed(from: &mut watch::Receiver<Option<Duration>>) -> Duration {
-    loop {
-        if from.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        if let Some(at) = *from.borrow_and_update() {
-            return at;
-        }
-    }
 }

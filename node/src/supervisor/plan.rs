@@ -174,7 +174,6 @@ fn timeout(payload: &Map<String, Value>) -> Result<Option<Duration>, String> {
             if ms == 0.0 {
                 return Ok(None);
             }
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let ms = ms as u64; // saturates; negative is 0
             Ok(Some(Duration::from_millis(ms.min(MAX_TIMEOUT_MS))))
         }

@@ -410,8 +410,8 @@ async fn tell(shim: &mut Shim, grace: Duration) -> Instant {
     Instant::now() + grace + SHIM_PATIENCE
 }
 
-/// Waits for a request to stop; for ever if nobody is left to make one.
-async fn asked<T: Copy>(requests: &mut watch::Receiver<Option<T>>) -> T {
+/// Waits for a request; for ever if nobody is left to make one.
+pub(crate) async fn asked<T: Copy>(requests: &mut watch::Receiver<Option<T>>) -> T {
     match requests.wait_for(Option::is_some).await.ok().and_then(|request| *request) {
         Some(request) => request,
         None => std::future::pending().await,
@@ -419,7 +419,7 @@ async fn asked<T: Copy>(requests: &mut watch::Receiver<Option<T>>) -> T {
 }
 
 /// Waits for another moment than the last one; for ever if nobody is left to name one.
-async fn changed(moments: &mut watch::Receiver<Option<Duration>>) -> Duration {
+pub(crate) async fn changed(moments: &mut watch::Receiver<Option<Duration>>) -> Duration {
     loop {
         if moments.changed().await.is_err() {
             std::future::pending::<()>().await;

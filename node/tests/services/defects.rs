@@ -39,7 +39,7 @@ async fn f10_an_instance_that_is_superseded_is_stopped_and_one_that_is_not_goes_
     bench.over("a", 1);
     eventually("the first is gone", || is_gone(pid)).await;
     assert_eq!(get(port), "second");
-    assert!(bench.services.port_of(&id("a"), 1).is_none());
+    assert!(bench.services.address_of(&id("a"), 1).is_none());
 }
 
 #[tokio::test]

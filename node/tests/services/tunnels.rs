@@ -36,7 +36,7 @@ async fn a_tunnel_ends_at_a_live_instance_of_the_hosts_own_and_nowhere_else() {
     served.await.unwrap();
 
     bench.over("a", 3);
-    eventually("it is gone", || bench.services.port_of(&id("a"), 3).is_none()).await;
+    eventually("it is gone", || bench.services.address_of(&id("a"), 3).is_none()).await;
     assert!(tunnels.http(&http("a", 3)).await.is_err());
 }
 

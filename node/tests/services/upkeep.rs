@@ -244,7 +244,7 @@ async fn without_a_coordinator_an_instance_goes_on_or_is_stopped_in_time_as_it_s
     let took = begun.elapsed();
     assert!(took > Duration::from_secs(3) && took < Duration::from_secs(9), "{took:?}");
     assert_eq!(get(keep), kept);
-    assert!(bench.services.port_of(&id("stop"), 1).is_none());
+    assert!(bench.services.address_of(&id("stop"), 1).is_none());
     bench.fake.with(|script| script.silent = false);
     let again = get(bench.serving("stop", 1).await);
     assert_ne!(again, pid.to_string());

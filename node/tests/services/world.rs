@@ -284,7 +284,7 @@ impl Bench {
     pub(crate) async fn serving(&self, name: &str, epoch: u64) -> u16 {
         let mut port = None;
         eventually(&format!("{name} serves"), || {
-            port = self.services.port_of(&id(name), epoch);
+            port = self.services.address_of(&id(name), epoch).map(|at| at.port());
             port.is_some()
         })
         .await;

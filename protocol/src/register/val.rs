@@ -109,7 +109,6 @@ pub struct JobState {
     pub told: Vec<Told>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_zero(n: &u32) -> bool {
     *n == 0
 }

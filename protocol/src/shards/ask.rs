@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HeldJob, Holding, Scope};
+use super::{HeldJob, Holding, ShardSet};
 use crate::id::JobId;
 use crate::repair::{MAX_RECORDS, Records, RepairAsk, RepairTell};
 
@@ -21,9 +21,9 @@ use crate::repair::{MAX_RECORDS, Records, RepairAsk, RepairTell};
 #[serde(rename_all = "lowercase")]
 pub enum ShardAsk {
     /// I keep these; what do you keep?
-    Kept(Scope),
+    Kept(ShardSet),
     /// About these shards alone.
-    About(Scope, Box<RepairAsk>),
+    About(ShardSet, Box<RepairAsk>),
     /// Do you hold these values of jobs, or later ones, and are to keep them? See [`Round`](super::Round).
     Hold(Vec<HeldJob>),
     /// How does this job stand?
@@ -35,7 +35,7 @@ pub enum ShardAsk {
 #[serde(rename_all = "lowercase")]
 pub enum ShardTell {
     /// To `Kept`.
-    Kept(Scope),
+    Kept(ShardSet),
     /// To `About`.
     Told(Box<RepairTell>),
     /// To `Hold`: one for each.
@@ -68,11 +68,11 @@ mod tests {
 
     #[test]
     fn questions_travel_and_are_held_to_the_bounds_of_repair() {
-        let fetch = |items| ShardAsk::About(Scope::ALL, Box::new(RepairAsk::Fetch(items)));
-        let copy = ShardAsk::About(Scope::NONE, Box::new(RepairAsk::Copy(Range::ALL)));
+        let fetch = |items| ShardAsk::About(ShardSet::ALL, Box::new(RepairAsk::Fetch(items)));
+        let copy = ShardAsk::About(ShardSet::NONE, Box::new(RepairAsk::Copy(Range::ALL)));
         let held = HeldJob { job: JobId::new("a").unwrap(), item: Item::FIRST, ver: 1 };
         for (ask, holds) in [
-            (ShardAsk::Kept(Scope::ALL), true),
+            (ShardAsk::Kept(ShardSet::ALL), true),
             (fetch(vec![Item::FIRST]), true),
             (fetch(vec![]), false),
             (copy, true),

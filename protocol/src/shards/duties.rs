@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Placement, SHARDS, Scope, Shard};
+use super::{Placement, SHARDS, Shard, ShardSet};
 use crate::id::NodeId;
 
 /// See the module.
@@ -19,9 +19,9 @@ pub struct Duties {
     /// `None` while everybody keeps everything.
     placement: Option<Arc<Placement>>,
     /// What is placed with this node.
-    duty: Scope,
+    duty: ShardSet,
     /// That, and what is being handed over.
-    kept: Scope,
+    kept: ShardSet,
     /// Of what is being handed over: who was seen to hold it. At most [`SHARDS`] times the copies of each.
     seen: BTreeMap<Shard, BTreeSet<NodeId>>,
 }
@@ -30,7 +30,13 @@ impl Duties {
     /// Of a node that keeps everything.
     #[must_use]
     pub const fn new(me: NodeId) -> Self {
-        Self { me, placement: None, duty: Scope::ALL, kept: Scope::ALL, seen: BTreeMap::new() }
+        Self {
+            me,
+            placement: None,
+            duty: ShardSet::ALL,
+            kept: ShardSet::ALL,
+            seen: BTreeMap::new(),
+        }
     }
 
     /// Coordinators came, went or changed; without a placement everybody keeps everything. True if that changes what
@@ -39,7 +45,8 @@ impl Duties {
         if placement == self.placement {
             return false;
         }
-        self.duty = placement.as_ref().map_or(Scope::ALL, |placement| placement.scope_of(self.me));
+        self.duty =
+            placement.as_ref().map_or(ShardSet::ALL, |placement| placement.scope_of(self.me));
         self.kept = self.kept.join(&self.duty);
         self.placement = placement;
         let (duty, placement) = (&self.duty, &self.placement);
@@ -54,14 +61,14 @@ impl Duties {
     }
 
     /// Records are held here of these shards alone: of the others there is nothing to hand over.
-    pub fn holding(&mut self, held: &Scope) {
+    pub fn holding(&mut self, held: &ShardSet) {
         self.kept = self.duty.join(&self.kept.meet(held));
     }
 
     /// A session with `peer` over these shards found the same on both sides, or brought everything that was missing
     /// there. Returns the shards that need not be kept here any more; from now on they are not.
-    pub fn equal(&mut self, peer: NodeId, scope: &Scope) -> Scope {
-        let mut over = Scope::NONE;
+    pub fn equal(&mut self, peer: NodeId, scope: &ShardSet) -> ShardSet {
+        let mut over = ShardSet::NONE;
         let Some(placement) = &self.placement else { return over };
         for shard in self.leaving().meet(scope).iter() {
             if !placement.holds(peer, shard) {
@@ -80,19 +87,19 @@ impl Duties {
 
     /// What is kept here: filed when it is heard of, compared in repair, told to whoever asks.
     #[must_use]
-    pub const fn kept(&self) -> &Scope {
+    pub const fn kept(&self) -> &ShardSet {
         &self.kept
     }
 
     /// What is placed with this node.
     #[must_use]
-    pub const fn duty(&self) -> &Scope {
+    pub const fn duty(&self) -> &ShardSet {
         &self.duty
     }
 
     /// What is kept until others have it.
     #[must_use]
-    pub fn leaving(&self) -> Scope {
+    pub fn leaving(&self) -> ShardSet {
         self.kept.without(&self.duty)
     }
 

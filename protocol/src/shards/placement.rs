@@ -6,7 +6,7 @@
 //!
 //! Always: integers alone, so that every machine finds the same.
 
-use super::{SHARDS, Scope, Shard};
+use super::{SHARDS, Shard, ShardSet};
 use crate::id::NodeId;
 
 /// Largest capacity that is believed: a hundredfold difference between machines, with room. Whoever claims more
@@ -78,8 +78,8 @@ impl Placement {
 
     /// What `node` keeps.
     #[must_use]
-    pub fn scope_of(&self, node: NodeId) -> Scope {
-        let mut scope = Scope::NONE;
+    pub fn scope_of(&self, node: NodeId) -> ShardSet {
+        let mut scope = ShardSet::NONE;
         for shard in Shard::all().filter(|shard| self.replicas(*shard).any(|one| one == node)) {
             scope.insert(shard);
         }

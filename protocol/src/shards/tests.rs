@@ -133,27 +133,27 @@ fn a_coordinator_that_comes_or_goes_moves_only_what_is_its_own() {
 #[test]
 fn sets_of_shards_add_up_and_travel() {
     let some = placed(0..20).scope_of(node(3));
-    let rest = Scope::ALL.without(&some);
+    let rest = ShardSet::ALL.without(&some);
     assert_eq!(some.count() + rest.count(), SHARDS);
-    assert!(some.meet(&rest).is_empty() && some.join(&rest) == Scope::ALL);
+    assert!(some.meet(&rest).is_empty() && some.join(&rest) == ShardSet::ALL);
     assert_eq!(some.iter().count(), some.count());
     let bytes = codec::encode(&some);
     assert!(bytes.len() <= SHARDS / 8 + 3);
-    assert_eq!(codec::decode::<Scope>(&bytes, 200).unwrap(), some);
+    assert_eq!(codec::decode::<ShardSet>(&bytes, 200).unwrap(), some);
     for wrong in [0, 127, 129] {
         let wrong = codec::encode(&serde_bytes::ByteBuf::from(vec![0; wrong]));
-        assert!(codec::decode::<Scope>(&wrong, 200).is_err());
+        assert!(codec::decode::<ShardSet>(&wrong, 200).is_err());
     }
 }
 
 #[test]
 fn a_shard_is_kept_until_all_who_should_have_it_have_it() {
     let mut duties = Duties::new(node(0));
-    assert!(duties.is_full() && *duties.kept() == Scope::ALL);
-    assert!(duties.equal(node(1), &Scope::ALL).is_empty(), "nothing is handed over");
+    assert!(duties.is_full() && *duties.kept() == ShardSet::ALL);
+    assert!(duties.equal(node(1), &ShardSet::ALL).is_empty(), "nothing is handed over");
     assert!(duties.place(some(0..20)));
     assert!(!duties.place(some(0..20)), "nothing new");
-    assert_eq!(*duties.kept(), Scope::ALL);
+    assert_eq!(*duties.kept(), ShardSet::ALL);
     let leaving = duties.leaving();
     let shard = leaving.iter().next().unwrap();
     let replicas: Vec<_> = duties.replicas(shard).collect();
@@ -162,13 +162,13 @@ fn a_shard_is_kept_until_all_who_should_have_it_have_it() {
         assert!(duties.unseen().contains(one));
         // Whoever it is not placed with counts for nothing.
         let others: Vec<_> = (1..20).map(node).filter(|one| !replicas.contains(one)).collect();
-        assert!(others.iter().all(|other| !duties.equal(*other, &Scope::ALL).holds(shard)));
-        let over = duties.equal(*one, &Scope::ALL);
+        assert!(others.iter().all(|other| !duties.equal(*other, &ShardSet::ALL).holds(shard)));
+        let over = duties.equal(*one, &ShardSet::ALL);
         assert_eq!(over.holds(shard), n + 1 == replicas.len());
     }
     assert!(!duties.kept().holds(shard));
     for other in duties.unseen() {
-        duties.equal(other, &Scope::ALL);
+        duties.equal(other, &ShardSet::ALL);
     }
     assert!(duties.unseen().is_empty() && duties.leaving().is_empty());
 }
@@ -180,7 +180,7 @@ fn who_is_seen_to_hold_a_shard_counts_no_more_once_others_are_to_hold_it() {
     let shard = duties.leaving().iter().next().unwrap();
     let replicas: Vec<_> = duties.replicas(shard).collect();
     for one in &replicas[1..] {
-        duties.equal(*one, &Scope::ALL);
+        duties.equal(*one, &ShardSet::ALL);
     }
     // The first of them goes; another one takes its place, and has to be seen first.
     let left = (0..20).filter(|n| node(*n) != replicas[0]);
@@ -191,7 +191,7 @@ fn who_is_seen_to_hold_a_shard_counts_no_more_once_others_are_to_hold_it() {
     if new == node(0) {
         assert!(duties.duty().holds(shard));
     } else {
-        assert!(duties.equal(new, &Scope::ALL).holds(shard), "the others were seen");
+        assert!(duties.equal(new, &ShardSet::ALL).holds(shard), "the others were seen");
     }
 }
 
@@ -200,11 +200,11 @@ fn of_what_holds_nothing_nothing_is_handed_over() {
     let mut duties = Duties::new(node(0));
     duties.place(some(0..20));
     let one = duties.leaving().iter().next().unwrap();
-    let mut held = Scope::NONE;
+    let mut held = ShardSet::NONE;
     held.insert(one);
     duties.holding(&held);
     assert_eq!(duties.leaving().iter().collect::<Vec<_>>(), [one]);
-    duties.holding(&Scope::NONE);
+    duties.holding(&ShardSet::NONE);
     assert_eq!(duties.kept(), duties.duty());
 }
 
@@ -213,10 +213,10 @@ fn everything_is_kept_again_where_everybody_keeps_everything() {
     let mut duties = Duties::new(node(0));
     duties.place(some(0..40));
     for n in 1..40 {
-        duties.equal(node(n), &Scope::ALL);
+        duties.equal(node(n), &ShardSet::ALL);
     }
     assert_eq!(duties.kept(), duties.duty());
     assert!(duties.share().0 < SHARDS / 4 && duties.partners().len() == 39);
     assert!(duties.place(None));
-    assert!(duties.is_full() && *duties.kept() == Scope::ALL && duties.leaving().is_empty());
+    assert!(duties.is_full() && *duties.kept() == ShardSet::ALL && duties.leaving().is_empty());
 }

@@ -34,7 +34,7 @@ use crate::record::{Proof, Raw, Record, Sealing, Signed};
 use crate::register::{Accepted, Certificate, Nack, State, Val, Voter};
 use crate::view::{HostView, Milli, OpenclawInstall};
 
-/// As written by `frozen_bytes` when it fails.
+/// As the test below writes them when it fails.
 const VECTORS: &str = include_str!("../../vectors/wire-1.hex");
 const MUTATIONS: usize = 10_000;
 
@@ -388,7 +388,7 @@ fn what_is_written_is_read_back() {
 
 /// These bytes are on disks and under signatures: a change needs a migration and another name.
 #[test]
-fn frozen_bytes() {
+fn frames_are_written_as_they_always_were() {
     let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
     let now: String = samples().iter().map(|s| format!("{} {}\n", s.name, hex(&s.bytes))).collect();
     assert!(now == VECTORS, "the encoding changed; now it is:\n{now}");

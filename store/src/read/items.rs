@@ -7,7 +7,7 @@ use skyclaw_protocol::record::host::HostDesc;
 use skyclaw_protocol::record::spec::Subject;
 use skyclaw_protocol::repair::{Inventory, Item, Range, Sum};
 use skyclaw_protocol::retention::Stub;
-use skyclaw_protocol::shards::{Scope, Shard};
+use skyclaw_protocol::shards::{Shard, ShardSet};
 
 use super::Reader;
 use super::jobs::{JobRecord, record};
@@ -71,13 +71,13 @@ impl Inventory for Reader {
 #[derive(Clone, Debug)]
 pub struct InShards {
     reader: Reader,
-    scope: Scope,
+    scope: ShardSet,
 }
 
 impl Reader {
     /// What of it lies in these shards, and in none.
     #[must_use]
-    pub const fn in_shards(self, scope: Scope) -> InShards {
+    pub const fn in_shards(self, scope: ShardSet) -> InShards {
         InShards { reader: self, scope }
     }
 }
@@ -98,7 +98,7 @@ impl Reader {
     /// [`ReadError`] if the disk did not answer.
     pub fn strays(
         &self,
-        scope: &Scope,
+        scope: &ShardSet,
         from: Item,
         looked: usize,
         most: usize,

@@ -53,7 +53,7 @@ impl Parts {
 }
 
 impl Reader {
-    pub(super) fn register_with_waiting(
+    pub(super) fn register_over(
         &self,
         subject: &Subject,
     ) -> Result<Option<StoredRegister>, ReadError> {
@@ -103,7 +103,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn result_with_waiting(
+    pub(super) fn result_over(
         &self,
         job: &JobId,
         attempt: u32,
@@ -126,7 +126,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn stub_with_waiting(&self, subject: &Subject) -> Result<Option<Stub>, ReadError> {
+    pub(super) fn stub_over(&self, subject: &Subject) -> Result<Option<Stub>, ReadError> {
         for touch in self.0.behind.of(subject).iter().rev() {
             match touch.write() {
                 Write::Shrink(stub) => return Ok(Some((**stub).clone())),
@@ -139,7 +139,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn key_with_waiting(&self, scope: &Hash) -> Result<Option<KeyRow>, ReadError> {
+    pub(super) fn key_over(&self, scope: &Hash) -> Result<Option<KeyRow>, ReadError> {
         match self.0.behind.key(scope).as_ref().map(Touch::write) {
             Some(Write::Key { row, .. }) => return Ok(Some((**row).clone())),
             // It forgets a row of that expiry alone, which redb knows.

@@ -11,7 +11,7 @@ use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::spec::{Spec, Subject};
 use skyclaw_protocol::register::{JobState, Phase, Voter};
 use skyclaw_protocol::repair::{Inventory, Item, Range, Sum};
-use skyclaw_protocol::shards::{Scope, Shard};
+use skyclaw_protocol::shards::{Shard, ShardSet};
 
 use super::crash::dump;
 use super::world::{World, options};
@@ -277,10 +277,10 @@ fn what_lies_in_some_shards_and_what_lies_in_the_others_is_everything() {
         let writes = vec![world.spec(&id), world.certificate(&id, Phase::Queued)];
         opened.store.commit(world.batch(writes)).unwrap();
     }
-    let mut half = Scope::NONE;
+    let mut half = ShardSet::NONE;
     Shard::all().filter(|shard| shard.index() % 2 == 0).for_each(|shard| half.insert(shard));
     let parts =
-        [half, Scope::ALL.without(&half)].map(|scope| opened.reader.clone().in_shards(scope));
+        [half, ShardSet::ALL.without(&half)].map(|scope| opened.reader.clone().in_shards(scope));
     let mut found = Vec::new();
     for part in &parts {
         let items = part.items(Range::ALL, usize::MAX).unwrap();
@@ -294,6 +294,6 @@ fn what_lies_in_some_shards_and_what_lies_in_the_others_is_everything() {
     }
     found.sort_unstable();
     assert_eq!(found, all(&opened.reader));
-    let none = opened.reader.clone().in_shards(Scope::NONE);
+    let none = opened.reader.clone().in_shards(ShardSet::NONE);
     assert!(none.sum(Range::ALL).unwrap().is_empty());
 }

@@ -12,7 +12,7 @@ use skyclaw_protocol::repair::{
     BATCH_BYTES, Copied, Fetched, Inventory, Item, MAX_PAGE, MAX_RECORDS, Memory, Records,
     RepairAsk, RepairTell, Session, Step, compare,
 };
-use skyclaw_protocol::shards::Scope;
+use skyclaw_protocol::shards::ShardSet;
 use skyclaw_protocol::wire::Known;
 use skyclaw_protocol::{NodeId, codec};
 
@@ -32,7 +32,7 @@ pub(super) struct Asked {
     to: u32,
     from: u32,
     number: u64,
-    scope: Option<Scope>,
+    scope: Option<ShardSet>,
     ask: RepairAsk,
 }
 
@@ -61,7 +61,7 @@ struct Active {
     with: u32,
     session: Session,
     /// What both keep when it begins, where not everybody keeps everything.
-    scope: Option<Scope>,
+    scope: Option<ShardSet>,
     until: Ms,
     number: u64,
 }
@@ -126,7 +126,7 @@ impl Network {
         Mono(1_000_000_000).plus_ms(self.calendar.now())
     }
 
-    fn view(&self, node: u32, scope: Option<Scope>) -> View<'_> {
+    fn view(&self, node: u32, scope: Option<ShardSet>) -> View<'_> {
         View { records: &self.records, held: &self.nodes[node as usize].held, scope }
     }
 
@@ -307,7 +307,7 @@ impl Network {
         self.calendar.after(work + Self::way(to, from), Event::Tell(Box::new(told)));
     }
 
-    fn tell(&mut self, at: u32, scope: Option<Scope>, ask: RepairAsk) -> RepairTell {
+    fn tell(&mut self, at: u32, scope: Option<ShardSet>, ask: RepairAsk) -> RepairTell {
         let kept = self.nodes[at as usize].duties.as_ref().map(|duties| *duties.kept());
         let scope = scope.zip(kept).map(|(scope, kept)| scope.meet(&kept));
         match ask {

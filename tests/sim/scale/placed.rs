@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use skyclaw_protocol::NodeId;
-use skyclaw_protocol::shards::{Duties, Member, Placement, Scope, copies};
+use skyclaw_protocol::shards::{Duties, Member, Placement, ShardSet, copies};
 
 use super::calendar::Ms;
 use super::gossip::MESSAGE;
@@ -59,7 +59,7 @@ impl Network {
         for at in 0..self.plan.nodes {
             let mut duties = Duties::new(id(number(at)));
             duties.place(Some(Arc::clone(&placement)));
-            duties.holding(&Scope::NONE);
+            duties.holding(&ShardSet::NONE);
             let kept = *duties.kept();
             let node = &mut self.nodes[at];
             for item in 0..number(self.records.len()) {
@@ -77,7 +77,7 @@ impl Network {
     }
 
     /// What is kept here of what is kept there, where not everybody keeps everything.
-    pub(super) fn scope(&self, at: u32, other: u32) -> Option<Scope> {
+    pub(super) fn scope(&self, at: u32, other: u32) -> Option<ShardSet> {
         let kept =
             |node: u32| self.nodes[node as usize].duties.as_ref().map(|duties| *duties.kept());
         Some(kept(at)?.meet(&kept(other)?))
@@ -130,7 +130,7 @@ impl Network {
         duties.place(Some(Arc::clone(&lists.placement)));
         if new {
             // What others brought it before it knew what is its own.
-            duties.holding(&Scope::NONE);
+            duties.holding(&ShardSet::NONE);
             let kept = *duties.kept();
             let stray: Vec<u32> =
                 node.held.iter().filter(|item| !kept.holds(self.records.shard_of(*item))).collect();
@@ -145,7 +145,7 @@ impl Network {
     }
 
     /// A session with `other` found the same there as here: what need not be kept any more is dropped.
-    pub(super) fn seen_equal(&mut self, at: u32, other: u32, scope: &Scope) {
+    pub(super) fn seen_equal(&mut self, at: u32, other: u32, scope: &ShardSet) {
         let node = &mut self.nodes[at as usize];
         let Some(duties) = &mut node.duties else { return };
         let over = duties.equal(id(other), scope);

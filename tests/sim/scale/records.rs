@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use skyclaw_protocol::JobId;
 use skyclaw_protocol::clock::{Hlc, Wall};
 use skyclaw_protocol::repair::{Inventory, Item, Range, Sum};
-use skyclaw_protocol::shards::{Scope, Shard};
+use skyclaw_protocol::shards::{Shard, ShardSet};
 
 use crate::dice::Dice;
 
@@ -213,7 +213,7 @@ impl Held {
 pub(super) struct View<'a> {
     pub(super) records: &'a Records,
     pub(super) held: &'a Held,
-    pub(super) scope: Option<Scope>,
+    pub(super) scope: Option<ShardSet>,
 }
 
 impl View<'_> {

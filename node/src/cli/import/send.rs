@@ -46,7 +46,6 @@ struct Body<'a> {
     running: bool,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_false(flag: &bool) -> bool {
     !*flag
 }

@@ -16,23 +16,16 @@ use skyclaw_protocol::{HostId, JobId, Milli, NodeId, Refusal};
 use super::limits::{ASKED_ABOUT, PATIENCE, REGISTER_AGAIN};
 use super::{Inner, State};
 use crate::host::embedded::own_id;
-use crate::host::{HostSpec, PortError, Route, RunOf, StopReason};
+use crate::host::{HostSpec, PortError, Route, RunOf, StopReason, port_error};
 use crate::net::AskError;
 
-/// Which refusals may go away by waiting. Those of jobs that are known nowhere are judged by
-/// [`Inner::about`].
-pub(super) fn port_error(refusal: Refusal) -> PortError {
-    let text = refusal.to_string();
-    match refusal {
-        Refusal::UnknownHost(_) => PortError::UnknownHost(text),
-        Refusal::AssignedElsewhere { .. }
-        | Refusal::NotLeased(_)
-        | Refusal::NotAssigned { .. }
-        | Refusal::AlreadyEnded { .. } => PortError::Refused { status: 0, text, unanimous: true },
-        Refusal::BadReceipt { .. } => PortError::Refused { status: 400, text, unanimous: true },
-        // As over HTTP: the result is offered once more without its output.
-        Refusal::TooLarge(_) => PortError::Refused { status: 413, text, unanimous: true },
-        _ => PortError::Unavailable(text),
+/// A refusal after which others are asked, or why none is.
+fn or_next(refusal: Refusal) -> Result<PortError, PortError> {
+    match port_error(refusal) {
+        error @ PortError::Refused { .. } => Err(error),
+        // It is introduced again with the next question.
+        PortError::UnknownHost(text) => Ok(PortError::Unavailable(text)),
+        error => Ok(error),
     }
 }
 
@@ -179,14 +172,9 @@ impl Inner {
             last = match told {
                 Ok(HostTell::Refused(refusal)) => {
                     if matches!(refusal, Refusal::UnknownHost(_)) {
-                        // It is introduced again with the next question.
                         self.forget(to);
                     }
-                    match port_error(refusal) {
-                        error @ PortError::Refused { .. } => return Err(error),
-                        PortError::UnknownHost(text) => PortError::Unavailable(text),
-                        error => error,
-                    }
+                    or_next(refusal)?
                 }
                 Ok(told) => return Ok(told),
                 Err(error) => unheard(to, error),
@@ -231,11 +219,7 @@ impl Inner {
                     }
                     PortError::Unavailable(text)
                 }
-                Ok(HostTell::Refused(refusal)) => match port_error(refusal) {
-                    error @ PortError::Refused { .. } => return Err(error),
-                    PortError::UnknownHost(text) => PortError::Unavailable(text),
-                    error => error,
-                },
+                Ok(HostTell::Refused(refusal)) => or_next(refusal)?,
                 Ok(told) => return Ok(told),
                 Err(error) => unheard(to, error),
             };

@@ -15,10 +15,11 @@ use skyclaw_protocol::{HostId, JobId, NodeId, Refusal};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::asking::{port_error, unexpected, unheard};
+use super::asking::{unexpected, unheard};
 use super::limits::{ASK_AGAIN, CLAIM_TRIES, JITTER, PATIENCE, WITHDRAW_PATIENCE};
 use super::{Inner, work};
 use crate::host::agent::Term;
+use crate::host::port_error;
 use crate::host::{Claim, ClaimedJob, PortError, Route, RunOf};
 use crate::net::AskError;
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::{HostId, Refusal};
 
-use super::asking::port_error;
 use super::*;
 use crate::host::agent::Term;
 use crate::host::embedded::own_id;
+use crate::host::port_error;
 use crate::host::{ClaimedJob, Route};
 use world::{World, node};
 

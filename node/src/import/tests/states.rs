@@ -55,8 +55,14 @@ fn what_is_written_after_the_start_is_not_in() {
     let source = Source::open(&path).unwrap();
     let late = Connection::open(&path).unwrap();
     late.execute("INSERT INTO hosts VALUES ('h2', '{}')", ()).unwrap();
-    assert_eq!(source.count(Kind::Host).unwrap(), 0);
-    assert_eq!(source.count(Kind::Job).unwrap(), 1);
+    let mut kinds = Vec::new();
+    let unread = source.each(|row| {
+        if let Row::Record(kind, _) = row {
+            kinds.push(kind);
+        }
+        true
+    });
+    assert_eq!((kinds, unread.len()), (vec![Kind::Job], 0));
 }
 
 #[test]

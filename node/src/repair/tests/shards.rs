@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use skyclaw_protocol::JobId;
 use skyclaw_protocol::register::Phase;
 use skyclaw_protocol::repair::Memory;
-use skyclaw_protocol::shards::{Scope, Shard};
+use skyclaw_protocol::shards::{Shard, ShardSet};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ async fn shard_session(
     from: &Member,
     to: &Member,
     wire: &Arc<Wire>,
-    mine: Scope,
+    mine: ShardSet,
 ) -> Result<(), Ended> {
     let (repair, peer, wire) = (from.repair.clone(), to.id(), Arc::clone(wire));
     let runtime = Handle::current();
@@ -35,8 +35,8 @@ async fn shard_session(
     held.await.unwrap()
 }
 
-fn scope(fits: impl Fn(usize) -> bool) -> Scope {
-    let mut scope = Scope::NONE;
+fn scope(fits: impl Fn(usize) -> bool) -> ShardSet {
+    let mut scope = ShardSet::NONE;
     Shard::all().filter(|shard| fits(shard.index())).for_each(|shard| scope.insert(shard));
     scope
 }

@@ -19,7 +19,7 @@ use skyclaw_protocol::record::spec::{JobSpec, Spec, Subject};
 use skyclaw_protocol::register::{
     Accepted, Ballot, JobState, Phase, ServiceState, State, Val, Voter,
 };
-use skyclaw_protocol::shards::Scope as Shards;
+use skyclaw_protocol::shards::ShardSet;
 use skyclaw_protocol::{Hash, HostId, JobId, Milli, NetworkId, NodeId, ServiceDef, ServiceId};
 use skyclaw_store::{Options, Order, Phases, Reader, Store};
 
@@ -111,8 +111,8 @@ struct Door {
     reader: Mutex<Option<Reader>>,
     key: NodeKey,
     controls: Arc<Mutex<Arc<Controls>>>,
-    kept: Mutex<Option<Shards>>,
-    equal: Mutex<Vec<(NodeId, Shards)>>,
+    kept: Mutex<Option<ShardSet>>,
+    equal: Mutex<Vec<(NodeId, ShardSet)>>,
 }
 
 impl Source for Door {
@@ -128,11 +128,11 @@ impl Source for Door {
         Arc::clone(&self.controls.lock().unwrap())
     }
 
-    fn kept(&self) -> Option<Shards> {
+    fn kept(&self) -> Option<ShardSet> {
         *self.kept.lock().unwrap()
     }
 
-    fn seen_equal(&self, peer: NodeId, scope: &Shards) {
+    fn seen_equal(&self, peer: NodeId, scope: &ShardSet) {
         self.equal.lock().unwrap().push((peer, *scope));
     }
 }
@@ -195,12 +195,12 @@ impl Member {
     }
 
     /// Keeps these shards from now on.
-    pub(super) fn keep(&self, shards: Shards) {
+    pub(super) fn keep(&self, shards: ShardSet) {
         *self.open.kept.lock().unwrap() = Some(shards);
     }
 
     /// Who was seen to hold what, since the last call.
-    pub(super) fn seen(&self) -> Vec<(NodeId, Shards)> {
+    pub(super) fn seen(&self) -> Vec<(NodeId, ShardSet)> {
         std::mem::take(&mut *self.open.equal.lock().unwrap())
     }
 

@@ -17,7 +17,7 @@ use crate::record::tests::samples::{AT, ballot, certificate, host, job, network,
 use crate::repair::Memory;
 use crate::wire::Known;
 
-/// As written by `frozen_bytes` when it fails.
+/// As the test below writes them when it fails.
 const VECTORS: &str = include_str!("../../../vectors/repair-1.hex");
 const MUTATIONS: usize = 10_000;
 
@@ -69,7 +69,7 @@ fn tells() -> Vec<(&'static str, RepairTell)> {
 
 /// Nodes of two versions compare these: a change needs another name of the protocol.
 #[test]
-fn frozen_bytes() {
+fn questions_and_answers_are_written_as_they_always_were() {
     let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
     let asks = asks().into_iter().map(|(name, ask)| (name, encode(&ask)));
     let tells = tells().into_iter().map(|(name, tell)| (name, encode(&tell)));
