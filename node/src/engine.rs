@@ -1,4 +1,4 @@
-//! The hub: one thread that alone calls the machine and the store.
+//! The hub: one thread that alone calls the machine and writes the store.
 //!
 //! ```text
 //! inbox -> Machine -> Batch -> Store -> Durable -> Machine -> effects

@@ -1,6 +1,7 @@
 //! The node as the HTTP API and the embedded host see it: a cloneable door to the engine.
 //!
-//! Commands enter the engine's inbox; reads go to the store's snapshot and never enter it.
+//! Commands enter the engine's inbox, and with them the few questions about what only the machine has in memory (hosts,
+//! why); all other reads go to the store and never enter it.
 
 mod backup;
 mod blobs;

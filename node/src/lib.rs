@@ -1,7 +1,7 @@
 //! The Skyclaw daemon and its command line.
 //!
-//! The only crate that wires. `engine` alone calls the machine and the store; everything else
-//! knows its inbox only.
+//! The only crate that wires. `engine` alone calls the machine and writes the store; whoever reads has a `Reader` of that, and
+//! everybody else knows the inbox.
 
 pub mod attach;
 pub mod blobs;

@@ -98,23 +98,16 @@ impl Node {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let rules = policy::load(config)?;
         let sandbox = sandbox::start(config, rules.as_ref()).await?;
-        let certificates = config.tls.as_ref();
-        let certificates =
-            certificates.map(|tls| Certificates::start(tls, config.acme_dir())).transpose()?;
-        // Ports first: a second node on this machine should not touch the files.
+        // Ports first: a second node on this machine should not touch the database.
         let door = match &config.gateway {
             Some(settings) => Some(gateway::listen(settings).await?),
             None => None,
         };
-        let coordinator = match &config.coordinator {
-            Some(coordinator) => {
-                let tls = certificates.as_ref().map(Certificates::api).transpose()?.flatten();
-                Some(Coordinator::start(config, coordinator, tls).await?)
-            }
-            None => None,
-        };
+        let certificates = config.tls.as_ref();
+        let certificates =
+            certificates.map(|tls| Certificates::start(tls, config.acme_dir())).transpose()?;
         let mut node = Self {
-            coordinator,
+            coordinator: None,
             member: None,
             host: None,
             gateway: None,
@@ -122,19 +115,23 @@ impl Node {
             blobs: None,
             certificates,
         };
-        if let Err(error) = node.start_rest(config, door, (rules, sandbox)).await {
+        if let Err(error) = node.start_roles(config, door, (rules, sandbox)).await {
             node.stop().await;
             return Err(error);
         }
         Ok(node)
     }
 
-    async fn start_rest(
+    async fn start_roles(
         &mut self,
         config: &Config,
         door: Option<gateway::Door>,
         kept: (Option<PolicyFile>, Sandbox),
     ) -> Result<(), StartError> {
+        if let Some(settings) = &config.coordinator {
+            let tls = self.certificates.as_ref().map(Certificates::api).transpose()?.flatten();
+            self.coordinator = Some(Coordinator::start(config, settings, tls).await?);
+        }
         if let Some(link) = config.member() {
             let name = config.host.as_ref().map_or("gateway", |host| host.name.as_str());
             self.member = Some(Member::start(config, link, name).await?);
@@ -196,16 +193,12 @@ impl Coordinator {
         settings: &CoordinatorConfig,
         tls: Option<Tls>,
     ) -> Result<Self, StartError> {
-        // The port first: a second node on this machine should not touch the file.
+        // As of the gateway.
         let listen = (settings.listen_host.as_str(), settings.listen_port);
-        let listener = TcpListener::bind(listen).await.map_err(|source| StartError::Listen {
-            address: format!("{}:{}", listen.0, listen.1),
-            source,
-        })?;
-        let address = listener.local_addr().map_err(|source| StartError::Listen {
-            address: format!("{}:{}", listen.0, listen.1),
-            source,
-        })?;
+        let failed =
+            |source| StartError::Listen { address: format!("{}:{}", listen.0, listen.1), source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         let engine = {
             let config = engine_config(config, settings);
             tokio::task::spawn_blocking(move || Engine::start(config))
@@ -217,12 +210,7 @@ impl Coordinator {
             Metrics::new(|it| (HttpMetrics::register(it), GatewayMetrics::register(it)));
         metrics.watch(engine.shared());
         let public_url = settings.public_url.as_deref().and_then(normalize_url);
-        let mut peers: Vec<String> = Vec::new();
-        for url in settings.peer_urls.iter().filter_map(|url| normalize_url(url)) {
-            if !peers.contains(&url) && Some(&url) != public_url.as_ref() {
-                peers.push(url);
-            }
-        }
+        let peers = peer_urls(settings, public_url.as_ref());
         let scheme = if tls.is_some() { "https" } else { "http" };
         let lines = start_lines(settings, (scheme, address), public_url.as_deref(), &peers);
         let identity = Identity { node_id: settings.node_id.clone(), public_url };
@@ -238,11 +226,11 @@ impl Coordinator {
         metrics.add(repair.numbers());
         let refused = Refused::default();
         metrics.add(refused.numbers());
-        let registry = Arc::clone(&metrics);
         let (path, space) = (&settings.db_path, settings.db_min_free_bytes);
         let originals = Originals::open(path, settings.retention, space, engine.shared()).await;
         metrics.add(originals.numbers());
-        let handle = NodeHandle::new(&engine, identity, peers, others, metrics, net.clone());
+        let handle =
+            NodeHandle::new(&engine, identity, peers, others, Arc::clone(&metrics), net.clone());
         handle.set_seals(seals(config, Some(handle.net())));
         if config.host.is_some() {
             handle.set_has_host();
@@ -265,28 +253,18 @@ impl Coordinator {
             peers.keep(&blobs, blobs::of_services(engine.shared()));
             handle.set_blobs(blobs, peers);
         }
-        let api = ApiConfig {
-            token: config.token.as_ref().map(Secret::expose).and_then(ApiSecret::new),
-            public_keys: settings
-                .public_api_keys
-                .as_ref()
-                .map_or_else(Vec::new, |keys| PublicKey::parse_list(keys.expose())),
-            cors_origin: settings.public_cors_origin.clone(),
-            endpoint_hosts: settings.endpoint_hosts.clone(),
-            metrics: http_metrics.clone(),
-            join_trace: traces::joining(),
-            ..ApiConfig::default()
-        };
+        let api = api_config(config, settings, http_metrics.clone());
         let net = match p2p::start(config, settings, net, &engine, &handle, repair, refused).await {
             Ok(tasks) => tasks,
             Err(error) => {
+                http.shutdown(HTTP_STOP_GRACE).await;
                 // Nothing waits for its end but the file's lock.
                 let _ = tokio::task::spawn_blocking(move || engine.stop()).await;
                 return Err(error.into());
             }
         };
         if let Some(bridge) = bridge::of(config, settings, &engine, &handle) {
-            registry.add(bridge.metrics());
+            metrics.add(bridge.metrics());
             bridge.start(&net);
         }
         let app = router(Arc::new(handle.clone()), api);
@@ -298,7 +276,6 @@ impl Coordinator {
                 tracing::error!(%error, "the API stopped listening");
             }
         });
-        let metrics = registry;
         Ok(Self { engine, net, handle, http, address, lines, gateway_metrics, metrics })
     }
 
@@ -340,6 +317,30 @@ impl Coordinator {
             Ok(Err(error)) => tracing::error!(%error, "the engine ended with an error"),
             Err(error) => tracing::error!(%error, "the engine could not be stopped"),
         }
+    }
+}
+
+/// The coordinators that are named, each once, and not this one.
+fn peer_urls(settings: &CoordinatorConfig, own: Option<&String>) -> Vec<String> {
+    let mut peers: Vec<String> = Vec::new();
+    for url in settings.peer_urls.iter().filter_map(|url| normalize_url(url)) {
+        if !peers.contains(&url) && Some(&url) != own {
+            peers.push(url);
+        }
+    }
+    peers
+}
+
+fn api_config(config: &Config, settings: &CoordinatorConfig, metrics: HttpMetrics) -> ApiConfig {
+    let keys = settings.public_api_keys.as_ref();
+    ApiConfig {
+        token: config.token.as_ref().map(Secret::expose).and_then(ApiSecret::new),
+        public_keys: keys.map_or_else(Vec::new, |keys| PublicKey::parse_list(keys.expose())),
+        cors_origin: settings.public_cors_origin.clone(),
+        endpoint_hosts: settings.endpoint_hosts.clone(),
+        metrics,
+        join_trace: traces::joining(),
+        ..ApiConfig::default()
     }
 }
 

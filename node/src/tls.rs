@@ -33,7 +33,7 @@ pub(crate) struct Certificates {
     resolver: Arc<dyn ResolvesServerCert>,
     api: bool,
     gateway: bool,
-    /// They end when this is dropped or shut down.
+    /// They end when they are shut down.
     tasks: Tasks,
 }
 

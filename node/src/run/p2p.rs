@@ -30,6 +30,9 @@ use crate::time;
 /// Pause before a full inbox is tried again.
 const FULL: Duration = Duration::from_millis(10);
 
+/// So long what was begun is waited for where libp2p does not start: none of it has had anything to do.
+const GIVE_UP: Duration = Duration::from_secs(2);
+
 /// How often a store that could not be opened yet is looked at for the node's key.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -83,7 +86,13 @@ pub(super) async fn start(
     let sink: Arc<dyn Sink> =
         Arc::new(Inbox { engine: engine.inbox(), repair, attach, network: net.membership.id() });
     if let Some(key) = shared.key() {
-        let running = Net::start(net, &shown, &key, urls, sink).await?;
+        let running = match Net::start(net, &shown, &key, urls, sink).await {
+            Ok(running) => running,
+            Err(error) => {
+                tasks.shutdown(GIVE_UP).await;
+                return Err(error);
+            }
+        };
         tasks.spawn(tell(shown.coordinators(), engine.inbox(), tasks.token()));
         tasks.spawn(async move {
             stop.cancelled().await;
