@@ -215,11 +215,19 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::NotOwner(_)
         | Refusal::KeyReuse { .. } => StatusCode::CONFLICT,
         Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        Refusal::BadReceipt { .. } => StatusCode::BAD_REQUEST,
+        Refusal::BadReceipt { .. } | Refusal::NothingToKeep(_) => StatusCode::BAD_REQUEST,
         Refusal::RoleMissing { .. } => StatusCode::FORBIDDEN,
         Refusal::OverQuota { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::NothingToKeep(_) => StatusCode::BAD_REQUEST,
-        // Also what a later protocol adds: nothing was done, another node may do it.
+        Refusal::InsufficientPeers { .. }
+        | Refusal::TargetNotMet { .. }
+        | Refusal::LowSpace(_)
+        | Refusal::Clock(_)
+        | Refusal::Store(_)
+        | Refusal::Busy(_)
+        | Refusal::Full { .. }
+        | Refusal::HomeAway { .. }
+        | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        // What a later protocol adds: nothing was done, another node may do it.
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

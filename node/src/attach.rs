@@ -65,7 +65,7 @@ impl Attach {
         let ask = match codec::decode::<HostAsk>(&ask, MAX_ASK) {
             Ok(ask) => ask,
             Err(error) => {
-                tracing::debug!(peer = ?from, %error, "a question that cannot be read");
+                tracing::debug!(node = %from, %error, "a question that cannot be read");
                 self.refused.count_unreadable();
                 return None;
             }

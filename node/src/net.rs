@@ -7,6 +7,18 @@
 //!                          +--> view: read by the API, metrics, `skyclaw peers`
 //! ```
 //!
+//! | what | modules |
+//! |---|---|
+//! | the door | `gate`, `door`, `hello`, `handshake`, `greet`, `pass`, `tickets`, `membership`, `admit` |
+//! | finding | `book`, `dial`, `seek`, `lookup`, `reach`, `relays`, `nat`, `listen` |
+//! | talking to one | `frames`, `lanes`, `streams`, `ask`, `answer`, `tunnel`, `probe` |
+//! | telling all | `gossip`, `outbox`, `inbox`, `rumours`, `pack`, `deaf` |
+//! | showing | `members`, `view`, `show`, `kinds` |
+//! | bounds | `limits`, `pace`, `places`, `crowd` |
+//!
+//! What enters the swarm's task is a `swarm::Word` or an event of libp2p. What leaves it: what it shows (`view`, watched), frames and
+//! gossip (to a [`Sink`], by way of `inbox`), answers to who asked, and the book, for a task that writes it.
+//!
 //! Always: whoever connects has five seconds to prove that it knows the token (`hello`), and may
 //! use nothing else before (`gate`). The swarm's task waits for nothing but its next event; proofs,
 //! files and HTTP have tasks of their own that talk to it over a bounded queue. Only this module

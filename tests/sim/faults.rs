@@ -4,13 +4,6 @@ use crate::clock::{At, MS, SECOND};
 use crate::net::Party;
 use crate::world::{Event, World};
 
-/// Something that goes by.
-#[derive(Clone, Debug)]
-pub(crate) enum Mend {
-    /// These ways are open again.
-    Open(Vec<(Party, Party)>),
-}
-
 impl World {
     /// One thing goes wrong, and the next one will.
     pub(crate) fn fault(&mut self) {
@@ -78,7 +71,7 @@ impl World {
         self.net.cut.extend(ways.iter().copied());
         let lasts = self.lasts();
         self.touch_ways(&ways, false);
-        self.after(lasts, Event::Mend(Mend::Open(ways)));
+        self.after(lasts, Event::Open(ways));
     }
 
     fn lasts(&mut self) -> At {
@@ -98,8 +91,7 @@ impl World {
         }
     }
 
-    pub(crate) fn mend(&mut self, mend: Mend) {
-        let Mend::Open(ways) = mend;
+    pub(crate) fn open(&mut self, ways: Vec<(Party, Party)>) {
         for way in &ways {
             self.net.cut.remove(way);
         }

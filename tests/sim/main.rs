@@ -2,8 +2,17 @@
 //! late and doubled messages, cut links, crashes, machines that stand still and clocks that are
 //! wrong. The machine is the real one, on disks in memory or in the real store.
 //!
-//! A seed is a run. `SKYCLAW_SEED=n` runs one and prints what happened; `SKYCLAW_SEEDS=n` says how
-//! many are run.
+//! A seed is a run:
+//!
+//! ```sh
+//! SKYCLAW_SEED=4711 cargo test --workspace --test sim -- --nocapture    # one, and what happened
+//! SKYCLAW_SEEDS=10000 cargo test --workspace --test sim                 # so many
+//! ```
+//!
+//! Read `scene` (what a seed makes of it), `world` (who takes part, what happens next), then `laws` and `checks` (what must hold);
+//! `broken` shows that each law objects. Who takes part: `node` with its `disk`, `attach` and `repair`; `host` with `asking`, `about` and `signing`;
+//! `daemon`, a host of the original; `client`. Between them `net`, `clock`, `faults`, and `dice`. `words` is the trace. `scale` is another simulation, of
+//! networks of thousands, with models of gossip and of disks.
 
 // Seeds that fail, and how many ran, are for whoever runs it.
 #![allow(clippy::print_stdout, clippy::print_stderr)]

@@ -3,9 +3,6 @@
 use crate::clock::{At, MS, SECOND};
 use crate::dice::Dice;
 
-/// Whether coordinators that lead jobs may stay dead for good: others then have to take over.
-pub(crate) const DEAD_HOMES: bool = true;
-
 /// One run.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
@@ -100,7 +97,7 @@ impl Scene {
             lease_ms: [3000, 15_000][dice.index(2)],
             p2p_lease_ms: [4000, 10_000, 30_000][dice.index(3)],
             run: [2, 8, 20][dice.index(3)] * SECOND,
-            dead: if DEAD_HOMES { dice.index(most_dead + 1) } else { 0 },
+            dead: dice.index(most_dead + 1),
         }
     }
 }

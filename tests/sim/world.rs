@@ -71,7 +71,7 @@ pub(crate) enum Event {
     /// Something goes wrong.
     Fault,
     /// Something that went wrong goes by.
-    Mend(crate::faults::Mend),
+    Open(Vec<(Party, Party)>),
     Host(usize, u32, HostEvent),
     Daemon(usize, u32, DaemonEvent),
     Client(usize, ClientEvent),
@@ -282,7 +282,7 @@ impl World {
             | Event::Repair(node) => self.nodes[*node].asleep,
             Event::Host(host, ..) => self.hosts[*host].asleep,
             Event::Daemon(daemon, ..) => self.daemons[*daemon].asleep,
-            Event::Link(..) | Event::Fault | Event::Mend(_) | Event::Client(..) => 0,
+            Event::Link(..) | Event::Fault | Event::Open(_) | Event::Client(..) => 0,
         };
         (until > self.now).then_some(until)
     }
@@ -315,7 +315,7 @@ impl World {
             Event::Link(a, b) => self.look_at_link(a, b),
             Event::Repair(node) => self.repair(node),
             Event::Fault => self.fault(),
-            Event::Mend(mend) => self.mend(mend),
+            Event::Open(ways) => self.open(ways),
             Event::Host(host, life, event) => self.host_event(host, life, event),
             Event::Daemon(daemon, life, event) => self.daemon_event(daemon, life, event),
             Event::Client(client, event) => self.client_event(client, event),

@@ -66,9 +66,53 @@ async fn every_refusal_has_a_status_a_text_and_a_counter() {
             "this node holds its most of jobs (3)",
         ),
         (Refusal::Stopping, 503, "stopping", "the node is stopping"),
+        (
+            Refusal::RoleMissing { role: "host".into() },
+            403,
+            "role_missing",
+            "this node's capability has not the role host: ask for a ticket with it",
+        ),
+        (Refusal::UnknownPrincipal("p".into()), 404, "unknown_principal", "unknown principal: p"),
+        (
+            Refusal::PrincipalExists("ci".into()),
+            409,
+            "principal_exists",
+            "a principal named ci exists: revoke it first, or choose another name",
+        ),
+        (
+            Refusal::NotOwner(ServiceId::new("s1").unwrap()),
+            409,
+            "not_own",
+            "service s1 belongs to somebody else: choose another name",
+        ),
+        (
+            Refusal::NothingToKeep("A".into()),
+            400,
+            "bad_field",
+            "env.A is *** and has no value to keep: that only stands for one that is there; send its value",
+        ),
+        (Refusal::OverQuota { what: "too many".into(), retry_s: 7 }, 429, "over_quota", "too many"),
+        (
+            Refusal::BadReceipt { job: job(), why: "unsigned".into() },
+            400,
+            "bad_receipt",
+            "the receipt of job j1 is refused: unsigned",
+        ),
+        (Refusal::TooLarge("a spec".into()), 413, "too_large", "a spec"),
+        (
+            Refusal::job_away(&job()),
+            503,
+            "home_away",
+            "job j1 is led by a coordinator that does not answer now; try again",
+        ),
     ] {
-        let soon = matches!(refusal, Refusal::Busy(_) | Refusal::Stopping).then_some("1");
-        let names = matches!(refusal, Refusal::TargetNotMet { .. }).then_some("j1");
+        let soon = match &refusal {
+            Refusal::Busy(_) | Refusal::Stopping => Some("1"),
+            Refusal::OverQuota { .. } => Some("7"),
+            _ => None,
+        };
+        let named = matches!(refusal, Refusal::TargetNotMet { .. } | Refusal::HomeAway { .. });
+        let names = named.then_some("j1");
         rig.fake.state().refuse = vec![refusal];
         let answer = rig.post("/v1/hosts/h1/heartbeat", "").await;
         answer.refused(status, text);

@@ -162,7 +162,7 @@ impl Incarnation<'_> {
             Input::Frame { from, message } => {
                 let faults = self.machine.receive(time::now(), &self.reader, from, message);
                 if !faults.is_empty() {
-                    tracing::debug!(peer = ?from, ?faults, "a frame broke the rules");
+                    tracing::debug!(node = %from, ?faults, "a frame broke the rules");
                     self.life.shared.count_faults(&faults);
                 }
             }

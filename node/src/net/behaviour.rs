@@ -37,20 +37,29 @@ pub(super) struct With {
 /// What runs on every connection.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
+    /// How many connections there may be.
     limits: connection_limits::Behaviour,
+    /// How many of them from one place.
     crowd: crowd::Behaviour,
+    /// None beyond a part of the machine's memory.
     memory: memory_connection_limits::Behaviour,
+    /// Who is left alone for a while.
     pub(super) denied: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
+    /// Finds connections that are dead, and how far others are.
     ping: ping::Behaviour,
     /// The handshake.
     pub(super) hall: streams::Behaviour,
     /// Frames and questions.
     pub(super) stream: Gate<streams::Behaviour>,
+    /// Tells addresses, and where the other sees this node.
     pub(super) identify: Gate<identify::Behaviour>,
+    /// Finds nodes that are not known yet.
     pub(super) kad: Gate<kad::Behaviour<kad::store::MemoryStore>>,
+    /// What is told to all.
     pub(super) gossip: Gate<gossip::Behaviour>,
     /// Passes on connections of others.
     pub(super) relay: Gate<relay::Behaviour>,
+    /// Is reached by way of relays, and reaches others by them.
     pub(super) relayed: Gate<relay::client::Behaviour>,
     /// Makes direct connections of relayed ones.
     pub(super) punch: Gate<dcutr::Behaviour>,
@@ -58,6 +67,7 @@ pub(super) struct Behaviour {
     pub(super) reached: Gate<autonat::v2::client::Behaviour>,
     /// Tries whether others are reached.
     pub(super) reaches: Toggle<Gate<autonat::v2::server::Behaviour>>,
+    /// Finds nodes on the LAN.
     mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
@@ -111,7 +121,7 @@ impl Behaviour {
         }
     }
 
-    /// Lets `peer` use everything.
+    /// Lets `peer` use everything but hole punching, which needs both to want it: `nat` admits to that.
     pub(super) fn admit(&mut self, peer: PeerId) {
         self.stream.admit(peer);
         self.identify.admit(peer);

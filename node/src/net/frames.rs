@@ -246,7 +246,7 @@ async fn read(
             return;
         };
         let Ok(message) = codec::decode::<Message>(&bytes, MAX_FRAME) else {
-            tracing::debug!(peer = ?from, "a frame that does not decode");
+            tracing::debug!(node = %from, "a frame that does not decode");
             shared.counts.frames_refused.fetch_add(1, Relaxed);
             return;
         };

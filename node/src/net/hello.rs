@@ -65,7 +65,7 @@ pub(super) struct Hello {
 #[serde(transparent)]
 pub(super) struct Mac(#[serde(with = "serde_bytes")] pub(super) [u8; 32]);
 
-/// Why a node is not admitted.
+/// Why a node is not admitted; how long it is left alone for that says `admit::deny_for`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Why {
     /// Its network has another name.

@@ -161,7 +161,7 @@ async fn let_in(
     let capability = grant.capability.raw.clone().reopen::<Capability>();
     let capability = capability.map_err(|_| Why::CannotAdmit)?.into_body();
     debug_assert!(capability.check(node).is_ok());
-    tracing::info!(peer = ?node, roles = %capability.roles, "a newcomer is a member now");
+    tracing::info!(%node, roles = %capability.roles, "a newcomer is a member now");
     Ok((capability, grant))
 }
 

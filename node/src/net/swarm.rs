@@ -128,15 +128,22 @@ pub(super) struct Denial {
 
 /// The swarm and all that is known of others.
 pub(super) struct Task {
+    /// The only one who polls it.
     pub(super) swarm: Swarm<Behaviour>,
+    /// What others of this process see of it.
     pub(super) shared: Arc<Shared>,
+    /// All that are connected, admitted or not.
     pub(super) links: HashMap<PeerId, Link>,
+    /// Where others were, also before the last start.
     pub(super) book: Book,
     /// Whether others see what there is.
     pub(super) is_shown: bool,
+    /// Who was not let in.
     pub(super) denied: HashMap<PeerId, Denial>,
+    /// What an operator named: called again and again.
     pub(super) bootstraps: Vec<Bootstrap>,
     pub(super) own: PeerId,
+    /// What the roles of this node let it hear and be asked.
     pub(super) rank: Rank,
     pub(super) topics: Topics,
     /// For those that do not hear.
@@ -145,19 +152,24 @@ pub(super) struct Task {
     pub(super) heard: mpsc::Sender<Heard>,
     /// Strangers that left last: news of them may come late.
     pub(super) gone: VecDeque<(PeerId, Multiaddr)>,
+    /// Makes proofs, and checks those of others, aside.
     pub(super) greeter: Greeter,
     /// What we say of ourselves, without addresses.
     pub(super) about: Description,
+    /// Where others reach it, as they or an operator say.
     pub(super) external: Vec<Multiaddr>,
     /// Whether an operator named addresses under which it is reached.
     pub(super) named: bool,
     pub(super) listening: Vec<Multiaddr>,
     /// Whether its roles make it a relay, where it is reached.
     pub(super) may_relay: bool,
+    /// Places at relays.
     pub(super) berths: Berths,
     /// Nodes looked for.
     pub(super) reaches: HashMap<PeerId, Reach>,
+    /// Searches of Kademlia under way.
     pub(super) lookups: Lookups,
+    /// The book, for who writes it down.
     pub(super) file: watch::Sender<Vec<u8>>,
 }
 
@@ -299,6 +311,8 @@ impl Task {
             }
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.overhear(event),
             SwarmEvent::Behaviour(event) => self.take_nat(event),
+            // The rest tells what is known here already (calls that begin, connections that fail before they are one), or of addresses
+            // that nobody has confirmed yet.
             _ => {}
         }
     }

@@ -44,7 +44,7 @@ impl Repair {
             match check(message, self.network, now) {
                 Ok(one) => learned.extend(one),
                 Err(reject) => {
-                    tracing::debug!(peer = ?from, %reject, "a record was refused in repair");
+                    tracing::debug!(node = %from, %reject, "a record was refused in repair");
                     Numbers::add(&self.numbers.refused, 1);
                 }
             }
