@@ -103,8 +103,6 @@ pub trait Source: Send + Sync + 'static {
         let duties = self.duties().filter(|duties| !duties.is_full());
         duties.map(|duties| *duties.duty())
     }
-    /// `peer` was seen to hold all that is held here of these shards.
-    fn seen_equal(&self, _peer: NodeId, _scope: &ShardSet) {}
 }
 
 impl Source for Shared {

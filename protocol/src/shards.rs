@@ -8,7 +8,7 @@
 //! Always: this decides who keeps *copies*. Votes and promises rest on a register's own voters, which were drawn
 //! when it was made and stay what they are; whoever votes on a register keeps it whatever stands here. Nodes that know
 //! different coordinators place differently for a while, and then a shard has more copies, since what one keeps it
-//! gives away only after all who should have it were seen to have it ([`Duties`]).
+//! gives away only after all who should have it said that they do ([`Round`]).
 
 mod ask;
 mod duties;

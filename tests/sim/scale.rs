@@ -8,6 +8,7 @@
 mod calendar;
 mod figures;
 mod gossip;
+mod handing;
 mod mend;
 mod network;
 mod placed;

@@ -162,13 +162,10 @@ impl Repair {
         memory: &mut Memory,
         patience: &Patience<'_>,
     ) -> Result<Option<Item>, Ended> {
-        let about = (service, None);
-        let (oldest, _) = self.session_about(transport, peer, about, memory, patience)?;
-        Ok(oldest)
+        self.session_about(transport, peer, (service, None), memory, patience)
     }
 
-    /// The same of some shards, or of everything; and whether the other side was seen to hold all that is held here, without
-    /// anything having been moved.
+    /// The same of some shards, or of everything.
     ///
     /// # Errors
     /// [`Ended`] if it did not come to its end.
@@ -179,7 +176,7 @@ impl Repair {
         about: (Service, Option<ShardSet>),
         memory: &mut Memory,
         patience: &Patience<'_>,
-    ) -> Result<(Option<Item>, bool), Ended> {
+    ) -> Result<Option<Item>, Ended> {
         let (service, scope) = about;
         let (Some(held), Some(key)) = (self.held(service, scope), self.source.key()) else {
             return Err(Ended::NoStore);
@@ -188,10 +185,7 @@ impl Repair {
         let mut session = Session::begin(key.id(), peer, &held, memory, now)?;
         while !patience.is_over() {
             let ask = match session.step() {
-                Step::Done => {
-                    let equal = session.found_equal();
-                    return Ok((session.end(&held, memory, time::now().mono)?, equal));
-                }
+                Step::Done => return Ok(session.end(&held, memory, time::now().mono)?),
                 Step::Ask(ask) => ask,
                 Step::Hand(items) => {
                     let gathered = held.gather(&key, self.network, &items, time::wall())?;

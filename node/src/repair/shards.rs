@@ -71,8 +71,7 @@ impl Repair {
         self.source.kept().unwrap_or(ShardSet::ALL)
     }
 
-    /// A session about what both sides keep, where this one does not keep everything. What was found to be the same there
-    /// is told to the source.
+    /// A session about what both sides keep, where this one does not keep everything.
     ///
     /// # Errors
     /// [`Ended`] if it did not come to its end.
@@ -93,12 +92,7 @@ impl Repair {
                 return Err(Ended::Malformed);
             }
         };
-        let scope = mine.meet(&theirs);
-        let about = (Service::Shards, Some(scope));
-        let (oldest, equal) = self.session_about(transport, peer, about, memory, patience)?;
-        if equal {
-            self.source.seen_equal(peer, &scope);
-        }
-        Ok(oldest)
+        let about = (Service::Shards, Some(mine.meet(&theirs)));
+        self.session_about(transport, peer, about, memory, patience)
     }
 }

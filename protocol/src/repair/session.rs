@@ -361,7 +361,7 @@ impl Session {
     }
 
     /// True if the other side was seen to hold all that was held here when the session began, and nothing had to be
-    /// moved for that.
+    /// moved for that. Nodes do not ask; simulations do.
     #[must_use]
     pub const fn found_equal(&self) -> bool {
         !self.differs

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use skyclaw_node::net::{MAX_BOOK, Mesh, QUIC_SILENCE};
-use skyclaw_protocol::shards::Duties;
 
 use super::calendar::{Calendar, Ms};
 use super::figures::{Bytes, Times};
+use super::handing::Handing;
 use super::mend::{Asked, Mending, Told};
 use super::placed::Lists;
 use super::records::{Bits, Held, Records};
@@ -118,7 +118,7 @@ pub(super) struct Node {
     pub(super) held: Held,
     pub(super) mending: Mending,
     /// What it keeps, where not everybody keeps everything.
-    pub(super) duties: Option<Duties>,
+    pub(super) duties: Option<Handing>,
     pub(super) sent: Bytes,
     /// When it started, and how many jobs there were then; it has caught up once it knows of so many.
     pub(super) started: Option<(Ms, u64)>,

@@ -8,10 +8,11 @@
 use std::sync::Arc;
 
 use skyclaw_protocol::NodeId;
-use skyclaw_protocol::shards::{Duties, Member, Placement, ShardSet, copies};
+use skyclaw_protocol::shards::{Member, Placement, ShardSet, copies};
 
 use super::calendar::Ms;
 use super::gossip::MESSAGE;
+use super::handing::Handing;
 use super::mend::id;
 use super::network::{Event, Network};
 
@@ -57,7 +58,7 @@ impl Network {
         let known: Vec<bool> = self.nodes.iter().map(|node| node.up).collect();
         let placement = place(&known);
         for at in 0..self.plan.nodes {
-            let mut duties = Duties::new(id(number(at)));
+            let mut duties = Handing::new(id(number(at)));
             duties.place(Some(Arc::clone(&placement)));
             duties.holding(&ShardSet::NONE);
             let kept = *duties.kept();
@@ -113,7 +114,7 @@ impl Network {
 
     /// A node starts, and keeps nothing until it has heard of others.
     pub(super) fn join_placed(&mut self, at: u32) {
-        self.nodes[at as usize].duties = Some(Duties::new(id(at)));
+        self.nodes[at as usize].duties = Some(Handing::new(id(at)));
         let pause = self.dice.below(LATE);
         self.calendar.after(pause, Event::Listed(at));
     }

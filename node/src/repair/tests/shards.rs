@@ -60,7 +60,6 @@ async fn what_both_keep_is_compared_and_nothing_else() {
     let both = even.meet(&low);
     let wire = Wire::between(&[&here, &there]);
     shard_session(&here, &there, &wire, even).await.unwrap();
-    assert!(here.seen().is_empty(), "something was moved");
     let shared = |n: &u64| both.holds(Shard::of(&id(*n)));
     let expected = |own: std::ops::Range<u64>, others: std::ops::Range<u64>| {
         own.chain(others.filter(shared)).map(id).collect::<BTreeSet<_>>()
@@ -70,13 +69,13 @@ async fn what_both_keep_is_compared_and_nothing_else() {
     assert!((450..550).contains(&ids(&here).len()), "a quarter of them");
     // Services and hosts are everybody's.
     assert_eq!(here.reader().services().unwrap().len(), 1);
-    // Once more: now both are seen to hold the same, in both directions.
+    // Once more: now both hold the same, as either of them sees.
     wire.clear();
     shard_session(&here, &there, &wire, even).await.unwrap();
-    assert_eq!(here.seen(), [(there.id(), both)]);
     assert!(wire.asks() == 2 && wire.bytes() < 1000, "{} bytes in sync", wire.bytes());
+    wire.clear();
     shard_session(&there, &here, &wire, low).await.unwrap();
-    assert_eq!(there.seen(), [(here.id(), both)]);
+    assert!(wire.asks() == 2 && wire.bytes() < 1000, "{} bytes in sync", wire.bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,8 +88,9 @@ async fn a_newcomer_copies_its_shards_alone() {
     shard_session(&new, &old, &wire, mine).await.unwrap();
     let expected = (0..2000).map(id).filter(|id| mine.holds(Shard::of(id))).collect();
     assert_eq!(ids(&new), expected);
+    wire.clear();
     shard_session(&new, &old, &wire, mine).await.unwrap();
-    assert_eq!(new.seen().last(), Some(&(old.id(), mine)), "one that keeps everything keeps these");
+    assert!(wire.asks() == 2 && wire.bytes() < 1000, "one that keeps everything keeps these");
 }
 
 /// Else it would be offered everything that it does not keep, again and again.

@@ -112,7 +112,6 @@ struct Door {
     key: NodeKey,
     controls: Arc<Mutex<Arc<Controls>>>,
     kept: Mutex<Option<ShardSet>>,
-    equal: Mutex<Vec<(NodeId, ShardSet)>>,
 }
 
 impl Source for Door {
@@ -130,10 +129,6 @@ impl Source for Door {
 
     fn kept(&self) -> Option<ShardSet> {
         *self.kept.lock().unwrap()
-    }
-
-    fn seen_equal(&self, peer: NodeId, scope: &ShardSet) {
-        self.equal.lock().unwrap().push((peer, *scope));
     }
 }
 
@@ -179,7 +174,6 @@ impl Member {
             key: key.clone(),
             controls,
             kept: Mutex::default(),
-            equal: Mutex::default(),
         };
         let open = Arc::new(open);
         let repair = Repair::new(Arc::clone(&open) as Arc<dyn Source>, inbox, network);
@@ -197,11 +191,6 @@ impl Member {
     /// Keeps these shards from now on.
     pub(super) fn keep(&self, shards: ShardSet) {
         *self.open.kept.lock().unwrap() = Some(shards);
-    }
-
-    /// Who was seen to hold what, since the last call.
-    pub(super) fn seen(&self) -> Vec<(NodeId, ShardSet)> {
-        std::mem::take(&mut *self.open.equal.lock().unwrap())
     }
 
     /// As while the store must heal.
