@@ -18,7 +18,7 @@ const WIDTHS: [usize; 4] = [2, 32, 16, 2];
 
 /// The names are those of OpenTelemetry.
 pub(crate) fn of_request(method: &'static str, route: &'static str) -> Span {
-    tracing::trace_span!(
+    tracing::debug_span!(
         "request",
         otel.name = %format_args!("{method} {route}"),
         otel.kind = "server",

@@ -91,14 +91,14 @@ impl Step {
     /// Of other commands than those that move a job along nothing is traced.
     pub(crate) fn begin(command: &Command) -> Self {
         let span = match command {
-            Command::Submit(_) => tracing::trace_span!(
+            Command::Submit(_) => tracing::debug_span!(
                 "submit",
                 job = Empty,
                 otel.status_code = Empty,
                 otel.status_description = Empty,
             ),
             Command::Complete(report) => {
-                let span = tracing::trace_span!(
+                let span = tracing::debug_span!(
                     "report",
                     job = %report.job,
                     attempt = Empty,
@@ -114,7 +114,7 @@ impl Step {
                 span
             }
             Command::Cancel { job } => {
-                let span = tracing::trace_span!(
+                let span = tracing::debug_span!(
                     "cancel",
                     job = %job,
                     otel.status_code = Empty,
@@ -162,7 +162,7 @@ pub(crate) struct Lease(Span);
 
 impl Lease {
     pub(crate) fn begin(job: &JobId) -> Self {
-        let span = tracing::trace_span!("lease", job = %job, attempt = Empty);
+        let span = tracing::debug_span!("lease", job = %job, attempt = Empty);
         join_job(&span, job);
         Self(span)
     }

@@ -21,7 +21,7 @@ impl Task {
             Ok(_) => drop(counts.gossip_published.fetch_add(1, Relaxed)),
             Err(error) => {
                 // Repair finds what was not heard.
-                tracing::trace!(?topic, why = gossip::unsent(&error), "gossip not sent");
+                tracing::debug!(?topic, why = gossip::unsent(&error), "gossip not sent");
                 counts.gossip_unsent.fetch_add(1, Relaxed);
             }
         }

@@ -110,7 +110,7 @@ pub(super) fn layer(config: &Config, warnings: &mut Vec<String>) -> Option<Sendi
         .with_target(false)
         // Nobody here asks OpenTelemetry itself where it is.
         .with_context_activation(false)
-        .with_filter(ours.with_max_level_hint(LevelFilter::TRACE));
+        .with_filter(ours.with_max_level_hint(LevelFilter::DEBUG));
     Some(Box::new(layer))
 }
 
