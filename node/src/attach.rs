@@ -215,7 +215,7 @@ impl Attach {
     /// ended does not begin again.
     fn is_over(&self, run: &Run) -> bool {
         let state = self.handle.job_state(&run.job).ok().flatten();
-        state.is_some_and(|state| state.phase.is_terminal() || state.attempt > run.attempt)
+        state.is_some_and(|state| state.is_over(run.attempt))
     }
 
     async fn complete(

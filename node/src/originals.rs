@@ -1,5 +1,5 @@
 //! What coordinators of the original (v0.1.0) hold, as far as they told this node: a copy beside its
-//! own database, never mixed with registers (rule 23). It is shown, and tells which of their jobs wait.
+//! own database, never mixed with registers. It is shown, and tells which of their jobs wait.
 //!
 //! Always: a merge is durable when it is answered, runs beside the async threads, and one at a time;
 //! a record that is malformed, hostile or ours is passed over alone and counted; the bytes of a

@@ -98,7 +98,7 @@ fn lists_are_split_trimmed_and_lose_their_empties() {
     assert_eq!(host(&resolved).capabilities, ["z", "a", "z"], "order is kept");
 }
 
-/// CONTRACT 11, with its defaults.
+/// CONTRACT 11, with its defaults but for the minimum of copies, which is found out.
 const CONTRACT: &[(&str, Option<&str>)] = &[
     ("SKYCLAW_TOKEN", None),
     ("SKYCLAW_COORDINATOR_URLS", None),

@@ -140,7 +140,13 @@ impl Setup {
     #[must_use]
     #[track_caller]
     pub fn start(self) -> Node {
-        let folder = tempfile::tempdir().expect("a folder can be made");
+        let mut folder = tempfile::tempdir().expect("a folder can be made");
+        // To be looked at after a test that failed: database, output and what it wrote.
+        if std::env::var_os("SKYCLAW_TEST_KEEP").is_some() {
+            folder.disable_cleanup(true);
+            #[allow(clippy::print_stdout, reason = "for whoever asked for it")]
+            let () = println!("kept: {}", folder.path().display());
+        }
         let process = self.spawn(folder.path());
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let api = Api::new(address, self.token());

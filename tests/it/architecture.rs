@@ -166,7 +166,7 @@ fn only_the_mcp_part_names_rmcp() {
     }
 }
 
-/// Invariants 1 and 6, as far as dependencies show them.
+/// `protocol` reads no clock, file or socket, and `http-compat` knows neither store nor node, as far as dependencies show it.
 #[test]
 fn the_protocol_and_its_neighbours_stay_pure() {
     let metadata = metadata();

@@ -106,7 +106,7 @@ fn a_job_of_ours_is_run_by_a_host_of_the_original_and_shown_there() {
     let id = node.api.submit_shell("true");
     let shown = until_exported(&original, &id, "leased");
     assert_eq!(text(&shown, "leaseExpiresAt"), "9999-12-31T23:59:59.999Z");
-    // Rule 23: no original gives it to anybody.
+    // No original gives it to anybody.
     original.api().register("theirs", &["shell"], 1);
     assert_eq!(original.api().claim("theirs"), Value::Null);
     let apis = [node.api.clone(), original.api()];
@@ -202,7 +202,7 @@ fn services_and_hosts_of_both_are_shown_by_both() {
     });
 }
 
-/// R5 X1, rule 2: what changes here is above all numbers that originals show, so that it wins there.
+/// R5 X1: what changes here is above all numbers that originals show, so that it wins there.
 #[test]
 fn numbers_go_on_above_those_of_originals() {
     let original = original("o").start();

@@ -56,7 +56,7 @@ fn a_host_gets_the_oldest_job_whose_needs_it_meets() {
     assert_eq!(text(&node.api.claim("h2"), "id"), wrong_case);
 }
 
-/// L7 and invariant 9: the gate counts leases, whatever the heartbeat says (F08, F09).
+/// L7: the gate counts leases, whatever the heartbeat says (F08, F09).
 #[test]
 fn a_full_host_gets_nothing_and_a_phantom_count_does_not_matter() {
     let node = Setup::coordinator().start();

@@ -1,5 +1,5 @@
 //! Coordinators of the original push what they hold: it is shown, it harms nobody, and their hosts
-//! find their place here when they are gone (contract 6, F21, F42, rule 23).
+//! find their place here when they are gone (contract 6, F21, F42).
 
 mod hostile;
 mod load;
@@ -86,7 +86,7 @@ fn what_an_original_pushes_is_shown_as_it_was_beside_our_own() {
     assert_eq!(push(&node.api, &body)["changed"], false, "it is still held");
 }
 
-/// Rule 23: who reads the state as an original does can run none of our jobs.
+/// Who reads the state as an original does can run none of our jobs.
 #[test]
 fn our_own_jobs_are_told_to_originals_as_ones_they_cannot_have() {
     let node = Setup::coordinator().start();

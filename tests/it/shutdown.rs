@@ -100,7 +100,7 @@ fn a_second_signal_ends_the_node_at_once() {
     until_none(name);
 }
 
-/// Invariant 12: a killed node leaves no process of a job, daemonised or not.
+/// A killed node leaves no process of a job, daemonised or not.
 #[test]
 fn a_killed_node_leaves_no_process_of_its_jobs() {
     let mut node = Setup::both().start();

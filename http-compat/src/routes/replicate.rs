@@ -13,7 +13,7 @@ use crate::snapshot::Malformed;
 /// `GET /v1/state`: everything this node knows.
 ///
 /// Originals merge what it says and give what is queued to their hosts, so where one may be reading,
-/// jobs that have not ended and services stand there as they are exported (rule 23). `GET /v1/jobs`
+/// jobs that have not ended and services stand there as they are exported. `GET /v1/jobs`
 /// says how they really stand. What originals hold they must find there as it is, the environment of services
 /// included; to everybody else that is masked.
 pub(super) async fn state(call: Call) -> Result<Response, ApiError> {

@@ -77,7 +77,7 @@ async fn what_cannot_be_meant_is_told_with_its_place() {
     assert_eq!(rig.fake.asked(), 0);
 }
 
-/// Rule 25: clients of the original get the members that they know.
+/// Clients of the original get the members that they know.
 #[tokio::test]
 async fn details_are_shown_to_those_who_ask() {
     let rig = rig();

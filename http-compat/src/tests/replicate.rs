@@ -1,4 +1,4 @@
-//! What coordinators of the original send and read (contract R1, J9; rule 23).
+//! What coordinators of the original send and read (contract R1, J9).
 
 use axum::body::Body;
 use axum::http::Request;

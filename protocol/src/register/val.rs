@@ -114,6 +114,12 @@ const fn is_zero(n: &u32) -> bool {
 }
 
 impl JobState {
+    /// Whether this attempt has ended: an attempt that has does not begin again.
+    #[must_use]
+    pub const fn is_over(&self, attempt: u32) -> bool {
+        self.phase.is_terminal() || self.attempt > attempt
+    }
+
     /// A job that was just taken.
     #[must_use]
     pub const fn new() -> Self {

@@ -1,5 +1,5 @@
-//! Two jobs of one key: two homes were asked at once, and their registers exclude each other
-//! (rule 19). Rows, proposers and the question whether a key is needed are the protocol's own; what
+//! Two jobs of one key: two homes were asked at once, and their registers exclude each other.
+//! Rows, proposers and the question whether a key is needed are the protocol's own; what
 //! a refusal leads to is written down here as the machine does it.
 //!
 //! Left out: crashes and what is not on disk yet, which the other model is about. Here whatever is

@@ -58,13 +58,13 @@ pub(crate) enum Broken {
     Forgets,
     /// B7: the home goes on with its ballot after a restart.
     ResumesBallot,
-    /// Rule 1: the home takes a job of before its restart for a new one.
+    /// The home takes a job of before its restart for a new one.
     MintsAgain,
-    /// Rule 3: a voter votes for what it does not have.
+    /// A voter votes for what it does not have.
     VotesUnseen,
-    /// Rule 8: a voter that deleted a job does not remember that it did.
+    /// A voter that deleted a job does not remember that it did.
     ForgetsFloor,
-    /// Rule 10: an owner that lost its lead does not take it again.
+    /// An owner that lost its lead does not take it again.
     LeadsOnce,
 }
 

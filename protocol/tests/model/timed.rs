@@ -36,7 +36,7 @@ pub(crate) enum Broken {
     Nothing,
     /// T1: the owner renews without a word of the voters.
     RenewsAlone,
-    /// Rule 14: a renewal is answered with what the voters were asked before it came.
+    /// A renewal is answered with what the voters were asked before it came.
     AnswersFromBefore,
     /// T2: who takes over does not wait for the lease that it found.
     TakesBackAtOnce,

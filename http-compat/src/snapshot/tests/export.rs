@@ -1,4 +1,4 @@
-//! Rule 23: what an original is told of ours it can show, and its hosts can run none of it.
+//! What an original is told of ours it can show, and its hosts can run none of it.
 
 use serde_json::{Value, json};
 use skyclaw_protocol::{JobStatus, NetworkId};

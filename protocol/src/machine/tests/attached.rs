@@ -93,7 +93,7 @@ fn a_voter_that_promised_another_owner_confirms_nothing() {
     assert!(matches!(world.reply(asked), Some(Err(_))));
 }
 
-/// Rule 14: of two coordinators neither can take over without the other.
+/// Of two coordinators neither can take over without the other.
 #[test]
 fn of_two_voters_who_both_must_agree_the_owner_renews_alone() {
     let mut world = World::of(2, 2);

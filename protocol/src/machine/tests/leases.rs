@@ -142,7 +142,7 @@ fn f08_a_host_that_registers_again_keeps_no_lease_alive() {
 }
 
 #[test]
-fn rule_17_a_claim_of_a_full_host_ends_the_renewal_of_its_oldest_leases() {
+fn a_claim_of_a_full_host_ends_the_renewal_of_its_oldest_leases() {
     let mut world = World::alone();
     world.host(0, "h", 2);
     let jobs = [world.submit(0), world.submit(0)];
@@ -174,7 +174,7 @@ fn f19_a_job_whose_lease_is_lost_too_often_is_given_up() {
 }
 
 #[test]
-fn rule_16_a_lease_whose_host_was_never_heard_does_not_count_as_lost() {
+fn a_lease_whose_host_was_never_heard_does_not_count_as_lost() {
     let mut world = World::alone();
     world.host(0, "h", 1);
     let job = world.submit_with(0, JobRequest { max_attempts: Some(1), ..request("") });

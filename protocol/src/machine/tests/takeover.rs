@@ -127,7 +127,7 @@ fn an_adopted_lease_is_waited_for_in_full_and_its_loss_is_nobodys_fault() {
     assert_eq!((state.phase, state.attempt, state.lost), (Phase::Queued, 1, 0));
 }
 
-/// Rule 11: what one badly connected voter thinks deposes nobody.
+/// What one badly connected voter thinks deposes nobody.
 #[test]
 fn an_owner_that_reaches_a_quorum_is_not_deposed_by_one_that_does_not_hear_it() {
     let mut world = World::of(3, 2);
@@ -290,7 +290,7 @@ fn an_adopted_lease_of_an_http_host_lasts_while_it_beats() {
     assert_eq!(done.val.job().unwrap().attempt, 1);
 }
 
-/// Rule 9: a disk that was set back, and a copy. What others say of that counts by a beat of its own.
+/// A disk that was set back, and a copy. What others say of that counts by a beat of its own.
 #[test]
 fn a_node_that_others_know_further_or_twice_is_fenced_by_its_own_beats_alone() {
     let fenced = |other_run: bool, written: u64, (twice, forged): (bool, bool)| {

@@ -3,7 +3,7 @@
 //! rules that say who leads: what ends in it can end.
 //!
 //! Always: nobody takes over from an owner that is heard, whether that one leads or not; that it
-//! leads is its own affair (rule 10).
+//! leads is its own affair.
 
 use skyclaw_protocol::register::{Ballot, Phase};
 

@@ -55,7 +55,7 @@ impl World {
         let again = match rules.broken {
             // B7: it goes on where its disk says that it was.
             Broken::ResumesBallot => found.map(|(_, word)| word),
-            // Rule 1: it is asked for that job once more, and takes it for a new one.
+            // It is asked for that job once more, and takes it for a new one.
             Broken::MintsAgain => Some(Word::FIRST),
             _ => None,
         };
@@ -71,7 +71,7 @@ impl World {
         match accepted {
             // All there is is what it has.
             Some(accepted) if rules.voters == 1 => self.recover(at, accepted),
-            // Rule 10: what it promised to itself, it leads.
+            // What it promised to itself, it leads.
             _ if self.owner(at) == Some(at) => drop(self.lead(rules, at)),
             _ => {}
         }
