@@ -44,6 +44,9 @@ struct Args {
     /// How many jobs the rows `held` and `start` hold.
     #[arg(long, default_value_t = 1_000_000)]
     held: u64,
+    /// How many nodes the row `crowd` starts.
+    #[arg(long, default_value_t = 64)]
+    nodes: usize,
     /// Every measurement, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -64,6 +67,7 @@ struct Plan {
     rounds: usize,
     seconds: f64,
     held: u64,
+    nodes: usize,
 }
 
 fn main() {
@@ -76,7 +80,8 @@ fn main() {
         eprintln!("there is no row {unknown}; --list names them");
         std::process::exit(2);
     }
-    let plan = Plan { rounds: args.rounds.max(1), seconds: args.seconds, held: args.held };
+    let (rounds, nodes) = (args.rounds.max(1), args.nodes.max(4));
+    let plan = Plan { rounds, seconds: args.seconds, held: args.held, nodes };
     let mut report = Report::default();
     for row in &ROWS {
         if args.rows.is_empty() || args.rows.iter().any(|name| name == row.name) {

@@ -33,7 +33,11 @@ pub(crate) const ROWS: [Row; 11] = [
     Row { name: "gateway", what: "pages of 100 B and 64 KiB", measure: gateway::direct },
     Row { name: "tunnel", what: "the same over libp2p to a host", measure: gateway::tunnel },
     Row { name: "held", what: "enqueue, memory and start with jobs held", measure: held::measure },
-    Row { name: "crowd", what: "64 nodes here, and a third of them dies", measure: crowd::measure },
+    Row {
+        name: "crowd",
+        what: "64 nodes here, or --nodes, and a third of them dies",
+        measure: crowd::measure,
+    },
     Row { name: "size", what: "an idle node, and the program", measure: held::size },
 ];
 

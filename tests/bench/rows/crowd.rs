@@ -1,4 +1,4 @@
-//! Sixty-four nodes on this machine: until they know each other, what they cost at rest, how soon a job is
+//! Many nodes on this machine: until they know each other, what they cost at rest, how soon a job is
 //! known everywhere, and what is left of it when a third of them dies.
 
 use std::thread;
@@ -10,10 +10,9 @@ use skyclaw_tests::{Node, within};
 use crate::report::Report;
 use crate::{Plan, machine};
 
-const NODES: usize = 64;
-/// Of all: 30 %.
-const KILLED: usize = 19;
-/// Sixty-four programs that were just started share the cores.
+/// Of all.
+const KILLED_PERCENT: usize = 30;
+/// As many programs that were just started share the cores.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// For how long they are looked at while nothing is asked of them.
 const AT_REST: Duration = Duration::from_secs(20);
@@ -77,17 +76,18 @@ fn spread(nodes: &[&Node]) -> [(&'static str, f64); 3] {
     ]
 }
 
-pub(crate) fn measure(_: &Plan, report: &mut Report) {
+pub(crate) fn measure(plan: &Plan, report: &mut Report) {
+    let (count, killed) = (plan.nodes, plan.nodes * KILLED_PERCENT / 100);
     let begun = Instant::now();
     let first = node("n0", 2).start();
     let bootstrap = address(&first);
     let mut nodes = vec![first];
-    for n in 1..NODES {
+    for n in 1..count {
         nodes.push(node(&format!("n{n}"), 2).env("SKYCLAW_BOOTSTRAP", &bootstrap).start());
     }
     let started = begun.elapsed().as_secs_f64();
     let all: Vec<&Node> = nodes.iter().collect();
-    peers(&all, NODES - 1);
+    peers(&all, count - 1);
     let joined = begun.elapsed().as_secs_f64();
     report.add("crowd", "joined", 0, &[("started s", started), ("all know all s", joined)]);
 
@@ -97,22 +97,22 @@ pub(crate) fn measure(_: &Plan, report: &mut Report) {
     thread::sleep(AT_REST);
     let used = (machine::cpu_of(&pids) - before).as_secs_f64() / AT_REST.as_secs_f64();
     let figures =
-        [("MiB each", machine::resident_mib(&pids) / NODES as f64), ("cores, all of them", used)];
+        [("MiB each", machine::resident_mib(&pids) / count as f64), ("cores, all of them", used)];
     report.add("crowd", "at rest", 0, &figures);
     report.add("crowd", "spread", 0, &spread(&all));
 
-    for node in nodes.iter_mut().rev().take(KILLED) {
+    for node in nodes.iter_mut().rev().take(killed) {
         node.kill();
     }
     let begun = Instant::now();
-    let left: Vec<&Node> = nodes.iter().take(NODES - KILLED).collect();
+    let left: Vec<&Node> = nodes.iter().take(count - killed).collect();
     let first = within(PATIENCE, "a job is taken", || submit(left[0]).ok_or_else(String::new));
     let taken = begun.elapsed().as_secs_f64();
     within(PATIENCE, "it is known", || {
         if left.iter().all(|node| known(node, &first)) { Ok(()) } else { Err(first.clone()) }
     });
     let everywhere = begun.elapsed().as_secs_f64();
-    peers(&left, NODES - KILLED - 1);
+    peers(&left, count - killed - 1);
     let noticed = begun.elapsed().as_secs_f64();
     let figures =
         [("taken s", taken), ("known everywhere s", everywhere), ("all noticed s", noticed)];
@@ -120,11 +120,11 @@ pub(crate) fn measure(_: &Plan, report: &mut Report) {
     report.add("crowd", "spread among the rest", 0, &spread(&left));
 
     let begun = Instant::now();
-    for node in nodes.iter_mut().rev().take(KILLED) {
+    for node in nodes.iter_mut().rev().take(killed) {
         node.start_again();
     }
     let all: Vec<&Node> = nodes.iter().collect();
-    peers(&all, NODES - 1);
+    peers(&all, count - 1);
     let together = begun.elapsed().as_secs_f64();
     within(PATIENCE, "they know what they missed", || {
         if all.iter().all(|node| known(node, &first)) { Ok(()) } else { Err(first.clone()) }
