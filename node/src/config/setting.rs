@@ -137,7 +137,7 @@ settings! {
     Config "SKYCLAW_CONFIG" Some("config"), Common, Kind::Path, Made("./skyclaw.toml, if there is one"), Open,
         "File with settings";
     Log "SKYCLAW_LOG" Some("log"), Common, Kind::Text, Text("info"), Open,
-        "What is logged: a level, or a filter such as skyclaw_node=debug,info";
+        "What is logged: a level, or a filter such as skyclaw_node=debug,info; releases have nothing below debug";
     LogFormat "SKYCLAW_LOG_FORMAT" Some("log-format"), Common, Kind::OneOf(&["text", "json"]), Text("text"), Open,
         "How it is logged: text or json";
     Otlp "SKYCLAW_OTLP" Some("otlp"), Common, Kind::Text, Nothing, Url,
