@@ -2,6 +2,7 @@
 //! sources of both ends. The same sources have the same name, wherever and whenever they are built.
 
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,18 +29,40 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// A release is linked a twentieth smaller: equal functions are one, and addresses that the loader adjusts are a map of
-/// bits. Both are what rust-lld does, which is the linker of this target; older C libraries than 2.36 do not load the latter.
+/// A release is linked a twentieth smaller where the linker can do that, as rust-lld does: equal functions are one, and addresses that the
+/// loader adjusts are a map of bits. C libraries before 2.36 do not load the latter.
 fn link_small() {
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|it| it == value);
     let target = "x86_64-unknown-linux-gnu";
     if !(is("PROFILE", "release") && is("TARGET", target) && is("HOST", target)) {
         return;
     }
-    println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
+    let mut flags = vec!["-Wl,--icf=all"];
     if c_library().is_some_and(|version| version >= (2, 36)) {
-        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+        flags.push("-Wl,-z,pack-relative-relocs");
     }
+    for flag in flags.into_iter().filter(|flag| links_with(flag)) {
+        println!("cargo:rustc-link-arg-bins={flag}");
+    }
+}
+
+/// Whether an empty program can be linked so, by the linker and with the flags that this build has.
+fn links_with(flag: &str) -> bool {
+    let (Some(rustc), Some(out)) = (env::var_os("RUSTC"), env::var_os("OUT_DIR")) else {
+        return false;
+    };
+    let (source, program) = (Path::new(&out).join("empty.rs"), Path::new(&out).join("empty"));
+    if fs::write(&source, "fn main() {}").is_err() {
+        return false;
+    }
+    let mut link = Command::new(rustc);
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    link.args(flags.split('\u{1f}').filter(|flag| !flag.is_empty()));
+    if let Some(linker) = env::var_os("RUSTC_LINKER") {
+        link.arg("-C").arg([OsStr::new("linker="), &linker].into_iter().collect::<OsString>());
+    }
+    link.arg("-C").arg(format!("link-arg={flag}")).arg("-o").arg(program).arg(source);
+    link.output().is_ok_and(|done| done.status.success())
 }
 
 /// Which glibc this machine has: what is built here is to be run where there is one as new.

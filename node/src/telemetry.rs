@@ -84,7 +84,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
         }
         let is_level = !name.is_empty() && name.parse::<LevelFilter>().is_ok();
         if name == part && !is_level && !name.starts_with("skyclaw") {
-            return Err(format!("`{part}` is no level; for a module write `{part}=trace`"));
+            return Err(format!("`{part}` is no level; for a module write `{part}=debug`"));
         }
         if name != part && is_level {
             return Err(format!("`{part}`: `{name}` is a level and no module"));

@@ -6,7 +6,7 @@
 //!   ACME  ──order──> state ─┘
 //! ```
 //!
-//! Always: a listener is open only once there is a certificate in the files, so a slip is seen at the
+//! Always: nothing is served before there is a certificate in the files, so a slip is seen at the
 //! start; later on what cannot be used changes nothing. Keys are in files of this user alone, and in no
 //! log, error or debug output.
 

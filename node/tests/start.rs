@@ -23,11 +23,16 @@ async fn a_start_that_finds_a_port_taken_leaves_no_task_running() {
     let multiaddr = format!("/ip4/127.0.0.1/tcp/{port}");
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
-    for (setting, value) in
-        [("SKYCLAW_COORDINATOR_PORT", &*port), ("SKYCLAW_P2P_LISTEN", &*multiaddr)]
-    {
+    for (role, setting, value) in [
+        ("coordinator", "SKYCLAW_COORDINATOR_PORT", &*port),
+        ("coordinator", "SKYCLAW_P2P_LISTEN", &*multiaddr),
+        ("host", "SKYCLAW_P2P_LISTEN", &*multiaddr),
+        // Over the same file again.
+        ("host", "SKYCLAW_P2P_LISTEN", &*multiaddr),
+    ] {
         let mut settings = vec![
-            ("SKYCLAW_ROLE", "coordinator"),
+            ("SKYCLAW_ROLE", role),
+            ("SKYCLAW_BOOTSTRAP", "/ip4/127.0.0.1/tcp/9"),
             ("SKYCLAW_COORDINATOR_HOST", "127.0.0.1"),
             ("SKYCLAW_COORDINATOR_PORT", "0"),
             ("SKYCLAW_P2P_LISTEN", "/ip4/127.0.0.1/tcp/0"),
@@ -40,7 +45,7 @@ async fn a_start_that_finds_a_port_taken_leaves_no_task_running() {
         let mut patience = 200;
         while tasks() > before {
             patience -= 1;
-            assert!(patience > 0, "{setting}: {} tasks more than before", tasks() - before);
+            assert!(patience > 0, "{role}, {setting}: {} tasks more than before", tasks() - before);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -321,7 +321,7 @@ impl Machine {
         self.look(now);
     }
 
-    /// Nothing new is taken or taken over while there is a reason; what is held goes on.
+    /// Nothing new is taken, and nothing of others taken over, while there is a reason; what is held goes on.
     pub fn set_closed(&mut self, why: Option<Refusal>) {
         self.closed = why;
     }

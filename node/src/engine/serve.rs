@@ -8,6 +8,7 @@ use skyclaw_protocol::batch::Shown;
 use skyclaw_protocol::clock::Now;
 use skyclaw_protocol::limits::{MAX_BATCH_BYTES, MAX_BATCH_OPS};
 use skyclaw_protocol::machine::{Effect, Machine, Token};
+use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{HostId, Refusal};
 use skyclaw_store::{CommitError, Opened, Reader, Store};
 use tokio::sync::oneshot;
@@ -54,6 +55,17 @@ impl SpaceWatch {
 }
 
 impl Life {
+    /// Why nothing new is taken now.
+    fn closed(&self, space: &SpaceWatch) -> Option<Refusal> {
+        if time::wall().0 < EARLIEST_WALL_MS {
+            return Some(Refusal::Clock(
+                "the clock of this machine is not set: it stands before 2026".into(),
+            ));
+        }
+        let off = self.shared.clock_off().map(Refusal::Clock);
+        off.or_else(|| space.low.clone().map(Refusal::LowSpace))
+    }
+
     /// Serves `opened`; `started` is told once requests find it.
     pub(super) fn serve(&self, opened: Opened, started: &SyncSender<()>) -> End {
         let Opened { store, reader, key, snapshot, .. } = opened;
@@ -66,11 +78,12 @@ impl Life {
             Ok(registers) => tracing::info!(%node, registers, "store opened"),
             Err(error) => return End::StoreFailed(chain(&error)),
         }
+        let space = SpaceWatch::look(&reader, None);
+        machine.set_closed(self.closed(&space));
         machine.set_peers(now, self.shared.coordinators());
         machine.revoke(now, self.shared.revoked());
         let (known, alive) = self.shared.outside();
         machine.set_outside(now, &reader, (known, alive), 0);
-        let space = SpaceWatch::look(&reader, None);
         let mut incarnation = Incarnation {
             life: self,
             machine,
@@ -125,7 +138,7 @@ impl Incarnation<'_> {
                 Err(RecvTimeoutError::Disconnected) => stopping = true,
             }
             let now = time::now();
-            self.look_for_room();
+            self.look_for_room(false);
             self.machine.expire(now, &self.reader);
             self.look_at_clock(now);
             self.look_for_silence(now);
@@ -149,7 +162,14 @@ impl Incarnation<'_> {
 
     /// True if asked to stop.
     fn take(&mut self, input: Input) -> bool {
-        self.look_for_room();
+        let is_new = match &input {
+            Input::Call { command, .. } => command.begins(),
+            Input::Frame { message, .. } => {
+                matches!(message, Message::Ask(_) | Message::Accept(_) | Message::Prepare(_))
+            }
+            _ => false,
+        };
+        self.look_for_room(is_new);
         match input {
             Input::Call { token, command, idempotency, reply } => {
                 self.life.shared.count_command();
@@ -212,25 +232,13 @@ impl Incarnation<'_> {
     }
 
     /// The machine takes nothing new while the disk is nearly full or the clock was never set.
-    fn look_for_room(&mut self) {
-        let why = self.closed();
-        self.machine.set_closed(why);
-    }
-
-    fn closed(&mut self) -> Option<Refusal> {
-        if time::wall().0 < EARLIEST_WALL_MS {
-            return Some(Refusal::Clock(
-                "the clock of this machine is not set: it stands before 2026".into(),
-            ));
-        }
-        if let Some(off) = self.life.shared.clock_off() {
-            return Some(Refusal::Clock(off));
-        }
-        // While it is low every submission looks, so that what `/readyz` says holds at once.
-        if self.space.low.is_some() || self.space.checked.elapsed() > ENGINE_TICK {
+    fn look_for_room(&mut self, is_new: bool) {
+        // While it is low whatever would be new looks, so that what `/readyz` says holds at once.
+        let anew = is_new && self.space.low.is_some();
+        if anew || self.space.checked.elapsed() > ENGINE_TICK {
             self.space = SpaceWatch::look(&self.reader, self.space.low.as_deref());
         }
-        self.space.low.clone().map(Refusal::LowSpace)
+        self.machine.set_closed(self.life.closed(&self.space));
     }
 
     /// Tells those who follow of hosts that fell silent, and of those that are heard again.

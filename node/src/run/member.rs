@@ -96,7 +96,15 @@ impl Member {
         let urls: Vec<String> =
             link.peer_urls.iter().filter_map(|url| normalize_url(url)).collect();
         let sink = Arc::new(Ears(Arc::clone(&board)));
-        let net = Net::start(net_config, &handle, &key, move || urls.clone(), sink).await?;
+        let net = match Net::start(net_config, &handle, &key, move || urls.clone(), sink).await {
+            Ok(net) => net,
+            Err(error) => {
+                // Its file can be had again once it has ended.
+                drop(outbox);
+                let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+                return Err(error.into());
+            }
+        };
         let outbox = Some(outbox);
         Ok(Self {
             net,

@@ -1,7 +1,7 @@
 //! Reads the names of members and variants by one visitor instead of one for each type.
 //!
-//! Always: what is read, and what is refused, is the same as without it, as [`decode`](super::decode) compares with what would
-//! have been written. Derived readers bring a visitor for the names of each type, and the codec's reader of any
+//! Always: of what [`encode`](super::encode) writes the same is read as without it, and [`decode`](super::decode) compares with
+//! that. Derived readers bring a visitor for the names of each type, and the codec's reader of any
 //! value (some 8 KiB of code) would be compiled for each of them; names are texts, and need no more than a comparison.
 
 use std::fmt;

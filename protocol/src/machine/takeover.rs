@@ -56,14 +56,17 @@ impl Machine {
     /// Looks for owners that are silent, and takes over what has none. True while there is more.
     pub(super) fn take_over(&mut self, now: Now) -> bool {
         self.trials.open.retain(|_, trial| trial.until > now.mono);
-        // Whoever takes nothing new, or whose own writes are refused, leaves it to the others.
-        if self.closed.is_some() || self.pulses.clock_off(now.mono).is_some() {
+        // Whose own writes are refused, leaves it to the others.
+        if self.pulses.clock_off(now.mono).is_some() {
             return false;
         }
         let mut ops = Asked::default();
         let mut room = TAKEOVER_STEP;
         let mut busy = false;
-        for owner in self.owners.owing().collect::<Vec<_>>() {
+        // So does who takes nothing new; but what was its own before a start nobody else leads meanwhile.
+        let (me, closed) = (self.me, self.closed.is_some());
+        let owing = self.owners.owing().filter(|owner| *owner == me || !closed);
+        for owner in owing.collect::<Vec<_>>() {
             busy |= self.consider(now, owner, &mut room, &mut ops);
         }
         for (to, mut ops) in ops.0 {

@@ -28,6 +28,24 @@ fn a_restarted_home_prepares_a_new_ballot_adopts_and_goes_on() {
     assert_eq!(world.phase(2, &queued), Some(Phase::Queued), "its lease ended here");
 }
 
+/// Nothing new is taken or taken over then; what it led before the start is not new.
+#[test]
+fn a_restarted_home_that_takes_nothing_new_leads_its_own_again() {
+    let mut world = World::of(3, 2);
+    world.host(0, "h", 1);
+    let job = world.submit(0);
+    world.pass(400);
+    world.crash(0);
+    // What it asks at once is lost.
+    cut(&mut world, 0, 1);
+    cut(&mut world, 0, 2);
+    world.nodes[0].machine.set_closed(Some(Refusal::LowSpace("no room".into())));
+    world.settle();
+    world.cut.clear();
+    world.pass(2 * QUORUM_MS);
+    assert_eq!(world.claim(0, "h").job, job);
+}
+
 #[test]
 fn a_restarted_home_without_its_peers_answers_and_goes_on_when_they_come_back() {
     let mut world = World::of(2, 2);
