@@ -5,6 +5,7 @@
 //! other nodes of the same user, so a port is tried without that first.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -122,7 +123,7 @@ fn one(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<ListenerId, 
     if let (Some(ip), Some(Protocol::Tcp(port))) = (address::ip(address), parts.next())
         && port != 0
     {
-        probe(SocketAddr::new(ip, port)).map_err(|error| error.to_string())?;
+        try_port(SocketAddr::new(ip, port)).map_err(|error| error.to_string())?;
     }
     swarm.listen_on(address.clone()).map_err(|error| match error {
         TransportError::MultiaddrNotSupported(_) => "no TCP or QUIC address".to_owned(),
@@ -130,16 +131,34 @@ fn one(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<ListenerId, 
     })
 }
 
-/// Takes a port as libp2p will, and lets it go again.
-fn probe(address: SocketAddr) -> std::io::Result<()> {
-    use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+/// Takes a port as libp2p will; it is let go when this is dropped. A process that is started meanwhile must not hold it on.
+fn try_port(address: SocketAddr) -> std::io::Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = socket(family, SocketType::STREAM, None)?;
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         // Else it would be in the way of IPv4, and the other way round.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     bind(&socket, &address)?;
-    Ok(listen(&socket, 1)?)
+    listen(&socket, 1)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_tried_is_not_handed_to_programs_that_start_meanwhile() {
+        let socket = try_port(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let flags = rustix::io::fcntl_getfd(&socket).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        let taken = rustix::net::getsockname(&socket).unwrap();
+        let taken = SocketAddr::try_from(taken).unwrap();
+        assert!(try_port(taken).is_err(), "it listens");
+        drop(socket);
+        try_port(taken).unwrap();
+    }
 }
