@@ -134,9 +134,10 @@ pub(super) const NEAR_CONNECTIONS: (usize, usize) = (128, 64);
 /// Connections that others opened.
 pub(super) const MAX_INCOMING: u32 = 512;
 
-/// Connections to one peer: two that called each other, one through a relay that still has tunnels,
-/// and one by which the other tries whether we can be reached.
-pub(super) const MAX_PER_PEER: u32 = 4;
+/// Connections to one peer: two that called each other by both transports, as those do that name each other's addresses
+/// to begin with, one through a relay that still has tunnels, and one by which the other tries whether we can be
+/// reached. A try that finds no room counts as one that failed, and libp2p tries an address once.
+pub(super) const MAX_PER_PEER: u32 = 6;
 
 /// Of the machine's memory; above it no connection is taken.
 pub(super) const MAX_MEMORY: f64 = 0.9;
