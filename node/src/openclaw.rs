@@ -77,7 +77,7 @@ struct Inner {
 }
 
 impl Openclaw {
-    /// Knows nothing until [`watch`] has looked.
+    /// Knows nothing until [`watch()`] has looked.
     #[must_use]
     pub fn new(config: OpenclawConfig) -> Self {
         let room = Room::new(config.most, config.bytes);

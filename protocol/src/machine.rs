@@ -4,7 +4,7 @@
 //! 1. [`Machine::handle`] for each command, [`Machine::receive`] for each message,
 //!    [`Machine::expire`] when [`Machine::next_timeout`] has come. None of them blocks or fails.
 //! 2. [`Machine::take_step`] hands out what gathered: effects that may leave at once (`early`) and
-//!    a [`Batch`] to be written. If the write fails the machine must be dropped: its memory is
+//!    a [`Batch`](crate::batch::Batch) to be written. If the write fails the machine must be dropped: its memory is
 //!    ahead of the disk.
 //! 3. [`Machine::durable`] with the proof of the write releases what was held; where nothing was
 //!    to be written, [`Machine::settle`] does.

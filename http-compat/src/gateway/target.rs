@@ -86,7 +86,7 @@ pub(super) fn target<'a>(
 }
 
 /// Which service a path and a `Host` name, if one, and what an endpoint whose paths begin with `prefix`
-/// would be asked: [`target`] as tests on hostile texts see it.
+/// would be asked: `target` as tests on hostile texts see it.
 #[must_use]
 pub fn named(
     path: &str,
