@@ -218,16 +218,7 @@ const fn refusal_status(refusal: &Refusal) -> StatusCode {
         Refusal::BadReceipt { .. } | Refusal::NothingToKeep(_) => StatusCode::BAD_REQUEST,
         Refusal::RoleMissing { .. } => StatusCode::FORBIDDEN,
         Refusal::OverQuota { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::InsufficientPeers { .. }
-        | Refusal::TargetNotMet { .. }
-        | Refusal::LowSpace(_)
-        | Refusal::Clock(_)
-        | Refusal::Store(_)
-        | Refusal::Busy(_)
-        | Refusal::Full { .. }
-        | Refusal::HomeAway { .. }
-        | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-        // What a later protocol adds: nothing was done, another node may do it.
+        // Also what a later protocol adds: nothing was done, another node may do it.
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
