@@ -46,6 +46,7 @@ use skyclaw_http_compat::{
 };
 use skyclaw_protocol::batch::{JobAt, KeyAnswer, Shelf, ShelfError, StoredRegister};
 use skyclaw_protocol::clock::Wall;
+use skyclaw_protocol::limits::QUORUM_TIMEOUT_MS;
 use skyclaw_protocol::machine::Token;
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::principal::{ApiKey, Principal};
@@ -64,7 +65,7 @@ use crate::blobs::{Blobs, Peers};
 use crate::bridge::{Board, Heir};
 use crate::engine::{Engine, Input, Shared, Status, chain};
 use crate::imports::Imports;
-use crate::limits::{PEER_GLANCE, QUORUM_TIMEOUT_MS};
+use crate::limits::PEER_GLANCE;
 use crate::net::NetHandle;
 use crate::originals::Originals;
 use crate::telemetry::Metrics;

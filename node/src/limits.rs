@@ -21,9 +21,6 @@ pub(crate) const HTTP_STOP_GRACE: Duration = Duration::from_secs(2);
 /// A clock before this day was never set: jobs are not taken (2026-01-01).
 pub(crate) const EARLIEST_WALL_MS: u64 = 1_767_225_600_000;
 
-/// How long a write waits for its quorum, in milliseconds: below the timeouts of HTTP clients.
-pub(crate) const QUORUM_TIMEOUT_MS: u64 = 2000;
-
 /// What jobs get between TERM and KILL when the host stops.
 pub(crate) const JOB_KILL_GRACE: Duration = Duration::from_secs(2);
 

@@ -30,6 +30,7 @@ mod answer;
 mod ask;
 mod behaviour;
 mod book;
+mod counts;
 mod crowd;
 mod deaf;
 #[doc(hidden)]
@@ -51,6 +52,7 @@ mod lookup;
 mod members;
 mod membership;
 mod nat;
+mod numbers;
 mod outbox;
 mod pace;
 mod pack;
@@ -95,7 +97,7 @@ pub use membership::Membership;
 pub use start::Net;
 pub use tickets::{ADMIN_KEY_PREFIX, InviteWish, MemberSeen, TicketRefusal, Tickets};
 pub use tunnel::{Duty, OpenError, PathKind, Serving, Tunnel, Tunnels};
-use view::{NetNumbers, Shared};
+use view::Shared;
 
 /// How the network part is set up.
 #[derive(Debug)]
@@ -273,7 +275,7 @@ impl NetHandle {
         members::peer_of(node).is_some_and(|peer| {
             let may = self.0.members.may(&peer, roles);
             if !may {
-                self.0.counts.overstepped(view::Overstep::Questions);
+                self.0.counts.overstepped(counts::Overstep::Questions);
             }
             may
         })
@@ -288,7 +290,7 @@ impl NetHandle {
     /// Its numbers, for the node's metrics.
     #[must_use]
     pub fn numbers(&self) -> Box<dyn Collector> {
-        Box::new(NetNumbers(Arc::clone(&self.0)))
+        Box::new(numbers::Numbers(Arc::clone(&self.0)))
     }
 }
 

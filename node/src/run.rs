@@ -30,6 +30,7 @@ use skyclaw_http_compat::{
     ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, Tls, normalize_url, router,
     serve_counting,
 };
+use skyclaw_protocol::limits::QUORUM_TIMEOUT_MS;
 use skyclaw_protocol::machine::Config as MachineConfig;
 use skyclaw_protocol::seal::SealKeys;
 use tokio::net::TcpListener;
@@ -40,7 +41,7 @@ use crate::config::{Config, CoordinatorConfig, Secret};
 use crate::engine::{Engine, EngineConfig};
 use crate::handle::{NodeHandle, Others};
 use crate::imports::Imports;
-use crate::limits::{HTTP_STOP_GRACE, QUORUM_TIMEOUT_MS};
+use crate::limits::HTTP_STOP_GRACE;
 use crate::net::NetHandle;
 use crate::originals::Originals;
 use crate::repair::Repair;

@@ -4,11 +4,9 @@ use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
+use skyclaw_http_compat::MetricWriter;
 use tracing_subscriber::filter::{Directive, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -140,11 +138,10 @@ impl Metrics {
 struct EngineNumbers(Arc<Shared>);
 
 impl Collector for EngineNumbers {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let mut gauge = |name: &str, help: &str, value: usize| {
-            let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
-        };
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut metrics = MetricWriter::new(encoder);
+        let mut gauge =
+            |name: &str, help: &str, value: usize| metrics.gauge(name, help, value as u64);
         let gauges = self.0.gauges();
         gauge("jobs_queued", "Jobs that wait for a host", gauges.queued)?;
         let waited = gauges.oldest.map_or(0, |oldest| time::wall().0.saturating_sub(oldest.ms));
@@ -164,46 +161,39 @@ impl Collector for EngineNumbers {
         gauge("store_usable", "1 while the store can be used", ready)?;
         let off = usize::from(self.0.clock_off().is_some());
         gauge("clock_off", "1 while this machine's clock is in doubt", off)?;
-        let mut counter = |name: &str, help: &str, value: u64| {
-            let metric = ConstCounter::new(value);
-            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
-        };
-        counter("commands", "Commands taken by the engine", self.0.commands())?;
-        counter("inbox_full", "Inputs refused because the engine's inbox was full", self.0.busy())?;
+        metrics.counter("commands", "Commands taken by the engine", self.0.commands())?;
+        metrics.counter(
+            "inbox_full",
+            "Inputs refused because the engine's inbox was full",
+            self.0.busy(),
+        )?;
         let help = "Results that hosts which agreed spoke against";
-        counter("verify_dissents", help, gauges.dissents)?;
+        metrics.counter("verify_dissents", help, gauges.dissents)?;
         let bad = self.0.bad_receipts();
-        counter("receipts_refused", "Reports refused for a receipt that is not theirs", bad)?;
+        metrics.counter(
+            "receipts_refused",
+            "Reports refused for a receipt that is not theirs",
+            bad,
+        )?;
         let help = "Parts of frames and of gossip that broke the rules, by the rule";
-        let mut family =
-            encoder.encode_descriptor("frame_faults", help, None, MetricType::Counter)?;
-        for (fault, count) in self.0.faults() {
-            let labels = [("reason", fault.label())];
-            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
-        }
+        let faults = self.0.faults();
+        let faults = faults.map(|(fault, count)| ([("reason", fault.label())], count));
+        metrics.counters("frame_faults", help, faults)?;
         if let Some(reader) = self.0.reader() {
-            let mut gauge = |name: &str, help: &str, value: u64| {
-                let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-                metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
-            };
             if let Ok(free) = reader.free_space() {
-                gauge("store_free_bytes", "Bytes free where the database stands", free)?;
+                metrics.gauge("store_free_bytes", "Bytes free where the database stands", free)?;
             }
             let low = u64::from(reader.space_check().is_err());
             let help = "1 while so little disk is free that nothing new is taken";
-            gauge("store_space_low", help, low)?;
-            let mut counter = |name: &str, help: &str, value: u64| {
-                let metric = ConstCounter::new(value);
-                metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
-            };
+            metrics.gauge("store_space_low", help, low)?;
             let stats = reader.stats();
-            counter("store_commits", "Commits, one fsync each", stats.commits())?;
-            counter("store_commit_failures", "Commits that failed", stats.failures())?;
-            counter("store_records", "Records written", stats.records())?;
-            counter("store_bytes", "Bytes of records written", stats.bytes())?;
+            metrics.counter("store_commits", "Commits, one fsync each", stats.commits())?;
+            metrics.counter("store_commit_failures", "Commits that failed", stats.failures())?;
+            metrics.counter("store_records", "Records written", stats.records())?;
+            metrics.counter("store_bytes", "Bytes of records written", stats.bytes())?;
             let micros = u64::try_from(stats.time().as_micros()).unwrap_or(u64::MAX);
-            counter("store_commit_micros", "Microseconds spent in commits", micros)?;
-            counter(
+            metrics.counter("store_commit_micros", "Microseconds spent in commits", micros)?;
+            metrics.counter(
                 "store_records_refused",
                 "Stored records that did not check out when read",
                 reader.refused_records(),

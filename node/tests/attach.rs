@@ -71,17 +71,7 @@ impl Bench {
     }
 
     async fn submit(&self, payload: &[u8]) -> JobId {
-        let request = JobRequest {
-            payload: payload.to_vec(),
-            required: vec!["shell".into()],
-            submitted_by: None,
-            max_attempts: None,
-            timeout_ms: None,
-            retry: None,
-            queue_timeout_ms: None,
-            once: false,
-            verify: None,
-        };
+        let request = JobRequest::new(payload.to_vec(), vec!["shell".into()]);
         let command = Command::Submit(request);
         match self.handle().command(Request { command, idempotency: None }).await.unwrap() {
             Answer::Job(job) => job.id,

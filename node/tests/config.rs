@@ -13,9 +13,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use skyclaw_node::config::{
-    Config, ConfigErrors, CoordinatorConfig, EnvVars, Fallback, HostConfig, Key, Layer, Layers,
-    Link, LogFormat, NodeArgs, NodeCommand, Resolved, Role, SETTINGS, Secrecy, Value, integer,
-    list, parse_file,
+    Config, ConfigErrors, CoordinatorConfig, EnvVars, HostConfig, Key, Layer, Layers, Link,
+    LogFormat, NodeArgs, NodeCommand, Resolved, Role, SETTINGS, Secrecy, Value, integer, list,
+    parse_file,
 };
 
 fn env(vars: &[(&str, &str)]) -> Layer {
@@ -144,11 +144,7 @@ fn every_variable_of_the_contract_has_a_row_with_its_default() {
     for (name, default) in CONTRACT {
         let setting = SETTINGS.iter().find(|setting| setting.env == *name);
         let setting = setting.unwrap_or_else(|| panic!("{name} has no row"));
-        let text = match setting.fallback {
-            Fallback::Text(text) => Some(text),
-            Fallback::Nothing | Fallback::Made(_) => None,
-        };
-        assert_eq!(text, *default, "{name}");
+        assert_eq!(setting.fallback.constant().as_deref(), *default, "{name}");
     }
 }
 
@@ -164,8 +160,8 @@ fn rows_keys_flags_and_defaults_fit_together() {
         assert!(setting.flag.is_none_or(|flag| flags.insert(flag)), "{} twice", setting.env);
         let hidden = matches!(setting.secrecy, Secrecy::Hidden | Secrecy::ApiKeys);
         assert!(!hidden || setting.flag.is_none(), "{} is a secret with a flag", setting.env);
-        if let Fallback::Text(text) = setting.fallback {
-            let layer = env(&[(setting.env, text)]);
+        if let Some(text) = setting.fallback.constant() {
+            let layer = env(&[(setting.env, &text)]);
             assert!(layer.get(setting.key).is_some(), "{}'s default is unreadable", setting.env);
         }
     }

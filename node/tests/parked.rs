@@ -69,17 +69,8 @@ async fn a_parked_claim_gets_what_its_host_can_run_since_it_registered_again() {
     let handle = node.coordinator().unwrap().handle().clone();
     ask(&handle, register("shell")).await.unwrap();
     let claim = park(&handle).await;
-    let job = JobRequest {
-        payload: br#"{"kind":"shell","command":"true"}"#.to_vec(),
-        required: vec!["gpu".into()],
-        submitted_by: None,
-        max_attempts: None,
-        timeout_ms: None,
-        retry: None,
-        queue_timeout_ms: None,
-        once: false,
-        verify: None,
-    };
+    let payload = br#"{"kind":"shell","command":"true"}"#;
+    let job = JobRequest::new(payload.to_vec(), vec!["gpu".into()]);
     ask(&handle, Command::Submit(job)).await.unwrap();
     ask(&handle, register("gpu")).await.unwrap();
     assert!(matches!(claim.await.unwrap(), Ok(Answer::Job(_))));

@@ -210,6 +210,24 @@ pub struct JobRequest {
     pub verify: Option<Verify>,
 }
 
+impl JobRequest {
+    /// A job of which nothing else is said: it is run once, for as long as hosts let jobs run.
+    #[must_use]
+    pub const fn new(payload: Vec<u8>, required: Vec<String>) -> Self {
+        Self {
+            payload,
+            required,
+            submitted_by: None,
+            max_attempts: None,
+            timeout_ms: None,
+            retry: None,
+            queue_timeout_ms: None,
+            once: false,
+            verify: None,
+        }
+    }
+}
+
 /// A job that a coordinator of the original had taken and that becomes one of this network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

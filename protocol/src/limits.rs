@@ -121,6 +121,19 @@ pub const MAX_SEEN_VERSION: u64 = 1 << 52;
 /// How far ahead of ours another clock may be, in milliseconds.
 pub const MAX_CLOCK_DRIFT_MS: u64 = 60_000;
 
+/// How long the lease of a host that talks HTTP lasts, in milliseconds (`SKYCLAW_LEASE_MS`): as the original's.
+pub const DEFAULT_LEASE_MS: u64 = 60_000;
+
+/// How long a run may take that names no timeout, in milliseconds (`SKYCLAW_TIMEOUT_MS`): as the original's.
+pub const DEFAULT_RUN_MS: u64 = 300_000;
+
+/// How long the answer to a keyed request is remembered, in milliseconds (a day, `SKYCLAW_IDEMPOTENCY_TTL_MS`):
+/// as the original's.
+pub const DEFAULT_KEY_TTL_MS: u64 = 86_400_000;
+
+/// How long a write waits for its quorum, in milliseconds: below the timeouts of HTTP clients.
+pub const QUORUM_TIMEOUT_MS: u64 = 2000;
+
 /// How long a job may live before it expires, in milliseconds (7 days, `SKYCLAW_JOB_TTL_MS`).
 pub const DEFAULT_JOB_TTL_MS: u64 = 7 * 86_400_000;
 

@@ -22,6 +22,7 @@ mod awaiting;
 mod beats;
 mod cancelling;
 mod claims;
+mod config;
 mod contest;
 mod controls;
 mod effect;
@@ -71,6 +72,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 pub use beats::Fence;
+pub use config::Config;
 pub use effect::{Effect, Step, Token};
 pub use frames::FrameFault;
 pub use gauges::Gauges;
@@ -82,7 +84,7 @@ use crate::batch::{Durable, KeyAnswer, Shelf, Snapshot};
 use crate::clock::{Hlc, HlcClock, Mono, Now, Trust, Wall};
 use crate::command::{Command, Idempotency, Refusal};
 use crate::controls::Controls;
-use crate::id::{JobId, NetworkId, NodeId};
+use crate::id::{JobId, NodeId};
 use crate::key::NodeKey;
 use crate::limits::{MAX_VERSION, SWEEP_MS, SWEEP_ON_MS, VERSION_SLACK};
 use crate::queue::Queue;
@@ -90,35 +92,6 @@ use crate::record::spec::Subject;
 use crate::record::{Proven, Sealing};
 use crate::steady::Steady;
 use crate::wire::Sought;
-
-/// What a machine is told once.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The network that signatures are bound to.
-    pub network: NetworkId,
-    /// Display name of this coordinator.
-    pub label: String,
-    /// Length of the leases of HTTP hosts, in milliseconds.
-    pub lease_ms: u64,
-    /// Copies of each job, this node's included; at least 1.
-    pub replicas: usize,
-    /// How long answers to keyed requests are remembered, in milliseconds.
-    pub key_ttl_ms: u64,
-    /// How long a job may wait and run, in milliseconds.
-    pub job_ttl_ms: u64,
-    /// How long a write waits for its quorum, in milliseconds.
-    pub quorum_timeout_ms: u64,
-    /// How long hosts let a job run that names no timeout, in milliseconds.
-    pub run_ms: u64,
-    /// Length of the leases of hosts attached over libp2p, in milliseconds.
-    pub p2p_lease_ms: u64,
-    /// How long after it was heard of a host counts as alive, in milliseconds.
-    pub host_ttl_ms: u64,
-    /// How long a job is kept whole after its end, in milliseconds.
-    pub retention_ms: u64,
-    /// From which size on not everybody keeps everything.
-    pub shards: crate::shards::Settings,
-}
 
 /// A timer. The entry it names may be gone or have moved on by the time it rings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -56,35 +56,13 @@ fn now(nth: u64) -> Now {
 }
 
 fn machine() -> Machine {
-    let config = Config {
-        network: NetworkId::of_name("memory"),
-        label: "node_with_a_name".into(),
-        lease_ms: 30_000,
-        replicas: 1,
-        key_ttl_ms: 86_400_000,
-        job_ttl_ms: 7 * 86_400_000,
-        quorum_timeout_ms: 2_000,
-        run_ms: 300_000,
-        p2p_lease_ms: 30_000,
-        host_ttl_ms: 60_000,
-        retention_ms: 7 * 86_400_000,
-        shards: skyclaw_protocol::shards::Settings::default(),
-    };
+    let config = Config::usual(NetworkId::of_name("memory"), "node_with_a_name");
     Machine::new(config, NodeKey::from_seed(&[7; 32]), [1; 32], now(0), Snapshot::default())
 }
 
 fn submit() -> Command {
-    Command::Submit(JobRequest {
-        payload: br#"{"kind":"shell","command":"true"}"#.to_vec(),
-        required: vec!["shell".into()],
-        submitted_by: None,
-        max_attempts: None,
-        timeout_ms: None,
-        retry: None,
-        queue_timeout_ms: None,
-        once: false,
-        verify: None,
-    })
+    let payload = br#"{"kind":"shell","command":"true"}"#;
+    Command::Submit(JobRequest::new(payload.to_vec(), vec!["shell".into()]))
 }
 
 /// The registers of a batch, as a store hands them out at start.

@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use skyclaw_tests::{Process, eventually};
+use skyclaw_tests::{Process, eventually, free_port};
 use tempfile::TempDir;
 
 use crate::machine;
@@ -52,12 +52,6 @@ impl Drop for Server {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-}
-
-/// A port that nobody has now.
-pub(crate) fn free_port() -> u16 {
-    let socket = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-    socket.expect("there is a free port").port()
 }
 
 /// Where a peer is, if it is installed.

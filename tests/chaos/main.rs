@@ -24,8 +24,8 @@ use std::sync::atomic::Ordering;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use skyclaw_tests::lan::{Door, FOUND, Lan, Machine, address, coordinator, host};
-use skyclaw_tests::{Chance, eventually, processes_with, seed, within};
+use skyclaw_tests::lan::{Door, Lan, Machine, address, coordinator, host};
+use skyclaw_tests::{Chance, eventually, processes_with, seed};
 
 use crate::checker::{Figures, objections};
 use crate::client::{Clients, all_jobs};
@@ -60,18 +60,9 @@ fn start(lan: Lan, lease: Duration) -> World {
     let world = World::new(lan, machines);
     for (node, others) in world.machines.iter().zip([["c2", "c3"], ["c1", "c3"], ["c1", "c2"]]) {
         node.until_connected(&others);
-        until_hosts(node, MACHINES - COORDINATORS);
+        node.until_hosts(MACHINES - COORDINATORS);
     }
     world
-}
-
-#[track_caller]
-fn until_hosts(machine: &Machine, count: usize) {
-    within(FOUND, "the hosts are known", || {
-        let known = machine.get("/v1/hosts")["hosts"].take();
-        let met = known.as_array().map_or(0, Vec::len);
-        if met == count { Ok(()) } else { Err(known.to_string()) }
-    });
 }
 
 /// How long the faults go on.

@@ -6,13 +6,14 @@
 mod load;
 
 use std::path::Path;
-use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use skyclaw_tests::cluster::{address, until_peers};
-use skyclaw_tests::{Need, Node, Setup, binary, can, eventually, processes_with, ts_api, within};
+use skyclaw_tests::{
+    Need, Node, Setup, Shell, can, eventually, free_port, processes_with, ts_api, within,
+};
 
 use load::Load;
 
@@ -21,6 +22,9 @@ const DEPLOYED: Duration = Duration::from_secs(10);
 
 /// A replica until it is back on another host.
 const BACK: Duration = Duration::from_secs(15);
+
+/// `skyclaw deploy` gives up by itself after three minutes.
+const GIVES_UP: Duration = Duration::from_secs(200);
 
 /// Held by the test whose turn it is.
 static TURN: Mutex<()> = Mutex::new(());
@@ -37,10 +41,8 @@ fn text(record: &Value, name: &str) -> String {
 }
 
 fn node(name: &str, roles: &str) -> Setup {
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-    let port = free.expect("there is a free port").port();
     Setup::new(roles)
-        .env("SKYCLAW_P2P_LISTEN", format!("/ip4/127.0.0.1/tcp/{port}"))
+        .env("SKYCLAW_P2P_LISTEN", format!("/ip4/127.0.0.1/tcp/{}", free_port()))
         .env("SKYCLAW_COORDINATOR_NODE_ID", name)
         .env("SKYCLAW_HOST_NAME", name)
         .env("SKYCLAW_MIN_REPLICATIONS", 2)
@@ -66,22 +68,17 @@ fn network() -> (Vec<Node>, Node) {
     (nodes, host)
 }
 
-fn skyclaw(node: &Node, args: &[&str]) -> Output {
-    let mut command = Command::new(binary("skyclaw"));
-    command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.env("SKYCLAW_TOKEN", "secret").env("SKYCLAW_COORDINATOR_URL", node.url());
-    command.output().expect("skyclaw starts")
+fn skyclaw(node: &Node) -> Shell {
+    Shell::of(node).with("SKYCLAW_TOKEN", "secret").patience(GIVES_UP)
 }
 
 #[track_caller]
-fn deploy(node: &Node, dir: &Path, more: &[&str]) -> Output {
+fn deploy(node: &Node, dir: &Path, more: &[&str]) {
     let dir = dir.to_string_lossy();
     let mut args = vec!["deploy", &dir, "--name", "api"];
     args.extend_from_slice(more);
     args.extend_from_slice(&["--", "node", "dist/server.js"]);
-    let output = skyclaw(node, &args);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output
+    skyclaw(node).ok(&args);
 }
 
 fn assignments(node: &Node) -> Vec<Value> {
@@ -117,17 +114,14 @@ fn skyclaw_deploy_on_a_fresh_network_answers_through_the_gateway_within_ten_seco
     assert!(answer.json()["pid"].is_u64(), "{}", answer.text());
     assert!(answer.header("x-skyclaw-route").is_some_and(|route| route.contains("attempts=1")));
     // What it says is kept and can be read.
+    let shell = skyclaw(&nodes[2]);
     eventually("its log can be read", || {
-        let said = skyclaw(&nodes[2], &["logs", "api", "--tail", "50"]);
-        let text = String::from_utf8_lossy(&said.stdout).into_owned();
-        if said.status.success() && text.contains("listening") {
-            Ok(())
-        } else {
-            Err(format!("{text}{}", String::from_utf8_lossy(&said.stderr)))
-        }
+        let ended = shell.run(&["logs", "api", "--tail", "50"]);
+        let read = ended.code == Some(0) && ended.stdout.contains("listening");
+        if read { Ok(()) } else { Err(ended.said()) }
     });
     // And it is gone for good once it is removed.
-    assert!(skyclaw(&nodes[2], &["remove", "api"]).status.success());
+    shell.ok(&["remove", "api"]);
     eventually("no instance is left", || {
         let left = processes_with("dist/server.js");
         let ours = |pid: &u32| {
@@ -211,9 +205,9 @@ fn a_broken_update_is_taken_back_and_nobody_notices() {
     std::fs::write(broken.path().join("server.js"), script).expect("it can be written");
     let dir = broken.path().to_string_lossy();
     let args = ["deploy", &dir, "--name", "api", "--backoff-ms", "100", "--", "node", "server.js"];
-    let output = skyclaw(&nodes[1], &args);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let ended = skyclaw(&nodes[1]).run(&args);
+    let said = ended.stderr;
+    assert_eq!(ended.code, Some(1), "{said}");
     assert!(said.contains("taken back") && said.contains("no database"), "{said}");
     assert_eq!(hosts(&nodes[0]).len(), 2);
     let (answered, failed) = load.stop();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::http::{Connection, Response, SILENCE};
-use crate::wait::eventually;
+use crate::wait::{PATIENCE, eventually, within};
 
 /// A kept connection older than this is not used again: the node closes after 5 s.
 const FRESH: Duration = Duration::from_secs(3);
@@ -146,6 +146,12 @@ impl Api {
         id(&self.submit(&shell(script)))
     }
 
+    /// The same for hosts with `required` only.
+    #[track_caller]
+    pub fn submit_shell_for(&self, required: &[&str], script: &str) -> String {
+        id(&self.submit(&capabilities(shell(script), required)))
+    }
+
     /// Claims for `host`: a job or null.
     #[track_caller]
     pub fn claim(&self, host: &str) -> Value {
@@ -183,7 +189,13 @@ impl Api {
     /// Waits until a job has that status.
     #[track_caller]
     pub fn until_job_is(&self, id: &str, status: &str) -> Value {
-        eventually(&format!("job {id} is {status}"), || {
+        self.until_job_is_within(PATIENCE, id, status)
+    }
+
+    /// The same with another patience, where the job has more to wait for than its turn.
+    #[track_caller]
+    pub fn until_job_is_within(&self, patience: Duration, id: &str, status: &str) -> Value {
+        within(patience, &format!("job {id} is {status}"), || {
             let job = self.job(id);
             if job["status"] == status { Ok(job) } else { Err(job.to_string()) }
         })

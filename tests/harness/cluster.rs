@@ -1,15 +1,13 @@
 //! Several coordinators on loopback that know each other.
 
-use crate::{Node, Setup, eventually};
+use crate::{Node, Setup, eventually, free_port};
 use serde_json::Value;
 
 /// A coordinator that is found at the same place after a restart.
 #[must_use]
 pub fn node(name: &str, copies: u32) -> Setup {
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-    let port = free.expect("there is a free port").port();
     Setup::coordinator()
-        .env("SKYCLAW_P2P_LISTEN", format!("/ip4/127.0.0.1/tcp/{port}"))
+        .env("SKYCLAW_P2P_LISTEN", format!("/ip4/127.0.0.1/tcp/{}", free_port()))
         .env("SKYCLAW_COORDINATOR_NODE_ID", name)
         .env("SKYCLAW_MIN_REPLICATIONS", copies)
         .env("SKYCLAW_TOKEN", "secret")

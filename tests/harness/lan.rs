@@ -310,6 +310,16 @@ impl Machine {
         });
     }
 
+    /// Waits until it knows as many hosts and no more; all of them.
+    #[track_caller]
+    pub fn until_hosts(&self, count: usize) -> Vec<Value> {
+        within(FOUND, "the hosts are known", || {
+            let known = self.get("/v1/hosts")["hosts"].take();
+            let known = known.as_array().cloned().unwrap_or_default();
+            if known.len() == count { Ok(known) } else { Err(Value::from(known).to_string()) }
+        })
+    }
+
     /// What the client prints on this machine, and whether it succeeded.
     pub fn skyclaw(&self, args: &[&str]) -> (bool, String, String) {
         let output = Command::new("ip")

@@ -8,8 +8,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
-use crate::wait::within;
+use crate::wait::{eventually, within};
 
 /// How many lines of a log are shown when a test fails.
 const TAIL: usize = 40;
@@ -25,6 +26,22 @@ pub struct Ended {
     pub stdout: String,
     /// All of its standard error.
     pub stderr: String,
+}
+
+impl Ended {
+    /// All that it wrote: its standard output, then its standard error.
+    #[must_use]
+    pub fn said(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// The document on its standard output.
+    #[must_use]
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        let parsed = serde_json::from_str(&self.stdout);
+        parsed.unwrap_or_else(|error| panic!("no document ({error}): {}", self.said()))
+    }
 }
 
 /// A process with its outputs in files; killed when dropped.
@@ -123,6 +140,15 @@ impl Process {
     #[must_use]
     pub fn log(&self) -> String {
         read(&self.stderr)
+    }
+
+    /// Waits until its log has these words.
+    #[track_caller]
+    pub fn until_logged(&self, words: &str) {
+        eventually(&format!("it says `{words}`"), || {
+            let log = self.log();
+            if log.contains(words) { Ok(()) } else { Err(log) }
+        });
     }
 
     /// The last lines of its log.

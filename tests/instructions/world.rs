@@ -38,37 +38,14 @@ pub(crate) struct Net {
 }
 
 fn config(replicas: usize) -> Config {
-    Config {
-        network: NetworkId::of_name("instructions"),
-        label: "bench".into(),
-        lease_ms: 30_000,
-        replicas,
-        key_ttl_ms: 86_400_000,
-        job_ttl_ms: 604_800_000,
-        quorum_timeout_ms: 2_000,
-        run_ms: 60_000,
-        p2p_lease_ms: 15_000,
-        host_ttl_ms: 15_000,
-        retention_ms: 604_800_000,
-        shards: skyclaw_protocol::shards::Settings::default(),
-    }
+    Config { replicas, ..Config::usual(NetworkId::of_name("instructions"), "bench") }
 }
 
 /// A job as clients send them.
 pub(crate) fn submission(n: u64) -> Command {
     let args: Vec<String> = (0..8).map(|arg| format!("\"--argument-{n}-{arg}\"")).collect();
     let payload = format!(r#"{{"kind":"shell","command":"true","args":[{}]}}"#, args.join(","));
-    Command::Submit(JobRequest {
-        payload: payload.into_bytes(),
-        required: vec!["shell".into()],
-        submitted_by: None,
-        max_attempts: None,
-        timeout_ms: None,
-        retry: None,
-        queue_timeout_ms: None,
-        once: false,
-        verify: None,
-    })
+    Command::Submit(JobRequest::new(payload.into_bytes(), vec!["shell".into()]))
 }
 
 impl Node {

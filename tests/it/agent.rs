@@ -1,41 +1,26 @@
 //! `skyclaw agent` and the tool `submit_agent` against a real coordinator: a job that no host can run
 //! yet, and the reason in words.
 
-use std::process::{Command, Output};
-
-use serde_json::{Value, json};
-use skyclaw_tests::{Node, Setup, binary};
+use serde_json::json;
+use skyclaw_tests::{Setup, Shell};
 
 use crate::mcp::client::Client;
 use crate::text;
-
-fn skyclaw(node: &Node, args: &[&str]) -> Output {
-    let mut command = Command::new(binary("skyclaw"));
-    command.args(args).env_clear().env("SKYCLAW_COORDINATOR_URL", node.url());
-    command.output().expect("skyclaw starts")
-}
-
-#[track_caller]
-fn document(output: &Output) -> Value {
-    let parsed = serde_json::from_slice(&output.stdout);
-    assert!(parsed.is_ok(), "{}", String::from_utf8_lossy(&output.stderr));
-    parsed.unwrap_or_default()
-}
 
 #[test]
 fn an_agent_job_waits_for_what_it_needs_and_says_so() {
     let node = Setup::coordinator().start();
     node.api.register("plain", &["shell"], 1);
+    let shell = Shell::of(&node);
     let args = ["agent", "--message", "--help me", "--model", "mock/mock-1", "--json"];
-    let job = document(&skyclaw(&node, &args))["job"].take();
+    let job = shell.run(&args).json()["job"].take();
     let id = text(&job, "id");
     let needs = json!(["model:mock/mock-1", "openclaw.exec"]);
     assert_eq!(job["requirement"]["requiredCapabilities"], needs);
-    let why = document(&skyclaw(&node, &["why", id, "--json"]));
+    let why = shell.run(&["why", id, "--json"]).json();
     assert_eq!(why["hosts"][0]["missing"], needs);
     assert!(text(&why, "because").starts_with("no host has "), "{why}");
-    let shown = skyclaw(&node, &["job", id]);
-    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let shown = shell.run(&["job", id]).stdout;
     assert!(shown.contains("openclaw-agent: --help me"), "{shown}");
 }
 
@@ -74,9 +59,9 @@ fn every_option_of_an_agent_job_is_taken_by_a_coordinator() {
         "--queue-timeout-ms",
         "600000",
     ];
-    let output = skyclaw(&node, &args);
-    let job = document(&output)["job"].take();
-    assert_eq!(text(&job, "status"), "queued", "{}", String::from_utf8_lossy(&output.stdout));
+    let shell = Shell::of(&node);
+    let job = shell.run(&args).json()["job"].take();
+    assert_eq!(text(&job, "status"), "queued", "{job}");
     assert_eq!(
         job["requirement"]["requiredCapabilities"],
         json!(["gpu", "model:c/d", "openclaw.exec"])
@@ -92,7 +77,7 @@ fn every_option_of_an_agent_job_is_taken_by_a_coordinator() {
         "--session-key",
         "k",
     ];
-    let asked = document(&skyclaw(&node, &args))["job"].take();
+    let asked = shell.run(&args).json()["job"].take();
     assert_eq!(asked["requirement"]["requiredCapabilities"], json!(["openclaw.gateway"]));
     assert_eq!(asked["payload"]["sessionKey"], "k");
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cargo_metadata::semver::VersionReq;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use skyclaw_tests::workspace_root;
 
@@ -281,4 +282,24 @@ fn sources_name_no_machine() {
 fn unsafe_code_is_forbidden() {
     let manifest = fs::read_to_string(workspace_root().join("Cargo.toml")).expect("it is there");
     assert!(manifest.contains("unsafe_code = \"forbid\""));
+}
+
+/// Of versions with known holes none is in the lock file.
+#[test]
+fn no_version_with_a_known_hole_is_taken() {
+    let text = fs::read_to_string(workspace_root().join("deny.toml")).expect("it is there");
+    let rules: toml::Table = text.parse().expect("it is TOML");
+    let refused = rules["bans"]["deny"].as_array().expect("a list").iter();
+    let refused: Vec<(&str, VersionReq)> = refused
+        .filter_map(|rule| rule.get("crate")?.as_str()?.split_once(':'))
+        .map(|(name, versions)| (name, versions.parse().expect("a range of versions")))
+        .collect();
+    assert!(refused.len() > 5, "the search does not work: {refused:?}");
+    let metadata = metadata();
+    for (name, versions) in refused {
+        let taken = metadata.packages.iter().filter(|package| package.name == name);
+        for package in taken {
+            assert!(!versions.matches(&package.version), "{name} {}", package.version);
+        }
+    }
 }

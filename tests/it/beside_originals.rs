@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use skyclaw_tests::{
-    Api, Ended, LegacyClient, LegacyHost, LegacyHostConfig, Mood, Node, Original, OriginalSetup,
-    PATIENCE, Process, Reply, Server, Setup, binary, eventually, shell,
+    Api, LegacyClient, LegacyHost, LegacyHostConfig, Mood, Node, Original, OriginalSetup, Reply,
+    Server, Setup, Shell, eventually, shell,
 };
 
 use crate::cluster::{nodes, until_status};
@@ -151,26 +151,14 @@ fn names_at_an_original_belong_to_the_service_that_was_first() {
     }
 }
 
-fn skyclaw(originals: &[&Original], args: &[&str]) -> Ended {
-    let urls: Vec<String> = originals.iter().map(|original| original.url()).collect();
-    let folder = tempfile::tempdir().expect("a folder");
-    let env = [
-        ("SKYCLAW_COORDINATOR_URLS".to_owned(), urls.join(",").into()),
-        ("SKYCLAW_TOKEN".to_owned(), "t".into()),
-    ];
-    Process::start(&binary("skyclaw"), args, &env, folder.path(), folder.path()).wait(PATIENCE)
-}
-
 /// C3-C9 F35: our command line at originals, the commands they never had included; it goes on to the
 /// next one, and shows the last failure.
 #[test]
 fn our_command_line_works_at_originals() {
     let [a, b] = ["a", "b"].map(|name| OriginalSetup::new(name).token("t").start());
-    let ok = |args: &[&str]| {
-        let ended = skyclaw(&[&a, &b], args);
-        assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
-        ended.stdout.trim().to_owned()
-    };
+    let urls = [a.url(), b.url()].join(",");
+    let shell = Shell::bare().with("SKYCLAW_COORDINATOR_URLS", urls).with("SKYCLAW_TOKEN", "t");
+    let ok = |args: &[&str]| shell.ok(args).trim().to_owned();
     let id = ok(&["enqueue-shell", "sh", "-c", "true"]);
     let payload = json!({ "kind": "shell", "command": "sh", "args": ["-c", "true"] });
     assert_eq!(a.record("jobs", &id)["payload"], payload);
@@ -184,23 +172,23 @@ fn our_command_line_works_at_originals() {
     let job = text(&a.api().claim("h"), "id").to_owned();
     a.api().complete(&job, "h").ok();
     assert!(ok(&["hosts"]).contains("my-box"));
-    let listed: Value = serde_json::from_str(&ok(&["jobs", "--json"])).unwrap_or_default();
+    let listed = shell.json(&["jobs"]);
     let listed = listed["jobs"].as_array().map_or(0, Vec::len);
     assert_eq!(listed, 2);
     assert!(ok(&["jobs", "--status", "completed"]).contains(&job));
     assert!(ok(&["job", &job]).contains("done"));
     assert!(ok(&["job", "--wait", &job]).contains("done"));
-    let none = skyclaw(&[&a, &b], &["job", "job_none"]);
+    let none = shell.run(&["job", "job_none"]);
     assert_eq!(none.code, Some(1));
     assert!(none.stderr.contains("job not found"), "{}", none.stderr);
-    let cannot = skyclaw(&[&a, &b], &["cancel", &job]);
+    let cannot = shell.run(&["cancel", &job]);
     assert!(cannot.stderr.contains("perhaps an original"), "{}", cannot.stderr);
 
     a.mood("", Mood::Saying(Reply::hang_up()));
     let id = ok(&["submit", "--", "sh", "-c", "true"]);
     assert_eq!(text(&b.record("jobs", &id), "status"), "queued");
     b.mood("", Mood::Saying(Reply::json(500, json!({ "error": "database is locked" }))));
-    let failed = skyclaw(&[&a, &b], &["enqueue-shell", "true"]);
+    let failed = shell.run(&["enqueue-shell", "true"]);
     assert_eq!(failed.code, Some(1));
     assert!(failed.stderr.starts_with("[skyclaw] request failed (500): "), "{}", failed.stderr);
 }

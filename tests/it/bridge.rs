@@ -6,13 +6,13 @@ mod cost;
 mod forget;
 mod replacement;
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use skyclaw_tests::{
     Api, LegacyHost, LegacyHostConfig, Node, Original, OriginalSetup, Setup, capabilities,
-    eventually, shell,
+    eventually, free_port, shell,
 };
 
 use crate::{cluster, number, text};
@@ -35,8 +35,7 @@ fn ours(name: &str, copies: u32, originals: &[&Original]) -> Setup {
 
 /// The same, known to others by its url; and a client of it before it is there.
 fn public(setup: Setup) -> (Setup, Api) {
-    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-    let address = free.expect("there is a free port");
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let setup = setup
         .env("SKYCLAW_COORDINATOR_PORT", address.port())
         .env("SKYCLAW_COORDINATOR_PUBLIC_URL", format!("http://{address}"));

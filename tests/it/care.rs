@@ -1,25 +1,15 @@
 //! `skyclaw doctor` and `skyclaw why` against real nodes: what they say of a network that is well, and
 //! of one that is not.
 
-use std::process::{Command, Output};
-
 use serde_json::Value;
-use skyclaw_tests::{Node, Setup, binary, eventually, shell};
+use skyclaw_tests::{Node, Setup, Shell, eventually, shell};
 
 use crate::cluster::nodes;
 use crate::text;
 
-fn skyclaw(node: &Node, token: &str, args: &[&str]) -> Output {
-    let mut command = Command::new(binary("skyclaw"));
-    command.args(args).env_clear().env("SKYCLAW_COORDINATOR_URL", node.url());
-    command.env("SKYCLAW_TOKEN", token).output().expect("skyclaw starts")
-}
-
-#[track_caller]
-fn document(output: &Output) -> Value {
-    let parsed = serde_json::from_slice(&output.stdout);
-    assert!(parsed.is_ok(), "{}", String::from_utf8_lossy(&output.stderr));
-    parsed.unwrap_or_default()
+/// The command line of whoever has this token.
+fn skyclaw(node: &Node, token: &str) -> Shell {
+    Shell::of(node).with("SKYCLAW_TOKEN", token)
 }
 
 /// The findings of that name, as their levels.
@@ -32,9 +22,9 @@ fn levels<'a>(told: &'a Value, name: &str) -> Vec<&'a str> {
 fn doctor_finds_nothing_wrong_with_a_node_that_is_well() {
     let node = Setup::both().env("SKYCLAW_TOKEN", "secret").start();
     node.api.until_hosts(1);
-    let output = skyclaw(&node, "secret", &["doctor", "--json"]);
-    let told = document(&output);
-    assert_eq!(output.status.code(), Some(0), "{told}");
+    let ended = skyclaw(&node, "secret").run(&["doctor", "--json"]);
+    let told = ended.json();
+    assert_eq!(ended.code, Some(0), "{told}");
     for name in ["coordinator", "token", "clock", "hosts", "jobs"] {
         assert_eq!(levels(&told, name), ["ok"], "{name}: {told}");
     }
@@ -47,10 +37,9 @@ fn doctor_compares_coordinators_and_says_how_they_hear_and_are_reached() {
     let nodes = nodes(2, 2);
     nodes[0].api.submit(&shell("true"));
     let urls = nodes.iter().map(Node::url).collect::<Vec<_>>().join(",");
+    let all = Shell::bare().with("SKYCLAW_COORDINATOR_URLS", urls).with("SKYCLAW_TOKEN", "secret");
     eventually("all is well between them", || {
-        let mut command = Command::new(binary("skyclaw"));
-        command.args(["doctor", "--json"]).env_clear().env("SKYCLAW_COORDINATOR_URLS", &urls);
-        let told = document(&command.env("SKYCLAW_TOKEN", "secret").output().expect("it starts"));
+        let told = all.run(&["doctor", "--json"]).json();
         let seen = (levels(&told, "gossip"), levels(&told, "records"));
         let each = (levels(&told, "disk").len(), levels(&told, "reach").len());
         // They listen on loopback.
@@ -80,7 +69,7 @@ fn doctor_says_how_far_an_address_that_was_named_leads() {
             .env("SKYCLAW_P2P_LISTEN", "/ip4/127.0.0.1/tcp/0")
             .env("SKYCLAW_P2P_EXTERNAL_ADDR", address)
             .start();
-        let told = document(&skyclaw(&node, "secret", &["doctor", "--json"]));
+        let told = skyclaw(&node, "secret").run(&["doctor", "--json"]).json();
         let all = told["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
         let reach = all.iter().find(|it| it["name"] == "reach").expect("it is told");
         assert!(text(reach, "what").contains(said), "{told}");
@@ -90,16 +79,17 @@ fn doctor_says_how_far_an_address_that_was_named_leads() {
 #[test]
 fn doctor_names_a_wrong_token_and_jobs_that_wait_for_nobody() {
     let node = Setup::both().env("SKYCLAW_TOKEN", "secret").start();
-    let output = skyclaw(&node, "guess", &["doctor", "--json"]);
-    let told = document(&output);
-    assert_eq!((output.status.code(), levels(&told, "token")), (Some(1), vec!["fail"]), "{told}");
+    let ended = skyclaw(&node, "guess").run(&["doctor", "--json"]);
+    let told = ended.json();
+    assert_eq!((ended.code, levels(&told, "token")), (Some(1), vec!["fail"]), "{told}");
     node.api.until_hosts(1);
-    let output = skyclaw(&node, "secret", &["submit", "--requires", "gpu", "--json", "true"]);
-    let id = text(&document(&output)["job"], "id").to_owned();
-    let told = document(&skyclaw(&node, "secret", &["doctor", "--json"]));
+    let shell = skyclaw(&node, "secret");
+    let submitted = shell.run(&["submit", "--requires", "gpu", "--json", "true"]).json();
+    let id = text(&submitted["job"], "id").to_owned();
+    let told = shell.run(&["doctor", "--json"]).json();
     assert_eq!(levels(&told, "jobs"), ["fail"], "{told}");
     assert!(told.to_string().contains(&id));
-    let why = document(&skyclaw(&node, "secret", &["why", &id, "--json"]));
+    let why = shell.run(&["why", &id, "--json"]).json();
     assert_eq!(text(&why, "because"), "no host has gpu");
     assert_eq!(why["hosts"][0]["missing"], serde_json::json!(["gpu"]));
 }
@@ -108,8 +98,9 @@ fn doctor_names_a_wrong_token_and_jobs_that_wait_for_nobody() {
 fn why_says_where_a_job_runs_and_how_it_ended() {
     let node = Setup::both().env("SKYCLAW_HOST_NAME", "box").start();
     let id = node.api.submit_shell("exit 7");
+    let shell = skyclaw(&node, "");
     eventually("it says how it ended", || {
-        let why = document(&skyclaw(&node, "", &["why", &id, "--json"]));
+        let why = shell.run(&["why", &id, "--json"]).json();
         let because = text(&why, "because").to_owned();
         if because.starts_with("it ended with exit code 7") && because.contains("on box") {
             Ok(())

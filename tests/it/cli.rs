@@ -1,65 +1,11 @@
 //! The command line `skyclaw` against real nodes (C).
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Ended, Node, PATIENCE, Process, Reply, Server, Setup, binary, within};
+use skyclaw_tests::{PATIENCE, Reply, Server, Setup, Shell, within};
 
 use crate::text;
-
-/// A command line in a folder of its own.
-struct Shell {
-    folder: tempfile::TempDir,
-    env: Vec<(String, std::ffi::OsString)>,
-}
-
-impl Shell {
-    fn of(node: &Node) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, env: vec![("SKYCLAW_COORDINATOR_URL".into(), node.url().into())] }
-    }
-
-    fn with(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.into(), value.into()));
-        self
-    }
-
-    fn logs(&self) -> PathBuf {
-        let count = fs::read_dir(self.folder.path()).map_or(0, Iterator::count);
-        let logs = self.folder.path().join(count.to_string());
-        fs::create_dir(&logs).expect("it is writable");
-        logs
-    }
-
-    fn start(&self, args: &[&str]) -> Process {
-        Process::start(&binary("skyclaw"), args, &self.env, self.folder.path(), &self.logs())
-    }
-
-    #[track_caller]
-    fn run(&self, args: &[&str]) -> Ended {
-        self.start(args).wait(PATIENCE)
-    }
-
-    /// The standard output of a command that ends well.
-    #[track_caller]
-    fn ok(&self, args: &[&str]) -> String {
-        let ended = self.run(args);
-        assert_eq!(ended.code, Some(0), "{args:?}: {}{}", ended.stdout, ended.stderr);
-        ended.stdout
-    }
-
-    #[track_caller]
-    fn json(&self, args: &[&str]) -> Value {
-        let mut all = vec!["--json"];
-        all.extend(args);
-        let out = self.ok(&all);
-        let parsed = serde_json::from_str(&out);
-        assert!(parsed.is_ok(), "no JSON: {out}");
-        parsed.unwrap_or_default()
-    }
-}
 
 /// README: run a command somewhere and see its output.
 #[test]
@@ -69,12 +15,12 @@ fn submit_and_wait_prints_the_output_and_exits_with_the_job() {
     let said = shell.ok(&["submit", "--wait", "--", "sh", "-c", "echo hi; echo oops >&2"]);
     assert!(said.contains("hi"), "{said}");
     let failed = shell.run(&["submit", "--wait", "--", "sh", "-c", "exit 4"]);
-    assert_eq!(failed.code, Some(1), "{}{}", failed.stdout, failed.stderr);
+    assert_eq!(failed.code, Some(1), "{}", failed.said());
     let job = shell.json(&["submit", "--wait", "--env", "A=b", "--", "sh", "-c", "echo $A"]);
     assert_eq!(text(&job["job"]["result"], "stdout"), "b\n");
     let refused = shell.run(&["submit", "--wait", "--", "cat"]);
     assert_eq!(refused.code, Some(1));
-    assert!(format!("{}{}", refused.stdout, refused.stderr).contains("command not allowed: cat"));
+    assert!(refused.said().contains("command not allowed: cat"));
 }
 
 /// Jobs and hosts as tables and as documents.
@@ -119,7 +65,7 @@ fn cancel_ends_a_job_once() {
     });
     assert!(shell.ok(&["cancel", &id]).contains(&id));
     let ended = waiting.wait(PATIENCE);
-    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(1), "{}", ended.said());
     let again = shell.run(&["cancel", &id]);
     assert_eq!(again.code, Some(1));
     assert!(again.stderr.contains("already ended"), "{}", again.stderr);
@@ -191,7 +137,7 @@ fn commands_fail_over() {
     let node = Setup::coordinator().start();
     let gone = Setup::coordinator().start().url();
     let urls = format!("{gone},{}/", node.url());
-    let shell = Shell::of(&node).with("SKYCLAW_COORDINATOR_URLS", &urls);
+    let shell = Shell::of(&node).with("SKYCLAW_COORDINATOR_URLS", urls);
     shell.ok(&["submit", "--", "true"]);
     assert_eq!(node.api.metric("skyclaw_jobs_queued"), 1.0);
     let alone = Shell::of(&node).with("SKYCLAW_COORDINATOR_URLS", &gone);
@@ -233,9 +179,7 @@ fn whoever_is_refused_for_now_hears_what_may_be_asked_again() {
     for (status, more, kind) in all {
         let refuse = move |_: &_| Reply::json(status, json!({ "error": "not now" }));
         let server = Server::start(refuse);
-        let folder = tempfile::tempdir().expect("a folder");
-        let shell =
-            Shell { folder, env: vec![("SKYCLAW_COORDINATOR_URL".into(), server.url().into())] };
+        let shell = Shell::at(&server.url());
         for args in calls {
             let before = server.received().len();
             let ended = shell.run(args);

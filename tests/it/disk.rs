@@ -90,14 +90,6 @@ fn until_refused(node: &Node, word: &str) {
     });
 }
 
-#[track_caller]
-fn until_logged(node: &Node, word: &str) {
-    eventually("the log names it", || {
-        let log = node.process.log();
-        if log.contains(word) { Ok(()) } else { Err(log) }
-    });
-}
-
 /// Below the mark new jobs are refused, what is held goes on; room heals it.
 #[test]
 fn below_the_mark_only_new_work_is_refused() {
@@ -122,7 +114,7 @@ fn below_the_mark_only_new_work_is_refused() {
     assert_eq!(text(&node.api.complete(&jobs[0], "h1").ok()["job"], "status"), "completed");
     assert_eq!(text(&node.api.claim("h1"), "id"), jobs[1]);
     node.api.heartbeat("h1", &json!({ "activeLeases": 1 }));
-    until_logged(&node, &place);
+    node.process.until_logged(&place);
 
     fs::remove_file(filler).expect("it is there");
     until_ready(&node);
@@ -199,7 +191,7 @@ fn a_full_disk_is_survived_without_a_restart() {
         let answer = node.api.get(&format!("/v1/jobs/{}", told[0]));
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
     });
-    until_logged(&node, "node.db");
+    node.process.until_logged("node.db");
     // Its reserve is spent: whoever asks while the disk is full is told, in both ways.
     let more = disk.fill(0);
     until_refused(&node, "node.db");
@@ -235,7 +227,7 @@ fn a_node_starts_on_a_read_only_disk_and_heals() {
     node.start_again();
     until_refused(&node, "node.db");
     assert_eq!(node.api.get("/healthz").status, 200);
-    until_logged(&node, "node.db");
+    node.process.until_logged("node.db");
     assert_eq!(node.api.metric("skyclaw_store_usable"), 0.0);
     disk.remount("rw");
     until_ready(&node);
@@ -281,7 +273,7 @@ fn a_file_that_becomes_read_only_under_the_node_is_told_and_heals() {
     }
     let undo = Undo(&file);
     until_refused(&node, "coordinator.db");
-    until_logged(&node, "coordinator.db");
+    node.process.until_logged("coordinator.db");
     drop(undo);
     until_ready(&node);
     node.api.submit_shell("true");

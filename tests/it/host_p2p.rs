@@ -3,10 +3,13 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use skyclaw_tests::{Node, PATIENCE, Setup, eventually, within};
 
-use crate::{cluster, text};
+use crate::cluster;
+
+/// Longest wait for a job on a host that has to find its coordinator first.
+const DONE: Duration = Duration::from_secs(60);
 
 fn coordinator() -> Setup {
     Setup::coordinator().env("SKYCLAW_MIN_REPLICATIONS", 1).env("SKYCLAW_TOKEN", "secret")
@@ -26,27 +29,12 @@ fn host(bootstrap: &str) -> Setup {
         .env("SKYCLAW_STOP_GRACE_MS", 500)
 }
 
-fn submit(node: &Node, script: &str) -> String {
-    let payload = json!({ "kind": "shell", "command": "sh", "args": ["-c", script] });
-    let job = json!({ "payload": payload, "requirement": { "requiredCapabilities": ["shell"] } });
-    let answer = node.api.post("/v1/jobs", &job).ok();
-    text(&answer["job"], "id").to_owned()
-}
-
-#[track_caller]
-fn until_status(node: &Node, id: &str, status: &str) -> Value {
-    within(Duration::from_secs(60), status, || {
-        let job = node.api.get(&format!("/v1/jobs/{id}")).ok();
-        if job["job"]["status"] == *status { Ok(job["job"].clone()) } else { Err(job.to_string()) }
-    })
-}
-
 #[test]
 fn a_job_taken_over_http_runs_on_a_host_that_knows_only_a_bootstrap_address() {
     let a = coordinator().start();
     let host = host(&first_address(&a)).start();
-    let id = submit(&a, "echo hello");
-    let job = until_status(&a, &id, "completed");
+    let id = a.api.submit_shell_for(&["shell"], "echo hello");
+    let job = a.api.until_job_is_within(DONE, &id, "completed");
     assert_eq!(job["result"]["stdout"], "hello\n", "{job}");
     assert!(host.cwd().join(".skyclaw/node.db").exists());
 }
@@ -83,7 +71,8 @@ fn a_result_in_the_outbox_outlives_a_killed_host() {
     let mut a = cluster::node("a", 1).start();
     let mut host = host(&cluster::address(&a)).start();
     let mark = host.folder().join("mark");
-    let id = submit(&a, &format!("touch {}; sleep 2; echo late", mark.display()));
+    let script = format!("touch {}; sleep 2; echo late", mark.display());
+    let id = a.api.submit_shell_for(&["shell"], &script);
     eventually("it runs", || if mark.exists() { Ok(()) } else { Err("no mark".into()) });
     // It ends while nobody takes results.
     a.kill();
@@ -98,7 +87,7 @@ fn a_result_in_the_outbox_outlives_a_killed_host() {
     let _ = host.wait(PATIENCE);
     a.start_again();
     host.start_again();
-    let job = until_status(&a, &id, "completed");
+    let job = a.api.until_job_is_within(DONE, &id, "completed");
     assert_eq!((&job["result"]["stdout"], &job["attempts"]), (&json!("late\n"), &json!(1)));
 }
 
@@ -107,7 +96,8 @@ fn a_cancelled_job_stops_at_once() {
     let a = coordinator().start();
     let host = host(&first_address(&a)).start();
     let mark = host.folder().join("mark");
-    let id = submit(&a, &format!("while :; do date > {}; sleep 0.05; done", mark.display()));
+    let script = format!("while :; do date > {}; sleep 0.05; done", mark.display());
+    let id = a.api.submit_shell_for(&["shell"], &script);
     eventually("it runs", || if mark.exists() { Ok(()) } else { Err("no mark".into()) });
     a.api.post(&format!("/v1/jobs/{id}/cancel"), &json!({})).ok();
     let cancelled = Instant::now();
@@ -126,8 +116,8 @@ fn a_host_that_is_cut_off_ends_its_run_within_the_lease() {
     let host = host(&first_address(&a)).start();
     let mark = host.folder().join("mark");
     let script = format!("while :; do date > {}; sleep 0.1; done", mark.display());
-    let id = submit(&a, &script);
-    until_status(&a, &id, "leased");
+    let id = a.api.submit_shell_for(&["shell"], &script);
+    a.api.until_job_is_within(DONE, &id, "leased");
     eventually("it runs", || if mark.exists() { Ok(()) } else { Err("no mark".into()) });
     a.kill();
     let cut = Instant::now();
@@ -149,7 +139,7 @@ fn jobs_of_an_idle_host_start_at_once() {
     let mut times: Vec<Duration> = (0..40)
         .map(|_| {
             let start = Instant::now();
-            let id = submit(&a, "true");
+            let id = a.api.submit_shell_for(&["shell"], "true");
             loop {
                 let job = a.api.get(&format!("/v1/jobs/{id}")).ok();
                 if job["job"]["status"] == "completed" {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Database, Ended, Node, PATIENCE, Process, Setup, binary, eventually, within};
+use skyclaw_tests::{Database, Ended, Node, PATIENCE, Setup, Shell, eventually, within};
 
 use crate::cluster::{nodes, until_status};
 use crate::{number, text};
@@ -77,22 +77,15 @@ fn service(id: &str) -> Value {
     })
 }
 
-/// `skyclaw import` of the file in `folder` by the coordinator at `url`.
-fn start(url: &str, folder: &Path, args: &[&str]) -> Process {
-    let logs = tempfile::tempdir_in(folder).expect("it is writable").keep();
-    let mut all = vec!["import", "coordinator.db"];
-    all.extend(args);
-    let env = [
-        ("SKYCLAW_COORDINATOR_URL".to_owned(), url.into()),
-        ("SKYCLAW_TOKEN".to_owned(), "secret".into()),
-    ];
-    Process::start(&binary("skyclaw"), &all, &env, folder, &logs)
+/// `skyclaw` beside the file in `folder`, with this coordinator to take it over.
+fn skyclaw(node: &Node, folder: &Path) -> Shell {
+    Shell::of(node).with("SKYCLAW_TOKEN", "secret").cwd(folder)
 }
 
+#[track_caller]
 fn import(node: &Node, folder: &Path, args: &[&str]) -> (Ended, Value) {
-    let mut all = vec!["--json"];
-    all.extend(args);
-    let ended = start(&node.url(), folder, &all).wait(PATIENCE);
+    let all = [&["import", "coordinator.db", "--json"][..], args].concat();
+    let ended = skyclaw(node, folder).run(&all);
     let told = serde_json::from_str(&ended.stdout).unwrap_or_default();
     (ended, told)
 }
@@ -144,12 +137,12 @@ fn what_a_stopped_original_kept_is_taken_over_once() {
 
     let mut node = Setup::coordinator().start();
     let (ended, told) = import(&node, folder.path(), &["--dry-run"]);
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
     assert_eq!(counts(&told, "jobs"), [4, 0, 1, 0, 0]);
     assert_eq!(node.api.get("/v1/jobs").ok()["jobs"], json!([]));
 
     let (ended, told) = import(&node, folder.path(), &[]);
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
     assert_eq!(counts(&told, "hosts"), [1, 0, 0, 0, 0]);
     assert_eq!(counts(&told, "jobs"), [4, 0, 1, 0, 0]);
     assert_eq!(counts(&told, "services"), [1, 0, 0, 0, 0]);
@@ -190,14 +183,14 @@ fn what_a_stopped_original_kept_is_taken_over_once() {
     node.kill();
     node.start_again();
     let (ended, told) = import(&node, folder.path(), &[]);
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
     assert_eq!(counts(&told, "jobs"), [0, 4, 1, 0, 0]);
     assert_eq!(counts(&told, "services"), [0, 1, 0, 0, 0]);
     assert_eq!(counts(&told, "hosts"), [0, 1, 0, 0, 0]);
     assert_eq!(counts(&told, "idempotency"), [0, 1, 1, 0, 0]);
     assert_eq!(node.api.post_once("/v1/jobs", "k", &asked).ok(), answer);
-    let human = start(&node.url(), folder.path(), &[]).wait(PATIENCE);
-    assert!(human.stderr.contains("nothing new"), "{}{}", human.stdout, human.stderr);
+    let human = skyclaw(&node, folder.path()).run(&["import", "coordinator.db"]);
+    assert!(human.stderr.contains("nothing new"), "{}", human.said());
 
     // Both wait for a host, the older one first; a host that was taken over needs not register.
     let claimed: Vec<Value> = (0..2).map(|_| node.api.claim("h1")).collect();
@@ -220,7 +213,7 @@ fn what_one_coordinator_takes_over_the_others_keep_too() {
     }
     drop(database);
     let (ended, told) = import(&nodes[0], folder.path(), &[]);
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
     assert_eq!(counts(&told, "jobs"), [80, 0, 0, 0, 0]);
     for at in 0..40 {
         until_status(&nodes[1], &format!("job_{at}"), "queued");
@@ -242,7 +235,8 @@ fn leases_are_waited_for_and_their_hosts_may_report() {
     database.put("jobs", &leased("job_2", "h2", 6000));
     drop(database);
     let began = Instant::now();
-    let mut importing = start(&node.url(), folder.path(), &["--json"]);
+    let shell = skyclaw(&node, folder.path());
+    let mut importing = shell.start(&["import", "coordinator.db", "--json"]);
     eventually("the leased jobs are shown", || {
         let answer = node.api.get("/v1/jobs/job_2");
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
@@ -251,9 +245,9 @@ fn leases_are_waited_for_and_their_hosts_may_report() {
     assert_eq!(node.api.claim("h1"), Value::Null, "nobody else gets it");
     node.api.complete("job_1", "h1").ok();
     let ended = importing.wait(PATIENCE);
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
     assert!(began.elapsed() >= Duration::from_secs(4), "it did not wait");
-    let told: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
+    let told = ended.json();
     assert_eq!(counts(&told, "jobs"), [1, 1, 0, 0, 0]);
     assert_eq!(text(&node.api.job("job_1"), "status"), "completed");
     assert_eq!(text(&node.api.job("job_2"), "status"), "queued");
@@ -276,8 +270,8 @@ fn what_cannot_be_taken_is_named_and_the_rest_is_taken() {
     database.put("services", &json!({ "id": "svc_1", "createdAt": "never" }));
     drop(database);
     let node = Setup::coordinator().start();
-    let ended = start(&node.url(), folder.path(), &[]).wait(PATIENCE);
-    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    let ended = skyclaw(&node, folder.path()).run(&["import", "coordinator.db"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.said());
     for words in ["job job_kind: unknown job kind", "job job_version: version", "job_bare", "svc_1"]
     {
         assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
@@ -329,7 +323,7 @@ fn what_has_not_ended_is_left_to_an_original_that_runs() {
     });
     let node = Setup::coordinator().start();
     let (ended, told) = import(&node, folder.path(), &[]);
-    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(1), "{}", ended.said());
     let who = format!("process {} has", holder.0.id());
     assert!(ended.stderr.contains(&who), "{}", ended.stderr);
     assert_eq!((&told["inUse"], counts(&told, "jobs")), (&json!(true), [1, 0, 0, 2, 0]));
@@ -338,7 +332,7 @@ fn what_has_not_ended_is_left_to_an_original_that_runs() {
 
     drop(holder);
     let (ended, told) = import(&node, folder.path(), &[]);
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
     assert_eq!((&told["inUse"], counts(&told, "jobs")), (&json!(false), [2, 1, 0, 0, 0]));
     assert_eq!(text(&node.api.job("job_late"), "status"), "queued");
 }
@@ -366,7 +360,8 @@ fn thousands_of_records_are_taken_while_the_coordinator_serves() {
     drop(database);
     let node = Setup::coordinator().start();
     node.api.register("h0", &["shell"], 5000);
-    let mut importing = start(&node.url(), folder.path(), &["--json"]);
+    let shell = skyclaw(&node, folder.path());
+    let mut importing = shell.start(&["import", "coordinator.db", "--json"]);
     let mut longest = Duration::ZERO;
     while importing.is_running() {
         let began = Instant::now();
@@ -374,8 +369,8 @@ fn thousands_of_records_are_taken_while_the_coordinator_serves() {
         longest = longest.max(began.elapsed());
     }
     let ended = importing.wait(PATIENCE);
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    let told: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    let told = ended.json();
     assert_eq!(counts(&told, "jobs"), [3000, 0, 0, 0, 0]);
     assert!(longest < Duration::from_secs(2), "a claim took {longest:?}");
 }

@@ -12,7 +12,7 @@ use skyclaw_node::net::{Duty, OpenError};
 use skyclaw_node::output::OutputHeader;
 use skyclaw_protocol::{JobId, codec};
 use skyclaw_tests::mallory::Mallory;
-use skyclaw_tests::{Node, Setup, eventually, resident_kib};
+use skyclaw_tests::{Node, Setup, Shell, eventually, resident_kib};
 
 use crate::{cluster, text};
 
@@ -482,11 +482,7 @@ fn the_command_line_follows_a_job_to_its_end() {
         let jobs = node.api.get("/v1/jobs").ok();
         jobs["jobs"][0]["id"].as_str().map(str::to_owned).ok_or_else(|| jobs.to_string())
     });
-    let log = std::process::Command::new(skyclaw_tests::binary("skyclaw"))
-        .args(["logs", &id])
-        .env("SKYCLAW_COORDINATOR_URL", node.url())
-        .output()
-        .expect("it runs");
-    assert_eq!(String::from_utf8_lossy(&log.stdout), "one\ntwo\n");
-    assert_eq!(log.status.code(), Some(0), "looking at it is no failure");
+    let log = Shell::of(&node).run(&["logs", &id]);
+    assert_eq!(log.stdout, "one\ntwo\n");
+    assert_eq!(log.code, Some(0), "looking at it is no failure");
 }

@@ -90,6 +90,11 @@ fn number(record: &Value, name: &str) -> u64 {
     member.unwrap_or_default()
 }
 
+/// Whether these words are in a file's bytes.
+fn holds(bytes: &[u8], words: &str) -> bool {
+    bytes.windows(words.len()).any(|window| window == words.as_bytes())
+}
+
 /// The names of a record's members.
 #[track_caller]
 fn members(record: &Value) -> Vec<&str> {

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use skyclaw_tests::{
     Api, Database, Ended, LegacyHost, LegacyHostConfig, Original, OriginalSetup, PATIENCE, Process,
-    binary, capabilities, eventually, shell, workspace_root,
+    binary, eventually, free_port, workspace_root,
 };
 
 use crate::text;
@@ -123,8 +123,7 @@ impl Machines {
 }
 
 fn free() -> SocketAddr {
-    let socket = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-    socket.expect("there is a free port")
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
 /// A job that ended at an original and was told to nobody.
@@ -160,10 +159,6 @@ fn pair(setup: impl Fn(&'static str) -> OriginalSetup) -> (Original, Original) {
     (first, second)
 }
 
-fn needs_shell(script: &str) -> Value {
-    capabilities(shell(script), &["shell"])
-}
-
 #[test]
 fn a_cluster_is_replaced_as_the_guide_says() {
     let steps = steps("Replacing a cluster");
@@ -179,7 +174,7 @@ fn a_cluster_is_replaced_as_the_guide_says() {
     ]);
     let (new_a, new_b) = (machines.api("new-a"), machines.api("new-b"));
     let first = daemon(&[old_a.api(), old_b.api()]);
-    let mut jobs = vec![text(&old_a.api().submit(&needs_shell("true")), "id").to_owned()];
+    let mut jobs = vec![old_a.api().submit_shell_for(&["shell"], "true")];
     old_a.until_job_is(&jobs[0], "completed");
     let api = json!({ "serviceId": "api", "name": "api", "command": "node" });
     old_a.api().post("/v1/services", &api).ok();
@@ -219,7 +214,7 @@ fn a_cluster_is_replaced_as_the_guide_says() {
     let second = daemon(&[new_a.clone(), new_b.clone(), old_a.api(), old_b.api()]);
     new_a.until_job_is(&jobs[1], "completed");
     // Somebody has not heard of the move.
-    jobs.push(text(&old_a.api().submit(&needs_shell(": late")), "id").to_owned());
+    jobs.push(old_a.api().submit_shell_for(&["shell"], ": late"));
 
     machines.run_all("old-a", &step("4. Stop an original")[0]);
     old_a.stop();
@@ -228,12 +223,12 @@ fn a_cluster_is_replaced_as_the_guide_says() {
     new_b.until_job_is("job_of_a", "completed");
     machines.run_all("new-a", &step("6. Forget it")[0]);
     // Of two originals one is left, so that what goes there has a copy at ours.
-    jobs.push(text(&new_a.submit(&needs_shell(": between")), "id").to_owned());
+    jobs.push(new_a.submit_shell_for(&["shell"], ": between"));
 
     old_b.stop();
     machines.leave_database("old-b", &old_b, &untold("job_of_b"));
     machines.run_all("old-b", &step("7. The same with the last one")[0]);
-    jobs.push(text(&new_b.submit(&needs_shell(": after")), "id").to_owned());
+    jobs.push(new_b.submit_shell_for(&["shell"], ": after"));
     jobs.extend(["job_of_a".to_owned(), "job_of_b".to_owned()]);
     for id in &jobs {
         new_a.until_job_is(id, "completed");
@@ -261,7 +256,7 @@ fn a_single_original_is_replaced_as_the_guide_says() {
     let steps = steps("A single original");
     let blocks = steps.values().next().expect("a chapter with blocks");
     let original = OriginalSetup::new("old").token("secret").start();
-    let waits = text(&original.api().submit(&needs_shell("true")), "id").to_owned();
+    let waits = original.api().submit_shell_for(&["shell"], "true");
     original.api().register("daemon", &["openclaw"], 1);
     let address = original.api().address();
     original.stop();
@@ -298,9 +293,9 @@ fn ours_leave_again_and_the_originals_have_what_was_done_meanwhile() {
         let bridged = shown.lines().filter(|line| line.contains(" bridged ")).count();
         if bridged == 2 { Ok(()) } else { Err(shown) }
     });
-    let mut jobs = vec![text(&new_a.submit(&needs_shell(": waits")), "id").to_owned()];
+    let mut jobs = vec![new_a.submit_shell_for(&["shell"], ": waits")];
     // Clients have moved back, the last host has not.
-    jobs.push(text(&old_a.api().submit(&needs_shell(": at an original")), "id").to_owned());
+    jobs.push(old_a.api().submit_shell_for(&["shell"], ": at an original"));
     let last = daemon(&[new_a.clone(), old_a.api(), old_b.api()]);
     eventually("ours runs nothing any more", || {
         let left: String = ["queued", "leased"]
@@ -327,7 +322,7 @@ fn ours_leave_again_and_the_originals_have_what_was_done_meanwhile() {
             original.until_job_is(id, "completed");
         }
     }
-    jobs.push(text(&old_b.api().submit(&needs_shell(": afterwards")), "id").to_owned());
+    jobs.push(old_b.api().submit_shell_for(&["shell"], ": afterwards"));
     old_b.until_job_is(&jobs[2], "completed");
     ran.extend(moved.ran());
     let once = |id: &String| ran.iter().filter(|ran| *ran == id).count() == 1;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use skyclaw_tests::lan::{FOUND, Lan, Machine, coordinator, host};
 use skyclaw_tests::{Api, shell, within};
 
@@ -34,15 +34,6 @@ fn until_job(machine: &Machine, id: &str, patience: Duration, status: &str) -> V
     })
 }
 
-#[track_caller]
-fn until_hosts(machine: &Machine, count: usize) -> Vec<Value> {
-    within(FOUND, "the hosts are known", || {
-        let known = machine.get("/v1/hosts")["hosts"].take();
-        let known = known.as_array().cloned().unwrap_or_default();
-        if known.len() == count { Ok(known) } else { Err(json!(known).to_string()) }
-    })
-}
-
 fn lines(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
@@ -53,7 +44,7 @@ fn a_job_runs_on_a_host_without_http_that_was_found_by_mdns_alone() {
     let Some(lan) = Lan::make(2) else { return };
     let a = lan.start(1, coordinator("a", 1));
     let b = lan.start(2, host("b"));
-    let hosts = until_hosts(&a, 1);
+    let hosts = a.until_hosts(1);
     assert_eq!(text(&hosts[0], "name"), "b");
     // It says on which machine it runs.
     let submit = ["submit", "--wait", "--json", "--", "sh", "-c", "ip -4 -o addr show dev eth0"];
@@ -89,7 +80,7 @@ fn a_coordinator_whose_cable_is_cut_stops_nobody_and_catches_up() {
     let host = lan.start(4, host("h").env("SKYCLAW_MAX_PARALLEL", 4));
     for (node, others) in nodes.iter().zip([["b", "c"], ["a", "c"], ["a", "b"]]) {
         node.until_connected(&others);
-        until_hosts(node, 1);
+        node.until_hosts(1);
     }
     let ran = host.path("ran");
     let mut ids = Vec::new();
@@ -151,7 +142,7 @@ fn a_host_whose_cable_is_cut_gives_its_job_to_another() {
     let hosts = [lan.start(3, host("h3")), lan.start(4, host("h4"))];
     for (node, other) in nodes.iter().zip(["b", "a"]) {
         node.until_connected(&[other]);
-        until_hosts(node, 2);
+        node.until_hosts(2);
     }
     let folder = tempfile::tempdir().expect("a folder can be made");
     let path = |name: &str| folder.path().join(name);

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use cargo_metadata::MetadataCommand;
 use serde_json::{Value, json};
-use skyclaw_node::config::{Fallback, SETTINGS, Setting};
+use skyclaw_node::config::{SETTINGS, Setting};
 use skyclaw_tests::{Api, Need, Setup, can, eventually, workspace_root};
 
 fn path(name: &str) -> PathBuf {
@@ -150,7 +150,7 @@ fn the_example_settings_are_taken() {
     assert!(offers.len() > 20, "the search does not work: {offers:?}");
     for line in &offers {
         let (key, value) = line.split_once(" = ").unwrap_or_default();
-        let Some(Fallback::Text(default)) = setting(key).map(|setting| setting.fallback) else {
+        let Some(default) = setting(key).and_then(|setting| setting.fallback.constant()) else {
             assert!(setting(key).is_some(), "no setting {key}");
             continue;
         };

@@ -1,10 +1,9 @@
 //! Nodes find each other over libp2p, let members in, and tell strangers why not.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Node, PATIENCE, Reply, Server, Setup, binary, eventually, within};
+use skyclaw_tests::{Node, PATIENCE, Reply, Server, Setup, Shell, eventually, within};
 
 use crate::{members, text};
 use skyclaw_tests::lan::{self, Lan};
@@ -76,27 +75,14 @@ fn two_nodes_find_each_other_by_bootstrap() {
     until_connected(&c, &["a", "b"]);
     assert!(a.api.metric("skyclaw_p2p_peers") >= 2.0);
 
-    let output = skyclaw(&a, &["peers"]);
+    let shell = Shell::bare().with("SKYCLAW_COORDINATOR_URLS", a.url());
+    let shell = shell.with("SKYCLAW_TOKEN", "secret");
+    let output = shell.ok(&["peers"]);
     for name in ["b", "c"] {
         let line = output.lines().find(|line| line.contains(&format!(" {name} ")));
         assert!(line.is_some_and(|line| line.contains("connected")), "{output}");
     }
-    let json: Value = serde_json::from_str(&skyclaw(&a, &["peers", "--json"])).expect("JSON");
-    assert_eq!(connected(&json), ["b", "c"]);
-}
-
-/// The output of the client, which must succeed.
-#[track_caller]
-fn skyclaw(node: &Node, args: &[&str]) -> String {
-    let output = Command::new(binary("skyclaw"))
-        .args(args)
-        .env_clear()
-        .env("SKYCLAW_TOKEN", "secret")
-        .env("SKYCLAW_COORDINATOR_URLS", node.url())
-        .output()
-        .expect("the client starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    assert_eq!(connected(&shell.json(&["peers"])), ["b", "c"]);
 }
 
 #[test]

@@ -5,9 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use skyclaw_tests::{
-    Need, Node, PATIENCE, Process, Setup, binary, can, eventually, processes_with,
-};
+use skyclaw_tests::{Need, Node, Setup, Shell, can, eventually, processes_with};
 
 use crate::text;
 
@@ -292,11 +290,7 @@ fn a_level_is_seen_and_not_what_an_owner_says() {
     let mut job = skyclaw_tests::shell("true");
     job["requirement"] = json!({ "sandbox": "isolated" });
     let id = text(&node.api.submit(&job), "id").to_owned();
-    let env = [("SKYCLAW_COORDINATOR_URL".into(), std::ffi::OsString::from(node.url()))];
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut why =
-        Process::start(&binary("skyclaw"), &["why", &id], &env, folder.path(), folder.path());
-    let said = why.wait(PATIENCE).stdout;
+    let said = Shell::of(&node).run(&["why", &id]).stdout;
     assert!(
         said.contains("no host has sandbox:isolated") && said.contains("skyclaw doctor"),
         "{said}"
@@ -319,17 +313,11 @@ fn hosts_say_the_level_they_reach() {
     job["requirement"] = json!({ "sandbox": level });
     let job = node.api.until_job_ended(text(&node.api.submit(&job), "id"));
     assert_eq!(text(&job, "status"), "completed", "{job}");
-    let folder = tempfile::tempdir().expect("a folder");
-    let env = [("SKYCLAW_COORDINATOR_URL".into(), std::ffi::OsString::from(node.url()))];
-    let run = |args: &[&str], name: &str| {
-        let logs = folder.path().join(name);
-        fs::create_dir(&logs).expect("it is writable");
-        Process::start(&binary("skyclaw"), args, &env, folder.path(), &logs).wait(PATIENCE).stdout
-    };
-    let table = run(&["hosts"], "hosts");
+    let shell = Shell::of(&node);
+    let table = shell.run(&["hosts"]).stdout;
     assert!(table.contains("SANDBOX") && table.contains(level), "{table}");
     assert!(!table.contains("sandbox:"), "{table}");
-    let told = run(&["doctor"], "doctor");
+    let told = shell.run(&["doctor"]).stdout;
     assert!(told.contains("sandbox-here") && told.contains(&format!("level {level}")), "{told}");
 }
 

@@ -1,36 +1,26 @@
 //! Keys of the API at real nodes: made, spread, used, bounded, revoked; and that nothing secret shows.
 
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-use skyclaw_tests::{Api, Node, Setup, binary, eventually, shell, within};
+use serde_json::json;
+use skyclaw_tests::{Api, Node, Setup, Shell, binary, eventually, shell, within};
 
 use crate::cluster::{address, node, nodes, until_peers};
-use crate::text;
+use crate::{holds, text};
 
 /// News are everywhere within so long: gossip takes a moment, repair of what it lost some seconds.
 const SOON: Duration = Duration::from_secs(10);
 
-fn skyclaw(node: &Node, token: &str, args: &[&str]) -> Output {
-    let mut command = Command::new(binary("skyclaw"));
-    command.args(args).env("SKYCLAW_COORDINATOR_URL", node.url()).env("SKYCLAW_TOKEN", token);
-    command.current_dir(node.folder()).output().expect("skyclaw starts")
-}
-
-/// The standard output of a command that ends well.
-#[track_caller]
-fn ok(node: &Node, args: &[&str]) -> String {
-    let output = skyclaw(node, "secret", args);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+/// The command line of whoever has the token of the network.
+fn owner(node: &Node) -> Shell {
+    Shell::of(node).with("SKYCLAW_TOKEN", "secret")
 }
 
 /// Makes a key; its text.
 #[track_caller]
 fn key(node: &Node, name: &str, args: &[&str]) -> String {
-    let key = ok(node, &[&["keys", "create", name], args].concat());
+    let key = owner(node).ok(&[&["keys", "create", name], args].concat());
     assert!(key.starts_with("sk_") && key.ends_with('\n'), "{key}");
     key.trim().to_owned()
 }
@@ -66,13 +56,13 @@ fn a_key_made_at_one_coordinator_counts_at_the_other_and_stops_at_both() {
         assert_eq!(listed["jobs"].as_array().map(Vec::len), Some(1), "{listed}");
     }
     let begun = Instant::now();
-    ok(&nodes[1], &["keys", "revoke", "ci"]);
+    owner(&nodes[1]).ok(&["keys", "revoke", "ci"]);
     assert_eq!(with(&nodes[1], &ci).get("/v1/jobs").error(401), "unauthorized");
     until_status(&with(&nodes[0], &ci), "/v1/jobs", 401);
     println!("revoked at the other coordinator after {:?}", begun.elapsed());
-    let listed: Value = serde_json::from_str(&ok(&nodes[0], &["keys", "--json"])).expect("JSON");
+    let listed = owner(&nodes[0]).json(&["keys"]);
     assert!(listed["principals"][0]["revokedAt"].is_string(), "{listed}");
-    let table = ok(&nodes[0], &["keys"]);
+    let table = owner(&nodes[0]).ok(&["keys"]);
     assert!(table.contains("revoked") && table.contains("ci"), "{table}");
     // Its name is free.
     key(&nodes[0], "ci", &["--scope", "read", "--expires", "30d"]);
@@ -84,7 +74,7 @@ fn a_coordinator_that_was_away_hears_of_keys_when_it_comes_back_and_a_new_one_co
     let old = key(&nodes[0], "old", &["--scope", "read"]);
     until_status(&with(&nodes[1], &old), "/v1/jobs", 200);
     nodes[1].kill();
-    ok(&nodes[0], &["keys", "revoke", "old"]);
+    owner(&nodes[0]).ok(&["keys", "revoke", "old"]);
     let new = key(&nodes[0], "new", &["--scope", "read"]);
     nodes[1].start_again();
     until_status(&with(&nodes[1], &new), "/v1/jobs", 200);
@@ -110,7 +100,7 @@ fn a_revoked_key_stops_where_no_gossip_comes() {
     until_peers(&second, 1);
     let ci = key(&first, "ci", &["--scope", "read"]);
     until_status(&with(&second, &ci), "/v1/jobs", 200);
-    ok(&second, &["keys", "revoke", "ci"]);
+    owner(&second).ok(&["keys", "revoke", "ci"]);
     until_status(&with(&first, &ci), "/v1/jobs", 401);
 }
 
@@ -132,7 +122,7 @@ fn a_host_that_knows_no_token_works_with_a_key_of_its_own() {
     let refused = hosts.get("/v1/jobs").error(403);
     assert!(refused.contains("one of the scopes submit, read"), "{refused}");
     // A host whose key is revoked gets nothing any more.
-    ok(&coordinator, &["keys", "revoke", "box"]);
+    owner(&coordinator).ok(&["keys", "revoke", "box"]);
     assert_eq!(hosts.post("/v1/hosts/h/claim", &json!({})).status, 401);
     assert!(!host.process.log().contains(&host_key));
 }
@@ -199,12 +189,10 @@ fn a_key_is_in_no_file_log_or_answer_but_the_one_that_made_it() {
     user.get("/v1/state").error(403);
     let wrong = with(&node, &ci.replace("sk_", "sk_x"));
     wrong.get("/v1/state").error(401);
-    let failed = skyclaw(&node, &ci, &["keys"]);
-    assert!(!failed.status.success());
+    let failed = Shell::of(&node).with("SKYCLAW_TOKEN", &ci).run(&["keys"]);
+    assert_ne!(failed.code, Some(0));
     let secret = ci.rsplit('_').next().expect("it has three parts").to_owned();
-    for part in [failed.stdout, failed.stderr] {
-        assert!(!String::from_utf8_lossy(&part).contains(&secret));
-    }
+    assert!(!failed.said().contains(&secret));
     for target in ["/v1/state", "/v1/jobs", "/v1/principals", "/metrics", "/v1/network"] {
         assert!(!node.api.get(target).text().contains(&secret), "{target}");
     }
@@ -223,13 +211,9 @@ fn a_key_is_in_no_file_log_or_answer_but_the_one_that_made_it() {
     assert!(!node.process.log().contains(&secret) && !node.process.stdout().contains(&secret));
     let database = std::fs::read(node.cwd().join(".skyclaw/coordinator.db")).expect("a database");
     for file in [database, std::fs::read(copy).expect("a backup")] {
-        assert!(find(&file, b"key:ci"), "this is where it would be");
-        assert!(!find(&file, secret.as_bytes()));
+        assert!(holds(&file, "key:ci"), "this is where it would be");
+        assert!(!holds(&file, &secret));
     }
-}
-
-fn find(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.windows(part.len()).any(|window| window == part)
 }
 
 #[test]

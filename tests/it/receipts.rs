@@ -2,45 +2,32 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Node, Setup, binary};
+use skyclaw_tests::{Ended, Node, Setup, Shell};
 use tempfile::TempDir;
 
 use crate::{cluster, text};
 
 /// Runs the command line in a folder, with no coordinator that could be asked.
-fn offline(folder: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(binary("skyclaw"));
-    command.args(args).env_clear().current_dir(folder);
+#[track_caller]
+fn offline(folder: &Path, args: &[&str]) -> Ended {
     // Nothing listens on that port.
-    command.env("SKYCLAW_COORDINATOR_URL", "http://127.0.0.1:1");
-    command.output().expect("skyclaw starts")
-}
-
-fn skyclaw(node: &Node, args: &[&str]) -> Output {
-    let mut command = Command::new(binary("skyclaw"));
-    command.args(args).env_clear().env("SKYCLAW_COORDINATOR_URL", node.url());
-    command.output().expect("skyclaw starts")
-}
-
-fn said(output: &Output) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    format!("{out}{err}")
+    Shell::at("http://127.0.0.1:1").cwd(folder).run(args)
 }
 
 #[track_caller]
-fn holds(output: &Output) {
-    assert_eq!(output.status.code(), Some(0), "{}", said(output));
-    assert!(said(output).contains("valid: host "), "{}", said(output));
+fn holds(ended: &Ended) {
+    let said = ended.said();
+    assert_eq!(ended.code, Some(0), "{said}");
+    assert!(said.contains("valid: host "), "{said}");
 }
 
 /// It does not, since of `part`.
 #[track_caller]
-fn fails(output: &Output, part: &str) {
-    let said = said(output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+fn fails(ended: &Ended, part: &str) {
+    let said = ended.said();
+    assert_eq!(ended.code, Some(1), "{said}");
     let line = said.lines().find(|line| line.starts_with(part)).unwrap_or_default();
     assert!(line.contains("DOES NOT HOLD") && said.ends_with("not valid\n"), "{said}");
 }
@@ -60,11 +47,11 @@ fn ran(node: &Node) -> (Value, Value, TempDir) {
     let id = text(&node.api.submit(&json!({ "payload": payload })), "id").to_owned();
     let job = node.api.until_job_is(&id, "completed");
     let folder = tempfile::tempdir().expect("a folder");
-    let printed = skyclaw(node, &["receipt", &id]);
-    assert!(printed.status.success(), "{}", said(&printed));
+    let printed = Shell::of(node).run(&["receipt", &id]);
+    assert_eq!(printed.code, Some(0), "{}", printed.said());
     fs::write(folder.path().join("receipt.json"), &printed.stdout).expect("it is writable");
     write(folder.path(), "job.json", &json!({ "job": job }).to_string());
-    let receipt: Value = serde_json::from_slice(&printed.stdout).expect("a document");
+    let receipt = printed.json();
     assert_eq!(job["result"]["receipt"], receipt, "{job}");
     (job, receipt, folder)
 }
@@ -133,23 +120,20 @@ fn a_receipt_of_a_host_inside_a_coordinator_is_checked_offline() {
     fails(&verify(&["--job", "asked.json"]), "payload");
 
     // What a script reads.
-    let output = offline(folder, &["verify", "forged.json", "--json"]);
-    assert_eq!(output.status.code(), Some(1));
-    let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    let ended = offline(folder, &["verify", "forged.json", "--json"]);
+    assert_eq!(ended.code, Some(1));
+    let document = ended.json();
     assert_eq!(
         (&document["valid"], &document["checks"][0]["part"]),
         (&json!(false), &json!("signature"))
     );
 
     // A job that is named by its id is asked for.
-    let online = skyclaw(
-        &node,
-        &["verify", &folder.join("receipt.json").display().to_string(), "--job", text(&job, "id")],
-    );
-    holds(&online);
+    let file = folder.join("receipt.json").display().to_string();
+    holds(&Shell::of(&node).run(&["verify", &file, "--job", text(&job, "id")]));
     let nobody = verify(&["--job", text(&job, "id")]);
-    assert_eq!(nobody.status.code(), Some(1), "{}", said(&nobody));
-    assert!(said(&nobody).contains("cannot reach"), "{}", said(&nobody));
+    assert_eq!(nobody.code, Some(1), "{}", nobody.said());
+    assert!(nobody.said().contains("cannot reach"), "{}", nobody.said());
 }
 
 #[test]

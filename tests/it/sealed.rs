@@ -4,16 +4,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Api, Node, Setup, binary, eventually};
+use skyclaw_tests::{Api, Node, Setup, Shell, binary, eventually};
 
 use crate::cluster::nodes;
+use crate::holds;
 
 /// A question that may be held for 300 ms was, if its answer took so long.
 const HELD: Duration = Duration::from_millis(250);
-
-fn find(bytes: &[u8], part: &str) -> bool {
-    bytes.windows(part.len()).any(|window| window == part.as_bytes())
-}
 
 /// A service that says what it was told, and never serves.
 fn teller(canary: &str, required: &str) -> Value {
@@ -24,18 +21,9 @@ fn teller(canary: &str, required: &str) -> Value {
     })
 }
 
-/// What `skyclaw` says, in the name of an administrator.
-fn skyclaw(node: &Node, args: &[&str]) -> String {
-    let mut command = Command::new(binary("skyclaw"));
-    command.args(args).current_dir(node.folder());
-    command.env("SKYCLAW_COORDINATOR_URL", node.url()).env("SKYCLAW_TOKEN", "secret");
-    let output = command.output().expect("skyclaw starts");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 #[track_caller]
-fn until_logged(node: &Node, line: &str) {
-    eventually(line, || match skyclaw(node, &["logs", "a"]) {
+fn until_logged(shell: &Shell, line: &str) {
+    eventually(line, || match shell.run(&["logs", "a"]).stdout {
         log if log.contains(line) => Ok(()),
         log => Err(log),
     });
@@ -59,14 +47,16 @@ fn a_service_gets_its_environment_and_nobody_reads_it() {
         .env("SKYCLAW_SERVICE_BASE_PORT", 27_100)
         .start();
     node.api.until_hosts(1);
+    // In the name of an administrator.
+    let shell = Shell::of(&node).with("SKYCLAW_TOKEN", "secret");
     let made = node.api.post("/v1/services", &teller(&canary, "service-host")).ok();
     assert_eq!(made["service"]["env"], json!({ "CANARY": "***", "OTHER": "***" }));
-    until_logged(&node, &format!("got-{canary}-one"));
+    until_logged(&shell, &format!("got-{canary}-one"));
     // What was shown can be sent back: a mask keeps the value.
     let change = json!({ "env": { "CANARY": "***", "OTHER": "two" } });
     let patched = node.api.send("PATCH", "/v1/services/a", &[], change.to_string().as_bytes());
     assert_eq!(patched.ok()["service"]["env"], made["service"]["env"]);
-    until_logged(&node, &format!("got-{canary}-two"));
+    until_logged(&shell, &format!("got-{canary}-two"));
     let new = json!({ "env": { "NEW": "***" } }).to_string();
     let refused = node.api.send("PATCH", "/v1/services/a", &[], new.as_bytes()).error(400);
     assert!(refused.contains("env.NEW is *** and has no value to keep"), "{refused}");
@@ -84,7 +74,7 @@ fn a_service_gets_its_environment_and_nobody_reads_it() {
     for target in ["/v1/services", "/v1/services/a?details=1", "/v1/state", "/metrics"] {
         assert!(!node.api.get(target).text().contains(&canary), "{target}");
     }
-    let shown = skyclaw(&node, &["service", "a", "--json"]);
+    let shown = shell.run(&["service", "a", "--json"]).stdout;
     assert!(shown.contains("***") && !shown.contains(&canary), "{shown}");
     let copy = node.folder().join("copy");
     let backup = Command::new(binary("skyclaw-node"))
@@ -99,8 +89,11 @@ fn a_service_gets_its_environment_and_nobody_reads_it() {
     node.stop();
     assert!(!node.process.log().contains(&canary));
     for file in [database(&node), std::fs::read(copy).expect("a backup")] {
-        assert!(find(&file, "got-$CANARY-$OTHER") && find(&file, "sealed:1:"), "here it would be");
-        assert!(!find(&file, &canary));
+        assert!(
+            holds(&file, "got-$CANARY-$OTHER") && holds(&file, "sealed:1:"),
+            "here it would be"
+        );
+        assert!(!holds(&file, &canary));
     }
 }
 
@@ -139,7 +132,7 @@ fn a_host_that_talks_http_is_told_what_it_is_to_run_at_any_coordinator() {
         }
     });
     for node in &nodes {
-        assert!(!find(&database(node), "canary"));
+        assert!(!holds(&database(node), "canary"));
     }
 }
 

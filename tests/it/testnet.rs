@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use skyclaw_tests::{Api, Connection, Process, Setup, binary, eventually, processes_with};
+use skyclaw_tests::{Api, Connection, Process, Setup, Shell, eventually, processes_with};
 
 use skyclaw_tests::lan::Lan;
 
@@ -61,24 +60,23 @@ fn the_network_can_be_used_as_it_says() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut net = start(folder.path(), &["--nodes", "2"]);
     let said = until_up(&mut net);
-    let urls = urls(&said);
-    let skyclaw = |args: &[&str]| skyclaw(urls, args);
-    let peers = skyclaw(&["peers"]);
+    let shell = skyclaw(urls(&said));
+    let peers = shell.ok(&["peers"]);
     let line = peers.lines().find(|line| line.contains(" testnet-coordinator-2 "));
     assert!(line.is_some_and(|line| line.contains(" connected ")), "{peers}");
-    assert_eq!(skyclaw(&["hosts"]).matches("testnet-host-").count(), 2);
-    assert!(skyclaw(&["submit", "--wait", "--", "sh", "-c", "date; echo done"]).contains("done"));
-    assert_eq!(skyclaw(&["jobs"]).matches("completed").count(), 2);
-    assert!(skyclaw(&["service", "hello"]).contains("running      2 of 2"));
+    assert_eq!(shell.ok(&["hosts"]).matches("testnet-host-").count(), 2);
+    assert!(shell.ok(&["submit", "--wait", "--", "sh", "-c", "date; echo done"]).contains("done"));
+    assert_eq!(shell.ok(&["jobs"]).matches("completed").count(), 2);
+    assert!(shell.ok(&["service", "hello"]).contains("running      2 of 2"));
     let curl = said.lines().find_map(|line| line.split_once("  curl http://"));
     let (host, path) = curl.and_then(|(_, url)| url.split_once('/')).expect("it names a url");
     let mut gateway = Connection::open(host.parse().expect("an address")).expect("it listens");
     let answer = gateway.exchange("GET", &format!("/{path}"), &[], b"").expect("an answer").ok();
     assert_eq!(answer["hello"], "hello from a service that travelled");
-    let scaled = skyclaw(&["scale", "hello", "1"]);
+    let scaled = shell.ok(&["scale", "hello", "1"]);
     assert!(scaled.starts_with("hello: 1 wanted"), "{scaled}");
-    assert_eq!(skyclaw(&["remove", "hello"]), "hello removed\n");
-    assert_eq!(skyclaw(&["services"]).lines().count(), 1, "the header alone");
+    assert_eq!(shell.ok(&["remove", "hello"]), "hello removed\n");
+    assert_eq!(shell.ok(&["services"]).lines().count(), 1, "the header alone");
 }
 
 /// A host that dies is named, and the others go on.
@@ -89,7 +87,7 @@ fn a_dead_host_is_named_and_the_others_go_on() {
     let said = until_up(&mut net);
     kill(&net, folder.path(), "host-2");
     until_said(&mut net, "host-2 has ended (signal 9); the others go on");
-    let output = skyclaw(urls(&said), &["submit", "--wait", "--", "sh", "-c", "echo still"]);
+    let output = skyclaw(urls(&said)).ok(&["submit", "--wait", "--", "sh", "-c", "echo still"]);
     assert!(output.contains("still"), "{output}");
     net.signal(rustix::process::Signal::INT);
     assert_eq!(net.wait(CHECK).code, Some(0));
@@ -106,7 +104,7 @@ fn a_dead_coordinator_is_named_and_what_it_led_goes_on() {
     let said = until_up(&mut net);
     let urls: Vec<&str> = urls(&said).split(',').collect();
     // It has to outlast the kill, which is looked at below.
-    let id = skyclaw(urls[0], &["submit", "--", "sh", "-c", "sleep 12; echo went on"]);
+    let id = skyclaw(urls[0]).ok(&["submit", "--", "sh", "-c", "sleep 12; echo went on"]);
     let id = id.trim();
     let path = format!("/v1/jobs/{id}");
     let api = |url: &str| {
@@ -193,14 +191,9 @@ fn urls(said: &str) -> &str {
     line.expect("it names the urls").1
 }
 
-/// What `skyclaw` prints there.
-#[track_caller]
-fn skyclaw(urls: &str, args: &[&str]) -> String {
-    let mut command = Command::new(binary("skyclaw"));
-    command.args(args).env_clear().env("SKYCLAW_COORDINATOR_URLS", urls);
-    let output = command.output().expect("the client starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+/// The other terminal.
+fn skyclaw(urls: &str) -> Shell {
+    Shell::bare().with("SKYCLAW_COORDINATOR_URLS", urls).patience(CHECK)
 }
 
 /// Told no addresses, its nodes find each other. On a machine of its own: elsewhere it would ask

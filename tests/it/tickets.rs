@@ -1,34 +1,25 @@
 //! Networks whose members come by tickets: real nodes, and the command line as people type it.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Ended, Node, PATIENCE, Process, Setup, binary, eventually, within};
+use skyclaw_tests::{Ended, Node, PATIENCE, Setup, Shell, eventually, within};
 use tempfile::TempDir;
 
-use crate::text;
+use crate::{holds, text};
+
+/// Longest wait for a job on a host that has to be let in first.
+const DONE: Duration = Duration::from_secs(60);
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder can be made")
 }
 
 /// `skyclaw` in a folder, as a node there would be started.
-fn skyclaw(folder: &Path, node: Option<&Node>, args: &[&str]) -> Ended {
-    let mut env: Vec<(String, OsString)> = vec![("SKYCLAW_TOKEN".into(), "http-only".into())];
-    if let Some(node) = node {
-        env.push(("SKYCLAW_COORDINATOR_URL".into(), node.url().into()));
-    }
-    let logs = tempfile::tempdir().expect("a folder can be made");
-    Process::start(&binary("skyclaw"), args, &env, folder, logs.path()).wait(PATIENCE)
-}
-
-#[track_caller]
-fn done(ended: &Ended) -> Value {
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    serde_json::from_str(&ended.stdout).unwrap_or(Value::Null)
+fn skyclaw(folder: &Path) -> Shell {
+    Shell::bare().with("SKYCLAW_TOKEN", "http-only").cwd(folder)
 }
 
 /// A network with its first coordinator.
@@ -40,14 +31,16 @@ struct Network {
 impl Network {
     fn new() -> Self {
         let folder = folder();
-        let made = skyclaw(folder.path(), None, &["--json", "network", "create", "home"]);
-        assert_eq!(done(&made)["network"], "home");
+        let made = skyclaw(folder.path()).json(&["network", "create", "home"]);
+        assert_eq!(made["network"], "home");
         let first = coordinator(folder.path()).start();
         Self { first, folder }
     }
 
+    #[track_caller]
     fn cli(&self, args: &[&str]) -> Ended {
-        skyclaw(self.folder.path(), Some(&self.first), args)
+        let shell = skyclaw(self.folder.path());
+        shell.with("SKYCLAW_COORDINATOR_URL", self.first.url()).run(args)
     }
 
     /// A ticket as `skyclaw invite` prints it to a program.
@@ -64,7 +57,7 @@ impl Network {
     fn joined(&self, args: &[&str]) -> TempDir {
         let folder = folder();
         let ticket = self.ticket(args);
-        done(&skyclaw(folder.path(), None, &["--json", "join", &ticket]));
+        skyclaw(folder.path()).json(&["join", &ticket]);
         folder
     }
 
@@ -94,21 +87,6 @@ fn host(folder: &Path, name: &str) -> Setup {
         .env("SKYCLAW_STOP_GRACE_MS", 500)
 }
 
-fn submit(node: &Node, script: &str) -> String {
-    let payload = json!({ "kind": "shell", "command": "sh", "args": ["-c", script] });
-    let job = json!({ "payload": payload, "requirement": { "requiredCapabilities": ["shell"] } });
-    let answer = node.api.post("/v1/jobs", &job).ok();
-    text(&answer["job"], "id").to_owned()
-}
-
-#[track_caller]
-fn until_job(node: &Node, id: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-    within(Duration::from_secs(60), what, || {
-        let job = node.api.get(&format!("/v1/jobs/{id}")).ok()["job"].clone();
-        if holds(&job) { Ok(job) } else { Err(job.to_string()) }
-    })
-}
-
 fn peer_of(node: &Node) -> String {
     let network = node.api.get("/v1/network").ok();
     text(&network, "peerId").to_owned()
@@ -124,22 +102,14 @@ fn peer_named(node: &Node, name: &str) -> String {
     })
 }
 
-#[track_caller]
-fn until_log(process: &Process, what: &str) {
-    eventually(what, || {
-        let log = process.log();
-        if log.contains(what) { Ok(()) } else { Err(log) }
-    });
-}
-
 #[test]
 fn a_newcomer_joins_by_one_line_and_runs_a_job() {
     let network = Network::new();
     let folder = network.joined(&["--role", "host", "--expires", "7d"]);
     // Nothing but that one line: no address, no token, no role.
     let host = host(folder.path(), "lent").start();
-    let id = submit(&network.first, "echo hello");
-    let job = until_job(&network.first, &id, "completed", |job| job["status"] == "completed");
+    let id = network.first.api.submit_shell_for(&["shell"], "echo hello");
+    let job = network.first.api.until_job_is_within(DONE, &id, "completed");
     assert_eq!(job["result"]["stdout"], "hello\n", "{job}");
     let lent = peer_named(&network.first, "lent");
     let members = network.members();
@@ -157,8 +127,8 @@ fn a_newcomer_joins_by_one_line_and_runs_a_job() {
     let mut host = host;
     host.stop();
     host.start_again();
-    let id = submit(&network.first, "echo again");
-    until_job(&network.first, &id, "completed", |job| job["status"] == "completed");
+    let id = network.first.api.submit_shell_for(&["shell"], "echo again");
+    network.first.api.until_job_is_within(DONE, &id, "completed");
 }
 
 #[test]
@@ -175,8 +145,8 @@ fn a_ticket_in_the_environment_is_enough_and_roles_are_those_of_the_ticket() {
         ended.stderr
     );
     let _host = host(here.path(), "lent").env("SKYCLAW_TICKET", &ticket).start();
-    let id = submit(&network.first, "true");
-    until_job(&network.first, &id, "completed", |job| job["status"] == "completed");
+    let id = network.first.api.submit_shell_for(&["shell"], "true");
+    network.first.api.until_job_is_within(DONE, &id, "completed");
 }
 
 #[test]
@@ -192,47 +162,47 @@ fn strangers_and_bad_tickets_stay_out_and_both_sides_say_why() {
         .env("SKYCLAW_TOKEN", "http-only")
         .env("SKYCLAW_BOOTSTRAP", &address)
         .spawn(here.path());
-    until_log(&stranger, "another network");
-    until_log(&first.process, "another network");
+    stranger.until_logged("another network");
+    first.process.until_logged("another network");
 
     // Used up by another.
     let once = network.ticket(&["--role", "host"]);
     let here = [folder(), folder()];
     for folder in &here {
-        done(&skyclaw(folder.path(), None, &["--json", "join", &once]));
+        skyclaw(folder.path()).json(&["join", &once]);
     }
     let _one = host(here[0].path(), "one").start();
     let two = host(here[1].path(), "two").spawn(here[1].path());
-    until_log(&two, "ticket used up");
-    until_log(&first.process, "ticket used up");
+    two.until_logged("ticket used up");
+    first.process.until_logged("ticket used up");
 
     // Bound to a node that is another.
     let bound = network.joined(&["--role", "host", "--peer", &peer_of(first)]);
     let bound_host = host(bound.path(), "bound").spawn(bound.path());
-    until_log(&bound_host, "ticket or capability of another node");
-    until_log(&first.process, "ticket or capability of another node");
+    bound_host.until_logged("ticket or capability of another node");
+    first.process.until_logged("ticket or capability of another node");
 
     // Revoked before it was used.
     let wish = json!({ "roles": ["host"], "expiresMs": 60_000 });
     let made = first.api.post("/v1/network/invites", &wish).ok();
     let withdrawn = folder();
-    done(&skyclaw(withdrawn.path(), None, &["--json", "join", text(&made, "ticket")]));
+    skyclaw(withdrawn.path()).json(&["join", text(&made, "ticket")]);
     assert_eq!(network.cli(&["network", "revoke", text(&made, "serial")]).code, Some(0));
     let withdrawn_host = host(withdrawn.path(), "withdrawn").spawn(withdrawn.path());
-    until_log(&withdrawn_host, "revoked");
-    until_log(&first.process, "revoked");
+    withdrawn_host.until_logged("revoked");
+    first.process.until_logged("revoked");
 
     // Damaged, or over: told before anything is started.
     let here = folder();
     let mut damaged = network.ticket(&["--role", "host"]);
     let last = damaged.pop().expect("it is long");
     damaged.push(if last == 'a' { 'e' } else { 'a' });
-    let ended = skyclaw(here.path(), None, &["join", &damaged]);
+    let ended = skyclaw(here.path()).run(&["join", &damaged]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("the ticket is damaged"), "{}", ended.stderr);
     let short = network.ticket(&["--role", "host", "--expires", "1s"]);
     let ended = within(PATIENCE, "it is over", || {
-        let ended = skyclaw(here.path(), None, &["join", &short]);
+        let ended = skyclaw(here.path()).run(&["join", &short]);
         if ended.code == Some(1) { Ok(ended) } else { Err(ended.stderr) }
     });
     assert!(ended.stderr.contains("its time is over"), "{}", ended.stderr);
@@ -257,7 +227,7 @@ fn a_revoked_host_loses_its_job_at_once_to_another_and_stays_out_wherever_it_com
     let marks = folder();
     let mark = marks.path().join("began");
     let script = format!("[ -e {0} ] && exit 0; touch {0}; sleep 120", mark.display());
-    let id = submit(first, &script);
+    let id = first.api.submit_shell_for(&["shell"], &script);
     eventually("it runs", || if mark.exists() { Ok(()) } else { Err("not yet".into()) });
     let at_other = network.joined(&["--role", "host"]);
     let _other = host(at_other.path(), "other").start();
@@ -301,7 +271,7 @@ fn a_revoked_host_loses_its_job_at_once_to_another_and_stays_out_wherever_it_com
     b.start_again();
     let logs = folder();
     let back = host(at_lent.path(), "lent").spawn(logs.path());
-    until_log(&back, "revoked");
+    back.until_logged("revoked");
     within(PATIENCE, "whom it calls refuses it", || {
         let refused = first.api.get("/v1/network").ok()["refused"].clone();
         let found = refused
@@ -342,9 +312,8 @@ fn a_newcomer_runs_a_service_whose_environment_only_members_can_read() {
     network.first.stop();
     let database = network.folder.path().join(".skyclaw/coordinator.db");
     let bytes = fs::read(database).expect("a database");
-    let holds = |part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
-    assert!(holds("sealed:1:"), "here it would be");
-    assert!(!holds(&canary) && !lent.process.log().contains(&canary));
+    assert!(holds(&bytes, "sealed:1:"), "here it would be");
+    assert!(!holds(&bytes, &canary) && !lent.process.log().contains(&canary));
 }
 
 #[test]
@@ -418,7 +387,7 @@ fn the_api_says_what_it_does_not_do() {
 #[test]
 fn a_machine_belongs_to_one_network() {
     let here = folder();
-    done(&skyclaw(here.path(), None, &["--json", "network", "create", "one"]));
+    skyclaw(here.path()).json(&["network", "create", "one"]);
     let key = here.path().join(".skyclaw/admin.key");
     let mode = |path: &Path| {
         use std::os::unix::fs::PermissionsExt as _;
@@ -426,12 +395,12 @@ fn a_machine_belongs_to_one_network() {
     };
     assert_eq!(mode(&key), 0o600);
     assert_eq!(mode(&here.path().join(".skyclaw/coordinator.db.network")), 0o600);
-    let again = skyclaw(here.path(), None, &["network", "create", "two"]);
+    let again = skyclaw(here.path()).run(&["network", "create", "two"]);
     assert_eq!(again.code, Some(1));
     assert!(again.stderr.contains("is there already"), "{}", again.stderr);
     let other = Network::new();
     let ticket = other.ticket(&["--role", "host"]);
-    let ended = skyclaw(here.path(), None, &["join", &ticket]);
+    let ended = skyclaw(here.path()).run(&["join", &ticket]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("belongs to the network one"), "{}", ended.stderr);
     let ended = coordinator(here.path()).env("SKYCLAW_NETWORK", "two").run(here.path());

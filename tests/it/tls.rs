@@ -6,10 +6,9 @@ mod caller;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use serde_json::json;
-use skyclaw_tests::{PATIENCE, Process, Setup, binary, eventually};
+use skyclaw_tests::{PATIENCE, Process, Setup, Shell, eventually};
 
 use caller::{Caller, Trust};
 
@@ -57,14 +56,6 @@ fn listens(process: &mut Process, what: &str) -> (String, SocketAddr) {
     (scheme.to_owned(), rest.parse().expect("it is an address"))
 }
 
-fn skyclaw(api: SocketAddr, roots: Option<&Path>, args: &[&str]) -> Output {
-    let mut command = Command::new(binary("skyclaw"));
-    command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.env("SKYCLAW_COORDINATOR_URL", format!("https://localhost:{}", api.port()));
-    command.envs(roots.map(|path| ("SSL_CERT_FILE", path)));
-    command.output().expect("skyclaw starts")
-}
-
 #[test]
 fn api_and_gateway_speak_tls_and_a_certificate_is_replaced_without_dropping_anybody() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -80,12 +71,13 @@ fn api_and_gateway_speak_tls_and_a_certificate_is_replaced_without_dropping_anyb
     assert_eq!(scheme, "https");
 
     // The command line, which trusts what the system trusts.
-    let said =
-        skyclaw(api, Some(&pair.certificate), &["submit", "--wait", "--", "sh", "-c", "echo hi"]);
-    assert!(said.status.success(), "{said:?}");
-    assert!(String::from_utf8_lossy(&said.stdout).contains("hi"), "{said:?}");
-    let stranger = skyclaw(api, None, &["jobs"]);
-    assert!(!stranger.status.success(), "a certificate nobody vouches for was taken");
+    let shell = || Shell::at(&format!("https://localhost:{}", api.port()));
+    let said = shell()
+        .with("SSL_CERT_FILE", &pair.certificate)
+        .ok(&["submit", "--wait", "--", "sh", "-c", "echo hi"]);
+    assert!(said.contains("hi"), "{said}");
+    let stranger = shell().run(&["jobs"]);
+    assert_ne!(stranger.code, Some(0), "a certificate nobody vouches for was taken");
 
     let old = Trust::only(&pair.certificate);
     let mut open = Caller::connect(api, "localhost", &old).expect("it is trusted");

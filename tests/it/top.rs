@@ -1,10 +1,7 @@
 //! `skyclaw top` on a real terminal, and without one.
 
-use std::process::Command;
-
 use rustix::process::Signal;
-use serde_json::Value;
-use skyclaw_tests::{Need, Node, Pty, Setup, binary, can};
+use skyclaw_tests::{Need, Node, Pty, Setup, Shell, can};
 
 const NEEDS: [Need; 2] = [Need::Tool("script"), Need::Tool("stty")];
 
@@ -122,23 +119,15 @@ fn top_without_a_terminal_prints_what_there_is_once() {
     let node = Setup::coordinator().start();
     node.api.register("box", &["shell"], 4);
     let id = node.api.submit_shell("echo paper");
-    let run = |args: &[&str]| {
-        let ended = Command::new(binary("skyclaw"))
-            .args(args)
-            .env("SKYCLAW_COORDINATOR_URL", node.url())
-            .output()
-            .expect("it starts");
-        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-        String::from_utf8_lossy(&ended.stdout).into_owned()
-    };
+    let shell = Shell::of(&node);
     for args in [&["top"][..], &["top", "--once"]] {
-        let text = run(args);
+        let text = shell.ok(args);
         for word in ["JOBS 1", &id, "echo paper", "HOSTS 1", "box", "0/4", "SERVICES 0"] {
             assert!(text.contains(word), "{word}: {text}");
         }
         assert!(!text.contains('\u{1b}'), "{text}");
     }
-    let document: Value = serde_json::from_str(&run(&["top", "--json"])).expect("JSON");
+    let document = shell.json(&["top"]);
     assert_eq!(document["counts"]["queued"], 1);
     assert_eq!(document["jobs"][0]["id"], id);
     assert_eq!(document["hosts"][0]["id"], "box");

@@ -4,33 +4,19 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use skyclaw_tests::{Node, Setup, binary, eventually};
+use skyclaw_tests::{Ended, Node, Setup, Shell, eventually};
 use tempfile::TempDir;
 
 use crate::{cluster, text};
 
-fn skyclaw(node: &Node, args: &[&str]) -> Output {
-    let mut command = Command::new(binary("skyclaw"));
-    command.args(args).env_clear().env("SKYCLAW_COORDINATOR_URL", node.url());
-    command.output().expect("skyclaw starts")
-}
-
-fn said(output: &Output) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    format!("{out}{err}")
-}
-
 /// Checks receipts with nobody there to be asked.
-fn checked(receipts: &Output) -> Output {
+#[track_caller]
+fn checked(receipts: &Ended) -> Ended {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("receipts.json"), &receipts.stdout).expect("it is writable");
-    let mut command = Command::new(binary("skyclaw"));
-    command.args(["verify", "receipts.json"]).env_clear().current_dir(folder.path());
-    command.env("SKYCLAW_COORDINATOR_URL", "http://127.0.0.1:1");
-    command.output().expect("skyclaw starts")
+    Shell::at("http://127.0.0.1:1").cwd(folder.path()).run(&["verify", "receipts.json"])
 }
 
 /// What is asked, and what each host answers in its own way.
@@ -99,7 +85,8 @@ fn two_honest_hosts_outvote_one_that_lies_and_their_receipts_prove_it() {
     let job = until_told(&node, &id, 1);
     assert_eq!(text(&job["verify"], "verdict"), "open");
     assert!(job.get("result").is_none(), "what one host says is no result yet: {job}");
-    let why = said(&skyclaw(&node, &["why", &id]));
+    let shell = Shell::of(&node);
+    let why = shell.run(&["why", &id]).said();
     assert!(why.contains("it needs 1 more distinct host"), "{why}");
     assert!(why.contains(": has run it, and another host must"), "{why}");
     assert!(why.contains("original: has no receipt"), "{why}");
@@ -115,21 +102,21 @@ fn two_honest_hosts_outvote_one_that_lies_and_their_receipts_prove_it() {
     assert_eq!(of("one")["digest"], of("two")["digest"]);
     assert_ne!(of("one")["digest"], of("liar")["digest"]);
     assert!(node.api.metric("skyclaw_verify_dissents_total") >= 1.0);
-    let shown = said(&skyclaw(&node, &["job", &id]));
+    let shown = shell.run(&["job", &id]).said();
     let liar = shown.lines().find(|line| line.contains("liar")).unwrap_or_default();
     assert!(liar.contains("SPOKE AGAINST THE OTHERS"), "{shown}");
 
     // Those that agree have signed it, each with its key.
-    let printed = skyclaw(&node, &["receipt", &id]);
-    let document: Value = serde_json::from_slice(&printed.stdout).expect("a document");
+    let printed = shell.run(&["receipt", &id]);
+    let document = printed.json();
     let receipts = document["receipts"].as_array().expect("receipts");
     let signers: Vec<&Value> = receipts.iter().map(|receipt| &receipt["key"]["peerId"]).collect();
     assert_eq!(signers.len(), 2, "{document}");
     assert!(receipts.iter().all(|receipt| receipt["host"] != "liar"), "{document}");
     assert!(signers.contains(&&of("one")["peerId"]) && signers.contains(&&of("two")["peerId"]));
-    let output = checked(&printed);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert!(said(&output).contains("distinct hosts that say the same: 2"), "{}", said(&output));
+    let ended = checked(&printed);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    assert!(ended.said().contains("distinct hosts that say the same: 2"), "{}", ended.said());
 }
 
 #[test]
@@ -147,10 +134,9 @@ fn hosts_that_disagree_end_the_job_as_failed_and_it_says_who_said_what() {
     assert!(error.starts_with(begins) && error.contains("; one (standard output "), "{error}");
     assert!(job.get("result").is_none(), "{job}");
     // Both words are kept, and can be shown to others.
-    let printed = skyclaw(&node, &["receipt", &id]);
-    let output = checked(&printed);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    let lines = said(&output);
+    let ended = checked(&Shell::of(&node).run(&["receipt", &id]));
+    let lines = ended.said();
+    assert_eq!(ended.code, Some(1), "{lines}");
     let line = |part: &str| lines.lines().find(|line| line.starts_with(part)).unwrap_or_default();
     assert!(line("signature (1)").ends_with("holds") && line("signature (2)").ends_with("holds"));
     assert!(line("equal results").contains("DOES NOT HOLD"), "{lines}");
@@ -180,18 +166,19 @@ fn a_command_is_run_on_as_many_hosts_as_it_is_asked_for() {
     let node = Setup::both().start();
     let _one = Answers::new().host(&node, "one", "honest");
     node.api.until_hosts(2);
+    let shell = Shell::of(&node);
     let args = ["submit", "--wait", "--copies", "2", "--json", "--", "sh", "-c", "echo same"];
-    let output = skyclaw(&node, &args);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    let job: Value = serde_json::from_slice(&output.stdout).expect("a document");
-    let job = &job["job"];
+    let ended = shell.run(&args);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    let document = ended.json();
+    let job = &document["job"];
     let results = job["verify"]["results"].as_array().expect("results");
     assert_eq!((results.len(), &job["attempts"]), (2, &json!(2)));
     assert_ne!(results[0]["host"], results[1]["host"]);
     assert!(results.iter().all(|told| told["agrees"] == true), "{results:?}");
     // More must not agree than there are.
     let args = ["submit", "--copies", "2", "--agree", "3", "--", "true"];
-    let output = skyclaw(&node, &args);
-    assert_ne!(output.status.code(), Some(0));
-    assert!(said(&output).contains("verify.agree must be from 1 to 2"), "{}", said(&output));
+    let ended = shell.run(&args);
+    assert_ne!(ended.code, Some(0));
+    assert!(ended.said().contains("verify.agree must be from 1 to 2"), "{}", ended.said());
 }

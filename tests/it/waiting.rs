@@ -8,30 +8,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use skyclaw_tests::{
-    Need, Node, PATIENCE, Process, Pty, Reply, Server, Setup, binary, can, eventually,
-};
+use skyclaw_tests::{Need, PATIENCE, Pty, Reply, Server, Setup, Shell, binary, can, eventually};
 
 use crate::text;
-
-fn start(node: &Node, folder: &tempfile::TempDir, args: &[&str]) -> Process {
-    let env = [("SKYCLAW_COORDINATOR_URL".to_owned(), node.url().into())];
-    Process::start(&binary("skyclaw"), args, &env, folder.path(), folder.path())
-}
-
-fn until_said(process: &Process, words: &str) {
-    eventually("it says so", || {
-        let log = process.log();
-        if log.contains(words) { Ok(()) } else { Err(log) }
-    });
-}
 
 #[test]
 fn a_wait_that_is_interrupted_says_how_to_go_on_and_the_job_does() {
     let node = Setup::coordinator().start();
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut waiting = start(&node, &folder, &["submit", "--wait", "--", "true"]);
-    until_said(&waiting, "waiting for it");
+    let shell = Shell::of(&node);
+    let mut waiting = shell.start(&["submit", "--wait", "--", "true"]);
+    waiting.until_logged("waiting for it");
     let jobs = node.api.get("/v1/jobs").ok();
     let id = text(&jobs["jobs"][0], "id").to_owned();
     waiting.signal(Signal::INT);
@@ -47,9 +33,8 @@ fn a_wait_that_is_interrupted_says_how_to_go_on_and_the_job_does() {
 #[test]
 fn a_submission_may_be_waited_for_as_long_as_one_likes() {
     let node = Setup::coordinator().start();
-    let folder = tempfile::tempdir().expect("a folder");
     let args = ["submit", "--wait", "--timeout", "0.2", "--", "true"];
-    let ended = start(&node, &folder, &args).wait(PATIENCE);
+    let ended = Shell::of(&node).run(&args);
     assert_eq!(ended.code, Some(124), "{}", ended.stderr);
     assert!(ended.stderr.contains("ask again with `skyclaw job "), "{}", ended.stderr);
 }
@@ -57,12 +42,9 @@ fn a_submission_may_be_waited_for_as_long_as_one_likes() {
 #[test]
 fn a_coordinator_that_never_answers_does_not_prolong_a_wait() {
     let server = Server::start(|_| Reply::silence());
-    let folder = tempfile::tempdir().expect("a folder");
-    let env = [("SKYCLAW_COORDINATOR_URL".to_owned(), server.url().into())];
-    let args = ["job", "job_1", "--wait", "--timeout", "1.5"];
+    let shell = Shell::at(&server.url());
     let begun = Instant::now();
-    let program = binary("skyclaw");
-    let ended = Process::start(&program, &args, &env, folder.path(), folder.path()).wait(PATIENCE);
+    let ended = shell.run(&["job", "job_1", "--wait", "--timeout", "1.5"]);
     assert_eq!(ended.code, Some(124), "{}", ended.stderr);
     // A request alone may take half a minute.
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
@@ -71,14 +53,13 @@ fn a_coordinator_that_never_answers_does_not_prolong_a_wait() {
 #[test]
 fn output_that_is_followed_no_longer_says_how_to_go_on() {
     let node = Setup::both().start();
-    let folder = tempfile::tempdir().expect("a folder");
+    let shell = Shell::of(&node);
     let job = ["submit", "--follow", "--", "sh", "-c", "echo begun; exec sleep 600"];
-    let mut submitted = start(&node, &folder, &job);
-    until_said(&submitted, "it goes on if this is ended");
+    let mut submitted = shell.start(&job);
+    submitted.until_logged("it goes on if this is ended");
     let jobs = node.api.get("/v1/jobs").ok();
     let id = text(&jobs["jobs"][0], "id").to_owned();
-    let again = tempfile::tempdir().expect("a folder");
-    let mut logs = start(&node, &again, &["logs", &id, "-f"]);
+    let mut logs = shell.start(&["logs", &id, "-f"]);
     for following in [&submitted, &logs] {
         eventually("it follows", || match following.stdout() {
             shown if shown.contains("begun") => Ok(()),
@@ -131,11 +112,11 @@ fn after_a_wait_ctrl_c_ends_the_program_as_ever() {
 #[test]
 fn a_job_that_is_out_of_sight_has_an_exit_code_of_its_own() {
     let mut node = Setup::coordinator().start();
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut waiting = start(&node, &folder, &["submit", "--wait", "--", "true"]);
-    until_said(&waiting, "waiting for it");
+    let shell = Shell::of(&node);
+    let mut waiting = shell.start(&["submit", "--wait", "--", "true"]);
+    waiting.until_logged("waiting for it");
     node.kill();
-    until_said(&waiting, "trying again");
+    waiting.until_logged("trying again");
     let ended = waiting.wait(PATIENCE * 3);
     assert_eq!(ended.code, Some(69), "{}", ended.stderr);
     assert!(ended.stderr.contains("it goes on: once a coordinator answers"), "{}", ended.stderr);

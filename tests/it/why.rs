@@ -1,29 +1,18 @@
 //! Why things stand where they do, as real nodes say it to people and programs.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use skyclaw_tests::{
-    Api, Node, Reply, Server, Setup, binary, capabilities, eventually, shell, within,
+    Api, Node, PATIENCE, Reply, Server, Setup, Shell, capabilities, eventually, shell, within,
 };
 
 use crate::cluster::{self, nodes, until_status};
 use crate::text;
 
 /// `skyclaw` at a node, with the token of a cluster.
-fn skyclaw(node: &Node) -> Command {
-    let mut command = Command::new(binary("skyclaw"));
-    command.env_clear().env("SKYCLAW_COORDINATOR_URL", node.url()).env("SKYCLAW_TOKEN", "secret");
-    command
-}
-
-#[track_caller]
-fn said(node: &Node, args: &[&str]) -> String {
-    let output = skyclaw(node).args(args).output().expect("skyclaw starts");
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {err}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+fn skyclaw(node: &Node) -> Shell {
+    Shell::of(node).with("SKYCLAW_TOKEN", "secret")
 }
 
 fn why(api: &Api, path: &str) -> Value {
@@ -67,17 +56,17 @@ fn a_service_that_no_host_may_run_says_which_rule_rejects_each_and_the_nearest_c
     assert_eq!(rejects("silent"), Some(json!([])));
 
     // By its name, without a word about what it is; and the way to it.
-    let shown = said(&node, &["why", "web"]);
+    let shell = skyclaw(&node);
+    let shown = shell.ok(&["why", "web"]);
     assert!(shown.starts_with("service web is down: 0 of 1 wanted instances run; no host has gpu"));
     assert!(shown.contains("  box: has no gpu\n"), "{shown}");
-    let shown = said(&node, &["why", "route", "web"]);
+    let shown = shell.ok(&["why", "route", "web"]);
     assert!(shown.starts_with("route web is closed: no instance runs: gateways answer 503"));
     // The host, for its part, says what waits for others.
-    let shown = said(&node, &["why", "box"]);
+    let shown = shell.ok(&["why", "box"]);
     assert!(shown.starts_with("host box is idle: no job waits"), "{shown}");
     assert!(shown.contains("  service web: has no gpu\n"), "{shown}");
-    let nothing = skyclaw(&node).args(["why", "nobody"]).output().expect("skyclaw starts");
-    let nothing = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    let nothing = shell.run(&["why", "nobody"]).stderr;
     assert!(nothing.contains("no job, service or host nobody"), "{nothing}");
 }
 
@@ -129,8 +118,7 @@ fn of_more_hosts_than_are_listed_it_is_said_how_many_are_left_out() {
         node.api.register(&format!("h{n}"), &["shell"], 1);
     }
     node.api.register("near", &["shell", "gpu"], 1);
-    let job =
-        text(&node.api.submit(&capabilities(shell("true"), &["gpu", "big"])), "id").to_owned();
+    let job = node.api.submit_shell_for(&["gpu", "big"], "true");
     deploy(&node, "true", &json!({ "requiredCapabilities": ["gpu"] }));
     for path in [format!("jobs/{job}"), "services/svc-1".to_owned()] {
         let told = why(&node.api, &path);
@@ -147,7 +135,7 @@ fn of_more_hosts_than_are_listed_it_is_said_how_many_are_left_out() {
     assert_eq!((listed, &status["moreHosts"]), (Some(500), &json!(all - 500)));
     assert_eq!(node.api.get("/v1/status").ok().get("moreHosts"), None);
     for name in [job.as_str(), "web"] {
-        let shown = said(&node, &["why", name]);
+        let shown = skyclaw(&node).ok(&["why", name]);
         assert!(shown.contains(&format!("\n  and {} hosts more\n", all - 100)), "{shown}");
     }
 }
@@ -176,20 +164,18 @@ fn each_coordinator_explains_a_service_and_names_the_one_that_decides() {
 fn while_a_voter_is_away_whoever_waits_hears_which_one_and_how_many_are_needed() {
     let mut nodes = nodes(2, 2);
     nodes[0].api.register("h", &["shell"], 1);
-    let id = text(&nodes[0].api.submit(&shell("true")), "id").to_owned();
+    let id = nodes[0].api.submit_shell("true");
     assert_eq!(nodes[0].api.claim("h")["id"], *id);
     until_status(&nodes[1], &id, "leased");
     // Of a key that sees no nodes.
     let body = json!({ "name": "ci", "scopes": ["submit"] });
     let key = text(&nodes[0].api.post("/v1/principals", &body).ok(), "key").to_owned();
     let ci = Api::new(nodes[0].api.address(), Some(key.clone()));
-    let its = text(&ci.submit(&capabilities(shell("true"), &["gpu"])), "id").to_owned();
+    let its = ci.submit_shell_for(&["gpu"], "true");
     until_status(&nodes[1], &its, "queued");
     // Its program says so as well, without the hosts.
-    let mut asks = skyclaw(&nodes[0]);
-    let asked = asks.args(["why", &its]).env("SKYCLAW_TOKEN", &key).output().expect("it runs");
-    let words = String::from_utf8_lossy(&asked.stdout);
-    assert!(asked.status.success() && words.contains("gpu"), "{asked:?}");
+    let words = Shell::of(&nodes[0]).with("SKYCLAW_TOKEN", &key).ok(&["why", &its]);
+    assert!(words.contains("gpu"), "{words}");
     nodes[1].kill();
     let told = eventually("the voter is missed", || {
         // A host that says nothing loses the job, and what is told is another story.
@@ -201,22 +187,18 @@ fn while_a_voter_is_away_whoever_waits_hears_which_one_and_how_many_are_needed()
                     2 of 2 voters are needed";
     assert!(text(&told, "because").contains(sentence), "{told}");
     assert_eq!(told["undecided"], json!({ "away": ["n1"], "needed": 2, "voters": 2 }));
-    assert!(said(&nodes[0], &["why", &id]).contains(sentence));
+    let shell = skyclaw(&nodes[0]);
+    assert!(shell.ok(&["why", &id]).contains(sentence));
     let told = why(&ci, &format!("jobs/{its}"));
     assert_eq!(told["undecided"], json!({ "away": 1, "needed": 2, "voters": 2 }));
     assert!(text(&told, "because").contains("1 voter of this job is not connected"), "{told}");
     assert!(!told.to_string().contains("n1"), "{told}");
 
     // Whoever waits is told too, and that it goes on once the voter is back.
-    let mut waits = skyclaw(&nodes[0]);
-    waits.args(["job", &id, "--wait", "--timeout", "60"]).stdout(Stdio::null());
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("said");
-    waits.stderr(std::fs::File::create(&path).expect("it is writable"));
-    let mut waits = waits.spawn().expect("skyclaw starts");
+    let mut waits = shell.start(&["job", &id, "--wait", "--timeout", "60"]);
     eventually("it says what it waits for", || {
         nodes[0].api.heartbeat("h", &json!({ "activeLeases": 1 }));
-        let heard = std::fs::read_to_string(&path).unwrap_or_default();
+        let heard = waits.log();
         if heard.contains(sentence) { Ok(()) } else { Err(heard) }
     });
     nodes[1].start_again();
@@ -225,7 +207,7 @@ fn while_a_voter_is_away_whoever_waits_hears_which_one_and_how_many_are_needed()
         let answer = nodes[0].api.complete(&id, "h");
         if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
     });
-    assert!(waits.wait().expect("it ends").success());
+    assert_eq!(waits.wait(PATIENCE * 3).code, Some(0));
 }
 
 /// Longest a host may be silent before it counts as that, and some time for a machine that is busy.
@@ -291,7 +273,7 @@ fn a_job_whose_host_fell_silent_says_when_its_lease_ends_and_what_happens_then()
         assert!(text(&told, "because").contains(" s; its lease ends within about "), "{told}");
         let then = format!("if lost stays silent, then {then}");
         assert_eq!(told["then"], then, "{told}");
-        let shown = said(node, &["why", &id]);
+        let shown = skyclaw(node).ok(&["why", &id]);
         assert!(shown.contains("its host lost is silent since "), "{shown}");
         assert!(shown.ends_with(&format!("\n{then}\n")), "{shown}");
     }
@@ -302,7 +284,7 @@ fn a_job_whose_host_fell_silent_says_when_its_lease_ends_and_what_happens_then()
 fn a_coordinator_that_does_not_hear_a_host_does_not_say_that_it_is_silent() {
     let nodes = nodes(2, 2);
     nodes[0].api.register("h", &["shell"], 1);
-    let id = text(&nodes[0].api.submit(&shell("true")), "id").to_owned();
+    let id = nodes[0].api.submit_shell("true");
     assert_eq!(nodes[0].api.claim("h")["id"], *id);
     until_status(&nodes[1], &id, "leased");
     let silent = |node: &Node| {
@@ -377,7 +359,7 @@ fn a_route_says_what_a_gateway_passes_over_and_why_at_any_coordinator() {
         assert!(because.contains(" passes over 1 of 2: slot ") && because.contains(" on bad, "));
         assert!(text(&told, "then").starts_with("`skyclaw logs web` shows what it writes: see"));
     }
-    let shown = said(&nodes[1], &["why", "route", "web"]);
+    let shown = skyclaw(&nodes[1]).ok(&["why", "route", "web"]);
     assert!(shown.contains("; knows 2 instances, as of "), "{shown}");
     assert!(shown.contains("; passes over slot "), "{shown}");
     bad.start_again();

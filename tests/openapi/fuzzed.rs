@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 
 use serde_json::json;
-use skyclaw_tests::{Node, PATIENCE, Process, Python, Setup, binary};
+use skyclaw_tests::{Node, Python, Setup, Shell};
 
 use super::{TOKEN, own, run, with_keys};
 
@@ -72,10 +72,7 @@ fn the_public_api_answers_what_is_described_to_whatever_is_asked() {
 fn a_network_with_tickets_answers_what_is_described() {
     let Some(python) = Python::here() else { return };
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let logs = tempfile::tempdir().expect("a folder can be made");
-    let args = ["network", "create", "home"];
-    let made = Process::start(&binary("skyclaw"), &args, &[], folder.path(), logs.path());
-    assert_eq!({ made }.wait(PATIENCE).code, Some(0));
+    Shell::bare().cwd(folder.path()).ok(&["network", "create", "home"]);
     let node = with_keys(Setup::coordinator().cwd(folder.path()));
     node.api.post("/v1/network/invites", &json!({ "roles": ["host"] })).ok();
     let token = format!("x-skyclaw-token: {TOKEN}");

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skyclaw_tests::{
-    Ended, Model, Node, Process, Setup, binary, eventually, processes_with, within,
-};
+use skyclaw_tests::cluster::address;
+use skyclaw_tests::{Ended, Model, Node, Setup, Shell, eventually, processes_with, within};
 use tempfile::TempDir;
 
 /// Longest wait for one turn of a real agent: twelve seconds of one core, most of them to start.
@@ -142,13 +141,7 @@ impl Network {
     /// Runs `skyclaw` with the first coordinator.
     #[track_caller]
     pub(crate) fn skyclaw(&self, args: &[&str]) -> Ended {
-        let folder = tempfile::tempdir().expect("a folder");
-        let env = [
-            ("SKYCLAW_COORDINATOR_URL".to_owned(), self.coordinators[0].url().into()),
-            ("SKYCLAW_TOKEN".to_owned(), TOKEN.into()),
-        ];
-        let path = folder.path();
-        Process::start(&binary("skyclaw"), args, &env, path, path).wait(TURN)
+        Shell::of(&self.coordinators[0]).with("SKYCLAW_TOKEN", TOKEN).patience(TURN).run(args)
     }
 }
 
@@ -196,13 +189,6 @@ pub(crate) fn until_ended(api: &skyclaw_tests::Api, id: &str, patience: Duration
 /// Whether a host's record names that capability.
 pub(crate) fn has(host: &Value, capability: &str) -> bool {
     host["capabilities"].as_array().is_some_and(|all| all.iter().any(|one| one == capability))
-}
-
-/// A node's multiaddr over TCP.
-fn address(node: &Node) -> String {
-    let network = node.api.get("/v1/network").ok();
-    let mut all = network["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    all.find(|address| address.contains("/tcp/")).expect("it listens on TCP").to_owned()
 }
 
 /// Processes that a node started and that have not ended: all live in folders below its own.

@@ -85,19 +85,12 @@ impl Node {
         let mut disk = made.unwrap_or_else(|| Disk::memory(seed));
         disk.forgets = mutation == Some(Mutation::ForgetfulDisk);
         let config = Config {
-            network: network(),
-            label: format!("node_{number}"),
             lease_ms: scene.lease_ms,
             replicas: scene.replicas,
-            key_ttl_ms: 86_400_000,
-            job_ttl_ms: 7 * 86_400_000,
-            quorum_timeout_ms: 2000,
             // Leases of hosts that only count their runs reach no further than this.
             run_ms: scene.run / MS,
             p2p_lease_ms: scene.p2p_lease_ms,
-            host_ttl_ms: 15_000,
-            retention_ms: 7 * 86_400_000,
-            shards: skyclaw_protocol::shards::Settings::default(),
+            ..Config::usual(network(), format!("node_{number}"))
         };
         Self {
             key: disk.key.clone(),

@@ -9,12 +9,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
 use tokio::time::Instant;
 
 use super::live::{Gateway, Service, Upstream};
+use crate::metric_writer::MetricWriter;
 
 /// Services that are told of, in the order of the table: as many as have other series of their own.
 const MAX_SERVICES: usize = 200;
@@ -53,54 +52,45 @@ impl Known {
 }
 
 impl Collector for Known {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut metrics = MetricWriter::new(encoder);
         let gateway = self.gateway();
-        let help =
-            "Seconds since a coordinator told the gateway its table, or that it is as it was";
-        let metric = encoder.encode_descriptor(
+        metrics.gauge_if(
             "gateway_table_age_seconds",
-            help,
-            None,
-            MetricType::Gauge,
+            "Seconds since a coordinator told the gateway its table, or that it is as it was",
+            self.age_s().filter(|_| gateway.is_some()),
         )?;
-        if let Some(age) = self.age_s().filter(|_| gateway.is_some()) {
-            gauge(age).encode(metric)?;
-        }
         let Some(gateway) = gateway else { return Ok(()) };
         let live = gateway.live();
         let services = live.services();
-        let help = "Services in the gateway's table";
-        let metric =
-            encoder.encode_descriptor("gateway_services", help, None, MetricType::Gauge)?;
-        gauge(services.len() as u64).encode(metric)?;
-        let help = "Instances of each service that are in the gateway's table";
-        let mut family =
-            encoder.encode_descriptor("gateway_endpoints", help, None, MetricType::Gauge)?;
-        for service in services.iter().take(MAX_SERVICES) {
-            let (name, id) = service.name_and_id();
-            let labels = [("service", name), ("id", id)];
-            let count = service.upstreams.len() as u64;
-            gauge(count).encode(family.encode_family(&labels)?)?;
-        }
+        let count = services.len() as u64;
+        metrics.gauge("gateway_services", "Services in the gateway's table", count)?;
+        metrics.gauges(
+            "gateway_endpoints",
+            "Instances of each service that are in the gateway's table",
+            services.iter().take(MAX_SERVICES).map(|service| {
+                let (name, id) = service.name_and_id();
+                ([("service", name), ("id", id)], service.upstreams.len() as u64)
+            }),
+        )?;
         let ejected = ejected(services, gateway.now());
-        let help = "Instances that failed and did not answer since";
-        let metric = encoder.encode_descriptor("gateway_ejected", help, None, MetricType::Gauge)?;
-        gauge(ejected.len() as u64).encode(metric)?;
-        let help =
-            "Seconds for which an instance that failed is still passed over, by what failed last";
-        let mut family =
-            encoder.encode_descriptor("gateway_ejected_seconds", help, None, MetricType::Gauge)?;
-        for one in ejected.iter().take(MAX_EJECTED) {
-            let (name, id) = one.service.name_and_id();
-            let labels = [
-                ("service", name),
-                ("id", id),
-                ("instance", one.place.as_str()),
-                ("reason", reason(one.upstream)),
-            ];
-            gauge(one.for_ms.div_ceil(1000)).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
+        let count = ejected.len() as u64;
+        metrics.gauge(
+            "gateway_ejected",
+            "Instances that failed and did not answer since",
+            count,
+        )?;
+        metrics.gauges(
+            "gateway_ejected_seconds",
+            "Seconds for which an instance that failed is still passed over, by what failed last",
+            ejected.iter().take(MAX_EJECTED).map(|one| {
+                let (name, id) = one.service.name_and_id();
+                let reason = reason(one.upstream);
+                let labels =
+                    [("service", name), ("id", id), ("instance", &one.place), ("reason", reason)];
+                (labels, one.for_ms.div_ceil(1000))
+            }),
+        )
     }
 }
 
@@ -133,8 +123,4 @@ fn ejected(services: &[Arc<Service>], now: u64) -> Vec<Ejected<'_>> {
 
 fn reason(upstream: &Upstream) -> &'static str {
     *upstream.failed_by.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn gauge(value: u64) -> ConstGauge<i64> {
-    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }

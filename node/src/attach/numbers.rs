@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::encoding::DescriptorEncoder;
+use skyclaw_http_compat::MetricWriter;
 use skyclaw_protocol::Refusal;
 
 /// The reasons that are told apart: what somebody may try who wants what is not his. The last one is
@@ -63,14 +62,12 @@ impl Refused {
 }
 
 impl Collector for Refused {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let help = "Questions of hosts that were refused, by reason";
-        let mut family =
-            encoder.encode_descriptor("host_asks_refused", help, None, MetricType::Counter)?;
-        for (reason, count) in REASONS.iter().zip(self.0.iter()) {
-            let labels = [("reason", *reason)];
-            ConstCounter::new(count.load(Relaxed)).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let counts = REASONS.iter().zip(self.0.iter());
+        MetricWriter::new(encoder).counters(
+            "host_asks_refused",
+            "Questions of hosts that were refused, by reason",
+            counts.map(|(reason, count)| ([("reason", *reason)], count.load(Relaxed))),
+        )
     }
 }

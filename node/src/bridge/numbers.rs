@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
+use skyclaw_http_compat::MetricWriter;
 
 use super::Board;
 
@@ -40,7 +39,8 @@ pub(super) fn add(counter: &AtomicU64, count: usize) {
 pub(super) struct Shown(pub(super) Arc<Numbers>, pub(super) Board);
 
 impl Collector for Shown {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut metrics = MetricWriter::new(encoder);
         let numbers = &*self.0;
         for (name, help, value) in [
             ("pulls", "States of originals fetched", &numbers.pulls),
@@ -62,23 +62,12 @@ impl Collector for Shown {
                 &numbers.unfit,
             ),
         ] {
-            let metric = ConstCounter::new(value.load(Relaxed));
-            let name = format!("bridge_{name}");
-            metric.encode(encoder.encode_descriptor(&name, help, None, metric.metric_type())?)?;
+            metrics.counter(&format!("bridge_{name}"), help, value.load(Relaxed))?;
         }
         let counts = self.1.counts();
-        for (name, help, value) in [
-            ("bridge_originals", "Originals known", counts.known as u64),
-            ("bridge_originals_alive", "Originals that answer", counts.alive as u64),
-            (
-                "bridge_records_resting",
-                "Records that originals do not take",
-                numbers.resting.load(Relaxed),
-            ),
-        ] {
-            let metric = ConstGauge::new(value.cast_signed());
-            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
-        }
-        Ok(())
+        metrics.gauge("bridge_originals", "Originals known", counts.known as u64)?;
+        metrics.gauge("bridge_originals_alive", "Originals that answer", counts.alive as u64)?;
+        let resting = numbers.resting.load(Relaxed);
+        metrics.gauge("bridge_records_resting", "Records that originals do not take", resting)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{Fallback, SETTINGS};
+use crate::config::SETTINGS;
 
 const COMMANDS: &str = "\
 Usage: skyclaw <command> [args...]
@@ -56,10 +56,8 @@ pub(super) fn text() -> String {
     let mut text = COMMANDS.to_owned();
     text.push_str("\nEnvironment:\n");
     for setting in SETTINGS {
-        let default = match setting.fallback {
-            Fallback::Nothing => String::new(),
-            Fallback::Text(default) | Fallback::Made(default) => format!(" [{default}]"),
-        };
+        let default = setting.fallback.words();
+        let default = default.map_or_else(String::new, |default| format!(" [{default}]"));
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {:39} {}{default}", setting.env, setting.doc);
     }

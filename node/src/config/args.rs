@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::layer::{Layer, Origin, is_list};
-use super::setting::{Fallback, Key, SETTINGS, Setting};
+use super::setting::{Key, SETTINGS, Setting};
 use super::value::{Kind, Value, list};
 
 /// What `skyclaw-node` was asked to do.
@@ -341,10 +341,8 @@ fn stop_with_parent() -> Arg {
 }
 
 fn arg(setting: &Setting) -> Option<Arg> {
-    let default = match setting.fallback {
-        Fallback::Nothing => String::new(),
-        Fallback::Text(text) | Fallback::Made(text) => format!(" [default: {text}]"),
-    };
+    let default = setting.fallback.words();
+    let default = default.map_or_else(String::new, |default| format!(" [default: {default}]"));
     let arg = Arg::new(setting.env)
         .long(setting.flag?)
         .value_name(value_name(setting.kind))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::setting::{Fallback, Key, SETTINGS};
+use super::setting::{Key, SETTINGS};
 use super::value::{Kind, Read, Value};
 use crate::joined::Joined;
 
@@ -99,8 +99,8 @@ impl Layer {
     pub(crate) fn defaults() -> Self {
         let mut layer = Self::default();
         for setting in SETTINGS {
-            if let Fallback::Text(text) = setting.fallback {
-                layer.read(setting.key, text, Origin::Default);
+            if let Some(text) = setting.fallback.constant() {
+                layer.read(setting.key, &text, Origin::Default);
             }
         }
         layer

@@ -14,7 +14,7 @@ use super::layer::{Coordinators, Layer, Layers, Origin};
 use super::mask::shown;
 use super::report::Report;
 use super::secret::Secret;
-use super::setting::{Fallback, Key, SETTINGS};
+use super::setting::{Key, SETTINGS};
 use super::value::{Value, judge};
 use super::{
     ClientConfig, Config, CoordinatorConfig, GatewayConfig, HostConfig, Link, LogConfig, LogFormat,
@@ -441,10 +441,8 @@ impl Settled {
     // The following have a default in the table, read by the same rule (a test holds that).
 
     pub(super) fn text(&self, key: Key) -> String {
-        self.optional(key).unwrap_or_else(|| match key.setting().fallback {
-            Fallback::Text(text) => text.to_owned(),
-            Fallback::Nothing | Fallback::Made(_) => String::new(),
-        })
+        let fallback = || key.setting().fallback.constant().unwrap_or_default().into_owned();
+        self.optional(key).unwrap_or_else(fallback)
     }
 
     pub(super) fn list(&self, key: Key) -> Vec<String> {

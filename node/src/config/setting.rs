@@ -4,6 +4,8 @@
 //! named has none.
 //! A row's flag, default and rule are what the parsers, `--help` and `skyclaw-node config` use.
 
+use std::borrow::Cow;
+
 use skyclaw_protocol::limits;
 
 use super::value::Kind;
@@ -41,8 +43,31 @@ pub enum Fallback {
     Nothing,
     /// This text, read by the same rule as the variable.
     Text(&'static str),
+    /// This number, likewise.
+    Number(u64),
     /// Made at start; the text describes it.
     Made(&'static str),
+}
+
+impl Fallback {
+    /// What holds, as the variable would say it; none if that is no constant.
+    #[must_use]
+    pub fn constant(self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Text(text) => Some(text.into()),
+            Self::Number(number) => Some(number.to_string().into()),
+            Self::Nothing | Self::Made(_) => None,
+        }
+    }
+
+    /// The same for people, also of what is made at start.
+    #[must_use]
+    pub fn words(self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Made(text) => Some(text.into()),
+            _ => self.constant(),
+        }
+    }
 }
 
 /// How much of a value may be shown.
@@ -117,7 +142,7 @@ macro_rules! settings {
     };
 }
 
-use Fallback::{Made, Nothing, Text};
+use Fallback::{Made, Nothing, Number, Text};
 
 settings! {
     Role "SKYCLAW_ROLE" Some("role"), Common, Kind::Roles, Text("coordinator,host"), Open,
@@ -150,11 +175,11 @@ settings! {
         "Headers sent to it: name=value, separated by commas";
     OtelTracesHeaders "OTEL_EXPORTER_OTLP_TRACES_HEADERS" None, Common, Kind::Verbatim, Nothing, Hidden,
         "The same, and instead of them, where others are meant for traces alone";
-    OtelTimeout "OTEL_EXPORTER_OTLP_TIMEOUT" None, Common, COLLECTOR, Text("10000"), Open,
+    OtelTimeout "OTEL_EXPORTER_OTLP_TIMEOUT" None, Common, COLLECTOR, Number(10_000), Open,
         "Longest wait for the collector, for one call and for all that repeat it";
     OtelTracesTimeout "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT" None, Common, COLLECTOR, Nothing, Open,
         "The same, and instead of it";
-    OtelDelay "OTEL_BSP_SCHEDULE_DELAY" None, Common, ms_from(100), Text("5000"), Open,
+    OtelDelay "OTEL_BSP_SCHEDULE_DELAY" None, Common, ms_from(100), Number(5_000), Open,
         "How long spans wait for others to be sent with";
     OtelExporter "OTEL_TRACES_EXPORTER" None, Common, Kind::Text, Text("otlp"), Open,
         "How traces are sent: otlp, or none";
@@ -193,25 +218,25 @@ settings! {
     DbPath "SKYCLAW_DB_PATH" Some("db"), Coordinator, Kind::Path, Text(".skyclaw/coordinator.db"), Open,
         "Database file, for a host alone .skyclaw/node.db; its folder is made if missing";
     DbMinFreeBytes "SKYCLAW_DB_MIN_FREE_BYTES" Some("db-min-free-bytes"), Coordinator,
-        Kind::Int { min: 0, max: i64::MAX, unit: "bytes" }, Text("67108864"), Open,
+        Kind::Int { min: 0, max: i64::MAX, unit: "bytes" }, Number(67_108_864), Open,
         "Below this much free disk nothing new is taken";
-    LeaseMs "SKYCLAW_LEASE_MS" Some("lease-ms"), Coordinator, INTERVAL, Text("60000"), Open,
+    LeaseMs "SKYCLAW_LEASE_MS" Some("lease-ms"), Coordinator, INTERVAL, Number(limits::DEFAULT_LEASE_MS), Open,
         "How long a claimed job is held for its host without news of it";
-    P2pLeaseMs "SKYCLAW_P2P_LEASE_MS" Some("p2p-lease-ms"), Coordinator, ms_from(1000), Text("30000"), Open,
+    P2pLeaseMs "SKYCLAW_P2P_LEASE_MS" Some("p2p-lease-ms"), Coordinator, ms_from(1000), Number(limits::DEFAULT_P2P_LEASE_MS), Open,
         "The same for hosts attached over libp2p, which renew it by themselves";
-    HostTtlMs "SKYCLAW_HOST_TTL_MS" Some("host-ttl-ms"), Coordinator, INTERVAL, Text("15000"), Open,
+    HostTtlMs "SKYCLAW_HOST_TTL_MS" Some("host-ttl-ms"), Coordinator, INTERVAL, Number(limits::DEFAULT_HOST_TTL_MS), Open,
         "A host silent for so long counts as dead";
-    JobTtlMs "SKYCLAW_JOB_TTL_MS" Some("job-ttl-ms"), Coordinator, INTERVAL, Text("604800000"), Open,
+    JobTtlMs "SKYCLAW_JOB_TTL_MS" Some("job-ttl-ms"), Coordinator, INTERVAL, Number(limits::DEFAULT_JOB_TTL_MS), Open,
         "A job not ended after so long expires";
-    RetentionMs "SKYCLAW_RETENTION_MS" Some("retention-ms"), Coordinator, INTERVAL, Text("604800000"), Open,
+    RetentionMs "SKYCLAW_RETENTION_MS" Some("retention-ms"), Coordinator, INTERVAL, Number(limits::DEFAULT_RETENTION_MS), Open,
         "How long a job is kept with its output after its end";
     ShardCoordinators "SKYCLAW_SHARD_COORDINATORS" Some("shard-coordinators"), Coordinator,
-        Kind::Int { min: 0, max: u32::MAX as i64, unit: "coordinators" }, Text("50"), Open,
+        Kind::Int { min: 0, max: u32::MAX as i64, unit: "coordinators" }, Number(50), Open,
         "Up to so many coordinators each keeps every job; beyond, each keeps a part. The same everywhere";
     ShardJobs "SKYCLAW_SHARD_JOBS" Some("shard-jobs"), Coordinator,
-        Kind::Int { min: 0, max: i64::MAX, unit: "jobs" }, Text("200000"), Open,
+        Kind::Int { min: 0, max: i64::MAX, unit: "jobs" }, Number(200_000), Open,
         "The same by the number of jobs that have not ended";
-    ShardAwayMs "SKYCLAW_SHARD_AWAY_MS" Some("shard-away-ms"), Coordinator, INTERVAL, Text("600000"), Open,
+    ShardAwayMs "SKYCLAW_SHARD_AWAY_MS" Some("shard-away-ms"), Coordinator, INTERVAL, Number(600_000), Open,
         "A coordinator away for so long keeps no part any more: others take it";
     PeerUrls "SKYCLAW_PEER_URLS" Some("peer-url"), Coordinator, Kind::UrlList, Nothing, Urls,
         "Other coordinators to replicate with";
@@ -229,7 +254,7 @@ settings! {
         "Find nodes on the LAN; 0 turns it off";
     Gossip "SKYCLAW_GOSSIP" Some("gossip"), Coordinator, Kind::Switch, Text("1"), Open,
         "Tell news by gossip; 0 leaves them to repair, which takes some seconds, for tests and for finding faults";
-    PeerSyncMs "SKYCLAW_PEER_SYNC_MS" Some("peer-sync-ms"), Coordinator, INTERVAL, Text("3000"), Open,
+    PeerSyncMs "SKYCLAW_PEER_SYNC_MS" Some("peer-sync-ms"), Coordinator, INTERVAL, Number(3_000), Open,
         "How often state is fetched from peers";
     PeerDiscovery "SKYCLAW_PEER_DISCOVERY" Some("peer-discovery"), Coordinator, Kind::Switch, Text("1"), Open,
         "Learn of further peers from peers; 0 turns it off";
@@ -238,7 +263,7 @@ settings! {
         "Coordinators that must hold a change before it is answered; auto is 2 with peers, else 1";
     EndpointHosts "SKYCLAW_ENDPOINT_HOSTS" Some("endpoint-host"), Coordinator, Kind::List, Nothing, Open,
         "Names and addresses, beside its own, that any host may give for its services; * for all";
-    IdempotencyTtlMs "SKYCLAW_IDEMPOTENCY_TTL_MS" Some("idempotency-ttl-ms"), Coordinator, INTERVAL, Text("86400000"), Open,
+    IdempotencyTtlMs "SKYCLAW_IDEMPOTENCY_TTL_MS" Some("idempotency-ttl-ms"), Coordinator, INTERVAL, Number(limits::DEFAULT_KEY_TTL_MS), Open,
         "How long the answer to an idempotency key is kept";
     PublicApiKeys "SKYCLAW_PUBLIC_API_KEYS" None, Coordinator, Kind::Verbatim, Nothing, ApiKeys,
         "Keys of the public API: key:label:capabilities:shell, separated by commas";
@@ -271,21 +296,21 @@ settings! {
     OpenclawMax "SKYCLAW_OPENCLAW_MAX" Some("openclaw-max"), Host, Kind::AutoInt { min: 1, max: 1000 }, Text("auto"), Open,
         "Agents at once; auto is one for every two processors";
     OpenclawMemoryBytes "SKYCLAW_OPENCLAW_MEMORY_BYTES" Some("openclaw-memory-bytes"), Host,
-        Kind::Int { min: 1, max: i64::MAX, unit: "bytes" }, Text("1342177280"), Open,
+        Kind::Int { min: 1, max: i64::MAX, unit: "bytes" }, Number(1_342_177_280), Open,
         "Memory that must be free for an agent to begin";
     MaxParallel "SKYCLAW_MAX_PARALLEL" Some("max-parallel"), Host,
-        Kind::Int { min: 1, max: limits::MAX_PARALLEL.cast_signed(), unit: "jobs" }, Text("1"), Open,
+        Kind::Int { min: 1, max: limits::MAX_PARALLEL.cast_signed(), unit: "jobs" }, Number(1), Open,
         "Jobs run at once";
-    PollMs "SKYCLAW_POLL_MS" Some("poll-ms"), Host, INTERVAL, Text("2000"), Open,
+    PollMs "SKYCLAW_POLL_MS" Some("poll-ms"), Host, INTERVAL, Number(2_000), Open,
         "Wait between claims that found nothing";
-    HeartbeatMs "SKYCLAW_HEARTBEAT_MS" Some("heartbeat-ms"), Host, INTERVAL, Text("5000"), Open,
+    HeartbeatMs "SKYCLAW_HEARTBEAT_MS" Some("heartbeat-ms"), Host, INTERVAL, Number(5_000), Open,
         "How often the host says it is alive";
-    TimeoutMs "SKYCLAW_TIMEOUT_MS" Some("timeout-ms"), Host, ms_from(1000), Text("300000"), Open,
+    TimeoutMs "SKYCLAW_TIMEOUT_MS" Some("timeout-ms"), Host, ms_from(1000), Number(limits::DEFAULT_RUN_MS), Open,
         "Longest run of a job that names no timeout";
-    StopGraceMs "SKYCLAW_STOP_GRACE_MS" Some("stop-grace-ms"), Host, ms_from(0), Text("10000"), Open,
+    StopGraceMs "SKYCLAW_STOP_GRACE_MS" Some("stop-grace-ms"), Host, ms_from(0), Number(10_000), Open,
         "What running jobs get when the node is told to stop";
     MaxOutputBytes "SKYCLAW_MAX_OUTPUT_BYTES" Some("max-output-bytes"), Host,
-        Kind::Int { min: 0, max: limits::MAX_OUTPUT_BYTES as i64, unit: "bytes" }, Text("128000"), Open,
+        Kind::Int { min: 0, max: limits::MAX_OUTPUT_BYTES as i64, unit: "bytes" }, Number(128_000), Open,
         "Most of each output that is kept";
     WorkDir "SKYCLAW_WORK_DIR" Some("work-dir"), Host, Kind::Path, Nothing, Open,
         "Folder under which jobs get their own folders";
@@ -303,19 +328,19 @@ settings! {
         "Port of the gateway";
     GatewayDomain "SKYCLAW_GATEWAY_DOMAIN" Some("gateway-domain"), Gateway, Kind::Text, Nothing, Open,
         "Requests for the host NAME.DOMAIN go to the service NAME, beside /v1/gateway/NAME";
-    GatewayRefreshMs "SKYCLAW_GATEWAY_REFRESH_MS" Some("gateway-refresh-ms"), Gateway, INTERVAL, Text("3000"), Open,
+    GatewayRefreshMs "SKYCLAW_GATEWAY_REFRESH_MS" Some("gateway-refresh-ms"), Gateway, INTERVAL, Number(3_000), Open,
         "How often the table of services is fetched from SKYCLAW_COORDINATOR_URLS; without them it comes by itself";
-    GatewayHealthProbeMs "SKYCLAW_GATEWAY_HEALTH_PROBE_MS" Some("gateway-health-probe-ms"), Gateway, INTERVAL, Text("5000"), Open,
+    GatewayHealthProbeMs "SKYCLAW_GATEWAY_HEALTH_PROBE_MS" Some("gateway-health-probe-ms"), Gateway, INTERVAL, Number(5_000), Open,
         "How often endpoints are probed";
     GatewayHealthPath "SKYCLAW_GATEWAY_HEALTH_PATH" Some("gateway-health-path"), Gateway, Kind::Verbatim, Text("/health"), Open,
         "Path of the probe";
-    GatewayHealthTimeoutMs "SKYCLAW_GATEWAY_HEALTH_TIMEOUT_MS" Some("gateway-health-timeout-ms"), Gateway, ms_from(500), Text("1500"), Open,
+    GatewayHealthTimeoutMs "SKYCLAW_GATEWAY_HEALTH_TIMEOUT_MS" Some("gateway-health-timeout-ms"), Gateway, ms_from(500), Number(1_500), Open,
         "Longest wait for a probe";
     GatewayRetryAttempts "SKYCLAW_GATEWAY_RETRY_ATTEMPTS" Some("gateway-retry-attempts"), Gateway,
-        Kind::Int { min: 0, max: 100, unit: "attempts" }, Text("1"), Open,
+        Kind::Int { min: 0, max: 100, unit: "attempts" }, Number(1), Open,
         "Further endpoints tried for requests that may be repeated";
     GatewayUnhealthyCooldownMs "SKYCLAW_GATEWAY_UNHEALTHY_COOLDOWN_MS" Some("gateway-unhealthy-cooldown-ms"), Gateway,
-        ms_from(1000), Text("10000"), Open,
+        ms_from(1000), Number(10_000), Open,
         "How long a failing endpoint is left alone";
 }
 

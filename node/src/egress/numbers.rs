@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::encoding::DescriptorEncoder;
+use skyclaw_http_compat::MetricWriter;
 
 /// Since the start.
 #[derive(Debug, Default)]
@@ -26,23 +26,20 @@ pub(super) fn count(counter: &AtomicU64) {
 pub(super) struct Shown(pub(super) Arc<Numbers>);
 
 impl Collector for Shown {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut metrics = MetricWriter::new(encoder);
+        let mut counter = |name: &str, help: &str, value: &AtomicU64| {
+            metrics.counter(name, help, value.load(Relaxed))
+        };
         let numbers = &*self.0;
-        for (name, help, value) in [
-            ("connections", "Connections made outwards for runs", &numbers.connected),
-            ("refused", "Connections outwards that runs may not make", &numbers.refused),
-            ("failed", "Connections outwards that did not come about", &numbers.failed),
-            ("malformed", "Requests of runs to the proxy that were none", &numbers.malformed),
-            (
-                "crowded",
-                "Times a run had all the connections to the proxy it may have",
-                &numbers.crowded,
-            ),
-        ] {
-            let metric = ConstCounter::new(value.load(Relaxed));
-            let name = format!("egress_{name}");
-            metric.encode(encoder.encode_descriptor(&name, help, None, metric.metric_type())?)?;
-        }
-        Ok(())
+        counter("egress_connections", "Connections made outwards for runs", &numbers.connected)?;
+        let help = "Connections outwards that runs may not make";
+        counter("egress_refused", help, &numbers.refused)?;
+        let help = "Connections outwards that did not come about";
+        counter("egress_failed", help, &numbers.failed)?;
+        let help = "Requests of runs to the proxy that were none";
+        counter("egress_malformed", help, &numbers.malformed)?;
+        let help = "Times a run had all the connections to the proxy it may have";
+        counter("egress_crowded", help, &numbers.crowded)
     }
 }

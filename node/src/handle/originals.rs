@@ -281,17 +281,8 @@ impl NodeHandle {
 /// A job of an original as one of ours, ended if `end` says how.
 #[must_use]
 pub fn adopted(job: JobView, end: Option<AdoptedEnd>) -> Adopted {
-    let request = JobRequest {
-        payload: job.payload,
-        required: job.required,
-        submitted_by: job.submitted_by,
-        max_attempts: None,
-        timeout_ms: None,
-        retry: None,
-        queue_timeout_ms: None,
-        once: false,
-        verify: None,
-    };
+    let submitted_by = job.submitted_by;
+    let request = JobRequest { submitted_by, ..JobRequest::new(job.payload, job.required) };
     Adopted {
         id: job.id,
         created: job.created.wall(),

@@ -13,6 +13,7 @@ use skyclaw_protocol::NodeId;
 use skyclaw_protocol::network::Roles;
 use tokio::sync::Semaphore;
 
+use super::counts::Overstep;
 use super::frames::{Service, Sink};
 use super::limits::{
     ANSWER_WRITE, LARGE_QUESTION, MAX_FRAME, MAX_LARGE_QUESTIONS, MAX_QUESTIONS,
@@ -22,7 +23,7 @@ use super::members::{Rank, node_of};
 use super::pace::Step;
 use super::places::Places;
 use super::streams::{self, Incoming};
-use super::view::{Overstep, Shared};
+use super::view::Shared;
 use crate::tasks::Tasks;
 
 /// Takes questions. Cheap to clone; clones share the bounds.

@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::counts::Overstep;
 use super::limits::{
     FRAME_QUEUE, FRAME_STALL, MAX_FRAME, MAX_FRAME_READERS, MAX_FRAME_STREAMS, REOPEN,
 };
@@ -33,7 +34,7 @@ use super::pace::{self, Step};
 use super::pack::pack;
 use super::places::Places;
 use super::streams::{self, Control, Incoming, Way};
-use super::view::{Overstep, Shared};
+use super::view::Shared;
 use crate::tasks::Tasks;
 
 /// Where what others send goes.

@@ -11,12 +11,13 @@ use skyclaw_protocol::record::Reject;
 use skyclaw_protocol::wire::Message;
 use tokio::sync::mpsc;
 
+use super::counts::Overstep;
 use super::frames::Sink;
 use super::gossip::Topic;
 use super::limits::GOSSIP_FRAME;
 use super::members::{Rank, node_of, peer_of};
 use super::swarm::Word;
-use super::view::{Overstep, Shared};
+use super::view::Shared;
 use crate::time;
 
 /// A message as it came.

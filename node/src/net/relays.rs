@@ -18,6 +18,7 @@ use libp2p::relay::{self, Status};
 use libp2p::{Multiaddr, PeerId};
 
 use super::address;
+use super::counts::How;
 use super::limits::{
     COORDINATOR_RESERVES, MAX_BOOK, RELAY_BYTES, RELAY_CALLS, RELAY_CIRCUIT, RELAY_CIRCUITS,
     RELAY_CIRCUITS_PER_PEER, RELAY_PLACE, RELAY_PLACES, RELAY_PLACES_PER_PEER, RELAY_REQUESTS,
@@ -26,7 +27,6 @@ use super::limits::{
 use super::members::Rank;
 use super::swarm::{Link, Task};
 use super::tunnel::PathKind;
-use super::view::How;
 
 /// A relay that does not work yet.
 pub(super) fn server(own: PeerId) -> relay::Behaviour {

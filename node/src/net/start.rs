@@ -1,12 +1,14 @@
 //! How the network part starts and stops, and its book is kept.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId, Swarm};
+use skyclaw_protocol::NetworkId;
 use skyclaw_protocol::key::NodeKey;
+use skyclaw_protocol::wire::Message;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -72,15 +74,8 @@ impl Net {
         let listening = listen::listen(&mut swarm, &config.listen).await?;
         let ways = Ways::open(&mut swarm, rank, tickets.is_some())?;
         let probes = shared.prober.open().ok_or_else(|| NetError::Setup(TWICE.into()))?;
-        let outbox = match config.gossip {
-            true => Some(shared.outbox.open().ok_or_else(|| NetError::Setup(TWICE.into()))?),
-            false => {
-                shared.outbox.close();
-                tracing::warn!("gossip is off (SKYCLAW_GOSSIP): news take until the next repair");
-                None
-            }
-        };
-        shared.opener.set(ways.private);
+        let outbox = outbox(&shared, config.gossip)?;
+        shared.opener.set(ways.private.clone());
 
         let tasks = Tasks::default();
         let (words, inbox) = mpsc::channel(COMMANDS);
@@ -90,25 +85,16 @@ impl Net {
         let greeter = Greeter {
             own,
             shared: Arc::clone(&shared),
-            control: ways.hall,
+            control: ways.hall.clone(),
             words: words.clone(),
             tasks: tasks.clone(),
         };
         let (file, changes) = watch::channel(Vec::new());
-        let path = config.book.clone();
-        let read =
-            tokio::task::spawn_blocking(move || book::Book::read(&path, network, time::wall().0));
-        let book = read.await.unwrap_or_else(|error| Err(error.to_string()));
-        let book = book.unwrap_or_else(|reason| {
-            let file = config.book.display();
-            tracing::warn!(%file, reason, "the peer book cannot be used and begins anew");
-            book::Book::default()
-        });
         let mut task = swarm::Task {
             swarm,
             shared: Arc::clone(&shared),
             links: HashMap::new(),
-            book,
+            book: read_book(&config.book, network).await,
             is_shown: false,
             denied: HashMap::new(),
             gone: VecDeque::new(),
@@ -137,19 +123,7 @@ impl Net {
         task.show();
         say_start(&shared, config.mdns, &task.listening, own);
 
-        tasks.spawn(greeter.accept(ways.strangers, tasks.token()));
-        if let Some(framed) = ways.framed {
-            let (shared, sink) = (Arc::clone(&shared), Arc::clone(&sink));
-            tasks.spawn(frames::accept(framed, shared, sink, tasks.clone()));
-        }
-        let desk = Desk::new(Arc::clone(&shared), Arc::clone(&sink), tasks.clone());
-        for (service, asked) in ways.asked {
-            tasks.spawn(desk.clone().serve(service, asked));
-        }
-        let mouth = Mouth::new(Arc::clone(&shared), tasks.clone());
-        for (duty, dug) in ways.dug {
-            tasks.spawn(mouth.clone().run(duty, dug));
-        }
+        ways.serve(greeter, &shared, &sink, &tasks);
         if let Some(tickets) = tickets {
             let (shared, stop) = (Arc::clone(&shared), tasks.token());
             tasks.spawn(tell::renew(shared, tickets, stop));
@@ -226,6 +200,45 @@ impl Ways {
         }
         Ok(this)
     }
+
+    /// Answers whoever comes by them. Only spawns.
+    fn serve(self, greeter: Greeter, shared: &Arc<Shared>, sink: &Arc<dyn Sink>, tasks: &Tasks) {
+        tasks.spawn(greeter.accept(self.strangers, tasks.token()));
+        if let Some(framed) = self.framed {
+            let (shared, sink) = (Arc::clone(shared), Arc::clone(sink));
+            tasks.spawn(frames::accept(framed, shared, sink, tasks.clone()));
+        }
+        let desk = Desk::new(Arc::clone(shared), Arc::clone(sink), tasks.clone());
+        for (service, asked) in self.asked {
+            tasks.spawn(desk.clone().serve(service, asked));
+        }
+        let mouth = Mouth::new(Arc::clone(shared), tasks.clone());
+        for (duty, dug) in self.dug {
+            tasks.spawn(mouth.clone().run(duty, dug));
+        }
+    }
+}
+
+/// Where others of this node put what is to be gossiped; none where gossip is off.
+fn outbox(shared: &Shared, gossip: bool) -> Result<Option<mpsc::Receiver<Message>>, NetError> {
+    if gossip {
+        return shared.outbox.open().ok_or_else(|| NetError::Setup(TWICE.into())).map(Some);
+    }
+    shared.outbox.close();
+    tracing::warn!("gossip is off (SKYCLAW_GOSSIP): news take until the next repair");
+    Ok(None)
+}
+
+/// Whom this node met before; nobody, said, where that cannot be read.
+async fn read_book(path: &Path, network: NetworkId) -> book::Book {
+    let file = path.to_owned();
+    let read = move || book::Book::read(&file, network, time::wall().0);
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|error| Err(error.to_string())).unwrap_or_else(|reason| {
+        let file = path.display();
+        tracing::warn!(%file, reason, "the peer book cannot be used and begins anew");
+        book::Book::default()
+    })
 }
 
 fn say_start(shared: &Shared, mdns: bool, listening: &[Multiaddr], own: PeerId) {

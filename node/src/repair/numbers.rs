@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
+use skyclaw_http_compat::MetricWriter;
 use skyclaw_protocol::repair::{Inventory, Range};
 
 use super::Source;
@@ -43,10 +42,10 @@ impl std::fmt::Debug for Shown {
 }
 
 impl Collector for Shown {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut metrics = MetricWriter::new(encoder);
         let mut counter = |name: &str, help: &str, value: &AtomicU64| {
-            let metric = ConstCounter::new(value.load(Relaxed));
-            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+            metrics.counter(name, help, value.load(Relaxed))
         };
         let numbers = &*self.0;
         counter("repair_sessions", "Sessions of repair begun", &numbers.sessions)?;
@@ -76,13 +75,7 @@ impl Collector for Shown {
         )?;
         // Kept up by the store: nothing is counted for this.
         let held = self.1.reader().and_then(|reader| reader.sum(Range::ALL).ok());
-        let held = ConstGauge::new(held.map_or(0, |sum| sum.count().cast_signed()));
-        let help = "Records held here that others can have";
-        held.encode(encoder.encode_descriptor(
-            "repair_records_held",
-            help,
-            None,
-            held.metric_type(),
-        )?)
+        let held = held.map_or(0, |sum| sum.count());
+        metrics.gauge("repair_records_held", "Records held here that others can have", held)
     }
 }

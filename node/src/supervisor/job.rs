@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::agent::{self, Asked, NotLaid};
+use super::agent::{self, Asked, Laid, NotLaid};
 use super::files::Missing;
 use super::keep::{Kept, What};
 use super::live::Live;
 use super::plan::Plan;
-use super::policy::{Section, Verdict, Whose};
+use super::policy::{Reach, Section, Verdict, Whose};
 use super::wire::Launch;
 use super::workdir::JobDir;
 use super::{Cancel, HostFault, Inner, Order, Outcome, StopReason, errno, run};
@@ -33,80 +33,107 @@ pub(super) struct Signals {
 /// How it ended, and the directories it leaves.
 type Left = (Result<Outcome, HostFault>, Option<JobDir>);
 
+/// The end of a run before its program ran.
+struct End(Box<Result<Outcome, HostFault>>);
+
+impl From<Outcome> for End {
+    fn from(outcome: Outcome) -> Self {
+        Self(Box::new(Ok(outcome)))
+    }
+}
+
+impl From<HostFault> for End {
+    fn from(fault: HostFault) -> Self {
+        Self(Box::new(Err(fault)))
+    }
+}
+
+impl From<StopReason> for End {
+    fn from(reason: StopReason) -> Self {
+        Outcome::failed(reason.as_str()).into()
+    }
+}
+
+/// What a job asks for, as far as it may.
+struct Judged {
+    plan: Plan,
+    /// The path that the policy found for its command.
+    program: String,
+    reach: Reach,
+}
+
 impl Inner {
     /// Runs a job; `ticket` is its place in the queue for the room of agents, `live` where it is read what
     /// it writes.
     pub(super) async fn run(
         &self,
         order: &Order,
-        mut ticket: Option<Ticket>,
+        ticket: Option<Ticket>,
         signals: Signals,
         live: &Live,
     ) -> Left {
-        let failed = |reason: String| (Ok(Outcome::failed(reason)), None);
-        let shutdown = self.shutdown.subscribe();
-        if shutdown.borrow().is_some() {
-            return failed(StopReason::HostStopped.as_str().into());
+        if self.shutdown.borrow().is_some() {
+            return (Ok(Outcome::failed(StopReason::HostStopped.as_str())), None);
         }
-        let plan = match Plan::read(&order.payload, &self.defaults) {
-            Ok(plan) => plan,
-            Err(reason) => return failed(reason),
+        let judged = match self.judge(order) {
+            Ok(judged) => judged,
+            Err(End(end)) => return (*end, None),
         };
-        let judged = match &plan.openclaw {
-            // Its command line is the host's; what it may do is said in a section of its own.
-            Some(Asked::Agent(_)) => self.policy.hosts_own(&plan.command),
-            _ => self.policy.judge(Section::Jobs, &plan.command, &plan.args),
-        };
-        let program = match judged {
-            Verdict::Run(path) => path,
-            Verdict::Missing(errno) => {
-                let raw = Some(errno.raw_os_error());
-                return failed(errno::spawn_error(&plan.command, raw, ""));
-            }
-            Verdict::Refused(reason) => {
-                return (Ok(Outcome { exit_code: 126, ..Outcome::failed(reason) }), None);
-            }
-        };
-        let whose = if plan.openclaw.is_some() { Whose::Agents } else { Whose::Jobs };
-        let reach = match self.reach(whose, plan.network.as_ref()) {
-            Ok(reach) => reach,
-            Err(reason) => {
-                return (Ok(Outcome { exit_code: 126, ..Outcome::failed(reason) }), None);
-            }
-        };
-        let stop = (signals.cancelled.clone(), shutdown.clone());
         let dir = match self.directory("a job's") {
             Ok(dir) => dir,
             Err(fault) => return (Err(fault), None),
         };
-        let work = PathBuf::from(&dir.work);
-        if let Some(cwd) = &plan.cwd
-            && let Err(reason) = self.may_work_in(cwd, &dir)
+        let ended = match self.run_in(&dir, order.job.as_str(), judged, ticket, signals, live).await
         {
-            return (Ok(Outcome::failed(reason)), Some(dir));
-        }
-        if let Some(end) = self.place(&plan, &work, stop.clone()).await {
-            return (end, Some(dir));
-        }
-        if let Some(asked) = &plan.openclaw
-            && let Some(end) = self.admit(asked, &plan.args, &mut ticket, stop).await
-        {
-            return (end, Some(dir));
-        }
-        let laid = match &plan.openclaw {
-            None => Ok(None),
-            Some(asked) => {
-                let cache = self.compile_cache();
-                let what = (order.job.as_str(), &plan, self.environment.as_slice(), cache.as_str());
-                let found = self.openclaw.known().await;
-                agent::lay(asked, what, &found, self.openclaw.most(), &dir)
+            Ok(outcome) => Ok(outcome),
+            Err(End(end)) => *end,
+        };
+        (ended, Some(dir))
+    }
+
+    /// What the job asks for and whether it may; otherwise its end.
+    fn judge(&self, order: &Order) -> Result<Judged, End> {
+        let plan = Plan::read(&order.payload, &self.defaults).map_err(Outcome::failed)?;
+        let refused = |reason: String| Outcome { exit_code: 126, ..Outcome::failed(reason) };
+        let verdict = match &plan.openclaw {
+            // Its command line is the host's; what it may do is said in a section of its own.
+            Some(Asked::Agent(_)) => self.policy.hosts_own(&plan.command),
+            _ => self.policy.judge(Section::Jobs, &plan.command, &plan.args),
+        };
+        let program = match verdict {
+            Verdict::Run(path) => path,
+            Verdict::Missing(errno) => {
+                let raw = Some(errno.raw_os_error());
+                return Err(Outcome::failed(errno::spawn_error(&plan.command, raw, "")).into());
             }
+            Verdict::Refused(reason) => return Err(refused(reason).into()),
         };
-        let laid = match laid {
-            Ok(laid) => laid,
-            Err(NotLaid::Job(reason)) => return (Ok(Outcome::failed(reason)), Some(dir)),
-            Err(NotLaid::Host(reason)) => return (Err(HostFault(reason)), Some(dir)),
-        };
+        let whose = if plan.openclaw.is_some() { Whose::Agents } else { Whose::Jobs };
+        let reach = self.reach(whose, plan.network.as_ref()).map_err(refused)?;
+        Ok(Judged { plan, program, reach })
+    }
+
+    /// Lays there what it needs, runs it, and keeps the files it is to leave.
+    async fn run_in(
+        &self,
+        dir: &JobDir,
+        id: &str,
+        Judged { plan, program, reach }: Judged,
+        mut ticket: Option<Ticket>,
+        signals: Signals,
+        live: &Live,
+    ) -> Result<Outcome, End> {
+        let shutdown = self.shutdown.subscribe();
+        let stop = (signals.cancelled.clone(), shutdown.clone());
+        let work = PathBuf::from(&dir.work);
+        if let Some(cwd) = &plan.cwd {
+            self.may_work_in(cwd, dir).map_err(Outcome::failed)?;
+        }
+        self.place(&plan, &work, stop.clone()).await?;
+        if let Some(asked) = &plan.openclaw {
+            self.admit(asked, &plan.args, &mut ticket, stop).await?;
+        }
+        let laid = self.lay(id, &plan, dir).await?;
         let mut env = self.policy.environment(&plan.env, &dir.home, &dir.tmp);
         let (args, stdin, grace) = match &laid {
             Some(laid) => {
@@ -116,19 +143,9 @@ impl Inner {
             }
             None => (plan.args.clone(), None, self.grace),
         };
-        let (network, door) = match self.way_out(reach, &dir.path) {
-            Ok(way) => way,
-            Err(fault) => return (Err(fault), Some(dir)),
-        };
-        let what = match (&plan.openclaw, &laid) {
-            (Some(_), Some(_)) => What::Agent,
-            _ => What::Job,
-        };
-        let kept = self.keep(what, network, &program, &dir).await;
-        let Kept { profile, places } = match kept {
-            Ok(kept) => kept,
-            Err(fault) => return (Err(fault), Some(dir)),
-        };
+        let (network, door) = self.way_out(reach, &dir.path)?;
+        let what = if laid.is_some() { What::Agent } else { What::Job };
+        let Kept { profile, places } = self.keep(what, network, &program, dir).await?;
         let task = run::Task {
             program: &self.program,
             spare: &self.spare,
@@ -151,7 +168,7 @@ impl Inner {
             shutdown,
             answered: None,
         };
-        let mut result = match &laid {
+        let result = match &laid {
             // Its standard output is read when it is complete: until then there is its standard error.
             Some(laid) => task.ask(laid, (live, self.max_output)).await,
             None => task.run(live).await,
@@ -159,26 +176,36 @@ impl Inner {
         drop(door);
         // Others need not wait for its files.
         drop(ticket);
-        if let Ok(done) = &mut result
-            && done.success
-        {
+        let mut done = result?;
+        if done.success {
             match plan.files.keep(self.blobs.as_ref(), &work).await {
                 Ok(outputs) => done.outputs = outputs,
                 Err(error) => (done.success, done.error) = (false, Some(error)),
             }
         }
-        (result, Some(dir))
+        Ok(done)
     }
 
-    /// Waits for the room of an agent. What is answered is the end of the run, if it ends with that.
+    /// Lays there what a run of OpenClaw needs, if it is one.
+    async fn lay(&self, id: &str, plan: &Plan, dir: &JobDir) -> Result<Option<Laid>, End> {
+        let Some(asked) = &plan.openclaw else { return Ok(None) };
+        let cache = self.compile_cache();
+        let what = (id, plan, self.environment.as_slice(), cache.as_str());
+        let found = self.openclaw.known().await;
+        agent::lay(asked, what, &found, self.openclaw.most(), dir).map_err(|why| match why {
+            NotLaid::Job(reason) => Outcome::failed(reason).into(),
+            NotLaid::Host(reason) => HostFault(reason).into(),
+        })
+    }
+
+    /// Waits for the room of an agent.
     async fn admit(
         &self,
         asked: &Asked,
         args: &[String],
         ticket: &mut Option<Ticket>,
         (mut cancelled, mut shutdown): Stop,
-    ) -> Option<Result<Outcome, HostFault>> {
-        let stopped = |reason: StopReason| Some(Ok(Outcome::failed(reason.as_str())));
+    ) -> Result<(), End> {
         let room = async {
             let found = self.openclaw.known().await;
             if !agent::takes_room(asked, args, &found) {
@@ -190,42 +217,39 @@ impl Inner {
             }
         };
         tokio::select! {
-            () = room => None,
-            Ok(cancel) = cancelled.wait_for(Option::is_some) => {
-                stopped(cancel.map_or(StopReason::Cancelled, |(reason, _)| reason))
-            }
-            Ok(_) = shutdown.wait_for(Option::is_some) => stopped(StopReason::HostStopped),
+            () = room => Ok(()),
+            Ok(cancel) = cancelled.wait_for(Option::is_some) => Err(reason_of(*cancel).into()),
+            Ok(_) = shutdown.wait_for(Option::is_some) => Err(StopReason::HostStopped.into()),
             () = tokio::time::sleep(ROOM_PATIENCE) => {
                 let text = "there is no room for another agent on this host".to_owned();
-                Some(Err(HostFault(text)))
+                Err(HostFault(text).into())
             }
         }
     }
 
-    /// Lays the inputs there. What is answered is the end of the run, if it ends with that.
+    /// Lays the inputs there.
     async fn place(
         &self,
         plan: &Plan,
         work: &Path,
         (mut cancelled, mut shutdown): Stop,
-    ) -> Option<Result<Outcome, HostFault>> {
-        let failed = |reason: String| Some(Ok(Outcome::failed(reason)));
-        let stopped = |reason: StopReason| failed(reason.as_str().to_owned());
+    ) -> Result<(), End> {
         tokio::select! {
-            placed = plan.files.place(self.blobs.as_ref(), work) => match placed {
-                Ok(()) => None,
-                Err(Missing::Job(reason)) => failed(reason),
-                Err(Missing::Host(reason)) => Some(Err(HostFault(reason))),
-            },
-            Ok(cancel) = cancelled.wait_for(Option::is_some) => {
-                stopped(cancel.map_or(StopReason::Cancelled, |(reason, _)| reason))
-            }
-            Ok(_) = shutdown.wait_for(Option::is_some) => stopped(StopReason::HostStopped),
+            placed = plan.files.place(self.blobs.as_ref(), work) => placed.map_err(|missing| match missing {
+                Missing::Job(reason) => Outcome::failed(reason).into(),
+                Missing::Host(reason) => HostFault(reason).into(),
+            }),
+            Ok(cancel) = cancelled.wait_for(Option::is_some) => Err(reason_of(*cancel).into()),
+            Ok(_) = shutdown.wait_for(Option::is_some) => Err(StopReason::HostStopped.into()),
             () = tokio::time::sleep(plan.timeout) => {
-                failed("timed out while its inputs were fetched".to_owned())
+                Err(Outcome::failed("timed out while its inputs were fetched").into())
             }
         }
     }
+}
+
+fn reason_of(cancel: Option<Cancel>) -> StopReason {
+    cancel.map_or(StopReason::Cancelled, |(reason, _)| reason)
 }
 
 /// By whom a run may be ended.

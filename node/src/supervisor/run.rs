@@ -130,6 +130,31 @@ impl Progress {
         let odd = self.lost || self.lingered || self.leftovers || self.cause.is_some();
         ended && !odd && self.not_started.is_none() && self.unkept.is_none()
     }
+
+    /// Notes what the shim tells. True if nothing is left for it to do but to end.
+    fn note(&mut self, event: Event) -> bool {
+        match event {
+            // Of the first, it took longer than it was waited for.
+            Event::Ready | Event::Started { .. } => {}
+            Event::Starting => self.begun = true,
+            Event::NotStarted { errno, text } => self.not_started = Some((errno, text)),
+            Event::Unkept { text } => self.unkept = Some(text),
+            Event::Gone => self.gone = true,
+            Event::Over { text } => {
+                self.cause.get_or_insert(Cause::Over(text));
+                return true;
+            }
+            Event::Exited { code, last } => {
+                (self.exited, self.last) = (Some(code), last);
+                return last;
+            }
+            Event::Expired => {
+                self.cause.get_or_insert(Cause::Stopped(StopReason::LeaseLost));
+                return true;
+            }
+        }
+        false
+    }
 }
 
 impl Task<'_> {
@@ -290,9 +315,6 @@ impl Task<'_> {
             tokio::select! {
                 event = shim.events.recv(), if !progress.gone => {
                     match event {
-                        // It took longer than it was waited for.
-                        Some(Event::Ready) => {}
-                        Some(Event::Starting) => progress.begun = true,
                         Some(Event::Started { pid }) => {
                             tracing::debug!(pid, "started");
                             if let Some(launched) = self.launched.take() {
@@ -300,26 +322,11 @@ impl Task<'_> {
                                 let _ = launched.send(());
                             }
                         }
-                        Some(Event::NotStarted { errno, text }) => {
-                            progress.not_started = Some((errno, text));
-                        }
-                        Some(Event::Unkept { text }) => progress.unkept = Some(text),
-                        Some(Event::Over { text }) => {
-                            progress.cause.get_or_insert(Cause::Over(text));
-                            patience = Some(Instant::now() + SHIM_PATIENCE);
-                        }
-                        Some(Event::Exited { code, last }) => {
-                            (progress.exited, progress.last) = (Some(code), last);
-                            if last {
+                        Some(event) => {
+                            if progress.note(event) {
                                 patience = Some(Instant::now() + SHIM_PATIENCE);
                             }
                         }
-                        Some(Event::Expired) => {
-                            let lost = Cause::Stopped(StopReason::LeaseLost);
-                            progress.cause.get_or_insert(lost);
-                            patience = Some(Instant::now() + SHIM_PATIENCE);
-                        }
-                        Some(Event::Gone) => progress.gone = true,
                         None => {
                             end_orphans(&mut shim.child).await;
                             (progress.gone, progress.lost) = (true, true);

@@ -84,17 +84,8 @@ pub(crate) async fn start(folder: &Path) -> Node {
 }
 
 fn request() -> JobRequest {
-    JobRequest {
-        payload: br#"{"kind":"shell","command":"true"}"#.to_vec(),
-        required: vec!["nobody".into()],
-        submitted_by: None,
-        max_attempts: None,
-        timeout_ms: None,
-        retry: None,
-        queue_timeout_ms: None,
-        once: false,
-        verify: None,
-    }
+    let payload = br#"{"kind":"shell","command":"true"}"#;
+    JobRequest::new(payload.to_vec(), vec!["nobody".into()])
 }
 
 /// So many milliseconds ago, as originals write it.

@@ -15,20 +15,7 @@ use skyclaw_protocol::{Command, JobRequest, NetworkId};
 use crate::{Opened, Options, Store};
 
 fn machine(opened: Opened) -> (Machine, Store, crate::Reader) {
-    let config = Config {
-        network: NetworkId::of_name("start"),
-        label: "node_with_a_name".into(),
-        lease_ms: 30_000,
-        replicas: 1,
-        key_ttl_ms: 86_400_000,
-        job_ttl_ms: 7 * 86_400_000,
-        quorum_timeout_ms: 2_000,
-        run_ms: 300_000,
-        p2p_lease_ms: 30_000,
-        host_ttl_ms: 60_000,
-        retention_ms: 7 * 86_400_000,
-        shards: skyclaw_protocol::shards::Settings::default(),
-    };
+    let config = Config::usual(NetworkId::of_name("start"), "node_with_a_name");
     let Opened { store, reader, key, snapshot, .. } = opened;
     (Machine::new(config, key, [1; 32], now(0), snapshot), store, reader)
 }
@@ -38,17 +25,8 @@ fn now(nth: u64) -> Now {
 }
 
 fn submit() -> Command {
-    Command::Submit(JobRequest {
-        payload: vec![b'1'; 250],
-        required: vec!["shell".into()],
-        submitted_by: None,
-        max_attempts: None,
-        timeout_ms: Some(60_000),
-        retry: None,
-        queue_timeout_ms: None,
-        once: false,
-        verify: None,
-    })
+    let request = JobRequest::new(vec![b'1'; 250], vec!["shell".into()]);
+    Command::Submit(JobRequest { timeout_ms: Some(60_000), ..request })
 }
 
 fn fill(path: &std::path::Path, jobs: u64) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use skyclaw_tests::{Node, Setup, eventually};
+use skyclaw_tests::{Node, Setup, eventually, free_port};
 
 use super::{TOKEN, runtime};
 use crate::clients::{Get, Op};
@@ -115,7 +115,7 @@ pub(crate) fn tunnel(plan: &Plan, report: &mut Report) {
     let near = Setup::new("coordinator,host,gateway")
         .env("SKYCLAW_TOKEN", TOKEN)
         .env("SKYCLAW_ALLOWED_COMMANDS", "sh")
-        .env("SKYCLAW_SERVICE_BASE_PORT", server::free_port())
+        .env("SKYCLAW_SERVICE_BASE_PORT", free_port())
         .start();
     let network = near.api.get("/v1/network").ok();
     let mut addresses = network["addresses"].as_array().into_iter().flatten();

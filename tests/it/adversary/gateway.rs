@@ -6,7 +6,7 @@ use skyclaw_node::services::{HttpHeader, LogsHeader};
 use skyclaw_protocol::blob::{Ask, Want};
 use skyclaw_protocol::{Hash, NodeId, ServiceId, codec};
 use skyclaw_tests::mallory::Mallory;
-use skyclaw_tests::{Need, Node, Setup, can, eventually};
+use skyclaw_tests::{Need, Node, Setup, can, eventually, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::scene::counted;
@@ -32,12 +32,10 @@ fn http(service: &str, epoch: u64) -> Vec<u8> {
 
 /// A host that runs one service, and a job beside.
 fn host() -> Node {
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-    let port = free.expect("there is a free port").port();
     Setup::both()
         .env("SKYCLAW_TOKEN", "secret")
         .env("SKYCLAW_MIN_REPLICATIONS", 1)
-        .env("SKYCLAW_P2P_LISTEN", format!("/ip4/127.0.0.1/tcp/{port}"))
+        .env("SKYCLAW_P2P_LISTEN", format!("/ip4/127.0.0.1/tcp/{}", free_port()))
         .env("SKYCLAW_SERVICE_HOST_ENABLED", 1)
         .env("SKYCLAW_SERVICE_BASE_PORT", 24_700)
         .env("SKYCLAW_ALLOWED_COMMANDS", "sh,node")

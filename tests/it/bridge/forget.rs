@@ -4,25 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skyclaw_protocol::NetworkId;
-use skyclaw_tests::{
-    Ended, LegacyHost, LegacyHostConfig, Node, PATIENCE, Process, binary, eventually,
-};
+use skyclaw_tests::{LegacyHost, LegacyHostConfig, Shell, eventually};
 
 use super::{original, ours, until_alive, until_claimed};
 use crate::cluster::until_status;
 use crate::text;
-
-/// `skyclaw` with these arguments at this node.
-fn skyclaw(node: &Node, args: &[&str]) -> Ended {
-    let folder = node.folder().join("cli");
-    std::fs::create_dir_all(&folder).expect("the test's folder is writable");
-    let env = [
-        ("SKYCLAW_COORDINATOR_URL".to_owned(), node.url().into()),
-        ("SKYCLAW_TOKEN".to_owned(), "secret".into()),
-    ];
-    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-    Process::start(&binary("skyclaw"), &args, &env, &folder, &folder).wait(PATIENCE)
-}
 
 /// What the last original had taken and not ended becomes ours: what waited at once, what a host of
 /// it holds when its lease is over, its services under their ids.
@@ -54,7 +40,8 @@ fn what_the_last_original_left_becomes_ours() {
     let answer = node.api.post("/v1/network/forget", &json!({ "url": second.url() })).ok();
     assert!(answer.get("adopted").is_none() && answer["left"] == first.url(), "{answer}");
     first.stop();
-    let said = skyclaw(&node, &["peers", "forget", &first.url()]);
+    let shell = Shell::of(&node).with("SKYCLAW_TOKEN", "secret");
+    let said = shell.run(&["peers", "forget", &first.url()]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(said.stderr.contains("last original: 20 jobs and 1 services"), "{said:?}");
     let network = node.api.get("/v1/network").ok();

@@ -2,12 +2,12 @@
 //! name is its own, as the real one does.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use skyclaw_tests::{Need, Process, Setup, can, eventually, within};
+use skyclaw_tests::{Need, Process, Setup, can, eventually, free_port, within};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::caller::{Caller, Trust};
@@ -17,11 +17,6 @@ const LIFE: u64 = 15;
 
 /// Longest wait for a certificate.
 const ISSUED: Duration = Duration::from_secs(60);
-
-fn free_port() -> u16 {
-    let tcp = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-    tcp.expect("there is a free port").port()
-}
 
 /// Free for TCP and UDP, as a name server takes both.
 fn free_for_both() -> u16 {

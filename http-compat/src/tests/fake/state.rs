@@ -13,17 +13,7 @@ impl State {
     pub(in crate::tests) fn add_jobs(&mut self, count: usize) {
         for _ in 0..count {
             let payload = br#"{"kind":"shell","command":"true"}"#.to_vec();
-            self.submit(skyclaw_protocol::JobRequest {
-                payload,
-                required: Vec::new(),
-                submitted_by: None,
-                max_attempts: None,
-                timeout_ms: None,
-                retry: None,
-                queue_timeout_ms: None,
-                once: false,
-                verify: None,
-            });
+            self.submit(skyclaw_protocol::JobRequest::new(payload, Vec::new()));
         }
     }
 

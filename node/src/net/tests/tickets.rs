@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use skyclaw_protocol::network::{MemberRole, Roles, Seed, Target, Ticket};
 use skyclaw_protocol::wire::Known;
 
+use super::super::counts::Overstep;
 use super::super::tickets::{ADMIN_KEY_PREFIX, InviteWish, Tickets};
-use super::super::view::Overstep;
 use super::gossip::work_in;
 use super::*;
 use crate::joined::Joined;

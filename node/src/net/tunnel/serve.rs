@@ -14,6 +14,7 @@ use skyclaw_protocol::network::{MemberRole, Roles};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::NetHandle;
+use super::super::counts::Overstep;
 use super::super::limits::{
     ANSWER_WRITE, LINGER, MAX_TUNNEL_HEADER, MAX_TUNNEL_REASON, MAX_TUNNELS, MAX_TUNNELS_PER_PEER,
     TUNNEL_ANSWER, TUNNEL_READ, TUNNELS_TO_REFUSE,
@@ -22,7 +23,7 @@ use super::super::members::{Rank, node_of};
 use super::super::pace::Step;
 use super::super::places::{Place, Places};
 use super::super::streams::{self, Incoming, Way};
-use super::super::view::{Overstep, Shared};
+use super::super::view::Shared;
 use super::{Duty, Hold, Serving, Tunnel, Tunnels};
 use crate::tasks::Tasks;
 

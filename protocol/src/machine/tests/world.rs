@@ -31,10 +31,10 @@ use crate::wire::Message;
 pub(crate) type Reply = Result<KeyAnswer, Refusal>;
 
 pub(crate) const LEASE_MS: u64 = 1000;
-pub(crate) const P2P_LEASE_MS: u64 = 30_000;
-pub(crate) const QUORUM_MS: u64 = 2000;
-pub(crate) const RETENTION_MS: u64 = 7 * 86_400_000;
-pub(crate) const KEY_TTL_MS: u64 = 86_400_000;
+pub(crate) const P2P_LEASE_MS: u64 = crate::limits::DEFAULT_P2P_LEASE_MS;
+pub(crate) const QUORUM_MS: u64 = crate::limits::QUORUM_TIMEOUT_MS;
+pub(crate) const RETENTION_MS: u64 = crate::limits::DEFAULT_RETENTION_MS;
+pub(crate) const KEY_TTL_MS: u64 = crate::limits::DEFAULT_KEY_TTL_MS;
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -95,18 +95,10 @@ impl World {
     /// The same, where shards are placed from another size on.
     pub(crate) fn sized(count: usize, replicas: usize, shards: crate::shards::Settings) -> Self {
         let config = Config {
-            network: network(),
-            label: "node_test".into(),
             lease_ms: LEASE_MS,
             replicas,
-            key_ttl_ms: KEY_TTL_MS,
-            job_ttl_ms: 7 * 86_400_000,
-            quorum_timeout_ms: QUORUM_MS,
-            run_ms: 300_000,
-            p2p_lease_ms: P2P_LEASE_MS,
-            host_ttl_ms: crate::limits::DEFAULT_HOST_TTL_MS,
-            retention_ms: RETENTION_MS,
             shards,
+            ..Config::usual(network(), "node_test")
         };
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_800_000_000_000) };
         let mut world = Self {

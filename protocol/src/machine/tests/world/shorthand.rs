@@ -20,17 +20,7 @@ fn words(list: &str) -> Vec<String> {
 
 /// A request for a job that needs `required`.
 pub(crate) fn request(required: &str) -> JobRequest {
-    JobRequest {
-        payload: br#"{"kind":"shell"}"#.to_vec(),
-        required: words(required),
-        submitted_by: None,
-        max_attempts: None,
-        timeout_ms: None,
-        retry: None,
-        queue_timeout_ms: None,
-        once: false,
-        verify: None,
-    }
+    JobRequest::new(br#"{"kind":"shell"}"#.to_vec(), words(required))
 }
 
 /// A job for any host.
