@@ -1,7 +1,7 @@
 //! Machines on a network of their own: network namespaces on a bridge, made and removed here.
 //!
-//! Always: nobody but the test reaches them. One test at a time has a LAN, since some of them
-//! measure how soon a node notices something.
+//! Always: nobody but the test reaches them. Two tests at a time have a network, since some of them
+//! measure how soon a node notices something; they wait far more than they compute.
 //!
 //! Whoever pulls a cable parts a machine from all. [`Lan::mute`] parts one machine from one other in
 //! one direction only, and as silently.
@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::panic::resume_unwind;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -43,7 +43,7 @@ const NOBODY: &str = "02:00:00:00:00:01";
 pub struct Lan {
     prefix: String,
     machines: usize,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Lan {
@@ -53,7 +53,7 @@ impl Lan {
         if !can(&[Need::Root, Need::Tool("ip")]) {
             return None;
         }
-        let (prefix, turn) = turn();
+        let (prefix, turn) = Turn::take();
         let lan = Self { prefix, machines, _turn: turn };
         let switch = lan.switch();
         ip(&["netns", "add", &switch]);
@@ -167,14 +167,33 @@ impl Drop for Lan {
     }
 }
 
-/// A name for namespaces, and the turn to have some.
-pub(crate) fn turn() -> (String, MutexGuard<'static, ()>) {
-    static TURN: Mutex<()> = Mutex::new(());
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    // A test that failed harms no other.
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    (format!("skytest-{}-{count}", std::process::id()), turn)
+/// Tests of this process that have networks at once.
+const TURNS: usize = 2;
+
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+/// The right to have namespaces; given back when it is dropped, however the test ends.
+#[derive(Debug)]
+pub(crate) struct Turn(());
+
+impl Turn {
+    /// Waits for it; with it comes a name for namespaces that no other test has.
+    pub(crate) fn take() -> (String, Self) {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = GIVEN_BACK.wait_while(taken, |taken| *taken >= TURNS);
+        *taken.unwrap_or_else(PoisonError::into_inner) += 1;
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        (format!("skytest-{}-{count}", std::process::id()), Self(()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        GIVEN_BACK.notify_one();
+    }
 }
 
 /// Where a machine is on the LAN.

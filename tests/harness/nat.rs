@@ -10,9 +10,8 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::sync::MutexGuard;
 
-use crate::lan::{enter, ip, turn};
+use crate::lan::{Turn, enter, ip};
 use crate::skip::{Need, can};
 
 /// How a router translates the addresses of what goes out.
@@ -38,7 +37,7 @@ impl Router {
 pub struct Internet {
     prefix: String,
     names: Vec<String>,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Internet {
@@ -49,7 +48,7 @@ impl Internet {
         if !can(&[Need::Root, Need::Tool("ip"), Need::Tool("nft")]) {
             return None;
         }
-        let (prefix, turn) = turn();
+        let (prefix, turn) = Turn::take();
         let mut net = Self { prefix, names: Vec::new(), _turn: turn };
         let switch = net.add("sw");
         ip(&["-n", &switch, "link", "add", "br0", "type", "bridge"]);

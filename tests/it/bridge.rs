@@ -61,12 +61,15 @@ fn until_claimed(node: &Node, host: &str) -> Value {
     })
 }
 
-/// The exported record of a job, or why it is not as wanted.
+/// Waits until the original has a job from us, and it stands so: what it did with the job itself, such as
+/// leasing it to us, it knew before.
 #[track_caller]
 fn until_exported(original: &Original, id: &str, status: &str) -> Value {
-    let job = original.until_job_is(id, status);
-    assert!(job["skyclaw"].is_string(), "{job}");
-    job
+    eventually("the job is exported", || {
+        let job = original.record("jobs", id);
+        let ours = job["skyclaw"].is_string() && job["status"] == status;
+        if ours { Ok(job) } else { Err(job.to_string()) }
+    })
 }
 
 /// A job that waits at an original is run by a host of ours, once, however long it takes (F02), and
