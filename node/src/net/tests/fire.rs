@@ -9,6 +9,9 @@ use super::*;
 /// Messages sent to the node.
 const SHOTS: usize = 10_000;
 
+/// Strangers who send at once: each of them waits for what it gets.
+const ATTACKERS: usize = 16;
+
 fn malformed(live: &Live) -> u64 {
     live.handle.0.counts.refused(Why::Malformed)
 }
@@ -71,9 +74,10 @@ async fn a_node_under_fire_counts_refusals_and_keeps_its_peers() {
     let mut sent = 0;
     let mut identities = 0;
     while sent < SHOTS {
-        let attacks = (0..4).map(|_| attack(target.clone(), (SHOTS - sent).div_ceil(4)));
+        let most = (SHOTS - sent).div_ceil(ATTACKERS);
+        let attacks = (0..ATTACKERS).map(|_| attack(target.clone(), most));
         sent += futures::future::join_all(attacks).await.into_iter().sum::<usize>();
-        identities += 4;
+        identities += ATTACKERS;
         assert_eq!(connected(&node), ["node2"]);
         assert!(identities < 1000, "{sent} of {SHOTS}");
     }
