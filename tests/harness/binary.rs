@@ -49,6 +49,14 @@ fn build(folder: &Path) {
     // The whole workspace, so that features come out as in `cargo test --workspace`.
     command.current_dir(workspace_root()).args(["build", "--workspace", "--bins", "--target-dir"]);
     command.arg(target);
+    // What cargo told this test of its own package: build scripts that look at such would run again, with all that
+    // depends on them, now and at the next call from a shell.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
     if folder.ends_with("release") {
         command.arg("--release");
     }

@@ -87,6 +87,8 @@ impl Model {
         let base = format!("{}/{place}/v1", self.server.url());
         let mut config = json!({
             "agents": { "defaults": { "model": { "primary": MODEL } } },
+            // As hosts tell their agents: nothing is old here.
+            "session": { "maintenance": { "mode": "warn" } },
             "models": { "mode": "merge", "providers": { "mock": {
                 "baseUrl": base, "apiKey": "sk-local", "api": "openai-completions",
                 "models": [{
