@@ -40,7 +40,7 @@ use std::time::Duration;
 use prometheus_client::collector::Collector;
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use serde_json::Value;
-use skyclaw_protocol::limits::MAX_TEXT_BYTES;
+use skyclaw_protocol::limits::{DEFAULT_RUN_MS, MAX_TEXT_BYTES};
 use skyclaw_protocol::{Hash, JobId, OutputFile, SandboxLevel};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
@@ -109,7 +109,7 @@ impl Default for SupervisorConfig {
             allowed_is_set: false,
             policy: None,
             sandbox: Sandbox::none(),
-            default_timeout: Duration::from_secs(300),
+            default_timeout: Duration::from_millis(DEFAULT_RUN_MS),
             max_output: 128_000,
             grace: Duration::from_secs(2),
             work_root: None,

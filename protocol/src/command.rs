@@ -211,7 +211,8 @@ pub struct JobRequest {
 }
 
 impl JobRequest {
-    /// A job of which nothing else is said: it is run once, for as long as hosts let jobs run.
+    /// A job of which nothing else is said: it is not run again after it failed; after a lost lease it is, as
+    /// often as that happens.
     #[must_use]
     pub const fn new(payload: Vec<u8>, required: Vec<String>) -> Self {
         Self {

@@ -1,7 +1,7 @@
 //! Machines on a network of their own: network namespaces on a bridge, made and removed here.
 //!
-//! Always: nobody but the test reaches them. Two tests at a time have a network, since some of them
-//! measure how soon a node notices something; they wait far more than they compute.
+//! Always: nobody but the test reaches them. No more than two tests at a time have a network, since some of
+//! them measure how soon a node notices something.
 //!
 //! Whoever pulls a cable parts a machine from all. [`Lan::mute`] parts one machine from one other in
 //! one direction only, and as silently.

@@ -5,7 +5,7 @@
 //!   203.0.113.101 | 192.168.1.2     router 1, and the machine behind it that nobody reaches
 //! ```
 //!
-//! Always: nobody but the test reaches them, and one test at a time has some, as with a
+//! Always: nobody but the test reaches them, and two tests at a time have some at most, as with a
 //! [`crate::lan`].
 
 use std::io::Write;

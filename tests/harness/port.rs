@@ -7,8 +7,9 @@ use std::net::{TcpListener, UdpSocket};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
-/// Below what Linux draws from (`net.ipv4.ip_local_port_range`, 32768 on), and above what services have.
-const PORTS: Range<u16> = 20_000..32_700;
+/// Below what Linux draws from (`net.ipv4.ip_local_port_range`, 32768 on), and above what tests' services have,
+/// which begin between 3,100 and 27,200.
+const PORTS: Range<u16> = 28_000..32_700;
 
 /// A port of 127.0.0.1 that nobody has, over TCP and UDP.
 #[must_use]

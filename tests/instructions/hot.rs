@@ -35,7 +35,7 @@ fn warm(count: u8) -> Net {
     net
 }
 
-#[library_benchmark(config = at_most(10_400_000))]
+#[library_benchmark(config = at_most(5_600_000))]
 #[bench::one_copy(warm(1))]
 fn submit(mut net: Net) -> Net {
     (0..BATCH).for_each(|n| net.ask(submission(n)));
@@ -43,7 +43,7 @@ fn submit(mut net: Net) -> Net {
     black_box(net)
 }
 
-#[library_benchmark(config = at_most(117_000_000))]
+#[library_benchmark(config = at_most(90_000_000))]
 #[bench::two_copies(warm(2))]
 fn submit_twice(mut net: Net) -> Net {
     (0..BATCH).for_each(|n| net.ask(submission(n)));
@@ -57,7 +57,7 @@ fn with_host() -> (Net, HostId) {
     (net, host)
 }
 
-#[library_benchmark(config = at_most(10_200_000))]
+#[library_benchmark(config = at_most(4_600_000))]
 #[bench::waiting(with_host())]
 fn claim((mut net, host): (Net, HostId)) -> Net {
     claims(&mut net, &host, BATCH);
@@ -70,14 +70,14 @@ fn leased() -> (Net, HostId, Vec<JobId>) {
     (net, host, jobs)
 }
 
-#[library_benchmark(config = at_most(11_700_000))]
+#[library_benchmark(config = at_most(7_150_000))]
 #[bench::leased(leased())]
 fn complete((mut net, host, jobs): (Net, HostId, Vec<JobId>)) -> Net {
     completions(&mut net, &host, &jobs);
     black_box(net)
 }
 
-#[library_benchmark(config = at_most(620_000))]
+#[library_benchmark(config = at_most(195_000))]
 #[bench::leased(leased())]
 fn renew((mut net, host, jobs): (Net, HostId, Vec<JobId>)) -> Net {
     net.ask(Command::Heartbeat { host, active: None, running: Some(jobs) });
@@ -96,7 +96,7 @@ fn gossip() -> (Net, Vec<Vec<u8>>) {
     (net, frames)
 }
 
-#[library_benchmark(config = at_most(5_150_000))]
+#[library_benchmark(config = at_most(3_950_000))]
 #[bench::known(gossip())]
 fn learn((mut net, frames): (Net, Vec<Vec<u8>>)) -> Net {
     frames.iter().for_each(|frame| net.hear(frame));
@@ -107,10 +107,11 @@ fn learn((mut net, frames): (Net, Vec<Vec<u8>>)) -> Net {
 fn held() -> Net {
     let mut net = Net::new(1);
     net.submitted(1024);
+    net.settle();
     net
 }
 
-#[library_benchmark(config = at_most(40_000_000))]
+#[library_benchmark(config = at_most(25_200_000))]
 #[bench::held(held())]
 fn start(net: Net) -> Net {
     black_box(net.restart())

@@ -220,6 +220,14 @@ impl Net {
         std::mem::take(&mut self.nodes[0].published)
     }
 
+    /// What was committed is in redb as well. Else whoever stops next does what the settler had no time for, which
+    /// is another count each time.
+    pub(crate) fn settle(&mut self) {
+        for node in &mut self.nodes {
+            node.opened.store.settle().expect("the disk works");
+        }
+    }
+
     /// The first node stops, and starts from its file.
     pub(crate) fn restart(mut self) -> Self {
         let Node { id, opened, folder, options, config, .. } = self.nodes.remove(0);

@@ -54,8 +54,9 @@ fn a_cancelled_agent_leaves_no_process_and_no_folder() {
     assert!(cancelled.elapsed() < Duration::from_secs(20), "{:?}", cancelled.elapsed());
     network.until_clean();
     // Its tool ends with it, which it may tell the model while it ends.
-    let asked = network.model.calls_about(&mark).into_iter().filter(|call| !call.after_tool);
-    assert_eq!(asked.count(), 1, "it was not asked again");
+    let calls = network.model.calls_about(&mark);
+    let begun = calls.iter().filter(|call| !call.after_tool).count();
+    assert!(begun == 1 && calls.len() <= 2, "it was not asked again: {begun} of {}", calls.len());
 }
 
 /// (g) What a host that died had begun is not begun again elsewhere.

@@ -11,7 +11,7 @@ use skyclaw_tests::cluster::address;
 use skyclaw_tests::{Ended, Model, Node, Setup, Shell, eventually, processes_with, within};
 use tempfile::TempDir;
 
-/// Longest wait for one turn of a real agent: twelve seconds of one core, most of them to start.
+/// Longest wait for one turn of a real agent: some ten seconds of one core, most of them to start.
 pub(crate) const TURN: Duration = Duration::from_secs(180);
 
 /// Longest wait until a host knows what its OpenClaw can do.

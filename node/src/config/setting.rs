@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use skyclaw_protocol::limits;
+use skyclaw_protocol::{limits, shards};
 
 use super::value::Kind;
 
@@ -128,6 +128,8 @@ const fn ms_from(min: i64) -> Kind {
     Kind::Int { min, max: MAX_MS, unit: "ms" }
 }
 
+const SHARDS: shards::Settings = shards::Settings::USUAL;
+
 macro_rules! settings {
     ($($key:ident $env:literal $flag:expr, $part:ident, $kind:expr, $fallback:expr, $secrecy:ident, $doc:literal;)*) => {
         /// The name of a setting in the program.
@@ -231,12 +233,12 @@ settings! {
     RetentionMs "SKYCLAW_RETENTION_MS" Some("retention-ms"), Coordinator, INTERVAL, Number(limits::DEFAULT_RETENTION_MS), Open,
         "How long a job is kept with its output after its end";
     ShardCoordinators "SKYCLAW_SHARD_COORDINATORS" Some("shard-coordinators"), Coordinator,
-        Kind::Int { min: 0, max: u32::MAX as i64, unit: "coordinators" }, Number(50), Open,
+        Kind::Int { min: 0, max: u32::MAX as i64, unit: "coordinators" }, Number(SHARDS.limits.coordinators as u64), Open,
         "Up to so many coordinators each keeps every job; beyond, each keeps a part. The same everywhere";
     ShardJobs "SKYCLAW_SHARD_JOBS" Some("shard-jobs"), Coordinator,
-        Kind::Int { min: 0, max: i64::MAX, unit: "jobs" }, Number(200_000), Open,
+        Kind::Int { min: 0, max: i64::MAX, unit: "jobs" }, Number(SHARDS.limits.records), Open,
         "The same by the number of jobs that have not ended";
-    ShardAwayMs "SKYCLAW_SHARD_AWAY_MS" Some("shard-away-ms"), Coordinator, INTERVAL, Number(600_000), Open,
+    ShardAwayMs "SKYCLAW_SHARD_AWAY_MS" Some("shard-away-ms"), Coordinator, INTERVAL, Number(SHARDS.away_ms), Open,
         "A coordinator away for so long keeps no part any more: others take it";
     PeerUrls "SKYCLAW_PEER_URLS" Some("peer-url"), Coordinator, Kind::UrlList, Nothing, Urls,
         "Other coordinators to replicate with";

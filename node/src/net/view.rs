@@ -1,4 +1,4 @@
-//! What others may read of the network part, and what it counts.
+//! What others may read of the network part, and what its parts share.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};

@@ -108,7 +108,7 @@ impl Shared {
             ToolPolicy::Full => {}
         }
         // Its sessions go with its folder. To look whether old ones are to be deleted costs it several threads,
-        // and a third of the time of a short run (2026.9.6; the setting is there since before `EXEC_SINCE`).
+        // and a third of the processor of a short run (2026.9.6; the setting is there since before `EXEC_SINCE`).
         config.insert("session".to_owned(), json!({ "maintenance": { "mode": "warn" } }));
         Value::Object(config).to_string()
     }

@@ -13,12 +13,16 @@ pub struct Limits {
     pub coordinators: usize,
 }
 
-impl Default for Limits {
-    /// A coordinator keeps some 2 KiB of memory for a live job, so 200,000 are below half a GiB, and below the
+impl Limits {
+    /// What holds where nothing else is said. A coordinator keeps some 2 KiB of memory for a live job, so 200,000 are below half a GiB, and below the
     /// bound at which it would refuse more (`MAX_LIVE_JOBS`). Of fifty coordinators each is sent every record six
     /// times by gossip and compares with all others in turn; a copy on each is more than anybody loses.
+    pub const USUAL: Self = Self { records: 200_000, coordinators: 50 };
+}
+
+impl Default for Limits {
     fn default() -> Self {
-        Self { records: 200_000, coordinators: 50 }
+        Self::USUAL
     }
 }
 
@@ -31,11 +35,15 @@ pub struct Settings {
     pub away_ms: u64,
 }
 
-impl Default for Settings {
-    /// An update or a restart takes a minute; of a machine that is away for ten nobody knows when it comes back, and
+impl Settings {
+    /// What holds where nothing else is said. An update or a restart takes a minute; of a machine that is away for ten nobody knows when it comes back, and
     /// what it keeps has copies elsewhere until then.
+    pub const USUAL: Self = Self { limits: Limits::USUAL, away_ms: 600_000 };
+}
+
+impl Default for Settings {
     fn default() -> Self {
-        Self { limits: Limits::default(), away_ms: 600_000 }
+        Self::USUAL
     }
 }
 

@@ -2,7 +2,7 @@
 //! name is its own, as the real one does.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,14 +17,6 @@ const LIFE: u64 = 15;
 
 /// Longest wait for a certificate.
 const ISSUED: Duration = Duration::from_secs(60);
-
-/// Free for TCP and UDP, as a name server takes both.
-fn free_for_both() -> u16 {
-    eventually("a port is free for both", || {
-        let port = free_port();
-        UdpSocket::bind(("127.0.0.1", port)).map(|_| port).map_err(|error| error.to_string())
-    })
-}
 
 fn program(name: &str) -> std::path::PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -45,7 +37,7 @@ impl Authority {
     fn start(folder: &Path, port: u16) -> Self {
         let pair = super::Pair::new(folder);
         let (listens, manages, names, names_manages) =
-            (free_port(), free_port(), free_for_both(), free_port());
+            (free_port(), free_port(), free_port(), free_port());
         let config = folder.join("pebble.json");
         let text = json!({ "pebble": {
             "listenAddress": format!("127.0.0.1:{listens}"),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::client::{Client, segment};
-use crate::config::{Fallback, Key, SETTINGS};
+use crate::config::{Key, SETTINGS};
 
 /// A gateway hears of a new instance within moments, one that asks coordinators in a few seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ async fn candidates(client: &Client) -> Vec<String> {
 fn beside(coordinator: &str) -> Option<String> {
     let mut url = Url::parse(coordinator).ok().filter(|url| url.scheme() == "http")?;
     let setting = SETTINGS.iter().find(|setting| setting.key == Key::GatewayPort)?;
-    let Fallback::Text(port) = setting.fallback else { return None };
+    let port = setting.fallback.constant()?;
     url.set_port(port.parse().ok()).ok()?;
     url.set_path("");
     url.set_query(None);
