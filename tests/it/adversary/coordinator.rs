@@ -464,6 +464,14 @@ fn a_coordinator_that_floods_is_refused_and_the_others_are_served() {
             mallory.tell(*node, Message::Known(vec![bare(long.clone())]));
         }
     });
+    // Once each, so before they have more to do than they answer in time.
+    for ask in [vec![0xff; 100], codec::encode(&RepairAsk::Fetch(Vec::new()))] {
+        this.scene.counted_by_all("nonsense in repair", "skyclaw_repair_refused_total", || {
+            for node in &this.nodes {
+                assert!(mallory.ask_raw(*node, Service::Repair, ask.clone()).is_err());
+            }
+        });
+    }
     // As many as fit, of what nobody knows; meanwhile the others are served.
     for _ in 0..50 {
         for node in &this.nodes {
@@ -477,13 +485,6 @@ fn a_coordinator_that_floods_is_refused_and_the_others_are_served() {
             let tell = TellOp { seq: 1, answer, known: Some(Box::new(job.known.clone())) };
             mallory.handle.send(*node, Message::Tell(vec![tell]));
         }
-    }
-    for ask in [vec![0xff; 100], codec::encode(&RepairAsk::Fetch(Vec::new()))] {
-        this.scene.counted_by_all("nonsense in repair", "skyclaw_repair_refused_total", || {
-            for node in &this.nodes {
-                assert!(mallory.ask_raw(*node, Service::Repair, ask.clone()).is_err());
-            }
-        });
     }
     let begun = std::time::Instant::now();
     this.scene.serves(&before);
