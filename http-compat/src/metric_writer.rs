@@ -2,6 +2,7 @@
 //! [`Collector`](prometheus_client::collector::Collector).
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -47,6 +48,14 @@ impl<'a> MetricWriter<'a> {
     pub fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         ConstCounter::new(value).encode(metric)
+    }
+
+    /// As [`MetricWriter::counter`], of what is counted beside.
+    ///
+    /// # Errors
+    /// See the type.
+    pub fn atomic_counter(&mut self, name: &str, help: &str, value: &AtomicU64) -> fmt::Result {
+        self.counter(name, help, value.load(Relaxed))
     }
 
     /// A gauge for each of several, told apart by their labels: each set of these comes once.

@@ -62,7 +62,7 @@ impl Collector for Shown {
                 &numbers.unfit,
             ),
         ] {
-            metrics.counter(&format!("bridge_{name}"), help, value.load(Relaxed))?;
+            metrics.atomic_counter(&format!("bridge_{name}"), help, value)?;
         }
         let counts = self.1.counts();
         metrics.gauge("bridge_originals", "Originals known", counts.known as u64)?;

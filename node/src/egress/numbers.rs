@@ -28,18 +28,19 @@ pub(super) struct Shown(pub(super) Arc<Numbers>);
 impl Collector for Shown {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut metrics = MetricWriter::new(encoder);
-        let mut counter = |name: &str, help: &str, value: &AtomicU64| {
-            metrics.counter(name, help, value.load(Relaxed))
-        };
         let numbers = &*self.0;
-        counter("egress_connections", "Connections made outwards for runs", &numbers.connected)?;
+        metrics.atomic_counter(
+            "egress_connections",
+            "Connections made outwards for runs",
+            &numbers.connected,
+        )?;
         let help = "Connections outwards that runs may not make";
-        counter("egress_refused", help, &numbers.refused)?;
+        metrics.atomic_counter("egress_refused", help, &numbers.refused)?;
         let help = "Connections outwards that did not come about";
-        counter("egress_failed", help, &numbers.failed)?;
+        metrics.atomic_counter("egress_failed", help, &numbers.failed)?;
         let help = "Requests of runs to the proxy that were none";
-        counter("egress_malformed", help, &numbers.malformed)?;
+        metrics.atomic_counter("egress_malformed", help, &numbers.malformed)?;
         let help = "Times a run had all the connections to the proxy it may have";
-        counter("egress_crowded", help, &numbers.crowded)
+        metrics.atomic_counter("egress_crowded", help, &numbers.crowded)
     }
 }

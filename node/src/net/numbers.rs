@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -37,16 +37,17 @@ fn members(metrics: &mut MetricWriter<'_>, shared: &Shared) -> fmt::Result {
     metrics.gauge("p2p_connections", "Connections open, strangers included", open)?;
     metrics.gauge("p2p_peers", "Members connected", connected)?;
     metrics.gauge("p2p_peers_known", "Members known", known)?;
-    let mut counter = |name: &str, help: &str, value: &AtomicU64| {
-        metrics.counter(name, help, value.load(Relaxed))
-    };
-    counter("p2p_dials", "Attempts to reach a node", &counts.dials)?;
-    counter("p2p_dial_failures", "Attempts that failed", &counts.dial_failures)?;
+    metrics.atomic_counter("p2p_dials", "Attempts to reach a node", &counts.dials)?;
+    metrics.atomic_counter("p2p_dial_failures", "Attempts that failed", &counts.dial_failures)?;
     let help = "Attempts of others to reach this node, at its wish, that failed";
-    counter("p2p_unreached", help, &counts.unreached)?;
-    counter("p2p_handshakes", "Handshakes that admitted a peer", &counts.handshakes)?;
+    metrics.atomic_counter("p2p_unreached", help, &counts.unreached)?;
+    metrics.atomic_counter(
+        "p2p_handshakes",
+        "Handshakes that admitted a peer",
+        &counts.handshakes,
+    )?;
     let help = "Handshakes not begun: too many";
-    counter("p2p_handshakes_dropped", help, &counts.handshakes_dropped)
+    metrics.atomic_counter("p2p_handshakes_dropped", help, &counts.handshakes_dropped)
 }
 
 /// What members said and asked.
@@ -55,29 +56,42 @@ fn said(metrics: &mut MetricWriter<'_>, counts: &Counts) -> fmt::Result {
     metrics.gauge("gossip_mesh_peers", help, counts.gossip_mesh.load(Relaxed))?;
     let help = "Coordinators connected that do not hear gossip";
     metrics.gauge("gossip_deaf_peers", help, counts.deaf.load(Relaxed))?;
-    let mut counter = |name: &str, help: &str, value: &AtomicU64| {
-        metrics.counter(name, help, value.load(Relaxed))
-    };
-    counter("frames_sent", "Frames sent to coordinators", &counts.frames_sent)?;
-    counter("frames_received", "Frames received from coordinators", &counts.frames_received)?;
+    metrics.atomic_counter("frames_sent", "Frames sent to coordinators", &counts.frames_sent)?;
+    metrics.atomic_counter(
+        "frames_received",
+        "Frames received from coordinators",
+        &counts.frames_received,
+    )?;
     let help = "Frames and frame streams not taken: strangers, nonsense, no room";
-    counter("frames_refused", help, &counts.frames_refused)?;
-    counter("gossip_published", "Frames gossiped", &counts.gossip_published)?;
+    metrics.atomic_counter("frames_refused", help, &counts.frames_refused)?;
+    metrics.atomic_counter("gossip_published", "Frames gossiped", &counts.gossip_published)?;
     let help = "Gossip not sent: too long, said before, or to nobody";
-    counter("gossip_unsent", help, &counts.gossip_unsent)?;
-    counter("gossip_received", "Frames of gossip received", &counts.gossip_received)?;
-    counter("gossip_accepted", "Of these, passed on", &counts.gossip_accepted)?;
-    counter("gossip_ignored", "Of these, not passed on", &counts.gossip_ignored)?;
+    metrics.atomic_counter("gossip_unsent", help, &counts.gossip_unsent)?;
+    metrics.atomic_counter(
+        "gossip_received",
+        "Frames of gossip received",
+        &counts.gossip_received,
+    )?;
+    metrics.atomic_counter("gossip_accepted", "Of these, passed on", &counts.gossip_accepted)?;
+    metrics.atomic_counter("gossip_ignored", "Of these, not passed on", &counts.gossip_ignored)?;
     let help = "Of these, such as no honest node sends";
-    counter("gossip_rejected", help, &counts.gossip_rejected)?;
-    counter("gossip_dropped", "Of those ignored, without room", &counts.gossip_dropped)?;
+    metrics.atomic_counter("gossip_rejected", help, &counts.gossip_rejected)?;
+    metrics.atomic_counter(
+        "gossip_dropped",
+        "Of those ignored, without room",
+        &counts.gossip_dropped,
+    )?;
     let help = "Connections begun anew because the other did not hear gossip";
-    counter("gossip_mended", help, &counts.deaf_mended)?;
-    counter("asks_answered", "Questions of members that were answered", &counts.asks_answered)?;
+    metrics.atomic_counter("gossip_mended", help, &counts.deaf_mended)?;
+    metrics.atomic_counter(
+        "asks_answered",
+        "Questions of members that were answered",
+        &counts.asks_answered,
+    )?;
     let help = "Questions whose asker went away, or that have no answer";
-    counter("asks_given_up", help, &counts.asks_given_up)?;
+    metrics.atomic_counter("asks_given_up", help, &counts.asks_given_up)?;
     let help = "Questions not heard: strangers, nonsense, too slow, no room";
-    counter("asks_refused", help, &counts.asks_refused)
+    metrics.atomic_counter("asks_refused", help, &counts.asks_refused)
 }
 
 /// Between nodes that cannot simply call each other: relays, punched holes, tunnels.
@@ -86,23 +100,20 @@ fn between(metrics: &mut MetricWriter<'_>, counts: &Counts) -> fmt::Result {
     metrics.gauge("relay_reservations", help, counts.berths.load(Relaxed))?;
     let help = "Connections of others that this node passes on";
     metrics.gauge("relay_circuits", help, counts.circuits_open.load(Relaxed))?;
-    let mut counter = |name: &str, help: &str, value: &AtomicU64| {
-        metrics.counter(name, help, value.load(Relaxed))
-    };
     let help = "Places that this node gave others, as their relay";
-    counter("relay_reservations_given", help, &counts.places_given)?;
+    metrics.atomic_counter("relay_reservations_given", help, &counts.places_given)?;
     let help = "Connections of others that this node began to pass on";
-    counter("relay_circuits_opened", help, &counts.circuits)?;
+    metrics.atomic_counter("relay_circuits_opened", help, &counts.circuits)?;
     let help = "Places and connections that this node refused others, as their relay";
-    counter("relay_refusals", help, &counts.circuits_refused)?;
+    metrics.atomic_counter("relay_refusals", help, &counts.circuits_refused)?;
     let help = "Relayed connections that became direct ones";
-    counter("hole_punches", help, &counts.punched)?;
+    metrics.atomic_counter("hole_punches", help, &counts.punched)?;
     let help = "Relayed connections that stayed so";
-    counter("hole_punches_failed", help, &counts.not_punched)?;
+    metrics.atomic_counter("hole_punches_failed", help, &counts.not_punched)?;
     let help = "Tunnels of others not served: strangers, nonsense, no room, or as the service said";
-    counter("tunnels_refused", help, &counts.tunnels_refused)?;
+    metrics.atomic_counter("tunnels_refused", help, &counts.tunnels_refused)?;
     let help = "Tunnels to others that were not opened";
-    counter("tunnels_failed", help, &counts.tunnels_failed)?;
+    metrics.atomic_counter("tunnels_failed", help, &counts.tunnels_failed)?;
     let of_path = |value: fn(&Counts, PathKind) -> u64| {
         let paths = [PathKind::Direct, PathKind::Relayed].into_iter();
         paths.map(move |path| ([("path", path.as_str())], value(counts, path)))

@@ -41,11 +41,10 @@ impl Collector for Shown {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut metrics = MetricWriter::new(encoder);
         let numbers = &self.0.0.numbers;
-        let merges = numbers.merges.load(Relaxed);
-        metrics.counter("original_merges", "Snapshots of originals that were merged", merges)?;
-        let changed = numbers.changed.load(Relaxed);
+        let help = "Snapshots of originals that were merged";
+        metrics.atomic_counter("original_merges", help, &numbers.merges)?;
         let help = "Records of originals that were taken";
-        metrics.counter("original_records_merged", help, changed)?;
+        metrics.atomic_counter("original_records_merged", help, &numbers.changed)?;
         let store = self.0.held();
         metrics.gauges(
             "original_records",

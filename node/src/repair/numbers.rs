@@ -44,31 +44,40 @@ impl std::fmt::Debug for Shown {
 impl Collector for Shown {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut metrics = MetricWriter::new(encoder);
-        let mut counter = |name: &str, help: &str, value: &AtomicU64| {
-            metrics.counter(name, help, value.load(Relaxed))
-        };
         let numbers = &*self.0;
-        counter("repair_sessions", "Sessions of repair begun", &numbers.sessions)?;
-        counter("repair_sessions_failed", "Those that did not come to their end", &numbers.failed)?;
-        counter("repair_records_sent", "Records sent in repair", &numbers.sent)?;
-        counter("repair_records_received", "Records received in repair", &numbers.received)?;
-        counter(
+        metrics.atomic_counter("repair_sessions", "Sessions of repair begun", &numbers.sessions)?;
+        metrics.atomic_counter(
+            "repair_sessions_failed",
+            "Those that did not come to their end",
+            &numbers.failed,
+        )?;
+        metrics.atomic_counter("repair_records_sent", "Records sent in repair", &numbers.sent)?;
+        metrics.atomic_counter(
+            "repair_records_received",
+            "Records received in repair",
+            &numbers.received,
+        )?;
+        metrics.atomic_counter(
             "repair_refused",
             "Records and messages received in repair that did not check out",
             &numbers.refused,
         )?;
-        counter(
+        metrics.atomic_counter(
             "repair_records_left_out",
             "Records not sent in repair, being too long or without their content",
             &numbers.left_out,
         )?;
-        counter("repair_pages_sent", "Pages sent to coordinators that copy", &numbers.pages)?;
-        counter(
+        metrics.atomic_counter(
+            "repair_pages_sent",
+            "Pages sent to coordinators that copy",
+            &numbers.pages,
+        )?;
+        metrics.atomic_counter(
             "repair_late_sessions",
             "Sessions of repair that moved what gossip should have brought",
             &numbers.late,
         )?;
-        counter(
+        metrics.atomic_counter(
             "repair_handed_over",
             "Copies of jobs kept elsewhere that may be deleted here, since all who keep them have them",
             &numbers.handed_over,
