@@ -23,6 +23,13 @@ pub const MAX_CAPABILITY_BYTES: usize = 256;
 /// with each change of the service's register.
 pub const MAX_SERVICE_BYTES: usize = 64 << 10;
 
+/// Longest value of a service's register as it is written, in bytes: its definition and those it followed,
+/// with a thousand instances of which each stands with its url, and as many that take their place.
+pub const MAX_SERVICE_STATE_BYTES: usize = 896 << 10;
+
+/// Bytes that the errors of a service's instances share in such a value.
+pub const MAX_SERVICE_ERRORS_BYTES: usize = 64 << 10;
+
 /// Most hosts that a job or service may ask to reach, or an owner's policy may open to one kind of run;
 /// each is compared for each connection.
 pub const MAX_NETWORK_HOSTS: usize = 64;

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Hlc;
 use crate::id::NodeId;
-use crate::limits::{MAX_OATH_PATH, MAX_VOTERS};
+use crate::limits::{MAX_OATH_PATH, MAX_SERVICE_STATE_BYTES, MAX_VOTERS};
 use crate::oath::{Point, SwornVote};
 use crate::record::spec::RegisterKey;
 use crate::record::{Record, Reject};
@@ -64,7 +64,8 @@ impl Certificate {
 
 impl Record for Certificate {
     const KIND: &'static str = "certificate";
-    const MAX_BYTES: usize = 256 << 10;
+    // The longest value, and room for a key, voters and their oaths.
+    const MAX_BYTES: usize = MAX_SERVICE_STATE_BYTES + (64 << 10);
 
     fn stamp(&self) -> Hlc {
         self.val.at

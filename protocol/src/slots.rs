@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use crate::clock::Wall;
 use crate::id::{HostId, NodeId, ServiceId};
-use crate::limits::MAX_PAST_GENERATIONS;
+use crate::limits::{MAX_PAST_GENERATIONS, MAX_SERVICE_ERRORS_BYTES, MAX_TEXT_BYTES};
 use crate::register::ServiceState;
 use crate::view::{Assignment, Generation, Reverted, ServiceDef, ServiceStatus};
 
@@ -148,9 +148,20 @@ pub fn report(
     if report.status == ServiceStatus::Running && part.started.is_none() {
         part.started = Some(now);
     }
+    share_errors(&mut next);
     promote(&mut next);
     forget(&mut next);
     Some(next)
+}
+
+/// Errors of instances are cut so that all together stay within their bytes: what hosts say must not make
+/// a value that cannot be signed.
+fn share_errors(state: &mut ServiceState) {
+    let parts = state.assignments.len().max(1);
+    let most = (MAX_SERVICE_ERRORS_BYTES / parts).min(MAX_TEXT_BYTES);
+    for error in state.assignments.iter_mut().filter_map(|part| part.error.as_mut()) {
+        error.truncate(error.floor_char_boundary(most));
+    }
 }
 
 /// True if two values differ in nothing but when something was said last.

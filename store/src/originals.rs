@@ -227,21 +227,23 @@ impl Originals {
             } else if record.is_over(now, self.options.retention_ms) {
                 merge.expired += 1;
                 judged.push(record.mark());
-                if held.is_some() {
+                if let Some(before) = self.index().bytes_of(&key) {
+                    (count, bytes) = (count - 1, bytes - before);
                     merge.changed += 1;
                     changes.push((key, Change::Remove));
                 }
             } else {
-                let size = record.raw.len() as u64;
-                let is_new = held.is_none();
-                let more =
-                    count >= self.options.max_records || bytes + size > self.options.max_bytes;
-                if is_new && more {
+                let (size, before) = (record.raw.len() as u64, self.index().bytes_of(&key));
+                let is_new = before.is_none();
+                let before = before.unwrap_or(0);
+                // One that is held may always become shorter.
+                let grows = size > before && bytes - before + size > self.options.max_bytes;
+                if grows || (is_new && count >= self.options.max_records) {
                     merge.full += 1;
                     continue;
                 }
                 count += usize::from(is_new);
-                bytes += size;
+                bytes = bytes - before + size;
                 merge.changed += 1;
                 changes.push((key, Change::Put(record)));
             }

@@ -10,6 +10,7 @@
 //! its retention to end.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use super::{Machine, Timer};
 use crate::clock::{Mono, Now, Wall};
@@ -25,11 +26,14 @@ pub(super) struct Expiring {
     /// Both clocks when the machine began.
     base: Now,
     timer: Option<Mono>,
+    /// Where the last look stopped for their number; the next goes on behind it. Some cannot be ended
+    /// here: those would hold up all that come after them.
+    after: Option<(Wall, JobId)>,
 }
 
 impl Expiring {
     pub(super) const fn new(now: Now) -> Self {
-        Self { jobs: BTreeSet::new(), base: now, timer: None }
+        Self { jobs: BTreeSet::new(), base: now, timer: None, after: None }
     }
 
     pub(super) fn insert(&mut self, subject: &Subject, at: Wall) {
@@ -70,15 +74,17 @@ impl Machine {
         }
         let wall = self.expiring.wall(now);
         let soon = wall.plus_ms(EXPIRY_MARGIN_MS);
+        let from = self.expiring.after.take().map_or(Bound::Unbounded, Bound::Excluded);
         let due: Vec<(Wall, JobId)> = self
             .expiring
             .jobs
-            .iter()
+            .range((from, Bound::Unbounded))
             .take_while(|(at, _)| *at <= soon)
             .take(MAX_EXPIRED)
             .cloned()
             .collect();
         let many = due.len() == MAX_EXPIRED;
+        self.expiring.after = due.last().filter(|_| many).cloned();
         for (at, job) in due {
             if at <= wall {
                 self.is_over(now, &job);

@@ -467,8 +467,11 @@ impl Machine {
     }
 
     /// Takes the records of hosts that were removed long ago from the disk. By then no older
-    /// registration of theirs is under way.
+    /// registration of theirs is under way. Not by a clock that is not believed.
     pub(super) fn sweep_hosts(&mut self, now: Now) {
+        if !self.trust.may_delete(now) {
+            return;
+        }
         let silent: Vec<_> = self
             .hosts
             .hosts

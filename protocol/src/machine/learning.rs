@@ -14,13 +14,14 @@ use super::voting::{Missing, holds, may_write};
 use super::{Machine, Subject};
 use crate::batch::{Shelf, Write};
 use crate::clock::{Mono, Now};
+use crate::fold;
 use crate::id::NodeId;
 use crate::learned::{self, Learned, Standing};
 use crate::limits::{MAX_BATCH_OPS, MAX_GOSSIP_CONTENT, MAX_WANT_BYTES, MAX_WANTED, WANT_AGAIN_MS};
 use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::RegisterKey;
-use crate::register::{Ballot, Certificate, JobState, Val};
+use crate::register::{Ballot, Certificate, JobState, State, Val};
 use crate::retention::Stub;
 use crate::wire::{Known, Message, Sought};
 
@@ -167,6 +168,9 @@ impl Machine {
             return faults.push(FrameFault::NotTheOwner);
         }
         let ballot = body.ballot;
+        if ballot.round != 0 && !entry.can_be(&ballot) {
+            return faults.push(FrameFault::NotTheOwner);
+        }
         if self.judge_owner(now, shelf, &signed) {
             return;
         }
@@ -178,7 +182,14 @@ impl Machine {
         }
         let Some(entry) = self.registers.get(&subject) else { return };
         let known = |held: &Val| held.is_terminal() || held.ver >= body.val.ver;
-        if entry.lead.is_some() || entry.chosen.as_ref().is_some_and(known) {
+        if entry.lead.is_some() {
+            return;
+        }
+        if let Some(held) = entry.chosen.as_ref().filter(|held| known(held)) {
+            let better = held.is_terminal() && is_told_rather(shelf, held, body);
+            if better {
+                self.tell_rather(signed);
+            }
             return;
         }
         let named = body.val.job().and_then(JobState::named_result);
@@ -204,6 +215,18 @@ impl Machine {
         self.write_certificate(signed);
         self.key_decided(now, shelf, &subject, &val);
         self.chosen(now, shelf, &subject, val);
+    }
+
+    /// Of an end that was chosen twice, as one that took over does with what it adopts, all keep the same
+    /// word in the end. How it ended is the same.
+    fn tell_rather(&mut self, signed: Signed<Certificate>) {
+        let (subject, val) = (signed.body().key.subject.clone(), signed.body().val.clone());
+        self.clock.observe(val.at);
+        self.see_version(val.display_version);
+        self.write_certificate(signed);
+        if let Some(entry) = self.registers.get_mut(&subject) {
+            entry.chosen = Some(val);
+        }
     }
 
     /// Asks for a register with its content, the one who wrote it if possible.
@@ -304,4 +327,18 @@ pub(super) fn stands(head: &Head, certificate: &Signed<Certificate>, now: Now) -
 fn weight(known: &Known) -> usize {
     let size = |raw: &Option<crate::record::Raw>| raw.as_ref().map_or(0, |raw| raw.body.len());
     known.certificate.body.len() + size(&known.spec) + size(&known.result)
+}
+
+/// Whether that word of how a register ended is the one to keep, beside the one on disk: same end, and
+/// first in the order of all ([`fold::order`]).
+fn is_told_rather(shelf: &dyn Shelf, held: &Val, told: &Certificate) -> bool {
+    let same = |a: &Val, b: &Val| match (&a.state, &b.state) {
+        (State::Job(a), State::Job(b)) => a == b,
+        (State::Service(a), State::Service(b)) => a.deleted == b.deleted,
+        _ => false,
+    };
+    let stored = shelf.register(&told.key.subject).ok().flatten();
+    let stored = stored.and_then(|stored| stored.certificate);
+    let Some(stored) = stored.filter(|stored| stored.body().val == *held) else { return false };
+    same(held, &told.val) && fold::order(told, stored.body()).is_gt()
 }

@@ -10,7 +10,7 @@ use crate::clock::{Hlc, Now};
 use crate::command::{Command, Refusal, ServiceReport};
 use crate::fold::service_state_view;
 use crate::id::{Hash, HostId, ServiceId};
-use crate::limits::{MAX_SERVICES, MAX_TIMEOUT_MS};
+use crate::limits::{MAX_SERVICES, MAX_TEXT_BYTES, MAX_TIMEOUT_MS};
 use crate::patch::ServicePatch;
 use crate::placement::meets;
 use crate::record::spec::{Spec, Subject};
@@ -142,6 +142,10 @@ impl Machine {
         reply: ReplyTo,
     ) {
         let removed = state.deleted;
+        if !removed && !state.fits() {
+            let what = "the service, with all its instances and what they say, is too long";
+            return self.refuse(reply, Refusal::TooLarge(what.into()));
+        }
         let val = self.value(now, ver + 1, State::Service(Box::new(state)));
         let answer = match removed {
             true => KeyAnswer::Removed,
@@ -253,6 +257,9 @@ impl Machine {
 
     pub(super) fn report_service(&mut self, now: Now, reply: ReplyTo, report: ServiceReport) {
         let subject = Subject::Service(report.id.clone());
+        if report.endpoint.as_ref().is_some_and(|url| url.len() > MAX_TEXT_BYTES) {
+            return self.refuse(reply, Refusal::TooLarge("its endpoint is too long".into()));
+        }
         if self.registers.get(&subject).is_some_and(|entry| entry.in_flight()) {
             return self.wait_behind(&subject, reply, Command::ReportService(report));
         }

@@ -5,6 +5,7 @@
 use super::Machine;
 use super::entry::{Entry, Head};
 use super::frames::FrameFault;
+use super::learning::stands;
 use crate::batch::{Shelf, Write};
 use crate::clock::{Hlc, Now};
 use crate::id::NodeId;
@@ -14,6 +15,7 @@ use crate::record::result::JobResult;
 use crate::record::spec::{RegisterKey, Spec, Subject};
 use crate::record::{Raw, Signed};
 use crate::register::{Ballot, Val, Voter};
+use crate::retention::Stub;
 use crate::wire::{AcceptOp, PrepareOp, PromiseOp, PromiseVerdict, Verdict, VoteOp};
 
 impl Machine {
@@ -39,6 +41,9 @@ impl Machine {
             }
         }
         let Some(older) = older else { return Ok(()) };
+        if older.stub.is_some() && spec.is_none() {
+            return Err(Missing::Gone);
+        }
         let (spec, network) = (spec.ok_or(Missing::Content)?, self.config.network);
         let Ok(signed) = spec.verify_as::<Spec>(network, now.wall, &mut self.proven) else {
             faults.push(FrameFault::BadRecord);
@@ -58,12 +63,15 @@ impl Machine {
         faults: &mut Vec<FrameFault>,
     ) -> Result<(), Missing> {
         let Some(older) = self.look_up(shelf, key)? else { return Ok(()) };
+        if older.stub.is_some() && spec.is_none() {
+            return Err(Missing::Gone);
+        }
         self.make(now, key, spec.ok_or(Missing::Content)?, older, votes, faults)
     }
 
     /// `None` if the register is here; else what stands under its name.
     fn look_up(&mut self, shelf: &dyn Shelf, key: &RegisterKey) -> Result<Option<Older>, Missing> {
-        let mut older = None;
+        let (mut older, mut stub) = (None, None);
         if self.is_going(&key.subject) {
             return Err(Missing::Silence);
         }
@@ -84,15 +92,17 @@ impl Machine {
                 self.insert(entry);
                 return Ok(None);
             }
-        } else if matches!(key.subject, Subject::Job(_))
-            && shelf.stub(&key.subject).map_err(|_| Missing::Silence)?.is_some()
-        {
-            return Err(Missing::Gone);
+        } else if matches!(key.subject, Subject::Job(_)) {
+            stub = shelf.stub(&key.subject).map_err(|_| Missing::Silence)?;
+            // Of another register of that name nothing can be said here.
+            if stub.as_ref().is_some_and(|stub| stub.certificate.body().key != *key) {
+                return Err(Missing::Gone);
+            }
         }
         if older.is_some() && matches!(key.subject, Subject::Job(_)) {
             return Err(Missing::Gone);
         }
-        Ok(Some(Older(older)))
+        Ok(Some(Older { register: older, stub: stub.map(Box::new) }))
     }
 
     fn make(
@@ -100,7 +110,7 @@ impl Machine {
         now: Now,
         key: &RegisterKey,
         signed: Signed<Spec>,
-        Older(older): Older,
+        Older { register, stub }: Older,
         votes: bool,
         faults: &mut Vec<FrameFault>,
     ) -> Result<(), Missing> {
@@ -108,7 +118,12 @@ impl Machine {
         // The name of a service may be used again after it was removed; that it was, its home
         // knows first.
         let newer = |(over, home, made)| over || (body.home == home && body.created > made);
-        if !older.is_none_or(newer) {
+        if !register.is_none_or(newer) {
+            return Err(Missing::Gone);
+        }
+        // What is left of this very job says how it ended; unless who handed it on may not say so, which the
+        // spec shows: then nothing is left of it.
+        if stub.as_ref().is_some_and(|stub| stands(&Head::of(&signed), &stub.certificate, now)) {
             return Err(Missing::Gone);
         }
         if signed.hash() != key.spec
@@ -132,6 +147,9 @@ impl Machine {
         }
         self.clock.observe(body.created);
         self.step_down(&key.subject);
+        if stub.is_some() {
+            self.out.write(Write::Drop(key.subject.clone()));
+        }
         self.insert(Entry::new(Head::of(&signed), Voter::EMPTY));
         self.out.write(Write::Spec(Box::new(signed)));
         // In place of the row of an older register of that name.
@@ -201,7 +219,8 @@ impl Machine {
         result: Option<Raw>,
     ) -> Result<Verdict, FrameFault> {
         let Some(entry) = self.registers.get(&key.subject) else { return Ok(Verdict::Gone) };
-        if !may_write(&entry.head, from, ballot) || !holds(&key.subject, val, now) {
+        let can_be = ballot.round == 0 || entry.can_be(&ballot);
+        if !can_be || !may_write(&entry.head, from, ballot) || !holds(&key.subject, val, now) {
             return Err(FrameFault::NotTheOwner);
         }
         // Its owner has a while to end it; then it stands as it is.
@@ -345,9 +364,13 @@ impl Machine {
     }
 }
 
-/// A register that stands under the name of one to be made: whether it is over, its home, when it
-/// was made.
-struct Older(Option<(bool, NodeId, Hlc)>);
+/// What stands under the name of a register to be made.
+struct Older {
+    /// Another register: whether it is over, its home, when it was made.
+    register: Option<(bool, NodeId, Hlc)>,
+    /// What somebody said is left of this one.
+    stub: Option<Box<Stub>>,
+}
 
 /// Why a register is not here.
 pub(super) enum Missing {

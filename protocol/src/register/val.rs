@@ -3,9 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Hlc, Wall};
+use crate::codec;
 use crate::egress::NetworkAsk;
 use crate::id::{Hash, HostId};
-use crate::limits::{MAX_COPIES, MAX_PAST_GENERATIONS, MAX_REPLICAS, MAX_TEXT_BYTES, MAX_VERSION};
+use crate::limits::{
+    MAX_COPIES, MAX_PAST_GENERATIONS, MAX_REPLICAS, MAX_SERVICE_STATE_BYTES, MAX_TEXT_BYTES,
+    MAX_VERSION,
+};
 use crate::record::Reject;
 use crate::verify::Told;
 use crate::view::{Assignment, Generation, Reverted, ServiceDef, ServiceStatus};
@@ -210,6 +214,12 @@ impl ServiceState {
         }
     }
 
+    /// Whether it can be written: every value that is chosen is signed, in a record of bounded length.
+    #[must_use]
+    pub(crate) fn fits(&self) -> bool {
+        codec::encode(self).len() <= MAX_SERVICE_STATE_BYTES
+    }
+
     /// What instances of that generation run; `None` if none of it are needed any more.
     #[must_use]
     pub fn def_of(&self, generation: u64) -> Option<&ServiceDef> {
@@ -288,12 +298,21 @@ impl Val {
             if service.assignments.len() > 2 * MAX_REPLICAS as usize {
                 return fail("too many replicas");
             }
+            let long = |text: &Option<String>| {
+                text.as_ref().is_some_and(|text| text.len() > MAX_TEXT_BYTES)
+            };
+            if service.assignments.iter().any(|part| long(&part.error) || long(&part.endpoint)) {
+                return fail("what an instance says is too long");
+            }
             if service.past.len() > MAX_PAST_GENERATIONS {
                 return fail("too many earlier deployments");
             }
             let past = service.past.iter().map(|past| &past.def);
             if let Some(fault) = past.chain([&service.def]).find_map(ServiceDef::fault) {
                 return fail(fault);
+            }
+            if !service.fits() {
+                return fail("it is too long");
             }
         }
         Ok(())

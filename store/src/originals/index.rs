@@ -96,6 +96,11 @@ impl Index {
         self.rows.contains_key(key)
     }
 
+    /// How long the held record is.
+    pub(super) fn bytes_of(&self, key: &[u8]) -> Option<u64> {
+        Some(self.rows.get(key)?.bytes as u64)
+    }
+
     /// How the held record stands, without the name.
     pub(super) fn standing(&self, key: &[u8]) -> Option<Standing> {
         let held = self.rows.get(key)?;

@@ -280,4 +280,17 @@ fn beyond_the_bounds_known_records_change_and_new_ones_are_refused() {
         |n: u64| Held { raw: vec![b'x'; 400], ..job(&format!("job_{n}"), 1, JobStatus::Queued) };
     let merge = originals.merge((0..4).map(large).collect(), NOW).unwrap();
     assert_eq!((merge.changed, merge.full), (2, 2));
+    // What is replaced makes room for what replaces it; nothing that is held grows beyond the bound.
+    let known = ids(&originals, false);
+    let grown = |name: &str, version, length| Held {
+        raw: vec![b'y'; length],
+        ..job(name, version, JobStatus::Queued)
+    };
+    let merge = originals.merge(vec![grown(&known[0], 2, 600)], NOW).unwrap();
+    assert_eq!((merge.changed, merge.full), (1, 0));
+    let merge = originals.merge(vec![grown(&known[1], 2, 600)], NOW).unwrap();
+    assert_eq!((merge.changed, merge.full), (0, 1));
+    let merge = originals.merge(vec![grown(&known[0], 3, 100)], NOW).unwrap();
+    assert_eq!((merge.changed, merge.full), (1, 0));
+    assert_eq!(originals.merge(vec![large(9)], NOW).unwrap().changed, 1);
 }

@@ -145,8 +145,8 @@ fn removed_hosts_do_not_gather_on_disk() {
         let gone = world.call(0, Command::RemoveHost { host: host_id(&format!("h{n}")) });
         gone.unwrap();
     }
-    world.crash(0);
     world.now.wall = world.now.wall.plus_ms(world.config.job_ttl_ms);
+    world.crash(0);
     world.pass(61_000);
     assert_eq!(world.nodes[0].disk.hosts(), 0);
 }

@@ -1,10 +1,10 @@
 //! Jobs whose time is over: before a host took them, and for good.
 
-use super::world::{LEASE_MS, QUORUM_MS, World, host_id, job_at, request};
+use super::world::{LEASE_MS, QUORUM_MS, World, host_id, job_at, request, subject};
 use crate::clock::Wall;
 use crate::command::{Command, JobRequest};
 use crate::id::JobId;
-use crate::limits::EXPIRY_MARGIN_MS;
+use crate::limits::{EXPIRY_MARGIN_MS, MAX_EXPIRED};
 use crate::register::Phase;
 
 const DAY: u64 = 86_400_000;
@@ -146,6 +146,30 @@ fn a_result_counts_until_the_expiry_and_what_missed_it_is_led_by_nobody() {
         assert_eq!(node.machine.gauges().leased, 0);
         assert!(node.machine.registers.values().all(|entry| entry.over && entry.lead.is_none()));
     }
+}
+
+/// Leased ones are ended by the end of their lease alone.
+#[test]
+fn jobs_that_cannot_be_ended_hold_up_none_behind_them() {
+    let (mut world, first) = short(1, 1);
+    world.cancel(0, &first).unwrap();
+    world.host(0, "many", MAX_EXPIRED as u64);
+    let many: Vec<_> = (0..MAX_EXPIRED).map(|_| world.submit(0)).collect();
+    world.pass(5);
+    let waits = world.submit(0);
+    let expires_at = world.nodes[0].machine.registers[&subject(&waits)].head.expires_at;
+    let soon = expires_at.0 - EXPIRY_MARGIN_MS;
+    world.leap(soon - 5 * LEASE_MS - world.now.wall.0);
+    for job in &many {
+        assert_eq!(world.claim(0, "many").job, *job);
+    }
+    // Until all are about to expire, with their leases renewed.
+    while world.now.wall.0 < soon + LEASE_MS {
+        world.pass(LEASE_MS / 2);
+        world.beat_naming(0, "many", &many.iter().collect::<Vec<_>>()).unwrap();
+    }
+    assert_eq!(world.phase(0, &many[0]), Some(Phase::Leased));
+    assert_eq!(world.phase(0, &waits), Some(Phase::Expired));
 }
 
 #[test]

@@ -147,9 +147,21 @@ fn the_sweep_keeps_up_with_more_keys_than_one_sweep_takes() {
     }
     world.drain(0);
     assert_eq!(world.nodes[0].disk.keys.len(), many);
-    world.now.wall = world.now.wall.plus_ms(KEY_TTL_MS);
+    world.leap(KEY_TTL_MS);
     world.pass(61_000);
     assert!(world.nodes[0].disk.keys.is_empty(), "{} left", world.nodes[0].disk.keys.len());
+}
+
+#[test]
+fn a_wall_clock_that_jumps_has_no_key_forgotten() {
+    let mut world = World::alone();
+    let first = job_at(world.call_keyed(0, submit(), key("k", "a")));
+    let honest = world.now.wall;
+    world.now.wall = honest.plus_ms(2 * KEY_TTL_MS);
+    world.pass(120_000);
+    world.now.wall = honest.plus_ms(120_000);
+    let again = job_at(world.call_keyed(0, submit(), key("k", "a")));
+    assert_eq!(again.job, first.job, "a second job for one key");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! be, of hosts that are others'.
 
 use super::world::{QUORUM_MS, World, host_id, network, node_key};
-use crate::batch::KeyAnswer;
+use crate::batch::{KeyAnswer, Shelf};
 use crate::clock::Hlc;
 use crate::command::Command;
 use crate::id::{HostId, NodeId};
@@ -11,11 +11,12 @@ use crate::machine::FrameFault;
 use crate::record::Signed;
 use crate::record::host::HostDesc;
 use crate::record::spec::{RegisterKey, Subject};
-use crate::register::{Ballot, Nack};
+use crate::register::{Ballot, Certificate, JobState, Nack, Phase, State, Val};
+use crate::retention::StubRaw;
 use crate::view::Milli;
 use crate::wire::{
-    ConfirmOp, ConfirmedOp, ListedOp, Message, PreVerdict, PreVoteOp, PreVotedOp, PrepareOp,
-    Verdict, VoteOp,
+    AcceptOp, ConfirmOp, ConfirmedOp, Known, ListedOp, Message, PreVerdict, PreVoteOp, PreVotedOp,
+    PrepareOp, Verdict, VoteOp,
 };
 
 /// A job of node 0 and a node that does not vote on it.
@@ -94,7 +95,100 @@ fn a_ballot_that_cannot_be_deposes_nobody() {
         world.inject(voter, 0, Message::Prepare(vec![op]));
         assert_eq!(std::mem::take(&mut world.faults), [FrameFault::NotTheOwner]);
         assert!(world.nodes[0].machine.registers[&key.subject].leads());
+        // Nor accepted, nor taken from who says that it was.
+        let entry = &world.nodes[0].machine.registers[&key.subject];
+        let val = Val { ver: 1, ..entry.chosen.clone().unwrap() };
+        let voters = entry.head.voters.clone();
+        let (to, spec, result) = (key.clone(), None, None);
+        let op = AcceptOp { key: to, ballot: promised, val: val.clone(), spec, result };
+        let (to, sworn) = (key.clone(), Vec::new());
+        let body = Certificate { key: to, ballot: promised, val, voters, sworn };
+        let signed = Signed::seal(&node_key(voter), network(), body).raw().clone();
+        for lie in [Message::Accept(vec![op]), Message::Certificates(vec![signed])] {
+            world.inject(voter, 0, lie.clone());
+            assert_eq!(std::mem::take(&mut world.faults).len(), 1, "{lie:?}");
+            let entry = &world.nodes[0].machine.registers[&key.subject];
+            assert!(entry.leads() && entry.highest() == Some(home), "{lie:?}");
+        }
     }
+}
+
+/// The home's word of an end is lost, and who takes over writes the same end again.
+#[test]
+fn an_end_that_was_chosen_twice_is_told_alike_by_all_in_whichever_order_they_hear() {
+    let (mut world, key, outside) = outside();
+    let Subject::Job(job) = key.subject.clone() else { panic!("not a job") };
+    let voter = (1..4).find(|node| *node != outside).unwrap();
+    world.host(0, "h", 1);
+    assert_eq!(world.claim(0, "h").job, job);
+    for other in 0..4 {
+        super::world::cut(&mut world, other, outside);
+    }
+    world.complete(0, &job, "h").unwrap();
+    let stored = world.nodes[0].disk.stored(&key.subject).unwrap();
+    let first = stored.certificate.unwrap();
+    let body = first.body().clone();
+    let ballot = Ballot { round: 1, proposer: node_key(voter).id() };
+    let val = Val { ver: body.val.ver + 1, ..body.val.clone() };
+    let again = Certificate { ballot, val, ..body };
+    let again = Signed::seal(&node_key(voter), network(), again);
+    let result = world.nodes[0].disk.result(&job, 1).unwrap().map(|result| result.raw().clone());
+    let whole = |certificate: &Signed<Certificate>| Known {
+        certificate: certificate.raw().clone(),
+        spec: Some(stored.spec.raw().clone()),
+        result: result.clone(),
+    };
+    // One hears of the second first, the other of the first.
+    for (to, told) in [(outside, &again), (outside, &first), (voter, &again)] {
+        world.inject(0, to, Message::Known(vec![whole(told)]));
+        world.settle();
+        let held = world.value(to, &job).map(|val| val.ver);
+        assert_eq!(
+            held == Some(again.body().val.ver),
+            to == outside && told.body() == again.body()
+        );
+    }
+    for node in 0..4 {
+        let held = world.nodes[node].disk.stored(&key.subject).unwrap().certificate.unwrap();
+        assert_eq!(held.body(), first.body(), "node {node}");
+    }
+    assert_eq!(world.faults, []);
+}
+
+/// Where nothing is known of a job, what is said to be left of it cannot be told from what is; its spec tells.
+#[test]
+fn what_somebody_makes_up_of_a_job_goes_once_its_spec_comes() {
+    let mut world = World::of(4, 2);
+    for other in 0..3 {
+        super::world::cut(&mut world, other, 3);
+    }
+    world.set_view(0, &[1, 2]);
+    let job = world.submit(0);
+    let subject = Subject::Job(job.clone());
+    let stored = world.nodes[0].disk.stored(&subject).unwrap();
+    let honest = stored.certificate.unwrap();
+    let liar = node_key(5);
+    let ballot = Ballot { round: 1, proposer: liar.id() };
+    let val = honest.body().val.clone();
+    let state = JobState { phase: Phase::Cancelled, ..val.job().unwrap().clone() };
+    let val = Val { ver: 9, state: State::Job(state), ..val };
+    let made_up = Certificate { ballot, val, ..honest.body().clone() };
+    let made_up = Signed::seal(&liar, network(), made_up);
+    let spec = stored.spec.body();
+    let (created, expires_at) = (spec.created, spec.expires_at);
+    let stub = StubRaw { certificate: made_up.raw().clone(), created, expires_at };
+    world.inject(1, 3, Message::Stubs(vec![stub]));
+    world.settle();
+    assert!(world.nodes[3].disk.left_of(&subject).is_some());
+    let certificate = honest.raw().clone();
+    let alone = Known { certificate, spec: None, result: None };
+    let whole = Known { spec: Some(stored.spec.raw().clone()), ..alone.clone() };
+    for known in [alone, whole] {
+        world.inject(1, 3, Message::Known(vec![known]));
+        world.settle();
+    }
+    assert_eq!(world.phase(3, &job), Some(Phase::Queued));
+    assert!(world.nodes[3].disk.left_of(&subject).is_none());
 }
 
 /// Until too few are left for a quorum, or what is in flight gets none in time.

@@ -2,8 +2,12 @@
 
 use super::world::{World, host_id, service_of};
 use crate::batch::KeyAnswer;
-use crate::command::{Command, Refusal};
+use crate::command::{Command, Refusal, ServiceReport};
 use crate::id::ServiceId;
+use crate::limits::{MAX_REPLICAS, MAX_SERVICE_ERRORS_BYTES, MAX_TEXT_BYTES};
+use crate::record::Record;
+use crate::record::spec::Subject;
+use crate::register::Certificate;
 use crate::view::ServiceDef;
 use crate::view::ServiceStatus::{Failed, Pending, Running};
 
@@ -60,6 +64,85 @@ fn s12_a_service_goes_only_to_hosts_that_can_run_it() {
     assert_eq!(world.claim_service(0, "server").unwrap().id, id("s"));
     let ghost = world.call(0, Command::ClaimService { host: host_id("ghost") });
     assert_eq!(ghost, Err(Refusal::UnknownHost("ghost".into())));
+}
+
+/// Each chosen value is signed, in a record of bounded length: one that could not be would end every voter.
+#[test]
+fn whatever_hosts_say_of_their_instances_the_value_can_be_signed() {
+    let mut world = World::of(3, 2);
+    let name = world.name_at(0);
+    world.deploy(0, &name, 40);
+    let report = |host: &str, error: usize, endpoint: usize| {
+        Command::ReportService(ServiceReport {
+            id: id(&name),
+            host: host_id(host),
+            status: Failed,
+            endpoint: (endpoint > 0).then(|| "x".repeat(endpoint)),
+            error: Some("é".repeat(error / 2)),
+            epoch: None,
+            node: None,
+        })
+    };
+    let hosts: Vec<_> = (0..40).map(|n| format!("h{n}")).collect();
+    for host in &hosts {
+        world.host(0, host, 1);
+        world.claim_service(0, host).unwrap();
+    }
+    for host in &hosts {
+        let said = service_of(world.call(0, report(host, 300_000, 0)));
+        let errors = said.assignments.iter().filter_map(|part| part.error.as_ref());
+        let lengths: Vec<_> = errors.map(String::len).collect();
+        assert!(
+            lengths.iter().all(|length| (1000..=MAX_TEXT_BYTES).contains(length)),
+            "{lengths:?}"
+        );
+        assert!(lengths.iter().sum::<usize>() <= MAX_SERVICE_ERRORS_BYTES, "{lengths:?}");
+    }
+    let refused = World::refusal(world.call(0, report("h0", 10, MAX_TEXT_BYTES + 1)));
+    assert!(matches!(refused, Refusal::TooLarge(_)), "{refused}");
+    world.settle();
+    for node in &world.nodes {
+        let stored = node.disk.stored(&Subject::Service(id(&name))).unwrap();
+        let signed = stored.certificate.unwrap();
+        assert!(signed.raw().body.len() <= Certificate::MAX_BYTES);
+        assert_eq!(signed.body().val.service().unwrap().assignments.len(), 40);
+    }
+}
+
+#[test]
+fn a_service_that_would_be_too_long_to_sign_is_refused_and_goes_on_as_it_is() {
+    let mut world = World::alone();
+    world.deploy(0, "s", MAX_REPLICAS);
+    let mut refused = 0;
+    for n in 0..300 {
+        let host = format!("h{n}");
+        world.host(0, &host, 1);
+        match world.call(0, Command::ClaimService { host: host_id(&host) }) {
+            Err(Refusal::TooLarge(_)) => {
+                refused += 1;
+                continue;
+            }
+            given => drop(service_of(given)),
+        }
+        let endpoint = Some(format!("http://{}", "x".repeat(MAX_TEXT_BYTES - 7)));
+        let running = ServiceReport {
+            id: id("s"),
+            host: host_id(&host),
+            status: Running,
+            endpoint,
+            error: None,
+            epoch: None,
+            node: None,
+        };
+        match world.call(0, Command::ReportService(running)) {
+            Ok(_) => assert_eq!(refused, 0),
+            Err(Refusal::TooLarge(_)) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(refused > 0);
+    let removed = world.call(0, Command::RemoveService { id: id("s") });
+    assert_eq!(removed, Ok(KeyAnswer::Removed));
 }
 
 #[test]
