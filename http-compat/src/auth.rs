@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::text::{capability_list, trim};
 pub(crate) use who::{Enough, Who};
 
-const TOKEN: HeaderName = HeaderName::from_static("x-skyclaw-token");
+pub(crate) const TOKEN: HeaderName = HeaderName::from_static("x-skyclaw-token");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What a key may ask for where its entry names nothing.

@@ -137,7 +137,11 @@ impl Inbound {
         };
         let read = timeout(time, collect(body, max, places)).await;
         match read {
-            Ok(Err(error @ ApiError::TooLarge(_))) => Err(error),
+            // The rest is drained, so that the answer arrives. It was invited by now.
+            Ok(Err(error @ (ApiError::TooLarge(_) | ApiError::BodyRoom))) => {
+                self.expects_continue = false;
+                Err(error)
+            }
             Ok(done) => {
                 *self.body.get_mut() = None;
                 done

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Asker, Who};
 use crate::backend::{Backend, Request};
-use crate::body::{Inbound, Purpose, Taken};
+use crate::body::{Inbound, LARGE, Purpose, Taken};
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::json::fields::Document;
@@ -108,16 +108,40 @@ impl Call {
         }
     }
 
-    /// The caller's idempotency key, bound to this request; `asked` is hashed only if there is one.
+    /// Whether the caller sent an idempotency key: only then is what it asks hashed, which of much takes
+    /// long, see [`elsewhere`].
+    pub(crate) fn wants_once(&self) -> Result<bool, ApiError> {
+        Ok(idempotency::key(&self.headers)?.is_some())
+    }
+
+    /// The caller's idempotency key, bound to this request and to the hash of what is asked; none if it
+    /// sent no key.
     pub(crate) fn once(
         &self,
         asker: Asker,
-        asked: impl FnOnce() -> Hash,
+        asked: Option<Hash>,
     ) -> Result<Option<Idempotency>, ApiError> {
-        let Some(key) = idempotency::key(&self.headers)? else { return Ok(None) };
+        let (Some(key), Some(asked)) = (idempotency::key(&self.headers)?, asked) else {
+            return Ok(None);
+        };
         let id = self.raw_id.is_some().then(|| self.id()).transpose()?;
         let target = (self.method, self.template, id.as_deref());
-        Ok(Some(idempotency::bind(&key, target, asker, asked())))
+        Ok(Some(idempotency::bind(&key, target, asker, asked)))
+    }
+
+    /// The same for a body that is not looked at otherwise.
+    pub(crate) async fn once_of(
+        &self,
+        asker: Asker,
+        taken: &Taken,
+    ) -> Result<Option<Idempotency>, ApiError> {
+        if !self.wants_once()? {
+            return Ok(None);
+        }
+        let bytes = taken.bytes.clone();
+        let large = bytes.len() >= LARGE;
+        let asked = elsewhere(large, move || idempotency::fingerprint_bytes(&bytes)).await?;
+        self.once(asker, Some(asked))
     }
 
     /// A change whose body matters: reads it, makes the command of it, has it carried out.
@@ -125,9 +149,14 @@ impl Call {
         mut self,
         command: impl FnOnce(&Document) -> Result<Command, ApiError> + Send + 'static,
     ) -> Result<Answer, ApiError> {
-        let document = self.document().await?;
-        let once = self.once(self.who.asker(), || idempotency::fingerprint(document.value()))?;
-        let command = elsewhere(document.is_large(), move || command(&document)).await??;
+        let (document, wanted) = (self.document().await?, self.wants_once()?);
+        let large = document.is_large();
+        let work = move || {
+            let asked = wanted.then(|| idempotency::fingerprint(document.value()));
+            command(&document).map(|command| (command, asked))
+        };
+        let (command, asked) = elsewhere(large, work).await??;
+        let once = self.once(self.who.asker(), asked)?;
         self.run(command, once).await
     }
 
@@ -137,7 +166,7 @@ impl Call {
         command: impl FnOnce(&Document) -> Result<Command, ApiError>,
     ) -> Result<Answer, ApiError> {
         let taken = self.taken().await?;
-        let once = self.once(self.who.asker(), || idempotency::fingerprint_bytes(&taken.bytes))?;
+        let once = self.once_of(self.who.asker(), &taken).await?;
         let empty = || Document::new(Value::Null, false, None);
         let command = command(&taken.parse().await.unwrap_or_else(|_| empty()))?;
         self.run(command, once).await
@@ -146,7 +175,7 @@ impl Call {
     /// A change whose body is not looked at, except that a repeated key must repeat it.
     pub(crate) async fn change_bodiless(mut self, command: Command) -> Result<Answer, ApiError> {
         let taken = self.taken().await?;
-        let once = self.once(self.who.asker(), || idempotency::fingerprint_bytes(&taken.bytes))?;
+        let once = self.once_of(self.who.asker(), &taken).await?;
         drop(taken);
         self.run(command, once).await
     }

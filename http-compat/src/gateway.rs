@@ -24,6 +24,7 @@ mod known;
 mod legacy;
 mod live;
 mod metrics;
+mod open;
 mod pool;
 mod probe;
 pub(crate) mod relay;

@@ -58,6 +58,10 @@ pub(crate) fn number(n: Milli) -> Value {
     if n.0.is_multiple_of(1000) { (n.0 / 1000).into() } else { n.to_f64().into() }
 }
 
+/// How deep a payload may be nested: with what stands around it in answers it can still be read by
+/// clients of ours, which go to 128 (F19).
+pub(crate) const MAX_PAYLOAD_DEPTH: usize = 100;
+
 /// How many arrays and objects stand in each other, this one included.
 fn depth(value: &Value) -> usize {
     let within = match value {

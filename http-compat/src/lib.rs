@@ -55,5 +55,5 @@ pub use metric_writer::MetricWriter;
 pub use metrics::HttpMetrics;
 pub use peer_url::normalize_url;
 pub use routes::router;
-pub use serve::{serve, serve_counting};
+pub use serve::serve;
 pub use tls::{Speaks, Tls};

@@ -76,8 +76,8 @@ impl HttpMetrics {
     }
 
     /// How often requests were refused for `reason` so far.
-    #[must_use]
-    pub fn refusals(&self, reason: &'static str) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn refusals(&self, reason: &'static str) -> u64 {
         self.refusals.get_or_create(&ReasonLabels { reason }).get()
     }
 

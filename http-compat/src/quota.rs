@@ -85,6 +85,11 @@ impl Quotas {
             }
         };
         let Some(most) = most else { return Ok(()) };
+        if spend != Spend::Request && amount > most {
+            let words =
+                format!("longer than this key may send in a day: {most} bytes (bytesPerDay)");
+            return Err(ApiError::TooLarge(words));
+        }
         let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if accounts.len() >= MAX_CONTROLS && !accounts.contains_key(&principal.id) {
             // Those of principals that are no more: new ones start full.
@@ -169,6 +174,8 @@ mod tests {
         assert!(wait(quotas.spend_at(&one, Spend::Bytes(600), start)).is_some_and(|s| s > 10_000));
         assert_eq!(wait(quotas.spend_at(&one, Spend::Bytes(400), start)), None);
         let days = start + Duration::from_secs(3 * 86_400);
-        assert!(wait(quotas.spend_at(&one, Spend::Bytes(1001), days)).is_some());
+        let never = quotas.spend_at(&one, Spend::Bytes(1001), days);
+        assert!(matches!(never, Err(ApiError::TooLarge(_))), "there is no time to come again");
+        assert_eq!(wait(quotas.spend_at(&one, Spend::Bytes(1000), days)), None);
     }
 }

@@ -68,28 +68,15 @@ pub(crate) struct Patience {
     pub(crate) grace: Duration,
 }
 
-/// Serves `router` until `stop` is cancelled, then takes no more connections and gives the
-/// requests under way `grace` to end; what is left then is dropped.
+/// Serves `router`, with TLS where `tls` is given, until `stop` is cancelled, then takes no more
+/// connections and gives the requests under way `grace` to end; what is left then is dropped. Counts in
+/// `metrics` the connections and what is refused before it reaches the router: request heads that are
+/// no HTTP (`bad_head`) or too large (`large_head`), and connections on which TLS did not begin (`tls`).
 ///
 /// # Errors
 /// If the listener itself broke. Errors of single connections are logged (debug) and end only
 /// those; running out of file descriptors pauses accepting.
 pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    stop: CancellationToken,
-    grace: Duration,
-) -> io::Result<()> {
-    serve_counting(listener, None, router, &HttpMetrics::default(), stop, grace).await
-}
-
-/// As [`serve`], with TLS where `tls` is given, and counts in `metrics` the connections and what is
-/// refused before it reaches the router: request heads that are no HTTP (`bad_head`) or too large
-/// (`large_head`), and connections on which TLS did not begin (`tls`).
-///
-/// # Errors
-/// As [`serve`].
-pub async fn serve_counting(
     listener: TcpListener,
     tls: Option<Tls>,
     router: Router,

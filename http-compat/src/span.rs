@@ -1,7 +1,7 @@
 //! The span of a request, from its head to the head of its answer. A body that goes on, as of events, is not in it.
 //!
 //! Always: it names the route and never the path, which holds ids and, with its query, what a caller likes. It is
-//! of the level `trace`: where nobody wants it, it costs a comparison. Only whoever was admitted names other traces:
+//! of the level `debug`: where nobody wants it, it costs a comparison. Only whoever was admitted names other traces:
 //! anybody else could force any span to be kept, or put it into the trace of a job, which its public id tells.
 
 use axum::http::{HeaderMap, StatusCode};

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use skyclaw_http_compat::gateway::GatewayMetrics;
 use skyclaw_http_compat::{
     ApiConfig, HttpMetrics, Identity, PublicKey, Secret as ApiSecret, Tls, normalize_url, router,
-    serve_counting,
+    serve,
 };
 use skyclaw_protocol::limits::QUORUM_TIMEOUT_MS;
 use skyclaw_protocol::machine::Config as MachineConfig;
@@ -272,7 +272,7 @@ impl Coordinator {
         let stop = http.token();
         http.spawn(async move {
             if let Err(error) =
-                serve_counting(listener, tls, app, &http_metrics, stop, HTTP_STOP_GRACE).await
+                serve(listener, tls, app, &http_metrics, stop, HTTP_STOP_GRACE).await
             {
                 tracing::error!(%error, "the API stopped listening");
             }

@@ -139,7 +139,7 @@ export function service(id) {
   const said = h("p", { role: "status" });
   const log = h("pre", { tabindex: "0", role: "log", "aria-label": "Log" });
   const path = `v1/services/${encodeURIComponent(id)}`;
-  const replicas = h("input", { id: "replicas", type: "number", min: "0", max: "256", required: true });
+  const replicas = h("input", { id: "replicas", type: "number", min: "1", max: "1000", required: true });
   let touched = false;
   let traffic = null;
   for (const name of ["input", "change"]) replicas.addEventListener(name, () => { touched = true; });

@@ -25,12 +25,14 @@ use super::upload::Upload;
 /// What an endpoint without an address of its own gets as Host if the caller named none.
 static NAMELESS: HeaderValue = HeaderValue::from_static("localhost");
 
-/// Asks one endpoint. With the failure comes the body, if nothing of the request was sent.
+/// Asks one endpoint; `elsewhere` says that there is another to ask after it. With the failure comes
+/// the body, if nothing of the request was sent.
 pub(super) async fn attempt(
     asked: &Asked<'_>,
     upstream: &Arc<Upstream>,
     mut upload: Upload,
     idempotent: bool,
+    elsewhere: bool,
 ) -> Result<Answered, (Failed, Option<Upload>)> {
     let flight = Flight::new(asked.gateway, upstream);
     let mut kept = poll_fn(|cx| Poll::Ready(upstream.pool.take(cx))).await;
@@ -46,7 +48,8 @@ pub(super) async fn attempt(
         let request = build(asked, upstream, link.path, upload);
         let patience = asked.gateway.config.answer_timeout;
         // What can be asked elsewhere is, once checks say that nobody is there any more.
-        let is_lost = || idempotent && asked.progress.is_none() && upstream.health.is_lost();
+        let may_leave = idempotent && elsewhere && asked.progress.is_none();
+        let is_lost = || may_leave && upstream.health.is_lost();
         let progress = asked.progress.as_ref();
         match exchange(&mut link, request, progress, patience, is_lost).await {
             Ok(response) => {
@@ -67,7 +70,7 @@ pub(super) async fn attempt(
                 upload = match unsent {
                     Some(upload) => upload,
                     None if idempotent && asked.progress.is_none() => Upload::none(),
-                    None => return Err((failed, None)),
+                    None => return Err((Failed::Stale, None)),
                 };
             }
         }

@@ -21,6 +21,9 @@ pub(super) enum Failed {
     Lost,
     /// The connection broke, or what came over it was no HTTP.
     Broken(hyper::Error),
+    /// A kept connection turned out to be closed, and the request cannot be sent twice. No fault of the
+    /// endpoint: it may close what is idle at any time.
+    Stale,
     /// It changed the protocol though nobody asked for that.
     Upgraded,
     /// The caller's own body broke off or did not arrive in time. No fault of the endpoint.
@@ -30,7 +33,7 @@ pub(super) enum Failed {
 impl Failed {
     /// Whether it counts against the endpoint.
     pub(super) const fn is_the_endpoints(&self) -> bool {
-        !matches!(self, Self::Caller)
+        !matches!(self, Self::Caller | Self::Stale)
     }
 
     /// The name in the metrics.
@@ -41,6 +44,7 @@ impl Failed {
             Self::AnswerTime(_) => "answer_time",
             Self::Lost => "lost",
             Self::Broken(_) => "broken",
+            Self::Stale => "stale",
             Self::Upgraded => "upgraded",
             Self::Caller => "caller",
         }
@@ -69,6 +73,9 @@ impl Failed {
                 "it closed the connection without an answer".to_owned()
             }
             Self::Broken(_) => "the connection broke".to_owned(),
+            Self::Stale => {
+                "it closed the connection as the request came; it may be sent again".to_owned()
+            }
             Self::Upgraded => "it changed the protocol unasked".to_owned(),
             Self::Caller => "the request's body did not arrive".to_owned(),
         }

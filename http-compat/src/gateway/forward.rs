@@ -27,7 +27,7 @@ use super::upload::{Progress, Upload};
 use super::{attempt, upgrade};
 
 /// Tells the replica that answered, the number of attempts and how it was reached.
-const ROUTE: HeaderName = HeaderName::from_static("x-skyclaw-route");
+pub(super) const ROUTE: HeaderName = HeaderName::from_static("x-skyclaw-route");
 
 /// What can be done about an error, for people.
 const HINT: HeaderName = HeaderName::from_static("x-skyclaw-hint");
@@ -211,7 +211,8 @@ async fn attempts(
         let Some(upstream) = service.upstreams.get(at) else { break };
         let body = upload.take().unwrap_or_else(Upload::none);
         let begun = Instant::now();
-        match attempt::attempt(asked, upstream, body, idempotent).await {
+        let elsewhere = tried.len() + 1 < most;
+        match attempt::attempt(asked, upstream, body, idempotent, elsewhere).await {
             Ok(answered) => {
                 let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
                 upstream.health.measured(gateway.now(), took);
@@ -223,10 +224,12 @@ async fn attempts(
                 answer = Some(answered);
             }
             Err((failed, unsent)) => {
-                if !failed.is_the_endpoints() {
+                if matches!(failed, Failed::Caller) {
                     return Err(Refused::BrokenBody);
                 }
-                gateway.note_failure(upstream, failed.reason());
+                if failed.is_the_endpoints() {
+                    gateway.note_failure(upstream, failed.reason());
+                }
                 failures.push((upstream.replica.clone(), failed));
                 upload = unsent;
             }

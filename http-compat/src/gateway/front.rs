@@ -23,6 +23,7 @@ use super::forward::{Visitor, handle};
 use super::headers::Caller;
 use super::live::Gateway;
 use super::metrics::{Counted, GatewayMetrics};
+use super::open::{Answering, Open};
 use super::probe;
 use super::sniff::sniff;
 use super::table::Table;
@@ -156,9 +157,15 @@ async fn connection(
     };
     let first = timeout(idle, sniff(wire));
     let Some(Ok(Ok((is_2, stream)))) = stop.run_until_cancelled(first).await else { return };
+    let open = Open::default();
+    let requests = open.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, visitor) = (Arc::clone(&gateway), Arc::clone(&visitor));
-        async move { Ok::<_, Infallible>(handle(&gateway, &visitor, request).await) }
+        let under_way = requests.begin();
+        async move {
+            let answer = handle(&gateway, &visitor, request).await;
+            Ok::<_, Infallible>(answer.map(|body| Answering::new(body, under_way)))
+        }
     });
     let io = TokioIo::new(stream);
     let ended = if is_2 {
@@ -172,9 +179,15 @@ async fn connection(
             .keep_alive_interval(PING)
             .serve_connection(io, service);
         let mut served = pin!(served);
+        let enough = async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = open.quiet(idle) => {}
+            }
+        };
         tokio::select! {
             ended = served.as_mut() => ended,
-            () = stop.cancelled() => {
+            () = enough => {
                 served.as_mut().graceful_shutdown();
                 served.await
             }

@@ -7,13 +7,14 @@ use std::net::IpAddr;
 
 use hyper::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Version, http};
+use skyclaw_protocol::principal::ApiKey;
 
 use super::config::GatewayConfig;
+use crate::auth::TOKEN;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const TOKEN: HeaderName = HeaderName::from_static("x-skyclaw-token");
 
 /// Names of a Connection header that are looked at. Honest ones list two or three; each costs a
 /// look at every header.
@@ -160,20 +161,27 @@ fn forwarded(ours: &mut HeaderMap, caller: &Caller, asked: Option<&HeaderValue>)
     }
 }
 
-/// Whether a header shows the token or a key of the network. Other credentials are the service's.
+/// Whether a header shows the token or a key of the network, or of one of its principals: those have
+/// a form of their own. Other credentials are the service's.
 fn is_secret(name: &HeaderName, value: &HeaderValue, config: &GatewayConfig) -> bool {
     if *name == header::AUTHORIZATION {
         let value = value.as_bytes();
         let scheme = b"bearer ";
         return value.len() > scheme.len()
             && value[..scheme.len()].eq_ignore_ascii_case(scheme)
-            && config.is_secret(&value[scheme.len()..]);
+            && is_key(&value[scheme.len()..], config);
     }
     match name.as_str() {
         name if name == TOKEN.as_str() => true,
-        "x-api-key" => config.is_secret(value.as_bytes()),
+        "x-api-key" => is_key(value.as_bytes(), config),
         _ => false,
     }
+}
+
+fn is_key(shown: &[u8], config: &GatewayConfig) -> bool {
+    let shown = shown.trim_ascii();
+    config.is_secret(shown)
+        || std::str::from_utf8(shown).is_ok_and(|text| ApiKey::parse(text).is_ok())
 }
 
 fn wants_trailers(headers: &HeaderMap) -> bool {

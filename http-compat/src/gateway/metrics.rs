@@ -133,14 +133,14 @@ impl GatewayMetrics {
     }
 
     /// How often requests were refused for `reason` so far.
-    #[must_use]
-    pub fn refusals(&self, reason: &'static str) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn refusals(&self, reason: &'static str) -> u64 {
         self.refusals.get_or_create(&ReasonLabels { reason }).get()
     }
 
     /// How often endpoints failed for `reason` so far.
-    #[must_use]
-    pub fn failures(&self, reason: &'static str) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn failures(&self, reason: &'static str) -> u64 {
         self.failures.get_or_create(&ReasonLabels { reason }).get()
     }
 

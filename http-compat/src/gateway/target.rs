@@ -115,9 +115,12 @@ fn subdomain(host: &str, domain: &str) -> Option<String> {
     tail.eq_ignore_ascii_case(domain).then(|| name.to_ascii_lowercase())
 }
 
-/// Resolves `.` and `..` as URLs do it, also in their escaped spellings. Everything else stays as
-/// it is: empty segments, the last slash, escapes.
+/// Resolves `.` and `..` as URLs do it, also in their escaped spellings, and escapes `\\`, which many
+/// take for `/` (WHATWG URL, 4.4). Everything else stays as it is: empty segments, the last slash, escapes.
 fn without_dots(path: &str) -> Cow<'_, str> {
+    if path.contains('\\') {
+        return Cow::Owned(without_dots(&path.replace('\\', "%5C")).into_owned());
+    }
     if !path.split('/').any(|segment| dots(segment) > 0) {
         return Cow::Borrowed(path);
     }

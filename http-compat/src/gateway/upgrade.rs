@@ -4,18 +4,16 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use hyper::Response;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 
 use super::download::Answer;
-use super::forward::{Answered, Asked, Visitor};
+use super::forward::{Answered, Asked, ROUTE, Visitor};
 use super::headers;
 use super::live::Ticket;
 use super::metrics::Counted;
 use super::relay::relay;
-
-const ROUTE: HeaderName = HeaderName::from_static("x-skyclaw-route");
 
 /// Passes a 101 on, and from then on bytes. The tunnel outlives the table and the endpoint's place
 /// in it; it ends when both sides ended, one broke, or neither said anything for long.

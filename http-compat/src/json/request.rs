@@ -1,6 +1,6 @@
 //! Bodies into commands. Everything a legacy host would choke on is refused here.
 
-mod agent;
+pub(crate) mod agent;
 mod files;
 mod verify;
 
@@ -25,6 +25,7 @@ use super::isolation;
 use crate::auth::PublicKey;
 use crate::error::ApiError;
 use crate::idempotency::fingerprint;
+use crate::json::{MAX_PAYLOAD_DEPTH, depth};
 use crate::peer_url::normalize_url;
 use crate::text::{capability_list, cut, trim};
 
@@ -32,7 +33,7 @@ use crate::text::{capability_list, cut, trim};
 const UNDEFINED: &str = "undefined";
 
 /// Most leases a host may show in a heartbeat; a larger number tells nobody anything.
-const MAX_SHOWN: f64 = 1e12;
+pub(crate) const MAX_SHOWN: f64 = 1e12;
 
 /// `POST /v1/hosts/register`.
 pub(crate) fn register(document: &Document) -> Result<Command, ApiError> {
@@ -207,7 +208,12 @@ pub fn check_payload(payload_text: &[u8]) -> Result<CheckedPayload, String> {
 
 fn payload(fields: &Fields<'_>) -> Result<CheckedPayload, ApiError> {
     let required = || fields.bad("payload", "is required");
-    let payload = fields.get("payload").and_then(Value::as_object).ok_or_else(required)?;
+    let whole = fields.get("payload");
+    let payload = whole.and_then(Value::as_object).ok_or_else(required)?;
+    if whole.is_some_and(|whole| depth(whole) > MAX_PAYLOAD_DEPTH) {
+        let words = format!("must not be nested more than {MAX_PAYLOAD_DEPTH} deep");
+        return Err(fields.bad("payload", &words));
+    }
     let kind = payload.get("kind").filter(|kind| truthy(kind)).ok_or_else(required)?;
     let inner = Fields::of(Some(payload), "payload.");
     let turn = match kind.as_str() {

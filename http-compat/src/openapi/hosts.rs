@@ -55,7 +55,7 @@ pub(super) fn ops() -> Vec<Op> {
             .missing(MISSING)
             .error(409, "Another node speaks for it."),
         of("POST", "/v1/hosts/:id/heartbeat", "heartbeat", "Say that a host is alive")
-            .more("What is not usable of the body is ignored: a heartbeat never fails by it.")
+            .more("What is not usable among its members is ignored.")
             .id(host_id())
             .any_body(named("Heartbeat"))
             .once()

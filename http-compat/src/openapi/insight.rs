@@ -4,7 +4,7 @@ use skyclaw_protocol::limits::MAX_COPIES;
 
 use super::jobs::{files, level};
 use super::shape::{
-    Shape, count, flag, hash, list, may, moment, named, need, number, object, text, whole,
+    Shape, any, count, flag, hash, list, may, moment, named, need, number, object, text, whole,
 };
 
 /// What is told of a service, a host or the way to a service.
@@ -31,6 +31,7 @@ fn reason() -> Shape {
     let rule = object([
         need("rule", text()),
         need("rejects", list(text()).says("Names of those that it keeps away.")),
+        may("more", count().says("Those that are not named, as too many are.")),
     ]);
     object([
         need("kind", text()),
@@ -39,6 +40,11 @@ fn reason() -> Shape {
         need("status", text()),
         need("because", text().says("The reason, in one sentence.")),
         may("then", text().says("The nearest change that would help.")),
+        may("undecided", undecided()),
+        may(
+            "decidedBy",
+            text().says("Of a service: who leads it, where that is not who was asked."),
+        ),
         may("rules", list(rule).says("The rules in their order.")),
         may("hosts", line()),
         may("moreHosts", count().says("Hosts that are not listed, as too many are.")),
@@ -47,6 +53,18 @@ fn reason() -> Shape {
             "gateways",
             list(gateway()).says("Of a route: its gateways, and what they told of it."),
         ),
+    ])
+}
+
+/// Why nothing is decided for want of voters.
+fn undecided() -> Shape {
+    object([
+        need(
+            "away",
+            any().says("Names of the voters that are not connected, or how many they are."),
+        ),
+        need("needed", count().says("Votes that decide.")),
+        need("voters", count()),
     ])
 }
 
@@ -96,6 +114,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
             moment()
                 .says("While it is leased: about the latest end of that, unless it is renewed."),
         ),
+        may("undecided", undecided()),
         may("history", history),
     ]);
     let receipt = object([

@@ -102,6 +102,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
                         need("punched", count()),
                         need("notPunched", count()),
                         need("mesh", map(count())),
+                        need("coordinators", count().says("Other coordinators that are connected.")),
                         need("deaf", count()),
                     ])
                     .says("How other nodes reach it, and who passes its gossip on."),

@@ -33,7 +33,7 @@ pub(super) fn ops() -> Vec<Op> {
             object([need("ok", flag()), need("changed", flag()), need("nodeId", text())]),
         ),
         of("POST", "/v1/import", "importRecords", "Take over what an original kept, a page of it")
-            .any_body(named("Snapshot"))
+            .body(named("ImportPage"))
             .answers(200, "What became of each record.", named("Imported")),
     ]
 }
@@ -53,6 +53,20 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
         (
             "Snapshot",
             object([opt("hosts", records()), opt("jobs", records()), opt("services", records())]),
+        ),
+        (
+            "ImportPage",
+            object([
+                may("hosts", records()),
+                may("jobs", records()),
+                may("services", records()),
+                may(
+                    "idempotency",
+                    list(any()).says("Answers that it remembers, as its database has them."),
+                ),
+                may("dryRun", flag().says("Only say what would be taken.")),
+                may("running", flag().says("Take jobs whose lease has not run out, too.")),
+            ]),
         ),
         (
             "Imported",

@@ -2,13 +2,14 @@
 
 use skyclaw_protocol::limits::{
     MAX_AGENT_FALLBACKS, MAX_AGENT_MESSAGE_BYTES, MAX_AGENT_TIMEOUT_S, MAX_BUNDLE_PATH,
-    MAX_CAPABILITY_BYTES, MAX_JOB_FILES, MAX_NETWORK_HOSTS, MAX_TIMEOUT_MS,
+    MAX_JOB_FILES, MAX_NETWORK_HOSTS, MAX_TIMEOUT_MS,
 };
 
 use super::shape::{
     Shape, any_of, closed, flag, hash, list, named, need, number, object, one_by, opt, short,
     startable, startable_filled, text, variables, whole, word,
 };
+use crate::json::request::agent::{MAX_NAME_BYTES, MAX_THINKING_BYTES};
 
 fn inputs() -> Shape {
     list(named("InputFile"))
@@ -39,13 +40,11 @@ fn network() -> Shape {
 
 /// A name on OpenClaw's command line.
 fn name() -> Shape {
-    let most = MAX_CAPABILITY_BYTES - "model:".len();
-    short(most).shortest(1)
+    short(MAX_NAME_BYTES).shortest(1)
 }
 
 fn model() -> Shape {
-    let most = MAX_CAPABILITY_BYTES - "model:".len();
-    short(most).shortest(1).like("^[A-Za-z0-9][!-~]*$").such_as("provider/model")
+    name().like("^[A-Za-z0-9][!-~]*$").such_as("provider/model")
 }
 
 pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
@@ -74,7 +73,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Shape)> {
                 .up_to(MAX_AGENT_FALLBACKS)
                 .says("They need a `model` to follow, and `mode` `exec`."),
         ),
-        opt("thinking", short(32).like("^[a-z][a-z-]*$").such_as("low")),
+        opt("thinking", short(MAX_THINKING_BYTES).like("^[a-z][a-z-]*$").such_as("low")),
         opt("timeoutSeconds", whole().at_least(1).at_most(MAX_AGENT_TIMEOUT_S)),
         opt("localModelLean", flag().says("Not for `mode` `gateway`.")),
         opt(

@@ -174,7 +174,7 @@ pub(super) fn closed<const N: usize>(members: [Member; N]) -> Shape {
     shape
 }
 
-/// The shape of that name, which [`super::SHAPES`] has.
+/// The shape of that name, which [`super::shapes`] has.
 pub(super) fn named(name: &str) -> Shape {
     Shape(RefOr::Ref(Ref::from_schema_name(name)))
 }

@@ -43,10 +43,11 @@ pub(super) async fn put(mut call: Call) -> Result<Response, ApiError> {
         expected = Some(parse(value.to_str().unwrap_or_default())?);
     }
     let declared = call.inbound.declared();
+    // Refused before it costs anything.
+    let mut content = call.inbound.pieces(MAX_BLOB_BYTES, call.api.bodies.time)?;
     if let Some(bytes) = declared {
         call.spend(Spend::Bytes(bytes))?;
     }
-    let mut content = call.inbound.pieces(MAX_BLOB_BYTES, call.api.bodies.time)?;
     let over = Over::default();
     if declared.is_none() && call.who.principal().is_some() {
         content = metered(&call, content, over.clone());

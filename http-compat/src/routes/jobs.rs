@@ -24,15 +24,16 @@ pub(super) async fn submit(mut call: Call) -> Result<Response, ApiError> {
     call.spend(Spend::Request)?;
     let taken = call.taken().await?;
     call.spend(Spend::Bytes(taken.bytes.len() as u64))?;
-    let document = taken.parse().await?;
-    let once = call.once(call.who.asker(), || fingerprint(document.value()))?;
+    let (document, wanted) = (taken.parse().await?, call.wants_once()?);
     let (mark, large) = (call.who.mark(), document.is_large());
     let request = move || {
+        let asked = wanted.then(|| fingerprint(document.value()));
         let request = json::request::job(&document)?;
         let submitted_by = mark.or_else(|| request.submitted_by.clone());
-        Ok::<_, ApiError>(JobRequest { submitted_by, ..request })
+        Ok::<_, ApiError>((JobRequest { submitted_by, ..request }, asked))
     };
-    let request = elsewhere(large, request).await??;
+    let (request, asked) = elsewhere(large, request).await??;
+    let once = call.once(call.who.asker(), asked)?;
     job(call.run(Command::Submit(request), once).await?).await
 }
 

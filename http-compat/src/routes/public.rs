@@ -7,7 +7,6 @@ use skyclaw_protocol::{Answer, Command, JobView};
 use crate::auth;
 use crate::call::{Call, unexpected};
 use crate::error::ApiError;
-use crate::idempotency;
 use crate::json;
 use crate::routes::{elsewhere, jobs};
 
@@ -15,10 +14,15 @@ use crate::routes::{elsewhere, jobs};
 pub(super) async fn submit(mut call: Call) -> Result<Response, ApiError> {
     let key = auth::find_key(&call.api.keys, &call.headers)?.clone();
     let document = call.document().await?;
-    let (large, asker) = (document.is_large(), key.asker());
-    let job = elsewhere(large, move || json::request::public_job(&document, &key)).await??;
-    // Bound to what will be done, not to what was sent: dropped fields do not count.
-    let once = call.once(asker, || json::request::job_fingerprint(&job))?;
+    let (large, asker, wanted) = (document.is_large(), key.asker(), call.wants_once()?);
+    let work = move || {
+        let job = json::request::public_job(&document, &key)?;
+        // Of what will be done, not of what was sent: dropped fields do not count.
+        let asked = wanted.then(|| json::request::job_fingerprint(&job));
+        Ok::<_, ApiError>((job, asked))
+    };
+    let (job, asked) = elsewhere(large, work).await??;
+    let once = call.once(asker, asked)?;
     match call.run(Command::Submit(job), once).await? {
         Answer::Job(job) => jobs::show(*job, shape).await,
         _ => Err(unexpected()),
@@ -43,7 +47,7 @@ pub(super) async fn cancel(mut call: Call) -> Result<Response, ApiError> {
     let asker = auth::find_key(&call.api.keys, &call.headers)?.asker();
     let id = own(&call).await?.id;
     let taken = call.taken().await?;
-    let once = call.once(asker, || idempotency::fingerprint_bytes(&taken.bytes))?;
+    let once = call.once_of(asker, &taken).await?;
     drop(taken);
     match call.run(Command::Cancel { job: id }, once).await? {
         Answer::Cancelling(job) => Ok(jobs::cancelling(shape(&job))),

@@ -18,10 +18,14 @@ use crate::routes::elsewhere;
 pub(super) async fn deploy(mut call: Call) -> Result<Response, ApiError> {
     let depth = depth(&call);
     call.spend(Spend::Request)?;
-    let document = call.document().await?;
-    let once = call.once(call.who.asker(), || fingerprint(document.value()))?;
+    let (document, wanted) = (call.document().await?, call.wants_once()?);
     let large = document.is_large();
-    let mut command = elsewhere(large, move || json::deploy::service(&document)).await??;
+    let work = move || {
+        let asked = wanted.then(|| fingerprint(document.value()));
+        json::deploy::service(&document).map(|command| (command, asked))
+    };
+    let (mut command, asked) = elsewhere(large, work).await??;
+    let once = call.once(call.who.asker(), asked)?;
     if let Command::PutService { id, owner, .. } = &mut command {
         *owner = owner_of(&call, id.as_ref()).await?;
     }
@@ -105,10 +109,14 @@ pub(super) async fn claim(call: Call) -> Result<Response, ApiError> {
 /// `POST /v1/services/:id/report`.
 pub(super) async fn report(mut call: Call) -> Result<Response, ApiError> {
     let id = call.service_id()?;
-    let document = call.document().await?;
-    let once = call.once(call.who.asker(), || fingerprint(document.value()))?;
-    let report = json::request::report(id.clone(), &document)?;
-    drop(document);
+    let (document, wanted) = (call.document().await?, call.wants_once()?);
+    let (large, of) = (document.is_large(), id.clone());
+    let work = move || {
+        let asked = wanted.then(|| fingerprint(document.value()));
+        json::request::report(of, &document).map(|report| (report, asked))
+    };
+    let (report, asked) = elsewhere(large, work).await??;
+    let once = call.once(call.who.asker(), asked)?;
     if let Ok(Command::ReportService(ServiceReport { endpoint: Some(endpoint), .. })) = &report {
         endpoint::check(endpoint, call.caller, &call.api.endpoint_hosts).await?;
     }

@@ -6,6 +6,7 @@ use skyclaw_protocol::{HostView, Milli};
 
 use super::members::{self, Members, Part};
 use super::{Foreign, ForeignHost, Kind, MARK, Refused};
+use crate::json::request::MAX_SHOWN;
 
 const KNOWN: &[&str] = &[
     "id",
@@ -19,9 +20,6 @@ const KNOWN: &[&str] = &[
     "version",
     MARK,
 ];
-
-/// Most leases that are shown; a larger number tells nobody anything.
-const MAX_SHOWN: f64 = 1e12;
 
 /// Reads the record of a host.
 ///

@@ -7,6 +7,7 @@ use skyclaw_protocol::{JobStatus, JobView, Milli, ResultView};
 use super::members::{self, Fault, Members, Part};
 use super::payload::payload;
 use super::{Foreign, ForeignJob, Kind, MARK, Reason, Refused};
+use crate::json::fields::MAX_EXACT;
 
 const KNOWN: &[&str] = &[
     "id",
@@ -30,9 +31,6 @@ const RESULT: &[&str] = &["finishedAt", "durationMs", "exitCode", "stdout", "std
 
 /// Longest record, in bytes: the largest payload, and outputs of which every character is escaped.
 const MAX_RECORD: usize = 4 * MAX_BODY_BYTES;
-
-/// Largest whole number that JSON names exactly.
-const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 
 /// Reads the record of a job.
 ///
@@ -102,11 +100,14 @@ fn result(record: &Members<'_>, updated: Wall) -> Part<Option<ResultView>> {
     let Some(raw) = record.get("result") else { return Ok(None) };
     let result = Members::of(raw, RESULT, "result.")?;
     let number = |name| result.number(name).ok().flatten();
-    let exit = number("exitCode").filter(|code| code.fract() == 0.0 && code.abs() <= MAX_EXACT);
+    let exit =
+        number("exitCode").filter(|code| code.fract() == 0.0 && code.abs() <= MAX_EXACT as f64);
     Ok(Some(ResultView {
         attempt: None,
         finished_at: result.shown_time("finishedAt").unwrap_or(updated),
-        duration: number("durationMs").filter(|ms| *ms <= MAX_EXACT).and_then(Milli::from_f64),
+        duration: number("durationMs")
+            .filter(|ms| *ms <= MAX_EXACT as f64)
+            .and_then(Milli::from_f64),
         exit_code: exit.map(|code| code as i64),
         stdout: result.unchecked_text("stdout", MAX_OUTPUT_BYTES),
         stderr: result.unchecked_text("stderr", MAX_OUTPUT_BYTES),

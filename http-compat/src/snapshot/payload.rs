@@ -7,10 +7,7 @@ use skyclaw_protocol::limits::MAX_BODY_BYTES;
 
 use super::Reason;
 use super::members::{Fault, Part};
-
-/// How deep a payload may be nested: with what stands around it in answers it can still be read by
-/// clients of ours, which go to 128.
-const MAX_DEPTH: usize = 100;
+use crate::json::MAX_PAYLOAD_DEPTH;
 
 /// Checks that a payload can be shown again, and takes the blanks out.
 pub(super) fn payload(raw: &str) -> Part<Vec<u8>> {
@@ -23,7 +20,7 @@ pub(super) fn payload(raw: &str) -> Part<Vec<u8>> {
         return Err(Fault::new(Reason::TooLarge, text));
     }
     let mut from = serde_json::Deserializer::from_slice(&payload);
-    let read = Sane { left: MAX_DEPTH }.deserialize(&mut from).and_then(|()| from.end());
+    let read = Sane { left: MAX_PAYLOAD_DEPTH }.deserialize(&mut from).and_then(|()| from.end());
     read.map_err(|error| {
         let text = error.to_string();
         let deep = text.starts_with(TOO_DEEP) || text.starts_with("recursion limit");

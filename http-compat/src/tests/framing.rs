@@ -192,6 +192,26 @@ async fn a_body_that_does_not_arrive_is_given_up() {
     assert_eq!(rig.metrics.refusals("slow_body"), 1);
 }
 
+#[tokio::test]
+async fn who_sends_much_while_there_is_no_room_for_it_gets_the_whole_answer() {
+    let rig = rig();
+    let server = start(&rig).await;
+    // As many bodies as may be large at once, none of which ends.
+    let mut slow = Vec::new();
+    for _ in 0..6 {
+        let mut stream = TcpStream::connect(server.at).await.unwrap();
+        let head = "POST /v1/jobs HTTP/1.1\r\nhost: h\r\ncontent-length: 40000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b' '; 20_000]).await.unwrap();
+        slow.push(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let body = " ".repeat(6 << 20);
+    let text = server.post("/v1/jobs", &format!("content-length: {}", body.len()), &body).await;
+    assert!(text.starts_with("HTTP/1.1 503 ") && text.ends_with('}'), "{text}");
+    assert_eq!(rig.metrics.refusals("body_room"), 1);
+}
+
 /// W21-W23 as F27 has them.
 #[tokio::test]
 async fn f27_targets_are_matched_as_sent() {
@@ -293,7 +313,11 @@ async fn serving_ends_when_told() {
     let at = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let grace = Duration::from_secs(30);
-    let task = tokio::spawn(crate::serve(listener, rig.router.clone(), stop.clone(), grace));
+    let (router, metrics, ended) = (rig.router.clone(), rig.metrics.clone(), stop.clone());
+    let task =
+        tokio::spawn(
+            async move { crate::serve(listener, None, router, &metrics, ended, grace).await },
+        );
     let server = Server { at, stop, task };
     assert!(server.get("/healthz").await.starts_with("HTTP/1.1 200 "));
     server.stop.cancel();

@@ -101,6 +101,14 @@ async fn f19_what_would_choke_a_host_is_refused() {
     let run = json!({ "payload": { "kind": "openclaw-run", "openclawDir": {} } });
     submit(&rig, run).await.refused(400, "payload.openclawDir must be a string, not an object");
     assert_eq!(rig.fake.asked(), 0);
+    // What hosts read has the job around it, and they read 128 levels.
+    let nested = |levels: usize| {
+        let x: Value = serde_json::from_str(&("[".repeat(levels) + &"]".repeat(levels))).unwrap();
+        json!({ "payload": { "kind": "openclaw-run", "x": x } })
+    };
+    submit(&rig, nested(100)).await.refused(400, "payload must not be nested more than 100 deep");
+    assert_eq!(rig.fake.asked(), 0);
+    submit(&rig, nested(99)).await.ok();
     let nulls = json!({ "args": null, "env": null, "cwd": null, "timeoutMs": null });
     submit(&rig, shell(nulls)).await.ok();
 }

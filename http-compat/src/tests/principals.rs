@@ -206,6 +206,11 @@ async fn bounds_are_429_with_a_time_and_the_bound() {
     let refused = rig.by(&small, "PUT", "/v1/blobs", &"x".repeat(900)).await;
     assert_eq!(refused.status, 429);
     assert!(refused.text.contains("bytesPerDay"), "{}", refused.text);
+    // More than the whole bound never fits, however long one waits, and costs nothing.
+    let never = rig.by(&small, "PUT", "/v1/blobs", &"x".repeat(1001)).await;
+    assert_eq!((never.status, never.header("retry-after")), (413, None), "{}", never.text);
+    assert!(never.text.contains("bytesPerDay"), "{}", never.text);
+    assert_eq!(rig.by(&small, "PUT", "/v1/blobs", &"x".repeat(50)).await.status, 200);
     // A body whose length is not said is cut off where the bound is.
     let pieces = (0..9).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 50]));
     let body = axum::body::Body::from_stream(futures::stream::iter(pieces));

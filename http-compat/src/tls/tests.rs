@@ -13,7 +13,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{HttpMetrics, serve_counting};
+use crate::{HttpMetrics, serve};
 
 /// A certificate that can be exchanged.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ async fn server(key: Arc<CertifiedKey>) -> Server {
     let (counts, ending) = (metrics.clone(), stop.clone());
     tokio::spawn(async move {
         let router = Router::new().route("/", get(|| async { "hello" }));
-        serve_counting(listener, Some(tls), router, &counts, ending, Duration::from_secs(1)).await
+        serve(listener, Some(tls), router, &counts, ending, Duration::from_secs(1)).await
     });
     Server { address, shown, metrics, _stop: stop.drop_guard() }
 }

@@ -94,7 +94,7 @@ fn help(job: &Value, error: &str, agent: &Value) -> Option<String> {
                 .to_owned()
         }
         () if agent["status"] == "timeout" => {
-            "give it longer with --timeout, or less to do".to_owned()
+            "give it longer with --run-timeout, or less to do".to_owned()
         }
         () if !agent["unresolvedToolError"].is_null() && policy != "full" && policy != "-" => {
             format!("tools were held to `{policy}` there: that host's owner decides")
@@ -195,7 +195,7 @@ mod tests {
             "agent": { "status": "timeout", "error": { "message": "Request timed out" } } });
         let told = failed("timeout", timeout);
         assert!(told.because.starts_with("the agent did not finish in time: Request timed out"));
-        assert!(told.then.unwrap().contains("--timeout"));
+        assert!(told.then.unwrap().contains("--run-timeout"));
     }
 
     #[test]

@@ -46,10 +46,6 @@ pub fn explain(case: &Case<'_>) -> Told {
     let wanted = service.def.replicas as usize;
     let running = running(service).len();
     let (mut because, mut then) = match () {
-        () if wanted == 0 => {
-            let then = format!("`skyclaw scale {} 1` has one", service.def.name);
-            ("no instance is wanted".to_owned(), Some(then))
-        }
         () if running >= wanted => looked.enough(wanted),
         () => looked.short(wanted, running),
     };
@@ -58,7 +54,6 @@ pub fn explain(case: &Case<'_>) -> Told {
         then = Some(undecided.help());
     }
     let status = match running {
-        _ if wanted == 0 => "off",
         0 => "down",
         few if few < wanted => "short",
         _ => "well",

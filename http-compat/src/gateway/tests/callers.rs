@@ -104,6 +104,34 @@ async fn who_says_nothing_or_says_it_too_slowly_is_let_go() {
 }
 
 #[tokio::test]
+async fn an_http_2_connection_without_requests_is_let_go_and_a_slow_answer_is_not() {
+    let (addr, _task) = raw_origin(|mut stream| async move {
+        head(&mut stream).await;
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nslow";
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.read_u8().await;
+    })
+    .await;
+    let config = GatewayConfig { front_idle: Duration::from_millis(300), ..quiet() };
+    let gate = gate_with(config, table(&[("svc_api", "api", &[addr])])).await;
+    let stream = TcpStream::connect(gate.addr).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let request =
+        Request::get("http://shop.example/v1/gateway/api").body(Full::new(Bytes::new())).unwrap();
+    let answer = sender.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(answer.to_bytes(), "slow", "three times as long as an idle connection may stay");
+    // It goes on answering signs of life, which its client does by itself.
+    let ended = tokio::time::timeout(SOON, connection).await.expect("the connection should end");
+    assert!(ended.unwrap().is_ok());
+    assert!(!sender.is_ready());
+}
+
+#[tokio::test]
 async fn too_many_requests_at_once_are_told_so_and_one_service_cannot_take_all_room() {
     let (begun, mut started) = tokio::sync::mpsc::unbounded_channel();
     let (hang, _task) = raw_origin(move |mut stream| {

@@ -6,6 +6,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::Response;
 use hyper::body::Frame;
 use hyper::header::{HeaderMap, HeaderValue};
+use skyclaw_protocol::principal::ApiKey;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
 
@@ -109,6 +110,8 @@ async fn f34_the_networks_token_and_keys_are_never_passed_on() {
         ..quiet()
     };
     let gate = gate_with(config, table(&[("svc_api", "api", &[origin.addr])])).await;
+    let id = ApiKey::id_of([7; 10]).unwrap();
+    let principals = ApiKey::new(id, [7; 32]).expose();
     for (name, value, passes) in [
         ("x-skyclaw-token", "the-token", false),
         ("x-skyclaw-token", "anything", false),
@@ -117,6 +120,10 @@ async fn f34_the_networks_token_and_keys_are_never_passed_on() {
         ("x-api-key", "key-3", true),
         ("authorization", "Bearer key-1", false),
         ("authorization", "bearer  the-token", false),
+        ("authorization", &format!("Bearer {}", *principals), false),
+        ("x-api-key", &principals, false),
+        // One letter off it is nobody's.
+        ("x-api-key", &format!("{}x", *principals), true),
         ("authorization", "Bearer someone-elses", true),
         ("authorization", "Basic a2V5LTE6", true),
     ] {

@@ -92,6 +92,9 @@ async fn f27_dots_lead_out_of_no_service_and_no_path() {
         ("/v1/gateway/api/a/./b/.", "/base/a/b/"),
         ("/v1/gateway/api/a/..", "/base/"),
         ("/v1/gateway/api/...", "/base/..."),
+        // What many take for a slash.
+        (r"/v1/gateway/api/..\..\admin", "/base/..%5C..%5Cadmin"),
+        (r"/v1/gateway/api/a/../b\c?d\e", r"/base/b%5Cc?d\e"),
     ] {
         gate.get(asked).await;
         assert_eq!(origin.last().uri.to_string(), got, "{asked}");

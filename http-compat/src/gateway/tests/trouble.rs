@@ -170,6 +170,53 @@ async fn a_connection_that_was_closed_while_idle_is_not_used_for_a_body() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_that_closes_under_a_post_is_not_held_against_the_endpoint() {
+    // It closes as the next request comes: the crossing that nobody can rule out.
+    let (addr, _task) = raw_origin(|mut stream| async move {
+        if head(&mut stream).await.is_empty() {
+            return;
+        }
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        head(&mut stream).await;
+    })
+    .await;
+    // All on one thread, and so with one pool.
+    let config = GatewayConfig { threads: 0, ..quiet() };
+    let gate = gate_with(config, table(&[("svc_api", "api", &[addr])])).await;
+    let first = gate.get("/v1/gateway/api").await;
+    assert_eq!((first.status, first.text()), (200, "ok"));
+    let second = gate.call("POST", "/v1/gateway/api", &[], "body").await;
+    assert_eq!(second.status, 502, "it may have been carried out: {second:?}");
+    assert!(second.text().contains("may be sent again"), "{}", second.text());
+    assert_eq!(gate.metrics.failures("broken") + gate.metrics.failures("stale"), 0);
+    assert_eq!(gate.call("POST", "/v1/gateway/api", &[], "body").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_get_is_waited_for_at_the_only_endpoint_however_busy_that_is() {
+    // One request at a time, as services with one worker have it: checks find nobody meanwhile.
+    let (addr, _task) = raw_origin(|mut stream| async move {
+        if head(&mut stream).await.starts_with("GET /slow") {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nslow";
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+        let _ = stream.read_u8().await;
+    })
+    .await;
+    let config = GatewayConfig {
+        probe_every: Duration::from_millis(100),
+        probe_timeout: Duration::from_millis(100),
+        ..GatewayConfig::default()
+    };
+    let gate = gate_with(config, table(&[("svc_api", "api", &[addr])])).await;
+    let reply = tokio::time::timeout(SOON, gate.get("/v1/gateway/api/slow")).await.unwrap();
+    assert_eq!((reply.status, reply.text()), (200, "slow"));
+    assert_eq!(gate.metrics.failures("lost"), 0);
+}
+
+#[tokio::test]
 async fn bytes_after_an_answer_are_nobodys_answer() {
     let (addr, _task) = raw_origin(|mut stream| async move {
         head(&mut stream).await;

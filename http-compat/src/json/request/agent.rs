@@ -63,10 +63,10 @@ const GATEWAY: &str = "openclaw.gateway";
 const MODEL: &str = "model:";
 
 /// Longest name of a model or session, in bytes: as a capability it still fits.
-const MAX_NAME_BYTES: usize = MAX_CAPABILITY_BYTES - MODEL.len();
+pub(crate) const MAX_NAME_BYTES: usize = MAX_CAPABILITY_BYTES - MODEL.len();
 
 /// Longest level of thinking, in bytes.
-const MAX_THINKING_BYTES: usize = 32;
+pub(crate) const MAX_THINKING_BYTES: usize = 32;
 
 /// What follows from the payload of an agent job.
 pub(super) struct Turn {
