@@ -68,9 +68,27 @@ impl Client {
     /// The token cannot be sent, or the system's certificates cannot be used.
     pub fn new(urls: &[String], token: Option<&Secret>) -> Result<Self, ClientError> {
         let builder = builder(urls, token.map(Secret::expose)).map_err(ClientError::Setup)?;
-        let builder = builder.timeout(REQUEST_TIMEOUT);
+        Self::built(builder, urls)
+    }
+
+    /// A client of one coordinator over TLS as it is given: whom that trusts is its affair.
+    ///
+    /// # Errors
+    /// The token cannot be sent, or this TLS cannot be used.
+    pub fn over(
+        tls: rustls::ClientConfig,
+        url: &str,
+        token: Option<&Secret>,
+    ) -> Result<Self, ClientError> {
+        let urls = [url.to_owned()];
+        let builder = builder(&urls, token.map(Secret::expose)).map_err(ClientError::Setup)?;
+        Self::built(builder.tls_backend_preconfigured(tls), &urls)
+    }
+
+    fn built(builder: reqwest::ClientBuilder, urls: &[String]) -> Result<Self, ClientError> {
+        let http = builder.timeout(REQUEST_TIMEOUT).build();
+        let http = http.map_err(|error| ClientError::Setup(error.to_string()))?;
         let bases = urls.iter().map(|url| base(url)).collect();
-        let http = builder.build().map_err(|error| ClientError::Setup(error.to_string()))?;
         Ok(Self { http, bases, last_good: AtomicUsize::new(0), most: MAX_ANSWER })
     }
 
@@ -226,7 +244,15 @@ async fn attempt(
     let sent = request.send().await;
     let mut response = sent.map_err(|error| ClientError::network(base, &error))?;
     let body = read(base, &mut response, most).await?;
-    serde_json::from_slice(&body).map_err(|_| ClientError::NotJson { url: mask_urls(base) })
+    object(base, &body)
+}
+
+/// The document of a 2xx answer. Whoever reads its members need not ask what it is.
+fn object(base: &str, body: &[u8]) -> Result<Value, ClientError> {
+    let url = || mask_urls(base);
+    let answer: Value =
+        serde_json::from_slice(body).map_err(|_| ClientError::NotJson { url: url() })?;
+    if answer.is_object() { Ok(answer) } else { Err(ClientError::NoObject { url: url() }) }
 }
 
 /// The body of a 2xx answer.

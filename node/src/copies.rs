@@ -16,6 +16,7 @@ use skyclaw_store::{OpenError, Options, Reader, Store};
 use crate::client::Client;
 use crate::config::{Config, CoordinatorConfig};
 use crate::engine::chain;
+use crate::tls;
 pub use check::{UNKNOWN, check};
 
 /// Says what was done, or what is wrong.
@@ -77,8 +78,17 @@ async fn ask(config: &Config, settings: &CoordinatorConfig) -> Result<PathBuf, S
         host if host.contains(':') => format!("[{host}]"),
         host => host.to_owned(),
     };
-    let url = format!("http://{host}:{}", settings.listen_port);
-    let client = Client::new(&[url], config.token.as_ref()).map_err(|error| error.to_string())?;
+    let at = format!("{host}:{}", settings.listen_port);
+    let token = config.token.as_ref();
+    let client = match config.tls.as_ref().filter(|tls| tls.api) {
+        None => Client::new(&[format!("http://{at}")], token),
+        Some(tls) => {
+            let tls = tls::own_client(tls, config.acme_dir()).await;
+            let tls = tls.map_err(|error| format!("the node that runs speaks TLS: {error}"))?;
+            Client::over(tls, &format!("https://{at}"), token)
+        }
+    };
+    let client = client.map_err(|error| error.to_string())?;
     let answer = client.post("/v1/backup", &json!({})).await;
     let answer = answer.map_err(|error| format!("the node that runs does not answer: {error}"))?;
     let made = answer.get("path").and_then(|path| path.as_str()).map(PathBuf::from);

@@ -14,6 +14,7 @@ mod acme;
 mod expiry;
 mod files;
 mod keep;
+mod own;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::tasks::Tasks;
 
 pub(crate) use acme::AcmeError;
 pub(crate) use files::PairError;
+pub(crate) use own::client as own_client;
 
 /// The certificates of one node, and what keeps them fresh.
 #[derive(Debug)]

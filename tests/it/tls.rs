@@ -6,9 +6,10 @@ mod caller;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::json;
-use skyclaw_tests::{PATIENCE, Process, Setup, Shell, eventually};
+use skyclaw_tests::{PATIENCE, Process, Setup, Shell, binary, eventually};
 
 use caller::{Caller, Trust};
 
@@ -79,6 +80,25 @@ fn api_and_gateway_speak_tls_and_a_certificate_is_replaced_without_dropping_anyb
     let stranger = shell().run(&["jobs"]);
     assert_ne!(stranger.code, Some(0), "a certificate nobody vouches for was taken");
 
+    // Its own programs know it by that certificate, whatever its name is and whoever vouches for it; and no other one.
+    let backup = |file: &str, pair: &Pair| {
+        Command::new(binary("skyclaw-node"))
+            .args(["backup", folder.path().join(file).to_str().expect("text")])
+            .current_dir(folder.path().join("cwd"))
+            .env("SKYCLAW_COORDINATOR_HOST", "127.0.0.1")
+            .env("SKYCLAW_COORDINATOR_PORT", api.port().to_string())
+            .env("SKYCLAW_TLS_CERT", &pair.certificate)
+            .env("SKYCLAW_TLS_KEY", &pair.key)
+            .output()
+            .expect("it starts")
+    };
+    let made = backup("copy", &pair);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let refused = backup("other", &Pair::new(elsewhere.path()));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("another certificate"), "{said}");
+
     let old = Trust::only(&pair.certificate);
     let mut open = Caller::connect(api, "localhost", &old).expect("it is trusted");
     assert_eq!(open.get("/healthz").0, 200);
@@ -100,6 +120,13 @@ fn api_and_gateway_speak_tls_and_a_certificate_is_replaced_without_dropping_anyb
     eventually("the slip is said", || {
         let log = node.log();
         if log.contains("the certificate before stays in use") { Ok(()) } else { Err(log) }
+    });
+    assert!(Caller::connect(api, "localhost", &new).is_ok());
+    // A reload is no end, whether there is something to read or not.
+    node.signal(rustix::process::Signal::HUP);
+    eventually("a reload is heard", || {
+        let log = node.log();
+        if log.contains("asked to read again") { Ok(()) } else { Err(log) }
     });
     assert!(Caller::connect(api, "localhost", &new).is_ok());
     node.signal(rustix::process::Signal::TERM);

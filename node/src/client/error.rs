@@ -2,7 +2,8 @@
 
 use crate::config::mask_urls;
 
-/// The last failure of a request. The texts are those of the original.
+/// The last failure of a request. The texts of what the original knew are its, but for [`Self::Network`],
+/// which it called `fetch failed`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -10,7 +11,7 @@ pub enum ClientError {
     #[error("all coordinators unavailable")]
     NoCoordinators,
     /// No answer. Unknown whether the request was carried out.
-    #[error("fetch failed")]
+    #[error("cannot reach the coordinator at {url}: {cause}")]
     Network {
         /// Who was asked, without user and password.
         url: String,
@@ -28,6 +29,12 @@ pub enum ClientError {
     /// A 2xx answer that is no JSON: something else answers there.
     #[error("the answer of {url} is not JSON")]
     NotJson {
+        /// Who was asked, without user and password.
+        url: String,
+    },
+    /// A 2xx answer that is JSON and no object, as all answers are: something else answers there.
+    #[error("the answer of {url} is no JSON object")]
+    NoObject {
         /// Who was asked, without user and password.
         url: String,
     },

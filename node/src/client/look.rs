@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Seen {
     /// The status.
     pub status: u16,
-    /// The body, if it is JSON.
+    /// The body, if it is a JSON object; else null.
     pub body: Value,
     /// What its clock says, if it tells, in seconds since 1970.
     pub date: Option<i64>,
@@ -43,12 +43,13 @@ impl Client {
         let date = date.and_then(|text| jiff::fmt::rfc2822::parse(text).ok());
         let date = date.map(|zoned| zoned.timestamp().as_second());
         let body = match read(base, &mut response, self.most).await {
-            Ok(body) => serde_json::from_slice(&body).unwrap_or_default(),
-            Err(ClientError::Status { body, .. }) => {
-                serde_json::from_str(&body).unwrap_or_default()
-            }
+            Ok(body) => body,
+            Err(ClientError::Status { body, .. }) => body.into_bytes(),
             Err(error) => return Err(error),
         };
+        // What is no object has no members to look at.
+        let body: Option<Value> = serde_json::from_slice(&body).ok();
+        let body = body.filter(Value::is_object).unwrap_or_default();
         Ok(Seen { status, body, date })
     }
 }

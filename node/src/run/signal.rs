@@ -30,6 +30,8 @@ async fn until_signal(config: &Config) -> Result<ExitCode, StartError> {
     let signals = |kind| signal(kind).map_err(|_| StartError::Interrupted);
     let mut term = signals(SignalKind::terminate())?;
     let mut int = signals(SignalKind::interrupt())?;
+    // Whatever is set: by default it would end the node, which a reload is not to do.
+    let mut hangup = signals(SignalKind::hangup())?;
     if let Some(settings) = &config.coordinator {
         warn_of_open_doors(config, settings);
     }
@@ -48,6 +50,9 @@ async fn until_signal(config: &Config) -> Result<ExitCode, StartError> {
         tokio::select! {
             _ = term.recv() => break,
             _ = int.recv() => break,
+            _ = hangup.recv() => tracing::info!(
+                "asked to read again what can be read again: certificates in files. Settings count from the next start"
+            ),
             _ = watch.tick() => {
                 if node.is_dead() {
                     code = ExitCode::FAILURE;

@@ -19,6 +19,11 @@ impl Folder {
         Ok(Self(path))
     }
 
+    /// The one that stands there, if it does.
+    pub(super) const fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     fn file(&self, kind: &str, of: &[String], directory: &str) -> PathBuf {
         let mut hash = blake3::Hasher::new();
         for part in of.iter().map(String::as_str).chain([directory]) {
