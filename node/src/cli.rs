@@ -78,8 +78,13 @@ pub fn main(invocation: &Invocation) -> ExitCode {
             }
             // The original's commands say what they always said, and why nobody was reached.
             let legacy = words.first().is_some_and(|word| Legacy::parse(word).is_some());
-            output.say(&if legacy { error.to_string() } else { error.words() });
             let unreached = matches!(error, CliError::Client(ClientError::Network { .. }));
+            if legacy && unreached {
+                output.say("fetch failed");
+                output.hint(&error.to_string());
+            } else {
+                output.say(&if legacy { error.to_string() } else { error.words() });
+            }
             if let Some(hint) = error.hint().filter(|_| unreached || !legacy) {
                 output.hint(&hint);
             }
@@ -210,10 +215,7 @@ fn misused(
 }
 
 async fn hosts(client: &Client, json: bool, output: &mut Output) -> Result<ExitCode, CliError> {
-    let answer = match client.get("/v1/hosts").await {
-        Err(error) if original::has_no_route(&error) => original::hosts(client).await?,
-        answer => answer?,
-    };
+    let answer = original::hosts(client).await?;
     let Value::Array(hosts) = &answer["hosts"] else { return Err(CliError::Answer("hosts")) };
     if json {
         output.json(&answer)?;

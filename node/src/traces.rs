@@ -1,6 +1,6 @@
 //! Traces: what nodes do about a job, as spans that a collector puts together.
 //!
-//! The spans are those of `tracing`. What is made here is of the level `trace`, so that logs stay as they were and a
+//! The spans are those of `tracing`. What is made here is of the level `debug`, so that logs stay as they were and a
 //! span that nobody wants costs a comparison. Builds with the feature `otel` send them ([`export`]); others
 //! have the same calls, which do nothing.
 //!

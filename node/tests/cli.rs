@@ -195,6 +195,14 @@ fn an_unreachable_coordinator_is_told_with_what_to_do() {
     assert_eq!(stderr.lines().next(), Some("[skyclaw] fetch failed"));
     assert!(stderr.contains(NOBODY) && stderr.contains("skyclaw-node"), "{stderr}");
     assert!(output.stdout.is_empty());
+    // Of the other commands a program hears as much as a person.
+    let output = run(&[("SKYCLAW_COORDINATOR_URL", NOBODY)], &["hosts", "--json"]);
+    let message = document(&output)["error"]["message"].clone();
+    let reason = format!("cannot reach the coordinator at {NOBODY}: ");
+    assert!(message.as_str().is_some_and(|text| text.starts_with(&reason)), "{message}");
+    let told = text(&output.stderr);
+    assert_eq!(told.matches(NOBODY).count(), 1, "it is said once: {told}");
+    assert!(told.contains("is it running?"), "{told}");
 }
 
 /// C12.
@@ -249,6 +257,32 @@ fn an_answer_that_is_no_json_is_a_failure() {
     let server = Server::new(vec![Reply::Body(200, "<html>".to_owned())]);
     let stderr = format!("[skyclaw] the answer of {} is not JSON\n", server.url);
     check(&at(&server, &["list-services"]), 1, "", &stderr);
+}
+
+/// Whatever answers there, nobody is shown a panic.
+#[test]
+fn an_answer_that_is_no_object_is_a_failure() {
+    for body in ["[]", "\"ok\"", "7"] {
+        let server = Server::new(vec![Reply::Body(200, body.to_owned())]);
+        for args in [
+            &["list-services"][..],
+            &["services"],
+            &["hosts"],
+            &["jobs"],
+            &["job", "x"],
+            &["why", "host", "x"],
+            &["cancel", "x"],
+            &["top", "--once"],
+            &["submit", "true"],
+            &["enqueue-shell", "true"],
+        ] {
+            let output = at(&server, args);
+            let said = format!("[skyclaw] the answer of {} is no JSON object\n", server.url);
+            check(&output, 1, "", &said);
+        }
+        let output = at(&server, &["doctor"]);
+        assert_eq!(output.status.code(), Some(1), "{body}: {}", text(&output.stderr));
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn every_option_of_an_agent_job_is_taken_by_a_coordinator() {
         "a/b",
         "--thinking",
         "low",
-        "--timeout",
+        "--run-timeout",
         "60",
         "--tool-policy",
         "none",

@@ -90,6 +90,29 @@ fn an_agent_runs_a_job_and_reads_what_it_wrote() {
 }
 
 #[test]
+fn an_agent_reads_what_a_running_job_writes() {
+    let node = Setup::both().start();
+    let cwd = folder();
+    let mut mcp = Client::start(&node.url(), cwd.path(), &[], &[]);
+    let go = node.folder().join("go");
+    let script = format!("echo one; until [ -e {} ]; do sleep 0.02; done; echo two", go.display());
+    let told = mcp.call("submit_job", json!({ "argv": ["sh", "-c", script] }));
+    let id = text(&told.json(), "id").to_owned();
+    let next = within(PATIENCE, "what it wrote is read", || {
+        let told = mcp.call("job_output", json!({ "id": id }));
+        let next = told.json()["next_offset"].as_u64();
+        next.filter(|_| told.text.ends_with("\none\n")).ok_or(told.text)
+    });
+    assert_eq!(next, 4);
+    fs::write(&go, "").expect("it is written");
+    let ended = mcp.call("job_status", json!({ "id": id, "wait_seconds": 60 })).json();
+    assert_eq!(text(&ended, "status"), "completed");
+    let told = mcp.call("job_output", json!({ "id": id, "offset": next }));
+    assert!(told.text.ends_with("\ntwo\n"), "{}", told.text);
+    assert!(told.json()["next_offset"].is_null(), "{}", told.text);
+}
+
+#[test]
 fn a_job_that_waits_is_explained_and_cancelled() {
     let node = Setup::coordinator().start();
     let cwd = folder();
@@ -106,7 +129,7 @@ fn a_job_that_waits_is_explained_and_cancelled() {
 }
 
 #[test]
-fn failures_have_the_words_a_user_would_see_and_no_token() {
+fn failures_have_the_words_a_user_would_see_with_tools_for_commands_and_no_token() {
     let node = Setup::coordinator().env("SKYCLAW_TOKEN", "geheim").start();
     let cwd = folder();
     let mut mcp = Client::start(&node.url(), cwd.path(), &[], &[("SKYCLAW_TOKEN", "falsch")]);
@@ -115,7 +138,7 @@ fn failures_have_the_words_a_user_would_see_and_no_token() {
     assert!(!told.text.contains("falsch"));
     let mut mcp = Client::start(&node.url(), cwd.path(), &[], &[("SKYCLAW_TOKEN", "geheim")]);
     let told = mcp.call("job_status", json!({ "id": "job_none" }));
-    assert!(told.failed && told.text.contains("`skyclaw jobs` lists the jobs"), "{told:?}");
+    assert!(told.failed && told.text.contains("list_jobs lists the jobs"), "{told:?}");
     // What makes no sense is told, and the server goes on.
     for arguments in [json!({}), json!({ "argv": [] }), json!({ "argv": ["x"], "shell": true })] {
         assert!(mcp.call("submit_job", arguments.clone()).failed, "{arguments}");

@@ -120,6 +120,9 @@ fn a_job_that_is_out_of_sight_has_an_exit_code_of_its_own() {
     let ended = waiting.wait(PATIENCE * 3);
     assert_eq!(ended.code, Some(69), "{}", ended.stderr);
     assert!(ended.stderr.contains("it goes on: once a coordinator answers"), "{}", ended.stderr);
+    // Both while it tries again and at its end.
+    let whom = "cannot reach the coordinator at http://127.0.0.1:";
+    assert_eq!(ended.stderr.matches(whom).count(), 2, "{}", ended.stderr);
 }
 
 #[test]

@@ -5,13 +5,13 @@
 
 pub(super) mod inputs;
 pub(super) mod message;
-mod save;
+pub(super) mod save;
 
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::args::Agent;
+use super::args::{Agent, MAX_ATTEMPTS};
 use super::error::CliError;
 use super::output::Output;
 use super::waiting::{after_job, unless_interrupted};
@@ -20,9 +20,6 @@ use crate::client::Client;
 
 /// The kind of such jobs.
 pub(super) const KIND: &str = "openclaw-agent";
-
-/// Attempts of a job that may be run again before it ends as failed, as `submit` has it.
-const MAX_ATTEMPTS: u32 = 3;
 
 pub(super) async fn agent(
     client: &Client,
@@ -47,17 +44,17 @@ pub(super) async fn agent(
     }
     let waited = async {
         output.say(&format!("submitted {id}, waiting for it"));
-        jobs::wait(client, &id, None, output).await
+        jobs::wait(client, &id, args.wait_timeout, output).await
     };
-    let answer = unless_interrupted(&id, &after_job(&id), waited).await?;
-    let job = jobs::job_of(&answer)?;
+    let mut answer = unless_interrupted(&id, &after_job(&id), waited).await?;
     // What was kept, of runs that succeeded, is saved also if nobody reads the answer.
-    let saved = match &folder {
-        Some(folder) => folder.save(client, &job["result"]["outputs"], output).await,
-        None => Ok(()),
+    let saved = save::files(folder.as_ref(), client, &mut answer, output).await;
+    let code = if json {
+        jobs::print(&answer, true, true, output)?
+    } else {
+        told(jobs::job_of(&answer)?, output)?
     };
-    let code = if json { jobs::print(&answer, true, true, output)? } else { told(job, output)? };
-    saved.map(|()| code)
+    Ok(save::ended(saved, &id, code, output))
 }
 
 /// Prints the answer, and beside it how it came about.
@@ -96,7 +93,7 @@ pub(super) fn request(args: &Agent, message: &str, inputs: Vec<Value>) -> Value 
     put("model", text(&args.model));
     put("fallbacks", list(&args.fallback));
     put("thinking", text(&args.thinking));
-    put("timeoutSeconds", args.timeout.map(Value::from));
+    put("timeoutSeconds", args.run_timeout.map(Value::from));
     put("localModelLean", args.local_model_lean.then(|| json!(true)));
     put("toolPolicy", text(&args.tool_policy));
     put("inputs", (!inputs.is_empty()).then(|| json!(inputs)));

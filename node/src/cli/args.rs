@@ -4,6 +4,7 @@ mod agent;
 mod care;
 mod isolation;
 mod keys;
+mod lifetime;
 mod network;
 mod pages;
 mod receipt;
@@ -21,13 +22,14 @@ pub(super) use agent::Agent;
 pub(super) use care::{Mcp, Why};
 pub(super) use isolation::Isolation;
 pub(super) use keys::{Create as KeysCreate, Keys, KeysWhat};
-#[cfg(test)]
-pub(super) use network::lifetime;
 pub(super) use network::{Invite, Join, Network, NetworkWhat};
 pub(super) use pages::{Completions, Man, all};
 pub(super) use receipt::{Receipt, Verify};
 pub(super) use services::{Deploy, Logs, Scale};
 pub(super) use top::Top;
+
+/// Attempts of a job that may be lost with their host, if nothing else is said.
+pub(super) const MAX_ATTEMPTS: u32 = 3;
 
 /// `skyclaw`, without the original's commands: those take their arguments verbatim.
 #[derive(Debug, Parser)]
@@ -195,7 +197,7 @@ pub(super) struct Submit {
     #[arg(long, value_name = "MS")]
     pub(super) queue_timeout_ms: Option<u64>,
     /// Attempts that may be lost with their host before it ends as failed; 0 for no limit
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = MAX_ATTEMPTS)]
     pub(super) max_attempts: u32,
     /// Further runs if the command fails
     #[arg(long, value_name = "N")]
@@ -234,6 +236,9 @@ pub(super) struct Job {
     /// Longest wait, in seconds; then exit with 124
     #[arg(long, value_name = "SECONDS", requires = "wait", value_parser = seconds)]
     pub(super) timeout: Option<Duration>,
+    /// Folder to write the files to that it left, once it has ended
+    #[arg(long, value_name = "DIR")]
+    pub(super) save: Option<PathBuf>,
 }
 
 /// `skyclaw jobs`.

@@ -103,10 +103,10 @@ pub enum CliError {
         /// How long the wait was.
         seconds: f64,
     },
-    /// Output was followed and no coordinator has been there for too long.
+    /// Output was read and no coordinator has been there for too long. What writes it goes on.
     #[error("the output of {name} cannot be followed any longer: {why}")]
     NotFollowed {
-        /// The service.
+        /// The service or job.
         name: String,
         /// What was said last.
         why: String,
@@ -149,12 +149,17 @@ impl CliError {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// Whether the key that was shown may not do that.
+    pub(super) const fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Client(ClientError::Status { status: 403, .. }))
+    }
+
     /// The exit code: 1 as in the original, and of a wait what `timeout` gives for one that ran out, what
     /// `sysexits.h` has for a service that is not there, and what shells have for SIGINT.
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::StillRunning { .. } | Self::StillStarting { .. } => 124,
-            Self::OutOfSight { .. } => 69,
+            Self::OutOfSight { .. } | Self::NotFollowed { .. } => 69,
             Self::Interrupted { .. } => 130,
             _ => 1,
         })
@@ -212,11 +217,11 @@ impl CliError {
     /// What to do next, if that is known.
     pub(super) fn hint(&self) -> Option<String> {
         match self {
-            Self::Client(ClientError::Network { url, cause }) => Some(format!(
-                "cannot reach the coordinator at {url}: {cause}\n\
-                 is it running? start one with `skyclaw-node`, or name another in \
+            Self::Client(ClientError::Network { .. }) => Some(
+                "is it running? start one with `skyclaw-node`, or name another in \
                  SKYCLAW_COORDINATOR_URL"
-            )),
+                    .to_owned(),
+            ),
             Self::Client(ClientError::NoCoordinators) => {
                 Some("name a coordinator in SKYCLAW_COORDINATOR_URL".to_owned())
             }
@@ -249,6 +254,9 @@ impl CliError {
             Self::OutOfSight { id, .. } => Some(format!(
                 "it goes on: once a coordinator answers, {}",
                 super::waiting::after_job(id)
+            )),
+            Self::NotFollowed { name, .. } => Some(format!(
+                "it goes on: once a coordinator answers, `skyclaw logs {name} -f` follows it again"
             )),
             Self::Interrupted { next, .. } => Some(next.clone()),
             Self::StillRunning { id, .. } => Some(format!("ask again with `skyclaw job {id}`")),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::agent::save;
 use super::args::{Job, Jobs, Submit};
 use super::doubts::Doubts;
 use super::error::CliError;
@@ -100,13 +101,19 @@ pub(super) async fn job(
     json: bool,
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let answer = if args.wait {
+    let mut answer = if args.wait {
         let waited = wait(client, &args.id, args.timeout, output);
         unless_interrupted(&args.id, &after_job(&args.id), waited).await?
     } else {
         look(client, &args.id).await?
     };
-    print(&answer, json, args.wait, output)
+    let folder = match &args.save {
+        Some(dir) => Some(save::Folder::of_job(dir, job_of(&answer)?)?),
+        None => None,
+    };
+    let saved = save::files(folder.as_ref(), client, &mut answer, output).await;
+    let code = print(&answer, json, args.wait, output)?;
+    Ok(save::ended(saved, &args.id, code, output))
 }
 
 pub(super) async fn cancel(

@@ -41,7 +41,7 @@ pub(super) async fn logs(
     let id = match services::find(client, &args.name).await {
         Ok(service) => services::id_of(&service)?,
         // A key may see jobs and no services.
-        Err(error) if matches!(&error, CliError::NoService(_)) || forbidden(&error) => {
+        Err(error) if matches!(&error, CliError::NoService(_)) || error.is_forbidden() => {
             return match jobs::look(client, &args.name).await {
                 Ok(_) => job::follow(client, &args.name, args.follow, json, output).await,
                 Err(ClientError::Status { status: 404, .. }) => {
@@ -67,12 +67,12 @@ pub(super) async fn logs(
                 return Ok(());
             }
             let Some(line) = Line::of(value) else { return Ok(()) };
-            let other = args.replica.is_some_and(|only| line.replica != Some(u64::from(only)));
+            let other = args.instance.is_some_and(|only| line.replica != Some(u64::from(only)));
             if other || !seen.is_new(&line) {
                 return Ok(());
             }
             let text =
-                if json { format!("{value}\n") } else { shown(&line, args.replica.is_none()) };
+                if json { format!("{value}\n") } else { shown(&line, args.instance.is_none()) };
             output.foreign(&text)
         })
         .await;
@@ -102,14 +102,10 @@ fn path(id: &str, args: &Logs, tail: u32) -> String {
     if args.follow {
         path.push_str("&follow=1");
     }
-    if let Some(replica) = args.replica {
-        path.push_str(&format!("&replica={replica}"));
+    if let Some(instance) = args.instance {
+        path.push_str(&format!("&replica={instance}"));
     }
     path
-}
-
-const fn forbidden(error: &CliError) -> bool {
-    matches!(error, CliError::Client(ClientError::Status { status: 403, .. }))
 }
 
 /// A connection that lasted so long was one.

@@ -10,6 +10,7 @@
 mod allowed;
 mod answer;
 mod heard;
+mod hints;
 mod params;
 mod server;
 mod tools;

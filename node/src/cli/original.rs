@@ -1,4 +1,4 @@
-//! Reading at coordinators of the original, which tell of jobs and hosts only in `/v1/state` (F35).
+//! Reading at coordinators of the original too, which tell of jobs and hosts only in `/v1/state` (F35).
 
 use std::collections::VecDeque;
 
@@ -35,9 +35,12 @@ pub(super) async fn jobs(
     Ok(newest)
 }
 
-/// All hosts, as `GET /v1/hosts` would answer.
+/// All hosts, as `GET /v1/hosts` answers or would.
 pub(super) async fn hosts(client: &Client) -> Result<Value, ClientError> {
-    Ok(json!({ "hosts": list(client, "hosts").await? }))
+    match client.get("/v1/hosts").await {
+        Err(error) if has_no_route(&error) => Ok(json!({ "hosts": list(client, "hosts").await? })),
+        answer => answer,
+    }
 }
 
 async fn list(client: &Client, kind: &str) -> Result<Vec<Value>, ClientError> {

@@ -256,6 +256,19 @@ pub(super) fn age(time: &Value, now: Timestamp) -> String {
     }
 }
 
+/// Bytes as people say them.
+pub(super) fn size(bytes: u64) -> String {
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+    match bytes {
+        0..KIB => format!("{bytes} bytes"),
+        KIB..MIB => format!("{:.0} KiB", bytes as f64 / KIB as f64),
+        MIB..GIB => format!("{:.1} MiB", bytes as f64 / MIB as f64),
+        _ => format!("{:.1} GiB", bytes as f64 / GIB as f64),
+    }
+}
+
 fn time(time: &Value, now: Timestamp) -> String {
     match time.as_str() {
         Some(text) => format!("{} ({} ago)", one_line(text), age(&Value::from(text), now)),

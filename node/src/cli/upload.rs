@@ -13,6 +13,7 @@ use skyclaw_protocol::blob::Outliner;
 use super::error::CliError;
 use super::output::Output;
 use super::progress::Bar;
+use super::show::size;
 use crate::bundle::{self, Packed};
 use crate::client::Client;
 use crate::engine::chain;
@@ -106,13 +107,4 @@ fn described(packed: &Packed) -> String {
         text.push_str(&format!("; left out: {}", packed.left_out.join(", ")));
     }
     text
-}
-
-// For people.
-pub(super) fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} bytes"),
-        1024..1_048_576 => format!("{:.0} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-    }
 }

@@ -10,7 +10,7 @@ Usage: skyclaw <command> [args...]
 Commands:
   submit [options] [--] COMMAND [ARG...]  submit a shell job, and wait for it if asked to
   agent [options]                         give an OpenClaw agent something to do: --message TEXT
-  job ID [--wait] [--timeout S]           show a job with its output
+  job ID [--wait] [--save DIR]            show a job with its output, save its files
   jobs [--status S] [--limit N]           list jobs
   why [job|service|host|route] ID         say why a job waits, a service or a host does not run
   cancel ID                               end a job

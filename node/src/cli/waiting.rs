@@ -17,9 +17,9 @@ use super::output::{Output, one_line};
 
 /// How the exit codes of commands that wait for a job are told in their help.
 pub(super) const EXIT_CODES: &str = "\
-Exit code: 0 if what was asked for went well, 1 if not. With --wait the job decides: 0 if it completed, 1 if
-it failed; 124 if the wait was as long as allowed, 69 if no coordinator answered for 30 seconds, 130 after
-Ctrl-C. After these three the job goes on, and `skyclaw job ID --wait` goes on waiting.";
+Exit code: 0 if what was asked for went well, 1 if not. Of who waits for a job the job decides: 0 if it
+completed, 1 if it failed; 124 if the wait was as long as allowed, 69 if no coordinator answered for too
+long, 130 after Ctrl-C. After these three the job goes on, and `skyclaw job ID --wait` goes on waiting.";
 
 /// Waits, unless SIGINT comes: then `what` goes on, and `next` says how to go on with it.
 pub(super) async fn unless_interrupted<T>(

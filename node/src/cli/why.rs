@@ -100,11 +100,14 @@ pub(super) async fn about(
             None => Err(CliError::NoHost(name.to_owned())),
         },
         None => match job(client, name).await {
-            Err(missing) if is_missing(&missing) => match no_job(client, name).await {
-                // A key that may look at jobs alone is told of jobs.
-                Err(CliError::Client(ClientError::Status { status: 403, .. })) => Err(missing),
-                answer => answer,
-            },
+            // A key may see services and no jobs.
+            Err(none) if is_missing(&none) || none.is_forbidden() => {
+                match no_job(client, name).await {
+                    // A key that may look at jobs alone is told of jobs.
+                    Err(error) if error.is_forbidden() => Err(none),
+                    answer => answer,
+                }
+            }
             answer => answer.map(About::Job),
         },
     }
@@ -112,10 +115,15 @@ pub(super) async fn about(
 
 async fn no_job(client: &Client, name: &str) -> Result<About, CliError> {
     match service(client, name).await {
-        Err(CliError::NoService(_)) => match host(client, name).await? {
-            Some(path) => told(client, &path).await,
-            None => Err(CliError::Nothing { kinds: "job, service or host", name: name.to_owned() }),
-        },
+        Err(none) if matches!(none, CliError::NoService(_)) || none.is_forbidden() => {
+            match host(client, name).await? {
+                Some(path) => told(client, &path).await,
+                None if none.is_forbidden() => Err(none),
+                None => {
+                    Err(CliError::Nothing { kinds: "job, service or host", name: name.to_owned() })
+                }
+            }
+        }
         answer => answer,
     }
 }
@@ -134,8 +142,8 @@ fn is_missing(error: &CliError) -> bool {
 async fn job(client: &Client, id: &str) -> Result<Why, CliError> {
     let answer = jobs::look(client, id).await?;
     let job = jobs::job_of(&answer)?;
-    let hosts = match hosts(client).await {
-        Err(CliError::Client(ClientError::Status { status: 403, .. })) => {
+    let hosts = match original::hosts(client).await {
+        Err(ClientError::Status { status: 403, .. }) => {
             return reason(client, id, job).await;
         }
         hosts => hosts?,
@@ -194,7 +202,7 @@ async fn service_path(client: &Client, name: &str) -> Result<String, CliError> {
 
 /// Where a host of that id, or of that name alone, is explained.
 async fn host(client: &Client, name: &str) -> Result<Option<String>, CliError> {
-    let answer = hosts(client).await?;
+    let answer = original::hosts(client).await?;
     let all = answer["hosts"].as_array().map(Vec::as_slice).unwrap_or_default();
     let by_id = all.iter().find(|host| host["id"] == *name);
     let found = match by_id {
@@ -211,13 +219,6 @@ async fn host(client: &Client, name: &str) -> Result<Option<String>, CliError> {
     };
     let id = found["id"].as_str().ok_or(CliError::Answer("id"))?;
     Ok(Some(format!("/v1/hosts/{}/why", segment(id))))
-}
-
-async fn hosts(client: &Client) -> Result<Value, CliError> {
-    Ok(match client.get("/v1/hosts").await {
-        Err(error) if original::has_no_route(&error) => original::hosts(client).await?,
-        answer => answer?,
-    })
 }
 
 async fn told(client: &Client, path: &str) -> Result<About, CliError> {

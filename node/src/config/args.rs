@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::layer::{Layer, Origin, is_list};
-use super::setting::{Key, SETTINGS, Setting};
+use super::setting::{Key, SETTINGS, Secrecy, Setting};
 use super::value::{Kind, Value, list};
 
 /// What `skyclaw-node` was asked to do.
@@ -99,10 +99,20 @@ const MAIN: &[Key] = &[
     Key::Log,
 ];
 
-const AFTER_HELP: &str = "\
-Settings are taken from flags, then SKYCLAW_* variables, then skyclaw.toml, then defaults.
-Secrets have no flag: SKYCLAW_TOKEN, SKYCLAW_TOKEN_OLD, SKYCLAW_PUBLIC_API_KEYS, or the file.
-`skyclaw-node config` shows every setting and where it comes from.";
+/// What stands below all flags. Whoever looks for a secret there finds none.
+fn after_help() -> String {
+    let hidden = |setting: &&Setting| {
+        setting.flag.is_none() && matches!(setting.secrecy, Secrecy::Hidden | Secrecy::ApiKeys)
+    };
+    let secrets: Vec<&str> = SETTINGS.iter().filter(hidden).map(|setting| setting.env).collect();
+    let lines: Vec<String> = secrets.chunks(3).map(|line| line.join(", ")).collect();
+    format!(
+        "Settings are taken from flags, then SKYCLAW_* variables, then skyclaw.toml, then defaults.\n\
+         Secrets have no flag, only variables; those of Skyclaw may stand in the file:\n  {}\n\
+         `skyclaw-node config` shows every setting and where it comes from.",
+        lines.join(",\n  ")
+    )
+}
 
 const CHECK_HELP: &str = "\
 Exit code: 0 if nothing is wrong, 1 if something is, 2 if it could not be checked.
@@ -192,7 +202,7 @@ pub fn command() -> Command {
     Command::new("skyclaw-node")
         .version(env!("CARGO_PKG_VERSION"))
         .about("The Skyclaw daemon: takes jobs and services, and runs them")
-        .after_help(AFTER_HELP)
+        .after_help(after_help())
         .args(SETTINGS.iter().filter_map(arg))
         .arg(stop_with_parent())
         .subcommand(Command::new("run").about("Run the node (also when no command is named)"))

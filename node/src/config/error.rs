@@ -51,26 +51,34 @@ pub enum ConfigError {
         near: Option<String>,
     },
     /// A gateway was given an empty list of coordinators.
-    #[error("at least one coordinator URL is required for gateway")]
+    #[error("at least one coordinator URL is required for gateway\n{}", ways_in("gateway"))]
     NoGatewayUrl,
     /// A host was given an empty list of coordinators.
-    #[error("at least one coordinator URL is required for host")]
+    #[error("at least one coordinator URL is required for host\n{}", ways_in("host"))]
     NoCoordinatorUrl,
     /// What is known of the ticket network this node belongs to does not fit.
     #[error("{0}")]
     Membership(String),
-    /// A host was given no coordinators, and no way to find any.
+    /// A host or gateway was given no coordinators, and no way to find any.
     #[error(
-        "a host without coordinator URLs joins over libp2p, which SKYCLAW_P2P turns off: set \
+        "a {0} without coordinator URLs joins over libp2p, which SKYCLAW_P2P turns off: set \
          SKYCLAW_COORDINATOR_URLS, or leave libp2p on"
     )]
-    NoTransport,
+    NoTransport(&'static str),
     /// A certificate without its key, or the other way round.
     #[error("TLS needs a certificate and its key: set {0} too")]
     TlsHalf(&'static str),
     /// A certificate in files and an order for one.
     #[error("SKYCLAW_TLS_CERT and SKYCLAW_ACME_DOMAINS exclude each other: leave one out")]
     TlsTwice,
+}
+
+/// What the original's words leave out: how a node without the coordinator role gets to one.
+fn ways_in(role: &str) -> String {
+    format!(
+        "name one in SKYCLAW_COORDINATOR_URL, or several in SKYCLAW_COORDINATOR_URLS; with neither \
+         set the {role} joins over libp2p, by SKYCLAW_BOOTSTRAP or a ticket (`skyclaw join TICKET`)"
+    )
 }
 
 /// `; did you mean ...?`, or nothing.

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::Config;
 use super::mask::masked;
 use super::resolve::Settled;
-use super::setting::{Fallback, SETTINGS, Secrecy, Setting};
+use super::setting::{Fallback, Key, SETTINGS, Secrecy, Setting};
 use super::value::Value;
 
 /// Every setting with its origin.
@@ -84,8 +84,11 @@ fn row(setting: &'static Setting, settled: &Settled, config: &Config) -> Row {
     let value = settled.value(setting.key).filter(|value| **value != Value::Blank);
     let shown = match (value, setting.fallback) {
         (Some(Value::Auto), _) => match &config.coordinator {
-            Some(coordinator) => format!("auto ({})", coordinator.min_replications),
-            None => "auto".to_owned(),
+            // Of the others nothing is known before the node runs.
+            Some(coordinator) if setting.key == Key::MinReplications => {
+                format!("auto ({})", coordinator.min_replications)
+            }
+            _ => "auto".to_owned(),
         },
         (Some(value), _) => match setting.kind.unit() {
             Some("ms") => format!("{} ms", masked(value, setting.secrecy)),

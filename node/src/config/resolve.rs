@@ -191,7 +191,7 @@ impl Settled {
                 return Ok(Some(Link::Embedded));
             }
             match layers.coordinators() {
-                Coordinators::Unset => Ok(Some(Link::P2p(Box::new(self.link()?)))),
+                Coordinators::Unset => Ok(Some(Link::P2p(Box::new(self.link(role)?)))),
                 Coordinators::Urls(urls, _) if !urls.is_empty() => Ok(Some(Link::Http(urls))),
                 Coordinators::BlankList | Coordinators::Urls(..) => Err(lacking.into()),
             }
@@ -320,11 +320,11 @@ impl Settled {
     }
 
     /// How a host or gateway joins that was given no coordinators.
-    fn link(&self) -> Result<P2pLink, ConfigErrors> {
+    fn link(&self, role: Role) -> Result<P2pLink, ConfigErrors> {
         Ok(P2pLink {
             db_path: self.host_db_path(),
             db_min_free_bytes: self.number(Key::DbMinFreeBytes),
-            p2p: self.p2p()?.ok_or(ConfigError::NoTransport)?,
+            p2p: self.p2p()?.ok_or(ConfigError::NoTransport(role.as_str()))?,
             peer_urls: self.list(Key::PeerUrls),
         })
     }

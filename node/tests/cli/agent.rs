@@ -48,7 +48,7 @@ fn it_sends_what_was_asked_for_and_nothing_else() {
         "e/f",
         "--thinking",
         "low",
-        "--timeout",
+        "--run-timeout",
         "60",
         "--tool-policy",
         "none",
@@ -125,7 +125,8 @@ fn what_makes_no_sense_is_told_before_anything_is_sent() {
         (&["agent", "--message-file", "/no/such"], "/no/such: No such file"),
         (&["agent", "--message", "x", "--session-key", "k"], "--gateway"),
         (&["agent", "--message", "x", "--save", "d", "--wait"], "--output"),
-        (&["agent", "--message", "x", "--timeout", "0"], "1..=86400"),
+        (&["agent", "--message", "x", "--run-timeout", "0"], "1..=86400"),
+        (&["agent", "--message", "x", "--wait-timeout", "5"], "--wait"),
         (&["agent", "--message", "x", "--tool-policy", "all"], "possible values"),
         (&["agent", "--message", "x", "--input", "/no/such"], "--input /no/such"),
     ] {
@@ -234,6 +235,53 @@ fn files_that_are_left_are_saved_whole_and_nowhere_else() {
     assert_eq!(fs::read_to_string(save.join("out/a")).expect("it is there"), "good");
     assert_eq!(fs::read_dir(save.join("out")).expect("it is there").count(), 1, "no remains");
     assert_eq!(fs::read_dir(dir.path()).expect("it is there").count(), 1);
+}
+
+/// A program that waited for a job is told of it and of its files in one document, and may ask for the files
+/// again.
+#[test]
+fn files_that_were_not_saved_are_told_beside_the_job_and_may_be_saved_later() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let save = dir.path().join("save").to_str().expect("text").to_owned();
+    let left = |status: &str| {
+        let hash = Hash::of(b"good").hex();
+        ok(json!({ "job": { "id": "job_1", "status": status,
+            "payload": { "kind": "openclaw-agent", "message": "x", "outputs": ["out/*"] },
+            "result": { "stdout": "the answer",
+                "outputs": [{ "path": "out/a", "hash": hash, "bytes": 4 }] } } }))
+    };
+    let server = Server::new(vec![a_job(), left("completed"), Reply::Body(404, "{}".to_owned())]);
+    let asked = ["agent", "--message", "x", "--wait", "--output", "out/*", "--save", &save];
+    let output = at(&server, &[&["--json"], &asked[..]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let told = document(&output);
+    assert_eq!(told["job"]["result"]["stdout"], "the answer");
+    let why = told["saveError"].as_str().expect("a reason");
+    assert!(why.starts_with("out/a was not saved: "), "{why}");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains(why) && stderr.contains("`skyclaw job job_1 --save DIR`"), "{stderr}");
+
+    let server = Server::new(vec![left("completed"), Reply::Body(200, "good".to_owned())]);
+    let output = at(&server, &["job", "job_1", "--save", &save, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(document(&output)["saveError"], Value::Null);
+    let saved = dir.path().join("save/out/a");
+    assert_eq!(fs::read_to_string(saved).expect("it is there"), "good");
+
+    let server = Server::new(vec![left("leased")]);
+    let output = at(&server, &["job", "job_1", "--save", &save]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("has not ended"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_wait_for_an_agent_is_limited_apart_from_its_run() {
+    let server = Server::new(vec![a_job()]);
+    let long = ["agent", "--message", "x", "--timeout", "60", "--wait", "--wait-timeout", "0.2"];
+    let output = at(&server, &long);
+    assert_eq!(output.status.code(), Some(124), "{}", text(&output.stderr));
+    // The name before is that of the run.
+    assert_eq!(server.requests()[0].json()["payload"]["timeoutSeconds"], 60);
 }
 
 #[test]

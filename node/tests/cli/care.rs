@@ -106,6 +106,53 @@ fn a_coordinator_that_is_not_there_or_refuses_is_told() {
 }
 
 #[test]
+fn what_is_no_coordinator_is_not_said_to_be_well() {
+    let not_found = || Reply::Body(404, r#"{"error":"not found"}"#.to_owned());
+    let gateway = ok(json!({ "ok": true, "services": ["api"] }));
+    for (replies, said) in [
+        (vec![ok(json!({ "ok": true })), not_found(), gateway], "is a gateway, not a coordinator"),
+        // Any web server, and one that is fond of JSON.
+        (vec![Reply::Body(404, "<html>".to_owned())], "answers (404) as no coordinator does"),
+        (vec![ok(json!({ "ok": true }))], "answers (200) as no coordinator does"),
+        (vec![ok(json!([]))], "answers (200) as no coordinator does"),
+    ] {
+        let server = Server::new(replies);
+        let output = at(&server, &["doctor"]);
+        let stdout = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{stdout}");
+        assert!(stdout.contains("fail coordinator") && stdout.contains(said), "{stdout}");
+        assert!(!stdout.contains("lets everybody in"), "{stdout}");
+        assert_eq!(server.requests().len(), 3, "it is asked nothing more");
+    }
+    // An original has the last of the three routes alone.
+    let original = ok(json!({ "ok": true, "nodeId": "n" }));
+    let server = Server::new(vec![not_found(), not_found(), original, not_found()]);
+    let output = at(&server, &["doctor"]);
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("answers, as an original does"), "{stdout}");
+}
+
+/// A key that may deploy sees services and no jobs.
+#[test]
+fn why_without_a_kind_looks_further_where_jobs_are_forbidden() {
+    let refused = |what: &str| {
+        Reply::Body(403, json!({ "error": format!("may not see {what}") }).to_string())
+    };
+    let web = ok(json!({ "service": { "id": "web" } }));
+    let reason = json!({ "id": "web", "because": "no host has gpu" });
+    let server = Server::new(vec![refused("jobs"), web, ok(json!({ "why": reason }))]);
+    let output = at(&server, &["why", "web", "--json"]);
+    assert_eq!(document(&output), reason, "{}", text(&output.stderr));
+    let lines: Vec<String> = server.requests().into_iter().map(|r| r.line).collect();
+    assert_eq!(lines[1..], ["GET /v1/services/web?details=1", "GET /v1/services/web/why"]);
+
+    let server = Server::new(vec![refused("jobs"), refused("services"), refused("hosts")]);
+    let output = at(&server, &["why", "web"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("may not see jobs (403)"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn why_names_the_rule_that_rejects_each_host() {
     let hosts = ok(json!({ "hosts": [host("far", &["shell"])] }));
     let server = Server::new(vec![ok(json!({ "job": waiting(&["gpu", "shell"]) })), hosts]);

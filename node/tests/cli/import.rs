@@ -66,6 +66,8 @@ fn records_go_in_pages_and_what_became_of_them_is_told() {
         stdout.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[1], ["hosts", "1", "0", "0", "0", "1"], "{stdout}");
     assert_eq!(rows[2], ["jobs", "500", "98", "1", "0", "1"], "{stdout}");
+    // Keys are something else to whoever made some with `skyclaw keys`.
+    assert_eq!(rows[4], ["idempotency", "0", "0", "0", "0", "0"], "{stdout}");
     assert!(stderr.contains("refused: job job_7: bad  version"), "{stderr}");
     assert!(stderr.contains("refused: host no json: it is no JSON"), "{stderr}");
 

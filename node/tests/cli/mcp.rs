@@ -85,3 +85,41 @@ fn what_an_agent_did_is_answered_in_bounds() {
     assert_eq!(shown["result"]["agent"]["costUsd"], 0.5);
     assert!(shown["result"]["stdout"].as_str().expect("a text").contains("of 400000 bytes]"));
 }
+
+#[test]
+fn what_a_running_job_has_written_is_read_from_where_the_agent_was() {
+    let leased = || ok(json!({ "job": { "id": "job_1", "status": "leased", "attempts": 1 } }));
+    let said = |offset: usize, text: &str| {
+        format!("data: {}\n\n", json!({ "stream": "stdout", "offset": offset, "text": text }))
+    };
+    let attempt = format!("event: attempt\ndata: {}\n\n", json!({ "attempt": 1, "host": "h" }));
+    let written = format!("{attempt}{}{}", said(0, "one\n"), said(4, "two\n"));
+    let server = Server::new(vec![leased(), Reply::Body(200, written)]);
+    let asked = json!({ "id": "job_1", "offset": 4 });
+    let answer = call(&server, "job_output", &asked)[1]["result"].clone();
+    let part = |at: usize| answer["content"][at]["text"].as_str().unwrap_or_default();
+    let about: Value = serde_json::from_str(part(0)).expect("a document");
+    assert_eq!((&about["status"], &about["next_offset"]), (&json!("leased"), &json!(8)), "{about}");
+    assert_eq!(part(1), "two\n");
+    let path = "GET /v1/jobs/job_1/logs?attempt=0&stdout=0&stderr=0";
+    assert_eq!(server.requests()[1].line, path);
+
+    // An original has no such route.
+    let no_route = Reply::Body(404, r#"{"error":"not found"}"#.to_owned());
+    let server = Server::new(vec![leased(), no_route]);
+    let answers = call(&server, "job_output", &json!({ "id": "job_1" }));
+    assert_eq!(answers[1]["result"]["isError"], false, "{}", answers[1]);
+    assert!(answers[1].to_string().contains("nothing is known of it"), "{}", answers[1]);
+}
+
+#[test]
+fn an_agent_is_told_of_tools_and_not_of_commands() {
+    let busy = Reply::Body(503, r#"{"error":"not now"}"#.to_owned());
+    let server = Server::new(vec![busy]);
+    let answers = call(&server, "submit_job", &json!({ "command": ["true"] }));
+    let said = answers[1]["result"]["content"][0]["text"].as_str().expect("a text");
+    assert!(said.contains("look at list_jobs or list_services first"), "{said}");
+    assert!(!said.contains("`skyclaw"), "{said}");
+    // The parameter goes by the name of the other tool's, too.
+    assert_eq!(server.only_request().json()["payload"]["command"], "true");
+}

@@ -75,6 +75,24 @@ fn a_service_is_shown_with_where_its_instances_stand() {
     assert_eq!(server.only_request().line, "GET /v1/services/api?details=1");
 }
 
+/// A key that may deploy sees no hosts, and originals tell of them elsewhere.
+#[test]
+fn a_service_is_shown_whoever_may_see_its_hosts() {
+    let shown = |rest: Vec<Reply>| -> Vec<String> {
+        let server = Server::new(std::iter::once(the_api()).chain(rest).collect());
+        let output = at(&server, &["service", "api"]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let stdout = text(&output.stdout);
+        let table = stdout.lines().skip_while(|line| !line.starts_with("INSTANCE"));
+        table.skip(1).map(|row| row.split_whitespace().nth(1).unwrap_or("-").to_owned()).collect()
+    };
+    let refused = Reply::Body(403, r#"{"error":"this key may not do that"}"#.to_owned());
+    assert_eq!(shown(vec![refused]), ["host_1"; 3]);
+    let no_route = Reply::Body(404, r#"{"error":"not found"}"#.to_owned());
+    let state = ok(json!({ "hosts": [{ "id": "host_1", "name": "box" }] }));
+    assert_eq!(shown(vec![no_route, state]), ["box"; 3]);
+}
+
 #[test]
 fn a_service_is_found_by_its_name_if_only_one_has_it() {
     let named = |ids: &[&str]| {
@@ -140,9 +158,12 @@ fn logs_are_printed_with_who_wrote_them() {
     assert_eq!(server.requests()[1].line, "GET /v1/services/api/logs?tail=100");
 
     let server = Server::new(vec![the_api(), sse()]);
-    let one = at(&server, &["logs", "api", "--replica", "0", "--tail", "5"]);
+    let one = at(&server, &["logs", "api", "--instance", "0", "--tail", "5"]);
     check(&one, 0, "up\n", "");
     assert_eq!(server.requests()[1].line, "GET /v1/services/api/logs?tail=5&replica=0");
+    // The name before.
+    let server = Server::new(vec![the_api(), sse()]);
+    check(&at(&server, &["logs", "api", "--replica", "1"]), 0, "e\u{1b}[2J\n", "");
 
     let server = Server::new(vec![the_api(), sse()]);
     let output = at(&server, &["logs", "api", "--json"]);
@@ -174,6 +195,9 @@ fn following_survives_lost_connections_and_shows_each_line_once() {
 fn logs_that_break_off_are_a_failure_unless_they_are_followed() {
     let server = Server::new(vec![the_api(), Reply::Cut(event("001", 0, "a"))]);
     let output = at(&server, &["logs", "api"]);
-    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("[0 box] a\n", Some(1)));
-    assert!(text(&output.stderr).contains("[skyclaw]"), "{}", text(&output.stderr));
+    // Not that of a job that failed: what writes it goes on.
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("[0 box] a\n", Some(69)));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("[skyclaw] the output of api cannot be followed"), "{stderr}");
+    assert!(stderr.contains("`skyclaw logs api -f` follows it again"), "{stderr}");
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use skyclaw_node::config::{EnvVars, SETTINGS, Secret, parse_file};
+use skyclaw_node::config::{EnvVars, SETTINGS, Secrecy, Secret, Setting, parse_file};
 
 use super::{env, file, flags, from_env, resolve};
 
@@ -75,4 +75,18 @@ fn the_report_names_the_origin_of_each_value() {
     let text = resolved.report.to_text();
     assert_eq!(text.lines().count(), SETTINGS.len());
     assert!(text.contains("auto (1)"), "{text}");
+    // Nobody knows it before the node runs.
+    let rows = resolved.report.rows();
+    let openclaw = rows.iter().find(|row| row.name == "SKYCLAW_OPENCLAW_MAX").expect("a row");
+    assert_eq!(openclaw.shown, "auto");
+}
+
+#[test]
+fn the_help_names_every_secret_that_has_no_flag() {
+    let help = skyclaw_node::config::node_command().render_help().to_string();
+    let hidden = |it: &&Setting| matches!(it.secrecy, Secrecy::Hidden | Secrecy::ApiKeys);
+    for secret in SETTINGS.iter().filter(hidden) {
+        assert_eq!(secret.flag, None, "{}", secret.env);
+        assert!(help.contains(secret.env), "{} in {help}", secret.env);
+    }
 }

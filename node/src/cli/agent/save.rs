@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use ignore::overrides::{Override, OverrideBuilder};
 use serde_json::Value;
@@ -16,20 +17,62 @@ use skyclaw_protocol::limits::{MAX_BLOB_BYTES, MAX_JOB_FILES};
 use crate::bundle::paths;
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
-use crate::cli::upload::size;
+use crate::cli::show;
 use crate::client::Client;
 
 /// Longest silence of a coordinator in the middle of a file.
 const SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// Saves what a job that has ended left, if that is wished for. Why that failed is put beside the job: a
+/// program hears of both in one document.
+pub(in crate::cli) async fn files(
+    folder: Option<&Folder>,
+    client: &Client,
+    answer: &mut Value,
+    output: &mut Output,
+) -> Result<(), CliError> {
+    let Some(folder) = folder else { return Ok(()) };
+    let saved = folder.save(client, &answer["job"]["result"]["outputs"], output).await;
+    if let Err(error) = &saved {
+        answer["saveError"] = error.to_string().into();
+    }
+    saved
+}
+
+/// How a command ends that has told of the job, with `code`, and that was to save files.
+pub(in crate::cli) fn ended(
+    saved: Result<(), CliError>,
+    id: &str,
+    code: ExitCode,
+    output: &mut Output,
+) -> ExitCode {
+    let Err(error) = saved else { return code };
+    output.say(&error.words());
+    output.hint(&format!("what was kept can still be had: `skyclaw job {id} --save DIR`"));
+    ExitCode::FAILURE
+}
+
 /// Where files go.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(in crate::cli) struct Folder {
     top: PathBuf,
     wanted: Override,
 }
 
 impl Folder {
+    /// For the files of a job that has ended, whoever submitted it: those that were asked for then.
+    pub(in crate::cli) fn of_job(top: &Path, job: &Value) -> Result<Self, CliError> {
+        if !matches!(job["status"].as_str(), Some("completed" | "failed")) {
+            let id = show::text(job, "id");
+            return Err(CliError::Source(format!(
+                "--save: {id} has not ended; --wait waits for it"
+            )));
+        }
+        let globs = job["payload"]["outputs"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let globs = globs.iter().filter_map(Value::as_str).map(str::to_owned);
+        Self::open(top, &globs.collect::<Vec<_>>())
+    }
+
     /// Makes the folder, before the job costs anything.
     pub(super) fn open(top: &Path, globs: &[String]) -> Result<Self, CliError> {
         let wrong = |why: String| CliError::Source(format!("--save {}: {why}", top.display()));
@@ -46,7 +89,7 @@ impl Folder {
     }
 
     /// Writes what a job's result names.
-    pub(super) async fn save(
+    async fn save(
         &self,
         client: &Client,
         outputs: &Value,
@@ -64,7 +107,7 @@ impl Folder {
             let bytes = bytes.ok_or_else(|| wrong(&"its size cannot be"))?;
             let to = self.place(path).map_err(|why| wrong(&why))?;
             fetch(client, hash, bytes, &to).await.map_err(|why| wrong(&why))?;
-            output.say(&format!("saved {} ({})", to.display(), size(bytes)));
+            output.say(&format!("saved {} ({})", to.display(), show::size(bytes)));
         }
         if outputs.is_empty() {
             output.say("no file was kept");

@@ -1,10 +1,12 @@
 //! The command line of agent jobs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use skyclaw_protocol::limits::{MAX_RETRY, MAX_TIMEOUT_MS};
 
+use super::seconds;
 use crate::cli::waiting::EXIT_CODES;
 
 /// `skyclaw agent`.
@@ -27,8 +29,8 @@ pub(in crate::cli) struct Agent {
     #[arg(long, value_name = "LEVEL")]
     pub(in crate::cli) thinking: Option<String>,
     /// Longest run, in seconds [600]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub(in crate::cli) timeout: Option<u32>,
+    #[arg(long, alias = "timeout", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(in crate::cli) run_timeout: Option<u32>,
     /// Tools the agent is to have; the host's owner has the last word
     #[arg(long, value_name = "none|allowlist|full", value_parser = ["none", "allowlist", "full"])]
     pub(in crate::cli) tool_policy: Option<String>,
@@ -72,4 +74,7 @@ pub(in crate::cli) struct Agent {
     /// Wait until it has ended, and print its answer; exit with 0 if it went well, else 1
     #[arg(long)]
     pub(in crate::cli) wait: bool,
+    /// Longest wait, in seconds; then exit with 124
+    #[arg(long, value_name = "SECONDS", requires = "wait", value_parser = seconds)]
+    pub(in crate::cli) wait_timeout: Option<Duration>,
 }

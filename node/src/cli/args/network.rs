@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::lifetime::lifetime;
+
 /// `skyclaw network`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Network {
@@ -57,21 +59,4 @@ pub(in crate::cli) struct Invite {
 pub(in crate::cli) struct Join {
     /// The ticket, one line; `-` reads it from standard input, which other users cannot see
     pub(in crate::cli) ticket: String,
-}
-
-/// A time in words: a whole number with s, m, h, d or w behind it.
-pub(in crate::cli) fn lifetime(text: &str) -> Result<Duration, String> {
-    let wrong = || "write it as 30m, 12h, 7d or 4w".to_owned();
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        'w' => 7 * 86_400,
-        _ => return Err(wrong()),
-    };
-    let count: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
-    let all = count.checked_mul(seconds).filter(|all| *all > 0 && *all < u64::from(u32::MAX));
-    all.map(Duration::from_secs).ok_or_else(wrong)
 }

@@ -82,6 +82,9 @@ pub(in crate::cli) struct Scale {
 
 /// `skyclaw logs`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Exit code: 0 once all was shown, 1 if it cannot be; with -f of a job 0 if it completed, 1 if it failed; 69 if no
+coordinator answered for too long, 130 after Ctrl-C. After these two what writes it goes on.")]
 pub(in crate::cli) struct Logs {
     /// Name or id of the service, or id of the job
     pub(in crate::cli) name: String,
@@ -92,8 +95,8 @@ pub(in crate::cli) struct Logs {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub(in crate::cli) tail: u32,
     /// Of a service: only this instance; they count from 0
-    #[arg(long, value_name = "N")]
-    pub(in crate::cli) replica: Option<u32>,
+    #[arg(long, alias = "replica", value_name = "N")]
+    pub(in crate::cli) instance: Option<u32>,
 }
 
 fn replicas() -> clap::builder::RangedI64ValueParser<u32> {

@@ -117,8 +117,7 @@ struct Told {
 
 impl Told {
     async fn new(client: &Client, generation: u64) -> Self {
-        // Names are for people; ids do as well.
-        let names = services::host_names(client).await.unwrap_or_default();
+        let names = services::host_names(client).await;
         let (states, last) = (BTreeMap::new(), String::new());
         Self { generation, names, states, last, at: Instant::now() }
     }

@@ -1,6 +1,6 @@
 //! Whether the coordinators of the settings answer, and can do their work.
 
-use super::facts::{Coordinator, Facts};
+use super::facts::{Coordinator, Facts, Nature};
 use super::{Finding, Level};
 use crate::cli::output::one_line;
 
@@ -28,20 +28,30 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 
 fn judge(coordinator: &Coordinator) -> Finding {
     let url = &coordinator.url;
-    match &coordinator.alive {
-        Some(Ok(seen)) if seen.status == 200 && seen.body["ok"] == true => {}
-        // The original has no such route.
-        Some(Ok(seen)) if seen.status == 401 || seen.status == 404 => {
-            return Finding::ok(NAME, format!("{url} answers, as an original does"));
+    match (&coordinator.alive, coordinator.nature()) {
+        (Some(Ok(seen)), Some(Nature::Coordinator)) => {
+            // The original has no such route.
+            if seen.status != 200 || seen.body["ok"] != true {
+                return Finding::ok(NAME, format!("{url} answers, as an original does"));
+            }
         }
-        Some(Ok(seen)) => {
+        (Some(Ok(_)), Some(Nature::Gateway)) => {
             return Finding::fail(
                 NAME,
-                format!("{url} answers with {}, as no coordinator does", seen.status),
+                format!("{url} is a gateway, not a coordinator"),
+                "name the coordinator's url (port 8787 by default) in SKYCLAW_COORDINATOR_URL",
+            );
+        }
+        (Some(Ok(seen)), _) => {
+            // What it said last: others answer the first question as coordinators do.
+            let last = coordinator.inside.as_ref().unwrap_or(seen).status;
+            return Finding::fail(
+                NAME,
+                format!("{url} answers ({last}) as no coordinator does"),
                 "is that the right url? see SKYCLAW_COORDINATOR_URL",
             );
         }
-        Some(Err(why)) => {
+        (Some(Err(why)), _) => {
             return Finding::fail(
                 NAME,
                 format!("{url} does not answer: {}", one_line(why)),
@@ -49,7 +59,7 @@ fn judge(coordinator: &Coordinator) -> Finding {
                  SKYCLAW_COORDINATOR_URL",
             );
         }
-        None => return Finding::ok(NAME, format!("{url} was not asked")),
+        (None, _) => return Finding::ok(NAME, format!("{url} was not asked")),
     }
     match &coordinator.ready {
         Some(ready) if ready.status == 503 => {

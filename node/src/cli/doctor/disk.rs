@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Finding;
 use super::facts::Facts;
+use crate::cli::show::size;
 
 const NAME: &str = "disk";
 
@@ -32,13 +33,6 @@ fn judge(url: &str, store: &Value) -> Option<Finding> {
     })
 }
 
-/// Bytes as people say them.
-fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    let unit = UNITS.into_iter().find(|(_, bits)| bytes >> bits > 0);
-    unit.map_or_else(|| format!("{bytes} B"), |(unit, bits)| format!("{} {unit}", bytes >> bits))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -56,7 +50,7 @@ mod tests {
         assert_eq!(level(judged(500 << 20, 10 << 20, false)), Some(Level::Warn));
         assert_eq!(level(judged(5 << 30, 8 << 30, false)), Some(Level::Warn));
         let full = judged(10 << 20, 1 << 20, true);
-        assert!(full.as_ref().is_some_and(|full| full.what.contains("10 MiB free")), "{full:?}");
+        assert!(full.as_ref().is_some_and(|full| full.what.contains("10.0 MiB free")), "{full:?}");
         assert_eq!(level(full), Some(Level::Fail));
         assert_eq!(judge("u", &Value::Null), None, "an older node tells nothing");
     }

@@ -26,7 +26,7 @@ pub(super) struct Coordinator {
     pub(super) alive: Option<Result<Seen, String>>,
     /// `GET /readyz`, if it lives.
     pub(super) ready: Option<Seen>,
-    /// `GET /health`, which needs the token, if it lives.
+    /// `GET /health`, which needs the token at a coordinator, if it lives.
     pub(super) inside: Option<Seen>,
     /// `GET /v1/status`, if it lets this client in.
     pub(super) status: Option<Value>,
@@ -34,6 +34,17 @@ pub(super) struct Coordinator {
     pub(super) later: Option<Value>,
     /// The clock here when it answered, in seconds since 1970.
     pub(super) asked_at: i64,
+}
+
+/// What answers at a url.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nature {
+    /// A coordinator, or one of the original.
+    Coordinator,
+    /// A gateway, which answers some of the same routes.
+    Gateway,
+    /// Neither: any web server.
+    Stranger,
 }
 
 /// All that was seen.
@@ -106,14 +117,30 @@ impl Facts {
 }
 
 impl Coordinator {
-    /// Whether it lives and takes the token.
+    /// Whether it is a coordinator that lives and takes the token.
     pub(super) fn lets_in(&self) -> bool {
-        self.inside.as_ref().is_some_and(|seen| seen.status == 200)
+        self.lives() && self.inside.as_ref().is_some_and(|seen| seen.status == 200)
     }
 
-    /// Whether it answers at all.
+    /// Whether it answers as coordinators do.
     pub(super) fn lives(&self) -> bool {
-        matches!(self.alive, Some(Ok(_)))
+        self.nature() == Some(Nature::Coordinator)
+    }
+
+    /// What answers there, if anything does.
+    pub(super) fn nature(&self) -> Option<Nature> {
+        let alive = self.alive.as_ref()?.as_ref().ok()?;
+        let Some(inside) = &self.inside else { return Some(Nature::Stranger) };
+        Some(match inside.status {
+            200 if inside.body["nodeId"].is_string() => Nature::Coordinator,
+            200 if inside.body["services"].is_array() => Nature::Gateway,
+            401 | 403 => Nature::Coordinator,
+            // One that is too busy to tell its name says at least that it lives.
+            429 | 500..=599 if alive.status == 200 && alive.body["ok"] == true => {
+                Nature::Coordinator
+            }
+            _ => Nature::Stranger,
+        })
     }
 }
 
@@ -139,11 +166,7 @@ async fn status(client: &Client, at: usize) -> Option<Value> {
 }
 
 async fn hosts(client: &Client) -> Result<Vec<Value>, ClientError> {
-    let mut answer = match client.get("/v1/hosts").await {
-        Err(error) if original::has_no_route(&error) => original::hosts(client).await?,
-        answer => answer?,
-    };
-    match answer["hosts"].take() {
+    match original::hosts(client).await?["hosts"].take() {
         Value::Array(hosts) => Ok(hosts),
         _ => Ok(Vec::new()),
     }

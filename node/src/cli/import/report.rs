@@ -224,10 +224,8 @@ impl Report {
                 self.left.get(kind) + waiting,
                 self.refused.get(kind),
             ];
-            let name = if kind == Kind::Key { "keys" } else { kind.table() };
-            table.add_row(
-                std::iter::once(name.to_owned()).chain(cells.map(|count| count.to_string())),
-            );
+            let name = std::iter::once(kind.table().to_owned());
+            table.add_row(name.chain(cells.map(|count| count.to_string())));
         }
         show::render(&table)
     }

@@ -3,6 +3,7 @@
 //! Always: each byte is shown once and in its order, also over lost connections and coordinators: how far
 //! each stream was read is said anew each time.
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use super::{Ended, FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, stream};
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, harmless};
 use crate::cli::waiting::{after_output, unless_interrupted};
-use crate::cli::{jobs, passes};
+use crate::cli::{jobs, original, passes};
 use crate::client::Client;
 
 /// How far it was read.
@@ -147,6 +148,56 @@ async fn show(
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// What a job has written by now to one of its streams.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct SoFar {
+    /// All of it, of the run that counts.
+    pub(in crate::cli) text: String,
+    /// Which run that is.
+    pub(in crate::cli) attempt: u64,
+    /// How the job ended, if it did.
+    pub(in crate::cli) ended: Option<String>,
+    /// What is said beside it, such as why its host cannot be asked.
+    pub(in crate::cli) notes: Vec<String>,
+}
+
+/// Reads what there is, of standard error or of standard output; none where coordinators cannot tell, as
+/// those of the original.
+pub(in crate::cli) async fn so_far(
+    client: &Client,
+    id: &str,
+    errors: bool,
+) -> Result<Option<SoFar>, CliError> {
+    let (mut place, mut found) = (Place::default(), SoFar::default());
+    let path = place.path(id, false);
+    // Nothing is shown.
+    let mut nowhere = Output::into(io::sink(), io::sink());
+    let ended = stream(client, &path, &mut nowhere, |name, value, _| {
+        let taken = place.take(name, value);
+        if place.attempt != found.attempt {
+            found = SoFar { attempt: place.attempt, ..SoFar::default() };
+        }
+        match taken {
+            Some(Shown::Out(text)) if !errors => found.text.push_str(&text),
+            Some(Shown::Err(text)) if errors => found.text.push_str(&text),
+            Some(Shown::Say(text)) if name == "note" => found.notes.push(text),
+            _ => {}
+        }
+        Ok(())
+    })
+    .await;
+    match ended {
+        Ok(Ended { lost: None, .. }) => {}
+        Ok(Ended { lost: Some(why), .. }) => {
+            return Err(CliError::NotFollowed { name: id.to_owned(), why });
+        }
+        Err(CliError::Client(error)) if original::has_no_route(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    found.ended = place.ended;
+    Ok(Some(found))
 }
 
 #[cfg(test)]

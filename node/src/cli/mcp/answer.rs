@@ -1,8 +1,10 @@
-//! Answers of tools: documents of bounded size, and failures in the words a user would see.
+//! Answers of tools: documents of bounded size, and failures in the words a user would see, with tools for
+//! commands.
 
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::{Map, Value, json};
 
+use super::hints;
 use crate::cli::error::CliError;
 use crate::cli::show;
 
@@ -25,7 +27,8 @@ pub(super) fn result(done: Done, words: &str) -> CallToolResult {
         Ok(parts) => CallToolResult::success(blocks(parts)),
         Err(error) => {
             let mut text = format!("{words}{error}");
-            if let Some(hint) = error.hint() {
+            let hint = error.hint().map(|hint| hints::hint(&hint));
+            if let Some(hint) = hint.filter(|hint| !hint.is_empty()) {
                 text.push('\n');
                 text.push_str(&hint);
             }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::hints;
 use crate::cli::output::Output;
 
 /// Kept of each of both outputs, in bytes: less than an answer may have.
@@ -31,7 +32,7 @@ impl Heard {
 
     /// What it said beside it.
     pub(super) fn words(&self) -> String {
-        self.err.text().replace("[skyclaw] ", "")
+        hints::words(&self.err.text().replace("[skyclaw] ", ""))
     }
 }
 

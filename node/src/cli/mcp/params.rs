@@ -15,6 +15,7 @@ use crate::cli::why::Kind;
 pub(super) struct SubmitJob {
     /// The command and its arguments, without a shell: ["sh", "-c", "uname -a"]. Hosts run commands
     /// that their owners allow.
+    #[serde(alias = "command")]
     #[schemars(length(min = 1))]
     pub(super) argv: Vec<String>,
     /// Environment variables of the job.
@@ -191,7 +192,7 @@ pub(super) struct JobOutput {
     /// Which of its outputs; standard output by default.
     #[serde(default)]
     pub(super) stream: Stream,
-    /// Bytes to pass over: `next_offset` of the answer before.
+    /// Bytes to pass over: `next_offset` of the answer before, which a running job has at its end too.
     #[serde(default)]
     pub(super) offset: usize,
 }
@@ -311,7 +312,8 @@ pub(super) struct ServiceLogs {
     #[schemars(range(min = 1, max = 1000))]
     pub(super) lines: Option<u32>,
     /// Only this instance; they count from 0.
-    pub(super) replica: Option<u32>,
+    #[serde(alias = "replica")]
+    pub(super) instance: Option<u32>,
 }
 
 /// How many instances of a service there are to be.

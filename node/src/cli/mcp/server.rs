@@ -130,8 +130,8 @@ impl Server {
     }
 
     #[tool(
-        description = "Read what a job wrote, in parts if it is long. Hosts report it when the job \
-                       ends; of a running job nothing is known yet.",
+        description = "Read what a job wrote, in parts if it is long; of a running job what it has \
+                       written so far.",
         annotations(read_only_hint = true, idempotent_hint = true, open_world_hint = false)
     )]
     async fn job_output(

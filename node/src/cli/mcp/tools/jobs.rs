@@ -5,14 +5,16 @@ use serde_json::{Value, json};
 use crate::cli::agent::{self, inputs, message};
 use crate::cli::args;
 use crate::cli::error::CliError;
+use crate::cli::logs::job::SoFar;
 use crate::cli::mcp::answer::{self, Done};
 use crate::cli::mcp::heard::Heard;
 use crate::cli::mcp::params::{
-    Input, JobId, JobOutput, JobStatus, ListJobs, Status, SubmitAgent, SubmitJob, ToolPolicy, Why,
+    Input, JobId, JobOutput, JobStatus, ListJobs, Status, Stream, SubmitAgent, SubmitJob,
+    ToolPolicy, Why,
 };
 use crate::cli::mcp::server::{Shared, wait};
 use crate::cli::output::Output;
-use crate::cli::{jobs, why};
+use crate::cli::{jobs, logs, why};
 
 /// Jobs listed if nothing else is asked for.
 const JOBS: usize = 20;
@@ -20,9 +22,6 @@ const JOBS: usize = 20;
 /// Longest part of an output, in bytes: it is answered beside a document, within what an answer may
 /// have.
 const PART: usize = 48 << 10;
-
-/// Attempts that may be lost with their host, as `skyclaw submit` has it.
-const MAX_ATTEMPTS: u32 = 3;
 
 pub(in crate::cli::mcp) async fn submit(
     shared: &Shared,
@@ -40,7 +39,7 @@ pub(in crate::cli::mcp) async fn submit(
         timeout: None,
         timeout_ms: asked.timeout_seconds.map(|seconds| seconds.saturating_mul(1000)),
         queue_timeout_ms: None,
-        max_attempts: MAX_ATTEMPTS,
+        max_attempts: args::MAX_ATTEMPTS,
         retry: None,
         env: asked.env.into_iter().collect(),
         cwd: None,
@@ -74,7 +73,7 @@ pub(in crate::cli::mcp) async fn agent(
         model: asked.model,
         fallback: asked.fallbacks,
         thinking: asked.thinking,
-        timeout: asked.timeout_seconds,
+        run_timeout: asked.timeout_seconds,
         tool_policy: asked.tool_policy.map(ToolPolicy::word).map(str::to_owned),
         output: asked.outputs,
         requires: asked.requires,
@@ -130,19 +129,53 @@ pub(in crate::cli::mcp) async fn status(
 pub(in crate::cli::mcp) async fn output(shared: &Shared, asked: JobOutput) -> Done {
     let answer = jobs::look(&shared.client, &asked.id).await?;
     let job = jobs::job_of(&answer)?;
-    let (id, status) = (&job["id"], &job["status"]);
+    let (id, status) = (&job["id"], job["status"].as_str().unwrap_or_default());
     let stream = asked.stream.word();
-    let Some(text) = job["result"][stream].as_str() else {
-        let note = "nothing is known of it: hosts report what a job wrote when it ends";
+    // What a job that is run again left before is not what it writes now.
+    let live = if status == "leased" {
+        let errors = matches!(asked.stream, Stream::Stderr);
+        logs::job::so_far(&shared.client, &asked.id, errors).await?
+    } else {
+        None
+    };
+    let text = live.as_ref().map(|live| live.text.as_str());
+    let Some(text) = text.or_else(|| job["result"][stream].as_str()) else {
+        let note = match status {
+            "queued" => "nothing is known of it: no host has begun it",
+            "leased" => "nothing is known of it: it is told when the job has ended",
+            _ => "nothing is known of it: no host reported any",
+        };
         return Ok(vec![json!({ "id": id, "status": status, "note": note }).to_string()]);
     };
+    // It may have ended just now.
+    let ended = live.as_ref().and_then(|live| live.ended.as_deref());
     let (part, next) = part(text, asked.offset);
-    let mut about = json!({ "id": id, "status": status, "stream": stream, "bytes": text.len(),
-        "offset": asked.offset });
+    let mut about = json!({ "id": id, "status": ended.unwrap_or(status), "stream": stream,
+        "bytes": text.len(), "offset": asked.offset });
     if let Some(next) = next {
         about["next_offset"] = json!(next);
     }
+    if let Some(live) = live.as_ref().filter(|live| live.ended.is_none()) {
+        goes_on(&mut about, live, asked.offset);
+    }
     Ok(vec![about.to_string(), part.to_owned()])
+}
+
+/// Says that a job writes on, and from where on that is to be read.
+fn goes_on(about: &mut Value, live: &SoFar, offset: usize) {
+    let all = live.text.len();
+    about["attempt"] = json!(live.attempt);
+    let mut notes = live.notes.clone();
+    if offset > all {
+        about["next_offset"] = json!(0);
+        notes.push("it is run anew: read from 0".to_owned());
+    } else if about["next_offset"].is_null() {
+        about["next_offset"] = json!(all);
+        notes.push("it runs, and this is all so far: ask again later with next_offset".to_owned());
+    }
+    if !notes.is_empty() {
+        about["note"] = json!(notes.join("; "));
+    }
 }
 
 /// A part of a text, and where the next one begins if there is more.

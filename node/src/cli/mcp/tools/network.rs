@@ -8,10 +8,7 @@ use crate::cli::mcp::server::Shared;
 use crate::cli::original;
 
 pub(in crate::cli::mcp) async fn hosts(shared: &Shared) -> Done {
-    let mut answer = match shared.client.get("/v1/hosts").await {
-        Err(error) if original::has_no_route(&error) => original::hosts(&shared.client).await?,
-        answer => answer?,
-    };
+    let mut answer = original::hosts(&shared.client).await?;
     let Value::Array(hosts) = answer["hosts"].take() else { return Err(CliError::Answer("hosts")) };
     Ok(vec![answer::list("hosts", hosts)])
 }

@@ -55,7 +55,7 @@ pub(in crate::cli::mcp) async fn logs(shared: &Shared, asked: ServiceLogs, heard
         name: asked.name,
         follow: false,
         tail: asked.lines.unwrap_or(LINES).min(MOST_LINES),
-        replica: asked.replica,
+        instance: asked.instance,
     };
     output_of::logs(&shared.client, &args, false, &mut heard.output()).await?;
     let text = heard.text();
