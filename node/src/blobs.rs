@@ -35,7 +35,6 @@ pub use peers::Peers;
 pub use put::PutError;
 pub use read::Reading;
 pub use sources::{Source, Sources, Stream};
-pub use unpack::BundleFault;
 pub use urls::Urls;
 
 /// Uploads and copies written at once: each has a thread and two MiB.

@@ -35,7 +35,7 @@ mod witness;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,9 +47,8 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Secret;
-use crate::engine::{Input, Shared, Witness};
+use crate::engine::{self, Input, Shared, Witness};
 use crate::handle::NodeHandle;
-use crate::limits::INBOX_AGAIN;
 use crate::net::Kinds;
 use crate::originals::Originals;
 use crate::tasks::Tasks;
@@ -317,13 +316,10 @@ async fn tell(ctx: Arc<Ctx>, stop: CancellationToken) {
     loop {
         let now = *outside.borrow_and_update();
         let Outside { counts: Counts { known, alive }, seen } = now;
-        let mut sent = now == Outside::default();
-        while !sent {
-            match ctx.parts.inbox.try_send(Input::Outside { known, alive, seen }) {
-                Ok(()) => sent = true,
-                Err(TrySendError::Full(_)) => tokio::time::sleep(INBOX_AGAIN).await,
-                Err(TrySendError::Disconnected(_)) => return,
-            }
+        if now != Outside::default()
+            && !engine::put(&ctx.parts.inbox, Input::Outside { known, alive, seen }).await
+        {
+            return;
         }
         tokio::select! {
             () = stop.cancelled() => return,

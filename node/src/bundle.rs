@@ -19,5 +19,19 @@ mod unpack;
 pub use pack::{PackError, Packed, pack};
 pub use unpack::{UnpackError, Unpacked, unpack};
 
+/// Why a bundle that somebody named is not there as a directory. The directory is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    /// Nobody who has it answers now; later somebody may.
+    #[error("its bundle cannot be fetched: {0}")]
+    Unavailable(String),
+    /// It is no bundle that may be unpacked, and never will be one.
+    #[error("its bundle cannot be unpacked: {0}")]
+    Broken(String),
+    /// This host has no room for it, or cannot write.
+    #[error("its bundle cannot be kept here: {0}")]
+    Host(String),
+}
+
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ use prometheus_client::collector::Collector;
 
 use dial::{Dial, Resolve, System};
 pub(crate) use door::Door;
+pub(crate) use limits::CONNECTIONS;
 use numbers::{Numbers, Shown};
 pub(crate) use rules::Rules;
 

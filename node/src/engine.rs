@@ -12,11 +12,13 @@
 
 mod serve;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use skyclaw_protocol::batch::KeyAnswer;
@@ -35,7 +37,7 @@ use skyclaw_protocol::{
 use skyclaw_store::{OpenError, Store};
 use tokio::sync::oneshot;
 
-use crate::limits::{ENGINE_INBOX, STORE_RETRY};
+use crate::limits::{ENGINE_INBOX, INBOX_AGAIN, STORE_RETRY};
 pub(crate) use shared::{Shared, Status, Witness};
 
 /// Where an answer goes.
@@ -345,17 +347,32 @@ impl Life {
                     | Input::Frame { .. }
                     | Input::Learn { .. }
                     | Input::HandedOver { .. }
-                    | Input::Outside { .. }
                     | Input::Witnessed { .. }
                     | Input::Gone(_)
                     | Input::Mark(_),
                 ) => {}
+                // Told at changes only: the next incarnation has to find them.
                 Ok(Input::Coordinators(nodes)) => self.shared.set_coordinators(nodes),
                 Ok(Input::Revoked(nodes)) => self.shared.set_revoked(nodes),
+                Ok(Input::Outside { known, alive, seen }) => {
+                    self.shared.set_outside((known, alive), seen);
+                }
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
                 Err(RecvTimeoutError::Timeout) => return false,
             }
         }
+    }
+}
+
+/// Puts in what must not be lost: a full inbox is tried again. False if the engine has ended.
+pub(crate) async fn put(inbox: &SyncSender<Input>, mut input: Input) -> bool {
+    loop {
+        match inbox.try_send(input) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(back)) => input = back,
+            Err(TrySendError::Disconnected(_)) => return false,
+        }
+        tokio::time::sleep(INBOX_AGAIN).await;
     }
 }
 

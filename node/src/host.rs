@@ -21,8 +21,9 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::orders::{Orders, Question};
-use skyclaw_protocol::record::Raw;
-use skyclaw_protocol::{Hash, HostId, JobId, NodeId, OpenclawInstall, Refusal, ServiceReport};
+use skyclaw_protocol::{
+    Completion, Hash, HostId, JobId, NodeId, OpenclawInstall, Refusal, ServiceReport,
+};
 
 use crate::openclaw::Openclaw;
 use crate::services::Services;
@@ -94,20 +95,12 @@ pub struct Pulse {
 /// A result, offered.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Who ran it.
-    pub host: HostId,
-    /// Which job.
-    pub job: JobId,
-    /// Which attempt.
-    pub attempt: u32,
+    /// What the coordinator is told. Its receipt is about these very texts.
+    pub completion: Completion,
     /// Where it goes.
     pub route: Option<Route>,
     /// Equal for all offers of one result.
     pub key: Arc<str>,
-    /// How it ended.
-    pub outcome: Arc<Outcome>,
-    /// The host's signed word of it, if it has a key.
-    pub receipt: Option<Box<Raw>>,
 }
 
 /// Why a coordinator, or all of them together, did not do what was asked.

@@ -89,7 +89,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Secret;
 pub use frames::{Service, Sink};
-pub use hello::{Description, Why};
+pub use hello::{Denial, Description};
 pub use kinds::Kinds;
 pub use limits::{DEAF_SESSIONS, MAX_BOOK, MAX_LABEL, MAX_TUNNEL_HEADER, MESH, Mesh, QUIC_SILENCE};
 pub use listen::{DEFAULT_PORT, Listen};

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{Shared, chain};
 use crate::time;
 use numbers::Numbers;
-pub(crate) use views::{Copy, PART_BYTES, job as job_view};
+pub(crate) use views::{AsHeld, PART_BYTES, job as job_view};
 
 /// Between two looks for jobs that ended too long ago.
 const SWEEP: Duration = Duration::from_secs(600);

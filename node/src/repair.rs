@@ -83,9 +83,6 @@ pub const COPY_RATE: f64 = (16 << 20) as f64;
 /// Gossip brings a change within so long. What is older and has to be moved, gossip has lost.
 pub const LATE_MS: u64 = 2000;
 
-/// Pause before a full inbox of the engine is tried again.
-const FULL: Duration = Duration::from_millis(10);
-
 /// Where the store and the key come from; the store may be away, and another one later.
 pub trait Source: Send + Sync + 'static {
     /// The store as of now.

@@ -27,10 +27,11 @@ use std::time::Duration;
 
 use skyclaw_protocol::ServiceId;
 
+pub use crate::bundle::BundleError;
 use crate::seals::Seals;
 
 pub use agent::InstanceId;
-pub use bundles::{BundleError, Bundles, NoBundles};
+pub use bundles::{Bundles, Busy, NoBundles};
 pub(crate) use drive::run;
 pub use logs::{LogEntry, LogStream};
 use table::Table;

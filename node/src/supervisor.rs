@@ -277,11 +277,6 @@ impl RunHandle {
         self.canceller.clone()
     }
 
-    /// See [`Canceller::cancel`].
-    pub fn cancel(&self, reason: StopReason) {
-        self.canceller.cancel(reason);
-    }
-
     /// Waits until the job's main process runs, and answers true; false if it never does.
     pub fn launched(&mut self) -> impl Future<Output = bool> + Send + use<> {
         let launched = std::mem::replace(&mut self.launched, oneshot::channel().1);

@@ -439,8 +439,8 @@ async fn no_more_agents_run_at_once_than_there_is_room_for() {
     let waits = tokio::time::timeout(Duration::from_millis(700), third.launched()).await;
     assert!(waits.is_err(), "the third began beside two");
     let third = bench.start(agent("hello"));
-    first.cancel(StopReason::Cancelled);
-    second.cancel(StopReason::Cancelled);
+    first.canceller().cancel(StopReason::Cancelled);
+    second.canceller().cancel(StopReason::Cancelled);
     assert!(third.outcome().await.unwrap().success);
 }
 
@@ -453,7 +453,7 @@ async fn what_is_no_agent_takes_no_room() {
     let mut waits = bench.start(json!({ "kind": "openclaw-run", "args": ["waits"] }));
     assert!(waits.launched().await);
     assert_eq!(bench.openclaw.free_room(), 1);
-    waits.cancel(StopReason::Cancelled);
+    waits.canceller().cancel(StopReason::Cancelled);
     waits.outcome().await.unwrap();
 }
 

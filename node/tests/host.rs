@@ -227,8 +227,9 @@ async fn a_job_is_claimed_run_and_reported_with_the_lines_of_the_original() {
     assert_eq!(lines, expected);
     let fake = bench.finish().await;
     let done = fake.with(|state| state.done.remove(0));
-    assert_eq!((done.host.as_str(), done.job, done.attempt), ("minted", id(1), 1));
-    assert_eq!((done.outcome.exit_code, done.outcome.stdout.as_str()), (4, "hi\n"));
+    let done = done.completion;
+    assert_eq!((done.host.as_str(), done.job, done.attempt), ("minted", id(1), Some(1)));
+    assert_eq!((done.exit_code, done.stdout.as_deref()), (Some(4), Some("hi\n")));
 }
 
 #[tokio::test]
@@ -252,7 +253,7 @@ async fn a_forgotten_host_registers_under_its_id_and_keeps_what_runs() {
     bench.until("the result is taken", |state| state.done.len() == 1).await;
     let fake = bench.finish().await;
     fake.with(|state| {
-        assert_eq!(state.done[0].outcome.stdout, "on\n");
+        assert_eq!(state.done[0].completion.stdout.as_deref(), Some("on\n"));
         assert_eq!(state.registrations.len(), 2);
         assert_eq!(state.registrations[1].id, Some(HostId::new("minted").unwrap()));
     });
@@ -270,8 +271,12 @@ async fn a_result_is_offered_until_it_is_taken_and_blocks_no_other_slot() {
     bench.until("both are done", |state| state.done.len() == 2).await;
     let fake = bench.finish().await;
     fake.with(|state| {
-        let keys: Vec<_> =
-            state.offers.iter().filter(|offer| offer.job == id(1)).map(|o| &o.key).collect();
+        let keys: Vec<_> = state
+            .offers
+            .iter()
+            .filter(|offer| offer.completion.job == id(1))
+            .map(|o| &o.key)
+            .collect();
         assert!(keys.len() > 1 && keys.windows(2).all(|pair| pair[0] == pair[1]));
     });
 }
@@ -287,7 +292,9 @@ async fn a_lost_lease_frees_the_slot() {
     });
     bench.until("the next is done", |state| state.done.len() == 1).await;
     let fake = bench.finish().await;
-    fake.with(|state| assert_eq!((state.offers.len(), state.done[0].job.clone()), (2, id(2))));
+    fake.with(|state| {
+        assert_eq!((state.offers.len(), state.done[0].completion.job.clone()), (2, id(2)))
+    });
 }
 
 #[tokio::test]
@@ -299,9 +306,9 @@ async fn a_result_that_is_too_large_is_replaced_by_one_that_says_so() {
     });
     bench.until("it is done", |state| state.done.len() == 1).await;
     let fake = bench.finish().await;
-    let outcome = fake.with(|state| Arc::clone(&state.done[0].outcome));
-    assert_eq!((outcome.success, outcome.stdout.as_str()), (false, ""));
-    assert_eq!(outcome.error.as_deref(), Some("the result was refused (413): too large"));
+    let told = fake.with(|state| state.done[0].completion.clone());
+    assert_eq!((told.success, told.stdout.as_deref()), (false, Some("")));
+    assert_eq!(told.error.as_deref(), Some("the result was refused (413): too large"));
 }
 
 #[tokio::test]
@@ -310,7 +317,7 @@ async fn a_coordinator_can_end_a_job() {
     bench.until("it runs", |state| state.beats.iter().any(|jobs| jobs.len() == 1)).await;
     bench.fake.with(|state| state.end.push((id(1), StopReason::LeaseLost)));
     bench.until("it is done", |state| state.done.len() == 1).await;
-    let error = bench.fake.with(|state| state.done[0].outcome.error.clone());
+    let error = bench.fake.with(|state| state.done[0].completion.error.clone());
     assert_eq!(error.as_deref(), Some("lease lost: job terminated"));
 }
 
@@ -335,7 +342,7 @@ async fn poison_jobs_are_reported_and_wedge_nothing() {
     bench.until("all are done", |state| state.done.len() == 3).await;
     let ok = bench
         .fake
-        .with(|state| state.done.iter().map(|done| done.outcome.success).collect::<Vec<_>>());
+        .with(|state| state.done.iter().map(|done| done.completion.success).collect::<Vec<_>>());
     assert_eq!(ok, [false, false, true]);
 }
 
@@ -347,7 +354,7 @@ async fn a_stopping_host_claims_no_more_ends_its_jobs_and_reports_them() {
     let fake = bench.finish().await;
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     fake.with(|state| {
-        let error = state.done[0].outcome.error.as_deref();
+        let error = state.done[0].completion.error.as_deref();
         assert_eq!(error, Some("host stopped: job terminated"));
     });
 }
@@ -395,8 +402,8 @@ async fn a_host_that_cannot_start_jobs_leaves_them_to_others_until_it_can() {
     let lines = bench.lines.lock().unwrap().clone();
     assert!(!lines.iter().any(|line| line.contains("completed job_1")), "{lines:?}");
     bench.finish().await.with(|state| {
-        assert!(state.offers.iter().all(|offer| offer.job != id(1)));
-        assert!(state.done.iter().all(|done| done.outcome.success));
+        assert!(state.offers.iter().all(|offer| offer.completion.job != id(1)));
+        assert!(state.done.iter().all(|done| done.completion.success));
     });
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skyclaw_node::host::http::HttpCoordinator;
-use skyclaw_node::host::{Coordinator, HostSpec, Outcome, PortError, Report};
-use skyclaw_protocol::{HostId, JobId, OpenclawInstall};
+use skyclaw_node::host::{Coordinator, HostSpec, PortError, Report};
+use skyclaw_protocol::{Completion, HostId, JobId, Milli, OpenclawInstall};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -106,23 +106,22 @@ fn job() -> JobId {
 
 fn report() -> Report {
     Report {
-        host: host(),
-        job: job(),
-        attempt: 1,
-        route: None,
-        key: "k".into(),
-        outcome: Arc::new(Outcome {
+        completion: Completion {
+            job: job(),
+            host: host(),
+            attempt: Some(1),
             success: true,
-            exit_code: 0,
-            duration: Duration::from_micros(12_500),
-            stdout: "out".into(),
-            stderr: String::new(),
+            duration: Some(Milli::whole(12)),
+            exit_code: Some(0),
+            stdout: Some("out".into()),
+            stderr: Some(String::new()),
             error: None,
             outputs: Vec::new(),
             agent: None,
-            truncated: false,
-        }),
-        receipt: None,
+            receipt: None,
+        },
+        route: None,
+        key: "k".into(),
     }
 }
 
@@ -135,8 +134,8 @@ async fn files_that_were_kept_are_reported() {
     assert!(server.last().body.get("outputs").is_none());
     let hash = skyclaw_protocol::Hash::of(b"x");
     let file = skyclaw_protocol::OutputFile { path: "out/x".into(), hash, bytes: 1 };
-    let outcome = Outcome { outputs: vec![file], ..(*report().outcome).clone() };
-    client.complete(Report { outcome: Arc::new(outcome), ..report() }).await.unwrap();
+    let completion = Completion { outputs: vec![file], ..report().completion };
+    client.complete(Report { completion, ..report() }).await.unwrap();
     let sent = json!([{ "path": "out/x", "hash": hash.hex(), "bytes": 1 }]);
     assert_eq!(server.last().body["outputs"], sent);
 }
@@ -148,12 +147,12 @@ async fn how_an_agents_run_went_is_reported_as_an_object() {
     client.complete(report()).await.unwrap();
     assert!(server.last().body.get("agent").is_none());
     let agent = Some(r#"{"status":"ok","toolFailures":0}"#.to_owned());
-    let outcome = Arc::new(Outcome { agent, ..(*report().outcome).clone() });
-    client.complete(Report { outcome, ..report() }).await.unwrap();
+    let completion = Completion { agent, ..report().completion };
+    client.complete(Report { completion, ..report() }).await.unwrap();
     assert_eq!(server.last().body["agent"], json!({ "status": "ok", "toolFailures": 0 }));
     // One that cannot be read does not cost the result.
-    let outcome = Arc::new(Outcome { agent: Some("{".into()), ..(*report().outcome).clone() });
-    client.complete(Report { outcome, ..report() }).await.unwrap();
+    let completion = Completion { agent: Some("{".into()), ..report().completion };
+    client.complete(Report { completion, ..report() }).await.unwrap();
     assert!(server.last().body.get("agent").is_none());
 }
 

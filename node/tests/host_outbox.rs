@@ -146,8 +146,9 @@ async fn a_result_that_nobody_takes_waits_on_disk_and_is_handed_in_by_the_next_l
     assert_eq!(waiting(&path), 0);
     let offers = fake.offers.lock().unwrap();
     let (first, last) = (offers.first().unwrap(), offers.last().unwrap());
-    assert_eq!((last.attempt, last.route), (3, first.route));
-    assert_eq!((last.outcome.exit_code, last.outcome.stdout.as_str()), (4, "hi\n"));
+    assert_eq!((last.completion.attempt, last.route), (Some(3), first.route));
+    let told = &last.completion;
+    assert_eq!((told.exit_code, told.stdout.as_deref()), (Some(4), Some("hi\n")));
 }
 
 #[tokio::test]

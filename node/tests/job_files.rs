@@ -4,14 +4,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt, stream};
 use serde_json::{Value, json};
-use skyclaw_node::blobs::{Blobs, Settings};
+use skyclaw_node::blobs::{Blobs, Held, Settings, Source, Sources};
 use skyclaw_node::bundle;
-use skyclaw_node::supervisor::{Order, Outcome, Supervisor, SupervisorConfig};
+use skyclaw_node::supervisor::{Order, Outcome, StopReason, Supervisor, SupervisorConfig};
 use skyclaw_protocol::{Hash, JobId};
 
 struct Bench {
@@ -123,6 +125,50 @@ async fn inputs_that_cannot_be_had_or_placed_fail_the_job_with_the_reason() {
     assert!(!bench.base.path().join("work/out").exists() && !Path::new("/out").exists());
 }
 
+/// Not a fault of this host, for which the job would be tried on one host after another.
+#[tokio::test]
+async fn inputs_that_get_in_each_others_way_fail_the_job_with_the_path() {
+    let bench = Bench::new();
+    let file = bench.put(b"data".to_vec()).await.hex();
+    let code = bench.bundle(&[("f", "text")]).await.hex();
+    let (long, longest) = ("x".repeat(256), "x".repeat(255));
+    for (inputs, reason) in [
+        (
+            json!([{ "hash": file }, { "hash": code, "unpack": true }]),
+            "something lies at . already",
+        ),
+        (
+            json!([{ "hash": code, "unpack": true }, { "hash": code, "unpack": true }]),
+            "something lies at . already",
+        ),
+        (
+            json!([{ "hash": file, "path": "d/x" }, { "hash": code, "path": "d", "unpack": true }]),
+            "something lies at d already",
+        ),
+        (
+            json!([{ "hash": file, "path": "d" }, { "hash": code, "path": "d", "unpack": true }]),
+            "something lies at d already",
+        ),
+        (
+            json!([{ "hash": file, "path": "d" }, { "hash": code, "path": "d/e", "unpack": true }]),
+            "exists",
+        ),
+        (
+            json!([{ "hash": code, "unpack": true }, { "hash": file, "path": "f" }]),
+            "something lies at f already",
+        ),
+        (json!([{ "hash": file, "path": long }]), "a name that is too long"),
+        (json!([{ "hash": code, "path": long, "unpack": true }]), "a name that is too long"),
+    ] {
+        let done = bench.run("true", inputs.clone(), json!(null)).await;
+        let error = done.error.unwrap();
+        assert!(!done.success && error.contains(reason), "{inputs}: {error}");
+    }
+    let inputs = json!([{ "hash": code, "path": longest, "unpack": true }]);
+    let done = bench.run("cat x*/f", inputs, json!(null)).await;
+    assert_eq!((done.success, done.stdout.as_str()), (true, "text"), "{done:?}");
+}
+
 #[tokio::test]
 async fn only_files_of_the_directory_are_kept() {
     let bench = Bench::new();
@@ -161,24 +207,62 @@ async fn a_job_with_a_directory_of_its_choice_has_no_files() {
 /// Cancelled while its inputs are on their way, it ends at once.
 #[tokio::test]
 async fn a_job_that_waits_for_its_inputs_can_be_cancelled() {
-    use futures::FutureExt;
-    use futures::future::BoxFuture;
-    use skyclaw_node::blobs::{Source, Sources};
-
     struct Never;
     impl Sources for Never {
-        fn find(&self, _: Hash, _: bool) -> BoxFuture<'_, Vec<std::sync::Arc<dyn Source>>> {
+        fn find(&self, _: Hash, _: bool) -> BoxFuture<'_, Vec<Arc<dyn Source>>> {
             std::future::pending().boxed()
         }
     }
     let bench = Bench::new();
-    bench.blobs.set_sources(std::sync::Arc::new(Never));
+    bench.blobs.set_sources(Arc::new(Never));
     let payload = json!({
         "kind": "shell", "command": "sh", "inputs": [{ "hash": Hash([7; 32]).hex() }],
     });
     let order = Order { job: JobId::new("job_test").unwrap(), attempt: 1, payload };
     let run = bench.supervisor.start(order);
-    run.cancel(skyclaw_node::supervisor::StopReason::Cancelled);
+    run.canceller().cancel(StopReason::Cancelled);
     let done = tokio::time::timeout(Duration::from_secs(5), run.outcome()).await.unwrap().unwrap();
     assert_eq!(done.error.unwrap(), "cancelled: job terminated");
+}
+
+/// Where outputs are to be brought, nobody takes them.
+#[derive(Default)]
+struct Deaf(tokio::sync::Notify);
+
+impl Sources for Deaf {
+    fn find(&self, _: Hash, _: bool) -> BoxFuture<'_, Vec<Arc<dyn Source>>> {
+        std::future::ready(Vec::new()).boxed()
+    }
+
+    fn share<'a>(&'a self, _: &'a Blobs, _: &'a Held) -> BoxFuture<'a, Result<(), String>> {
+        self.0.notify_one();
+        std::future::pending().boxed()
+    }
+}
+
+/// Cancelled, or stopped with its host, while its outputs are on their way, it ends at once.
+#[tokio::test]
+async fn a_job_whose_outputs_nobody_takes_can_be_cancelled_and_holds_up_no_stop() {
+    let bench = Bench::new();
+    let deaf = Arc::new(Deaf::default());
+    bench.blobs.set_sources(Arc::clone(&deaf) as Arc<dyn Sources>);
+    let payload = json!({
+        "kind": "shell", "command": "sh", "args": ["-c", "echo x > x"], "outputs": ["x"],
+    });
+    let order = Order { job: JobId::new("job_test").unwrap(), attempt: 1, payload };
+    let in_time = Duration::from_secs(5);
+
+    let run = bench.supervisor.start(order.clone());
+    deaf.0.notified().await;
+    run.canceller().cancel(StopReason::Cancelled);
+    let done = tokio::time::timeout(in_time, run.outcome()).await.unwrap().unwrap();
+    assert_eq!((done.success, done.outputs.len()), (false, 0));
+    assert_eq!(done.error.unwrap(), "cancelled: job terminated");
+
+    let run = bench.supervisor.start(order);
+    deaf.0.notified().await;
+    let stopped = bench.supervisor.shutdown(Duration::ZERO);
+    tokio::time::timeout(in_time, stopped).await.expect("it stops");
+    let done = run.outcome().await.unwrap();
+    assert_eq!(done.error.unwrap(), "host stopped: job terminated");
 }

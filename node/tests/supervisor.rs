@@ -257,8 +257,8 @@ async fn cancelling_gives_grace_and_then_kills() {
     for (script, said) in [(polite, "ready\nbye\n"), (stubborn.as_str(), "")] {
         let run = bench.supervisor.start(Bench::order(sh(script)));
         tokio::time::sleep(Duration::from_millis(300)).await;
-        run.cancel(StopReason::Cancelled);
-        run.cancel(StopReason::LeaseLost);
+        run.canceller().cancel(StopReason::Cancelled);
+        run.canceller().cancel(StopReason::LeaseLost);
         let outcome = run.outcome().await.unwrap();
         failed(&outcome, 1, Some("cancelled: job terminated"));
         assert_eq!(outcome.stdout, said);

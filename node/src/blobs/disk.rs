@@ -1,4 +1,7 @@
-//! The folder: which files lie in it, when they count, and which make room. Everything here blocks.
+//! The folder: which files lie in it, when they count, and which make room.
+//!
+//! What changes the files blocks, and is done on blocking threads. What only looks does not wait for the
+//! disk: the lock of the index is held for no work on it.
 //!
 //! ```text
 //!   HASH            the content
@@ -6,14 +9,16 @@
 //!   .part-...       what is being written; removed at the next start
 //! ```
 //!
-//! Always: a content file has its outline beside it, since that gets its name first.
+//! Always: a content file has its outline beside it, since that gets its name first. One thread at a time
+//! changes the files of a blob, which leaves the index before they go and enters it once they are there.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
@@ -43,6 +48,9 @@ const OUTLINE: &str = ".outline";
 
 /// The blobs that must not make room, as of now; none of them may while that cannot be said.
 pub type Keep = Arc<dyn Fn() -> Option<HashSet<Hash>> + Send + Sync>;
+
+/// Told of blobs that are here no more.
+pub(super) type Gone = Box<dyn Fn(Hash) + Send + Sync>;
 
 /// Why nothing was written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -95,6 +103,8 @@ struct Row {
 #[derive(Debug, Default)]
 struct Index {
     blobs: HashMap<Hash, Row>,
+    /// Whose files are being changed.
+    changing: HashSet<Hash>,
     /// Bytes of them.
     total: u64,
     /// Room taken by what is being written.
@@ -104,7 +114,10 @@ struct Index {
 pub(super) struct Disk {
     settings: Settings,
     index: Mutex<Index>,
+    /// The files of a blob were changed.
+    changed: Condvar,
     keep: OnceLock<Keep>,
+    gone: OnceLock<Gone>,
     _lock: File,
 }
 
@@ -154,7 +167,14 @@ impl Disk {
                 remove_file(&entry.path());
             }
         }
-        Ok(Self { settings, index: Mutex::new(index), keep: OnceLock::new(), _lock: lock })
+        Ok(Self {
+            settings,
+            index: Mutex::new(index),
+            changed: Condvar::new(),
+            keep: OnceLock::new(),
+            gone: OnceLock::new(),
+            _lock: lock,
+        })
     }
 
     pub(super) fn set_keep(&self, keep: Keep) {
@@ -163,8 +183,27 @@ impl Disk {
         }
     }
 
+    /// Only the first one is told.
+    pub(super) fn set_gone(&self, gone: Gone) {
+        if self.gone.set(gone).is_err() {
+            tracing::error!("somebody is told already of blobs that go");
+        }
+    }
+
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The index once nobody changes the files of this blob. Blocks.
+    fn settled(&self, hash: Hash) -> MutexGuard<'_, Index> {
+        let settled = self.changed.wait_while(self.index(), |index| index.changing.contains(&hash));
+        settled.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on this thread alone changes the files of a blob, until the answer is dropped.
+    fn change(&self, mut index: MutexGuard<'_, Index>, hash: Hash) -> Changing<'_> {
+        index.changing.insert(hash);
+        Changing { disk: self, hash }
     }
 
     pub(super) fn total(&self) -> (usize, u64) {
@@ -177,6 +216,14 @@ impl Disk {
         let row = index.blobs.get(&hash)?;
         let path = self.settings.dir.join(hash.hex());
         Some(Held { outline: Arc::clone(&row.outline), path, pin: Arc::clone(&row.pin) })
+    }
+
+    /// Those that were used last, the latest first.
+    pub(super) fn latest(&self, most: usize) -> Vec<Hash> {
+        let mut all: Vec<_> =
+            self.index().blobs.iter().map(|(hash, row)| (row.used, *hash)).collect();
+        all.sort_unstable_by_key(|found| Reverse(*found));
+        all.into_iter().take(most).map(|(_, hash)| hash).collect()
     }
 
     /// The blob is used now.
@@ -198,20 +245,24 @@ impl Disk {
     /// Takes a blob away whose file is not what it should be.
     pub(super) fn discard(&self, held: &Held) {
         let hash = held.outline.hash();
-        let mut index = self.index();
+        let index = self.settled(hash);
         // Unless it was written anew meanwhile.
         if index.blobs.get(&hash).is_some_and(|row| Arc::ptr_eq(&row.pin, &held.pin)) {
             tracing::warn!(blob = hash.hex(), "a blob was changed on the disk and is removed");
-            self.forget(&mut index, hash);
+            self.forget(index, hash);
         }
     }
 
-    /// The lock is held meanwhile, so that nobody writes the same blob under these names.
-    fn forget(&self, index: &mut Index, hash: Hash) {
+    /// Nobody else may be changing its files. Who writes the same blob waits for the end of this.
+    fn forget(&self, mut index: MutexGuard<'_, Index>, hash: Hash) {
         if let Some(row) = index.blobs.remove(&hash) {
             index.total -= row.outline.size();
         }
+        let _changing = self.change(index, hash);
         remove(&self.settings.dir, hash);
+        if let Some(gone) = self.gone.get() {
+            gone(hash);
+        }
     }
 
     /// What the node needs.
@@ -239,7 +290,7 @@ impl Disk {
                 continue;
             };
             match kept.as_ref().and_then(|kept| oldest(&index, kept, FRESH)) {
-                Some(hash) => self.forget(&mut index, hash),
+                Some(hash) => self.forget(index, hash),
                 None if full => return Err(DiskError::Full { most }),
                 None => return Err(DiskError::LowSpace { free, min }),
             }
@@ -249,11 +300,10 @@ impl Disk {
     /// Removes what nobody used for long.
     pub(super) fn sweep(&self) {
         let Some(kept) = self.kept() else { return };
-        // One by one: the lock is not held for long.
         loop {
-            let mut index = self.index();
+            let index = self.index();
             let Some(hash) = oldest(&index, &kept, OLD) else { return };
-            self.forget(&mut index, hash);
+            self.forget(index, hash);
         }
     }
 
@@ -270,7 +320,9 @@ fn oldest(index: &Index, kept: &HashSet<Hash>, age: Duration) -> Option<Hash> {
     let now = SystemTime::now();
     let may_go = |(hash, row): &(&Hash, &Row)| {
         let old = now.duration_since(row.used).is_ok_and(|since| since >= age);
-        old && Arc::strong_count(&row.pin) == 1 && !kept.contains(hash)
+        // One that is being written anew has just come.
+        let free = Arc::strong_count(&row.pin) == 1 && !index.changing.contains(*hash);
+        old && free && !kept.contains(*hash)
     };
     index.blobs.iter().filter(may_go).min_by_key(|(_, row)| row.used).map(|(hash, _)| *hash)
 }
@@ -321,7 +373,20 @@ fn load(dir: &Path, hash: Hash) -> io::Result<Row> {
     Ok(Row { outline: Arc::new(outline), used, marked: used, pin: Arc::default() })
 }
 
-/// A blob that is being written. Dropped before it is finished, it is gone.
+/// The files of this blob are one thread's to change.
+struct Changing<'a> {
+    disk: &'a Disk,
+    hash: Hash,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.disk.index().changing.remove(&self.hash);
+        self.disk.changed.notify_all();
+    }
+}
+
+/// A blob that is being written. Dropped before it is finished, it is gone; that blocks.
 #[derive(Debug)]
 pub(super) struct Part {
     disk: Arc<Disk>,
@@ -366,7 +431,7 @@ impl Part {
             file.sync_all()
         });
         let path = disk.settings.dir.join(hash.hex());
-        let mut index = disk.index();
+        let _changing = disk.change(disk.settled(hash), hash);
         let named = written.and_then(|()| {
             fs::rename(&told, outline_path(&path))?;
             fs::rename(&self.path, &path)?;
@@ -379,6 +444,7 @@ impl Part {
         let now = SystemTime::now();
         let row = Row { outline: Arc::new(outline), used: now, marked: now, pin: Arc::default() };
         let (outline, pin) = (Arc::clone(&row.outline), Arc::clone(&row.pin));
+        let mut index = disk.index();
         index.total += outline.size();
         if let Some(before) = index.blobs.insert(hash, row) {
             index.total -= before.outline.size();

@@ -14,6 +14,7 @@ use futures::future::{BoxFuture, WeakShared};
 use skyclaw_protocol::Hash;
 use skyclaw_protocol::blob::{Outline, Want};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::Blobs;
@@ -86,7 +87,9 @@ async fn fetch_anew(blobs: Blobs, hash: Hash) -> Result<Held, FetchError> {
     let Some(sources) = blobs.0.sources.get() else { return Err(nowhere(String::new())) };
     let mut coming = Coming::begin(&blobs.0.disk, hash).await?;
     let (held, why) = coming.ask_all(sources.as_ref()).await?;
-    held.ok_or_else(|| nowhere(why))
+    let held = held.ok_or_else(|| nowhere(why))?;
+    sources.had(&blobs, hash);
+    Ok(held)
 }
 
 /// A blob on its way.
@@ -96,6 +99,17 @@ pub(super) struct Coming {
     part: Option<Part>,
     /// Groups that are there.
     next: u64,
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        // Its file is removed, for which no thread is to wait that others share.
+        if let Some(part) = self.part.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn_blocking(move || drop(part));
+        }
+    }
 }
 
 impl Coming {
@@ -122,10 +136,7 @@ impl Coming {
                         break;
                     }
                     let refused = match self.ask_one(source.as_ref(), patience).await? {
-                        Ok(held) => {
-                            sources.had(self.hash);
-                            return Ok((Some(held), why));
-                        }
+                        Ok(held) => return Ok((Some(held), why)),
                         Err(refused) => refused,
                     };
                     tracing::debug!(blob = self.hash.hex(), source = name, %refused, "no blob");
@@ -206,17 +217,12 @@ impl Coming {
     async fn finish(&mut self, outline: Outline) -> Result<Result<Held, Refused>, FetchError> {
         let part = self.part.take().ok_or(FetchError::Stopping)?;
         let hash = self.hash;
-        let done =
-            blocking(
-                move || {
-                    if part.is(hash)? { part.finish(outline).map(Ok) } else { Ok(Err(part)) }
-                },
-            );
+        let done = blocking(move || {
+            if part.is(hash)? { part.finish(outline).map(Ok) } else { Ok(Err(part.disk())) }
+        });
         Ok(match done.await? {
             Ok(held) => Ok(held),
-            Err(part) => {
-                let disk = part.disk();
-                drop(part);
+            Err(disk) => {
                 *self = Self::begin(&disk, hash).await?;
                 Err(Refused::Lied)
             }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -35,6 +35,13 @@ const MIN_COPIES: usize = 2;
 /// Between two looks at what this node lacks.
 const LOOK: Duration = Duration::from_secs(30);
 
+/// Blobs that lay here at the start of which others are told, those used last: each is a search for
+/// the nodes that are to remember it.
+const MOST_TOLD: usize = 256;
+
+/// How soon a coordinator that came is in the tables by which it is found.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// Looks between two removals of what is old.
 const SWEEP: u32 = 120;
 
@@ -49,6 +56,15 @@ pub struct Peers {
     own: Arc<dyn Fn() -> Option<NodeId> + Send + Sync>,
     copies: usize,
     tasks: Tasks,
+    telling: Arc<Mutex<Telling>>,
+}
+
+/// Blobs of which others are to be told whether they are here.
+#[derive(Debug, Default)]
+struct Telling {
+    due: HashSet<Hash>,
+    /// Somebody tells: one at a time, so that no word overtakes a later one.
+    going_on: bool,
 }
 
 impl fmt::Debug for Peers {
@@ -67,21 +83,85 @@ impl Peers {
         copies: usize,
         tasks: Tasks,
     ) -> Self {
-        Self { net, own: Arc::new(own), copies: copies.max(MIN_COPIES), tasks }
+        let copies = copies.max(MIN_COPIES);
+        Self { net, own: Arc::new(own), copies, tasks, telling: Arc::default() }
     }
 
-    /// Connects blobs with the network: peers are asked, and answered.
+    /// Connects blobs with the network: peers are asked, and answered, and told what is here and what
+    /// is no more. To be called within the runtime.
     pub fn connect(&self, blobs: &Blobs) {
         blobs.set_sources(Arc::new(self.clone()));
         if !self.net.serve(Duty::Blob, Arc::new(Door(blobs.clone()))) {
             tracing::error!("somebody serves blobs already");
         }
+        // Not held by what they hold themselves.
+        let (peers, weak) = (self.clone(), Arc::downgrade(&blobs.0));
+        let gone = move |hash| {
+            if let Some(inner) = weak.upgrade() {
+                peers.tell(&Blobs(inner), hash);
+            }
+        };
+        blobs.0.disk.set_gone(Box::new(gone));
+        let (peers, weak, stop) = (self.clone(), Arc::downgrade(&blobs.0), self.tasks.token());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = peers.can_be_told() => {
+                    if let Some(inner) = weak.upgrade() {
+                        peers.tell_of_latest(&Blobs(inner));
+                    }
+                }
+            }
+        });
     }
 
-    /// Tells others that a blob is here.
-    pub fn announce(&self, hash: Hash) {
-        let net = self.net.clone();
-        self.tasks.spawn(async move { net.provide(hash.0).await });
+    /// Tells others whether a blob is here, in the background.
+    fn tell(&self, blobs: &Blobs, hash: Hash) {
+        let mut telling = self.telling();
+        telling.due.insert(hash);
+        if !std::mem::replace(&mut telling.going_on, true) {
+            let (peers, blobs) = (self.clone(), blobs.clone());
+            self.tasks.spawn(async move {
+                while let Some(hash) = peers.due() {
+                    // As it is now: more may have come of it since.
+                    if blobs.has(hash) {
+                        peers.net.provide(hash.0).await;
+                    } else {
+                        peers.net.stop_providing(hash.0).await;
+                    }
+                }
+            });
+        }
+    }
+
+    fn telling(&self) -> MutexGuard<'_, Telling> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next one to tell of.
+    fn due(&self) -> Option<Hash> {
+        let mut telling = self.telling();
+        let next = telling.due.iter().next().copied();
+        match next {
+            Some(hash) => _ = telling.due.remove(&hash),
+            None => telling.going_on = false,
+        }
+        next
+    }
+
+    /// Waits for somebody who hears of blobs.
+    async fn can_be_told(&self) {
+        let mut coordinators = self.net.coordinators();
+        // The network says so as long as it is there, and this is a part of it.
+        _ = coordinators.wait_for(|all| !all.is_empty()).await;
+        tokio::time::sleep(SETTLED).await;
+    }
+
+    /// Tells of what lay here at the start.
+    fn tell_of_latest(&self, blobs: &Blobs) {
+        for hash in blobs.0.disk.latest(MOST_TOLD) {
+            self.tell(blobs, hash);
+        }
     }
 
     fn coordinators(&self) -> Vec<NodeId> {
@@ -100,7 +180,7 @@ impl Peers {
     /// Brings a blob that came here to those who should hold it. Answers how many are known to hold
     /// it, this node among them; what takes longer than a client waits goes on by itself.
     pub async fn spread(&self, blobs: &Blobs, hash: Hash) -> usize {
-        self.announce(hash);
+        self.tell(blobs, hash);
         let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
         let (peers, blobs) = (self.clone(), blobs.clone());
         let stop = self.tasks.token();
@@ -224,8 +304,8 @@ impl Sources for Peers {
         .boxed()
     }
 
-    fn had(&self, hash: Hash) {
-        self.announce(hash);
+    fn had(&self, blobs: &Blobs, hash: Hash) {
+        self.tell(blobs, hash);
     }
 
     fn find(&self, hash: Hash, wide: bool) -> BoxFuture<'_, Vec<Arc<dyn Source>>> {

@@ -34,5 +34,5 @@ pub trait Sources: Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
     /// The blob has come here.
-    fn had(&self, _hash: Hash) {}
+    fn had(&self, _blobs: &Blobs, _hash: Hash) {}
 }

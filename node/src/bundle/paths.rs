@@ -8,6 +8,9 @@ use std::path::{Component, Path};
 
 use skyclaw_protocol::limits::{MAX_BUNDLE_DEPTH, MAX_BUNDLE_PATH};
 
+/// Longest name in bytes: what file systems take.
+const MAX_NAME: usize = 255;
+
 /// What is wrong with a path, in a few words that follow it.
 pub(crate) type Fault = &'static str;
 
@@ -22,6 +25,9 @@ pub(crate) fn names(path: &str) -> Result<Vec<&str>, Fault> {
     let mut names = Vec::new();
     for part in Path::new(path).components() {
         match part {
+            Component::Normal(name) if name.len() > MAX_NAME => {
+                return Err("holds a name that is too long");
+            }
             Component::Normal(name) => names.push(name.to_str().ok_or("is not text")?),
             Component::CurDir => {}
             Component::ParentDir => return Err("leads out by `..`"),

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use skyclaw_protocol::limits::{MAX_BLOB_BYTES, MAX_BUNDLE_ENTRIES, MAX_BUNDLE_PATH};
 use tar::{Archive, Entry, EntryType};
 
@@ -82,10 +83,8 @@ struct Fresh(PathBuf);
 
 impl Fresh {
     fn beside(into: &Path) -> io::Result<Self> {
-        let mut name = std::ffi::OsString::from(".unpack-");
-        name.push(into.file_name().unwrap_or_default());
-        name.push(format!("-{:016x}", rand::random::<u64>()));
-        let path = into.with_file_name(name);
+        // Without the name it is to get, which may be as long as a name can be.
+        let path = into.with_file_name(format!(".unpack-{:016x}", rand::random::<u64>()));
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
     }
@@ -255,7 +254,12 @@ impl Tree<'_> {
                 if self.made.get(&other) != Some(&Made::File) {
                     return Err(wrong("is a link to what is no file of the bundle"));
                 }
-                fs::hard_link(self.top.join(&other), &path)?;
+                match fs::hard_link(self.top.join(&other), &path) {
+                    Err(error) if Errno::from_io_error(&error) == Some(Errno::MLINK) => {
+                        return Err(wrong("is one link too many to a file"));
+                    }
+                    linked => linked?,
+                }
                 Made::File
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// Connections of one run at once: package managers open about fifty, browsers six to a host.
-pub(super) const CONNECTIONS: usize = 128;
+/// Connections of one run at once: package managers open about fifty, browsers six to a host. Also where
+/// the sandbox leads them to the door.
+pub(crate) const CONNECTIONS: usize = 128;
 
 /// Names looked up at once for one run. A lookup holds a thread, and a name server that does not
 /// answer holds it for half a minute.

@@ -82,8 +82,8 @@ impl Life {
         machine.set_closed(self.closed(&space));
         machine.set_peers(now, self.shared.coordinators());
         machine.revoke(now, self.shared.revoked());
-        let (known, alive) = self.shared.outside();
-        machine.set_outside(now, &reader, (known, alive), 0);
+        let (known_and_alive, seen) = self.shared.outside();
+        machine.set_outside(now, &reader, known_and_alive, seen);
         let mut incarnation = Incarnation {
             life: self,
             machine,
@@ -205,7 +205,7 @@ impl Incarnation<'_> {
             Input::Gone(node) => self.machine.refused_by(time::now(), node),
             Input::Outside { known, alive, seen } => {
                 self.machine.set_outside(time::now(), &self.reader, (known, alive), seen);
-                self.life.shared.set_outside(known, alive);
+                self.life.shared.set_outside((known, alive), seen);
             }
             Input::Witnessed { subject, ballot, ver, by } => {
                 self.machine.witnessed(time::now(), &self.reader, &subject, (ballot, ver), by);

@@ -75,8 +75,9 @@ pub struct Shared {
     coordinators: Mutex<Vec<NodeId>>,
     /// Nodes that are members no more: the next incarnation starts with them.
     revoked: Mutex<BTreeMap<NodeId, Wall>>,
-    /// Coordinators of the original: known and answering. The next incarnation starts with them.
-    outside: Mutex<(usize, usize)>,
+    /// Coordinators of the original: known and answering, and the highest number they show. The next
+    /// incarnation starts with them.
+    outside: Mutex<((usize, usize), u64)>,
     witnesses: OnceLock<mpsc::Sender<Witness>>,
     busy: AtomicU64,
     bad_receipts: AtomicU64,
@@ -174,11 +175,11 @@ impl Shared {
         self.revoked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set_outside(&self, known: usize, alive: usize) {
-        *self.outside.lock().unwrap_or_else(PoisonError::into_inner) = (known, alive);
+    pub(super) fn set_outside(&self, known_and_alive: (usize, usize), seen: u64) {
+        *self.outside.lock().unwrap_or_else(PoisonError::into_inner) = (known_and_alive, seen);
     }
 
-    pub(super) fn outside(&self) -> (usize, usize) {
+    pub(super) fn outside(&self) -> ((usize, usize), u64) {
         *self.outside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -10,8 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{Granted, NodeHandle, unreadable};
-use crate::engine::Input;
-use crate::limits::INBOX_AGAIN;
+use crate::engine::{self, Input};
 use crate::traces;
 
 impl NodeHandle {
@@ -33,9 +32,7 @@ impl NodeHandle {
             answer = &mut answer => answer,
             () = withdrawn.cancelled(), if wait_ms > 0 => {
                 // A full inbox takes it later; the claim's own time is bounded anyway.
-                while let Err(Refusal::Busy(_)) = self.send(Input::HangUp(token)) {
-                    tokio::time::sleep(INBOX_AGAIN).await;
-                }
+                engine::put(&self.0.inbox, Input::HangUp(token)).await;
                 answer.await
             }
         };

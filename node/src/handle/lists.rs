@@ -8,7 +8,7 @@ use skyclaw_protocol::{JobQuery, JobStatus, JobView, ServiceView, fold};
 use skyclaw_store::{Order, Phases, ReadError, Reader};
 
 use super::view;
-use crate::originals::Copy;
+use crate::originals::AsHeld;
 use crate::time;
 
 /// The services that were not removed, by creation.
@@ -25,7 +25,7 @@ pub(crate) fn all_services(reader: &Reader) -> Result<Vec<ServiceView>, ReadErro
 /// A page of jobs as users see them: our own, and those of originals if there are any.
 pub(super) fn job_page(
     reader: &Reader,
-    copy: Option<&Copy>,
+    copy: Option<&AsHeld>,
     query: &JobQuery,
 ) -> Result<JobPage, ReadError> {
     let now = time::wall();
@@ -55,7 +55,7 @@ pub(super) fn job_page(
 /// All jobs, our own and those of originals apart.
 pub(super) fn all_jobs(
     reader: &Reader,
-    copy: Option<&Copy>,
+    copy: Option<&AsHeld>,
 ) -> Result<(Vec<JobView>, Vec<JobView>), ReadError> {
     let query = JobQuery::default();
     let mut own = job_page(reader, None, &query)?.jobs;

@@ -19,7 +19,7 @@ use super::{NodeHandle, lists, store_refusal, view};
 use tokio::sync::watch;
 
 use crate::engine::chain;
-use crate::originals::{Copy, MergeError, Originals};
+use crate::originals::{AsHeld, MergeError, Originals};
 use crate::time;
 
 pub(super) const fn has_ended(status: JobStatus) -> bool {
@@ -82,7 +82,7 @@ impl NodeHandle {
     }
 
     /// What originals hold, if it is anything.
-    fn copy(&self) -> Option<(&Originals, Copy)> {
+    fn copy(&self) -> Option<(&Originals, AsHeld)> {
         let originals = self.originals()?;
         originals.copy().map(|copy| (originals, copy))
     }

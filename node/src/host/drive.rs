@@ -11,8 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use skyclaw_protocol::record::Raw;
-use skyclaw_protocol::{HostId, JobId};
+use skyclaw_protocol::{Completion, HostId, JobId};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -70,9 +69,8 @@ struct Job {
 
 /// A run that has ended and is not in an outbox.
 struct Ended {
-    outcome: Arc<Outcome>,
+    completion: Completion,
     key: Arc<str>,
-    receipt: Option<Box<Raw>>,
 }
 
 struct Driver<'a> {

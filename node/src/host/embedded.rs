@@ -9,7 +9,6 @@ use skyclaw_http_compat::{Backend, Request};
 use skyclaw_protocol::orders::{Orders, Question};
 use skyclaw_protocol::{Answer, Command, HostId, JobId, Milli, NodeId, Refusal, ServiceReport};
 
-use super::outbox::completion;
 use super::{Claim, ClaimedJob, Coordinator, HostSpec, PortError, Pulse, Report, StopReason};
 use crate::handle::NodeHandle;
 
@@ -177,11 +176,6 @@ impl Coordinator for Embedded {
     }
 
     fn complete(&self, report: Report) -> BoxFuture<'_, Result<(), PortError>> {
-        async move {
-            let Report { host, job, attempt, outcome, receipt, .. } = report;
-            let completion = completion(host, job, attempt, &outcome, receipt);
-            self.call(Command::Complete(completion)).await.map(drop)
-        }
-        .boxed()
+        async move { self.call(Command::Complete(report.completion)).await.map(drop) }.boxed()
     }
 }

@@ -265,35 +265,35 @@ impl Coordinator for HttpCoordinator {
 
     fn complete(&self, report: Report) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move {
-            let path = format!("/v1/jobs/{}/complete", segment(report.job.as_str()));
-            let outcome = &report.outcome;
+            let Report { completion: told, key, .. } = report;
+            let path = format!("/v1/jobs/{}/complete", segment(told.job.as_str()));
             let mut body = json!({
-                "hostId": report.host,
-                "success": outcome.success,
-                "durationMs": u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX),
-                "exitCode": outcome.exit_code,
-                "stdout": outcome.stdout,
-                "stderr": outcome.stderr,
+                "hostId": told.host,
+                "success": told.success,
+                "durationMs": told.duration.map(|duration| duration.0 / 1000),
+                "exitCode": told.exit_code,
+                "stdout": told.stdout,
+                "stderr": told.stderr,
             });
-            if let Some(error) = &outcome.error {
+            if let Some(error) = &told.error {
                 body["error"] = json!(error);
             }
-            if !outcome.outputs.is_empty() {
+            if !told.outputs.is_empty() {
                 let file = |file: &OutputFile| json!({ "path": file.path, "hash": file.hash.hex(), "bytes": file.bytes });
-                body["outputs"] = outcome.outputs.iter().map(file).collect();
+                body["outputs"] = told.outputs.iter().map(file).collect();
             }
-            if let Some(agent) = &outcome.agent {
+            if let Some(agent) = &told.agent {
                 // It was written here; what cannot be read would have the whole result refused.
                 match serde_json::from_str::<Value>(agent) {
                     Ok(agent) => body["agent"] = agent,
                     Err(error) => tracing::error!(%error, "the account of a run cannot be read"),
                 }
             }
-            if let Some(receipt) = report.receipt.as_deref().and_then(receipt::show) {
+            if let Some(receipt) = told.receipt.as_deref().and_then(receipt::show) {
                 body["receipt"] = receipt;
             }
             // An answer may be lost: the same offer again must not be taken for another.
-            let extra = [("x-idempotency-key", report.key.to_string())];
+            let extra = [("x-idempotency-key", key.to_string())];
             self.ask(&path, &body, &extra, PATIENCE).await.map(drop)
         })
     }

@@ -9,16 +9,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use skyclaw_protocol::JobId;
 use skyclaw_protocol::key::NodeKey;
-use skyclaw_protocol::record::Raw;
-use skyclaw_protocol::{Completion, HostId, JobId, Milli};
 use skyclaw_store::{
     CommitError, OpenError, OpenedOutbox, Options, Outbox as Store, OutboxChange, OutboxEntry,
     OutboxKey,
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Outcome, Report, Route};
 use crate::engine::chain;
 use crate::limits::STORE_RETRY;
 
@@ -43,14 +41,29 @@ pub struct Outbox(mpsc::Sender<Word>);
 
 /// The outbox's thread.
 #[derive(Debug)]
-pub struct OutboxThread(JoinHandle<()>);
+pub struct OutboxThread {
+    thread: JoinHandle<()>,
+    /// Closes with the thread.
+    ended: oneshot::Receiver<()>,
+}
 
 impl OutboxThread {
     /// Waits until what was said before the last door was dropped is on disk. Blocks.
     pub fn join(self) {
-        if self.0.join().is_err() {
+        if self.thread.join().is_err() {
             tracing::error!("the outbox ended by a panic");
         }
+    }
+
+    /// The same for this long at most; false if the thread then still goes on. Nobody is kept waiting
+    /// by a door that somebody forgot, or by a disk that does not answer.
+    pub async fn join_within(mut self, most: Duration) -> bool {
+        // It says nothing, and closes.
+        let over = tokio::time::timeout(most, &mut self.ended).await.is_ok();
+        if over {
+            self.join();
+        }
+        over
     }
 }
 
@@ -65,11 +78,16 @@ impl Outbox {
     ) -> Result<(Self, NodeKey, OutboxThread), OpenError> {
         let OpenedOutbox { outbox, key, .. } = Store::open(&path, &options)?;
         let (words, inbox) = mpsc::channel(WORDS);
+        let (running, ended) = oneshot::channel();
         let keeper = Keeper { path, options, store: Some(outbox), failed: String::new() };
         let thread = std::thread::Builder::new().name("outbox".into());
-        let thread = thread.spawn(move || keeper.run(inbox));
+        let thread = thread.spawn(move || {
+            // Dropped last, also by a panic.
+            let _running: oneshot::Sender<()> = running;
+            keeper.run(inbox);
+        });
         match thread {
-            Ok(thread) => Ok((Self(words), key, OutboxThread(thread))),
+            Ok(thread) => Ok((Self(words), key, OutboxThread { thread, ended })),
             Err(source) => Err(OpenError::Environment { path: PathBuf::from("outbox"), source }),
         }
     }
@@ -197,53 +215,20 @@ impl Keeper {
     }
 }
 
-/// A result as coordinators take it.
-pub(super) fn completion(
-    host: HostId,
-    job: JobId,
-    attempt: u32,
-    outcome: &Outcome,
-    receipt: Option<Box<Raw>>,
-) -> Completion {
-    let millis = u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX);
-    Completion {
-        job,
-        host,
-        attempt: Some(attempt),
-        success: outcome.success,
-        duration: Some(Milli::whole(millis)),
-        exit_code: Some(outcome.exit_code.into()),
-        stdout: Some(outcome.stdout.clone()),
-        stderr: Some(outcome.stderr.clone()),
-        error: outcome.error.clone(),
-        outputs: outcome.outputs.clone(),
-        agent: outcome.agent.clone(),
-        receipt,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A kept result as it is offered.
-pub(super) fn report(entry: &OutboxEntry) -> Report {
-    let done = &entry.completion;
-    let outcome = Outcome {
-        success: done.success,
-        exit_code: done.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(1),
-        duration: Duration::from_millis(done.duration.unwrap_or_default().0 / 1000),
-        stdout: done.stdout.clone().unwrap_or_default(),
-        stderr: done.stderr.clone().unwrap_or_default(),
-        error: done.error.clone(),
-        outputs: done.outputs.clone(),
-        agent: done.agent.clone(),
-        // Only its receipt says so, and that is made.
-        truncated: false,
-    };
-    Report {
-        host: done.host.clone(),
-        job: done.job.clone(),
-        attempt: entry.attempt,
-        route: Some(Route { owner: entry.owner, expires_at: entry.expires_at }),
-        key: format!("{}-{}", done.job, entry.attempt).into(),
-        outcome: Arc::new(outcome),
-        receipt: done.receipt.clone(),
+    #[tokio::test]
+    async fn a_stop_waits_for_what_is_on_its_way_and_not_for_a_door_that_stays_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |name: &str| Outbox::open(dir.path().join(name), Options::new([7; 32])).unwrap();
+        let (door, _, thread) = open("open");
+        assert!(!thread.join_within(Duration::from_millis(50)).await);
+        drop(door);
+        let (door, _, thread) = open("closed");
+        door.remove(JobId::new("j").unwrap(), 1).await;
+        drop(door);
+        assert!(thread.join_within(Duration::from_secs(20)).await);
     }
 }

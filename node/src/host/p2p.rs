@@ -37,7 +37,6 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::outbox::completion;
 use super::{Claim, Coordinator, HostSpec, PortError, Pulse, Report, RunOf, orders_patience};
 use asking::{nobody, unexpected};
 use attached::Attached;
@@ -224,10 +223,11 @@ impl Coordinator for P2pCoordinators {
 
     fn complete(&self, report: Report) -> BoxFuture<'_, Result<(), PortError>> {
         async move {
-            let Report { host, job, attempt, route, outcome, receipt, .. } = report;
-            let Some(route) = route else { return Err(unexpected()) };
-            let completion = Box::new(completion(host, job, attempt, &outcome, receipt));
-            let ask = HostAsk::Complete { completion, attempt };
+            let Report { completion, route, .. } = report;
+            let (Some(route), Some(attempt)) = (route, completion.attempt) else {
+                return Err(unexpected());
+            };
+            let ask = HostAsk::Complete { completion: Box::new(completion), attempt };
             match self.0.about(route, ask, PATIENCE).await? {
                 HostTell::Accepted => Ok(()),
                 _ => Err(unexpected()),

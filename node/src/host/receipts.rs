@@ -10,9 +10,8 @@ use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::record::receipt::Receipt;
 use skyclaw_protocol::record::{Raw, Record, Signed};
-use skyclaw_protocol::{Hash, HostId, JobId, Milli, NetworkId};
+use skyclaw_protocol::{Completion, Hash, NetworkId};
 
-use super::Outcome;
 use crate::supervisor::Terms;
 use crate::time;
 
@@ -53,22 +52,23 @@ impl Receipts {
         Self { key: Arc::new(key), network, network_name: network_name.into() }
     }
 
-    /// The receipt of a run that has just ended.
+    /// The receipt of a run that has just ended, of what is told of it.
     #[must_use]
     pub fn sign(
         &self,
-        whose: (&HostId, &JobId, u32),
+        told: &Completion,
+        attempt: u32,
         run: &Run,
         terms: Terms,
-        outcome: &Outcome,
+        truncated: bool,
     ) -> Option<Box<Raw>> {
         let ended = time::wall().max(run.started);
-        self.seal(&(self.key)()?, whose, (run, ended), terms, outcome)
+        self.seal(&(self.key)()?, told, attempt, (run, ended), terms, truncated)
     }
 
     /// The same run, of which something else is told: its result did not fit.
     #[must_use]
-    pub fn again(&self, before: &Raw, outcome: &Outcome) -> Option<Box<Raw>> {
+    pub fn again(&self, before: &Raw, told: &Completion) -> Option<Box<Raw>> {
         let key = (self.key)()?;
         // One that another key signed is not ours to change.
         let before = before.clone().reopen::<Receipt>().ok()?.into_body();
@@ -77,48 +77,48 @@ impl Receipts {
         }
         let run = Run { payload: before.payload, spec: before.spec, started: before.started };
         let terms = Terms { sandbox: before.sandbox, policy: before.policy };
-        let outcome = Outcome { truncated: before.truncated, ..outcome.clone() };
-        let whose = (&before.host, &before.job, before.attempt);
-        self.seal(&key, whose, (&run, before.ended), terms, &outcome)
+        let (attempt, ended) = (before.attempt, before.ended);
+        self.seal(&key, told, attempt, (&run, ended), terms, before.truncated)
     }
 
     fn seal(
         &self,
         key: &NodeKey,
-        (host, job, attempt): (&HostId, &JobId, u32),
+        told: &Completion,
+        attempt: u32,
         (run, ended): (&Run, Wall),
         terms: Terms,
-        outcome: &Outcome,
+        truncated: bool,
     ) -> Option<Box<Raw>> {
         let hash = |text: &str| Hash::of(text.as_bytes());
-        let millis = u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX);
+        let text = |text: &Option<String>| hash(text.as_deref().unwrap_or_default());
         let receipt = Receipt {
             version: Receipt::VERSION,
             network: self.network,
             network_name: self.network_name.to_string(),
-            job: job.clone(),
+            job: told.job.clone(),
             spec: run.spec,
             payload: run.payload,
             attempt,
-            host: host.clone(),
+            host: told.host.clone(),
             node: key.id(),
             started: run.started,
             ended,
-            duration: Milli::whole(millis),
-            success: outcome.success,
-            exit_code: outcome.exit_code.into(),
-            error: outcome.error.as_deref().map(hash),
-            stdout: hash(&outcome.stdout),
-            stderr: hash(&outcome.stderr),
-            outputs: outcome.outputs.clone(),
-            truncated: outcome.truncated,
+            duration: told.duration.unwrap_or_default(),
+            success: told.success,
+            exit_code: told.exit_code.unwrap_or_default(),
+            error: told.error.as_deref().map(hash),
+            stdout: text(&told.stdout),
+            stderr: text(&told.stderr),
+            outputs: told.outputs.clone(),
+            truncated,
             sandbox: terms.sandbox,
             policy: terms.policy,
-            agent: outcome.agent.as_deref().map(hash),
+            agent: told.agent.as_deref().map(hash),
         };
         let sealed = Signed::seal(key, self.network, receipt);
         if sealed.raw().body.len() > Receipt::MAX_BYTES {
-            tracing::warn!(%job, "no receipt: the names of its files are too long");
+            tracing::warn!(job = %told.job, "no receipt: the names of its files are too long");
             return None;
         }
         Some(Box::new(sealed.raw().clone()))

@@ -10,13 +10,13 @@ use libp2p::{Multiaddr, PeerId};
 use super::address;
 use super::book::{Backoff, Known};
 use super::handshake::Failure;
-use super::hello::{Description, Why};
+use super::hello::{Denial, Description};
 use super::limits::{
     AUTH_TIMEOUT, DENY, DENY_BLOCK, DENY_NEWCOMER, DENY_SHORT, MAX_ADDRESSES, MAX_DENIED,
     MAX_REFUSALS, SMALLER_WAITS,
 };
 use super::members::{Rank, node_of, peer_of};
-use super::swarm::{Connection, Denial, Link, Member, Task};
+use super::swarm::{Connection, Denied, Link, Member, Task};
 use super::tickets::tell;
 use super::tunnel::PathKind;
 use crate::config::Role;
@@ -44,9 +44,9 @@ impl Task {
         link.connections.push(Connection { id, dialed, remote: remote.clone(), since: now });
         let named = dialed && address::ip(&remote).is_none();
         if self.shared.membership.is_open() && !address::is_near(&remote) && !named {
-            self.refuse(peer, Why::PublicAddress, false, DENY);
+            self.refuse(peer, Denial::PublicAddress, false, DENY);
         } else if self.shared.is_liar(&peer) {
-            self.refuse(peer, Why::Lied, false, DENY);
+            self.refuse(peer, Denial::Lied, false, DENY);
         } else if stranger && dialed {
             self.greeter.open(peer);
         } else if !stranger {
@@ -118,11 +118,11 @@ impl Task {
         match outcome {
             Ok(description) => self.admit(peer, &description),
             Err(_) if self.links.get(&peer).is_some_and(|link| link.member.is_some()) => {}
-            Err(Failure::ByUs(Why::Malformed)) => {
+            Err(Failure::ByUs(Denial::Malformed)) => {
                 if let Some(link) = self.links.get_mut(&peer) {
                     link.malformed = true;
                 }
-                self.shared.refuse(peer, self.place(&peer), Why::Malformed, false);
+                self.shared.refuse(peer, self.place(&peer), Denial::Malformed, false);
             }
             Err(Failure::ByUs(why)) => self.refuse(peer, why, false, deny_for(why)),
             Err(Failure::ByThem(why)) => self.refuse(peer, why, true, deny_for(why)),
@@ -170,6 +170,7 @@ impl Task {
         }
         let known = Known {
             addresses,
+            hearsay: Vec::new(),
             label: description.label.clone(),
             roles: description.roles.clone(),
             seen: now.0.max(1),
@@ -207,7 +208,7 @@ impl Task {
     }
 
     /// Does not let `peer` in, and leaves it alone for a while.
-    fn refuse(&mut self, peer: PeerId, why: Why, by_them: bool, time: Duration) {
+    fn refuse(&mut self, peer: PeerId, why: Denial, by_them: bool, time: Duration) {
         let address = self.place(&peer);
         if self.denied.contains_key(&peer) {
             tracing::debug!(%peer, address, %why, by_them, "a node was refused again");
@@ -220,8 +221,8 @@ impl Task {
         self.deny(peer, time);
         // Those who say that we are revoked are members still.
         let forget = match why {
-            Why::OtherNetwork | Why::WrongToken => true,
-            Why::Revoked => !by_them,
+            Denial::OtherNetwork | Denial::WrongToken => true,
+            Denial::Revoked => !by_them,
             _ => false,
         };
         if forget {
@@ -253,7 +254,7 @@ impl Task {
             self.links.keys().filter(|peer| self.shared.is_liar(peer)).copied().collect();
         for peer in liars {
             if !self.is_blocked(&peer, Instant::now()) {
-                self.refuse(peer, Why::Lied, false, DENY);
+                self.refuse(peer, Denial::Lied, false, DENY);
             }
         }
         let Some(tickets) = self.shared.membership.tickets() else { return };
@@ -276,7 +277,7 @@ impl Task {
             self.forget_denial(&first);
         }
         let until = before.map_or(now + time, |before| before.max(now + time));
-        self.denied.insert(peer, Denial { blocked: now + DENY_BLOCK.min(time), until });
+        self.denied.insert(peer, Denied { blocked: now + DENY_BLOCK.min(time), until });
         self.book.wait_until(&peer, until);
         // Closes its connections.
         self.swarm.behaviour_mut().denied.block_peer(peer);
@@ -301,7 +302,7 @@ impl Task {
 
     pub(super) fn look_at_timers(&mut self) {
         let now = Instant::now();
-        let over = |_: &PeerId, denial: &mut Denial| denial.until <= now;
+        let over = |_: &PeerId, denial: &mut Denied| denial.until <= now;
         for (peer, _) in self.denied.extract_if(over) {
             self.swarm.behaviour_mut().denied.unblock_peer(peer);
         }
@@ -317,7 +318,7 @@ impl Task {
         for (peer, malformed) in late {
             // Silence may be a lost message of an honest node; nonsense is not.
             let time = if malformed { DENY_SHORT } else { 2 * AUTH_TIMEOUT };
-            self.refuse(peer, Why::Silent, false, time);
+            self.refuse(peer, Denial::Silent, false, time);
         }
         self.look_for_fallen();
         self.close_duplicates(now);
@@ -370,13 +371,21 @@ pub(super) fn rank(roles: &[String]) -> Rank {
 }
 
 /// A token may be put right at any time, a version within an update.
-const fn deny_for(why: Why) -> Duration {
+const fn deny_for(why: Denial) -> Duration {
     match why {
-        Why::Version | Why::Malformed | Why::Silent => DENY_SHORT,
+        Denial::Version | Denial::Malformed | Denial::Silent => DENY_SHORT,
         // It may have another one soon.
-        Why::NoTicket | Why::BadTicket | Why::Expired | Why::UsedUp | Why::OtherPeer => DENY_SHORT,
-        Why::Clock => DENY_SHORT,
-        Why::CannotAdmit => DENY_NEWCOMER,
-        Why::OtherNetwork | Why::WrongToken | Why::PublicAddress | Why::Revoked | Why::Lied => DENY,
+        Denial::NoTicket
+        | Denial::BadTicket
+        | Denial::Expired
+        | Denial::UsedUp
+        | Denial::OtherPeer => DENY_SHORT,
+        Denial::Clock => DENY_SHORT,
+        Denial::CannotAdmit => DENY_NEWCOMER,
+        Denial::OtherNetwork
+        | Denial::WrongToken
+        | Denial::PublicAddress
+        | Denial::Revoked
+        | Denial::Lied => DENY,
     }
 }

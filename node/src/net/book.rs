@@ -61,7 +61,10 @@ impl Backoff {
 /// A peer known.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
+    /// Where it said itself that it is, or was reached.
     pub(super) addresses: Vec<Multiaddr>,
+    /// Where others say that it is; they may lie.
+    pub(super) hearsay: Vec<Multiaddr>,
     pub(super) label: String,
     pub(super) roles: Vec<String>,
     /// Wall time of the last meeting, in milliseconds; 0 if it was never admitted.
@@ -69,6 +72,23 @@ pub(super) struct Known {
     /// Since when it is away, or the start.
     pub(super) away: Instant,
     pub(super) backoff: Backoff,
+}
+
+impl Known {
+    /// Where it may be: what it said itself, then what others say.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.addresses.iter().chain(&self.hearsay)
+    }
+}
+
+/// What is new is tried first, and the oldest goes.
+fn put_first(known: &mut Vec<Multiaddr>, addresses: Vec<Multiaddr>) {
+    for address in addresses {
+        if !known.contains(&address) {
+            known.insert(0, address);
+        }
+    }
+    known.truncate(MAX_ADDRESSES);
 }
 
 /// All peers known.
@@ -89,35 +109,44 @@ impl Book {
         self.peers.iter()
     }
 
-    /// Somebody said that `peer` is there; call it from `next` on.
-    pub(super) fn hear(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, next: Instant) {
+    /// Somebody said that `peer` is there; call it from `next` on. Anybody can say so, hence it never
+    /// displaces what is known of the peer itself.
+    pub(super) fn hear(&mut self, peer: PeerId, mut addresses: Vec<Multiaddr>, next: Instant) {
         if addresses.is_empty() {
             return;
         }
         if let Some(known) = self.peers.get_mut(&peer) {
-            for address in addresses {
-                if !known.addresses.contains(&address) {
-                    // What is new is tried first.
-                    known.addresses.insert(0, address);
-                }
-            }
+            addresses.retain(|address| !known.addresses.contains(address));
+            put_first(&mut known.hearsay, addresses);
             known.backoff.hope(next);
-            known.addresses.truncate(MAX_ADDRESSES);
             return;
         }
         if self.make_room() {
-            let backoff = Backoff::at(next);
-            let (label, roles) = (String::new(), Vec::new());
-            let known = Known { addresses, label, roles, seen: 0, away: next, backoff };
+            addresses.truncate(MAX_ADDRESSES);
+            let known = Known {
+                addresses: Vec::new(),
+                hearsay: addresses,
+                label: String::new(),
+                roles: Vec::new(),
+                seen: 0,
+                away: next,
+                backoff: Backoff::at(next),
+            };
             self.peers.insert(peer, known);
         }
     }
 
-    /// Forgets ways to `peer` through relays that are not among `told`: places come and go.
-    pub(super) fn forget_ways(&mut self, peer: &PeerId, told: &[Multiaddr]) {
-        if let Some(known) = self.peers.get_mut(peer) {
-            known.addresses.retain(|at| address::circuit(at).is_none() || told.contains(at));
-        }
+    /// The member `peer` says itself that it is there. Of its ways through relays it names all: places
+    /// come and go.
+    pub(super) fn told(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        let Some(known) = self.peers.get_mut(&peer) else {
+            // It had to make room for others.
+            return self.hear(peer, addresses, Instant::now());
+        };
+        let stays = |at: &Multiaddr| address::circuit(at).is_none() || addresses.contains(at);
+        known.addresses.retain(stays);
+        known.hearsay.retain(|at| stays(at) && !addresses.contains(at));
+        put_first(&mut known.addresses, addresses);
     }
 
     /// `peer` was admitted.
@@ -243,7 +272,9 @@ impl Book {
             // All at once would be a storm of our own.
             let next = now + Duration::from_millis(rand::random_range(0..500));
             let backoff = Backoff::at(next);
-            book.peers.insert(peer, Known { addresses, label, roles, seen, away: now, backoff });
+            let hearsay = Vec::new();
+            let known = Known { addresses, hearsay, label, roles, seen, away: now, backoff };
+            book.peers.insert(peer, known);
         }
         Ok(book)
     }
@@ -288,6 +319,7 @@ mod tests {
     fn known(seen: u64) -> Known {
         Known {
             addresses: vec!["/ip4/10.0.0.1/tcp/1".parse().unwrap()],
+            hearsay: Vec::new(),
             label: "a".into(),
             roles: vec!["coordinator".into()],
             seen,
@@ -417,6 +449,28 @@ mod tests {
             assert!(!book.hope(now + Duration::from_secs(4), &mut chance), "not again at once");
             assert!(book.hope(now + Duration::from_secs(5), &mut chance));
         }
+    }
+
+    /// Anybody on the network can say that a member is anywhere.
+    #[test]
+    fn hearsay_does_not_displace_where_a_member_is() {
+        let at = |port: usize| format!("/ip4/10.0.0.9/tcp/{port}").parse::<Multiaddr>().unwrap();
+        let (mut book, now, peer) = (Book::default(), Instant::now(), PeerId::random());
+        book.meet(peer, known(1));
+        (1..100).for_each(|port| book.hear(peer, vec![at(port)], now));
+        let shown = book.get(&peer).unwrap();
+        assert_eq!(shown.addresses, known(1).addresses, "what is shown, probed and written");
+        assert_eq!(shown.places().next(), known(1).addresses.first(), "called first");
+        assert_eq!(shown.hearsay.len(), MAX_ADDRESSES);
+        assert_eq!(shown.hearsay[0], at(99));
+        let network = NetworkId::of_name("n");
+        let read = Book::decode(&book.encode(network), network, 1).unwrap();
+        assert_eq!(read.get(&peer).unwrap().places().count(), 1);
+        // It says so itself.
+        book.told(peer, vec![at(99)]);
+        let shown = book.get(&peer).unwrap();
+        assert_eq!(shown.addresses, [at(99), known(1).addresses[0].clone()]);
+        assert!(!shown.hearsay.contains(&at(99)));
     }
 
     #[test]

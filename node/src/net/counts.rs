@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use skyclaw_http_compat::Reach;
 
 use super::gossip::Topic;
-use super::hello::Why;
+use super::hello::Denial;
 use super::tunnel::PathKind;
 
 /// Numbers since the start.
@@ -52,7 +52,7 @@ pub(super) struct Counts {
     pub(super) circuits_refused: AtomicU64,
     pub(super) punched: AtomicU64,
     pub(super) not_punched: AtomicU64,
-    pub(super) refused: [AtomicU64; Why::ALL.len()],
+    pub(super) refused: [AtomicU64; Denial::ALL.len()],
     pub(super) overstepped: [AtomicU64; Overstep::ALL.len()],
 }
 
@@ -153,8 +153,8 @@ impl Counts {
     }
 
     /// A handshake ended in a refusal.
-    pub(super) fn refuse(&self, why: Why) {
-        let at = Why::ALL.iter().position(|known| *known == why).unwrap_or_default();
+    pub(super) fn refuse(&self, why: Denial) {
+        let at = Denial::ALL.iter().position(|known| *known == why).unwrap_or_default();
         self.refused[at].fetch_add(1, Relaxed);
     }
 
@@ -177,8 +177,8 @@ impl Counts {
         &self.overstepped[what as usize]
     }
 
-    pub(super) fn refused(&self, why: Why) -> u64 {
-        let at = Why::ALL.iter().position(|known| *known == why).unwrap_or_default();
+    pub(super) fn refused(&self, why: Denial) -> u64 {
+        let at = Denial::ALL.iter().position(|known| *known == why).unwrap_or_default();
         self.refused[at].load(Relaxed)
     }
 }

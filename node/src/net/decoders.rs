@@ -14,7 +14,7 @@ use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::{NetworkId, codec};
 
 use super::book::{Backoff, Book, Known};
-use super::hello::{Description, Hello, Mac, Message, VERSION, Why};
+use super::hello::{Denial, Description, Hello, Mac, Message, VERSION};
 use super::limits::MAX_MEMBER_QUESTION;
 use super::members::peer_of;
 use super::pass::{Credential, Grant, Pass};
@@ -91,7 +91,7 @@ pub fn handshakes() -> Vec<Vec<u8>> {
         Message::Hello(hello),
         Message::Proof(vec![Mac([5; 32]); 2]),
         Message::Welcome,
-        Message::Refused(Why::WrongToken),
+        Message::Refused(Denial::WrongToken),
         Message::Pass(Box::new(pass)),
         Message::Pass(Box::new(granting)),
         Message::Enter(None),
@@ -128,6 +128,7 @@ pub fn books(network: NetworkId, wall_ms: u64) -> Vec<Vec<u8>> {
 fn met(peer: PeerId, now: Instant, wall_ms: u64) -> Known {
     Known {
         addresses: super::address::of_peer(peer, [address()], true),
+        hearsay: Vec::new(),
         label: "node_a".into(),
         roles: vec!["host".into()],
         seen: wall_ms,

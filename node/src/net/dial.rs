@@ -51,7 +51,7 @@ impl Task {
             let Some(known) = self.book.get(&peer) else { continue };
             // Relays are for those who are not reached otherwise.
             let (mut ways, relayed): (Vec<Multiaddr>, Vec<Multiaddr>) =
-                known.addresses.iter().cloned().partition(|at| address::circuit(at).is_none());
+                known.places().cloned().partition(|at| address::circuit(at).is_none());
             if ways.is_empty() || known.backoff.has_failed() {
                 ways.extend(relayed);
             }
@@ -102,6 +102,7 @@ impl Task {
 
     /// A connection came about, perhaps by one of our calls.
     pub(super) fn reached(&mut self, peer: PeerId, id: ConnectionId) {
+        self.came_about(peer, id);
         for bootstrap in &mut self.bootstraps {
             if bootstrap.calling == Some(id) {
                 bootstrap.calling = None;

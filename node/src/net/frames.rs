@@ -13,8 +13,8 @@ use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use futures::future::BoxFuture;
-use futures::{AsyncReadExt, AsyncWriteExt};
+use futures::future::{BoxFuture, ready};
+use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use libp2p::swarm::Stream;
 use libp2p::{PeerId, StreamProtocol};
 use skyclaw_protocol::learned::Learned;
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::counts::Overstep;
 use super::limits::{
-    FRAME_QUEUE, FRAME_STALL, MAX_FRAME, MAX_FRAME_READERS, MAX_FRAME_STREAMS, REOPEN,
+    FRAME_QUEUE, FRAME_STALL, FRAMES_AHEAD, MAX_FRAME, MAX_FRAME_READERS, MAX_FRAME_STREAMS, REOPEN,
 };
 use super::members::{Rank, node_of, peer_of};
 use super::pace::{self, Step};
@@ -41,6 +41,11 @@ use crate::tasks::Tasks;
 pub trait Sink: Send + Sync + 'static {
     /// A frame from an admitted coordinator. Must not block; false if there is no room.
     fn frame(&self, from: NodeId, message: Message) -> bool;
+
+    /// Resolves once all frames that were put in before this call are handled, or lost.
+    fn handled(&self) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
 
     /// Gossip that was checked, from the member that passed it on. As [`Sink::frame`].
     fn learned(&self, from: NodeId, learned: Vec<Learned>) -> bool;
@@ -236,6 +241,8 @@ async fn read(
         return;
     }
     let mut length = [0; 4];
+    // Handed on since the last mark, and what ends once all before that mark is handled.
+    let (mut ahead, mut marked) = (0_u32, ready(()).boxed());
     while stream.read_exact(&mut length).await.is_ok() {
         let length = u32::from_be_bytes(length) as usize;
         let bytes = match length > MAX_FRAME {
@@ -252,11 +259,19 @@ async fn read(
             return;
         };
         shared.counts.frames_received.fetch_add(1, Relaxed);
+        let units = pace::of_frame(&message, length);
         // Nothing more is read meanwhile, and what it sends stays with it.
-        shared.paces.hold_up(Step::Frames, peer, pace::of_frame(&message, length)).await;
+        shared.paces.hold_up(Step::Frames, peer, units).await;
         if !sink.frame(from, message) {
             // The sender's machine repeats what is not answered.
             shared.counts.frames_refused.fetch_add(1, Relaxed);
+        }
+        ahead = ahead.saturating_add(units);
+        if ahead >= FRAMES_AHEAD {
+            ahead = 0;
+            // The portion before the last one is waited for, so that the engine has some meanwhile.
+            // What others send comes in between.
+            std::mem::replace(&mut marked, sink.handled()).await;
         }
     }
 }

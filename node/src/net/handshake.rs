@@ -4,7 +4,7 @@
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::PeerId;
 
-use super::hello::{Description, Hello, Message, Why};
+use super::hello::{Denial, Description, Hello, Message};
 use super::limits::{LINGER, MAX_MESSAGE};
 use super::membership::{Membership, Session};
 use super::pass;
@@ -13,9 +13,9 @@ use super::pass;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// We refuse them.
-    ByUs(Why),
+    ByUs(Denial),
     /// They refuse us.
-    ByThem(Why),
+    ByThem(Denial),
     /// The stream ended; nothing is known.
     Broken,
 }
@@ -58,7 +58,7 @@ impl Party<'_> {
         write(stream, &Message::Proof(self.membership.open(&session)).encode()).await?;
         match read(stream).await? {
             (_, Message::Proof(proof)) if self.membership.closes(&proof, &session) => {}
-            (_, Message::Proof(_)) => return refuse(stream, Why::WrongToken).await,
+            (_, Message::Proof(_)) => return refuse(stream, Denial::WrongToken).await,
             other => return unexpected(stream, other.1).await,
         }
         write(stream, &Message::Welcome.encode()).await?;
@@ -94,7 +94,7 @@ impl Party<'_> {
         let proof = match read(stream).await? {
             (_, Message::Proof(proofs)) => match self.membership.accept(&proofs, &session) {
                 Some(proof) => proof,
-                None => return refuse(stream, Why::WrongToken).await,
+                None => return refuse(stream, Denial::WrongToken).await,
             },
             other => return unexpected(stream, other.1).await,
         };
@@ -116,12 +116,12 @@ where
 {
     match got {
         Message::Refused(why) => Err(Failure::ByThem(why)),
-        _ => refuse(stream, Why::Malformed).await,
+        _ => refuse(stream, Denial::Malformed).await,
     }
 }
 
 /// Says why, and gives the other a moment to read it.
-pub(super) async fn refuse<S>(stream: &mut S, why: Why) -> Result<Description, Failure>
+pub(super) async fn refuse<S>(stream: &mut S, why: Denial) -> Result<Description, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -153,11 +153,11 @@ pub(super) async fn read<S: AsyncRead + Unpin>(
     stream.read_exact(&mut length).await.map_err(|_| Failure::Broken)?;
     let length = u32::from_be_bytes(length) as usize;
     if length > MAX_MESSAGE {
-        return Err(Failure::ByUs(Why::Malformed));
+        return Err(Failure::ByUs(Denial::Malformed));
     }
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).await.map_err(|_| Failure::Broken)?;
-    let message = Message::decode(&bytes).ok_or(Failure::ByUs(Why::Malformed))?;
+    let message = Message::decode(&bytes).ok_or(Failure::ByUs(Denial::Malformed))?;
     Ok((bytes, message))
 }
 
@@ -208,9 +208,9 @@ mod tests {
     async fn both_sides_hear_why_it_does_not_work() {
         let us = || Membership::new(Some("t"), "local");
         for (them, why) in [
-            (Membership::new(Some("u"), "local"), Why::WrongToken),
-            (Membership::new(None, "local"), Why::WrongToken),
-            (Membership::new(Some("t"), "elsewhere"), Why::OtherNetwork),
+            (Membership::new(Some("u"), "local"), Denial::WrongToken),
+            (Membership::new(None, "local"), Denial::WrongToken),
+            (Membership::new(Some("t"), "elsewhere"), Denial::OtherNetwork),
         ] {
             let ended = meet(them.clone(), us()).await;
             assert_eq!(ended, (Err(Failure::ByThem(why)), Err(Failure::ByUs(why))));

@@ -29,7 +29,7 @@ pub(super) enum Message {
     /// The opener's: one for each token it knows, its own first. The acceptor's: one.
     Proof(Vec<Mac>),
     Welcome,
-    Refused(Why),
+    Refused(Denial),
     /// In a ticket network: see [`super::pass`].
     Pass(Box<Pass>),
     /// The opener's last word there.
@@ -67,7 +67,7 @@ pub(super) struct Mac(#[serde(with = "serde_bytes")] pub(super) [u8; 32]);
 
 /// Why a node is not admitted; how long it is left alone for that says `admit::deny_for`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Why {
+pub enum Denial {
     /// Its network has another name.
     OtherNetwork,
     /// Same name, other token, or only one of the two has one.
@@ -100,7 +100,7 @@ pub enum Why {
     Lied,
 }
 
-impl Why {
+impl Denial {
     /// All of them.
     pub const ALL: [Self; 15] = [
         Self::OtherNetwork,
@@ -165,7 +165,7 @@ impl Why {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -43,7 +43,7 @@ pub(super) const MAX_URL: usize = 4096;
 /// Roles a node may name; there are three.
 pub(super) const MAX_ROLES: usize = 8;
 
-/// Addresses kept per peer: two transports on a handful of interfaces.
+/// Addresses kept per peer, and as many by hearsay: two transports on a handful of interfaces.
 pub(super) const MAX_ADDRESSES: usize = 16;
 
 /// Longest address in bytes; a DNS name has at most 255.
@@ -157,6 +157,12 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// Frames waiting for one coordinator. A full queue loses frames; machines repeat what was not
 /// answered.
 pub(super) const FRAME_QUEUE: usize = 4096;
+
+/// Operations of frames after which it is waited until the portion before them is handled: two portions,
+/// each with its last frame, are what one stream may have waiting, and what the engine does in a tenth
+/// of a second at the pace below. So whoever sends all it may at once is in nobody's way for longer. A
+/// commit may take sixty milliseconds before this holds up a coordinator that keeps to that pace.
+pub(super) const FRAMES_AHEAD: u32 = 512;
 
 /// Longest frame: the largest spec or result with room for the rest. Batches stay far below.
 pub(super) const MAX_FRAME: usize = 12 << 20;
@@ -442,6 +448,10 @@ pub(super) const MAX_MEMBER_QUESTION: usize = 320 << 10;
 
 /// Longest file with notices: all that a network keeps, at most 1 KiB each.
 pub(super) const MAX_NOTICES_FILE: usize = 64 << 20;
+
+/// Notices that may be lost in a crash, since others tell them anew, are written at most so often: the
+/// whole file is, and a network tells a newcomer of all it keeps in some hundred parts.
+pub(super) const NOTICES_WRITE: Duration = Duration::from_secs(1);
 
 /// A question of membership is answered within so long: the answer waits for a disk.
 pub(super) const MEMBER_ASK: Duration = Duration::from_secs(5);

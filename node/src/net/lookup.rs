@@ -3,7 +3,7 @@
 //! Always: what it says is a hint, since any member may say anything there; questions are bounded in
 //! number and time. Coordinators alone answer, so that they alone are in the tables.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
@@ -30,8 +30,26 @@ const TELL_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Lookups {
     open: HashMap<QueryId, Lookup>,
-    provided: HashSet<RecordKey>,
+    provided: Provided,
     tell: Option<Instant>,
+}
+
+/// What this node says it has, told longest ago first.
+#[derive(Debug, Default)]
+struct Provided(VecDeque<RecordKey>);
+
+impl Provided {
+    /// Adds one; the answer is the one that makes room for it.
+    fn add(&mut self, key: RecordKey) -> Option<RecordKey> {
+        self.remove(&key);
+        let gone = if self.0.len() < MAX_PROVIDED { None } else { self.0.pop_front() };
+        self.0.push_back(key);
+        gone
+    }
+
+    fn remove(&mut self, key: &RecordKey) {
+        self.0.retain(|known| known != key);
+    }
 }
 
 #[derive(Debug)]
@@ -50,7 +68,7 @@ pub(super) enum Ask {
 
 impl NetHandle {
     /// Says to others that this node has the content with this hash, again and again, until
-    /// [`NetHandle::stop_providing`]. A thousand hashes at most are told.
+    /// [`NetHandle::stop_providing`]. A thousand hashes at most are told, the latest ones.
     pub async fn provide(&self, hash: [u8; 32]) {
         self.say(Word::Dht(Ask::Provide(RecordKey::new(&hash)))).await;
     }
@@ -76,11 +94,10 @@ impl Task {
         let kad = self.swarm.behaviour_mut().kad.inner();
         match ask {
             Ask::Provide(key) => {
-                if self.lookups.provided.len() >= MAX_PROVIDED {
+                if let Some(gone) = self.lookups.provided.add(key.clone()) {
                     tracing::debug!("more is had than is told");
-                    return;
+                    kad.stop_providing(&gone);
                 }
-                self.lookups.provided.insert(key.clone());
                 if let Err(error) = kad.start_providing(key) {
                     tracing::debug!(%error, "it is not told who has something");
                 }
@@ -111,7 +128,7 @@ impl Task {
 
     /// A coordinator came: it is told what we have.
     pub(super) fn tell_what_is_had(&mut self, now: Instant) {
-        if !self.lookups.provided.is_empty() {
+        if !self.lookups.provided.0.is_empty() {
             self.lookups.tell.get_or_insert(now + TELL_AFTER);
         }
     }
@@ -120,7 +137,7 @@ impl Task {
         if self.lookups.tell.is_some_and(|tell| tell <= now) {
             self.lookups.tell = None;
             let kad = self.swarm.behaviour_mut().kad.inner();
-            for key in &self.lookups.provided {
+            for key in &self.lookups.provided.0 {
                 // It was stored before.
                 let _ = kad.start_providing(key.clone());
             }
@@ -187,5 +204,28 @@ impl Task {
                 Lookup::Node(peer) => self.looked_up(peer, Vec::new()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: usize) -> RecordKey {
+        RecordKey::new(&number.to_be_bytes())
+    }
+
+    #[test]
+    fn of_more_than_can_be_told_the_latest_is() {
+        let mut provided = Provided::default();
+        for number in 0..MAX_PROVIDED {
+            assert_eq!(provided.add(key(number)), None);
+        }
+        assert_eq!(provided.add(key(0)), None, "told anew it is the latest");
+        assert_eq!(provided.add(key(MAX_PROVIDED)), Some(key(1)));
+        provided.remove(&key(2));
+        assert_eq!(provided.add(key(MAX_PROVIDED + 1)), None, "what is gone made room");
+        assert_eq!(provided.add(key(MAX_PROVIDED + 2)), Some(key(3)));
+        assert_eq!(provided.0.len(), MAX_PROVIDED);
     }
 }

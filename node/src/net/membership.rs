@@ -17,7 +17,7 @@ use skyclaw_protocol::network::Roles;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::hello::{Description, Hello, Mac, VERSION, Why};
+use super::hello::{Denial, Description, Hello, Mac, VERSION};
 use super::limits::MAX_TOKENS;
 use super::members::node_of;
 use super::tickets::{Seen, Tickets};
@@ -135,14 +135,14 @@ impl Membership {
     }
 
     /// What speaks against a hello, before any proof.
-    pub(super) fn check(&self, hello: &Hello) -> Result<Description, Why> {
+    pub(super) fn check(&self, hello: &Hello) -> Result<Description, Denial> {
         if hello.version != VERSION {
-            return Err(Why::Version);
+            return Err(Denial::Version);
         }
         if hello.network != self.name_hash {
-            return Err(Why::OtherNetwork);
+            return Err(Denial::OtherNetwork);
         }
-        Description::decode(&hello.description).ok_or(Why::Malformed)
+        Description::decode(&hello.description).ok_or(Denial::Malformed)
     }
 
     /// The proofs of the opener: one for each token, since it cannot know which of them the
@@ -313,11 +313,11 @@ mod tests {
             us.check(&hello(&Membership::new(Some("b"), "local"))),
             Ok(Description::default())
         );
-        assert_eq!(us.check(&hello(&Membership::new(Some("a"), "x"))), Err(Why::OtherNetwork));
+        assert_eq!(us.check(&hello(&Membership::new(Some("a"), "x"))), Err(Denial::OtherNetwork));
         let old = Hello { version: 0, ..hello(&us) };
-        assert_eq!(us.check(&old), Err(Why::Version));
+        assert_eq!(us.check(&old), Err(Denial::Version));
         let odd = Hello { description: vec![0xff], ..hello(&us) };
-        assert_eq!(us.check(&odd), Err(Why::Malformed));
+        assert_eq!(us.check(&odd), Err(Denial::Malformed));
     }
 
     #[test]

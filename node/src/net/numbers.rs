@@ -9,7 +9,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use skyclaw_http_compat::MetricWriter;
 
 use super::counts::{Counts, Overstep};
-use super::hello::Why;
+use super::hello::Denial;
 use super::pace::{Paces, Step};
 use super::tunnel::PathKind;
 use super::view::Shared;
@@ -127,7 +127,7 @@ fn between(metrics: &mut MetricWriter<'_>, counts: &Counts) -> fmt::Result {
 
 /// What was not taken, by kind.
 fn kinds(metrics: &mut MetricWriter<'_>, counts: &Counts) -> fmt::Result {
-    let refused = Why::ALL.iter().zip(&counts.refused);
+    let refused = Denial::ALL.iter().zip(&counts.refused);
     metrics.counters(
         "p2p_refusals",
         "Handshakes that ended in a refusal, by reason",

@@ -24,7 +24,7 @@ use skyclaw_protocol::network::{Capability, Invite, MemberRole, Seed, Vouched};
 use skyclaw_protocol::record::Record as _;
 
 use super::handshake::{Failure, read, refuse, unexpected, write};
-use super::hello::{Description, Message, Why};
+use super::hello::{Denial, Description, Message};
 use super::members::node_of;
 use super::membership::{Session, Side};
 use super::tickets::{Judged, Tickets};
@@ -73,7 +73,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let peer = session.acceptor;
-    let Some(node) = node_of(&peer) else { return refuse(stream, Why::Malformed).await };
+    let Some(node) = node_of(&peer) else { return refuse(stream, Denial::Malformed).await };
     let credential = match tickets.credential(session.seen(Side::Opener)) {
         Ok(credential) => credential,
         Err(why) => return refuse(stream, why).await,
@@ -91,7 +91,7 @@ where
     };
     let (capability, grant) = match judged {
         Judged::Member(capability) => (capability, None),
-        Judged::Newcomer(_) if newcomer => return refuse(stream, Why::CannotAdmit).await,
+        Judged::Newcomer(_) if newcomer => return refuse(stream, Denial::CannotAdmit).await,
         Judged::Newcomer(invite) => match let_in(tickets, invite, node).await {
             Ok((capability, grant)) => (capability, Some(Box::new(grant))),
             Err(why) => return refuse(stream, why).await,
@@ -115,7 +115,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let peer = session.opener;
-    let Some(node) = node_of(&peer) else { return refuse(stream, Why::Malformed).await };
+    let Some(node) = node_of(&peer) else { return refuse(stream, Denial::Malformed).await };
     let theirs = match read(stream).await? {
         (_, Message::Pass(theirs)) => theirs,
         other => return unexpected(stream, other.1).await,
@@ -131,7 +131,7 @@ where
     let newcomer = matches!(credential, Credential::Newcomer { .. });
     let (capability, grant) = match judged {
         Judged::Member(capability) => (capability, None),
-        Judged::Newcomer(_) if newcomer => return refuse(stream, Why::CannotAdmit).await,
+        Judged::Newcomer(_) if newcomer => return refuse(stream, Denial::CannotAdmit).await,
         Judged::Newcomer(invite) => match let_in(tickets, invite, node).await {
             Ok((capability, grant)) => (capability, Some(grant)),
             Err(why) => return refuse(stream, why).await,
@@ -153,24 +153,24 @@ async fn let_in(
     tickets: &Arc<Tickets>,
     invite: Invite,
     node: NodeId,
-) -> Result<(Capability, Grant), Why> {
+) -> Result<(Capability, Grant), Denial> {
     let this = Arc::clone(tickets);
     let admitted = tokio::task::spawn_blocking(move || this.admit(&invite, node));
-    let grant = admitted.await.unwrap_or(Err(Why::CannotAdmit))?;
+    let grant = admitted.await.unwrap_or(Err(Denial::CannotAdmit))?;
     // Made here a moment ago.
     let capability = grant.capability.raw.clone().reopen::<Capability>();
-    let capability = capability.map_err(|_| Why::CannotAdmit)?.into_body();
+    let capability = capability.map_err(|_| Denial::CannotAdmit)?.into_body();
     debug_assert!(capability.check(node).is_ok());
     tracing::info!(%node, roles = %capability.roles, "a newcomer is a member now");
     Ok((capability, grant))
 }
 
 /// Keeps what was given, on such a thread.
-async fn keep(tickets: &Arc<Tickets>, grant: Option<Grant>) -> Result<(), Why> {
-    let grant = grant.ok_or(Why::CannotAdmit)?;
+async fn keep(tickets: &Arc<Tickets>, grant: Option<Grant>) -> Result<(), Denial> {
+    let grant = grant.ok_or(Denial::CannotAdmit)?;
     let this = Arc::clone(tickets);
     let kept = tokio::task::spawn_blocking(move || this.take_grant(grant));
-    kept.await.unwrap_or(Err(Why::Malformed))?;
+    kept.await.unwrap_or(Err(Denial::Malformed))?;
     tracing::info!(network = tickets.name(), "this node is a member now");
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Whether anything still listens where a coordinator did.
 //!
 //! A process that was killed says nothing over QUIC, and its connections end after seconds only.
-//! Its ports, however, refuse at once. Always: "gone" is said only if each address that is known
-//! refused, twice; one that times out proves nothing (the network may be cut, the process stopped),
-//! and one that cannot be reached from here at all says nothing.
+//! Its ports, however, refuse at once. Always: "gone" is said only if each address that it named
+//! itself refused, twice (others may name ports that are closed); one that times out proves nothing
+//! (the network may be cut, the process stopped), and one that cannot be reached from here at all
+//! says nothing.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

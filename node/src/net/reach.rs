@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::oneshot;
 
 use super::address;
+use super::book::Known;
 use super::limits::{
     HEAD_START, MAX_REACH_WAITERS, MAX_REACHES, MAX_WAYS, REACH_AGAIN, REACH_LEAST,
 };
@@ -80,8 +81,8 @@ impl Task {
             trouble: "no way to it is known",
         };
         self.reaches.insert(peer, reach);
-        let known = self.book.get(&peer).map(|known| &known.addresses[..]).unwrap_or_default();
-        let known: Vec<Multiaddr> = known.iter().filter_map(address::dialable).collect();
+        let known = self.book.get(&peer).into_iter().flat_map(Known::places);
+        let known: Vec<Multiaddr> = known.filter_map(address::dialable).collect();
         self.call(peer, known, PeerCondition::Disconnected);
         let lookup = self.find_node(peer);
         if let Some(reach) = self.reaches.get_mut(&peer) {
@@ -143,8 +144,8 @@ impl Task {
     /// Ways through relays: all that we are connected to, those it told of first; and the others that
     /// it told of.
     fn ways_to(&self, peer: PeerId) -> (Vec<Multiaddr>, Vec<Multiaddr>) {
-        let told = self.book.get(&peer).map(|known| &known.addresses[..]).unwrap_or_default();
-        let told: Vec<Multiaddr> = told.iter().filter_map(address::circuit).collect();
+        let told = self.book.get(&peer).into_iter().flat_map(Known::places);
+        let told: Vec<Multiaddr> = told.filter_map(address::circuit).collect();
         let named = |relay: &PeerId| told.iter().any(|way| address::relay_of(way) == Some(*relay));
         let relays = self.links.keys().filter(|relay| {
             **relay != peer && self.shared.members.rank(relay) == Some(Rank::Coordinator)
@@ -178,6 +179,13 @@ impl Task {
             Err(error) => {
                 tracing::debug!(%peer, %error, "a call that is not made");
             }
+        }
+    }
+
+    /// A call came about: it is no longer under way. Where it leads to no member, relays are tried.
+    pub(super) fn came_about(&mut self, peer: PeerId, id: ConnectionId) {
+        if let Some(reach) = self.reaches.get_mut(&peer) {
+            reach.calls.retain(|call| *call != id);
         }
     }
 

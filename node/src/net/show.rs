@@ -37,6 +37,7 @@ impl Task {
                 label: known.label.clone(),
                 roles: known.roles.clone(),
                 url: member.and_then(|member| member.url.clone()),
+                // Others call and probe these, so hearsay is not shown.
                 addresses: known.addresses.iter().map(ToString::to_string).collect(),
                 connected: member.is_some(),
                 since: member.map_or(Wall(known.seen), |member| member.since),

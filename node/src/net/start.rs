@@ -126,6 +126,7 @@ impl Net {
         ways.serve(greeter, &shared, &sink, &tasks);
         if let Some(tickets) = tickets {
             let (shared, stop) = (Arc::clone(&shared), tasks.token());
+            tasks.spawn(tell::keep(Arc::clone(&tickets), stop.clone()));
             tasks.spawn(tell::renew(shared, tickets, stop));
         }
         if let Some(outbox) = outbox {

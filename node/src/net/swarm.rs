@@ -36,7 +36,7 @@ use super::view::Shared;
 /// What other tasks tell the swarm's.
 #[derive(Debug)]
 pub(super) enum Word {
-    /// A peer is said to be at these addresses; `call` says that it does not know us.
+    /// A peer is said to be at these addresses, by anybody; `call` says that it does not know us.
     Heard { peer: PeerId, addresses: Vec<Multiaddr>, call: bool },
     /// A frame to be gossiped.
     Gossip { topic: Topic, bytes: Vec<u8> },
@@ -119,7 +119,7 @@ pub(super) struct Member {
 
 /// A peer that was not let in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Denial {
+pub(super) struct Denied {
     /// Until then its connections are closed.
     pub(super) blocked: Instant,
     /// Until then it is not called, and what it tries is not told again.
@@ -139,7 +139,7 @@ pub(super) struct Task {
     /// Whether others see what there is.
     pub(super) is_shown: bool,
     /// Who was not let in.
-    pub(super) denied: HashMap<PeerId, Denial>,
+    pub(super) denied: HashMap<PeerId, Denied>,
     /// What an operator named: called again and again.
     pub(super) bootstraps: Vec<Bootstrap>,
     pub(super) own: PeerId,
@@ -305,8 +305,7 @@ impl Task {
                 if let Some((near, member)) = link.and_then(Link::near_member) {
                     member.relays = info.protocols.contains(&relay::HOP_PROTOCOL_NAME);
                     let addresses = address::of_peer(peer_id, info.listen_addrs, near);
-                    self.book.forget_ways(&peer_id, &addresses);
-                    self.book.hear(peer_id, addresses, Instant::now());
+                    self.book.told(peer_id, addresses);
                 }
             }
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.overhear(event),

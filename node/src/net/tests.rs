@@ -35,6 +35,8 @@ type Answer = dyn Fn(Service, NodeId, Vec<u8>) -> BoxFuture<'static, Option<Vec<
 struct Desk {
     frames: Mutex<Vec<(NodeId, Message)>>,
     learned: Mutex<Vec<(NodeId, Learned)>>,
+    /// What came is not handled yet.
+    busy: watch::Sender<bool>,
     answer: Box<Answer>,
 }
 
@@ -48,6 +50,7 @@ impl Desk {
         Arc::new(Self {
             frames: Mutex::default(),
             learned: Mutex::default(),
+            busy: watch::Sender::new(false),
             answer: Box::new(answer),
         })
     }
@@ -62,6 +65,13 @@ impl Sink for Desk {
     fn frame(&self, from: NodeId, message: Message) -> bool {
         self.frames.lock().unwrap().push((from, message));
         true
+    }
+
+    fn handled(&self) -> BoxFuture<'static, ()> {
+        let mut busy = self.busy.subscribe();
+        Box::pin(async move {
+            let _ = busy.wait_for(|busy| !busy).await;
+        })
     }
 
     fn learned(&self, from: NodeId, learned: Vec<Learned>) -> bool {

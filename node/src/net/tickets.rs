@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Always: a use of an invite is on disk before its newcomer gets a capability, and what is revoked
-//! before anybody is told that it is. Locks are held for moments, never over files or the network.
+//! before anybody is told that it is; what else others tell is on disk soon, and told anew if it was not.
+//! Locks are held for moments, never over files, signatures or the network.
 //! The admin's key is read for one signature and wiped again.
 
 mod file;
@@ -20,19 +21,20 @@ mod view;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use skyclaw_protocol::clock::Wall;
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::network::{
-    Capability, Doubt, Invite, MemberRole, Notice, Notices, Roles, Seed, Serial, Vouched,
-    newcomer_proof, proof_holds,
+    Capability, Doubt, Invite, Law, MemberRole, Notice, Notices, Revoked, Roles, Seed, Serial,
+    Taken, Vouched, newcomer_proof, proof_holds,
 };
 use skyclaw_protocol::{NetworkId, NodeId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::hello::Why;
+use super::hello::Denial;
+use super::limits::{MAX_NOTICES, NOTICES_WRITE};
 use super::pass::{Credential, Grant};
 use crate::joined::Joined;
 use crate::time;
@@ -52,8 +54,10 @@ pub struct Tickets {
     clock: Clock,
     own: OnceLock<NodeKey>,
     state: Mutex<State>,
-    /// One writer of files at a time; taken before `state`.
-    writing: Mutex<()>,
+    /// What is revoked among `state`: looked at many times a second, and signatures are checked by it.
+    revoked: RwLock<Arc<Revoked>>,
+    /// One writer of files at a time, who alone takes notices; taken before `state`.
+    writing: Mutex<Writing>,
     sessions: Mutex<HashMap<NodeId, Session>>,
     /// Counts what is new among notices, and of this node's own capability.
     news: watch::Sender<u64>,
@@ -62,6 +66,15 @@ pub struct Tickets {
 struct State {
     joined: Joined,
     notices: Notices,
+}
+
+/// The file with notices, which is written whole.
+#[derive(Debug, Default)]
+struct Writing {
+    /// When that was done last.
+    last: Option<Wall>,
+    /// Something is not in it yet.
+    owed: bool,
 }
 
 /// By what a connected node is a member.
@@ -105,6 +118,7 @@ impl Tickets {
             notices_file,
             clock,
             own: OnceLock::new(),
+            revoked: RwLock::new(Arc::new(notices.revoked().clone())),
             state: Mutex::new(State { joined, notices }),
             writing: Mutex::default(),
             sessions: Mutex::default(),
@@ -132,6 +146,25 @@ impl Tickets {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Writing> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is revoked as of now.
+    fn out(&self) -> Arc<Revoked> {
+        Arc::clone(&self.revoked.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Something was revoked: it counts from now on.
+    fn show_revoked(&self) {
+        let now = Arc::new(self.state().notices.revoked().clone());
+        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    const fn law<'a>(&self, revoked: &'a Revoked) -> Law<'a> {
+        Law { network: self.network, admin: self.admin, revoked }
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<NodeId, Session>> {
@@ -168,17 +201,17 @@ impl Tickets {
     /// This node's own capability, while it counts.
     pub(super) fn capability(&self) -> Option<(Capability, Vouched)> {
         let (own, now) = (self.own.get()?.id(), self.now());
-        let state = self.state();
-        let vouched = state.joined.capability.as_ref()?;
-        let law = state.notices.law(self.network, self.admin);
-        let capability = vouched.check::<Capability>(&law, now).ok()?.into_body();
-        let stands = capability.peer == own && law.revoked.peer(own).is_none();
-        stands.then(|| (capability, vouched.clone()))
+        let vouched = self.state().joined.capability.clone()?;
+        let out = self.out();
+        let checked = vouched.check::<Capability>(&self.law(&out), now);
+        let capability = checked.ok()?.into_body();
+        let stands = capability.peer == own && out.peer(own).is_none();
+        stands.then_some((capability, vouched))
     }
 
     /// What this node shows to another: what counts, else whatever there is, since the other tells best
     /// what is wrong with it.
-    pub(super) fn credential(&self, seen: Seen) -> Result<Credential, Why> {
+    pub(super) fn credential(&self, seen: Seen) -> Result<Credential, Denial> {
         if let Some((_, vouched)) = self.capability() {
             return Ok(Credential::Member(vouched));
         }
@@ -188,7 +221,7 @@ impl Tickets {
             return Ok(Credential::Newcomer { invite: ticket.invite.clone(), proof });
         }
         let over = state.joined.capability.clone();
-        over.map(Credential::Member).ok_or(Why::NoTicket)
+        over.map(Credential::Member).ok_or(Denial::NoTicket)
     }
 
     /// What another node's showing comes to.
@@ -197,28 +230,27 @@ impl Tickets {
         credential: &Credential,
         peer: NodeId,
         seen: Seen,
-    ) -> Result<Judged, Why> {
-        let now = self.now();
-        let state = self.state();
-        let law = state.notices.law(self.network, self.admin);
-        if law.revoked.peer(peer).is_some() {
-            return Err(Why::Revoked);
+    ) -> Result<Judged, Denial> {
+        let (now, out) = (self.now(), self.out());
+        let law = self.law(&out);
+        if out.peer(peer).is_some() {
+            return Err(Denial::Revoked);
         }
         match credential {
             Credential::Member(vouched) => {
                 let capability = vouched.check::<Capability>(&law, now).map_err(why)?.into_body();
                 if capability.peer != peer {
-                    return Err(Why::OtherPeer);
+                    return Err(Denial::OtherPeer);
                 }
                 Ok(Judged::Member(capability))
             }
             Credential::Newcomer { invite, proof } => {
                 let invite = invite.check::<Invite>(&law, now).map_err(why)?.into_body();
                 if !proof_holds(&invite, self.network, &seen.0, proof) {
-                    return Err(Why::BadTicket);
+                    return Err(Denial::BadTicket);
                 }
                 if invite.peer.is_some_and(|only| only != peer) {
-                    return Err(Why::OtherPeer);
+                    return Err(Denial::OtherPeer);
                 }
                 Ok(Judged::Newcomer(invite))
             }
@@ -226,18 +258,19 @@ impl Tickets {
     }
 
     /// Takes what an issuer gave this node, and keeps it. Blocks until it is on the disk.
-    pub(super) fn take_grant(&self, grant: Grant) -> Result<(), Why> {
+    pub(super) fn take_grant(&self, grant: Grant) -> Result<(), Denial> {
         let (Some(own), now) = (self.own.get().map(NodeKey::id), self.now()) else {
-            return Err(Why::Malformed);
+            return Err(Denial::Malformed);
         };
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.writing();
+        let out = self.out();
+        let checked = grant.capability.check::<Capability>(&self.law(&out), now);
+        let capability = checked.map_err(why)?;
+        if capability.body().peer != own {
+            return Err(Denial::OtherPeer);
+        }
         let joined = {
             let mut state = self.state();
-            let law = state.notices.law(self.network, self.admin);
-            let capability = grant.capability.check::<Capability>(&law, now).map_err(why)?;
-            if capability.body().peer != own {
-                return Err(Why::OtherPeer);
-            }
             state.joined.allowed = capability.body().roles;
             state.joined.capability = Some(grant.capability);
             // Used up, as far as this node goes.
@@ -280,17 +313,16 @@ impl Tickets {
     }
 
     /// Connected nodes that are members no more, and why.
-    pub(super) fn fallen(&self) -> Vec<(NodeId, Why)> {
+    pub(super) fn fallen(&self) -> Vec<(NodeId, Denial)> {
         let now = self.now();
         let sessions: Vec<(NodeId, Session)> =
             self.sessions().iter().map(|(peer, session)| (*peer, session.clone())).collect();
-        let state = self.state();
-        let revoked = state.notices.revoked();
+        let revoked = self.out();
         let why = |(peer, session): (NodeId, Session)| {
             let out = revoked.peer(peer).or_else(|| revoked.serial(session.serial));
             match (out, now >= session.not_after) {
-                (Some(_), _) => Some((peer, Why::Revoked)),
-                (None, true) => Some((peer, Why::Expired)),
+                (Some(_), _) => Some((peer, Denial::Revoked)),
+                (None, true) => Some((peer, Denial::Expired)),
                 (None, false) => None,
             }
         };
@@ -300,7 +332,7 @@ impl Tickets {
     /// The nodes that were revoked, and since when.
     #[must_use]
     pub fn revoked(&self) -> BTreeMap<NodeId, Wall> {
-        self.state().notices.revoked().peers().collect()
+        self.out().peers().collect()
     }
 
     /// Changes whenever something of membership does.
@@ -316,14 +348,14 @@ impl Tickets {
         issuers.map(|(peer, _)| *peer).collect()
     }
 
-    /// Takes notices of others; true if one was new. Blocks until that is on the disk.
+    /// Takes notices of others; true if one was new. Blocks until what is revoked is on the disk.
     fn take_notices(&self, notices: Vec<Notice>) -> bool {
         let now = self.now();
         let keeps_all = self.capability().is_some_and(|(it, _)| {
             it.roles.has(MemberRole::Coordinator) || it.roles.has(MemberRole::Issuer)
         });
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut new = false;
+        let mut writing = self.writing();
+        let (mut new, mut revokes) = (false, false);
         for notice in notices {
             if let Notice::Member(vouched) = &notice {
                 self.shown(vouched, now);
@@ -334,15 +366,26 @@ impl Tickets {
             if matches!(notice, Notice::Admission(_)) && !keeps_all {
                 continue;
             }
+            let revocation = matches!(notice, Notice::Revocation(_));
             let taken = self.state().notices.take(notice, self.network, self.admin, now);
             match taken {
-                Ok(skyclaw_protocol::network::Taken::New) => new = true,
-                Ok(_) => {}
+                Ok(Taken::New) => {
+                    new = true;
+                    if revocation {
+                        revokes = true;
+                        self.show_revoked();
+                    }
+                }
+                Ok(Taken::Known | Taken::Full) => {}
                 Err(doubt) => tracing::debug!(%doubt, "a notice of membership that does not count"),
             }
         }
+        if revokes {
+            self.keep_notices(&mut writing);
+        } else if new {
+            self.keep_soon(&mut writing);
+        }
         if new {
-            self.keep_notices();
             self.news.send_modify(|count| *count += 1);
         }
         new
@@ -350,11 +393,8 @@ impl Tickets {
 
     /// A member has a newer capability; if it is connected it is by that one from now on.
     fn shown(&self, vouched: &Vouched, now: Wall) {
-        let checked = {
-            let state = self.state();
-            vouched.check::<Capability>(&state.notices.law(self.network, self.admin), now)
-        };
-        let Ok(capability) = checked else { return };
+        let out = self.out();
+        let Ok(capability) = vouched.check::<Capability>(&self.law(&out), now) else { return };
         let capability = capability.into_body();
         if let Some(session) = self.sessions().get_mut(&capability.peer)
             && session.not_after < capability.not_after
@@ -365,14 +405,46 @@ impl Tickets {
         }
     }
 
-    /// Writes the notices. To be called by whoever is the one writer.
-    fn keep_notices(&self) -> bool {
-        let bytes = {
-            let mut state = self.state();
-            state.notices.prune((self.clock)());
-            file::bytes(self.network, &state.notices)
-        };
+    /// Writes the notices now, or leaves that to [`Tickets::keep_owed`]: the file may be large, and they
+    /// come in many parts.
+    fn keep_soon(&self, writing: &mut Writing) {
+        let now = self.now();
+        // Also where the clock was set back.
+        let just = writing.last.is_some_and(|last| last <= now && now < after(last));
+        if just {
+            writing.owed = true;
+        } else {
+            self.keep_notices(writing);
+        }
+    }
+
+    /// Writes what was left. Blocks until that is on the disk.
+    fn keep_owed(&self) {
+        let mut writing = self.writing();
+        if writing.owed {
+            self.keep_notices(&mut writing);
+        }
+    }
+
+    /// Writes the notices.
+    fn keep_notices(&self, writing: &mut Writing) -> bool {
+        self.state().notices.prune(self.now());
+        let (mut notices, mut place) = (Vec::new(), 0);
+        // In parts, between which others have their turns. No notice is taken meanwhile.
+        loop {
+            let state = self.state();
+            let known = notices.len();
+            for (at, notice) in state.notices.after(place).take(MAX_NOTICES) {
+                place = at;
+                notices.push(notice.clone());
+            }
+            if notices.len() == known {
+                break;
+            }
+        }
+        let bytes = file::bytes(self.network, notices);
         let written = crate::joined::write_private(&self.notices_file, &bytes);
+        *writing = Writing { last: Some(self.now()), owed: written.is_err() };
         if let Err(error) = &written {
             let file = self.notices_file.display();
             tracing::error!(%file, %error, "what members tell of membership cannot be kept");
@@ -381,13 +453,18 @@ impl Tickets {
     }
 }
 
+/// When notices may be written that are not urgent, after they were.
+fn after(last: Wall) -> Wall {
+    last.plus_ms(u64::try_from(NOTICES_WRITE.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// A doubt as others are told it.
-const fn why(doubt: Doubt) -> Why {
+const fn why(doubt: Doubt) -> Denial {
     match doubt {
-        Doubt::Forged | Doubt::NotIssuer => Why::BadTicket,
-        Doubt::NotYet => Why::Clock,
-        Doubt::Expired => Why::Expired,
-        Doubt::Revoked => Why::Revoked,
+        Doubt::Forged | Doubt::NotIssuer => Denial::BadTicket,
+        Doubt::NotYet => Denial::Clock,
+        Doubt::Expired => Denial::Expired,
+        Doubt::Revoked => Denial::Revoked,
     }
 }
 

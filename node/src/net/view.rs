@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::counts::Counts;
 use super::frames::Links;
-use super::hello::Why;
+use super::hello::Denial;
 use super::kinds::Kinds;
 use super::limits::MAX_REFUSALS;
 use super::members::Members;
@@ -96,7 +96,7 @@ impl Shared {
         self.own.read().unwrap_or_else(PoisonError::into_inner).description.clone()
     }
 
-    /// Where a peer is known to be.
+    /// Where a peer is known to be, by its own word; hearsay is not among it.
     pub(super) fn addresses_of(&self, peer: &PeerId) -> Vec<Multiaddr> {
         let name = peer.to_string();
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +117,7 @@ impl Shared {
     }
 
     /// Remembers a refusal for users; one per peer and reason.
-    pub(super) fn refuse(&self, peer: PeerId, address: String, why: Why, by_them: bool) {
+    pub(super) fn refuse(&self, peer: PeerId, address: String, why: Denial, by_them: bool) {
         self.counts.refuse(why);
         let (peer_id, why) = (peer.to_string(), why.as_str().to_owned());
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);

@@ -36,9 +36,9 @@ pub(crate) fn service(record: &Held) -> Option<ServiceView> {
 
 /// What is held at a moment, for whoever reads on a blocking thread.
 #[derive(Clone, Debug)]
-pub(crate) struct Copy(std::sync::Arc<Store>);
+pub(crate) struct AsHeld(std::sync::Arc<Store>);
 
-impl Copy {
+impl AsHeld {
     pub(crate) fn jobs(&self, ids: &[&str], most_bytes: usize) -> Result<Vec<Held>, ReadError> {
         self.0.get_all(Class::Job, ids.iter().copied(), most_bytes)
     }
@@ -60,8 +60,8 @@ impl Copy {
 
 impl Originals {
     /// What is held, if there is anything.
-    pub(crate) fn copy(&self) -> Option<Copy> {
-        self.held().filter(|_| self.count() > 0).map(Copy)
+    pub(crate) fn copy(&self) -> Option<AsHeld> {
+        self.held().filter(|_| self.count() > 0).map(AsHeld)
     }
 
     /// How a job stands with originals, from memory.

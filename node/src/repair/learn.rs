@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::numbers::Numbers;
-use super::{FULL, Repair, STEP};
+use super::{Repair, STEP};
 use crate::engine::Input;
+use crate::limits::INBOX_AGAIN;
 use crate::time;
 
 /// How long a blocking thread may wait, and for what it may not.
@@ -84,7 +85,7 @@ impl Repair {
                 Err(TrySendError::Full(back)) if !patience.is_over() => input = back,
                 Err(_) => return false,
             }
-            std::thread::sleep(FULL);
+            std::thread::sleep(INBOX_AGAIN);
         }
     }
 }

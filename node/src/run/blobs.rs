@@ -8,9 +8,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use skyclaw_protocol::{Hash, ServiceView};
 
-use crate::blobs::{Blobs, BundleFault, Keep, Settings, Urls};
+use crate::blobs::{Blobs, Keep, Settings, Urls};
 use crate::engine::Shared;
-use crate::services::{BundleError, Bundles, NoBundles};
+use crate::services::{BundleError, Bundles, Busy, NoBundles};
 
 /// Bytes that stay free where no setting says so: what coordinators keep by default.
 const MIN_FREE: u64 = 64 << 20;
@@ -63,15 +63,9 @@ impl Bundles for Blobs {
         &'a self,
         hash: Hash,
         into: &'a Path,
+        busy: Busy,
     ) -> BoxFuture<'a, Result<(), BundleError>> {
-        async move {
-            self.unpack(hash, into).await.map_err(|fault| match fault {
-                BundleFault::Unavailable(text) => BundleError::Unavailable(text),
-                BundleFault::Broken(text) => BundleError::Broken(text),
-                BundleFault::Host(text) => BundleError::Host(text),
-            })
-        }
-        .boxed()
+        self.unpack(hash, into, busy).boxed()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -27,6 +28,10 @@ use crate::time;
 
 /// Who holds a blob that arose here: this node and two coordinators.
 const COPIES: usize = 3;
+
+/// How long a stopping node waits for the outbox: a few turns of its disk. A host that did not stop in
+/// time may still hold a door to it.
+const OUTBOX_STOP: Duration = Duration::from_secs(5);
 
 /// What such a node has of its own.
 #[derive(Debug)]
@@ -99,6 +104,7 @@ impl Member {
         let net = match Net::start(net_config, &handle, &key, move || urls.clone(), sink).await {
             Ok(net) => net,
             Err(error) => {
+                let _ = tasks.shutdown(HTTP_STOP_GRACE).await;
                 // Its file can be had again once it has ended.
                 drop(outbox);
                 let _ = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -178,8 +184,8 @@ impl Member {
         }
         self.net.stop().await;
         drop(self.outbox);
-        if tokio::task::spawn_blocking(move || self.thread.join()).await.is_err() {
-            tracing::error!("the outbox could not be closed");
+        if !self.thread.join_within(OUTBOX_STOP).await {
+            tracing::warn!("the outbox did not close in time; what is on its disk is whole");
         }
     }
 }

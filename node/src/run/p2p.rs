@@ -12,12 +12,12 @@ use skyclaw_protocol::controls::Controls;
 use skyclaw_protocol::learned::{self, Learned};
 use skyclaw_protocol::wire::Message;
 use skyclaw_protocol::{NetworkId, NodeId};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::{Attach, Refused};
 use crate::config::{Config, CoordinatorConfig, P2pConfig, Secret};
-use crate::engine::{Engine, Input, Shared};
+use crate::engine::{self, Engine, Input, Shared};
 use crate::handle::NodeHandle;
 use crate::net::{
     Description, Listen, Membership, Net, NetConfig, NetError, NetHandle, Service, Sink, Tickets,
@@ -26,9 +26,6 @@ use crate::net::{
 use crate::repair::Repair;
 use crate::tasks::Tasks;
 use crate::time;
-
-/// Pause before a full inbox is tried again.
-const FULL: Duration = Duration::from_millis(10);
 
 /// So long what was begun is waited for where libp2p does not start: none of it has had anything to do.
 const GIVE_UP: Duration = Duration::from_secs(2);
@@ -139,6 +136,23 @@ impl Sink for Inbox {
         self.engine.try_send(Input::Frame { from, message }).is_ok()
     }
 
+    fn handled(&self) -> BoxFuture<'static, ()> {
+        let (mark, marked) = oneshot::channel();
+        let (inbox, put) = (self.engine.clone(), self.engine.try_send(Input::Mark(mark)));
+        async move {
+            match put {
+                Ok(()) => {}
+                Err(TrySendError::Full(mark)) => {
+                    engine::put(&inbox, mark).await;
+                }
+                Err(TrySendError::Disconnected(_)) => return,
+            }
+            // Dropped, too, once nothing is left of what came before it.
+            let _ = marked.await;
+        }
+        .boxed()
+    }
+
     fn learned(&self, from: NodeId, learned: Vec<Learned>) -> bool {
         self.engine.try_send(Input::Learn { from, learned }).is_ok()
     }
@@ -177,10 +191,8 @@ async fn tell(
 ) {
     loop {
         let nodes = coordinators.borrow_and_update().clone();
-        // A full inbox is asked again: this news must not be lost.
-        while let Err(TrySendError::Full(_)) = inbox.try_send(Input::Coordinators(nodes.clone())) {
-            tokio::time::sleep(FULL).await;
-        }
+        // An engine that has ended needs no news.
+        engine::put(&inbox, Input::Coordinators(nodes)).await;
         tokio::select! {
             () = stop.cancelled() => return,
             changed = coordinators.changed() => if changed.is_err() { return },
@@ -196,9 +208,7 @@ async fn expel(tickets: Arc<Tickets>, inbox: SyncSender<Input>, stop: Cancellati
         news.borrow_and_update();
         let revoked = tickets.revoked();
         if revoked != told {
-            while let Err(TrySendError::Full(_)) = inbox.try_send(Input::Revoked(revoked.clone())) {
-                tokio::time::sleep(FULL).await;
-            }
+            engine::put(&inbox, Input::Revoked(revoked.clone())).await;
             told = revoked;
         }
         tokio::select! {

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
 
 /// Folders in each other: `node_modules` reach 30. What lies deeper is not counted, so it may not be.
 const DEEPEST: usize = 200;
@@ -24,13 +25,26 @@ const BLOCK: u64 = 512;
 /// Open files looked at for deleted ones.
 const MOST_OPEN: usize = 20_000;
 
+/// What lies below a folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    /// Its bytes, as far as they can be seen.
+    pub(crate) bytes: u64,
+    /// There are folders that this process may not look into: a run can close its own to the user that
+    /// it shares with a node.
+    pub(crate) closed: bool,
+}
+
 /// Bytes below a folder; some number above `enough` once that is passed. The error is a sentence about
 /// the run.
-pub(crate) fn used(base: &Path, enough: u64) -> Result<u64, String> {
-    let (mut bytes, mut files) = (0_u64, 0_u64);
+pub(crate) fn used(base: &Path, enough: u64) -> Result<Used, String> {
+    let (mut used, mut files) = (Used::default(), 0_u64);
     let mut linked = HashSet::new();
-    let Some(top) = open(CWD, base) else { return Ok(0) };
-    let mut stack = vec![top];
+    let mut stack = Vec::new();
+    match open(CWD, base) {
+        Ok(top) => stack.push(top),
+        Err(errno) => used.closed = is_closed(errno),
+    }
     while let Some((at, dir)) = stack.last_mut() {
         let Some(entry) = dir.next() else {
             stack.pop();
@@ -41,14 +55,21 @@ pub(crate) fn used(base: &Path, enough: u64) -> Result<u64, String> {
         if name == c"." || name == c".." {
             continue;
         }
-        let Ok(stat) = statat(&*at, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        let stat = match statat(&*at, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(errno) => {
+                used.closed |= is_closed(errno);
+                continue;
+            }
+        };
         files += 1;
         // A file with several names takes its blocks once.
         if stat.st_nlink < 2 || linked.insert((stat.st_dev, stat.st_ino)) {
-            bytes = bytes.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0) * BLOCK);
+            let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+            used.bytes = used.bytes.saturating_add(blocks * BLOCK);
         }
-        if bytes > enough {
-            return Ok(bytes);
+        if used.bytes > enough {
+            return Ok(used);
         }
         if files > MOST_FILES {
             return Err(format!("made more than {MOST_FILES} files"));
@@ -57,20 +78,29 @@ pub(crate) fn used(base: &Path, enough: u64) -> Result<u64, String> {
             if stack.len() == DEEPEST {
                 return Err(format!("made folders more than {DEEPEST} deep"));
             }
-            // One that is closed to its owner cannot be counted; it is rare and holds no more than the
-            // free space, which is watched too.
-            let below = stack.last().and_then(|(at, _)| open(at, name));
-            stack.extend(below);
+            match stack.last().map(|(at, _)| open(at, name)) {
+                Some(Ok(below)) => stack.push(below),
+                Some(Err(errno)) => used.closed |= is_closed(errno),
+                None => {}
+            }
         }
     }
-    Ok(bytes)
+    Ok(used)
 }
 
-fn open(at: impl std::os::fd::AsFd, name: impl rustix::path::Arg) -> Option<(OwnedFd, Dir)> {
+fn open(
+    at: impl std::os::fd::AsFd,
+    name: impl rustix::path::Arg,
+) -> rustix::io::Result<(OwnedFd, Dir)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = openat(at, name, flags, Mode::empty()).ok()?;
-    let dir = Dir::read_from(&fd).ok()?;
-    Some((fd, dir))
+    let fd = openat(at, name, flags, Mode::empty())?;
+    let dir = Dir::read_from(&fd)?;
+    Ok((fd, dir))
+}
+
+/// Others than these come of what the run does meanwhile: it removes, or puts something in place of it.
+fn is_closed(errno: Errno) -> bool {
+    matches!(errno, Errno::ACCESS | Errno::PERM)
 }
 
 /// Bytes of files that these processes hold open and that have no name any more.
@@ -89,7 +119,7 @@ pub(crate) fn deleted(processes: &[i32]) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -102,7 +132,32 @@ mod tests {
         symlink("/", at("link")).unwrap();
         fs::File::create(at("hole")).unwrap().set_len(1 << 40).unwrap();
         let used = used(base.path(), u64::MAX).unwrap();
-        assert!((1 << 20..2 << 20).contains(&used), "{used}");
+        assert!((1 << 20..2 << 20).contains(&used.bytes) && !used.closed, "{used:?}");
+    }
+
+    #[test]
+    fn folders_that_are_closed_to_whoever_counts_are_told_of() {
+        if rustix::process::geteuid().is_root() {
+            return; // Root looks into everything.
+        }
+        let closed = |mode: u32| {
+            let base = tempfile::tempdir().unwrap();
+            let folder = base.path().join("folder");
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("data"), vec![1; 1 << 20]).unwrap();
+            let set = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode));
+            set(mode).unwrap();
+            let used = used(base.path(), u64::MAX).unwrap();
+            set(0o700).unwrap();
+            (used.closed, used.bytes >= 1 << 20)
+        };
+        assert_eq!(closed(0o000), (true, false));
+        assert_eq!(
+            closed(0o400),
+            (true, false),
+            "its names can be read, and not how large they are"
+        );
+        assert_eq!(closed(0o500), (false, true));
     }
 
     #[test]

@@ -32,8 +32,10 @@ const PART_BYTES: u64 = 64 << 20;
 /// What to look at.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// The run's first process.
+    /// The process that all of the run's are below, whatever they do.
     pub(crate) root: i32,
+    /// Whether that one is of the run, too.
+    pub(crate) itself: bool,
     /// Its folders.
     pub(crate) base: PathBuf,
     /// Its bounds.
@@ -75,7 +77,7 @@ impl Watch {
             let killed = fs::read_to_string(kills).is_ok_and(|text| cgroup::was_killed(&text));
             return if killed { over() } else { None };
         }
-        let (processes, bytes) = family(self.root);
+        let (processes, bytes) = family(&self.processes());
         if bytes > most {
             return over();
         }
@@ -93,16 +95,35 @@ impl Watch {
             last.skipped += 1;
             return None;
         }
-        let used = match disk::used(&self.base, most) {
-            Ok(used) => used.saturating_add(disk::deleted(&family_of(self.root))),
+        let found = match disk::used(&self.base, most) {
+            Ok(found) => found,
             Err(over) => return Some(over),
         };
+        let used = found.bytes.saturating_add(disk::deleted(&self.processes()));
         *last = Seen { free, used, skipped: 0 };
         if used > most {
             return Some(format!("used more than {most} bytes of disk"));
         }
-        let short = free < RESERVE_BYTES && used > PART_BYTES;
-        short.then(|| format!("the disk of this host is full; of it {used} bytes are this run's"))
+        if free >= RESERVE_BYTES {
+            return None;
+        }
+        // What cannot be counted may be all of it.
+        if found.closed {
+            return Some(
+                "the disk of this host is full, and this run has closed folders".to_owned(),
+            );
+        }
+        let part = used > PART_BYTES;
+        part.then(|| format!("the disk of this host is full; of it {used} bytes are this run's"))
+    }
+
+    /// The processes of the run.
+    fn processes(&self) -> Vec<i32> {
+        let mut all = family_of(self.root);
+        if !self.itself {
+            all.retain(|pid| *pid != self.root);
+        }
+        all
     }
 }
 
@@ -132,11 +153,10 @@ impl Default for Seen {
     }
 }
 
-/// Processes below `root`, itself included, and the memory they hold. What they share is counted for
-/// each: too much rather than too little.
-fn family(root: i32) -> (u64, u64) {
+/// How many these are, and the memory they hold. What they share is counted for each: too much rather
+/// than too little.
+fn family(all: &[i32]) -> (u64, u64) {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
-    let all = family_of(root);
     let pages = all.iter().filter_map(|pid| {
         let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
         text.split(' ').nth(1)?.parse::<u64>().ok()
@@ -145,7 +165,7 @@ fn family(root: i32) -> (u64, u64) {
     (u64::try_from(all.len()).unwrap_or(u64::MAX), bytes)
 }
 
-/// The processes themselves, as the kernel lists children.
+/// A process and all below it, as the kernel lists children.
 fn family_of(root: i32) -> Vec<i32> {
     let mut found = vec![root];
     let mut next = 0;
@@ -174,7 +194,7 @@ mod tests {
 
     fn watch(base: &Path, limits: Limits) -> Watch {
         let root = i32::try_from(std::process::id()).unwrap();
-        Watch { root, base: base.to_owned(), limits, kills: None, count: true }
+        Watch { root, itself: true, base: base.to_owned(), limits, kills: None, count: true }
     }
 
     #[test]
@@ -187,17 +207,29 @@ mod tests {
         let pid = i32::try_from(shell.id()).unwrap();
         let mut seen = 0;
         for _ in 0..500 {
-            seen = family(pid).0;
+            seen = family(&family_of(pid)).0;
             if seen >= 3 {
                 break;
             }
             thread::sleep(Duration::from_millis(10));
         }
         assert!(seen >= 3, "{seen}");
-        assert!(family(pid).1 > 0);
+        assert!(family(&family_of(pid)).1 > 0);
         let group = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
         shell.wait().unwrap();
+    }
+
+    #[test]
+    fn who_keeps_the_run_is_no_part_of_it() {
+        let base = tempfile::tempdir().unwrap();
+        let watch = Watch { itself: false, ..watch(base.path(), Limits::default()) };
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let seen = watch.processes();
+        assert!(seen.contains(&i32::try_from(child.id()).unwrap()), "{seen:?}");
+        assert!(!seen.contains(&watch.root), "{seen:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -5,29 +5,22 @@ use std::path::Path;
 
 use futures::future::BoxFuture;
 use skyclaw_protocol::Hash;
+use tokio::sync::oneshot;
 
-/// Why a bundle is not there.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BundleError {
-    /// Nobody who has it answers now; later somebody may.
-    #[error("its bundle cannot be fetched: {0}")]
-    Unavailable(String),
-    /// It is no bundle that may be unpacked, and never will be one.
-    #[error("its bundle cannot be unpacked: {0}")]
-    Broken(String),
-    /// This host has no room for it, or cannot write.
-    #[error("its bundle cannot be kept here: {0}")]
-    Host(String),
-}
+use crate::bundle::BundleError;
+
+/// Held while a directory is written to. Nothing is said over it: the other end sees it close.
+pub type Busy = oneshot::Sender<()>;
 
 /// Fetches bundles.
 pub trait Bundles: fmt::Debug + Send + Sync {
     /// Brings the bundle of that hash and unpacks it into an empty directory. Dropping the future
-    /// gives it up.
+    /// gives it up; what was unpacking then may go on to its end, and `busy` is dropped with that.
     fn fetch_and_unpack<'a>(
         &'a self,
         hash: Hash,
         into: &'a Path,
+        busy: Busy,
     ) -> BoxFuture<'a, Result<(), BundleError>>;
 }
 
@@ -40,6 +33,7 @@ impl Bundles for NoBundles {
         &'a self,
         _hash: Hash,
         _into: &'a Path,
+        _busy: Busy,
     ) -> BoxFuture<'a, Result<(), BundleError>> {
         let text = "this host takes none (it has no store of bundles)";
         Box::pin(async move { Err(BundleError::Broken(text.to_owned())) })

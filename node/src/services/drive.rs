@@ -83,6 +83,8 @@ struct Driver<'a> {
     /// The question under way; none while it waits for `ask_at`.
     ask: Option<BoxFuture<'a, Event>>,
     ask_at: Instant,
+    /// Nothing is asked any more.
+    stopping: bool,
     mark: Option<Hash>,
     /// What was said last about questions that fail.
     trouble: Option<String>,
@@ -103,23 +105,7 @@ pub(crate) async fn run(
             return;
         }
     };
-    let config = &services.0.config;
-    let pace = Pace { grace: config.grace, linger: config.linger };
-    let mut driver = Driver {
-        agent: ServiceAgent::new(pace, time::since_boot()),
-        coordinator,
-        supervisor,
-        host,
-        client,
-        own: HashMap::new(),
-        pending: FuturesUnordered::new(),
-        ups: mpsc::channel(UPS),
-        ask: None,
-        ask_at: Instant::now(),
-        mark: None,
-        trouble: None,
-        services,
-    };
+    let mut driver = Driver::new(services, coordinator, supervisor, host, client);
     loop {
         driver.act();
         driver.question();
@@ -131,13 +117,42 @@ pub(crate) async fn run(
     driver.stop().await;
 }
 
+impl<'a> Driver<'a> {
+    fn new(
+        services: Services,
+        coordinator: &'a dyn Coordinator,
+        supervisor: &'a Supervisor,
+        host: watch::Receiver<HostId>,
+        client: reqwest::Client,
+    ) -> Self {
+        let config = &services.0.config;
+        let pace = Pace { grace: config.grace, linger: config.linger };
+        Self {
+            agent: ServiceAgent::new(pace, time::since_boot()),
+            coordinator,
+            supervisor,
+            host,
+            client,
+            own: HashMap::new(),
+            pending: FuturesUnordered::new(),
+            ups: mpsc::channel(UPS),
+            ask: None,
+            ask_at: Instant::now(),
+            stopping: false,
+            mark: None,
+            trouble: None,
+            services,
+        }
+    }
+}
+
 impl Driver<'_> {
     async fn next(&mut self) -> Option<Event> {
         let now = time::since_boot();
         let pause = self.agent.wakeup(now).map(|at| at.saturating_sub(now));
         let guarding = self.agent.is_guarding();
         let pause = if guarding { Some(pause.unwrap_or(LOOK).min(LOOK)) } else { pause };
-        let idle = self.ask.is_none();
+        let idle = self.ask.is_none() && !self.stopping;
         tokio::select! {
             event = self.pending.next(), if !self.pending.is_empty() => event,
             Some(up) = self.ups.1.recv() => Some(Event::Up(up)),
@@ -345,7 +360,7 @@ impl Driver<'_> {
     /// Says that the services go, ends them, and returns when none is left.
     async fn stop(&mut self) {
         self.ask = None;
-        self.ask_at = Instant::now() + Duration::from_secs(3600);
+        self.stopping = true;
         self.agent.farewell(time::since_boot());
         let until = Instant::now() + FAREWELL;
         self.act();
@@ -372,3 +387,6 @@ impl Driver<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,16 +8,18 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::io::Errno;
 use skyclaw_protocol::ServiceDef;
 use skyclaw_protocol::orders::Order;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use super::agent::End;
-use super::bundles::BundleError;
 use super::health::{LOOK, MISSES, Probe};
 use super::ports::{self, Port};
 use super::{Inner, InstanceId};
+use crate::bundle::BundleError;
 use crate::supervisor::{
     Ended, HostFault, LogRing, ServeOrder, StopReason, Supervisor, Workspace, asked, changed,
 };
@@ -28,6 +30,8 @@ pub(super) struct Home {
     space: Option<Workspace>,
     /// Its bundle lies there.
     unpacked: bool,
+    /// Closes when the one who unpacks it writes there no more.
+    unpacking: Option<oneshot::Receiver<()>>,
     /// A port that turned out not to be free.
     taken: Option<u16>,
 }
@@ -37,6 +41,18 @@ impl Home {
         if let Some(space) = self.space.take() {
             space.remove().await;
         }
+    }
+
+    /// Does without a directory in which a bundle is still being unpacked: that does not end with who
+    /// asked for it, and the next process must find an empty one. It is removed after that.
+    fn give_up(&mut self) {
+        let Some(unpacking) = self.unpacking.take() else { return };
+        let Some(space) = self.space.take() else { return };
+        tokio::spawn(async move {
+            // Nothing is said.
+            let _ = unpacking.await;
+            space.remove().await;
+        });
     }
 }
 
@@ -80,12 +96,16 @@ impl Process {
         let mut stop = self.stop.clone();
         let ready = tokio::select! {
             biased;
-            _ = asked(&mut stop) => return End::Stopped,
-            ready = self.prepare(&mut home) => ready,
+            _ = asked(&mut stop) => None,
+            ready = self.prepare(&mut home) => Some(ready),
         };
         let (cwd, port) = match ready {
-            Ok(ready) => ready,
-            Err(end) => return self.tell(end),
+            Some(Ok(ready)) => ready,
+            Some(Err(end)) => return self.tell(end),
+            None => {
+                home.give_up();
+                return End::Stopped;
+            }
         };
         let Some(space) = &home.space else { return End::Host("its directory is gone".into()) };
         self.log.note(&format!("process {} starts, PORT={}", self.attempt, port.number()));
@@ -125,7 +145,10 @@ impl Process {
         let space = home.space.insert(space);
         let def = &self.order.def;
         if let Some(hash) = def.bundle.filter(|_| !home.unpacked) {
-            let unpacked = self.inner.bundles.fetch_and_unpack(hash, space.path()).await;
+            let (busy, unpacking) = oneshot::channel();
+            home.unpacking = Some(unpacking);
+            let unpacked = self.inner.bundles.fetch_and_unpack(hash, space.path(), busy).await;
+            home.unpacking = None;
             if let Err(error) = unpacked {
                 // What was unpacked of it must not be there the next time.
                 home.remove().await;
@@ -305,13 +328,40 @@ fn working_directory(def: &ServiceDef, own: &Path) -> Result<PathBuf, End> {
         )));
     }
     let path = own.join(named);
-    if def.bundle.is_none()
-        && let Err(error) = std::fs::create_dir_all(&path)
-    {
-        return Err(End::Host(format!("cannot make the working directory {cwd}: {error}")));
+    if def.bundle.is_some() {
+        return if path.is_dir() {
+            Ok(path)
+        } else {
+            Err(End::Hopeless(format!("there is no directory {cwd} in its bundle")))
+        };
     }
-    if !path.is_dir() {
-        return Err(End::Hopeless(format!("there is no directory {cwd} in its bundle")));
-    }
-    Ok(path)
+    make_within(own, named).map(|()| path).map_err(|errno| match errno {
+        // Only the service, or its name for it, can have it so.
+        Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::NAMETOOLONG => {
+            let text = "it leads over what is no open folder of the instance's own";
+            End::Hopeless(format!("cannot make the working directory {cwd}: {text}"))
+        }
+        errno => End::Host(format!("cannot make the working directory {cwd}: {errno}")),
+    })
 }
+
+/// Makes the folders of a path of plain names below `own`, one in the other, and follows no link: this
+/// is done outside of the sandbox, and an earlier process of the service may have left one that leads
+/// anywhere.
+fn make_within(own: &Path, named: &Path) -> rustix::io::Result<()> {
+    // Those it made for itself may be closed to readers.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut at = openat(CWD, own, flags, Mode::empty())?;
+    for part in named.components() {
+        let Component::Normal(name) = part else { continue };
+        match mkdirat(&at, name, Mode::RWXU | Mode::RWXG | Mode::RWXO) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        at = openat(&at, name, flags, Mode::empty())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

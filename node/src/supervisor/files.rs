@@ -13,13 +13,14 @@ use std::time::Duration;
 use ignore::WalkBuilder;
 use ignore::overrides::OverrideBuilder;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde_json::{Map, Value};
 use skyclaw_protocol::limits::{MAX_BLOB_BYTES, MAX_JOB_FILES};
 use skyclaw_protocol::{Hash, OutputFile};
 use tokio_util::io::ReaderStream;
 
-use crate::blobs::{Blobs, BundleFault, FetchError};
-use crate::bundle::paths;
+use crate::blobs::{Blobs, FetchError};
+use crate::bundle::{BundleError, paths};
 
 /// How long keeping the files of a job may take: the largest blob over a modest line. The lease goes
 /// on meanwhile.
@@ -155,9 +156,14 @@ fn input(value: &Value) -> Result<Input, String> {
 async fn unpack(blobs: &Blobs, input: &Input, work: &Path) -> Result<(), Missing> {
     let into = input.path.as_ref().map_or_else(|| work.to_owned(), |path| work.join(path));
     parents(work, &into)?;
-    blobs.unpack(input.hash, &into).await.map_err(|fault| match fault {
-        BundleFault::Unavailable(why) | BundleFault::Broken(why) => Missing::Job(why),
-        BundleFault::Host(why) => Missing::Host(why),
+    // Nobody else writes here yet. Found out by the last step of unpacking, it would look like this
+    // host's fault, and be tried on one host after another.
+    if !is_free(&into).map_err(|error| fault_of(&error))? {
+        return Err(taken(input.path.as_deref().unwrap_or(".")));
+    }
+    blobs.unpack(input.hash, &into, ()).await.map_err(|error| match error {
+        BundleError::Unavailable(why) | BundleError::Broken(why) => Missing::Job(why),
+        BundleError::Host(why) => Missing::Host(why),
     })
 }
 
@@ -167,29 +173,58 @@ async fn copy(blobs: &Blobs, input: &Input, work: &Path) -> Result<(), Missing> 
         _ => Missing::Job(error.to_string()),
     })?;
     let name = input.path.clone().unwrap_or_else(|| input.hash.hex());
-    let to = work.join(name);
+    let to = work.join(&name);
     parents(work, &to)?;
     let copied = tokio::task::spawn_blocking(move || {
-        let mut from = File::open(&held.path)?;
-        let mut file = File::options().write(true).create_new(true).mode(0o644).open(&to)?;
-        io::copy(&mut from, &mut file)?;
-        file.set_permissions(fs::Permissions::from_mode(0o644))
+        let host = |error: io::Error| Missing::Host(error.to_string());
+        let mut from = File::open(&held.path).map_err(host)?;
+        let made = File::options().write(true).create_new(true).mode(0o644).open(&to);
+        let mut file = made.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => taken(&name),
+            _ => fault_of(&error),
+        })?;
+        io::copy(&mut from, &mut file).map_err(host)?;
+        file.set_permissions(fs::Permissions::from_mode(0o644)).map_err(host)
     });
-    let copied = copied.await.unwrap_or_else(|_| Err(io::Error::other("the host stops")));
-    copied.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            Missing::Job("something lies at its path already".to_owned())
-        }
-        _ => Missing::Host(error.to_string()),
-    })
+    copied.await.unwrap_or_else(|_| Err(Missing::Host("the host stops".to_owned())))
 }
 
 /// Makes the folders above. Links that bundles brought lead to places within them.
 fn parents(work: &Path, path: &Path) -> Result<(), Missing> {
     match path.parent().filter(|parent| parent.starts_with(work)) {
         None => Ok(()),
-        Some(parent) => fs::create_dir_all(parent).map_err(|error| Missing::Job(error.to_string())),
+        Some(parent) => fs::create_dir_all(parent).map_err(|error| fault_of(&error)),
     }
+}
+
+/// Whether a bundle may get this name: nothing lies there, or a folder with nothing in it.
+fn is_free(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => Ok(fs::read_dir(path)?.next().is_none()),
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn taken(path: &str) -> Missing {
+    Missing::Job(format!("something lies at {path} already"))
+}
+
+/// Whose fault it is that something cannot be made within the job's directory.
+fn fault_of(error: &io::Error) -> Missing {
+    // By the names that the job chose, and what its other inputs brought: so on every host.
+    const OF_NAMES: [Errno; 6] = [
+        Errno::EXIST,
+        Errno::NOTEMPTY,
+        Errno::NOTDIR,
+        Errno::ISDIR,
+        Errno::NAMETOOLONG,
+        Errno::LOOP,
+    ];
+    let text = error.to_string();
+    let of_names = Errno::from_io_error(error).is_some_and(|errno| OF_NAMES.contains(&errno));
+    if of_names { Missing::Job(text) } else { Missing::Host(text) }
 }
 
 /// The files below `top` that a glob names, by path.

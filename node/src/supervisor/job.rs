@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use skyclaw_protocol::OutputFile;
 use tokio::sync::{oneshot, watch};
 
 use super::agent::{self, Asked, Laid, NotLaid};
@@ -131,7 +132,7 @@ impl Inner {
         }
         self.place(&plan, &work, stop.clone()).await?;
         if let Some(asked) = &plan.openclaw {
-            self.admit(asked, &plan.args, &mut ticket, stop).await?;
+            self.admit(asked, &plan.args, &mut ticket, stop.clone()).await?;
         }
         let laid = self.lay(id, &plan, dir).await?;
         let mut env = self.policy.environment(&plan.env, &dir.home, &dir.tmp);
@@ -178,7 +179,7 @@ impl Inner {
         drop(ticket);
         let mut done = result?;
         if done.success {
-            match plan.files.keep(self.blobs.as_ref(), &work).await {
+            match self.keep_files(&plan, &work, stop).await {
                 Ok(outputs) => done.outputs = outputs,
                 Err(error) => (done.success, done.error) = (false, Some(error)),
             }
@@ -244,6 +245,24 @@ impl Inner {
             () = tokio::time::sleep(plan.timeout) => {
                 Err(Outcome::failed("timed out while its inputs were fetched").into())
             }
+        }
+    }
+
+    /// Makes blobs of the files it is to leave. The error is the job's: also that nobody waits for them
+    /// any more.
+    async fn keep_files(
+        &self,
+        plan: &Plan,
+        work: &Path,
+        (mut cancelled, mut shutdown): Stop,
+    ) -> Result<Vec<OutputFile>, String> {
+        let ended = |reason: StopReason| Err(reason.as_str().to_owned());
+        tokio::select! {
+            // A job that leaves none is through, whatever was said after its end.
+            biased;
+            kept = plan.files.keep(self.blobs.as_ref(), work) => kept,
+            Ok(cancel) = cancelled.wait_for(Option::is_some) => ended(reason_of(*cancel)),
+            Ok(_) = shutdown.wait_for(Option::is_some) => ended(StopReason::HostStopped),
         }
     }
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Instant;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, getpid};
 use serde::Deserialize;
 use skyclaw_protocol::SandboxLevel;
 
@@ -168,9 +168,12 @@ impl Kept {
             let limits = look.profile.limits;
             let bound = self.group.limit(&limits);
             let kills = if bound { self.group.kills() } else { None };
-            let root = self.main.as_raw_nonzero().get();
+            // Where the run has no processes of its own, those that lose their parent come to the shim,
+            // and the first one may be gone before them.
+            let (root, itself) = if self.isolated { (self.main, true) } else { (getpid(), false) };
+            let root = root.as_raw_nonzero().get();
             let count = !self.isolated && !user::can_be_given();
-            let watch = Arc::new(Watch { root, base: places.base, limits, kills, count });
+            let watch = Arc::new(Watch { root, itself, base: places.base, limits, kills, count });
             self.watcher = std::mem::replace(&mut self.watcher, Watcher::None).begin(&watch);
             self.watch = Some(watch);
         }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::orphans;
 use super::program::{OTHER_BUILD, Part, Program, Start};
-use super::wire::{self, Command as Order, Event};
+use super::wire::{self, Event};
 use crate::sandbox::Ground;
 
 /// How long a shim without an order may take to end by itself.
@@ -85,7 +85,7 @@ impl Shim {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&files));
-        let word = Order::Again.encode();
+        let word = wire::Command::Again.encode();
         let socket: &UnixStream = self.commands.as_ref();
         // It has read all before, so there is room.
         let sent = sendmsg(socket, &[IoSlice::new(&word)], &mut control, SendFlags::NOSIGNAL)?;

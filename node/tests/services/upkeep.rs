@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use skyclaw_node::host::PortError;
-use skyclaw_node::services::{BundleError, Bundles};
+use skyclaw_node::services::{BundleError, Bundles, Busy};
 use skyclaw_protocol::ServiceStatus::{Failed, Pending, Running};
 use skyclaw_protocol::{Hash, HealthCheck, OnPartition, ServiceDef};
 
@@ -132,6 +132,7 @@ impl Bundles for Files {
         &'a self,
         _hash: Hash,
         into: &'a std::path::Path,
+        _busy: Busy,
     ) -> BoxFuture<'a, Result<(), BundleError>> {
         let next = self.0.lock().unwrap().pop().unwrap_or(Ok(()));
         Box::pin(async move {

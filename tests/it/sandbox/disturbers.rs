@@ -1,8 +1,10 @@
 //! Jobs that take all they can get, beside one that must not notice.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use skyclaw_tests::{Need, Node, can};
 
 use super::{Who, kept, run, stdout};
@@ -64,6 +66,40 @@ fn an_allocator_of_100_gib_is_ended_and_does_not_disturb_a_second_job() {
         let error = job["error"].as_str().unwrap_or_default();
         assert!(error.contains("bytes of memory"), "{who:?}: {job}");
     });
+}
+
+/// Its parent is gone, and then the run's first process, too.
+#[test]
+fn what_left_its_tree_is_watched_where_runs_have_no_processes_of_their_own() {
+    if !can(&[Need::Tool("perl")]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("policy.json");
+    let allowed = json!({ "version": 1, "memoryBytes": 300_000_000_u64,
+        "jobs": { "allowlist": [{ "pattern": "sh" }] } });
+    fs::write(&rules, allowed.to_string()).expect("it is writable");
+    for (path, mode) in [(folder.path(), 0o755), (rules.as_path(), 0o644)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    }
+    let eat = "perl -e '@all; push @all, \"x\" x (1 << 20) for 1 .. 1000; sleep 60'";
+    for (level, who) in
+        [("basic", Who::Ordinary), ("landlock", Who::Ordinary), ("basic", Who::Root)]
+    {
+        if !who.can_be() {
+            continue;
+        }
+        let node = kept(level, who)
+            .env("SKYCLAW_ALLOWED_COMMANDS", "")
+            .env("SKYCLAW_POLICY", rules.display())
+            .start();
+        node.api.until_hosts(1);
+        for rest in ["sleep 60", "sleep 0.5; exit 0"] {
+            let job = run(&node, &format!("({eat} &); {rest}"));
+            let error = job["error"].as_str().unwrap_or_default();
+            assert!(error.contains("bytes of memory"), "{level} as {who:?}: {job}");
+        }
+    }
 }
 
 #[test]

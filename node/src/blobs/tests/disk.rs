@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use skyclaw_protocol::Hash;
 
-use super::{GROUP, Place, content, read};
+use super::{GROUP, Place, content, put, read};
 use crate::blobs::{Blobs, DiskError, PutError, Settings};
 
 #[tokio::test]
@@ -206,6 +206,52 @@ async fn what_nobody_used_for_a_week_goes() {
     let place = place.reopened();
     place.blobs.sweep().await;
     assert!(!place.blobs.has(old) && place.blobs.has(new));
+}
+
+#[tokio::test]
+async fn whoever_is_told_hears_of_each_blob_that_goes() {
+    let place = Place::new();
+    let (old, new) = (place.put(b"old").await.unwrap(), place.put(b"new").await.unwrap());
+    age(&place, old, HOUR * 24 * 8);
+    let place = place.reopened();
+    assert_eq!(place.blobs.0.disk.latest(9), [new, old]);
+    assert_eq!(place.blobs.0.disk.latest(1), [new]);
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    place.blobs.0.disk.set_gone(Box::new(move |hash| told.send(hash).unwrap()));
+    place.blobs.sweep().await;
+    assert_eq!(heard.try_recv().unwrap(), old);
+    fs::write(place.file(new), "wen").unwrap();
+    assert!(place.blobs.checked(new).await.unwrap().is_none());
+    assert_eq!(heard.try_recv().unwrap(), new);
+    assert!(heard.try_recv().is_err());
+}
+
+/// As long as the disk takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_does_not_wait_while_a_blob_goes_and_who_brings_it_back_does() {
+    let place = Place::new();
+    let (old, new) = (place.put(b"old").await.unwrap(), place.put(b"new").await.unwrap());
+    age(&place, old, HOUR * 24 * 8);
+    let place = place.reopened();
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+    let goes_on = std::sync::Mutex::new(goes_on);
+    place.blobs.0.disk.set_gone(Box::new(move |hash| {
+        told.send(hash).unwrap();
+        goes_on.lock().unwrap().recv().unwrap();
+    }));
+    let blobs = place.blobs.clone();
+    let sweep = tokio::spawn(async move { blobs.sweep().await });
+    assert_eq!(heard.recv().await, Some(old));
+    assert!(!place.blobs.has(old) && place.blobs.has(new));
+    let blobs = place.blobs.clone();
+    let mut again = tokio::spawn(async move { put(&blobs, b"old").await });
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut again).await;
+    assert!(early.is_err(), "its files would go with those of before");
+    go_on.send(()).unwrap();
+    assert_eq!(again.await.unwrap().unwrap(), old);
+    sweep.await.unwrap();
+    assert_eq!(read(&place.blobs, old).await.unwrap().as_deref(), Some(&b"old"[..]));
 }
 
 #[tokio::test]

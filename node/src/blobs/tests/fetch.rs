@@ -292,6 +292,7 @@ async fn alone_with_a_liar_nothing_is_had_and_nothing_stays() {
     let error = wants.blobs.fetch(hash).await.unwrap_err();
     assert!(matches!(&error, FetchError::Nowhere { why, .. } if why.contains("liar")), "{error}");
     assert_eq!(liar.asked(), 1, "a liar is not asked twice");
+    wants.settled().await;
     assert!(wants.files().is_empty() && !wants.blobs.has(hash));
 }
 
@@ -351,6 +352,7 @@ async fn what_nobody_has_is_said_to_be_nowhere() {
     let peer = Peer::honest("peer", &Place::new().blobs);
     place.blobs.set_sources(Arc::new(All(vec![peer])));
     assert!(matches!(place.blobs.fetch(Hash([3; 32])).await, Err(FetchError::Nowhere { .. })));
+    place.settled().await;
     assert!(place.files().is_empty());
 }
 

@@ -51,6 +51,7 @@ async fn what_is_brought_wrong_is_not_taken() {
     let (reply, taken) = tokio::join!(liar, answer.run(&mut theirs));
     assert!(matches!(reply, Reply::No(_)), "{reply:?}");
     taken.unwrap_err();
+    gets.settled().await;
     assert!(gets.files().is_empty());
 }
 

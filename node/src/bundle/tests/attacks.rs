@@ -169,6 +169,9 @@ fn long_and_deep_paths_are_refused() {
     assert!(Place::new().refusal(&long("x".repeat(MAX_BUNDLE_PATH + 1))).contains("too long"));
     assert!(Place::new().refusal(&long("x".repeat(1 << 20))).contains("too long"));
     assert!(Place::new().refusal(&long("d/".repeat(MAX_BUNDLE_DEPTH) + "f")).contains("too deep"));
+    let name = |bytes: usize| long(format!("{}/f", "x".repeat(bytes)));
+    assert!(Place::new().refusal(&name(256)).contains("holds a name that is too long"));
+    Place::new().unpack(&name(255)).unwrap();
     assert!(Place::new().refusal(&long("../evil".into())).contains("leads out"));
     let place = Place::new();
     place.unpack(&long(format!("{}/f", "x".repeat(200)))).unwrap();

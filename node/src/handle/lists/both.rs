@@ -12,14 +12,14 @@ use skyclaw_store::{Order, ReadError, Reader};
 use super::super::originals::has_ended;
 use super::super::view;
 use super::phases;
-use crate::originals::{Copy, PART_BYTES, job_view};
+use crate::originals::{AsHeld, PART_BYTES, job_view};
 
 /// Places looked at at once.
 const STEP: usize = 1024;
 
 pub(super) struct Both<'a> {
     pub(super) reader: &'a Reader,
-    pub(super) copy: &'a Copy,
+    pub(super) copy: &'a AsHeld,
     pub(super) now: Wall,
     pub(super) query: &'a JobQuery,
 }

@@ -1,17 +1,19 @@
 //! Results: kept, offered, settled.
+//!
+//! Always: what coordinators are told of a run is made once, when it ends, and its receipt with it;
+//! from then on it is kept and offered as it is, or replaced by a shorter one with a receipt of its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skyclaw_protocol::record::Raw;
-use skyclaw_protocol::{HostId, JobId};
+use skyclaw_protocol::{Completion, HostId, JobId, Milli};
 use skyclaw_store::OutboxEntry;
 
 use super::{Driver, Ended, Event, now};
 use crate::host::agent::{Ran, Reply};
-use crate::host::outbox::{Outbox, completion, report};
-use crate::host::{Coordinator, Outcome, PortError, Receipts, Report, StopReason};
+use crate::host::outbox::Outbox;
+use crate::host::{Coordinator, Outcome, PortError, Receipts, Report, Route, StopReason};
 
 /// Results that are not in the outbox yet, by job and attempt. Each holds a slot, so they are few.
 pub(super) type Fresh = HashMap<(JobId, u32), Unkept>;
@@ -58,24 +60,21 @@ impl Driver<'_> {
         let word = if outcome.success { "ok" } else { "failed" };
         self.config.announce.say(&format!("[skyclaw] completed {job}: {word}"));
         let terms = self.supervisor.terms();
-        let Some(known) = self.jobs.get_mut(&job) else { return };
-        let receipt = self.config.spec.id.as_ref().and_then(|host| {
-            let whose = (host, &job, known.attempt);
-            self.config.receipts.as_ref()?.sign(whose, &known.run, terms, &outcome)
-        });
-        if let (Some(route), Some(host), true) =
-            (known.route, self.config.spec.id.clone(), self.config.outbox.is_some())
-        {
-            let entry = OutboxEntry {
-                completion: completion(host, job.clone(), known.attempt, &outcome, receipt),
-                attempt: known.attempt,
-                owner: route.owner,
-                expires_at: route.expires_at,
-            };
-            let unkept = Unkept { entry: Arc::new(entry), under_way: false };
-            self.fresh.insert((job, known.attempt), unkept);
+        let (Some(known), Some(host)) = (self.jobs.get_mut(&job), self.config.spec.id.clone())
+        else {
+            return;
+        };
+        let (attempt, truncated) = (known.attempt, outcome.truncated);
+        let mut completion = completion(host, job.clone(), attempt, outcome);
+        let receipts = self.config.receipts.as_ref();
+        completion.receipt = receipts
+            .and_then(|receipts| receipts.sign(&completion, attempt, &known.run, terms, truncated));
+        if let (Some(route), true) = (known.route, self.config.outbox.is_some()) {
+            let Route { owner, expires_at } = route;
+            let entry = Arc::new(OutboxEntry { completion, attempt, owner, expires_at });
+            self.fresh.insert((job, attempt), Unkept { entry, under_way: false });
         } else {
-            known.result = Some(Ended { outcome: Arc::new(outcome), key: new_key(), receipt });
+            known.result = Some(Ended { completion, key: new_key() });
         }
     }
 
@@ -128,16 +127,10 @@ impl Driver<'_> {
             return;
         }
         let Some(known) = self.jobs.get(&job) else { return };
-        let Some(Ended { outcome, key, receipt }) = &known.result else { return };
-        let report = Report {
-            host,
-            job: job.clone(),
-            attempt,
-            route: known.route,
-            key: Arc::clone(key),
-            outcome: Arc::clone(outcome),
-            receipt: receipt.clone(),
-        };
+        let Some(Ended { completion, key }) = &known.result else { return };
+        // It may go by another id since.
+        let completion = Completion { host, ..completion.clone() };
+        let report = Report { completion, route: known.route, key: Arc::clone(key) };
         self.pending.push(Box::pin(async move {
             Event::Completed(job, attempt, coordinator.complete(report).await)
         }));
@@ -188,28 +181,67 @@ impl Driver<'_> {
     /// A result that cannot be taken as it is is replaced once by one that says so; otherwise
     /// the job would run again and again. True if there is a new one to offer.
     fn shrink(&mut self, id: &JobId, status: u16, text: &str) -> bool {
-        let Some(Ended { outcome, key, receipt }) =
-            self.jobs.get_mut(id).and_then(|job| job.result.as_mut())
-        else {
+        let Some(ended) = self.jobs.get_mut(id).and_then(|job| job.result.as_mut()) else {
             return false;
         };
-        let has_output = !(outcome.stdout.is_empty() && outcome.stderr.is_empty());
-        let shrinks = matches!(status, 400 | TOO_LARGE) && has_output;
-        if shrinks {
-            *outcome = Arc::new(without_output(outcome, status, text));
-            *key = new_key();
-            *receipt = again(self.config.receipts.as_ref(), receipt.take(), outcome);
-        }
-        shrinks
+        let receipts = self.config.receipts.as_ref();
+        let shorter = matches!(status, 400 | TOO_LARGE)
+            .then(|| without_output(&ended.completion, status, text, receipts));
+        let Some(completion) = shorter.flatten() else { return false };
+        *ended = Ended { completion, key: new_key() };
+        true
     }
 }
 
-fn without_output(outcome: &Outcome, status: u16, text: &str) -> Outcome {
-    let error = format!("the result was refused ({status}): {text}");
-    // What was too large is the output; whatever else was wrong must not be said again.
-    let agent = outcome.agent.clone().filter(|_| status == TOO_LARGE);
-    let (exit_code, duration) = (outcome.exit_code, outcome.duration);
-    Outcome { exit_code, duration, agent, ..Outcome::failed(error) }
+/// How a run ended, as coordinators are told it.
+fn completion(host: HostId, job: JobId, attempt: u32, outcome: Outcome) -> Completion {
+    let millis = u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX);
+    Completion {
+        job,
+        host,
+        attempt: Some(attempt),
+        success: outcome.success,
+        duration: Some(Milli::whole(millis)),
+        exit_code: Some(outcome.exit_code.into()),
+        stdout: Some(outcome.stdout),
+        stderr: Some(outcome.stderr),
+        error: outcome.error,
+        outputs: outcome.outputs,
+        agent: outcome.agent,
+        receipt: None,
+    }
+}
+
+/// What is told of the same run where its output is not taken; nothing if it had none.
+fn without_output(
+    told: &Completion,
+    status: u16,
+    text: &str,
+    receipts: Option<&Receipts>,
+) -> Option<Completion> {
+    let is_empty = |output: &Option<String>| output.as_ref().is_none_or(String::is_empty);
+    if is_empty(&told.stdout) && is_empty(&told.stderr) {
+        return None;
+    }
+    let error = Outcome::short(format!("the result was refused ({status}): {text}"));
+    let mut shorter = Completion {
+        job: told.job.clone(),
+        host: told.host.clone(),
+        attempt: told.attempt,
+        success: false,
+        duration: told.duration,
+        exit_code: told.exit_code,
+        stdout: Some(String::new()),
+        stderr: Some(String::new()),
+        error: Some(error),
+        outputs: Vec::new(),
+        // What was too large is the output; whatever else was wrong must not be said again.
+        agent: told.agent.clone().filter(|_| status == TOO_LARGE),
+        receipt: None,
+    };
+    shorter.receipt =
+        receipts.zip(told.receipt.as_deref()).and_then(|(by, before)| by.again(before, &shorter));
+    Some(shorter)
 }
 
 /// Offers a result, from the outbox if it is there already. One that is too large is replaced
@@ -233,31 +265,22 @@ async fn hand_in(
             Err(reason) => return Err(PortError::Unavailable(reason)),
         },
     };
-    let offered = report(&entry);
-    let outcome = Arc::clone(&offered.outcome);
-    match coordinator.complete(offered).await {
-        Err(PortError::Refused { status: TOO_LARGE, text, .. })
-            if !(outcome.stdout.is_empty() && outcome.stderr.is_empty()) =>
-        {
-            let short = without_output(&outcome, TOO_LARGE, &text);
-            let host = entry.completion.host.clone();
-            let receipt = again(receipts.as_ref(), entry.completion.receipt.clone(), &short);
-            let done = completion(host, job.clone(), entry.attempt, &short, receipt);
-            let short = Arc::new(OutboxEntry { completion: done, ..OutboxEntry::clone(&entry) });
-            outbox.put(short).await.map_err(PortError::Unavailable)?;
-            Err(PortError::Unavailable(text))
-        }
-        answer => answer,
-    }
-}
-
-/// The receipt of a run whose result is told otherwise.
-fn again(
-    receipts: Option<&Receipts>,
-    receipt: Option<Box<Raw>>,
-    outcome: &Outcome,
-) -> Option<Box<Raw>> {
-    receipts?.again(receipt.as_deref()?, outcome)
+    let report = Report {
+        completion: entry.completion.clone(),
+        route: Some(Route { owner: entry.owner, expires_at: entry.expires_at }),
+        key: format!("{job}-{attempt}").into(),
+    };
+    let (text, unanimous) = match coordinator.complete(report).await {
+        Err(PortError::Refused { status: TOO_LARGE, text, unanimous }) => (text, unanimous),
+        answer => return answer,
+    };
+    let told = &entry.completion;
+    let Some(completion) = without_output(told, TOO_LARGE, &text, receipts.as_ref()) else {
+        return Err(PortError::Refused { status: TOO_LARGE, text, unanimous });
+    };
+    let shorter = Arc::new(OutboxEntry { completion, ..OutboxEntry::clone(&entry) });
+    outbox.put(shorter).await.map_err(PortError::Unavailable)?;
+    Err(PortError::Unavailable(text))
 }
 
 fn new_key() -> Arc<str> {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::asking::{unexpected, unheard};
-use super::limits::{ASK_AGAIN, CLAIM_TRIES, JITTER, PATIENCE, WITHDRAW_PATIENCE};
+use super::limits::{ASK_AGAIN, CLAIM_TRIES, JITTER, PARKED_LEAST, PATIENCE, WITHDRAW_PATIENCE};
 use super::{Inner, work};
 use crate::host::agent::Term;
 use crate::host::port_error;
@@ -108,16 +108,26 @@ impl Inner {
             // Also one that is met while the claim is parked.
             let elsewhere = |home: &NodeId| *home != at && connected.borrow().contains(home);
             let clock = || self.mono();
+            let (asked, mut interrupted) = (Instant::now(), false);
             let interrupt = async {
                 tokio::select! {
                     biased;
                     () = work::goes_on_waiting(&self.board, clock, &capabilities, elsewhere) => {}
                     () = wish.given_up.cancelled() => {}
                 }
+                interrupted = true;
             };
             let jobs = self.claim_at(at, wish, left, interrupt).await?;
             if !jobs.is_empty() {
                 return Ok(Claim { jobs, parked: true });
+            }
+            // Asked at once it would say the same again.
+            if !interrupted && asked.elapsed() < PARKED_LEAST {
+                tokio::select! {
+                    biased;
+                    () = wish.given_up.cancelled() => {}
+                    () = sleep_until(until.min(Instant::now() + ASK_AGAIN)) => {}
+                }
             }
         }
     }

@@ -43,6 +43,10 @@ pub(super) const WITHDRAW_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause before a question is asked again that may not have been heard.
 pub(super) const ASK_AGAIN: Duration = Duration::from_millis(300);
 
+/// A parked claim that comes back empty sooner is not asked again at once: a coordinator that is about to
+/// stop parks none. What waits elsewhere interrupts a claim, and is looked for at once.
+pub(super) const PARKED_LEAST: Duration = Duration::from_secs(1);
+
 /// How often a claim without an answer is asked again under its nonce. Then its grants, if there
 /// are any, run out.
 pub(super) const CLAIM_TRIES: u32 = 3;

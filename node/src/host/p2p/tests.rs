@@ -110,6 +110,30 @@ async fn grants_come_together_up_to_the_slots() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_coordinator_that_parks_no_claims_as_it_stops_is_asked_now_and_then() {
+    let world = World::new(1, 1);
+    let (port, host) = registered(&world).await;
+    world.with(|w| w.draining = true);
+    let asked = world.mono();
+    let claim = port.claim(host.clone(), 1, secs(20), Vec::new()).await.unwrap();
+    assert!(claim.jobs.is_empty());
+    assert!(asked.until(world.mono()) >= secs(19));
+    let claims = world.with(|w| w.coordinators[&node(0)].claims);
+    assert!((10..100).contains(&claims), "{claims} claims in 20 s");
+    // It was started again, with a job.
+    let later = world.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(secs(5)).await;
+        later.submit(node(0), 1);
+        later.with(|w| w.draining = false);
+    });
+    let asked = world.mono();
+    let claim = port.claim(host, 1, secs(20), Vec::new()).await.unwrap();
+    assert_eq!(ids(&claim), ["job_1"]);
+    assert!(asked.until(world.mono()) < secs(6));
+}
+
+#[tokio::test(start_paused = true)]
 async fn work_that_goes_on_waiting_elsewhere_withdraws_the_parked_claim_and_is_claimed_there() {
     let world = World::new(1, 4);
     let (port, host) = registered(&world).await;

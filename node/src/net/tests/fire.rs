@@ -13,7 +13,7 @@ const SHOTS: usize = 10_000;
 const ATTACKERS: usize = 16;
 
 fn malformed(live: &Live) -> u64 {
-    live.handle.0.counts.refused(Why::Malformed)
+    live.handle.0.counts.refused(Denial::Malformed)
 }
 
 /// One identity of the attacker: sends until it is thrown out. Returns how often it sent.

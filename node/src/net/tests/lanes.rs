@@ -1,4 +1,5 @@
-//! Connections that are as good as gone: what goes over them is let go of, however long they stay open.
+//! Streams of frames: what goes over connections that are as good as gone is let go of, however long they
+//! stay open, and who sends much does not stand before the others.
 
 use futures::AsyncReadExt;
 
@@ -36,4 +37,37 @@ async fn frames_let_go_of_a_connection_over_which_nothing_comes() {
     }
     drop(intruder);
     node.net.stop().await;
+}
+
+/// Frames that came from this node.
+fn frames_of(sink: &Desk, node: NodeId) -> usize {
+    sink.frames.lock().unwrap().iter().filter(|(from, _)| *from == node).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_much_is_read_on_only_once_that_is_handled_and_others_come_in_between() {
+    const SENT: usize = 2000;
+    // Two portions, of frames that count as two each: themselves, and an operation.
+    let most = limits::FRAMES_AHEAD as usize;
+    let sink = Desk::silent();
+    let node = Plan { sink: Arc::clone(&sink), ..plan(97) }.start().await;
+    let greedy = live(98, vec![node.address()]).await;
+    let other = live(99, vec![node.address()]).await;
+    for live in [&greedy, &other] {
+        until_connected(live, "node97").await;
+    }
+    sink.busy.send_replace(true);
+    for _ in 0..SENT {
+        assert!(greedy.handle.send(node.id, Message::List(None)));
+    }
+    let came = || frames_of(&sink, greedy.id);
+    until(|| came() >= most, || format!("{} frames", came())).await;
+    assert!(other.handle.send(node.id, Message::List(None)));
+    until(|| frames_of(&sink, other.id) == 1, || "the other's frame".into()).await;
+    assert_eq!(came(), most, "of {SENT}");
+    sink.busy.send_replace(false);
+    until(|| came() == SENT, || format!("{} frames", came())).await;
+    for live in [greedy, other, node] {
+        live.net.stop().await;
+    }
 }

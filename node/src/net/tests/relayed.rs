@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use futures::StreamExt;
 use futures::future::join_all;
+use libp2p::swarm::SwarmEvent;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::tunnel::{Duty, OpenError, PathKind};
@@ -133,6 +135,35 @@ async fn who_cannot_be_reached_is_said_so_and_a_late_one_is_found() {
     for live in [gateway, host, relay] {
         live.net.stop().await;
     }
+}
+
+/// It takes calls and begins no handshake, so its connections end without a member.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_a_call_and_is_no_member_is_not_waited_for_longer_than_who_takes_none() {
+    let gateway = hidden(96, &["gateway"], &[]).await;
+    let peer = Keypair::generate_ed25519();
+    let mut swarm = stranger(&peer).unwrap();
+    let peer = peer.public().to_peer_id();
+    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+    let at = loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+            break address;
+        }
+    };
+    let mute = tokio::spawn(async move {
+        loop {
+            swarm.select_next_some().await;
+        }
+    });
+    gateway.handle.say(Word::Heard { peer, addresses: vec![at], call: true }).await;
+    let (begun, node) = (Instant::now(), members::node_of(&peer).unwrap());
+    let opened = gateway.handle.open(node, Duty::Http, Vec::new(), Duration::from_secs(30)).await;
+    println!("given up after {:?}", begun.elapsed());
+    assert!(matches!(opened, Err(OpenError::Unreachable(_))));
+    // The handshake is waited for, and then nothing.
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    mute.abort();
+    gateway.net.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,7 +40,6 @@ pub(super) fn read(path: &Path, network: NetworkId, admin: NodeId, now: Wall) ->
 }
 
 /// The file's bytes.
-pub(super) fn bytes(network: NetworkId, notices: &Notices) -> Vec<u8> {
-    let notices = notices.after(0).map(|(_, notice)| notice.clone()).collect();
+pub(super) fn bytes(network: NetworkId, notices: Vec<Notice>) -> Vec<u8> {
     codec::encode(&File { network, notices })
 }

@@ -11,9 +11,8 @@ use skyclaw_protocol::network::{
     Target, Ticket, Vouched, Warrant,
 };
 use skyclaw_protocol::record::{Raw, Signed};
-use std::sync::PoisonError;
 
-use super::super::hello::Why;
+use super::super::hello::Denial;
 use super::super::pass::Grant;
 use super::{Session, Tickets};
 use crate::joined::Joined;
@@ -111,10 +110,13 @@ impl Tickets {
         let signer = self.signer(false)?;
         let at = self.now();
         let notice = Notice::Revocation(signer.vouch(self, Revocation { target, at }));
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.writing();
         let taken = self.state().notices.take(notice, self.network, self.admin, at);
         let kept = match taken {
-            Ok(Taken::New) => self.keep_notices(),
+            Ok(Taken::New) => {
+                self.show_revoked();
+                self.keep_notices(&mut writing)
+            }
             Ok(Taken::Known) => true,
             Ok(Taken::Full) => return Err(TicketRefusal::Full),
             Err(_) => return Err(TicketRefusal::NotIssuer),
@@ -125,19 +127,19 @@ impl Tickets {
 
     /// Lets a newcomer in, whose invite and proof were judged. A newcomer that lost the answer gets it
     /// again.
-    pub(in super::super) fn admit(&self, invite: &Invite, peer: NodeId) -> Result<Grant, Why> {
+    pub(in super::super) fn admit(&self, invite: &Invite, peer: NodeId) -> Result<Grant, Denial> {
         let signer = self.signer(invite.roles.has(MemberRole::Issuer));
-        let signer = signer.map_err(|_| Why::CannotAdmit)?;
+        let signer = signer.map_err(|_| Denial::CannotAdmit)?;
         let (named, at) = (invite.named(), self.now());
         let until = invite.not_after;
         let admission = signer.vouch(self, Admission { invite: named, peer, at, until });
         let capability = self.capability_for(&signer, peer, invite.roles);
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.writing();
         let seal = {
             let mut state = self.state();
             let users: Vec<NodeId> = state.notices.users(named).collect();
             if !users.contains(&peer) && users.len() >= invite.uses as usize {
-                return Err(Why::UsedUp);
+                return Err(Denial::UsedUp);
             }
             let mut take = |notice| state.notices.take(notice, self.network, self.admin, at);
             let used = take(Notice::Admission(admission));
@@ -145,12 +147,12 @@ impl Tickets {
             // A node that asks again within one tick of the clock may be known by the one before.
             let fits = |taken| matches!(taken, Ok(Taken::New | Taken::Known));
             if !fits(used) || !fits(known) {
-                return Err(Why::CannotAdmit);
+                return Err(Denial::CannotAdmit);
             }
             state.joined.seal.clone()
         };
-        if !self.keep_notices() {
-            return Err(Why::CannotAdmit);
+        if !self.keep_notices(&mut writing) {
+            return Err(Denial::CannotAdmit);
         }
         self.news.send_modify(|count| *count += 1);
         Ok(Grant { capability, seal: seal.filter(|_| needs_seal(invite.roles)) })
@@ -166,7 +168,7 @@ impl Tickets {
         let signer = self.signer(roles.has(MemberRole::Issuer))?;
         let capability = self.capability_for(&signer, peer, roles);
         let at = self.now();
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.writing();
         let seal = {
             let mut state = self.state();
             let notice = Notice::Member(capability.clone());
@@ -175,7 +177,8 @@ impl Tickets {
             }
             state.joined.seal.clone()
         };
-        self.keep_notices();
+        // The member shows it itself.
+        self.keep_soon(&mut writing);
         self.news.send_modify(|count| *count += 1);
         Ok(Grant { capability, seal: seal.filter(|_| needs_seal(roles)) })
     }
@@ -186,10 +189,10 @@ impl Tickets {
             // Whoever is revoked gets none, by any hand.
             None => {
                 let own = self.own.get().map(NodeKey::id);
-                own.is_some_and(|own| self.state().notices.revoked().peer(own).is_none())
+                own.is_some_and(|own| self.out().peer(own).is_none())
             }
             Some((capability, vouched)) => {
-                let revoked = self.state().notices.revoked().peer(vouched.signer()).is_some();
+                let revoked = self.out().peer(vouched.signer()).is_some();
                 revoked || capability.is_half_over(self.now())
             }
         }
@@ -202,11 +205,11 @@ impl Tickets {
         let capability = self.capability_for(&signer, own, Roles::ALL);
         let notice = Notice::Member(capability.clone());
         {
-            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut writing = self.writing();
             let at = self.now();
             // This node's own word for itself: others check it.
             let _ = self.state().notices.take(notice, self.network, self.admin, at);
-            self.keep_notices();
+            self.keep_notices(&mut writing);
         }
         let taken = self.take_grant(Grant { capability, seal: None });
         taken.map_err(|why| TicketRefusal::Bad(why.to_string()))

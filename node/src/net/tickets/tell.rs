@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::ask;
 use super::super::frames::Service;
 use super::super::limits::{
-    MAX_MEMBER_QUESTION, MAX_NOTICES, MEMBER_ASK, NOTICE_AGAIN, RENEW_LOOK,
+    MAX_MEMBER_QUESTION, MAX_NOTICES, MEMBER_ASK, NOTICE_AGAIN, NOTICES_WRITE, RENEW_LOOK,
 };
 use super::super::members::peer_of;
 use super::super::pass::Grant;
@@ -140,6 +140,25 @@ async fn put(shared: &Shared, to: NodeId, question: &[u8]) -> Option<MemberTell>
     let (peer, control) = (peer_of(to)?, shared.opener.control()?);
     let answer = ask::ask(control, peer, Service::Member, question, MEMBER_ASK).await.ok()?;
     codec::decode(&answer, MAX_MEMBER_QUESTION).ok()
+}
+
+/// Writes what was taken and could wait, until the node stops, and then what is left.
+pub(in super::super) async fn keep(tickets: Arc<Tickets>, stop: CancellationToken) {
+    let mut news = tickets.news();
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            // The sender lives as long as the tickets.
+            _ = news.changed() => tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(NOTICES_WRITE) => {}
+            },
+        }
+        let own = Arc::clone(&tickets);
+        if let Err(error) = tokio::task::spawn_blocking(move || own.keep_owed()).await {
+            tracing::error!(%error, "what members tell of membership was not kept");
+        }
+    }
 }
 
 /// Sees to it that this node has a capability, until it stops.

@@ -154,7 +154,7 @@ async fn meet_as(a: (&Membership, NodeId), b: (&Membership, NodeId)) -> (Outcome
 }
 
 /// Both sides are told the same reason.
-async fn refused(opener: &Node, acceptor: &Node, why: Why) {
+async fn refused(opener: &Node, acceptor: &Node, why: Denial) {
     let ended = meet(opener, acceptor).await;
     let both = (Err(Failure::ByUs(why)), Err(Failure::ByThem(why)));
     let swapped = (Err(Failure::ByThem(why)), Err(Failure::ByUs(why)));
@@ -216,31 +216,31 @@ async fn what_does_not_count_is_refused_with_the_reason_on_both_sides() {
     let first = world.first();
     // Without anything.
     let bare = Joined { ticket: None, ..world.joined(2, first.invite(&["host"], 1, None)) };
-    refused(&world.node(2, bare), &first, Why::NoTicket).await;
+    refused(&world.node(2, bare), &first, Denial::NoTicket).await;
     // Of another network.
     let other = World::elsewhere();
     let mut ticket = other.first().invite(&["host"], 1, None);
     ticket.name = "other".into();
-    refused(&world.newcomer(3, ticket), &first, Why::OtherNetwork).await;
+    refused(&world.newcomer(3, ticket), &first, Denial::OtherNetwork).await;
     // Bound to another node; used up; revoked.
     let bound = first.invite(&["host"], 1, Some(NodeKey::from_seed(&[77; 32]).id()));
-    refused(&world.newcomer(4, bound), &first, Why::OtherPeer).await;
+    refused(&world.newcomer(4, bound), &first, Denial::OtherPeer).await;
     let once = first.invite(&["host"], 1, None);
     assert!(meet(&world.newcomer(5, once.clone()), &first).await.0.is_ok());
-    refused(&world.newcomer(6, once.clone()), &first, Why::UsedUp).await;
-    refused(&first, &world.newcomer(6, once), Why::UsedUp).await;
+    refused(&world.newcomer(6, once.clone()), &first, Denial::UsedUp).await;
+    refused(&first, &world.newcomer(6, once), Denial::UsedUp).await;
     let withdrawn = first.invite(&["host"], 1, None);
     let serial = withdrawn.check(first.tickets.now()).unwrap().named();
     first.tickets.revoke(Target::Serial(serial)).unwrap();
-    refused(&world.newcomer(7, withdrawn), &first, Why::Revoked).await;
+    refused(&world.newcomer(7, withdrawn), &first, Denial::Revoked).await;
     // Altered: its roles, signed anew by the newcomer.
     let mut forged = first.invite(&["host"], 1, None);
     forged.invite.raw.signer = NodeKey::from_seed(&[8; 32]).id();
-    refused(&world.newcomer(8, forged), &first, Why::BadTicket).await;
+    refused(&world.newcomer(8, forged), &first, Denial::BadTicket).await;
     // Over.
     let late = world.newcomer(9, first.invite(&["host"], 1, None));
     world.pass(HOUR);
-    refused(&late, &first, Why::Expired).await;
+    refused(&late, &first, Denial::Expired).await;
 }
 
 /// A newcomer's own checks are no protection: others may run anything.
@@ -258,17 +258,17 @@ async fn a_liar_is_found_out() {
     let judge = |credential: &Credential| first.tickets.judge(credential, liar, seen).map(drop);
     assert_eq!(judge(&show(&ticket, &ticket.secret, seen)), Ok(()));
     // Who only saw the invite; who repeats a proof of another meeting.
-    assert_eq!(judge(&show(&ticket, &Seed::new([3; 32]), seen)), Err(Why::BadTicket));
-    assert_eq!(judge(&show(&ticket, &ticket.secret, Seen([2; 32]))), Err(Why::BadTicket));
+    assert_eq!(judge(&show(&ticket, &Seed::new([3; 32]), seen)), Err(Denial::BadTicket));
+    assert_eq!(judge(&show(&ticket, &ticket.secret, Seen([2; 32]))), Err(Denial::BadTicket));
     // Another's capability.
     let member = first.tickets.capability().unwrap().1;
-    assert_eq!(judge(&Credential::Member(member.clone())), Err(Why::OtherPeer));
+    assert_eq!(judge(&Credential::Member(member.clone())), Err(Denial::OtherPeer));
     // An altered one.
     let mut forged = member;
     forged.raw.body[3] ^= 1;
-    assert_eq!(judge(&Credential::Member(forged)), Err(Why::BadTicket));
+    assert_eq!(judge(&Credential::Member(forged)), Err(Denial::BadTicket));
     world.pass(HOUR);
-    assert_eq!(judge(&show(&ticket, &ticket.secret, seen)), Err(Why::Expired));
+    assert_eq!(judge(&show(&ticket, &ticket.secret, seen)), Err(Denial::Expired));
 }
 
 #[tokio::test]
@@ -277,10 +277,10 @@ async fn two_newcomers_cannot_let_each_other_in() {
     let first = world.first();
     let a = world.newcomer(2, first.invite(&["coordinator"], 1, None));
     let b = world.newcomer(3, first.invite(&["coordinator"], 1, None));
-    refused(&a, &b, Why::CannotAdmit).await;
+    refused(&a, &b, Denial::CannotAdmit).await;
     // Nor can a member that is no issuer.
     assert!(meet(&a, &first).await.0.is_ok());
-    refused(&b, &a, Why::CannotAdmit).await;
+    refused(&b, &a, Denial::CannotAdmit).await;
     assert!(meet(&b, &first).await.0.is_ok());
 }
 
@@ -297,13 +297,13 @@ async fn uses_are_counted_over_a_restart_and_by_what_other_issuers_tell() {
     let (notices, _) = first.tickets.to_tell(0, true);
     let first = world.first();
     assert!(meet(&world.newcomer(3, twice.clone()), &first).await.0.is_ok());
-    refused(&world.newcomer(4, twice.clone()), &first, Why::UsedUp).await;
+    refused(&world.newcomer(4, twice.clone()), &first, Denial::UsedUp).await;
     // Another issuer that heard of one use lets one more in, and no third.
     let b = world.newcomer(5, first.invite(&["coordinator", "issuer"], 1, None));
     assert!(meet(&b, &first).await.0.is_ok());
     assert!(b.tickets.take_notices(notices));
     assert!(meet(&world.newcomer(6, twice.clone()), &b).await.0.is_ok());
-    refused(&world.newcomer(7, twice), &b, Why::UsedUp).await;
+    refused(&world.newcomer(7, twice), &b, Denial::UsedUp).await;
 }
 
 #[tokio::test]
@@ -326,8 +326,8 @@ async fn a_capability_is_renewed_at_half_its_life_and_ends_if_it_is_not() {
     assert!(first.tickets.fallen().is_empty());
     assert!(meet(&host, &first).await.0.is_ok());
     world.pass(CAPABILITY_LIFE_MS / 2);
-    assert_eq!(first.tickets.fallen(), [(host.id(), Why::Expired)]);
-    refused(&host, &first, Why::Expired).await;
+    assert_eq!(first.tickets.fallen(), [(host.id(), Denial::Expired)]);
+    refused(&host, &first, Denial::Expired).await;
     // Who is not connected gets none.
     first.tickets.left(host.id());
     assert!(first.tickets.renew(host.id()).is_err());
@@ -349,18 +349,18 @@ async fn who_is_revoked_goes_and_stays_out_wherever_that_is_known() {
     }
     assert!(meet(&host, &b).await.0.is_ok());
     b.tickets.revoke(Target::Peer(host.id())).unwrap();
-    assert_eq!(b.tickets.fallen(), [(host.id(), Why::Revoked)]);
-    refused(&host, &b, Why::Revoked).await;
+    assert_eq!(b.tickets.fallen(), [(host.id(), Denial::Revoked)]);
+    refused(&host, &b, Denial::Revoked).await;
     // Who did not hear of it yet lets it in, and drops it once it did; also after a start.
     assert!(meet(&host, &first).await.0.is_ok());
     assert!(first.tickets.take_notices(b.tickets.to_tell(0, true).0));
     assert!(!first.tickets.take_notices(b.tickets.to_tell(0, true).0));
-    assert!(first.tickets.fallen().contains(&(host.id(), Why::Revoked)));
+    assert!(first.tickets.fallen().contains(&(host.id(), Denial::Revoked)));
     let first = world.first();
-    refused(&host, &first, Why::Revoked).await;
+    refused(&host, &first, Denial::Revoked).await;
     // Not with another ticket either.
     let again = world.newcomer(3, first.invite(&["host"], 1, None));
-    refused(&again, &first, Why::Revoked).await;
+    refused(&again, &first, Denial::Revoked).await;
     let seen = first.tickets.members().into_iter().find(|it| it.node == host.id()).unwrap();
     assert!(seen.revoked.is_some() && !seen.connected);
 }
@@ -376,7 +376,7 @@ async fn a_revoked_issuers_members_are_given_new_capabilities_while_they_are_con
     first.tickets.revoke(Target::Peer(b.id())).unwrap();
     host.tickets.take_notices(first.tickets.to_tell(0, false).0);
     // Its connection stands, and it asks at once.
-    assert_eq!(first.tickets.fallen(), [(b.id(), Why::Revoked)]);
+    assert_eq!(first.tickets.fallen(), [(b.id(), Denial::Revoked)]);
     assert!(host.tickets.wants_renewal());
     host.tickets.take_grant(first.tickets.renew(host.id()).unwrap()).unwrap();
     assert!(meet(&host, &first).await.0.is_ok());
@@ -389,7 +389,7 @@ async fn a_token_network_and_a_ticket_network_are_two() {
     let tickets = Membership::by_tickets(Arc::clone(&first.tickets));
     let token = Membership::new(Some("t"), "home");
     let other = NodeKey::from_seed(&[9; 32]).id();
-    let why = Why::OtherNetwork;
+    let why = Denial::OtherNetwork;
     let ended = meet_as((&token, other), (&tickets, first.id())).await;
     assert_eq!(ended, (Err(Failure::ByThem(why)), Err(Failure::ByUs(why))));
     let ended = meet_as((&tickets, first.id()), (&token, other)).await;
@@ -410,4 +410,63 @@ async fn a_damaged_file_of_notices_is_begun_anew() {
     std::fs::write(&file, bytes).unwrap();
     assert_eq!(world.first().tickets.revoked().len(), 0);
     assert!(Path::new(&file).exists());
+}
+
+#[tokio::test]
+async fn what_others_tell_is_written_once_a_second_at_most_and_what_is_revoked_at_once() {
+    let world = World::new();
+    let first = world.first();
+    let b = world.newcomer(2, first.invite(&["coordinator"], 1, None));
+    assert!(meet(&b, &first).await.0.is_ok());
+    let kept = || {
+        let (file, now) = (world.path("2.network.notices"), b.tickets.now());
+        file::read(&file, first.tickets.network(), World::admin().id(), now).after(0).count()
+    };
+    let tell = |place| {
+        let (notices, next) = first.tickets.to_tell(place, true);
+        for notice in &notices {
+            assert!(b.tickets.take_notices(vec![notice.clone()]));
+        }
+        (notices.len(), next)
+    };
+    let (told, place) = tell(0);
+    assert!(told > 1, "{told}");
+    assert_eq!(kept(), 1, "the first one");
+    first.tickets.revoke(Target::Peer(NodeId([1; 32]))).unwrap();
+    let (more, place) = tell(place);
+    assert_eq!((more, kept()), (1, told + 1));
+    // What is left is written a little later, or by the next one.
+    let host = world.newcomer(3, first.invite(&["host"], 1, None));
+    assert!(meet(&host, &first).await.0.is_ok());
+    let (more, place) = tell(place);
+    assert_eq!(kept(), told + 1);
+    b.tickets.keep_owed();
+    assert_eq!(kept(), told + 1 + more);
+    world.pass(1000);
+    let host = world.newcomer(4, first.invite(&["host"], 1, None));
+    assert!(meet(&host, &first).await.0.is_ok());
+    assert!(tell(place).0 > 1);
+    assert_eq!(kept(), told + 1 + more + 1);
+}
+
+/// A batch of notices, or the file, may have the lock for a while.
+#[test]
+fn who_has_fallen_and_who_is_a_member_is_told_without_the_lock_on_notices() {
+    let world = World::new();
+    let first = world.first();
+    let (capability, shown) = first.tickets.capability().unwrap();
+    let (own, other) = (first.id(), NodeId([1; 32]));
+    first.tickets.opened(other, &capability);
+    first.tickets.revoke(Target::Peer(other)).unwrap();
+    let busy = first.tickets.state();
+    let (sender, answer) = std::sync::mpsc::channel();
+    let tickets = Arc::clone(&first.tickets);
+    let asking = std::thread::spawn(move || {
+        let judged = tickets.judge(&Credential::Member(shown), own, Seen([1; 32]));
+        sender.send((tickets.fallen(), judged.is_ok()))
+    });
+    let seen = answer.recv_timeout(std::time::Duration::from_secs(10));
+    drop(busy);
+    assert_eq!(seen, Ok((vec![(other, Denial::Revoked)], true)));
+    asking.join().unwrap().unwrap();
 }

@@ -18,7 +18,7 @@ use std::os::unix::net::UnixStream;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use super::super::wire::Command as Order;
+use super::super::wire::Command;
 use super::Outputs;
 
 /// Files that this process has open.
@@ -28,7 +28,7 @@ pub(super) fn open_files() -> usize {
 
 /// Waits until the daemon wants another run kept, and takes what that will write to. None if it does not.
 pub(super) fn wait(socket: &UnixStream) -> io::Result<Option<Outputs>> {
-    let mut bytes = [0; Order::LENGTH];
+    let mut bytes = [0; Command::LENGTH];
     let mut files: Vec<OwnedFd> = Vec::new();
     loop {
         let mut filled = 0;
@@ -51,12 +51,12 @@ pub(super) fn wait(socket: &UnixStream) -> io::Result<Option<Outputs>> {
             }
             filled += got;
         }
-        match Order::decode(bytes) {
+        match Command::decode(bytes) {
             // It was meant for the run that is over.
-            Order::Until(_) => {}
+            Command::Until(_) => {}
             // So was this, but then the daemon holds that run for one that did not end by itself.
-            Order::Stop(_) => return Ok(None),
-            Order::Again => {
+            Command::Stop(_) => return Ok(None),
+            Command::Again => {
                 let outputs: Result<[OwnedFd; 2], _> = files.try_into();
                 return Ok(outputs.ok().map(|[stdout, stderr]| (stdout, stderr)));
             }

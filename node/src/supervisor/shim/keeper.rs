@@ -14,7 +14,7 @@ use zeroize::Zeroize;
 
 use super::super::kept::{Kept, Reports, Told};
 use super::super::tree;
-use super::super::wire::{self, Command as Order, Event, Launch};
+use super::super::wire::{self, Command, Event, Launch};
 use super::{Outputs, again};
 use crate::sandbox::Ground;
 use crate::sandbox::cgroup::Parents;
@@ -64,7 +64,7 @@ struct Run {
     /// Somebody had it end, or its daemon is gone.
     told: bool,
     daemon_is_gone: bool,
-    command: [u8; Order::LENGTH],
+    command: [u8; Command::LENGTH],
     filled: usize,
 }
 
@@ -283,14 +283,14 @@ impl Keeper {
                 if run.filled > 0 {
                     return;
                 }
-                match Order::decode(run.command) {
-                    Order::Until(at) => {
+                match Command::decode(run.command) {
+                    Command::Until(at) => {
                         run.until = Some(at);
                         return;
                     }
                     // There is one run at a time.
-                    Order::Again => Some(Duration::ZERO),
-                    Order::Stop(grace) => Some(grace),
+                    Command::Again => Some(Duration::ZERO),
+                    Command::Stop(grace) => Some(grace),
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return,

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use skyclaw_protocol::JobId;
+use skyclaw_protocol::{Completion, JobId};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::world::State;
 use super::*;
 use crate::host::agent::{Action, Claimed, Held, HostAgent, Pace, Ran, Renewed, Reply, Taken};
-use crate::supervisor::Outcome;
 
 type Key = (JobId, u32);
 
@@ -161,16 +160,21 @@ impl Sim {
                 Action::Complete { host, job, attempt } => {
                     let key = (job.clone(), attempt);
                     let route = life.fresh.get(&key).or_else(|| self.outbox.get(&key)).copied();
-                    let outcome = Arc::new(Outcome { success: true, ..Outcome::failed("") });
-                    let report = Report {
-                        host,
+                    let completion = Completion {
                         job,
-                        attempt,
-                        route,
-                        key: "".into(),
-                        outcome,
+                        host,
+                        attempt: Some(attempt),
+                        success: true,
+                        duration: None,
+                        exit_code: None,
+                        stdout: None,
+                        stderr: None,
+                        error: None,
+                        outputs: Vec::new(),
+                        agent: None,
                         receipt: None,
                     };
+                    let report = Report { completion, route, key: "".into() };
                     life.pending.push(
                         async move { Event::Completed(key, port.complete(report).await) }.boxed(),
                     );

@@ -63,6 +63,8 @@ pub(super) struct Inside {
     pub(super) slow_answers: Duration,
     /// A coordinator that hears all and says nothing.
     pub(super) mute: Option<NodeId>,
+    /// They are about to stop: claims are answered at once.
+    pub(super) draining: bool,
     /// Of a thousand questions and answers, how many are lost.
     pub(super) loss: u64,
     /// Longest way of a message, in milliseconds.
@@ -95,6 +97,7 @@ impl World {
             lose_answers: 0,
             slow_answers: Duration::ZERO,
             mute: None,
+            draining: false,
             loss: 0,
             delay: 0,
             broken: Vec::new(),
@@ -238,7 +241,7 @@ impl World {
         loop {
             self.sweep();
             let now = self.mono();
-            let over = Instant::now() >= until;
+            let over = Instant::now() >= until || self.with(|w| w.draining);
             if let Some(tell) = self.with(|w| w.claim(now, at, from, &host, nonce, most, over)) {
                 return tell;
             }
