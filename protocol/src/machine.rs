@@ -392,7 +392,9 @@ impl Machine {
                 Timer::Sweep => {
                     let all = self.sweep_keys(now, shelf) & self.sweep_registers(now, shelf);
                     let pause = if all { SWEEP_MS } else { SWEEP_ON_MS };
-                    self.sweep_hosts(now);
+                    if self.trust.may_delete(now) {
+                        self.sweep_hosts(now);
+                    }
                     self.sweep_controls(now);
                     self.forget_absent(now);
                     self.acquaintance.sweep(now.mono, &self.peers, self.config.key_ttl_ms);

@@ -2,7 +2,7 @@
 //!
 //! Jobs fall into [`SHARDS`] shards by a hash of their ids. Up to a size ([`Limits`]) every coordinator keeps every
 //! shard. Beyond it a shard is kept by the first [`copies`] coordinators in rendezvous order of it
-//! ([`Placement`]), weighted by the capacity that each says it has. Services, hosts and control records are few and
+//! ([`Placement`]). Services, hosts and control records are few and
 //! are kept by everybody at any size.
 //!
 //! Always: this decides who keeps *copies*. Votes and promises rest on a register's own voters, which were drawn
@@ -24,7 +24,7 @@ pub use ask::{ShardAsk, ShardTell};
 pub use duties::Duties;
 pub use handover::{HeldJob, Holding, Round, ToMove};
 pub use mode::{Limits, Mode, Settings, Switch};
-pub use placement::{Member, Placement};
+pub use placement::Placement;
 
 /// How many there are: of ten million jobs each has ten thousand, a minute of copying; of fifty coordinators each
 /// keeps a hundred, so that loads differ by a tenth.
@@ -89,11 +89,6 @@ impl ShardSet {
     /// Adds a shard.
     pub const fn insert(&mut self, shard: Shard) {
         self.0[shard.index() / 64] |= 1 << (shard.index() % 64);
-    }
-
-    /// Takes a shard away.
-    pub const fn remove(&mut self, shard: Shard) {
-        self.0[shard.index() / 64] &= !(1 << (shard.index() % 64));
     }
 
     /// Those in both.

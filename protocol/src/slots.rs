@@ -157,10 +157,15 @@ pub fn report(
 /// Errors of instances are cut so that all together stay within their bytes: what hosts say must not make
 /// a value that cannot be signed.
 fn share_errors(state: &mut ServiceState) {
-    let parts = state.assignments.len().max(1);
-    let most = (MAX_SERVICE_ERRORS_BYTES / parts).min(MAX_TEXT_BYTES);
+    /// Says that there was more.
+    const CUT: &str = " ...";
+    let errors = || state.assignments.iter().filter(|part| part.error.is_some());
+    let most = (MAX_SERVICE_ERRORS_BYTES / errors().count().max(1)).min(MAX_TEXT_BYTES);
     for error in state.assignments.iter_mut().filter_map(|part| part.error.as_mut()) {
-        error.truncate(error.floor_char_boundary(most));
+        if error.len() > most {
+            error.truncate(error.floor_char_boundary(most.saturating_sub(CUT.len())));
+            error.push_str(CUT);
+        }
     }
 }
 

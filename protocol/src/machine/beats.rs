@@ -280,8 +280,9 @@ impl Machine {
 
     /// Somebody knows of this ballot. One so high that no voter would promise the next is a lie.
     pub(super) fn hear_ballot(&mut self, subject: &Subject, ballot: Option<Ballot>) {
+        let me = self.me;
         let Some(entry) = self.registers.get_mut(subject) else { return };
-        let can_be = ballot.is_none_or(|ballot| entry.can_be(&ballot));
+        let can_be = ballot.is_none_or(|ballot| entry.can_be_heard(me, &ballot));
         if can_be && ballot > entry.heard {
             entry.heard = ballot;
             self.recount(subject);

@@ -203,8 +203,20 @@ impl Entry {
     /// Whether a voter may have been promised this ballot: it is one of theirs, not far above what is known
     /// here, and there is a next one.
     pub(super) fn can_be(&self, ballot: &Ballot) -> bool {
+        self.is_near(ballot, MAX_ROUND_JUMP)
+    }
+
+    /// The same of a ballot that somebody speaks of. Whoever believes it leads above it, and must find voters
+    /// who do not know of it ready to promise that: so it is believed from nearer. Who never leads here needs
+    /// no such care, and may have missed any number of rounds.
+    pub(super) fn can_be_heard(&self, me: NodeId, ballot: &Ballot) -> bool {
+        let votes = self.head.voters.contains(&me);
+        self.is_near(ballot, if votes { MAX_ROUND_JUMP / 2 } else { MAX_ROUND })
+    }
+
+    fn is_near(&self, ballot: &Ballot, most: u32) -> bool {
         let known = self.highest().map_or(0, |highest| highest.round);
-        ballot.round < MAX_ROUND.min(known.saturating_add(MAX_ROUND_JUMP))
+        ballot.round < MAX_ROUND.min(known.saturating_add(most))
             && self.head.voters.contains(&ballot.proposer)
     }
 

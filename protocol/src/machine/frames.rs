@@ -301,9 +301,12 @@ impl Machine {
     /// those who refused, this node goes on, and gives in only when it gets no quorum in time. An owner
     /// that another one has replaced is refused by a quorum, whose promises that one has.
     pub(super) fn refused(&mut self, subject: &Subject, from: NodeId, promised: Option<Ballot>) {
+        let me = self.me;
         let Some(entry) = self.registers.get_mut(subject) else { return };
         // Nobody could have been promised such a ballot, so nobody steps down for it.
-        let Some(promised) = promised.filter(|ballot| entry.can_be(ballot)) else { return };
+        let Some(promised) = promised.filter(|ballot| entry.can_be_heard(me, ballot)) else {
+            return;
+        };
         let Some(lead) = entry.lead.as_ref() else {
             return self.hear_ballot(subject, Some(promised));
         };

@@ -467,11 +467,8 @@ impl Machine {
     }
 
     /// Takes the records of hosts that were removed long ago from the disk. By then no older
-    /// registration of theirs is under way. Not by a clock that is not believed.
+    /// registration of theirs is under way.
     pub(super) fn sweep_hosts(&mut self, now: Now) {
-        if !self.trust.may_delete(now) {
-            return;
-        }
         let silent: Vec<_> = self
             .hosts
             .hosts

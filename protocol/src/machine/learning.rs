@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::effect::Effect;
 use super::entry::Head;
 use super::frames::FrameFault;
-use super::voting::{Missing, holds, may_write};
+use super::voting::{Missing, may_write, suits};
 use super::{Machine, Subject};
 use crate::batch::{Shelf, Write};
 use crate::clock::{Mono, Now};
@@ -21,7 +21,7 @@ use crate::limits::{MAX_BATCH_OPS, MAX_GOSSIP_CONTENT, MAX_WANT_BYTES, MAX_WANTE
 use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::RegisterKey;
-use crate::register::{Ballot, Certificate, JobState, State, Val};
+use crate::register::{Ballot, Certificate, JobState, Val};
 use crate::retention::Stub;
 use crate::wire::{Known, Message, Sought};
 
@@ -168,7 +168,7 @@ impl Machine {
             return faults.push(FrameFault::NotTheOwner);
         }
         let ballot = body.ballot;
-        if ballot.round != 0 && !entry.can_be(&ballot) {
+        if ballot.round != 0 && !entry.can_be_heard(self.me, &ballot) {
             return faults.push(FrameFault::NotTheOwner);
         }
         if self.judge_owner(now, shelf, &signed) {
@@ -314,12 +314,17 @@ pub fn is_borne_out(standing: &Standing, now: Now) -> bool {
 /// Whether a certificate may stand in the register of this head: its owner may write there, a
 /// quorum of the voters is named, and the value is one of its kind.
 pub(super) fn stands(head: &Head, certificate: &Signed<Certificate>, now: Now) -> bool {
+    !certificate.body().val.at.is_beyond(now.wall) && may_stand(head, certificate)
+}
+
+/// The same whatever time it is.
+pub(super) fn may_stand(head: &Head, certificate: &Signed<Certificate>) -> bool {
     let body = certificate.body();
     let mut distinct = body.voters.clone();
     distinct.sort_unstable();
     distinct.dedup();
     may_write(head, certificate.signer(), body.ballot)
-        && holds(&head.key.subject, &body.val, now)
+        && suits(&head.key.subject, &body.val)
         && distinct.len() >= head.quorum
         && distinct.iter().all(|voter| head.voters.contains(voter))
 }
@@ -329,16 +334,15 @@ fn weight(known: &Known) -> usize {
     known.certificate.body.len() + size(&known.spec) + size(&known.result)
 }
 
-/// Whether that word of how a register ended is the one to keep, beside the one on disk: same end, and
-/// first in the order of all ([`fold::order`]).
+/// Whether that word of how a register ended is the one to keep, beside the one on disk: of the same end, and
+/// first in the order of all ([`fold::order`]). Who takes over writes what it finds as its next version, and
+/// changes nothing else of it.
 fn is_told_rather(shelf: &dyn Shelf, held: &Val, told: &Certificate) -> bool {
-    let same = |a: &Val, b: &Val| match (&a.state, &b.state) {
-        (State::Job(a), State::Job(b)) => a == b,
-        (State::Service(a), State::Service(b)) => a.deleted == b.deleted,
-        _ => false,
-    };
+    if (Val { ver: held.ver, ..told.val.clone() }) != *held {
+        return false;
+    }
     let stored = shelf.register(&told.key.subject).ok().flatten();
     let stored = stored.and_then(|stored| stored.certificate);
-    let Some(stored) = stored.filter(|stored| stored.body().val == *held) else { return false };
-    same(held, &told.val) && fold::order(told, stored.body()).is_gt()
+    let stored = stored.filter(|stored| stored.body().val == *held);
+    stored.is_some_and(|stored| fold::order(told, stored.body()).is_gt())
 }

@@ -22,7 +22,7 @@ use crate::placement::{quorum, rendezvous};
 use crate::record::spec::Subject;
 use crate::register::{Phase, Val, Voter};
 use crate::repair::Item;
-use crate::shards::{Duties, Member, Mode, Placement, Settings, Shard, Switch, copies};
+use crate::shards::{Duties, Mode, Placement, Settings, Shard, Switch, copies};
 use crate::wire::{Message, Sought};
 
 /// See the module.
@@ -102,8 +102,7 @@ impl Machine {
             return;
         }
         // What a coordinator can hold none of them says yet.
-        let members: Vec<Member> = of.iter().copied().map(Member::plain).collect();
-        let placement = Placement::new(&members, copies(self.config.replicas));
+        let placement = Placement::new(of.iter().copied(), copies(self.config.replicas));
         let mut duties = Duties::new(self.me);
         duties.place(Some(Arc::new(placement)));
         sharding.of = of;

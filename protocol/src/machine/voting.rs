@@ -5,7 +5,7 @@
 use super::Machine;
 use super::entry::{Entry, Head};
 use super::frames::FrameFault;
-use super::learning::stands;
+use super::learning::may_stand;
 use crate::batch::{Shelf, Write};
 use crate::clock::{Hlc, Now};
 use crate::id::NodeId;
@@ -121,9 +121,9 @@ impl Machine {
         if !register.is_none_or(newer) {
             return Err(Missing::Gone);
         }
-        // What is left of this very job says how it ended; unless who handed it on may not say so, which the
-        // spec shows: then nothing is left of it.
-        if stub.as_ref().is_some_and(|stub| stands(&Head::of(&signed), &stub.certificate, now)) {
+        // What is left of this very job says how it ended, whatever time it is; unless who handed it on may not
+        // say so, which the spec shows: then nothing is left of it.
+        if stub.as_ref().is_some_and(|stub| may_stand(&Head::of(&signed), &stub.certificate)) {
             return Err(Missing::Gone);
         }
         if signed.hash() != key.spec
@@ -398,9 +398,14 @@ pub(super) fn may_write(head: &Head, from: NodeId, ballot: Ballot) -> bool {
 
 /// Whether a value from elsewhere is one that this register may hold.
 pub(super) fn holds(subject: &Subject, val: &Val, now: Now) -> bool {
+    suits(subject, val) && !val.at.is_beyond(now.wall)
+}
+
+/// The same whatever time it is.
+pub(super) fn suits(subject: &Subject, val: &Val) -> bool {
     let kind = match subject {
         Subject::Job(_) => val.job().is_some(),
         Subject::Service(_) => val.service().is_some(),
     };
-    kind && val.check().is_ok() && !val.at.is_beyond(now.wall)
+    kind && val.check().is_ok()
 }

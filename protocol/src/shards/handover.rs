@@ -134,7 +134,7 @@ impl Round {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Member, Placement};
+    use super::super::Placement;
     use super::*;
 
     const AT: Item = Item { at: 5, id: [1; 16] };
@@ -144,9 +144,9 @@ mod tests {
     }
 
     fn duties(me: u8) -> Arc<Duties> {
-        let members: Vec<Member> = (0..9).map(|n| Member::plain(NodeId([n; 32]))).collect();
+        let members = (0..9).map(|n| NodeId([n; 32]));
         let mut duties = Duties::new(NodeId([me; 32]));
-        duties.place(Some(Arc::new(Placement::new(&members, 5))));
+        duties.place(Some(Arc::new(Placement::new(members, 5))));
         Arc::new(duties)
     }
 

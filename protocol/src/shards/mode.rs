@@ -78,12 +78,6 @@ impl Switch {
         self.is_settled = true;
     }
 
-    /// What holds.
-    #[must_use]
-    pub const fn mode(&self) -> Mode {
-        self.mode
-    }
-
     /// Decides anew: with so many live records in the network, as far as is known, and so many coordinators, this one
     /// included.
     pub const fn look(&mut self, records: u64, coordinators: usize) -> Mode {

@@ -13,12 +13,8 @@ fn node(n: u32) -> NodeId {
     NodeId(id)
 }
 
-fn plain(nodes: impl IntoIterator<Item = u32>) -> Vec<Member> {
-    nodes.into_iter().map(|n| Member::plain(node(n))).collect()
-}
-
 fn placed(nodes: impl IntoIterator<Item = u32>) -> Placement {
-    Placement::new(&plain(nodes), copies(2))
+    Placement::new(nodes.into_iter().map(node), copies(2))
 }
 
 fn some(nodes: impl IntoIterator<Item = u32>) -> Option<Arc<Placement>> {
@@ -67,12 +63,11 @@ fn each_shard_lies_with_so_many_different_coordinators() {
 
 #[test]
 fn whoever_knows_the_same_coordinators_places_alike() {
-    let mut members: Vec<_> = plain(0..30);
-    members[3].capacity = 7;
-    let one = Placement::new(&members, 5);
+    let mut members: Vec<_> = (0..30).map(node).collect();
+    let one = Placement::new(members.clone(), 5);
     members.reverse();
     members.push(members[4]);
-    assert_eq!(one, Placement::new(&members, 5));
+    assert_eq!(one, Placement::new(members, 5));
     let named: Vec<_> = one.replicas(Shard(0)).collect();
     assert_eq!(named.len(), 5);
     assert!(
@@ -94,25 +89,6 @@ fn loads_are_balanced() {
             "{nodes}: {mean} +- {most}: {loads:?}"
         );
     }
-}
-
-#[test]
-fn capacity_is_what_loads_follow() {
-    let mut members = plain(0..60);
-    for member in members.iter_mut().take(10) {
-        member.capacity = 3;
-    }
-    let placement = Placement::new(&members, 5);
-    let loads = loads(&placement);
-    let mean = |from: u32, to: u32| {
-        (from..to).map(|n| loads[&node(n)]).sum::<usize>() as f64 / f64::from(to - from)
-    };
-    let ratio = mean(0, 10) / mean(10, 60);
-    // A bit less than three, since nobody keeps a shard twice.
-    assert!((2.3..3.1).contains(&ratio), "{ratio}");
-    // Equal capacities are no capacities.
-    let equal: Vec<_> = plain(0..20).into_iter().map(|m| Member { capacity: 9, ..m }).collect();
-    assert_eq!(Placement::new(&equal, 5), placed(0..20));
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl Handing {
 
 #[cfg(test)]
 mod tests {
-    use skyclaw_protocol::shards::{Member, copies};
+    use skyclaw_protocol::shards::copies;
 
     use super::*;
 
@@ -136,8 +136,7 @@ mod tests {
     }
 
     fn some(nodes: impl IntoIterator<Item = u32>) -> Option<Arc<Placement>> {
-        let members: Vec<_> = nodes.into_iter().map(|n| Member::plain(node(n))).collect();
-        Some(Arc::new(Placement::new(&members, copies(2))))
+        Some(Arc::new(Placement::new(nodes.into_iter().map(node), copies(2))))
     }
 
     #[test]

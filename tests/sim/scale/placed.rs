@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use skyclaw_protocol::NodeId;
-use skyclaw_protocol::shards::{Member, Placement, ShardSet, copies};
+use skyclaw_protocol::shards::{Placement, ShardSet, copies};
 
 use super::calendar::Ms;
 use super::gossip::MESSAGE;
@@ -42,9 +42,8 @@ pub(super) struct Lists {
 pub(super) const COPIES: usize = copies(REPLICAS);
 
 fn place(known: &[bool]) -> Arc<Placement> {
-    let members: Vec<Member> =
-        (0..).zip(known).filter(|(_, known)| **known).map(|(n, _)| Member::plain(id(n))).collect();
-    Arc::new(Placement::new(&members, COPIES))
+    let members = (0..).zip(known).filter(|(_, known)| **known).map(|(n, _)| id(n));
+    Arc::new(Placement::new(members, COPIES))
 }
 
 fn node_of(id: NodeId) -> u32 {

@@ -153,6 +153,14 @@ fn an_end_that_was_chosen_twice_is_told_alike_by_all_in_whichever_order_they_hea
         assert_eq!(held.body(), first.body(), "node {node}");
     }
     assert_eq!(world.faults, []);
+    // What is told otherwise of it is another word, whichever ballot it bears.
+    let body = first.body().clone();
+    let body = Certificate { val: Val { display_version: 1, ver: 9, ..body.val.clone() }, ..body };
+    let other = Signed::seal(&node_key(0), network(), body);
+    world.inject(0, outside, Message::Known(vec![whole(&other)]));
+    world.settle();
+    let held = world.nodes[outside].disk.stored(&key.subject).unwrap().certificate.unwrap();
+    assert_eq!(held.body(), first.body());
 }
 
 /// Where nothing is known of a job, what is said to be left of it cannot be told from what is; its spec tells.
@@ -189,6 +197,62 @@ fn what_somebody_makes_up_of_a_job_goes_once_its_spec_comes() {
     }
     assert_eq!(world.phase(3, &job), Some(Phase::Queued));
     assert!(world.nodes[3].disk.left_of(&subject).is_none());
+}
+
+/// Not even where its moment is to come, as after a clock was set back.
+#[test]
+fn what_is_left_of_a_job_gives_way_to_no_older_word_of_it() {
+    let mut world = World::of(4, 2);
+    for other in 0..3 {
+        super::world::cut(&mut world, other, 3);
+    }
+    world.set_view(0, &[1, 2]);
+    let job = world.submit(0);
+    let subject = Subject::Job(job.clone());
+    let waits = world.nodes[0].disk.stored(&subject).unwrap();
+    let (spec, began) = (waits.spec.body().clone(), world.now.wall);
+    world.leap(600_000);
+    world.cancel(0, &job).unwrap();
+    let ended = world.nodes[0].disk.stored(&subject).unwrap().certificate.unwrap();
+    let certificate = ended.raw().clone();
+    let stub = StubRaw { certificate, created: spec.created, expires_at: spec.expires_at };
+    world.inject(1, 3, Message::Stubs(vec![stub]));
+    world.settle();
+    world.now.wall = began;
+    let certificate = waits.certificate.unwrap().raw().clone();
+    let older = Known { certificate, spec: Some(waits.spec.raw().clone()), result: None };
+    world.inject(1, 3, Message::Known(vec![older]));
+    world.settle();
+    let left = world.nodes[3].disk.left_of(&subject).expect("it is what is left");
+    assert_eq!(left.certificate, ended);
+}
+
+/// Whoever believes in a ballot leads above it, and must find voters who never heard of it.
+#[test]
+fn above_a_ballot_that_is_believed_there_is_one_that_is_promised() {
+    let (mut world, key, outside) = outside();
+    let voter = (1..4).find(|node| *node != outside).unwrap();
+    let named = |round| Ballot { round, proposer: node_key(voter).id() };
+    for (round, believed) in [(MAX_ROUND_JUMP - 1, false), (MAX_ROUND_JUMP / 2 - 1, true)] {
+        let subject = key.subject.clone();
+        let before = world.nodes[0].machine.registers[&subject].highest();
+        world.nodes[0].machine.hear_ballot(&subject, Some(named(round)));
+        let home = &world.nodes[0].machine.registers[&subject];
+        assert_eq!(home.highest() != before, believed, "{round}");
+        let other = &world.nodes[voter].machine.registers[&subject];
+        let next = Ballot { round: round + 1, proposer: node_key(0).id() };
+        assert!(!believed || other.can_be(&next), "{round}");
+    }
+    // Who does not vote may have missed any number of them, and believes what stands.
+    let far = named(MAX_ROUND_JUMP * 3);
+    let stored = world.nodes[0].disk.stored(&key.subject).unwrap();
+    let body = stored.certificate.unwrap().body().clone();
+    let body = Certificate { ballot: far, val: Val { ver: 7, ..body.val.clone() }, ..body };
+    let certificate = Signed::seal(&node_key(voter), network(), body).raw().clone();
+    let known = Known { certificate, spec: Some(stored.spec.raw().clone()), result: None };
+    world.inject(voter, outside, Message::Known(vec![known]));
+    assert_eq!(world.faults, []);
+    assert_eq!(world.nodes[outside].machine.registers[&key.subject].highest(), Some(far));
 }
 
 /// Until too few are left for a quorum, or what is in flight gets none in time.

@@ -3,7 +3,7 @@
 use super::world::{World, job_at, node_key, subject, submit};
 use crate::id::{JobId, NodeId};
 use crate::register::Phase;
-use crate::shards::{Limits, Member, Placement, Settings, Shard, copies};
+use crate::shards::{Limits, Placement, Settings, Shard, copies};
 
 fn world(count: usize, coordinators: usize) -> World {
     let limits = Limits { records: u64::MAX, coordinators };
@@ -11,8 +11,7 @@ fn world(count: usize, coordinators: usize) -> World {
 }
 
 fn placement(count: usize) -> Placement {
-    let members: Vec<_> = (0..count).map(|n| Member::plain(node_key(n).id())).collect();
-    Placement::new(&members, copies(2))
+    Placement::new((0..count).map(|n| node_key(n).id()), copies(2))
 }
 
 fn voters(world: &World, node: usize, job: &JobId) -> Vec<NodeId> {
