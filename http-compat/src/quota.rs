@@ -62,7 +62,7 @@ impl Bucket {
             self.left -= amount;
             return Ok(());
         }
-        let missing = (amount.min(most) - self.left).max(0.0);
+        let missing = (amount - self.left).max(0.0);
         Err(Duration::try_from_secs_f64(missing / rate).unwrap_or(period).min(period))
     }
 }
@@ -71,7 +71,8 @@ impl Quotas {
     /// Takes what a request of this principal costs.
     ///
     /// # Errors
-    /// [`ApiError::OverQuota`], saying which bound it is and when to come again.
+    /// [`ApiError::OverQuota`], saying which bound it is and when to come again; [`ApiError::TooLarge`] where
+    /// waiting does not help.
     pub(crate) fn spend(&self, principal: &Principal, spend: Spend) -> Result<(), ApiError> {
         self.spend_at(principal, spend, Instant::now())
     }

@@ -387,7 +387,7 @@ impl Supervisor {
         self.0.tasks.spawn(
             async move {
                 let signals = job::Signals { launched: runs, cancelled, until };
-                let (result, dir) = inner.run(&order, ticket, signals, output.live()).await;
+                let (result, rest) = inner.run(&order, ticket, signals, output.live()).await;
                 drop(output);
                 match &result {
                     Ok(done) => {
@@ -403,8 +403,9 @@ impl Supervisor {
                     tokio::time::sleep(RESULT_FIRST).await;
                     next.prepare();
                 });
-                if let Some(dir) = dir {
-                    clean(&dir).await;
+                if let Some(mut rest) = rest {
+                    while rest.busy.recv().await.is_some() {}
+                    clean(&rest.dir).await;
                 }
             }
             .instrument(span),

@@ -74,7 +74,8 @@ impl Failed {
             }
             Self::Broken(_) => "the connection broke".to_owned(),
             Self::Stale => {
-                "it closed the connection as the request came; it may be sent again".to_owned()
+                "it closed the connection as the request came, which may or may not be carried out"
+                    .to_owned()
             }
             Self::Upgraded => "it changed the protocol unasked".to_owned(),
             Self::Caller => "the request's body did not arrive".to_owned(),

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::download::{Answer, Download};
 use super::error::{Failed, Refused};
 use super::headers::{self, Caller};
-use super::live::{Flight, Gateway, Service, Ticket};
+use super::live::{Flight, Gateway, Service, Ticket, Upstream};
 use super::pool::Link;
 use super::target::{Rest, Target, target};
 use super::upload::{Progress, Upload};
@@ -211,7 +211,9 @@ async fn attempts(
         let Some(upstream) = service.upstreams.get(at) else { break };
         let body = upload.take().unwrap_or_else(Upload::none);
         let begun = Instant::now();
-        let elsewhere = tried.len() + 1 < most;
+        let is_other = |n: usize| n != at && !tried.contains(&n);
+        let lives = |(n, other): (usize, &Arc<Upstream>)| is_other(n) && !other.health.is_lost();
+        let elsewhere = tried.len() + 1 < most && service.upstreams.iter().enumerate().any(lives);
         match attempt::attempt(asked, upstream, body, idempotent, elsewhere).await {
             Ok(answered) => {
                 let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -229,6 +231,8 @@ async fn attempts(
                 }
                 if failed.is_the_endpoints() {
                     gateway.note_failure(upstream, failed.reason());
+                } else {
+                    gateway.metrics.failed(failed.reason());
                 }
                 failures.push((upstream.replica.clone(), failed));
                 upload = unsent;

@@ -101,6 +101,7 @@ pub(super) async fn job(
     json: bool,
     output: &mut Output,
 ) -> Result<ExitCode, CliError> {
+    args.save.as_deref().map(save::Folder::made).transpose()?;
     let mut answer = if args.wait {
         let waited = wait(client, &args.id, args.timeout, output);
         unless_interrupted(&args.id, &after_job(&args.id), waited).await?

@@ -75,13 +75,13 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Where it may be: what it said itself, then what others say.
+    /// Where it may be: what it said itself, and what others say. All are called; which first, libp2p decides.
     pub(super) fn places(&self) -> impl Iterator<Item = &Multiaddr> {
         self.addresses.iter().chain(&self.hearsay)
     }
 }
 
-/// What is new is tried first, and the oldest goes.
+/// What is new stands first, and the oldest goes.
 fn put_first(known: &mut Vec<Multiaddr>, addresses: Vec<Multiaddr>) {
     for address in addresses {
         if !known.contains(&address) {
@@ -460,7 +460,7 @@ mod tests {
         (1..100).for_each(|port| book.hear(peer, vec![at(port)], now));
         let shown = book.get(&peer).unwrap();
         assert_eq!(shown.addresses, known(1).addresses, "what is shown, probed and written");
-        assert_eq!(shown.places().next(), known(1).addresses.first(), "called first");
+        assert_eq!(shown.places().next(), known(1).addresses.first(), "proven ones first");
         assert_eq!(shown.hearsay.len(), MAX_ADDRESSES);
         assert_eq!(shown.hearsay[0], at(99));
         let network = NetworkId::of_name("n");

@@ -160,8 +160,8 @@ pub(super) const FRAME_QUEUE: usize = 4096;
 
 /// Operations of frames after which it is waited until the portion before them is handled: two portions,
 /// each with its last frame, are what one stream may have waiting, and what the engine does in a tenth
-/// of a second at the pace below. So whoever sends all it may at once is in nobody's way for longer. A
-/// commit may take sixty milliseconds before this holds up a coordinator that keeps to that pace.
+/// of a second at the pace below. So whoever sends all it may at once is in nobody's way for longer. It is
+/// handled once the inbox was gone through up to there: while clients fill that, frames wait as they do.
 pub(super) const FRAMES_AHEAD: u32 = 512;
 
 /// Longest frame: the largest spec or result with room for the rest. Batches stay far below.

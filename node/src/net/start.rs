@@ -123,10 +123,11 @@ impl Net {
         task.show();
         say_start(&shared, config.mdns, &task.listening, own);
 
+        let known = tickets.map(|tickets| (tickets.news(), tickets));
         ways.serve(greeter, &shared, &sink, &tasks);
-        if let Some(tickets) = tickets {
+        if let Some((news, tickets)) = known {
             let (shared, stop) = (Arc::clone(&shared), tasks.token());
-            tasks.spawn(tell::keep(Arc::clone(&tickets), stop.clone()));
+            tasks.spawn(tell::keep(Arc::clone(&tickets), news, stop.clone()));
             tasks.spawn(tell::renew(shared, tickets, stop));
         }
         if let Some(outbox) = outbox {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Always: a use of an invite is on disk before its newcomer gets a capability, and what is revoked
-//! before anybody is told that it is; what else others tell is on disk soon, and told anew if it was not.
-//! Locks are held for moments, never over files, signatures or the network.
+//! before whoever revokes it is told so; what else others tell is on disk soon, and told anew if it was not.
+//! `state` is held for moments, for a check of one notice at most; files are written under `writing` alone.
 //! The admin's key is read for one signature and wiped again.
 
 mod file;
@@ -418,12 +418,10 @@ impl Tickets {
         }
     }
 
-    /// Writes what was left. Blocks until that is on the disk.
-    fn keep_owed(&self) {
+    /// Writes what was left. Blocks until that is on the disk; false if it is not.
+    fn keep_owed(&self) -> bool {
         let mut writing = self.writing();
-        if writing.owed {
-            self.keep_notices(&mut writing);
-        }
+        !writing.owed || self.keep_notices(&mut writing)
     }
 
     /// Writes the notices.

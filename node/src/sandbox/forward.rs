@@ -20,6 +20,9 @@ const PORT: u16 = 3128;
 /// Pause where the run has no room for another connection.
 const SCARCE: Duration = Duration::from_millis(100);
 
+/// Longest silence of a program whose connection has ended outside.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// What programs call the address of a proxy.
 const VARIABLES: [&str; 6] =
     ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
@@ -36,11 +39,13 @@ pub(crate) fn variables() -> Vec<(String, String)> {
     proxy.into_iter().chain(more).collect()
 }
 
-/// Takes the port, and leads what comes there to `socket` from then on.
-pub(crate) fn start(socket: &'static str) -> Result<(), Fault> {
+/// Takes the port, and leads what comes there to `socket` from then on. Each connection has two threads,
+/// which count among the `processes` that the run may have: it keeps most of them.
+pub(crate) fn start(socket: &'static str, processes: u64) -> Result<(), Fault> {
     let step = || "the way to the proxy";
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).step(step)?;
-    let accept = move || accept(&listener, Path::new(socket), CONNECTIONS);
+    let share = usize::try_from(processes / 8).unwrap_or(usize::MAX).max(1);
+    let accept = move || accept(&listener, Path::new(socket), CONNECTIONS.min(share));
     small().spawn(accept).step(step)?;
     Ok(())
 }
@@ -56,7 +61,7 @@ fn accept(listener: &TcpListener, socket: &Path, most: usize) {
         };
         let socket: PathBuf = socket.to_owned();
         // One that cannot be led anywhere is closed.
-        let _ = small().spawn(move || {
+        spawn(move || {
             let _ = lead(connection, &socket);
             drop(place);
         });
@@ -94,17 +99,38 @@ fn small() -> thread::Builder {
     thread::Builder::new().name("proxy".into()).stack_size(128 << 10)
 }
 
+/// Does it on a thread of its own, once there is one: threads count among the run's processes.
+fn spawn(work: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    // A thread that did not come about takes along what it was to do.
+    let work = Arc::new(Mutex::new(Some(work)));
+    loop {
+        let work = Arc::clone(&work);
+        let begun = small().spawn(move || {
+            let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(work) = work {
+                work();
+            }
+        });
+        match begun {
+            Ok(thread) => return thread,
+            Err(_) => thread::sleep(SCARCE),
+        }
+    }
+}
+
 /// Both ways until both have ended.
 fn lead(inside: TcpStream, socket: &Path) -> io::Result<()> {
     let outside = UnixStream::connect(socket)?;
     let (mut from, mut to) = (inside.try_clone()?, outside.try_clone()?);
-    let there = small().spawn(move || {
+    let there = spawn(move || {
         let _ = io::copy(&mut from, &mut to);
         let _ = to.shutdown(Shutdown::Write);
-    })?;
+    });
     let (mut from, mut to) = (outside, inside);
     let _ = io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Write);
+    // Clients that keep a connection notice its end with their next request: until then it would have a place.
+    let _ = to.set_read_timeout(Some(LINGER));
     let _ = there.join();
     Ok(())
 }

@@ -101,20 +101,7 @@ impl Watch {
         };
         let used = found.bytes.saturating_add(disk::deleted(&self.processes()));
         *last = Seen { free, used, skipped: 0 };
-        if used > most {
-            return Some(format!("used more than {most} bytes of disk"));
-        }
-        if free >= RESERVE_BYTES {
-            return None;
-        }
-        // What cannot be counted may be all of it.
-        if found.closed {
-            return Some(
-                "the disk of this host is full, and this run has closed folders".to_owned(),
-            );
-        }
-        let part = used > PART_BYTES;
-        part.then(|| format!("the disk of this host is full; of it {used} bytes are this run's"))
+        takes_too_much(used, found.closed, most, free)
     }
 
     /// The processes of the run.
@@ -130,6 +117,19 @@ impl Watch {
 /// Bytes that whoever is not root may still write there.
 fn free_disk(base: &Path) -> u64 {
     statvfs(base).map_or(u64::MAX, |now| now.f_bavail.saturating_mul(now.f_frsize))
+}
+
+/// Why a run that has `used` so much ends, of which it may have `most`, while so much is `free`. Where it has folders that
+/// are `closed` to whoever counts, what cannot be counted may be all of it.
+fn takes_too_much(used: u64, closed: bool, most: u64, free: u64) -> Option<String> {
+    let full = "the disk of this host is full";
+    match () {
+        () if used > most => Some(format!("used more than {most} bytes of disk")),
+        () if free >= RESERVE_BYTES => None,
+        () if closed => Some(format!("{full}, and this run has closed folders")),
+        () if used > PART_BYTES => Some(format!("{full}; of it {used} bytes are this run's")),
+        () => None,
+    }
 }
 
 /// How much of the disk a run may take that begins while `free` bytes are: half of them at most. One that
@@ -195,6 +195,21 @@ mod tests {
     fn watch(base: &Path, limits: Limits) -> Watch {
         let root = i32::try_from(std::process::id()).unwrap();
         Watch { root, itself: true, base: base.to_owned(), limits, kills: None, count: true }
+    }
+
+    #[test]
+    fn a_full_disk_ends_who_has_a_part_in_it_or_hides_what_it_has() {
+        let (most, plenty) = (1 << 40, RESERVE_BYTES);
+        for (used, closed, free, ends) in [
+            (most + 1, false, plenty, true),
+            (most, true, plenty, false),
+            (0, true, plenty - 1, true),
+            (PART_BYTES, false, plenty - 1, false),
+            (PART_BYTES + 1, false, plenty - 1, true),
+        ] {
+            let why = takes_too_much(used, closed, most, free);
+            assert_eq!(why.is_some(), ends, "{used} {closed} {free}: {why:?}");
+        }
     }
 
     #[test]

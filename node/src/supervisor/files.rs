@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use serde_json::{Map, Value};
 use skyclaw_protocol::limits::{MAX_BLOB_BYTES, MAX_JOB_FILES};
 use skyclaw_protocol::{Hash, OutputFile};
+use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
 use crate::blobs::{Blobs, FetchError};
@@ -68,8 +69,14 @@ impl Files {
         self.inputs.is_empty() && self.outputs.is_empty()
     }
 
-    /// Lays the inputs into `work`, in their order.
-    pub(super) async fn place(&self, blobs: Option<&Blobs>, work: &Path) -> Result<(), Missing> {
+    /// Lays the inputs into `work`, in their order. `lays` is held for as long as anything is written there, also
+    /// if this is given up.
+    pub(super) async fn place(
+        &self,
+        blobs: Option<&Blobs>,
+        work: &Path,
+        lays: mpsc::Sender<()>,
+    ) -> Result<(), Missing> {
         if self.inputs.is_empty() {
             return Ok(());
         }
@@ -77,9 +84,9 @@ impl Files {
         let blobs = blobs.ok_or_else(none)?;
         for input in &self.inputs {
             let placed = if input.unpack {
-                unpack(blobs, input, work).await
+                unpack(blobs, input, work, lays.clone()).await
             } else {
-                copy(blobs, input, work).await
+                copy(blobs, input, work, lays.clone()).await
             };
             let hash = input.hash.hex();
             placed.map_err(|missing| match missing {
@@ -153,7 +160,12 @@ fn input(value: &Value) -> Result<Input, String> {
     Ok(Input { hash, path, unpack })
 }
 
-async fn unpack(blobs: &Blobs, input: &Input, work: &Path) -> Result<(), Missing> {
+async fn unpack(
+    blobs: &Blobs,
+    input: &Input,
+    work: &Path,
+    lays: mpsc::Sender<()>,
+) -> Result<(), Missing> {
     let into = input.path.as_ref().map_or_else(|| work.to_owned(), |path| work.join(path));
     parents(work, &into)?;
     // Nobody else writes here yet. Found out by the last step of unpacking, it would look like this
@@ -161,13 +173,18 @@ async fn unpack(blobs: &Blobs, input: &Input, work: &Path) -> Result<(), Missing
     if !is_free(&into).map_err(|error| fault_of(&error))? {
         return Err(taken(input.path.as_deref().unwrap_or(".")));
     }
-    blobs.unpack(input.hash, &into, ()).await.map_err(|error| match error {
+    blobs.unpack(input.hash, &into, lays).await.map_err(|error| match error {
         BundleError::Unavailable(why) | BundleError::Broken(why) => Missing::Job(why),
         BundleError::Host(why) => Missing::Host(why),
     })
 }
 
-async fn copy(blobs: &Blobs, input: &Input, work: &Path) -> Result<(), Missing> {
+async fn copy(
+    blobs: &Blobs,
+    input: &Input,
+    work: &Path,
+    lays: mpsc::Sender<()>,
+) -> Result<(), Missing> {
     let held = blobs.fetch(input.hash).await.map_err(|error| match &error {
         FetchError::Disk(_) => Missing::Host(error.to_string()),
         _ => Missing::Job(error.to_string()),
@@ -176,6 +193,7 @@ async fn copy(blobs: &Blobs, input: &Input, work: &Path) -> Result<(), Missing> 
     let to = work.join(&name);
     parents(work, &to)?;
     let copied = tokio::task::spawn_blocking(move || {
+        let _lays = lays;
         let host = |error: io::Error| Missing::Host(error.to_string());
         let mut from = File::open(&held.path).map_err(host)?;
         let made = File::options().write(true).create_new(true).mode(0o644).open(&to);

@@ -149,7 +149,7 @@ fn finish(begun: Option<Begun>, ground: &Ground, launch: &Launch) -> Result<Stdi
     };
     filter::apply(sockets, isolated)?;
     if let Network::Proxy(_) = profile.network {
-        forward::start(mounts::PROXY)?;
+        forward::start(mounts::PROXY, profile.limits.processes)?;
     }
     Ok(stdin)
 }

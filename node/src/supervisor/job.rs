@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use skyclaw_protocol::OutputFile;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::agent::{self, Asked, Laid, NotLaid};
 use super::files::Missing;
@@ -31,8 +31,15 @@ pub(super) struct Signals {
     pub(super) until: watch::Receiver<Option<Duration>>,
 }
 
-/// How it ended, and the directories it leaves.
-type Left = (Result<Outcome, HostFault>, Option<JobDir>);
+/// How it ended, and what it leaves.
+type Left = (Result<Outcome, HostFault>, Option<Rest>);
+
+/// The directories of a run that has ended.
+pub(super) struct Rest {
+    pub(super) dir: JobDir,
+    /// Closed once nothing is laid there any more: what was given up goes on to its end.
+    pub(super) busy: mpsc::Receiver<()>,
+}
 
 /// The end of a run before its program ran.
 struct End(Box<Result<Outcome, HostFault>>);
@@ -84,12 +91,13 @@ impl Inner {
             Ok(dir) => dir,
             Err(fault) => return (Err(fault), None),
         };
-        let ended = match self.run_in(&dir, order.job.as_str(), judged, ticket, signals, live).await
-        {
+        // Nothing is sent by it: it is held.
+        let (lays, busy) = mpsc::channel(1);
+        let ended = match self.run_in((&dir, lays), order, judged, ticket, signals, live).await {
             Ok(outcome) => Ok(outcome),
             Err(End(end)) => *end,
         };
-        (ended, Some(dir))
+        (ended, Some(Rest { dir, busy }))
     }
 
     /// What the job asks for and whether it may; otherwise its end.
@@ -117,8 +125,8 @@ impl Inner {
     /// Lays there what it needs, runs it, and keeps the files it is to leave.
     async fn run_in(
         &self,
-        dir: &JobDir,
-        id: &str,
+        (dir, lays): (&JobDir, mpsc::Sender<()>),
+        order: &Order,
         Judged { plan, program, reach }: Judged,
         mut ticket: Option<Ticket>,
         signals: Signals,
@@ -130,11 +138,11 @@ impl Inner {
         if let Some(cwd) = &plan.cwd {
             self.may_work_in(cwd, dir).map_err(Outcome::failed)?;
         }
-        self.place(&plan, &work, stop.clone()).await?;
+        self.place(&plan, &work, lays, stop.clone()).await?;
         if let Some(asked) = &plan.openclaw {
             self.admit(asked, &plan.args, &mut ticket, stop.clone()).await?;
         }
-        let laid = self.lay(id, &plan, dir).await?;
+        let laid = self.lay(order.job.as_str(), &plan, dir).await?;
         let mut env = self.policy.environment(&plan.env, &dir.home, &dir.tmp);
         let (args, stdin, grace) = match &laid {
             Some(laid) => {
@@ -233,10 +241,11 @@ impl Inner {
         &self,
         plan: &Plan,
         work: &Path,
+        lays: mpsc::Sender<()>,
         (mut cancelled, mut shutdown): Stop,
     ) -> Result<(), End> {
         tokio::select! {
-            placed = plan.files.place(self.blobs.as_ref(), work) => placed.map_err(|missing| match missing {
+            placed = plan.files.place(self.blobs.as_ref(), work, lays) => placed.map_err(|missing| match missing {
                 Missing::Job(reason) => Outcome::failed(reason).into(),
                 Missing::Host(reason) => HostFault(reason).into(),
             }),

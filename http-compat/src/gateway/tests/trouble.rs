@@ -188,8 +188,8 @@ async fn a_kept_connection_that_closes_under_a_post_is_not_held_against_the_endp
     assert_eq!((first.status, first.text()), (200, "ok"));
     let second = gate.call("POST", "/v1/gateway/api", &[], "body").await;
     assert_eq!(second.status, 502, "it may have been carried out: {second:?}");
-    assert!(second.text().contains("may be sent again"), "{}", second.text());
-    assert_eq!(gate.metrics.failures("broken") + gate.metrics.failures("stale"), 0);
+    assert!(second.text().contains("may or may not be carried out"), "{}", second.text());
+    assert_eq!((gate.metrics.failures("broken"), gate.metrics.failures("stale")), (0, 1));
     assert_eq!(gate.call("POST", "/v1/gateway/api", &[], "body").await.status, 200);
 }
 

@@ -73,11 +73,16 @@ impl Folder {
         Self::open(top, &globs.collect::<Vec<_>>())
     }
 
-    /// Makes the folder, before the job costs anything.
-    pub(super) fn open(top: &Path, globs: &[String]) -> Result<Self, CliError> {
+    /// Makes the folder, before the job costs anything or is waited for.
+    pub(in crate::cli) fn made(top: &Path) -> Result<PathBuf, CliError> {
         let wrong = |why: String| CliError::Source(format!("--save {}: {why}", top.display()));
         fs::create_dir_all(top).map_err(|error| wrong(error.to_string()))?;
-        let top = fs::canonicalize(top).map_err(|error| wrong(error.to_string()))?;
+        fs::canonicalize(top).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// For files that these globs ask for.
+    pub(super) fn open(top: &Path, globs: &[String]) -> Result<Self, CliError> {
+        let top = Self::made(top)?;
         let mut wanted = OverrideBuilder::new(&top);
         for glob in globs {
             // As hosts read them: with a mark before it a glob would take away.

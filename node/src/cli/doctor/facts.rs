@@ -130,15 +130,16 @@ impl Coordinator {
     /// What answers there, if anything does.
     pub(super) fn nature(&self) -> Option<Nature> {
         let alive = self.alive.as_ref()?.as_ref().ok()?;
-        let Some(inside) = &self.inside else { return Some(Nature::Stranger) };
+        // One that is too slow to tell its name says at least that it lives, as one that is too busy.
+        let says_ok = alive.status == 200 && alive.body["ok"] == true;
+        let Some(inside) = &self.inside else {
+            return Some(if says_ok { Nature::Coordinator } else { Nature::Stranger });
+        };
         Some(match inside.status {
             200 if inside.body["nodeId"].is_string() => Nature::Coordinator,
             200 if inside.body["services"].is_array() => Nature::Gateway,
             401 | 403 => Nature::Coordinator,
-            // One that is too busy to tell its name says at least that it lives.
-            429 | 500..=599 if alive.status == 200 && alive.body["ok"] == true => {
-                Nature::Coordinator
-            }
+            429 | 500..=599 if says_ok => Nature::Coordinator,
             _ => Nature::Stranger,
         })
     }

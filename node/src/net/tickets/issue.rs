@@ -117,7 +117,7 @@ impl Tickets {
                 self.show_revoked();
                 self.keep_notices(&mut writing)
             }
-            Ok(Taken::Known) => true,
+            Ok(Taken::Known) => !writing.owed || self.keep_notices(&mut writing),
             Ok(Taken::Full) => return Err(TicketRefusal::Full),
             Err(_) => return Err(TicketRefusal::NotIssuer),
         };

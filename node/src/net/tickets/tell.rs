@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use skyclaw_protocol::network::{MemberRole, Notice};
 use skyclaw_protocol::{NodeId, codec};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::super::ask;
@@ -143,20 +144,28 @@ async fn put(shared: &Shared, to: NodeId, question: &[u8]) -> Option<MemberTell>
 }
 
 /// Writes what was taken and could wait, until the node stops, and then what is left.
-pub(in super::super) async fn keep(tickets: Arc<Tickets>, stop: CancellationToken) {
-    let mut news = tickets.news();
+/// What the disk did not take is written again until it does. `news` counts from before anything was taken.
+pub(in super::super) async fn keep(
+    tickets: Arc<Tickets>,
+    mut news: watch::Receiver<u64>,
+    stop: CancellationToken,
+) {
+    let mut owed = false;
     while !stop.is_cancelled() {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            // The sender lives as long as the tickets.
-            _ = news.changed() => tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(NOTICES_WRITE) => {}
-            },
-        }
+        let heard = async {
+            if !owed {
+                // The sender lives as long as the tickets.
+                let _ = news.changed().await;
+            }
+            tokio::time::sleep(NOTICES_WRITE).await;
+        };
+        let _ = stop.run_until_cancelled(heard).await;
         let own = Arc::clone(&tickets);
-        if let Err(error) = tokio::task::spawn_blocking(move || own.keep_owed()).await {
-            tracing::error!(%error, "what members tell of membership was not kept");
+        match tokio::task::spawn_blocking(move || own.keep_owed()).await {
+            Ok(kept) => owed = !kept,
+            Err(error) => {
+                tracing::error!(%error, "what members tell of membership was not kept");
+            }
         }
     }
 }
