@@ -90,12 +90,6 @@ impl Hlc {
         Self { ms: wall.0, count: 0 }
     }
 
-    /// The same order as a number.
-    #[must_use]
-    pub const fn as_u64(self) -> u64 {
-        (self.ms << 16) | self.count as u64
-    }
-
     /// The wall part, for display.
     #[must_use]
     pub const fn wall(self) -> Wall {
@@ -108,6 +102,12 @@ impl Hlc {
         const LAST: u64 = (1 << 48) - 1;
         let ms = if self.ms < LAST { self.ms } else { LAST };
         ms << 16 | self.count as u64
+    }
+
+    /// The stamp of that [`rank`](Self::rank).
+    #[must_use]
+    pub const fn of_rank(rank: u64) -> Self {
+        Self { ms: rank >> 16, count: (rank & 0xffff) as u16 }
     }
 
     /// True if no honest node could have said this by `now`.

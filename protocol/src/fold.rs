@@ -14,7 +14,7 @@ use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, Spec, Subject};
 use crate::register::{Certificate, JobState, Phase, ServiceState, State, Val};
 use crate::retention::Stub;
-use crate::verify::{Verdict, disagreement};
+use crate::verify::{Agreement, disagreement};
 use crate::view::{JobStatus, JobView, ResultView, ServiceView, VerifyView};
 
 /// Rank among terminal outcomes; the higher wins. With quorums that meet it never decides
@@ -85,7 +85,7 @@ pub fn job_view(
         receipts: receipts(result),
     });
     // What too few hosts said is nobody's result.
-    let disagree = matches!(verdict, Some(Verdict::Open | Verdict::Disagree));
+    let disagree = matches!(verdict, Some(Agreement::Open | Agreement::Disagree));
     let result = result.filter(|_| !disagree);
     Some(JobView {
         id: id.clone(),
@@ -228,7 +228,7 @@ pub(crate) fn service_state_view(
         updated_by: val.by.clone(),
         version: val.display_version,
         assignments: state.assignments.clone(),
-        ver: val.at.as_u64(),
+        ver: val.at.rank(),
         generation: state.generation,
         past: state.past.clone(),
         reverted: state.reverted.clone(),

@@ -34,7 +34,7 @@ impl Verify {
 
     /// What these results come to.
     #[must_use]
-    pub fn judge(self, told: &[Told]) -> Verdict {
+    pub fn judge(self, told: &[Told]) -> Agreement {
         let (copies, agree) = (usize::from(self.copies), usize::from(self.agree));
         let votes = |one: &Told| told.iter().filter(|other| other.said == one.said).count();
         // The first of them, should two be as many.
@@ -44,16 +44,16 @@ impl Verify {
             None => (0, None),
         };
         match said {
-            Some(said) if votes >= agree => Verdict::Agreed(said),
-            _ if votes + copies.saturating_sub(told.len()) < agree => Verdict::Disagree,
-            _ => Verdict::Open,
+            Some(said) if votes >= agree => Agreement::Agreed(said),
+            _ if votes + copies.saturating_sub(told.len()) < agree => Agreement::Disagree,
+            _ => Agreement::Open,
         }
     }
 }
 
 /// What results come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Agreement {
     /// Further ones are needed.
     Open,
     /// Enough of them are this one.
@@ -177,23 +177,23 @@ mod tests {
 
     #[test]
     fn enough_equal_results_agree_whatever_the_others_say() {
-        let agreed = |word: char| Verdict::Agreed(said(word));
+        let agreed = |word: char| Agreement::Agreed(said(word));
         for (copies, agree, words, verdict) in [
-            (1, 1, "", Verdict::Open),
+            (1, 1, "", Agreement::Open),
             (1, 1, "a", agreed('a')),
-            (2, 2, "", Verdict::Open),
-            (2, 2, "a", Verdict::Open),
+            (2, 2, "", Agreement::Open),
+            (2, 2, "a", Agreement::Open),
             (2, 2, "aa", agreed('a')),
-            (2, 2, "ab", Verdict::Disagree),
+            (2, 2, "ab", Agreement::Disagree),
             (3, 1, "a", agreed('a')),
             (3, 2, "aa", agreed('a')),
-            (3, 2, "ab", Verdict::Open),
+            (3, 2, "ab", Agreement::Open),
             (3, 2, "abb", agreed('b')),
-            (3, 2, "abc", Verdict::Disagree),
-            (3, 3, "aab", Verdict::Disagree),
-            (3, 3, "ab", Verdict::Disagree),
-            (5, 3, "abc", Verdict::Open),
-            (5, 3, "abcd", Verdict::Disagree),
+            (3, 2, "abc", Agreement::Disagree),
+            (3, 3, "aab", Agreement::Disagree),
+            (3, 3, "ab", Agreement::Disagree),
+            (5, 3, "abc", Agreement::Open),
+            (5, 3, "abcd", Agreement::Disagree),
             (5, 3, "abcaa", agreed('a')),
         ] {
             assert_eq!(Verify { copies, agree }.judge(&told(words)), verdict, "{agree} {words}");

@@ -8,7 +8,7 @@ use crate::clock::{Hlc, Wall};
 use crate::egress::NetworkAsk;
 use crate::id::{Hash, HostId, JobId, NodeId, ServiceId};
 use crate::record::Raw;
-use crate::verify::{Said, Told, Verdict, Verify};
+use crate::verify::{Agreement, Said, Told, Verify};
 
 /// A non-negative number with three decimals. Records hold no floats; old clients may send
 /// `maxParallel: 2.5`.
@@ -129,8 +129,8 @@ impl VerifyView {
     pub fn of_those_that_agree(&self) -> impl Iterator<Item = &Raw> {
         let verdict = self.asked.judge(&self.told);
         self.receipts.iter().filter(move |raw| match verdict {
-            Verdict::Agreed(said) => self.receipt_says(raw, said),
-            Verdict::Open | Verdict::Disagree => true,
+            Agreement::Agreed(said) => self.receipt_says(raw, said),
+            Agreement::Open | Agreement::Disagree => true,
         })
     }
 

@@ -33,7 +33,7 @@ const AT_ONCE: usize = Bounds::USUAL.waiting;
 
 /// A batch that is on disk.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct Unsettled {
     /// Where the machine's clock and counter stand; none if it is not the machine's.
     pub(crate) stamp: Option<(Hlc, u64)>,
     pub(crate) writes: Vec<Write>,
@@ -43,7 +43,7 @@ pub(crate) struct Waiting {
     pub(crate) bytes: usize,
 }
 
-impl Waiting {
+impl Unsettled {
     /// How much there is to be done with it. One without changes counts, too: it moves the clock.
     pub(crate) fn changes(&self) -> usize {
         (self.writes.len() + self.outbox.len()).max(1)
@@ -145,7 +145,7 @@ impl Behind {
     }
 
     /// redb shows the first batches to whoever asks from now on.
-    fn done(&self, batches: &[Arc<Waiting>]) {
+    fn done(&self, batches: &[Arc<Unsettled>]) {
         self.queue().drop_first(batches.len());
         let changes = batches.iter().map(|batch| batch.changes()).sum();
         self.count.fetch_sub(changes, Ordering::Release);
@@ -174,7 +174,7 @@ impl Behind {
     }
 
     /// A batch became durable.
-    pub(crate) fn push(&self, batch: Waiting) {
+    pub(crate) fn push(&self, batch: Unsettled) {
         let mut queue = self.queue();
         self.count.fetch_add(batch.changes(), Ordering::Release);
         self.bytes.fetch_add(batch.bytes, Ordering::Release);
@@ -231,7 +231,7 @@ impl Shared {
     }
 
     /// Puts a batch on disk in redb, behind what waits. Nobody sees it before.
-    pub(crate) fn commit(&self, batch: Waiting) -> Result<(), Fault> {
+    pub(crate) fn commit(&self, batch: Unsettled) -> Result<(), Fault> {
         self.settle()?;
         self.write(Durability::Immediate, usize::MAX, Some(Arc::new(batch)), |_, _| Ok(()))
     }
@@ -250,7 +250,7 @@ impl Shared {
         &self,
         durability: Durability,
         most: usize,
-        more: Option<Arc<Waiting>>,
+        more: Option<Arc<Unsettled>>,
         act: impl FnOnce(&WriteTransaction, &mut Head) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let behind = &self.behind;
@@ -291,7 +291,7 @@ impl Shared {
         &self,
         txn: &WriteTransaction,
         head: &Head,
-        batches: impl Iterator<Item = &'w Arc<Waiting>>,
+        batches: impl Iterator<Item = &'w Arc<Unsettled>>,
     ) -> Result<Head, Fault> {
         let mut head = head.clone();
         let mut batches = batches.peekable();

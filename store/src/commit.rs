@@ -13,7 +13,7 @@ use skyclaw_protocol::batch::{Batch, Durable, Write};
 use skyclaw_protocol::key::NodeKey;
 use skyclaw_protocol::record::{Record, Signed};
 
-use crate::behind::Waiting;
+use crate::behind::Unsettled;
 use crate::error::{CommitError, Fault};
 use crate::history;
 use crate::index::{self, Keeping};
@@ -131,7 +131,7 @@ impl Store {
     /// As [`Store::commit`].
     pub(crate) fn change_outbox(&mut self, outbox: Vec<OutboxRow>) -> Result<(), CommitError> {
         let Encoded(body) = Encoded::of_outbox(&outbox);
-        let batch = Waiting { stamp: None, writes: Vec::new(), outbox, bytes: body.len() };
+        let batch = Unsettled { stamp: None, writes: Vec::new(), outbox, bytes: body.len() };
         let kept = self.ready().and_then(|()| self.keep(batch, &body));
         kept.map_err(|error| self.fail(error))
     }
@@ -217,12 +217,12 @@ impl Store {
         let Encoded(body) = Encoded::of(&batch);
         let Batch { seq, writes, clock, version } = batch;
         let (stamp, outbox, bytes) = (Some((clock, version)), Vec::new(), body.len());
-        self.keep(Waiting { stamp, writes, outbox, bytes }, &body)?;
+        self.keep(Unsettled { stamp, writes, outbox, bytes }, &body)?;
         let durable = Batch { seq, writes: Vec::new(), clock, version }.into_durable();
         Ok((durable, bytes as u64))
     }
 
-    fn keep(&mut self, batch: Waiting, body: &[u8]) -> Result<(), CommitError> {
+    fn keep(&mut self, batch: Unsettled, body: &[u8]) -> Result<(), CommitError> {
         let number = self.batches.saturating_add(1);
         let left = self.journal.keep(&self.shared, number, batch, body);
         let left = left.map_err(|fault| CommitError::of(&self.shared.place.path, fault))?;

@@ -20,12 +20,12 @@ use crate::seal::{Found, Refusals};
 use crate::tables::{
     CERTIFICATES, COMMIT_OF, COMMITS, DUE, Filed, HOSTS, INDEX_VERSION, Index, JOBS_BY_CREATED,
     KEYS, KEYS_BY_EXPIRY, LIVE, NO_ITEM, RETIRED, ROWS, SPECS, STUBS, StoredRow, create_all,
-    host_key, item_key, item_of, may_live, phase_code, rank, slot, subject_key, subject_of,
+    host_key, item_key, item_of, may_live, phase_code, slot, subject_key, subject_of,
 };
 
 /// What the derived tables say of one register.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct Filing {
     pub(crate) created: Hlc,
     pub(crate) phase: Option<Phase>,
     pub(crate) ended: bool,
@@ -56,7 +56,7 @@ pub(crate) struct Keeping {
     pub(crate) retention_ms: u64,
 }
 
-impl Standing {
+impl Filing {
     /// The standing of a register made then.
     pub(crate) fn new(
         subject: &Subject,
@@ -150,7 +150,7 @@ impl<'txn> Derived<'txn> {
         &mut self,
         key: &[u8],
         subject: &Subject,
-        standing: &Standing,
+        standing: &Filing,
     ) -> Result<(), Fault> {
         match subject {
             Subject::Job(id) => self.put_job(key, id, standing),
@@ -191,10 +191,10 @@ impl<'txn> Derived<'txn> {
         Ok(())
     }
 
-    fn put_job(&mut self, key: &[u8], id: &JobId, standing: &Standing) -> Result<(), Fault> {
+    fn put_job(&mut self, key: &[u8], id: &JobId, standing: &Filing) -> Result<(), Fault> {
         let code = phase_code(standing.phase);
         let new = standing.item.map(|item| item_key(&item));
-        let place = (rank(standing.created), id.as_str());
+        let place = (standing.created.rank(), id.as_str());
         let due = standing.due.map_or(0, |due| due.0);
         let filed = (code, new.as_ref().unwrap_or(&NO_ITEM), due);
         let old = self.jobs.open()?.insert(place, filed)?.map(|old| parts(old.value()));
@@ -209,7 +209,7 @@ impl<'txn> Derived<'txn> {
         created: Hlc,
         id: &JobId,
     ) -> Result<(), Fault> {
-        let place = (rank(created), id.as_str());
+        let place = (created.rank(), id.as_str());
         let old = self.jobs.open()?.remove(place)?.map(|old| parts(old.value()));
         self.move_from(key, place, old, None)
     }
@@ -355,7 +355,7 @@ pub(crate) fn rebuild(
         let created = row.as_ref().map_or_else(|| spec.body().created, |row| row.created);
         let row = row.as_ref().map(|stored| &stored.row);
         let terms = Terms::of(spec.body());
-        let standing = Standing::new(&subject, created, terms, keeping, row, certificate);
+        let standing = Filing::new(&subject, created, terms, keeping, row, certificate);
         derived.put(key, &subject, &standing)?;
     }
     for entry in txn.open_table(STUBS)?.iter()? {

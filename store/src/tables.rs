@@ -49,7 +49,7 @@ pub(crate) const SEALED: [Sealed; 11] =
     [META, SPECS, ROWS, RESULTS, CERTIFICATES, HOSTS, KEYS, LEASE_NOTES, OUTBOX, STUBS, CONTROLS];
 
 /// Derived: the list of jobs that are held whole.
-/// Key: creation stamp ([`rank`]) and id of a job. Value: see [`Filed`].
+/// Key: creation stamp ([`Hlc::rank`]) and id of a job. Value: see [`Filed`].
 pub(crate) const JOBS_BY_CREATED: TableDefinition<'static, (u64, &'static str), Filed> =
     TableDefinition::new("jobs-by-created-3");
 /// What a job is filed under: the code of its chosen phase ([`phase_code`]), its key in
@@ -287,11 +287,6 @@ pub(crate) fn result_key(job: &JobId, attempt: u32) -> Vec<u8> {
 /// The key of a control record. A kind is text without a zero byte, which ends it.
 pub(crate) fn control_key(key: &ControlKey) -> Vec<u8> {
     [key.kind.as_bytes(), &[0], key.id.as_bytes()].concat()
-}
-
-/// A stamp as a number of the same order: 48 bits of milliseconds, 16 of the counter.
-pub(crate) const fn rank(stamp: Hlc) -> u64 {
-    stamp.rank()
 }
 
 /// How many codes there are.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 use skyclaw_protocol::clock::Hlc;
 use skyclaw_protocol::limits::MAX_AGENT_DEPTH;
-use skyclaw_protocol::verify::{Told, Verdict};
+use skyclaw_protocol::verify::{Agreement, Told};
 use skyclaw_protocol::{
     JobCursor, JobId, JobQuery, JobStatus, JobView, OutputFile, ResultView, VerifyView,
 };
@@ -51,15 +51,15 @@ fn verify(view: &VerifyView) -> Value {
         let mut shown = json!({ "host": told.host.as_str(), "peerId": peer_id(told.node),
             "attempt": told.attempt, "success": said.ok, "exitCode": said.exit_code,
             "stdout": said.stdout.hex(), "stderr": said.stderr.hex(), "digest": said.digest().hex() });
-        if let Verdict::Agreed(agreed) = verdict {
+        if let Agreement::Agreed(agreed) = verdict {
             shown["agrees"] = (*said == agreed).into();
         }
         shown
     };
     let word = match verdict {
-        Verdict::Open => "open",
-        Verdict::Agreed(_) => "agreed",
-        Verdict::Disagree => "disagree",
+        Agreement::Open => "open",
+        Agreement::Agreed(_) => "agreed",
+        Agreement::Disagree => "disagree",
     };
     json!({ "copies": view.asked.copies, "agree": view.asked.agree, "verdict": word,
         "results": view.told.iter().map(told).collect::<Value>() })

@@ -164,7 +164,7 @@ fn removed(id: &ServiceId, val: &Val) -> Option<ServiceView> {
         updated_by: val.by.clone(),
         version: val.display_version,
         assignments: Vec::new(),
-        ver: val.at.as_u64(),
+        ver: val.at.rank(),
         generation: state.generation,
         past: Vec::new(),
         reverted: None,

@@ -153,7 +153,7 @@ impl NodeHandle {
             // One that cannot be read is as one that was never heard of: it ends nothing.
             let ver = |id: &ServiceId| {
                 let stored = reader.register(&Subject::Service(id.clone())).ok().flatten();
-                stored.and_then(|stored| Some(stored.chosen()?.at.as_u64()))
+                stored.and_then(|stored| Some(stored.chosen()?.at.rank()))
             };
             let named = running.into_iter().take(MAX_NAMED);
             let named: Vec<_> = named.map(|id| (id.clone(), ver(&id))).collect();

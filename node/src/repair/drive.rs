@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
 use skyclaw_protocol::NodeId;
+use skyclaw_protocol::clock::Hlc;
 use skyclaw_protocol::repair::{
     Broken, Item, Memory, RepairAsk, RepairTell, Session, Step, Trouble,
 };
@@ -146,8 +147,7 @@ impl Repair {
 
     /// Whether gossip should have brought an item before.
     fn is_late(&self, item: Item) -> bool {
-        // The upper bits of a rank are milliseconds.
-        self.gossip && (item.at >> 16).saturating_add(LATE_MS) < time::wall().0
+        self.gossip && Hlc::of_rank(item.at).ms.saturating_add(LATE_MS) < time::wall().0
     }
 
     /// Blocks its thread. Returns the oldest item that was moved, if one was.

@@ -12,7 +12,6 @@ use crate::batch::Shelf;
 use crate::clock::{Hlc, Now};
 use crate::command::{Adopted, AdoptedEnd, Command, Refusal};
 use crate::id::{Hash, JobId, NodeId};
-use crate::limits::MAX_REQUIREMENT_SETS;
 use crate::record::result::JobResult;
 use crate::record::spec::Subject;
 use crate::register::{JobState, Phase, State};
@@ -60,11 +59,7 @@ impl Machine {
         if let Some(full) = self.full_of_jobs() {
             return self.refuse(reply, full);
         }
-        if !self.queue.has_room_for(&adopted.request.required) {
-            let full = Refusal::Full {
-                what: "distinct capability requirements in the queue".into(),
-                limit: MAX_REQUIREMENT_SETS,
-            };
+        if let Some(full) = self.full_of_requirements(&adopted.request.required) {
             return self.refuse(reply, full);
         }
         self.see_version(adopted.version);

@@ -8,7 +8,7 @@ use crate::clock::{Hlc, Now};
 use crate::command::{Command, Completion, JobRequest, Refusal};
 use crate::id::{JobId, NodeId};
 use crate::lease::{Lease, RunTime};
-use crate::limits::MAX_LIVE_JOBS;
+use crate::limits::{MAX_LIVE_JOBS, MAX_REQUIREMENT_SETS};
 use crate::record::Signed;
 use crate::record::result::JobResult;
 use crate::record::spec::{JobSpec, Mark, Spec, Subject};
@@ -31,14 +31,8 @@ impl Machine {
         if let Some(full) = self.full_of_jobs() {
             return self.refuse(reply, full);
         }
-        if !self.queue.has_room_for(&request.required) {
-            return self.refuse(
-                reply,
-                Refusal::Full {
-                    what: "distinct capability requirements in the queue".into(),
-                    limit: crate::limits::MAX_REQUIREMENT_SETS,
-                },
-            );
+        if let Some(full) = self.full_of_requirements(&request.required) {
+            return self.refuse(reply, full);
         }
         if let Err(refusal) = self.may_queue(request.submitted_by.as_deref()) {
             return self.refuse(reply, refusal);
@@ -77,6 +71,13 @@ impl Machine {
             || self.homes.jobs().have_room(self.me, self.jobs_live, MAX_LIVE_JOBS);
         let limit = MAX_LIVE_JOBS - MAX_LIVE_JOBS / 4;
         (!room).then(|| Refusal::Full { what: what(), limit })
+    }
+
+    /// Why no job that needs this can be made here: what waits is kept apart by what it needs.
+    pub(super) fn full_of_requirements(&self, required: &[String]) -> Option<Refusal> {
+        let what = || "distinct capability requirements in the queue".into();
+        let full = !self.queue.has_room_for(required);
+        full.then(|| Refusal::Full { what: what(), limit: MAX_REQUIREMENT_SETS })
     }
 
     /// The signed head of a job that this node makes.

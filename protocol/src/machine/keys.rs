@@ -38,7 +38,7 @@ struct Unwritten {
 }
 
 /// What became of the write that a remembered answer rests on.
-enum Standing {
+enum Basis {
     /// It is chosen.
     Stands,
     /// It is not chosen yet.
@@ -99,16 +99,16 @@ impl Machine {
         });
         match found {
             Err(error) => self.refuse(plain, Refusal::Store(error.0)),
-            Ok(None | Some((Standing::Gone, _))) => {
+            Ok(None | Some((Basis::Gone, _))) => {
                 return Some(self.reserve(to, scope, fingerprint, route));
             }
             Ok(Some((_, row))) if row.fingerprint != fingerprint => {
                 self.refuse(plain, Refusal::KeyReuse { route });
             }
-            Ok(Some((Standing::Stands, row))) => {
+            Ok(Some((Basis::Stands, row))) => {
                 self.out.hold(Held::Reply { reply: plain, answer: Ok(row.answer), grant: false });
             }
-            Ok(Some((Standing::Open, row))) => self.await_answer(now, shelf, plain, &row.answer),
+            Ok(Some((Basis::Open, row))) => self.await_answer(now, shelf, plain, &row.answer),
         }
         None
     }
@@ -187,18 +187,18 @@ impl Machine {
 
     /// Whether an answer that was remembered with a write stands: the write may still be in
     /// flight, or have been given up since.
-    fn standing(&self, shelf: &dyn Shelf, answer: &KeyAnswer) -> Result<Standing, ShelfError> {
+    fn standing(&self, shelf: &dyn Shelf, answer: &KeyAnswer) -> Result<Basis, ShelfError> {
         let (subject, ver) = match answer {
             KeyAnswer::Job(at) => (Subject::Job(at.job.clone()), at.val.ver),
             KeyAnswer::Service(view) => (Subject::Service(view.id.clone()), 0),
-            _ => return Ok(Standing::Stands),
+            _ => return Ok(Basis::Stands),
         };
         Ok(match self.fate(shelf, &subject)? {
-            Fate::GivenUp => Standing::Gone,
-            Fate::Chosen(val) if val.ver >= ver => Standing::Stands,
+            Fate::GivenUp => Basis::Gone,
+            Fate::Chosen(val) if val.ver >= ver => Basis::Stands,
             // It was there when this was written.
-            Fate::Unknown => Standing::Stands,
-            Fate::Chosen(_) | Fate::Open => Standing::Open,
+            Fate::Unknown => Basis::Stands,
+            Fate::Chosen(_) | Fate::Open => Basis::Open,
         })
     }
 
@@ -249,7 +249,7 @@ impl Machine {
 
     fn key_stands(&self, now: Now, shelf: &dyn Shelf, scope: &Hash) -> bool {
         let row = self.live_key(now, shelf, scope).ok().flatten();
-        row.is_some_and(|row| !matches!(self.standing(shelf, &row.answer), Ok(Standing::Gone)))
+        row.is_some_and(|row| !matches!(self.standing(shelf, &row.answer), Ok(Basis::Gone)))
     }
 
     /// True if none is left, or none may go: by a clock that is not believed an answer would be forgotten

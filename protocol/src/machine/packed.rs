@@ -252,7 +252,7 @@ impl Packed {
         let rest = self.rest.as_deref().cloned().unwrap_or_default();
         let val = Val {
             ver: self.ver,
-            at: stamp(self.at),
+            at: Hlc::of_rank(self.at),
             by: self.common.by.clone(),
             display_version: self.display_version,
             state: State::Job(rest.state),
@@ -268,7 +268,7 @@ impl Packed {
         };
         let head = Head {
             key: RegisterKey { subject: subject.clone(), spec: self.spec },
-            created: stamp(self.created),
+            created: Hlc::of_rank(self.created),
             expires_at: self.expires_at,
             mark: self.mark.as_deref().copied(),
             terms: Arc::clone(terms),
@@ -326,10 +326,6 @@ const fn number(stamp: Hlc) -> Option<u64> {
     if stamp.ms < 1 << 48 { Some(stamp.rank()) } else { None }
 }
 
-const fn stamp(number: u64) -> Hlc {
-    Hlc { ms: number >> 16, count: (number & 0xffff) as u16 }
-}
-
 /// Which of the voters it is; they are at most [`MAX_VOTERS`](crate::limits::MAX_VOTERS).
 fn place(voters: &[NodeId], node: &NodeId) -> Option<u8> {
     voters.iter().position(|voter| voter == node).and_then(|at| u8::try_from(at).ok())
@@ -382,7 +378,7 @@ mod tests {
     #[test]
     fn stamps_that_do_not_fit_stay_whole() {
         for fits in [Hlc { ms: 0, count: 0 }, Hlc { ms: (1 << 48) - 1, count: u16::MAX }] {
-            assert_eq!(number(fits).map(stamp), Some(fits));
+            assert_eq!(number(fits).map(Hlc::of_rank), Some(fits));
         }
         assert_eq!(number(Hlc { ms: 1 << 48, count: 0 }), None);
     }

@@ -16,7 +16,7 @@ use crate::record::receipt::Receipt;
 use crate::record::result::JobResult;
 use crate::record::spec::Subject;
 use crate::register::{JobState, Phase, Val};
-use crate::verify::{Said, Told, Verdict, Verify};
+use crate::verify::{Agreement, Said, Told, Verify};
 
 impl Machine {
     /// On how many hosts a job runs, if that was asked for.
@@ -88,10 +88,10 @@ impl Machine {
         let told: Vec<Told> = state.told.iter().cloned().chain([told]).collect();
         let verdict = verify.judge(&told);
         let phase = match verdict {
-            Verdict::Open => Phase::Queued,
+            Agreement::Open => Phase::Queued,
             // What decides is one of those that agree.
-            Verdict::Agreed(_) if ok => Phase::Succeeded,
-            Verdict::Agreed(_) | Verdict::Disagree => Phase::Failed,
+            Agreement::Agreed(_) if ok => Phase::Succeeded,
+            Agreement::Agreed(_) | Agreement::Disagree => Phase::Failed,
         };
         if phase == Phase::Queued
             && let Some(entry) = self.registers.get_mut(subject)
@@ -100,8 +100,8 @@ impl Machine {
             entry.tries.start_by = None;
         }
         let dissent = match verdict {
-            Verdict::Agreed(said) => told.iter().filter(|told| told.said != said).count(),
-            Verdict::Open | Verdict::Disagree => 0,
+            Agreement::Agreed(said) => told.iter().filter(|told| told.said != said).count(),
+            Agreement::Open | Agreement::Disagree => 0,
         };
         let result = match self.seal(JobResult { earlier, ..result }) {
             Ok(result) => result,

@@ -8,12 +8,12 @@ use skyclaw_protocol::Hash;
 use skyclaw_protocol::batch::Write;
 use skyclaw_protocol::record::spec::Subject;
 
-use super::Waiting;
+use super::Unsettled;
 
 /// A change that waits, with its batch.
 #[derive(Debug)]
 pub(crate) struct Touch {
-    batch: Arc<Waiting>,
+    batch: Arc<Unsettled>,
     at: usize,
 }
 
@@ -29,7 +29,7 @@ type Place = (u64, usize);
 /// What waits, in its order.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    batches: VecDeque<Arc<Waiting>>,
+    batches: VecDeque<Arc<Unsettled>>,
     /// Batches that wait no more.
     gone: u64,
     subjects: HashMap<Subject, Vec<Place>>,
@@ -38,7 +38,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, batch: Waiting) {
+    pub(super) fn push(&mut self, batch: Unsettled) {
         let number = self.gone + self.batches.len() as u64;
         for (at, write) in batch.writes.iter().enumerate() {
             match write {
@@ -59,7 +59,7 @@ impl Queue {
     }
 
     /// The first of what waits, up to so many changes, but for one batch that has more by itself.
-    pub(super) fn first(&self, most: usize) -> Vec<Arc<Waiting>> {
+    pub(super) fn first(&self, most: usize) -> Vec<Arc<Unsettled>> {
         let mut changes = 0_usize;
         let fits = self.batches.iter().take_while(|batch| {
             let is_first = changes == 0;
@@ -124,7 +124,7 @@ impl Queue {
         Some(Touch { batch: Arc::clone(self.batch(number)?), at })
     }
 
-    fn batch(&self, number: u64) -> Option<&Arc<Waiting>> {
+    fn batch(&self, number: u64) -> Option<&Arc<Unsettled>> {
         let nth = usize::try_from(number.checked_sub(self.gone)?).ok()?;
         self.batches.get(nth)
     }

@@ -14,12 +14,12 @@ use skyclaw_protocol::repair::{Item, Sum};
 
 use super::{Checked, FaultKind};
 use crate::error::Fault;
-use crate::index::{Keeping, Standing, Terms};
+use crate::index::{Filing, Keeping, Terms};
 use crate::seal::{Found, Refusals};
 use crate::tables::{
     CERTIFICATES, COMMIT_OF, COMMITS, DUE, HOSTS, Head, JOBS_BY_CREATED, KEYS, KEYS_BY_EXPIRY,
     LIVE, NO_ITEM, PHASE_CODES, ROWS, SPECS, STUBS, StoredRow, host_key, item_key, item_of,
-    may_live, phase_code, rank, slot, subject_key, subject_of,
+    may_live, phase_code, slot, subject_key, subject_of,
 };
 
 const MISSING: &str = "it is not listed as it should be";
@@ -106,7 +106,7 @@ impl Lists {
             let terms = Terms::of(spec.body());
             let standings = self
                 .keeping
-                .map(|keeping| Standing::new(&subject, created, terms, keeping, row, certificate));
+                .map(|keeping| Filing::new(&subject, created, terms, keeping, row, certificate));
             match &subject {
                 Subject::Job(id) => self.job(key, id.as_str(), &standings, checked)?,
                 Subject::Service(id) => {
@@ -121,10 +121,10 @@ impl Lists {
         &mut self,
         key: &[u8],
         id: &str,
-        standings: &[Standing; 2],
+        standings: &[Filing; 2],
         checked: &mut Checked,
     ) -> Result<(), Fault> {
-        let place = (rank(standings[0].created), id);
+        let place = (standings[0].created.rank(), id);
         let code = phase_code(standings[0].phase);
         let filed = self.jobs.get(place)?.map(|filed| {
             let (code, item, due) = filed.value();
@@ -132,7 +132,7 @@ impl Lists {
         });
         self.wanted.jobs += 1;
         self.wanted.by_code[slot(code)] += 1;
-        let right = |standing: &Standing| {
+        let right = |standing: &Filing| {
             let item = standing.item.map_or(NO_ITEM, |item| item_key(&item));
             (code, item, standing.due.map_or(0, |due| due.0))
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use crate::behind::Waiting;
+use crate::behind::Unsettled;
 use crate::error::Fault;
 use crate::journal::{Bounds, Epoch, Journal, JournalPlace};
 use crate::read::Shared;
@@ -48,9 +48,9 @@ impl Journaled {
         &mut self,
         shared: &Arc<Shared>,
         number: u64,
-        batch: Waiting,
+        batch: Unsettled,
         body: &[u8],
-    ) -> Result<Option<Waiting>, Fault> {
+    ) -> Result<Option<Unsettled>, Fault> {
         let Some(place) = self.place.as_deref() else { return Ok(Some(batch)) };
         if !Journal::takes(&self.bounds, body.len()) {
             return Ok(Some(batch));

@@ -17,7 +17,7 @@ use skyclaw_protocol::register::{Certificate, Voter};
 use skyclaw_protocol::repair::Item;
 
 use crate::error::Fault;
-use crate::index::{Derived, Keeping, Lazy, Standing, Terms, accepted_alone};
+use crate::index::{Derived, Filing, Keeping, Lazy, Terms, accepted_alone};
 use crate::journal::OutboxRow;
 use crate::seal::{Found, Refusals, seal};
 use crate::tables::{
@@ -261,7 +261,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
         created: Hlc,
         row: &Voter,
         touched: &Touched<'b>,
-    ) -> Result<Option<Standing>, Fault> {
+    ) -> Result<Option<Filing>, Fault> {
         // A register that is made by this batch had no row, as a rule: that is not asked first.
         let old = match touched.spec {
             Some(_) => None,
@@ -298,7 +298,7 @@ impl<'txn, 'b> Writer<'txn, 'b> {
         key: &[u8],
         subject: &Subject,
         touched: &Touched<'b>,
-    ) -> Result<Option<Standing>, Fault> {
+    ) -> Result<Option<Filing>, Fault> {
         let stored: Option<StoredRow> = match self.refusals.get(&self.rows, &ROWS, key)? {
             Found::This(stored) => Some(stored),
             Found::Nothing => None,
@@ -341,15 +341,15 @@ impl<'txn, 'b> Writer<'txn, 'b> {
         terms: Terms,
         row: Option<&Voter>,
         certificate: Option<&Certificate>,
-    ) -> Result<Standing, Fault> {
+    ) -> Result<Filing, Fault> {
         let keeping = self.keeping;
         if accepted_alone(terms.alone, row).is_some() || certificate.is_some() {
-            return Ok(Standing::new(subject, created, terms, keeping, row, certificate));
+            return Ok(Filing::new(subject, created, terms, keeping, row, certificate));
         }
         let stored: Option<Signed<Certificate>> =
             self.refusals.get_signed(self.certificates.open()?, &CERTIFICATES, key)?.ok();
         let certificate = stored.as_ref().map(Signed::body);
-        Ok(Standing::new(subject, created, terms, keeping, row, certificate))
+        Ok(Filing::new(subject, created, terms, keeping, row, certificate))
     }
 }
 

@@ -13,7 +13,7 @@ use skyclaw_protocol::register::Voter;
 use skyclaw_protocol::retention::StubRaw;
 use skyclaw_protocol::{Hash, HostId, JobId, codec};
 
-use crate::behind::Waiting;
+use crate::behind::Unsettled;
 
 /// The body of a frame.
 #[derive(Debug, Serialize, Deserialize)]
@@ -157,10 +157,10 @@ impl Encoded {
 impl Body<'static> {
     /// The batch of some bytes, or why they are none. The checksum of their frame held: they are what this node
     /// wrote, in the form of its version then.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Waiting, String> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Unsettled, String> {
         let body: Self = codec::decode_kept(bytes).map_err(|error| error.to_string())?;
         let writes = body.writes.into_iter().map(Entry::into_write).collect::<Result<_, _>>()?;
         let stamp = body.outbox.is_empty().then_some((body.clock, body.version));
-        Ok(Waiting { stamp, writes, outbox: body.outbox.into_owned(), bytes: bytes.len() })
+        Ok(Unsettled { stamp, writes, outbox: body.outbox.into_owned(), bytes: bytes.len() })
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use redb::StorageBackend;
 
-use crate::behind::Waiting;
+use crate::behind::Unsettled;
 use crate::error::OpenError;
 use crate::journal::{Body, Bounds, Epoch, Frame, JournalPlace, Scan, owner, scan};
 use crate::read::Shared;
@@ -68,7 +68,7 @@ impl Left {
         self.frames.iter().try_for_each(|frame| self.batch(path, frame).map(drop))
     }
 
-    fn batch(&self, path: &Path, frame: &Frame) -> Result<Waiting, OpenError> {
+    fn batch(&self, path: &Path, frame: &Frame) -> Result<Unsettled, OpenError> {
         let body = frame.body(&*self.file);
         let body = body.map_err(|error| OpenError::environment(path, error))?;
         Body::read(&body).map_err(|why| {

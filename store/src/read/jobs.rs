@@ -3,6 +3,7 @@
 use std::ops::Bound;
 
 use skyclaw_protocol::batch::StoredRegister;
+use skyclaw_protocol::clock::Hlc;
 use skyclaw_protocol::record::Signed;
 use skyclaw_protocol::record::result::JobResult;
 use skyclaw_protocol::record::spec::Subject;
@@ -12,7 +13,7 @@ use skyclaw_protocol::{JobCursor, JobId};
 use super::Reader;
 use super::view::View;
 use crate::error::{Fault, ReadError};
-use crate::tables::{JOBS_BY_CREATED, NOTHING_CHOSEN, PHASE_CODES, phase_code, rank};
+use crate::tables::{JOBS_BY_CREATED, NOTHING_CHOSEN, PHASE_CODES, phase_code};
 
 /// Bytes of specs and results in one page; a page ends early beyond it, so that a list of large
 /// jobs does not have to fit into memory at once.
@@ -90,7 +91,7 @@ impl Reader {
             let view = View::open(txn, refusals)?;
             let table = txn.open_table(JOBS_BY_CREATED)?;
             let edge = match after {
-                Some(cursor) => Bound::Excluded((rank(cursor.created), cursor.id.as_str())),
+                Some(cursor) => Bound::Excluded((cursor.created.rank(), cursor.id.as_str())),
                 None => Bound::Unbounded,
             };
             let bounds = match order {
@@ -123,10 +124,7 @@ impl Reader {
                 }
                 bytes += job.register.spec.raw().body.len()
                     + job.result.as_ref().map_or(0, |result| result.raw().body.len());
-                let created = skyclaw_protocol::clock::Hlc {
-                    ms: stamp >> 16,
-                    count: (stamp & 0xffff) as u16,
-                };
+                let created = Hlc::of_rank(stamp);
                 last = Some(JobCursor { created, id });
                 page.jobs.push(job);
             }

@@ -13,7 +13,7 @@ use super::crash::{Twins, random_batch, start};
 use super::journal::looked_up;
 use super::live;
 use super::world::{World, options};
-use crate::behind::Waiting;
+use crate::behind::Unsettled;
 use crate::testing::{Chance, Changing, Disk, Health};
 use crate::{CommitError, Opened, Store};
 
@@ -249,7 +249,7 @@ fn redb_gets_no_more_than_so_much_at_once_and_whoever_waits_for_room_hears_of_ea
         let writes = world.job(&world.id(n), Phase::Queued);
         let Batch { writes, clock, version, .. } = world.batch(writes);
         let (stamp, outbox) = (Some((clock, version)), Vec::new());
-        shared.behind.push(Waiting { stamp, writes, outbox, bytes: 1000 });
+        shared.behind.push(Unsettled { stamp, writes, outbox, bytes: 1000 });
     }
     let mut left = Vec::new();
     shared.settle_in_parts(|| left.push(shared.behind.count())).unwrap();
