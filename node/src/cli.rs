@@ -78,7 +78,10 @@ pub fn main(invocation: &Invocation) -> ExitCode {
             }
             // The original's commands say what they always said, and why nobody was reached.
             let legacy = words.first().is_some_and(|word| Legacy::parse(word).is_some());
-            let unreached = matches!(error, CliError::Client(ClientError::Network { .. }));
+            let unreached = matches!(
+                error,
+                CliError::Client(ClientError::Network { .. } | ClientError::NoUrl { .. })
+            );
             if legacy && unreached {
                 output.say("fetch failed");
                 output.hint(&error.to_string());

@@ -205,6 +205,21 @@ fn an_unreachable_coordinator_is_told_with_what_to_do() {
     assert!(told.contains("is it running?"), "{told}");
 }
 
+/// It is not waited for: what is wrong with it does not pass.
+#[test]
+fn what_is_no_url_is_told_at_once_with_where_it_belongs() {
+    let two = format!("{NOBODY},{NOBODY}");
+    let vars = [("SKYCLAW_COORDINATOR_URL", two.as_str())];
+    let output = run(&vars, &["job", "job_1", "--wait"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert!(told.contains("is no URL") && told.contains("SKYCLAW_COORDINATOR_URLS"), "{told}");
+    assert!(!told.contains("trying again"), "{told}");
+    // The original's commands say what they always said.
+    let told = text(&run(&vars, &["enqueue-shell", "x"]).stderr).to_owned();
+    assert_eq!(told.lines().next(), Some("[skyclaw] fetch failed"));
+}
+
 /// C12.
 #[test]
 fn an_empty_list_of_coordinators_is_told_as_ever() {

@@ -192,7 +192,7 @@ impl CliError {
                 400..=499 => "refused",
                 _ => "server",
             },
-            Self::Client(ClientError::Setup(_)) => "config",
+            Self::Client(ClientError::Setup(_) | ClientError::NoUrl { .. }) => "config",
             Self::Client(_) | Self::Answer(_) => "bad_answer",
             Self::StillRunning { .. } | Self::StillStarting { .. } => "timeout",
             Self::OutOfSight { .. } => "network",
@@ -220,6 +220,13 @@ impl CliError {
             Self::Client(ClientError::Network { .. }) => Some(
                 "is it running? start one with `skyclaw-node`, or name another in \
                  SKYCLAW_COORDINATOR_URL"
+                    .to_owned(),
+            ),
+            Self::Client(ClientError::NoUrl { url }) if url.contains(',') => {
+                Some("several coordinators are named in SKYCLAW_COORDINATOR_URLS".to_owned())
+            }
+            Self::Client(ClientError::NoUrl { .. }) => Some(
+                "name a coordinator in SKYCLAW_COORDINATOR_URL, as http://127.0.0.1:8787"
                     .to_owned(),
             ),
             Self::Client(ClientError::NoCoordinators) => {

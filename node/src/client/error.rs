@@ -2,8 +2,8 @@
 
 use crate::config::mask_urls;
 
-/// The last failure of a request. The texts of what the original knew are its, but for [`Self::Network`],
-/// which it called `fetch failed`.
+/// The last failure of a request. The texts of what the original knew are its, but for [`Self::Network`] and
+/// [`Self::NoUrl`], which it called `fetch failed`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -17,6 +17,12 @@ pub enum ClientError {
         url: String,
         /// What the system said.
         cause: String,
+    },
+    /// Nobody can be asked at such a place: nothing was sent.
+    #[error("{url} is no URL")]
+    NoUrl {
+        /// What was to be one, without user and password.
+        url: String,
     },
     /// An answer other than 2xx: by the contract nothing was done.
     #[error("request failed ({status}): {body}")]
@@ -62,7 +68,9 @@ impl ClientError {
         while let Some(inner) = cause.source() {
             cause = inner;
         }
-        let cause = if error.is_builder() { "it is no URL".to_owned() } else { cause.to_string() };
-        Self::Network { url, cause }
+        if error.is_builder() {
+            return Self::NoUrl { url };
+        }
+        Self::Network { url, cause: cause.to_string() }
     }
 }
