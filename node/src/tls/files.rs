@@ -152,14 +152,19 @@ fn marks(certificate: &Path, key: &Path) -> io::Result<[Mark; 2]> {
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, PairError> {
-    let chain = bytes("SKYCLAW_TLS_CERT", certificate)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
-    let chain = chain.ok().filter(|chain| !chain.is_empty());
-    let chain = chain.ok_or_else(|| PairError::NoCertificate(certificate.to_owned()))?;
+    let chain = chain(certificate)?;
     let text = bytes("SKYCLAW_TLS_KEY", key)?;
     let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| PairError::NoKey(key.to_owned()))?;
     let pair = CertifiedKey::from_der(chain, key, &ring::default_provider());
     pair.map(Arc::new).map_err(|error| PairError::Mismatch(error.to_string()))
+}
+
+/// The certificates in that file, the node's own first.
+pub(super) fn chain(certificate: &Path) -> Result<Vec<CertificateDer<'static>>, PairError> {
+    let text = bytes("SKYCLAW_TLS_CERT", certificate)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty());
+    chain.ok_or_else(|| PairError::NoCertificate(certificate.to_owned()))
 }
 
 fn bytes(setting: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, PairError> {

@@ -4,7 +4,6 @@
 //! Always: the other end proves that it has the certificate's key before anything is said, the token above all.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_acme::CertCache;
 
+use super::files;
 use super::keep::Folder;
 use crate::config::{TlsConfig, TlsSource};
 
@@ -24,18 +24,19 @@ use crate::config::{TlsConfig, TlsSource};
 /// # Errors
 /// Why its certificate cannot be found, in words.
 pub(crate) async fn client(config: &TlsConfig, acme: PathBuf) -> Result<ClientConfig, String> {
-    let pem = match &config.source {
-        TlsSource::Files { certificate, .. } => fs::read(certificate)
-            .map_err(|error| format!("{} cannot be read: {error}", certificate.display()))?,
+    let certificate = match &config.source {
+        TlsSource::Files { certificate, .. } => {
+            files::chain(certificate).map_err(|error| error.to_string())?.into_iter().next()
+        }
         TlsSource::Acme(settings) => {
             let kept = Folder::at(acme).load_cert(&settings.domains, &settings.directory).await;
             let kept = kept.map_err(|error: io::Error| error.to_string())?;
-            kept.ok_or(
+            let kept = kept.ok_or(
                 "no certificate was issued yet, so that the node cannot be told from another",
-            )?
+            )?;
+            CertificateDer::pem_slice_iter(&kept).find_map(Result::ok)
         }
     };
-    let certificate = CertificateDer::pem_slice_iter(&pem).find_map(Result::ok);
     let certificate = certificate.ok_or("there is no certificate where the settings lead")?;
     let provider = Arc::new(ring::default_provider());
     let own = Own { certificate, provider: Arc::clone(&provider) };

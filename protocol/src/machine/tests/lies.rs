@@ -5,7 +5,7 @@ use super::world::{QUORUM_MS, World, host_id, network, node_key};
 use crate::batch::{KeyAnswer, Shelf};
 use crate::clock::Hlc;
 use crate::command::Command;
-use crate::id::{HostId, NodeId};
+use crate::id::{HostId, JobId, NodeId};
 use crate::limits::{HOST_TAKEN_MS, MAX_ROUND, MAX_ROUND_JUMP};
 use crate::machine::FrameFault;
 use crate::record::Signed;
@@ -163,9 +163,8 @@ fn an_end_that_was_chosen_twice_is_told_alike_by_all_in_whichever_order_they_hea
     assert_eq!(held.body(), first.body());
 }
 
-/// Where nothing is known of a job, what is said to be left of it cannot be told from what is; its spec tells.
-#[test]
-fn what_somebody_makes_up_of_a_job_goes_once_its_spec_comes() {
+/// A job of node 0 of which node 3 has heard nothing.
+fn unheard_of_by_3() -> (World, JobId, Subject) {
     let mut world = World::of(4, 2);
     for other in 0..3 {
         super::world::cut(&mut world, other, 3);
@@ -173,6 +172,13 @@ fn what_somebody_makes_up_of_a_job_goes_once_its_spec_comes() {
     world.set_view(0, &[1, 2]);
     let job = world.submit(0);
     let subject = Subject::Job(job.clone());
+    (world, job, subject)
+}
+
+/// Where nothing is known of a job, what is said to be left of it cannot be told from what is; its spec tells.
+#[test]
+fn what_somebody_makes_up_of_a_job_goes_once_its_spec_comes() {
+    let (mut world, job, subject) = unheard_of_by_3();
     let stored = world.nodes[0].disk.stored(&subject).unwrap();
     let honest = stored.certificate.unwrap();
     let liar = node_key(5);
@@ -202,13 +208,7 @@ fn what_somebody_makes_up_of_a_job_goes_once_its_spec_comes() {
 /// Not even where its moment is to come, as after a clock was set back.
 #[test]
 fn what_is_left_of_a_job_gives_way_to_no_older_word_of_it() {
-    let mut world = World::of(4, 2);
-    for other in 0..3 {
-        super::world::cut(&mut world, other, 3);
-    }
-    world.set_view(0, &[1, 2]);
-    let job = world.submit(0);
-    let subject = Subject::Job(job.clone());
+    let (mut world, job, subject) = unheard_of_by_3();
     let waits = world.nodes[0].disk.stored(&subject).unwrap();
     let (spec, began) = (waits.spec.body().clone(), world.now.wall);
     world.leap(600_000);
